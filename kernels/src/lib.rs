@@ -1,0 +1,44 @@
+//! What a layer costs: the numeric work of each operator on plain slices. This crate knows no files, no graphs and no models.
+//!
+//! Tensors are row-major `f32`, activations NCHW. Whatever can be computed from shapes alone is computed by a kernel's `new`;
+//! its `run` reads slices, writes every element of its output (never reads it), and leaves nothing behind. A convolution is
+//! three hops: [`conv::Conv::run`] -> [`gemm::panel_times_matrix`] -> the micro-kernel of the `gemm` crate.
+//!
+//! Every kernel splits its work the same way for every number of threads, so results do not depend on it.
+
+pub mod channels;
+pub mod conv;
+pub mod elementwise;
+pub mod fully_connected;
+pub mod gemm;
+pub mod normalize;
+pub mod pool;
+
+use rayon::iter::{IndexedParallelIterator, ParallelIterator};
+use rayon::slice::ParallelSliceMut;
+
+/// Whether a kernel may split its work over the threads of the current rayon pool.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Threading {
+    /// Stay on the calling thread.
+    Single,
+    /// Use the pool that the caller runs in.
+    Pool,
+}
+
+impl Threading {
+    /// Calls `f(i, chunk)` for the `i`-th chunk of `len` elements of `out`.
+    fn for_each_chunk(self, out: &mut [f32], len: usize, f: impl Fn(usize, &mut [f32]) + Send + Sync) {
+        let len = len.max(1);
+        match self {
+            Threading::Single => out.chunks_mut(len).enumerate().for_each(|(i, chunk)| f(i, chunk)),
+            Threading::Pool => out.par_chunks_mut(len).enumerate().for_each(|(i, chunk)| f(i, chunk)),
+        }
+    }
+}
+
+/// Checks that a slice has the length that a kernel's shapes call for: a bug in the caller, never a matter of user input.
+#[track_caller]
+fn expect_len(what: &str, slice: &[f32], expected: usize) {
+    assert_eq!(slice.len(), expected, "{what}: expected {expected} elements, found {}", slice.len());
+}

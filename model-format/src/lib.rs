@@ -1,0 +1,26 @@
+//! What a `.sslm` file is: its types, its encoding, and the one door from untrusted bytes to a trusted [`Model`].
+//!
+//! A model here is a *logical* graph: every value has the shape it had in the network that was trained, and says which of its
+//! channels physically exist ([`Compaction`]); the others are known constants. Operators are defined on logical values, so a
+//! compact model and a dense one mean the same thing and differ only in what is stored and computed.
+//!
+//! Data flows one way through the files of this crate: [`container`](mod@container) (header, sections, checksums) ->
+//! [`codec`](mod@codec) (bytes to records) -> [`validate`](fn@validate) (records to a model that can be trusted). [`write`] goes
+//! back. [`shape`](mod@shape) infers logical shapes, [`panels`] documents the layout of weights. The normative text is
+//! `docs/sslm-format.md`.
+//!
+//! This crate opens no files, starts no threads and runs nothing.
+#![forbid(unsafe_code)]
+
+mod codec;
+mod container;
+mod error;
+mod model;
+pub mod panels;
+pub mod shape;
+mod validate;
+
+pub use container::{MAGIC, Section, VERSION, WEIGHT_ALIGN, sections, verify_weights, write};
+pub use error::{Error, ErrorKind, Result};
+pub use model::*;
+pub use validate::{Loaded, validate};

@@ -1,0 +1,59 @@
+//! The one error type of the runtime.
+
+use std::fmt::Display;
+
+/// Result of a runtime call.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Broad class of an [`Error`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// A file could not be read.
+    Io,
+    /// A file is not a valid model.
+    Format(sslm_format::ErrorKind),
+    /// Options or inputs do not fit the model.
+    Input,
+    /// Memory or threads could not be had.
+    Resources,
+}
+
+/// What went wrong, where, what was expected and what was found.
+#[derive(Debug, thiserror::Error)]
+#[error("{message}")]
+pub struct Error {
+    kind: ErrorKind,
+    message: String,
+    source: Option<Box<dyn std::error::Error + Send + Sync>>,
+}
+
+impl Error {
+    /// The class of this error.
+    pub fn kind(&self) -> ErrorKind {
+        self.kind
+    }
+
+    pub(crate) fn new(kind: ErrorKind, message: impl Display) -> Self {
+        Error { kind, message: message.to_string(), source: None }
+    }
+
+    /// Something that the caller gave does not fit.
+    pub(crate) fn input(what: impl Display, expected: impl Display, found: impl Display) -> Self {
+        Self::new(ErrorKind::Input, format!("{what}: expected {expected}, found {found}"))
+    }
+
+    pub(crate) fn with_source(self, source: impl std::error::Error + Send + Sync + 'static) -> Self {
+        Error { source: Some(Box::new(source)), ..self }
+    }
+
+    pub(crate) fn within(self, outer: impl Display) -> Self {
+        Error { message: format!("{outer}: {}", self.message), ..self }
+    }
+}
+
+impl From<sslm_format::Error> for Error {
+    fn from(e: sslm_format::Error) -> Self {
+        Error::new(ErrorKind::Format(e.kind()), &e)
+    }
+}

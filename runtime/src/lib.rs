@@ -1,0 +1,36 @@
+//! Runs convolutional networks pruned with Structured Sparsity Learning from `.sslm` files.
+//!
+//! ```no_run
+//! use sslm::{Model, Options, TensorView, Threads};
+//!
+//! let model = Model::open("lenet.sslm")?; // memory-mapped and validated; no weight is copied
+//! let plan = model.prepare(&Options::new().batch(1).threads(Threads::Single))?; // Send + Sync
+//! let mut session = plan.session(); // owns the scratch memory; one per thread
+//! let image = vec![0.0; 28 * 28];
+//! let output = session.run(TensorView::new(&[1, 1, 28, 28], &image)?)?;
+//! println!("{:?}", output.data());
+//! # Ok::<(), sslm::Error>(())
+//! ```
+//!
+//! Everything that can be decided once is decided in [`Model::prepare`]: shapes, which kernel runs each node, where every
+//! activation lies. [`Session::run`] only computes. There is no global state, and no environment variable is read.
+
+mod arena;
+mod build;
+mod error;
+mod map;
+mod model;
+mod options;
+mod plan;
+mod session;
+mod step;
+mod tensor;
+
+pub use error::{Error, ErrorKind, Result};
+pub use model::{Model, TensorInfo};
+pub use options::{Options, Threads};
+pub use plan::{Plan, StepInfo};
+pub use session::{Outputs, Session};
+/// The file format's own types: graph, kept lists, preprocessing, provenance.
+pub use sslm_format as format;
+pub use tensor::TensorView;

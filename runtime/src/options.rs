@@ -1,0 +1,51 @@
+//! What a caller fixes when preparing a model.
+
+use std::collections::BTreeMap;
+
+/// How many threads a plan computes with.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Threads {
+    /// As many as the machine offers, or one where a run is too short to share.
+    #[default]
+    Auto,
+    /// The calling thread only.
+    Single,
+    /// Exactly this many, on a pool of the plan's own. 0 and 1 mean [`Threads::Single`].
+    Count(usize),
+}
+
+/// Choices for [`crate::Model::prepare`].
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    pub(crate) batch: Option<usize>,
+    pub(crate) threads: Threads,
+    pub(crate) dims: BTreeMap<String, usize>,
+}
+
+impl Options {
+    /// Batch 1 (or what the model fixes), automatic threads.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Images per run: axis 0 of every input.
+    #[must_use]
+    pub fn batch(mut self, batch: usize) -> Self {
+        self.batch = Some(batch);
+        self
+    }
+
+    /// Threads of the plan.
+    #[must_use]
+    pub fn threads(mut self, threads: Threads) -> Self {
+        self.threads = threads;
+        self
+    }
+
+    /// Extent of a symbolic dimension, by its name in the model (see [`crate::Model::inputs`]).
+    #[must_use]
+    pub fn dim(mut self, name: impl Into<String>, extent: usize) -> Self {
+        self.dims.insert(name.into(), extent);
+        self
+    }
+}

@@ -1,0 +1,73 @@
+//! A prepared model: immutable, shareable between threads.
+
+use crate::model::Model;
+use crate::session::Session;
+use crate::step::{Place, Step};
+use std::sync::Arc;
+
+/// A model with batch, shapes, kernels, memory and threads fixed. Cloning is cheap.
+#[derive(Clone)]
+pub struct Plan {
+    pub(crate) inner: Arc<Inner>,
+}
+
+pub(crate) struct Inner {
+    pub(crate) model: Model,
+    pub(crate) steps: Vec<Step>,
+    pub(crate) inputs: Vec<Binding>,
+    pub(crate) outputs: Vec<Binding>,
+    pub(crate) arena_len: usize,
+    pub(crate) scratch_len: usize,
+    /// Absent where everything runs on the caller's thread.
+    pub(crate) pool: Option<rayon::ThreadPool>,
+}
+
+/// An input or output of the network and where it lies.
+pub(crate) struct Binding {
+    pub(crate) name: String,
+    pub(crate) shape: Vec<usize>,
+    pub(crate) place: Place,
+}
+
+/// One step of a plan, for reports.
+#[derive(Clone, Debug)]
+pub struct StepInfo<'a> {
+    /// Name of the node.
+    pub name: &'a str,
+    /// What runs, in ONNX's words; `Select` puts removed channels back or leaves unread ones out.
+    pub op: &'a str,
+    /// Multiply-accumulates of one run of the whole batch.
+    pub macs: usize,
+}
+
+impl Plan {
+    /// A session with memory of its own.
+    pub fn session(&self) -> Session {
+        Session::new(self.clone())
+    }
+
+    /// What runs, in order.
+    pub fn steps(&self) -> impl ExactSizeIterator<Item = StepInfo<'_>> {
+        self.inner.steps.iter().map(|s| StepInfo { name: &s.name, op: s.op, macs: s.macs })
+    }
+
+    /// Shapes that [`Session::run_all`] expects, in order.
+    pub fn input_shapes(&self) -> impl ExactSizeIterator<Item = &[usize]> {
+        self.inner.inputs.iter().map(|b| b.shape.as_slice())
+    }
+
+    /// Shapes that [`Session::run_all`] yields, in order.
+    pub fn output_shapes(&self) -> impl ExactSizeIterator<Item = &[usize]> {
+        self.inner.outputs.iter().map(|b| b.shape.as_slice())
+    }
+
+    /// Bytes of memory that each session owns.
+    pub fn session_bytes(&self) -> usize {
+        (self.inner.arena_len + self.inner.scratch_len) * size_of::<f32>()
+    }
+
+    /// Threads that a run uses.
+    pub fn threads(&self) -> usize {
+        self.inner.pool.as_ref().map_or(1, rayon::ThreadPool::current_num_threads)
+    }
+}

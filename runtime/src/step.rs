@@ -1,0 +1,111 @@
+//! One step of a plan: a kernel, what it reads, where it writes.
+
+use crate::model::Model;
+use sslm_format::BlobId;
+use sslm_kernels::Threading;
+use sslm_kernels::channels::{self, Source};
+use sslm_kernels::conv::Conv;
+use sslm_kernels::elementwise::{self, Add};
+use sslm_kernels::fully_connected::FullyConnected;
+use sslm_kernels::normalize::{self, Lrn};
+use sslm_kernels::pool::{self, Pool};
+use std::ops::Range;
+
+/// Where numbers are read from.
+#[derive(Clone, Debug)]
+pub(crate) enum Place {
+    /// The session's arena.
+    Arena(Range<usize>),
+    /// The model file.
+    Blob(BlobId),
+}
+
+/// A kernel with what it needs besides its inputs.
+pub(crate) enum Kernel {
+    Conv {
+        conv: Conv,
+        weights: BlobId,
+        bias: BlobId,
+    },
+    FullyConnected {
+        layer: FullyConnected,
+        weights: BlobId,
+        bias: BlobId,
+    },
+    Pool(Pool),
+    GlobalAverage {
+        plane: usize,
+    },
+    Lrn(Lrn),
+    Softmax {
+        axis: usize,
+        inner: usize,
+    },
+    ScaleShift {
+        plane: usize,
+        scale: BlobId,
+        shift: BlobId,
+    },
+    Relu,
+    Add(Add),
+    /// Length along the joined axis (times all inner axes) of each input.
+    Concat {
+        lens: Vec<usize>,
+    },
+    Select {
+        channels: usize,
+        plane: usize,
+        sources: Vec<Source>,
+    },
+}
+
+/// A kernel applied to places.
+pub(crate) struct Step<P = Place, W = Range<usize>> {
+    pub(crate) name: String,
+    /// What runs, in ONNX's words.
+    pub(crate) op: &'static str,
+    pub(crate) kernel: Kernel,
+    pub(crate) macs: usize,
+    pub(crate) reads: Vec<P>,
+    pub(crate) write: W,
+}
+
+impl Step {
+    /// Reads and writes the places of this step. `arena` and `scratch` are as long as the plan says.
+    pub(crate) fn run(&self, model: &Model, arena: &mut [f32], scratch: &mut [f32], threading: Threading) {
+        // The planner gave the output a range of its own, so every input lies wholly before or behind it.
+        let (before, rest) = arena.split_at_mut(self.write.start);
+        let (out, behind) = rest.split_at_mut(self.write.len());
+        let read = |i: usize| match &self.reads[i] {
+            Place::Blob(id) => model.blob(*id),
+            Place::Arena(range) if range.end <= self.write.start => &before[range.clone()],
+            Place::Arena(range) => &behind[range.start - self.write.end..range.end - self.write.end],
+        };
+        match &self.kernel {
+            Kernel::Conv { conv, weights, bias } => {
+                conv.run(read(0), model.blob(*weights), model.blob(*bias), out, scratch, threading);
+            }
+            Kernel::FullyConnected { layer, weights, bias } => {
+                layer.run(read(0), model.blob(*weights), model.blob(*bias), out, scratch, threading);
+            }
+            Kernel::Pool(pool) => pool.run(read(0), out, threading),
+            Kernel::GlobalAverage { plane } => pool::global_average(read(0), *plane, out, threading),
+            Kernel::Lrn(lrn) => lrn.run(read(0), out, threading),
+            Kernel::Softmax { axis, inner } => normalize::softmax(read(0), *axis, *inner, out, threading),
+            Kernel::ScaleShift { plane, scale, shift } => {
+                normalize::scale_shift(read(0), *plane, model.blob(*scale), model.blob(*shift), out, threading);
+            }
+            Kernel::Relu => elementwise::relu(read(0), out, threading),
+            Kernel::Add(add) => add.run(read(0), read(1), out, threading),
+            Kernel::Concat { lens } => {
+                let total = lens.iter().sum();
+                let mut offset = 0;
+                for (i, &len) in lens.iter().enumerate() {
+                    channels::insert(read(i), len, out, offset, total);
+                    offset += len;
+                }
+            }
+            Kernel::Select { channels, plane, sources } => channels::select(read(0), *channels, *plane, sources, out, threading),
+        }
+    }
+}

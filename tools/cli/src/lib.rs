@@ -1,0 +1,78 @@
+//! What the command-line tools share, so that they behave alike: exit codes, tables, numbers, files that appear whole or not.
+
+use anyhow::{Context, Result, ensure};
+use comfy_table::{CellAlignment, Table, presets};
+use std::io::ErrorKind;
+use std::path::Path;
+use std::process::ExitCode;
+
+/// The end of `main`: 0, or one message on stderr and 2. A reader that closed our stdout early (`| head`) is no error.
+pub fn finish(tool: &str, result: Result<()>) -> ExitCode {
+    let broken_pipe = |cause: &(dyn std::error::Error + 'static)| {
+        cause.downcast_ref::<std::io::Error>().is_some_and(|e| e.kind() == ErrorKind::BrokenPipe)
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(e) if e.chain().any(broken_pipe) => ExitCode::SUCCESS,
+        Err(e) => {
+            eprintln!("{tool}: {e:#}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// A table with these headings; columns from `first_number` on are aligned right.
+pub fn table(headings: &[&str], first_number: usize) -> Table {
+    let mut table = Table::new();
+    table.load_style(presets::UTF8_HORIZONTAL_ONLY).set_header(headings.iter().copied());
+    for i in first_number..headings.len() {
+        if let Some(column) = table.column_mut(i) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+    table
+}
+
+/// `1234567` as `1 234 567`.
+pub fn thousands(n: u64) -> String {
+    let digits = n.to_string();
+    let first = digits.len() % 3;
+    let mut groups: Vec<&str> = (first..digits.len()).step_by(3).map(|i| &digits[i..i + 3]).collect();
+    if first > 0 {
+        groups.insert(0, &digits[..first]);
+    }
+    groups.join(" ")
+}
+
+/// `kept of all`, or just the number where they are the same.
+pub fn kept_of(kept: usize, all: usize) -> String {
+    if kept == all { all.to_string() } else { format!("{kept} of {all}") }
+}
+
+/// A file that replaces `target` when it is complete ([`tempfile::NamedTempFile::persist`]) and vanishes otherwise.
+///
+/// # Errors
+/// If the folder of `target` is missing or cannot be written.
+pub fn file_beside(target: &Path) -> Result<tempfile::NamedTempFile> {
+    let folder = target.parent().filter(|f| !f.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    ensure!(folder.is_dir(), "cannot write {}: expected a folder {}, found none", target.display(), folder.display());
+    ensure!(!target.is_dir(), "cannot write {}: expected a file, found a folder", target.display());
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(".ssl-partial-");
+    // As any other new file: the umask decides.
+    #[cfg(unix)]
+    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+    builder.tempfile_in(folder).with_context(|| format!("cannot write into {}", folder.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn thousands_groups_by_three() {
+        for (n, text) in [(0, "0"), (999, "999"), (1000, "1 000"), (12345, "12 345"), (1234567, "1 234 567")] {
+            assert_eq!(thousands(n), text);
+        }
+    }
+}

@@ -1,0 +1,67 @@
+//! Attributes of a node, by name and type.
+
+use crate::onnx::proto::{AttributeProto, NodeProto};
+use anyhow::{Context, Result, bail};
+
+/// Reads a node's attributes. Absent ones yield the default that the ONNX specification gives.
+#[derive(Clone, Copy)]
+pub struct Attributes<'a>(pub &'a NodeProto);
+
+/// Values of `AttributeProto.type`.
+mod kind {
+    pub(super) const FLOAT: i32 = 1;
+    pub(super) const INT: i32 = 2;
+    pub(super) const STRING: i32 = 3;
+    pub(super) const INTS: i32 = 7;
+}
+
+impl<'a> Attributes<'a> {
+    /// The attribute as it is stored.
+    pub fn get(self, name: &str) -> Option<&'a AttributeProto> {
+        self.0.attribute.iter().find(|a| a.name == name)
+    }
+
+    fn typed(self, name: &str, kind: i32) -> Result<Option<&'a AttributeProto>> {
+        match self.get(name) {
+            Some(a) if a.r#type != kind && a.r#type != 0 => {
+                bail!("attribute {name}: expected type {kind} of AttributeProto, found {}", a.r#type)
+            }
+            found => Ok(found),
+        }
+    }
+
+    /// An integer.
+    ///
+    /// # Errors
+    /// If it is of another type.
+    pub fn int(self, name: &str, default: i64) -> Result<i64> {
+        Ok(self.typed(name, kind::INT)?.map_or(default, |a| a.i))
+    }
+
+    /// A number.
+    ///
+    /// # Errors
+    /// If it is of another type.
+    pub fn float(self, name: &str, default: f32) -> Result<f32> {
+        Ok(self.typed(name, kind::FLOAT)?.map_or(default, |a| a.f))
+    }
+
+    /// A list of integers; empty if absent.
+    ///
+    /// # Errors
+    /// If it is of another type.
+    pub fn ints(self, name: &str) -> Result<&'a [i64]> {
+        Ok(self.typed(name, kind::INTS)?.map_or(&[], |a| &a.ints))
+    }
+
+    /// A text.
+    ///
+    /// # Errors
+    /// If it is of another type or not UTF-8.
+    pub fn text(self, name: &str, default: &'a str) -> Result<&'a str> {
+        match self.typed(name, kind::STRING)? {
+            Some(a) => std::str::from_utf8(&a.s).with_context(|| format!("attribute {name}: expected UTF-8")),
+            None => Ok(default),
+        }
+    }
+}

@@ -1,0 +1,116 @@
+//! Images in, likeliest classes out.
+
+use crate::{Arguments, input_dims, prepare, preprocess};
+use anyhow::{Context, Result, bail, ensure};
+use serde::Serialize;
+use sslm::format::{Graph, Op};
+use sslm::{Model, Session, TensorView};
+use std::io::Write;
+
+#[derive(Serialize)]
+struct Answer {
+    image: String,
+    classes: Vec<Class>,
+}
+
+#[derive(Serialize)]
+struct Class {
+    index: usize,
+    label: Option<String>,
+    probability: f32,
+    /// What the network yields for the class: a logit, or the probability itself if it ends in Softmax.
+    output: f32,
+}
+
+pub(crate) fn run(arguments: &Arguments, model: &Model) -> Result<()> {
+    let dims = input_dims(model)?;
+    let rule = preprocess::rule(model, &dims, &arguments.preprocessing)?;
+    let labels = labels(arguments, model)?;
+    let ends_in_softmax = ends_in_softmax(model.graph());
+    let mut session: Option<Session> = None;
+    let mut answers = Vec::new();
+    for path in &arguments.images {
+        let (mut shape, mut pixels) = preprocess::load(path, &rule, &dims)?;
+        // A model whose batch is fixed runs one image and discards the rest.
+        shape[0] = crate::batch(&dims, 1);
+        pixels.resize(shape.iter().product(), 0.0);
+        let session = match &mut session {
+            Some(session) if session.plan().input_shapes().next() == Some(&shape) => session,
+            other => other.insert(prepare(arguments, model, &shape)?.session()),
+        };
+        let output = session.run(TensorView::new(&shape, &pixels)?)?;
+        let classes = classes(output, shape[0]).with_context(|| format!("{}", path.display()))?;
+        answers
+            .push(Answer { image: path.display().to_string(), classes: top(&classes, ends_in_softmax, &labels, arguments.top) });
+    }
+    let mut out = std::io::stdout().lock();
+    if arguments.json {
+        writeln!(out, "{}", serde_json::to_string_pretty(&answers)?)?;
+        return Ok(());
+    }
+    for answer in &answers {
+        writeln!(out, "{}", answer.image)?;
+        for class in &answer.classes {
+            let label = class.label.clone().unwrap_or_else(|| format!("class {}", class.index));
+            writeln!(out, "  {:6.2} %  {label}", class.probability * 100.0)?;
+        }
+    }
+    Ok(())
+}
+
+fn labels(arguments: &Arguments, model: &Model) -> Result<Vec<String>> {
+    let Some(path) = &arguments.labels else { return Ok(model.labels().to_vec()) };
+    let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+    Ok(text.lines().map(str::to_owned).collect())
+}
+
+/// The scores of the first image of an output such as `[batch, classes]` or `[batch, classes, 1, 1]`.
+fn classes(output: TensorView<'_>, batch: usize) -> Result<Vec<f32>> {
+    let shape = output.shape();
+    let classes = output.data().len() / batch.max(1);
+    ensure!(
+        shape.first() == Some(&batch)
+            && shape.iter().filter(|&&e| e > 1 && e != batch).count() <= 1
+            && shape.len() >= 2
+            && shape[1] == classes,
+        "the output is {shape:?}: expected [batch, classes] (use --input and --output for others)"
+    );
+    Ok(output.data()[..classes].to_vec())
+}
+
+fn ends_in_softmax(graph: &Graph) -> bool {
+    let mut value = graph.outputs[0];
+    while let Some(node) = graph.nodes.iter().find(|n| n.output == value) {
+        match node.op {
+            Op::Softmax(_) => return true,
+            Op::Flatten(_) | Op::Reshape(_) => value = node.inputs[0],
+            _ => return false,
+        }
+    }
+    false
+}
+
+fn top(outputs: &[f32], are_probabilities: bool, labels: &[String], count: usize) -> Vec<Class> {
+    let max = outputs.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let sum: f32 = outputs.iter().map(|x| (x - max).exp()).sum();
+    let probability = |x: f32| if are_probabilities { x } else { (x - max).exp() / sum };
+    let mut order: Vec<usize> = (0..outputs.len()).collect();
+    order.sort_by(|&a, &b| outputs[b].total_cmp(&outputs[a]));
+    let class = |index: usize| Class {
+        index,
+        label: labels.get(index).cloned(),
+        probability: probability(outputs[index]),
+        output: outputs[index],
+    };
+    order.into_iter().take(count).map(class).collect()
+}
+
+/// For callers that need an image's tensor only.
+pub(crate) fn first_image(arguments: &Arguments, model: &Model, batch: usize) -> Result<(Vec<usize>, Vec<f32>)> {
+    let dims = input_dims(model)?;
+    let rule = preprocess::rule(model, &dims, &arguments.preprocessing)?;
+    let Some(path) = arguments.images.first() else { bail!("expected an image, found none") };
+    let (mut shape, pixels) = preprocess::load(path, &rule, &dims)?;
+    shape[0] = batch;
+    Ok((shape, pixels.repeat(batch)))
+}

@@ -1,0 +1,129 @@
+//! `ssl-run`: the command line of the runtime. [`classify`] runs images, [`tensors`] runs arrays, [`timing`] measures;
+//! [`preprocess`] turns an image into a tensor.
+
+mod classify;
+mod preprocess;
+mod tensors;
+mod timing;
+
+use anyhow::{Context, Result, bail, ensure};
+use clap::Parser;
+use preprocess::Flags;
+use sslm::format::Dim;
+use sslm::{Model, Options, Plan, Threads};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// Classify images with a .sslm model, or run, profile and time it on raw tensors.
+#[derive(Parser)]
+#[command(
+    version,
+    after_help = "Examples:
+  ssl-run lenet.sslm digit.png                        # the five likeliest classes
+  ssl-run --json --top 1 lenet.sslm *.png             # the same for programs
+  ssl-run lenet.sslm --input x.npy --output y.npy     # float32, leading batch of any size
+  ssl-run lenet.sslm --bench 1000 --threads 1         # min, median, p90 of the run and of each layer
+
+Results go to stdout, notes to stderr. Exit codes: 0 success, 2 error."
+)]
+struct Arguments {
+    /// The model
+    model: PathBuf,
+    /// PNG or JPEG images to classify
+    images: Vec<PathBuf>,
+    /// How many classes to print for each image
+    #[arg(long, value_name = "K", default_value_t = 5)]
+    top: usize,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+    /// Run this float32 .npy array instead of images
+    #[arg(long, value_name = "NPY", conflicts_with = "images")]
+    input: Option<PathBuf>,
+    /// Where the result of --input goes
+    #[arg(long, value_name = "NPY", requires = "input")]
+    output: Option<PathBuf>,
+    /// Images per run for --input and --bench, where the model leaves it open [default: 32 for --input, else 1]
+    #[arg(long, value_name = "N")]
+    batch: Option<usize>,
+    /// Print the time of each layer, of one run after a warm-up
+    #[arg(long, conflicts_with = "bench")]
+    profile: bool,
+    /// Run N times after a warm-up and print min, median and p90 of the run and of each layer. Input: the first image or the
+    /// first batch of --input; random numbers if there is neither
+    #[arg(long, value_name = "N")]
+    bench: Option<usize>,
+    /// Threads to compute with [default: all, or one for small models]
+    #[arg(long, value_name = "N")]
+    threads: Option<usize>,
+    /// Class names, one a line, instead of the model's own
+    #[arg(long, value_name = "FILE")]
+    labels: Option<PathBuf>,
+    #[command(flatten)]
+    preprocessing: Flags,
+}
+
+fn main() -> ExitCode {
+    ssl_cli::finish("ssl-run", run(&Arguments::parse()))
+}
+
+fn run(arguments: &Arguments) -> Result<()> {
+    let model = Model::open(&arguments.model)?;
+    model.verify_weights().with_context(|| format!("{}", arguments.model.display()))?;
+    ensure!(arguments.top > 0, "--top: expected at least 1, found 0");
+    ensure!(arguments.batch != Some(0), "--batch: expected at least 1, found 0");
+    if arguments.profile || arguments.bench.is_some() {
+        timing::run(arguments, &model)
+    } else if let Some(input) = &arguments.input {
+        tensors::run(arguments, &model, input)
+    } else if arguments.images.is_empty() {
+        bail!("nothing to run: expected images, --input or --bench (see --help)")
+    } else {
+        classify::run(arguments, &model)
+    }
+}
+
+/// A plan whose symbolic dims are those of an input of shape `shape`.
+fn prepare(arguments: &Arguments, model: &Model, shape: &[usize]) -> Result<Plan> {
+    let threads = match arguments.threads {
+        None => Threads::Auto,
+        Some(0) => bail!("--threads: expected at least 1, found 0"),
+        Some(n) => Threads::Count(n),
+    };
+    let mut options = Options::new().threads(threads);
+    let dims = input_dims(model)?;
+    ensure!(dims.len() == shape.len(), "the model's input has {} axes, what is given has {}: {shape:?}", dims.len(), shape.len());
+    for (dim, &extent) in dims.iter().zip(shape) {
+        match dim {
+            Dim::Fixed { size } => {
+                ensure!(*size == extent as u64, "the model's input is {}, what is given is {shape:?}", describe(&dims))
+            }
+            Dim::Symbolic { name } => options = options.dim(name, extent),
+        }
+    }
+    Ok(model.prepare(&options)?)
+}
+
+/// The dims of the model's one input.
+fn input_dims(model: &Model) -> Result<Vec<Dim>> {
+    match &model.inputs()[..] {
+        [input] => Ok(input.dims.clone()),
+        inputs => bail!("the model has {} inputs: expected one (use the library for others)", inputs.len()),
+    }
+}
+
+fn describe(dims: &[Dim]) -> String {
+    let dim = |d: &Dim| match d {
+        Dim::Fixed { size } => size.to_string(),
+        Dim::Symbolic { name } => name.clone(),
+    };
+    format!("[{}]", dims.iter().map(dim).collect::<Vec<_>>().join(", "))
+}
+
+/// The batch of a run where `wanted` images are to be run in all.
+fn batch(dims: &[Dim], wanted: usize) -> usize {
+    match dims.first() {
+        Some(Dim::Fixed { size }) => usize::try_from(*size).unwrap_or(usize::MAX),
+        _ => wanted,
+    }
+}

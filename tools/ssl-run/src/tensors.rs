@@ -1,0 +1,67 @@
+//! Raw tensors: a `.npy` array in, a `.npy` array out, in batches.
+
+use crate::{Arguments, batch, input_dims, prepare};
+use anyhow::{Context, Result, ensure};
+use ndarray::{ArrayD, Axis, Slice};
+use ndarray_npy::{WriteNpyExt, read_npy};
+use sslm::{Model, Session, TensorView};
+use std::io::{BufWriter, Write};
+use std::path::Path;
+
+/// Rows of an input array that are run together unless --batch says otherwise: enough for the matrix products to be efficient.
+const DEFAULT_BATCH: usize = 32;
+
+pub(crate) fn run(arguments: &Arguments, model: &Model, input: &Path) -> Result<()> {
+    // Before the work, so that a bad path costs no time.
+    let target = arguments.output.as_deref().context("--input needs --output (or --bench, or --profile)")?;
+    let mut file = ssl_cli::file_beside(target)?;
+    let x = read(input)?;
+    let batch = batch(&input_dims(model)?, arguments.batch.unwrap_or(DEFAULT_BATCH).min(x.shape()[0]));
+    let mut sessions: Vec<(usize, Session)> = Vec::new();
+    let (mut y, mut y_shape): (Vec<f32>, Vec<usize>) = (Vec::new(), Vec::new());
+    for first in (0..x.shape()[0]).step_by(batch) {
+        let rows = batch.min(x.shape()[0] - first);
+        let part = x.slice_axis(Axis(0), Slice::from(first..first + rows));
+        // What is missing of a fixed batch is filled with zeros, and its results are dropped.
+        let run_rows = crate::batch(&input_dims(model)?, rows);
+        let mut shape = x.shape().to_vec();
+        shape[0] = run_rows;
+        let mut numbers: Vec<f32> = part.iter().copied().collect();
+        numbers.resize(shape.iter().product(), 0.0);
+        let at = match sessions.iter().position(|(rows, _)| *rows == run_rows) {
+            Some(at) => at,
+            None => {
+                let session = prepare(arguments, model, &shape).with_context(|| format!("{}", input.display()))?.session();
+                sessions.push((run_rows, session));
+                sessions.len() - 1
+            }
+        };
+        let out = sessions[at].1.run(TensorView::new(&shape, &numbers)?)?;
+        ensure!(out.shape().first() == Some(&run_rows), "the output is {:?}: expected the batch {run_rows} first", out.shape());
+        let per_row = out.data().len() / run_rows;
+        y.extend_from_slice(&out.data()[..rows * per_row]);
+        y_shape = out.shape().to_vec();
+    }
+    y_shape[0] = x.shape()[0];
+    let y = ArrayD::from_shape_vec(y_shape, y).context("the output's batches do not fit together")?;
+    let mut writer = BufWriter::new(file.as_file_mut());
+    y.write_npy(&mut writer).with_context(|| format!("cannot write {}", target.display()))?;
+    writer.flush()?;
+    drop(writer);
+    file.persist(target).with_context(|| format!("cannot write {}", target.display()))?;
+    Ok(())
+}
+
+fn read(path: &Path) -> Result<ArrayD<f32>> {
+    let x: ArrayD<f32> = read_npy(path).with_context(|| format!("{}: expected a float32 .npy array", path.display()))?;
+    ensure!(x.ndim() > 0 && !x.is_empty(), "{}: expected a batch of at least 1, found shape {:?}", path.display(), x.shape());
+    Ok(x)
+}
+
+/// The first `batch` rows of an array, for timing.
+pub(crate) fn first_rows(path: &Path, batch: usize) -> Result<(Vec<usize>, Vec<f32>)> {
+    let x = read(path)?;
+    ensure!(x.shape()[0] >= batch, "{}: expected at least {batch} rows (the batch), found {}", path.display(), x.shape()[0]);
+    let part = x.slice_axis(Axis(0), Slice::from(..batch));
+    Ok((part.shape().to_vec(), part.iter().copied().collect()))
+}

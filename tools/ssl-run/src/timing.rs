@@ -1,0 +1,143 @@
+//! `--bench` and `--profile`: how long a run and each of its layers take.
+
+use crate::{Arguments, batch, classify, describe, input_dims, prepare, tensors};
+use anyhow::{Context, Result, bail, ensure};
+use serde::Serialize;
+use ssl_cli::{table, thousands};
+use sslm::format::Dim;
+use sslm::{Model, TensorView};
+use std::io::Write;
+use std::time::{Duration, Instant};
+
+/// Runs before measuring: pages of weights come in, caches and clocks settle.
+const WARM_UP: Duration = Duration::from_millis(200);
+
+#[derive(Serialize)]
+struct Report {
+    threads: usize,
+    batch: usize,
+    runs: usize,
+    run_ms: RunMs,
+    layers: Vec<LayerMs>,
+}
+
+#[derive(Serialize)]
+struct RunMs {
+    min: f64,
+    median: f64,
+    p90: f64,
+}
+
+#[derive(Serialize)]
+struct LayerMs {
+    name: String,
+    op: String,
+    min_ms: f64,
+    median_ms: f64,
+    macs: usize,
+}
+
+pub(crate) fn run(arguments: &Arguments, model: &Model) -> Result<()> {
+    let runs = arguments.bench.unwrap_or(1);
+    ensure!(runs > 0, "--bench: expected at least 1 run, found 0");
+    let (shape, numbers) = input(arguments, model)?;
+    let plan = prepare(arguments, model, &shape)?;
+    let mut session = plan.session();
+    let input = TensorView::new(&shape, &numbers)?;
+    let start = Instant::now();
+    let mut warm_runs = 0;
+    while warm_runs == 0 || start.elapsed() < WARM_UP && warm_runs < runs.max(3) {
+        session.run(input)?;
+        warm_runs += 1;
+    }
+    // Whole runs are timed without the clock calls between layers, then layers on their own.
+    let mut whole = Vec::with_capacity(runs);
+    for _ in 0..runs {
+        let start = Instant::now();
+        session.run(input)?;
+        whole.push(start.elapsed());
+    }
+    session.set_timing(true);
+    let mut layers: Vec<Vec<Duration>> = vec![Vec::with_capacity(runs); plan.steps().len()];
+    for _ in 0..runs {
+        session.run(input)?;
+        layers.iter_mut().zip(session.step_times()).for_each(|(all, &time)| all.push(time));
+    }
+    let ms = |d: Duration| d.as_secs_f64() * 1e3;
+    whole.sort();
+    layers.iter_mut().for_each(|l| l.sort());
+    let report = Report {
+        threads: plan.threads(),
+        batch: shape[0],
+        runs,
+        run_ms: RunMs { min: ms(whole[0]), median: ms(quantile(&whole, 0.5)), p90: ms(quantile(&whole, 0.9)) },
+        layers: plan
+            .steps()
+            .zip(&layers)
+            .map(|(step, times)| LayerMs {
+                name: step.name.to_owned(),
+                op: step.op.to_owned(),
+                min_ms: ms(times[0]),
+                median_ms: ms(quantile(times, 0.5)),
+                macs: step.macs,
+            })
+            .collect(),
+    };
+    print(arguments, &report)
+}
+
+/// The smallest sample that at least `q` of all samples do not exceed.
+fn quantile(sorted: &[Duration], q: f64) -> Duration {
+    sorted[((sorted.len() as f64 * q).ceil() as usize).clamp(1, sorted.len()) - 1]
+}
+
+fn input(arguments: &Arguments, model: &Model) -> Result<(Vec<usize>, Vec<f32>)> {
+    let dims = input_dims(model)?;
+    let batch = batch(&dims, arguments.batch.unwrap_or(1));
+    if let Some(path) = &arguments.input {
+        return tensors::first_rows(path, batch);
+    }
+    if !arguments.images.is_empty() {
+        return classify::first_image(arguments, model, batch);
+    }
+    let extent = |(axis, dim): (usize, &Dim)| match dim {
+        Dim::Fixed { size } => usize::try_from(*size).context("the input is too large"),
+        Dim::Symbolic { .. } if axis == 0 => Ok(batch),
+        Dim::Symbolic { .. } => bail!("the model's input is {}: give an image or --input, whose size is taken", describe(&dims)),
+    };
+    let shape: Vec<usize> = dims.iter().enumerate().map(extent).collect::<Result<_>>()?;
+    let mut random = fastrand::Rng::with_seed(1);
+    let len = shape.iter().product();
+    Ok((shape, (0..len).map(|_| random.f32() * 2.0 - 1.0).collect()))
+}
+
+fn print(arguments: &Arguments, report: &Report) -> Result<()> {
+    let mut out = std::io::stdout().lock();
+    if arguments.json {
+        writeln!(out, "{}", serde_json::to_string_pretty(report)?)?;
+        return Ok(());
+    }
+    let mut layers = table(&["layer", "op", "MACs", "min ms", "median ms", "share", "GFLOP/s"], 2);
+    let total: f64 = report.layers.iter().map(|l| l.median_ms).sum();
+    for l in &report.layers {
+        let rate = if l.macs > 0 { format!("{:.1}", 2.0 * l.macs as f64 / l.median_ms / 1e6) } else { "-".to_owned() };
+        let share = format!("{:.0} %", 100.0 * l.median_ms / total);
+        layers.add_row([
+            l.name.clone(),
+            l.op.clone(),
+            thousands(l.macs as u64),
+            format!("{:.4}", l.min_ms),
+            format!("{:.4}", l.median_ms),
+            share,
+            rate,
+        ]);
+    }
+    writeln!(out, "{layers}")?;
+    let RunMs { min, median, p90 } = report.run_ms;
+    let Report { threads, batch, runs, .. } = report;
+    writeln!(
+        out,
+        "run: min {min:.4} ms, median {median:.4} ms, p90 {p90:.4} ms ({runs} runs, batch {batch}, threads {threads})"
+    )?;
+    Ok(())
+}
