@@ -159,6 +159,9 @@ impl<'m> Builder<'m> {
         if have.map(|c| c.kept.as_slice()) == wanted {
             return self.place_of(value);
         }
+        if wanted.is_some_and(<[u32]>::is_empty) {
+            return self.new_buffer(0, self.next_step());
+        }
         let key = (value, wanted.map(<[u32]>::to_vec));
         if let Some(&place) = self.selected.get(&key) {
             return place;

@@ -1,0 +1,257 @@
+#!/usr/bin/env python3
+"""Random zero-masked graphs: onnxruntime on the masked ONNX against ssl-run on the compact and the dense .sslm.
+
+    python tests/scripts/fuzz_onnxruntime.py --graphs 1000 [--seed 0] [--bin target/release] [--keep DIR]
+
+Needs numpy, onnx and onnxruntime. Every graph mixes operators, masks (filters, channels, columns, whole layers), biases that are
+not zero behind zero filters, BatchNormalization, residual sums, concatenations, groups, asymmetric pads, dilations and strides.
+Exit code 1 if any graph is wrong, refused or crashes; the graphs that failed stay in --keep.
+"""
+import argparse
+import json
+import pathlib
+import subprocess
+import sys
+import tempfile
+
+import numpy as np
+import onnx
+import onnxruntime
+from onnx import TensorProto, helper, numpy_helper
+
+TOLERANCE = 1e-4  # relative to the largest magnitude of the output, with 1 as the least
+
+
+class Graph:
+    """A random graph, grown node by node from one image input."""
+
+    def __init__(self, rng):
+        self.rng = rng
+        self.nodes, self.weights = [], []
+        self.channels = int(rng.integers(1, 9))
+        self.size = tuple(int(n) for n in rng.integers(7, 15, 2))
+        self.count = 0
+
+    def name(self, prefix):
+        self.count += 1
+        return f"{prefix}{self.count}"
+
+    def weight(self, array):
+        name = self.name("w")
+        array = np.asarray(array, np.float32)
+        if self.rng.random() < 0.1:
+            self.nodes.append(helper.make_node("Constant", [], [name], value=numpy_helper.from_array(array)))
+        else:
+            self.weights.append(numpy_helper.from_array(array, name))
+        return name
+
+    def add(self, op, inputs, **attributes):
+        out = self.name(op.lower())
+        self.nodes.append(helper.make_node(op, inputs, [out], name=out, **attributes))
+        return out
+
+    def mask(self, w):
+        """Zeros of every kind in a weight tensor whose first axis is filters and second is channels."""
+        rng = self.rng
+        kind = rng.random()
+        if kind < 0.08:
+            w[:] = 0.0  # a removed layer
+        if kind < 0.7:
+            w[rng.random(w.shape[0]) < rng.choice([0.0, 0.3, 0.7])] = -0.0 if rng.random() < 0.3 else 0.0
+        if kind > 0.3:
+            w[:, rng.random(w.shape[1]) < rng.choice([0.0, 0.3, 0.6])] = 0.0
+        if w.ndim == 4 and kind > 0.5:
+            w[:, rng.random(w.shape[1:]) < rng.choice([0.3, 0.6])] = 0.0
+        return w
+
+    def bias(self, n):
+        b = self.rng.normal(0, 1, n)
+        b[self.rng.random(n) < 0.3] = 0.0
+        return b
+
+    def window(self, h, w, pool=False):
+        """Attributes of a sliding window that fits h x w, and the resulting size."""
+        rng = self.rng
+        k = [int(rng.integers(1, min(4, s) + 1)) for s in (h, w)]
+        s = [int(n) for n in rng.integers(1, 3, 2)]
+        d = [int(rng.integers(1, 3)) if (k_ - 1) * 2 + 1 <= size and not pool else 1 for k_, size in zip(k, (h, w))]
+        attributes = dict(kernel_shape=k, strides=s)
+        if not pool or rng.random() < 0.3:
+            attributes["dilations"] = d
+        else:
+            d = [1, 1]
+        kind = rng.random()
+        if kind < 0.2:
+            attributes["auto_pad"] = str(rng.choice(["SAME_UPPER", "SAME_LOWER", "VALID"]))
+            if attributes["auto_pad"] != "VALID":
+                attributes.pop("dilations", None)
+                return attributes, [-(-n // st) for n, st in zip((h, w), s)]
+            pads = [0, 0, 0, 0]
+        else:
+            pads = [int(rng.integers(0, (k[i % 2]) if pool else 3)) for i in range(4)]
+            attributes["pads"] = pads
+        out = [(n + pads[i] + pads[i + 2] - ((k[i] - 1) * d[i] + 1)) // s[i] + 1 for i, n in enumerate((h, w))]
+        return attributes, out
+
+    def conv(self, x, c, size):
+        rng = self.rng
+        groups = [g for g in (1, 2, 3, 4, c) if c % g == 0]
+        group = int(rng.choice(groups))
+        filters = group * int(rng.integers(1, 5 if group > 2 else 14))
+        attributes, out = self.window(*size)
+        w = self.mask(rng.normal(0, 1, (filters, c // group, *attributes["kernel_shape"])))
+        inputs = [x, self.weight(w)] + ([self.weight(self.bias(filters))] if rng.random() < 0.8 else [])
+        y = self.add("Conv", inputs, group=group, **attributes)
+        return y, filters, out
+
+    def batch_norm(self, x, c):
+        rng = self.rng
+        gamma = rng.normal(1, 0.5, c)
+        gamma[rng.random(c) < 0.2] = 0.0
+        inputs = [gamma, self.bias(c), rng.normal(0, 1, c), rng.uniform(0.3, 2, c)]
+        return self.add("BatchNormalization", [x] + [self.weight(p) for p in inputs])
+
+    def grow(self, x, c, size, depth):
+        """A chain of random layers from x; yields the last value, its channels and its size."""
+        rng = self.rng
+        for _ in range(depth):
+            kind = rng.random()
+            if kind < 0.34:
+                x, c, size = self.conv(x, c, size)
+            elif kind < 0.46:
+                x = self.add("Relu", [x])
+            elif kind < 0.54:
+                x = self.batch_norm(x, c)
+            elif kind < 0.60:
+                x = self.add("LRN", [x], size=int(rng.choice([1, 3, 4, 5])), alpha=float(rng.uniform(0.1, 1)), beta=0.75, bias=float(rng.choice([1.0, 2.0])))
+            elif kind < 0.70 and min(size) > 1:
+                op = str(rng.choice(["MaxPool", "AveragePool"]))
+                attributes, out = self.window(*size, pool=True)
+                if op == "AveragePool":
+                    attributes.pop("dilations", None)
+                    attributes["count_include_pad"] = int(rng.integers(0, 2))
+                x, size = self.add(op, [x], **attributes), out
+            elif kind < 0.80 and min(size) > 2:
+                # A residual block: a 1x1 or 3x3 convolution to the same shape beside the shortcut.
+                k = int(rng.choice([1, 3]))
+                w = self.mask(rng.normal(0, 1, (c, c, k, k)))
+                branch = self.add("Conv", [x, self.weight(w), self.weight(self.bias(c))], kernel_shape=[k, k], pads=[k // 2] * 4)
+                if rng.random() < 0.5:
+                    branch = self.batch_norm(branch, c)
+                x = self.add("Add", [branch, x] if rng.random() < 0.5 else [x, branch])
+            elif kind < 0.88:
+                other, more = x, c
+                if rng.random() < 0.7:
+                    more = int(rng.integers(1, 7))
+                    w = self.mask(rng.normal(0, 1, (more, c, 1, 1)))
+                    other = self.add("Conv", [x, self.weight(w), self.weight(self.bias(more))], kernel_shape=[1, 1])
+                x, c = self.add("Concat", [x, other], axis=1), c + more
+            elif kind < 0.92:
+                shape = [(c, 1, 1), (1, c, 1, 1), (1,), (1, c, *size)][int(rng.integers(0, 4))]
+                x = self.add("Add", [x, self.weight(rng.normal(0, 1, shape))])
+            elif kind < 0.95:
+                x = self.add(str(rng.choice(["Identity", "Dropout"])), [x])
+            else:
+                x = self.add("Relu", [x])
+        return x, c, size
+
+    def build(self):
+        rng = self.rng
+        x, c, size = self.grow("x", self.channels, self.size, int(rng.integers(1, 8)))
+        outputs = [x]
+        if rng.random() < 0.7:
+            if rng.random() < 0.4:
+                x, size = self.add("GlobalAveragePool", [x]), (1, 1)
+            features = c * size[0] * size[1]
+            if rng.random() < 0.5:
+                x = self.add("Flatten", [x])
+            else:
+                shape = numpy_helper.from_array(np.array([[0, -1], [-1, features]][int(rng.integers(0, 2))], np.int64), self.name("s"))
+                self.weights.append(shape)
+                x = self.add("Reshape", [x, shape.name])
+            for _ in range(int(rng.integers(1, 3))):
+                rows = int(rng.integers(1, 20))
+                w = self.mask(rng.normal(0, 1 / np.sqrt(features), (rows, features)))
+                if rng.random() < 0.6:
+                    x = self.add("Gemm", [x, self.weight(w), self.weight(self.bias(rows))], transB=1, alpha=float(rng.choice([1.0, 0.5])))
+                else:
+                    x = self.add("MatMul", [x, self.weight(w.T.copy())])
+                    if rng.random() < 0.7:
+                        x = self.add("Add", [x, self.weight(self.bias(rows))])
+                if rng.random() < 0.5:
+                    x = self.add("Relu", [x])
+                features = rows
+            if rng.random() < 0.3:
+                x = self.add("Softmax", [x], axis=1)
+            outputs = [x] if rng.random() < 0.7 else [x]
+        shape = ["batch", self.channels, *(("height", "width") if outputs[0] != x else self.size)]
+        info = lambda name, dims: helper.make_tensor_value_info(name, TensorProto.FLOAT, dims)
+        graph = helper.make_graph(self.nodes, "fuzz", [info("x", shape)], [info(o, None) for o in outputs], self.weights)
+        opset = int(rng.choice([9, 11, 13, 17]))
+        return helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8)
+
+
+def run(command):
+    return subprocess.run([str(c) for c in command], capture_output=True, text=True, timeout=120)
+
+
+def check(model, rng, folder, binaries):
+    """None, or what is wrong."""
+    path = folder / "model.onnx"
+    onnx.save(model, path)
+    channels, *size = [d.dim_value for d in model.graph.input[0].type.tensor_type.shape.dim][1:]
+    x = rng.normal(0, 1, (int(rng.integers(1, 4)), channels, *size)).astype(np.float32)
+    try:
+        session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+        expected = session.run(None, {"x": x})[0]
+    except Exception as e:  # what onnxruntime refuses proves nothing about us
+        return f"skip: {str(e).splitlines()[0]}"
+    if not np.isfinite(expected).all():
+        return "skip: onnxruntime yields NaN or infinity"
+    np.save(folder / "x.npy", x)
+    for flags in ([], ["--dense"]):
+        done = run([binaries / "ssl-convert", path, "-o", folder / "model.sslm", *flags])
+        if done.returncode != 0:
+            return f"ssl-convert {flags}: {done.stderr}"
+        threads = str(rng.integers(1, 3))
+        done = run([binaries / "ssl-run", folder / "model.sslm", "--input", folder / "x.npy", "--output", folder / "y.npy", "--threads", threads])
+        if done.returncode != 0:
+            return f"ssl-run {flags}: {done.stderr}"
+        y = np.load(folder / "y.npy")
+        if y.shape != expected.shape:
+            return f"{flags}: shape {y.shape}, expected {expected.shape}"
+        error = np.abs(y - expected).max() / max(1.0, np.abs(expected).max())
+        if not error < TOLERANCE:
+            return f"{flags}: relative error {error:.3g}"
+    return None
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--graphs", type=int, default=1000)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--bin", type=pathlib.Path, default=pathlib.Path("target/release"))
+    parser.add_argument("--keep", type=pathlib.Path, default=pathlib.Path("target/fuzz-failures"))
+    arguments = parser.parse_args()
+    onnxruntime.set_default_logger_severity(4)
+    tally = {"passed": 0, "skipped": 0, "failed": 0}
+    for seed in range(arguments.seed, arguments.seed + arguments.graphs):
+        rng = np.random.default_rng(seed)
+        model = Graph(rng).build()
+        with tempfile.TemporaryDirectory() as folder:
+            problem = check(model, rng, pathlib.Path(folder), arguments.bin)
+        if problem is None:
+            tally["passed"] += 1
+        elif problem.startswith("skip"):
+            tally["skipped"] += 1
+        else:
+            tally["failed"] += 1
+            arguments.keep.mkdir(parents=True, exist_ok=True)
+            onnx.save(model, arguments.keep / f"{seed}.onnx")
+            print(f"seed {seed}: {problem}", flush=True)
+    print(json.dumps(tally))
+    return 1 if tally["failed"] else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
