@@ -18,6 +18,8 @@ pub struct Model {
 struct Inner {
     bytes: Bytes,
     loaded: Loaded,
+    /// What errors call it: the file's path.
+    origin: String,
 }
 
 /// Name and shape of an input or output.
@@ -38,7 +40,7 @@ impl Model {
     /// If the file cannot be read or breaks a rule of the format. The weights' checksum is left to [`Self::verify_weights`].
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
-        Self::new(Bytes::map(path)?).map_err(|e| e.within(path.display()))
+        Self::new(Bytes::map(path)?, path.display().to_string())
     }
 
     /// A model from bytes in memory, which are copied once.
@@ -46,12 +48,12 @@ impl Model {
     /// # Errors
     /// As [`Self::open`].
     pub fn from_bytes(bytes: &[u8]) -> Result<Self> {
-        Self::new(Bytes::copy(bytes))
+        Self::new(Bytes::copy(bytes), "model in memory".to_owned())
     }
 
-    fn new(bytes: Bytes) -> Result<Self> {
-        let loaded = sslm_format::validate(bytes.as_slice())?;
-        Ok(Model { inner: Arc::new(Inner { bytes, loaded }) })
+    fn new(bytes: Bytes, origin: String) -> Result<Self> {
+        let loaded = sslm_format::validate(bytes.as_slice()).map_err(|e| Error::from(e).within(&origin))?;
+        Ok(Model { inner: Arc::new(Inner { bytes, loaded, origin }) })
     }
 
     /// Reads all weights once and compares their checksum.
@@ -59,7 +61,7 @@ impl Model {
     /// # Errors
     /// If they are damaged.
     pub fn verify_weights(&self) -> Result<()> {
-        Ok(sslm_format::verify_weights(self.inner.bytes.as_slice())?)
+        sslm_format::verify_weights(self.inner.bytes.as_slice()).map_err(|e| Error::from(e).within(&self.inner.origin))
     }
 
     /// Fixes batch, symbolic dims and threads, chooses kernels, plans memory.

@@ -1,7 +1,7 @@
 //! What the command-line tools share, so that they behave alike: exit codes, tables, numbers, files that appear whole or not.
 
 use anyhow::{Context, Result, ensure};
-use comfy_table::{CellAlignment, Table, presets};
+use comfy_table::{CellAlignment, LineStyle, Table, TableStyle};
 use std::io::ErrorKind;
 use std::path::Path;
 use std::process::ExitCode;
@@ -23,8 +23,10 @@ pub fn finish(tool: &str, result: Result<()>) -> ExitCode {
 
 /// A table with these headings; columns from `first_number` on are aligned right.
 pub fn table(headings: &[&str], first_number: usize) -> Table {
+    let line = || LineStyle::none().fill('─').junction('─');
+    let style = TableStyle::new().header_separator(line()).bottom_border(line());
     let mut table = Table::new();
-    table.load_style(presets::UTF8_HORIZONTAL_ONLY).set_header(headings.iter().copied());
+    table.load_style(style).set_header(headings.iter().copied());
     for i in first_number..headings.len() {
         if let Some(column) = table.column_mut(i) {
             column.set_cell_alignment(CellAlignment::Right);

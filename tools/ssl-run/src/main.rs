@@ -6,7 +6,7 @@ mod preprocess;
 mod tensors;
 mod timing;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Result, bail, ensure};
 use clap::Parser;
 use preprocess::Flags;
 use sslm::format::Dim;
@@ -69,7 +69,7 @@ fn main() -> ExitCode {
 
 fn run(arguments: &Arguments) -> Result<()> {
     let model = Model::open(&arguments.model)?;
-    model.verify_weights().with_context(|| format!("{}", arguments.model.display()))?;
+    model.verify_weights()?;
     ensure!(arguments.top > 0, "--top: expected at least 1, found 0");
     ensure!(arguments.batch != Some(0), "--batch: expected at least 1, found 0");
     if arguments.profile || arguments.bench.is_some() {

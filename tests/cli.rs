@@ -1,0 +1,209 @@
+//! The command lines as people use them: what they print, and what they say when used wrongly.
+
+use ndarray::{Array2, ArrayD, IxDyn};
+use ndarray_npy::{read_npy, write_npy};
+use serde_json::Value;
+use sslm_tests::onnx::{Net, Value::*, encode};
+use sslm_tests::tools::{Run, lenet, refuses, root, run};
+use std::path::{Path, PathBuf};
+
+fn text(path: impl AsRef<Path>) -> String {
+    path.as_ref().to_str().expect("a UTF-8 path").to_owned()
+}
+
+fn succeeds(tool: &str, arguments: &[&str]) -> String {
+    let Run { code, stdout, stderr } = run(tool, arguments);
+    assert_eq!(code, 0, "{tool} {arguments:?}: {stderr}");
+    stdout
+}
+
+fn model() -> String {
+    text(lenet().join("lenet.sslm"))
+}
+
+fn digit(i: usize) -> String {
+    text(lenet().join(format!("digits/{i}.png")))
+}
+
+#[test]
+fn classifies_every_shipped_digit() {
+    let digits: Vec<String> = (0..10).map(digit).collect();
+    let model = model();
+    let mut arguments = vec!["--json", "--top", "3", &model];
+    arguments.extend(digits.iter().map(String::as_str));
+    let answers: Value = serde_json::from_str(&succeeds("ssl-run", &arguments)).expect("JSON");
+    for (i, answer) in answers.as_array().expect("a list").iter().enumerate() {
+        assert_eq!(answer["image"], digits[i]);
+        assert_eq!(answer["classes"].as_array().map(Vec::len), Some(3));
+        assert_eq!(answer["classes"][0]["label"], i.to_string(), "{answer}");
+        assert!(answer["classes"][0]["probability"].as_f64().is_some_and(|p| (0.0..=1.0).contains(&p)));
+    }
+    let plain = succeeds("ssl-run", &[&model, &digits[7]]);
+    let lines: Vec<&str> = plain.lines().collect();
+    assert_eq!(lines.len(), 6, "{plain}");
+    assert!(lines[1].contains('%') && lines[1].ends_with(" 7"), "{plain}");
+}
+
+#[test]
+fn raw_tensors_of_any_batch() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let golden = root().join("tests/golden/lenet");
+    let expected: Array2<f32> = read_npy(golden.join("logits.npy")).expect("golden logits");
+    let (input, output) = (text(golden.join("images.npy")), text(folder.path().join("y.npy")));
+    for batch in ["1", "50", "500"] {
+        succeeds("ssl-run", &[&model(), "--input", &input, "--output", &output, "--batch", batch]);
+        let found: Array2<f32> = read_npy(&output).expect("the output");
+        assert_eq!(found.shape(), expected.shape());
+        let error = found.iter().zip(&expected).fold(0f32, |m, (a, b)| m.max((a - b).abs()));
+        assert!(error < 1e-4, "batch {batch}: {error}");
+    }
+}
+
+#[test]
+fn a_fixed_batch_is_filled_up() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let mut net = Net::new(&["4", "1", "2", "2"]);
+    let y = net.conv("x", [1, 1, 1, 1], &[2.0], &[1.0], &[]);
+    let [onnx, sslm, x, y_path] = ["m.onnx", "m.sslm", "x.npy", "y.npy"].map(|n| text(folder.path().join(n)));
+    std::fs::write(&onnx, encode(&net.finish(&[&y]))).expect("a writable folder");
+    succeeds("ssl-convert", &[&onnx, "-o", &sslm]);
+    let numbers = ArrayD::from_shape_fn(IxDyn(&[6, 1, 2, 2]), |i| i[0] as f32);
+    write_npy(&x, &numbers).expect("a writable folder");
+    succeeds("ssl-run", &[&sslm, "--input", &x, "--output", &y_path]);
+    assert_eq!(read_npy::<_, ArrayD<f32>>(&y_path).expect("the output"), numbers.mapv(|v| 2.0 * v + 1.0));
+}
+
+#[test]
+fn bench_and_profile_report_each_layer() {
+    let report: Value =
+        serde_json::from_str(&succeeds("ssl-run", &[&model(), "--bench", "5", "--json", "--threads", "2"])).expect("JSON");
+    let run_ms = |q: &str| report["run_ms"][q].as_f64().expect("a number");
+    assert!(0.0 < run_ms("min") && run_ms("min") <= run_ms("median") && run_ms("median") <= run_ms("p90"), "{report}");
+    assert_eq!(report["threads"], 2);
+    let layers = report["layers"].as_array().expect("a list");
+    assert_eq!(layers.len(), 6, "{report}");
+    for layer in layers {
+        assert!(layer["name"].is_string() && layer["op"].is_string(), "{layer}");
+        assert!(layer["min_ms"].as_f64() <= layer["median_ms"].as_f64(), "{layer}");
+    }
+    let table = succeeds("ssl-run", &[&model(), "--profile", &digit(3)]);
+    assert!(table.contains("/conv2/Conv") && table.contains("median"), "{table}");
+}
+
+#[test]
+fn inspect_shows_header_layers_and_kept_counts() {
+    let shown = succeeds("ssl-inspect", &[&model()]);
+    for part in [
+        "sslm 0.1",
+        "section WGTS",
+        "made by ssl-convert",
+        "input 'image' [batch, 1, 28, 28]",
+        "10 labels: 0, 1",
+        "of 500",
+        "2x2 stride 2",
+    ] {
+        assert!(shown.contains(part), "expected '{part}' in\n{shown}");
+    }
+}
+
+#[test]
+fn convert_prints_what_it_kept() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let (onnx, sslm) = (text(lenet().join("lenet.onnx")), text(folder.path().join("out.sslm")));
+    let compact = succeeds("ssl-convert", &[&onnx, "-o", &sslm]);
+    assert!(compact.contains(" of 20") && compact.contains(" of 500") && compact.contains("total"), "{compact}");
+    let small = std::fs::metadata(&sslm).expect("the file").len();
+    let dense = succeeds("ssl-convert", &["--dense", &onnx, "-o", &sslm]);
+    assert!(!dense.contains(" of "), "{dense}");
+    assert!(std::fs::metadata(&sslm).expect("the file").len() > 2 * small);
+    let left: Vec<PathBuf> = std::fs::read_dir(folder.path()).expect("the folder").map(|e| e.expect("an entry").path()).collect();
+    assert_eq!(left, [PathBuf::from(&sslm)], "no partial files stay");
+}
+
+#[test]
+fn images_are_fitted_and_converted() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let seven = image::open(digit(7)).expect("a shipped digit");
+    let bigger = seven.resize_exact(112, 84, image::imageops::FilterType::Triangle).to_rgba8();
+    let (rgba, jpeg) = (text(folder.path().join("seven.png")), text(folder.path().join("seven.jpg")));
+    bigger.save(&rgba).expect("a writable folder");
+    image::DynamicImage::from(bigger).to_rgb8().save(&jpeg).expect("a writable folder");
+    for path in [&rgba, &jpeg] {
+        let plain = succeeds("ssl-run", &[&model(), path, "--top", "1"]);
+        assert!(plain.trim_end().ends_with(" 7"), "{plain}");
+    }
+}
+
+#[test]
+fn wrong_use_is_explained() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let at = |name: &str| text(folder.path().join(name));
+    let onnx = text(lenet().join("lenet.onnx"));
+    std::fs::write(at("text.png"), "this is no image").expect("a writable folder");
+    let png = std::fs::read(digit(1)).expect("a shipped digit");
+    std::fs::write(at("cut.png"), &png[..png.len() / 2]).expect("a writable folder");
+    write_npy(at("three.npy"), &ArrayD::<f32>::zeros(IxDyn(&[2, 3, 28, 28]))).expect("a writable folder");
+    write_npy(at("flat.npy"), &ArrayD::<f32>::zeros(IxDyn(&[784]))).expect("a writable folder");
+    write_npy(at("double.npy"), &ArrayD::<f64>::zeros(IxDyn(&[1, 1, 28, 28]))).expect("a writable folder");
+    write_npy(at("none.npy"), &ArrayD::<f32>::zeros(IxDyn(&[0, 1, 28, 28]))).expect("a writable folder");
+    let (y, missing) = (at("y.npy"), at("missing/y.npy"));
+
+    let run_cases: &[(&[&str], &[&str])] = &[
+        (&["missing.sslm", &digit(1)], &["missing.sslm", "cannot open"]),
+        (&[&onnx, &digit(1)], &["lenet.onnx", "magic"]),
+        (&[&model(), &at("nothing.png")], &["nothing.png", "cannot open"]),
+        (&[&model(), &at("text.png")], &["text.png", "PNG or JPEG"]),
+        (&[&model(), &at("cut.png")], &["cut.png", "sound PNG or JPEG"]),
+        (&[&model(), &text(folder.path())], &["cannot"]),
+        (&[&model()], &["nothing to run"]),
+        (&[&model(), &digit(1), "--threads", "0"], &["--threads: expected at least 1"]),
+        (&[&model(), &digit(1), "--top", "0"], &["--top: expected at least 1"]),
+        (&[&model(), &digit(1), "--color", "rgb"], &["expected 1 channels", "found 3"]),
+        (&[&model(), &digit(1), "--std", "0"], &["std", "expected no 0"]),
+        (&[&model(), &digit(1), "--labels", "missing.txt"], &["missing.txt"]),
+        (&[&model(), "--input", &at("three.npy"), "--output", &y], &["[batch, 1, 28, 28]", "[2, 3, 28, 28]"]),
+        (&[&model(), "--input", &at("flat.npy"), "--output", &y], &["4 axes", "has 1"]),
+        (&[&model(), "--input", &at("double.npy"), "--output", &y], &["double.npy", "float32"]),
+        (&[&model(), "--input", &at("none.npy"), "--output", &y], &["none.npy", "batch of at least 1"]),
+        (&[&model(), "--input", &at("absent.npy"), "--output", &y], &["absent.npy"]),
+        (&[&model(), "--input", &at("three.npy")], &["--output"]),
+        (&[&model(), "--input", &at("three.npy"), "--output", &missing], &["missing", "expected a folder"]),
+    ];
+    for (arguments, expected) in run_cases {
+        refuses("ssl-run", arguments, expected);
+    }
+    let out = at("out.sslm");
+    let convert_cases: &[(&[&str], &[&str])] = &[
+        (&["missing.onnx", "-o", &out], &["missing.onnx"]),
+        (&[&digit(1), "-o", &out], &["1.png", "not an ONNX model"]),
+        (&[&model(), "-o", &out], &["not an ONNX model"]),
+        (&[&onnx, "-o", &at("missing/out.sslm")], &["expected a folder"]),
+        (&[&onnx, "-o", &text(folder.path())], &["expected a file, found a folder"]),
+        (&[&onnx, "-o", &out, "--preprocessing", "{}"], &["--preprocessing", "expected an object with color"]),
+        (&[&onnx, "-o", &out, "--labels", "missing.txt"], &["missing.txt"]),
+    ];
+    for (arguments, expected) in convert_cases {
+        refuses("ssl-convert", arguments, expected);
+    }
+    assert!(!Path::new(&y).exists() && !Path::new(&out).exists(), "nothing is written by a failed call");
+}
+
+#[test]
+fn unsupported_operators_are_listed() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let mut net = Net::new(&["1", "1", "4", "4"]);
+    let a = net.node("Gelu", &["x"], &[]);
+    let b = net.node("Einsum", &[&a], &[("equation", Text("ij->ji"))]);
+    let (onnx, out) = (text(folder.path().join("bad.onnx")), text(folder.path().join("out.sslm")));
+    std::fs::write(&onnx, encode(&net.finish(&[&b]))).expect("a writable folder");
+    refuses("ssl-convert", &[&onnx, "-o", &out], &["Gelu", "'Gelu_0'", "Einsum", "'Einsum_1'", "Supported operators: Add,"]);
+    assert!(!Path::new(&out).exists());
+}
+
+#[test]
+fn help_teaches() {
+    for tool in ["ssl-run", "ssl-convert", "ssl-inspect"] {
+        let help = succeeds(tool, &["--help"]);
+        assert!(help.contains("Example") && help.contains("Exit codes"), "{tool}: {help}");
+    }
+}

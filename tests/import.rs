@@ -1,0 +1,259 @@
+//! What the converter accepts, and how it refuses: every form in which real ONNX files carry their weights, and one error that
+//! names everything that cannot be converted.
+
+use prost::Message;
+use ssl_convert::onnx::load::OnnxFile;
+use ssl_convert::onnx::proto::*;
+use sslm::Model;
+use sslm_tests::compare::{convert, input, run};
+use sslm_tests::onnx::{Net, Value::*, encode, float_tensor, value_info};
+use std::path::{Path, PathBuf};
+
+/// A convolution and a fully connected layer.
+fn small() -> ModelProto {
+    let mut net = Net::new(&["batch", "2", "5", "5"]);
+    let w = net.random(3 * 2 * 9);
+    let y = net.conv("x", [3, 2, 3, 3], &w, &[0.1, 0.2, 0.3], &[("pads", Ints(&[1, 1, 1, 1]))]);
+    let y = net.node("Flatten", &[&y], &[]);
+    let (w, b) = (net.random(4 * 75), net.random(4));
+    let (w, b) = (net.weights(&[4, 75], &w), net.weights(&[4], &b));
+    let y = net.node("Gemm", &[&y, &w, &b], &[("transB", Int(1))]);
+    net.finish(&[&y])
+}
+
+fn outputs(model: &ModelProto) -> Vec<f32> {
+    let shape = [2, 2, 5, 5];
+    run(&Model::from_bytes(&convert(model, false)).expect("valid"), &shape, &input(&shape)).1
+}
+
+fn refusal(model: &ModelProto) -> String {
+    let mut file = OnnxFile::decode(encode(model), PathBuf::new()).expect("it decodes");
+    match ssl_convert::network(&mut file, false) {
+        Ok(_) => panic!("it was converted"),
+        Err(e) => format!("{e:#}"),
+    }
+}
+
+fn graph(model: &mut ModelProto) -> &mut GraphProto {
+    model.graph.as_mut().expect("a graph")
+}
+
+#[test]
+fn weights_in_every_form_mean_the_same() {
+    let expected = outputs(&small());
+
+    let mut as_inputs = small();
+    let names: Vec<String> = graph(&mut as_inputs).initializer.iter().map(|t| t.name.clone()).collect();
+    names.iter().for_each(|n| graph(&mut as_inputs).input.push(value_info(n, &[])));
+    assert_eq!(outputs(&as_inputs), expected, "initialisers that are also inputs");
+
+    let mut typed = small();
+    for t in &mut graph(&mut typed).initializer {
+        t.float_data = t.raw_data.as_chunks().0.iter().map(|b| f32::from_le_bytes(*b)).collect();
+        t.raw_data.clear();
+    }
+    assert_eq!(outputs(&typed), expected, "float_data");
+
+    let mut constants = small();
+    let tensors = std::mem::take(&mut graph(&mut constants).initializer);
+    let nodes = tensors.into_iter().map(|t| {
+        let output = vec![t.name.clone()];
+        let attribute = vec![AttributeProto { name: "value".into(), t: Some(t), r#type: 4, ..Default::default() }];
+        NodeProto { output, op_type: "Constant".into(), attribute, ..Default::default() }
+    });
+    let nodes: Vec<NodeProto> = nodes.chain(std::mem::take(&mut graph(&mut constants).node)).collect();
+    graph(&mut constants).node = nodes;
+    assert_eq!(outputs(&constants), expected, "Constant nodes");
+
+    let mut identity = small();
+    let first = graph(&mut identity).node[0].input[1].clone();
+    let node = NodeProto { input: vec![first], output: vec!["again".into()], op_type: "Identity".into(), ..Default::default() };
+    graph(&mut identity).node.insert(0, node);
+    graph(&mut identity).node[1].input[1] = "again".into();
+    assert_eq!(outputs(&identity), expected, "Identity of weights");
+
+    for opset in [7, 9, 11, 13, 17, 21, 25] {
+        let mut other = small();
+        other.opset_import[0].version = opset;
+        assert_eq!(outputs(&other), expected, "opset {opset}");
+    }
+}
+
+#[test]
+fn constant_of_shape_and_reshaped_weights() {
+    let mut net = Net::new(&["batch", "2", "4", "4"]);
+    let shape = net.integers(&[3, 2, 3, 3]);
+    let w = net.node("ConstantOfShape", &[&shape], &[]);
+    let value = AttributeProto { name: "value".into(), t: Some(float_tensor("", &[1], &[0.5])), r#type: 4, ..Default::default() };
+    net.graph().node[0].attribute = vec![value];
+    let y = net.node("Conv", &["x", &w], &[]);
+    let flat = net.weights(&[3, 1], &[1.0, 2.0, 3.0]);
+    let target = net.integers(&[3]);
+    let b = net.node("Reshape", &[&flat, &target], &[]);
+    let w = net.weights(&[3, 3, 1, 1], &[1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0]);
+    let y = net.node("Conv", &[&y, &w, &b], &[]);
+    let x = vec![1.0; 32];
+    let (shape, y) = run(&Model::from_bytes(&convert(&net.finish(&[&y]), false)).expect("valid"), &[1, 2, 4, 4], &x);
+    assert_eq!(shape, [1, 3, 2, 2]);
+    assert_eq!(y, [[10.0; 4], [11.0; 4], [12.0; 4]].concat());
+}
+
+#[test]
+fn batch_norm_folds_and_stands_alone() {
+    let mut net = Net::new(&["batch", "2", "3", "3"]);
+    let parameters = |net: &mut Net| {
+        let numbers = [[2.0, 0.0], [0.5, -1.0], [0.25, 3.0], [4.0, 1.0]];
+        numbers.map(|n| net.weights(&[2], &n))
+    };
+    let [scale, shift, mean, variance] = parameters(&mut net);
+    let first = net.node("BatchNormalization", &["x", &scale, &shift, &mean, &variance], &[("epsilon", Float(0.0))]);
+    let w = net.weights(&[2, 2, 1, 1], &[1.0, 0.0, 0.0, 1.0]);
+    let conv = net.node("Conv", &[&first, &w], &[]);
+    let [scale, shift, mean, variance] = parameters(&mut net);
+    let second = net.node("BatchNormalization", &[&conv, &scale, &shift, &mean, &variance], &[("epsilon", Float(0.0))]);
+    let model = Model::from_bytes(&convert(&net.finish(&[&second]), false)).expect("valid");
+    let names: Vec<&str> = model.graph().nodes.iter().map(|n| n.op.name()).collect();
+    assert_eq!(names, ["BatchNormalization", "Conv"], "the second one is in the convolution's weights");
+    let (_, y) = run(&model, &[1, 2, 3, 3], &[1.0; 18]);
+    // (1 - 0.25) / 2 * 2 + 0.5 = 1.25, then (1.25 - 0.25) / 2 * 2 + 0.5 = 1.5; a scale of 0 leaves the shift.
+    assert_eq!(y, [[1.5f32; 9], [-1.0; 9]].concat());
+}
+
+#[test]
+fn external_data_is_read_and_confined() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let expected = outputs(&small());
+    let mut model = small();
+    let mut data = vec![0u8; 16];
+    for t in &mut graph(&mut model).initializer {
+        let bytes = std::mem::take(&mut t.raw_data);
+        let entry = |key: &str, value: String| StringStringEntryProto { key: key.into(), value };
+        t.data_location = 1;
+        t.external_data = vec![
+            entry("location", "weights.bin".into()),
+            entry("offset", data.len().to_string()),
+            entry("length", bytes.len().to_string()),
+        ];
+        data.extend_from_slice(&bytes);
+    }
+    std::fs::write(folder.path().join("weights.bin"), &data).expect("a writable folder");
+    let (source, target) = (folder.path().join("model.onnx"), folder.path().join("model.sslm"));
+    let convert_file = |model: &ModelProto| {
+        std::fs::write(&source, model.encode_to_vec()).expect("a writable folder");
+        ssl_convert::convert(&source, &target, &ssl_convert::Options::default())
+    };
+    convert_file(&model).expect("it converts");
+    let shape = [2, 2, 5, 5];
+    assert_eq!(run(&Model::open(&target).expect("valid"), &shape, &input(&shape)).1, expected);
+
+    let cases = [
+        ("location", "../weights.bin"),
+        ("location", "/etc/passwd"),
+        ("location", "a/../../weights.bin"),
+        ("location", "missing.bin"),
+        ("offset", "-1"),
+        ("offset", "18446744073709551615"),
+        ("length", "99999999"),
+        ("length", "4"),
+    ];
+    for (key, value) in cases {
+        let mut bad = model.clone();
+        let entries = &mut graph(&mut bad).initializer[0].external_data;
+        entries.iter_mut().find(|e| e.key == key).expect("an entry").value = value.into();
+        let message = format!("{:#}", convert_file(&bad).expect_err(value));
+        assert!(message.contains("tensor 'w0'"), "{key} {value}: {message}");
+    }
+}
+
+#[test]
+fn all_unsupported_operators_are_named_at_once() {
+    let mut net = Net::new(&["batch", "2", "4", "4"]);
+    let a = net.node("Gelu", &["x"], &[]);
+    let b = net.node("Relu", &[&a], &[]);
+    let c = net.node("EyeLike", &["x"], &[]);
+    let d = net.node("Gelu", &[&c], &[]);
+    let e = net.node("Conv", &["x", "x"], &[]);
+    net.graph().node[0].domain = String::new();
+    let f = net.node("Concat", &[&b, &d, &e], &[("axis", Int(1))]);
+    net.node("Unreachable", &["x"], &[]);
+    let message = refusal(&net.finish(&[&f]));
+    for part in [
+        "operator Gelu is not supported: nodes 'Gelu_0', 'Gelu_3'",
+        "operator EyeLike",
+        "'EyeLike_2'",
+        "node 'Conv_4' (Conv): weights",
+    ] {
+        assert!(message.contains(part), "expected '{part}' in: {message}");
+    }
+    assert!(!message.contains("Unreachable") && !message.contains("Concat_5"), "only causes are named: {message}");
+}
+
+#[test]
+fn bad_models_are_refused_with_a_reason() {
+    type Change = fn(&mut ModelProto);
+    let cases: [(&str, Change); 15] = [
+        ("opset: expected 7 to 25, found 6", |m| m.opset_import[0].version = 6),
+        ("opset_import", |m| m.opset_import.clear()),
+        ("expected float32, found float16", |m| {
+            let tensor = graph(m).input[0].r#type.as_mut().and_then(|t| t.tensor_type.as_mut());
+            tensor.expect("a tensor type").elem_type = 10;
+        }),
+        ("found float64", |m| graph(m).initializer[0].data_type = 11),
+        ("expected as many numbers as dims [3, 2, 3, 3] say, found 53", |m| {
+            let data = &mut graph(m).initializer[0].raw_data;
+            *data = data.slice(4..);
+        }),
+        ("no negative extent", |m| graph(m).initializer[0].dims[0] = -3),
+        ("expected 4 axes (2-D convolution)", |m| graph(m).initializer[0].dims = vec![3, 2, 9]),
+        ("kernel_shape: expected [3, 3]", |m| {
+            let attribute = AttributeProto { name: "kernel_shape".into(), ints: vec![2, 2], r#type: 7, ..Default::default() };
+            graph(m).node[0].attribute.push(attribute);
+        }),
+        ("group: expected a divisor of the 3 filters, found 2", |m| {
+            graph(m).node[0].attribute.push(AttributeProto { name: "group".into(), i: 2, r#type: 2, ..Default::default() });
+        }),
+        ("input channels: expected 2, found 7", |m| graph(m).input[0] = value_info("x", &["batch", "7", "5", "5"])),
+        ("input features: expected 75, found 108", |m| graph(m).input[0] = value_info("x", &["batch", "2", "6", "6"])),
+        ("expected a value that is defined before, found 'nowhere'", |m| graph(m).node[0].input[0] = "nowhere".into()),
+        ("finite weights, found NaN", |m| {
+            let t = &mut graph(m).initializer[0];
+            let mut numbers = vec![0.0f32; 54];
+            numbers[17] = f32::NAN;
+            *t = float_tensor(&t.name.clone(), &[3, 2, 3, 3], &numbers);
+        }),
+        ("output 'elsewhere': expected a node or input that defines it", |m| graph(m).output[0].name = "elsewhere".into()),
+        ("bias: expected 3 numbers, found 4", |m| {
+            let bias = graph(m).initializer[3].name.clone();
+            graph(m).node[0].input[2] = bias;
+        }),
+    ];
+    for (expected, change) in cases {
+        let mut model = small();
+        change(&mut model);
+        let message = refusal(&model);
+        assert!(message.contains(expected), "expected '{expected}' in: {message}");
+    }
+}
+
+#[test]
+fn hostile_bytes_do_not_panic() {
+    let bytes = small().encode_to_vec();
+    let try_one = |bytes: Vec<u8>| {
+        if let Ok(mut file) = OnnxFile::decode(bytes.into(), Path::new("/nonexistent").to_path_buf())
+            && let Ok(graph) = ssl_convert::network(&mut file, false)
+        {
+            // What converts must be writable or refused, never a crash.
+            let _ = ssl_convert::emit::write(&graph, Default::default(), &mut std::io::Cursor::new(Vec::new()));
+        }
+    };
+    (0..bytes.len()).for_each(|len| try_one(bytes[..len].to_vec()));
+    let mut random = fastrand::Rng::with_seed(3);
+    for _ in 0..20_000 {
+        let mut changed = bytes.clone();
+        for _ in 0..random.usize(1..4) {
+            let at = random.usize(..changed.len());
+            changed[at] = random.u8(..);
+        }
+        try_one(changed);
+    }
+}

@@ -1,0 +1,62 @@
+//! The arrows between crates point one way. A new one needs a line here, and so a reason.
+
+use cargo_metadata::{DependencyKind, MetadataCommand};
+use std::collections::BTreeSet;
+
+/// Who may use whom (tests and benches may use everything).
+const ARROWS: [(&str, &[&str]); 8] = [
+    ("sslm-format", &[]),
+    ("sslm-kernels", &[]),
+    ("sslm", &["sslm-format", "sslm-kernels"]),
+    ("ssl-cli", &[]),
+    ("ssl-convert", &["ssl-cli", "sslm-format"]),
+    ("ssl-inspect", &["ssl-cli", "sslm"]),
+    ("ssl-run", &["ssl-cli", "sslm"]),
+    ("sslm-tests", &["ssl-convert", "sslm", "sslm-format"]),
+];
+
+#[test]
+fn crates_depend_only_downwards() {
+    let metadata = MetadataCommand::new()
+        .manifest_path(sslm_tests::tools::root().join("Cargo.toml"))
+        .no_deps()
+        .exec()
+        .expect("cargo metadata");
+    let ours: BTreeSet<String> = metadata.packages.iter().map(|p| p.name.to_string()).collect();
+    let mut problems = Vec::new();
+    for package in &metadata.packages {
+        if package.name.as_str() == "sslm-benches" {
+            continue;
+        }
+        let Some((_, allowed)) = ARROWS.iter().find(|(name, _)| *name == package.name.as_str()) else {
+            problems.push(format!("crate {} has no line in ARROWS", package.name));
+            continue;
+        };
+        let used = package.dependencies.iter().filter(|d| d.kind != DependencyKind::Development && ours.contains(&d.name));
+        problems.extend(used.filter(|d| !allowed.contains(&d.name.as_str())).map(|d| format!("{} -> {}", package.name, d.name)));
+    }
+    assert!(problems.is_empty(), "new arrows between crates: {problems:?}");
+}
+
+#[test]
+fn unsafe_stays_where_it_is_expected() {
+    // Everything else is safe code; these files hold the invariants.
+    const EXPECTED: [&str; 3] = ["kernels/src/gemm.rs", "runtime/src/map.rs", "tools/ssl-convert/src/onnx/load.rs"];
+    let root = sslm_tests::tools::root();
+    let mut found = BTreeSet::new();
+    let mut folders = vec![root.clone()];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(&folder).expect("a readable folder").map(|e| e.expect("an entry").path()) {
+            let name = entry.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            if entry.is_dir() && !name.starts_with('.') && name != "target" {
+                folders.push(entry);
+            } else if name.ends_with(".rs") && entry.parent() != Some(&root.join("tests")) {
+                let text = std::fs::read_to_string(&entry).expect("a readable file");
+                if text.lines().any(|l| l.contains("unsafe {") || l.contains("unsafe fn") || l.contains("unsafe impl")) {
+                    found.insert(entry.strip_prefix(&root).expect("below the root").to_string_lossy().into_owned());
+                }
+            }
+        }
+    }
+    assert_eq!(found, BTreeSet::from(EXPECTED.map(str::to_owned)), "files with unsafe code");
+}

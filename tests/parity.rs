@@ -1,0 +1,158 @@
+//! Compaction keeps the function: nets with the traps of the field, compact against dense at several image sizes, and what was
+//! removed of each.
+
+use sslm::Model;
+use sslm_tests::compare::{compact_equals_dense, convert, input, kept_channels, kept_columns, run};
+use sslm_tests::onnx::{Net, Value::*};
+
+const IMAGE: [&str; 4] = ["batch", "3", "height", "width"];
+const SIZES: [&[usize]; 3] = [&[1, 3, 5, 7], &[2, 3, 8, 8], &[1, 3, 17, 12]];
+
+/// Sets the filters (first axis of `dims`) in `zero` to 0.
+fn zero_filters(weights: &mut [f32], dims: [usize; 4], zero: &[usize]) {
+    let len = dims[1] * dims[2] * dims[3];
+    zero.iter().for_each(|&f| weights[f * len..(f + 1) * len].fill(0.0));
+}
+
+#[test]
+fn zero_filter_with_bias_before_padded_conv() {
+    for pads in [[1, 1, 1, 1], [0, 2, 1, 0], [2, 0, 0, 1]] {
+        for (strides, dilations) in [([1, 1], [1, 1]), ([2, 1], [1, 1]), ([1, 2], [2, 1])] {
+            let mut net = Net::new(&IMAGE);
+            let mut w = net.random(4 * 3 * 9);
+            zero_filters(&mut w, [4, 3, 3, 3], &[1, 2]);
+            let y = net.conv("x", [4, 3, 3, 3], &w, &[0.1, 0.7, -0.4, 0.2], &[("pads", Ints(&[1, 1, 1, 1]))]);
+            let y = net.node("Relu", &[&y], &[]);
+            let w = net.random(5 * 4 * 9);
+            let geometry = [("pads", Ints(&pads)), ("strides", Ints(&strides)), ("dilations", Ints(&dilations))];
+            let y = net.conv(&y, [5, 4, 3, 3], &w, &[0.5, -0.5, 0.0, 1.0, 2.0], &geometry);
+            let model = compact_equals_dense(&net.finish(&[&y]), &SIZES);
+            // Relu turns the constant -0.4 into 0; 0.7 passes and must be right at every border.
+            assert_eq!(kept_channels(&model, "Conv_0"), Some(vec![0, 3]));
+            assert_eq!(kept_columns(&model, "Conv_2"), [2 * 9]);
+        }
+    }
+}
+
+#[test]
+fn groups_keep_different_columns() {
+    let mut net = Net::new(&["batch", "4", "height", "width"]);
+    let dims = [6, 2, 3, 3];
+    let mut w = net.random(6 * 2 * 9);
+    // Group 0 (filters 0..3) loses column 4 and all of channel 1; group 1 loses columns 0 and 17, and filter 4.
+    for f in 0..3 {
+        w[f * 18 + 4] = 0.0;
+        w[f * 18 + 9..(f + 1) * 18].fill(-0.0);
+    }
+    for f in 3..6 {
+        w[f * 18] = 0.0;
+        w[f * 18 + 17] = 0.0;
+    }
+    zero_filters(&mut w, dims, &[4]);
+    let y = net.conv("x", dims, &w, &[0.1, 0.2, 0.3, 0.4, 0.5, 0.6], &[("group", Int(2)), ("pads", Ints(&[1, 1, 1, 1]))]);
+    let w = net.random(3 * 6);
+    let y = net.conv(&y, [3, 6, 1, 1], &w, &[0.0; 3], &[]);
+    let model = compact_equals_dense(&net.finish(&[&y]), &[&[1, 4, 3, 3], &[2, 4, 9, 5], &[1, 4, 14, 15]]);
+    assert_eq!(kept_columns(&model, "Conv_0"), [8, 16]);
+    assert_eq!(kept_channels(&model, "Conv_0"), Some(vec![0, 1, 2, 3, 5]));
+}
+
+#[test]
+fn a_layer_that_lost_all_its_inputs() {
+    let mut net = Net::new(&IMAGE);
+    let y = net.conv("x", [4, 3, 3, 3], &[0.0; 108], &[0.3, -0.2, 0.0, 1.5], &[("pads", Ints(&[1, 1, 1, 1]))]);
+    let w = net.random(5 * 4 * 9);
+    // Its inputs are constants only, but with padding its output is not constant at the border.
+    let y = net.conv(&y, [5, 4, 3, 3], &w, &[0.1; 5], &[("pads", Ints(&[1, 0, 1, 2]))]);
+    let y = net.node("MaxPool", &[&y], &[("kernel_shape", Ints(&[2, 2]))]);
+    let w = net.random(2 * 5);
+    let y = net.conv(&y, [2, 5, 1, 1], &w, &[0.0; 2], &[]);
+    let model = compact_equals_dense(&net.finish(&[&y]), &SIZES);
+    assert_eq!(kept_channels(&model, "Conv_0"), Some(vec![]));
+    assert_eq!(kept_columns(&model, "Conv_1"), [0]);
+
+    // Without padding the whole net is constant, and nothing is left to compute.
+    let mut net = Net::new(&IMAGE);
+    let y = net.conv("x", [4, 3, 3, 3], &[0.0; 108], &[0.3, -0.2, 0.0, 1.5], &[]);
+    let w = net.random(5 * 4 * 9);
+    let y = net.conv(&y, [5, 4, 3, 3], &w, &[0.1; 5], &[]);
+    let model = compact_equals_dense(&net.finish(&[&y]), &SIZES);
+    assert_eq!(kept_channels(&model, "Conv_1"), Some(vec![]));
+}
+
+#[test]
+fn dead_channels_take_their_filters_with_them() {
+    let mut net = Net::new(&IMAGE);
+    let w = net.random(4 * 3 * 9);
+    let y = net.conv("x", [4, 3, 3, 3], &w, &[0.1; 4], &[]);
+    let y = net.node("Relu", &[&y], &[]);
+    let mut w = net.random(5 * 4 * 9);
+    // Nobody reads channels 0 and 3.
+    (0..5).for_each(|f| [0, 3].into_iter().for_each(|c| w[(f * 4 + c) * 9..][..9].fill(0.0)));
+    let y = net.conv(&y, [5, 4, 3, 3], &w, &[0.1; 5], &[]);
+    let model = compact_equals_dense(&net.finish(&[&y]), &[&[1, 3, 5, 7], &[2, 3, 8, 8], &[1, 3, 17, 12]]);
+    assert_eq!(kept_channels(&model, "Conv_0"), Some(vec![1, 2]));
+    assert_eq!(kept_columns(&model, "Conv_2"), [18]);
+}
+
+#[test]
+fn lrn_and_average_pool_behind_pruned_filters() {
+    let mut net = Net::new(&IMAGE);
+    let mut w = net.random(8 * 3 * 9);
+    zero_filters(&mut w, [8, 3, 3, 3], &[0, 3, 4, 7]);
+    let y = net.conv("x", [8, 3, 3, 3], &w, &[0.9, 0.1, 0.2, 0.0, -1.0, 0.3, 0.4, 2.0], &[("pads", Ints(&[1, 1, 1, 1]))]);
+    let y = net.node("LRN", &[&y], &[("size", Int(5)), ("alpha", Float(0.5)), ("beta", Float(0.75)), ("bias", Float(1.0))]);
+    let pool = [("kernel_shape", Ints(&[3, 3])), ("pads", Ints(&[1, 1, 1, 1])), ("count_include_pad", Int(1))];
+    let y = net.node("AveragePool", &[&y], &pool);
+    let w = net.random(4 * 8 * 9);
+    let y = net.conv(&y, [4, 8, 3, 3], &w, &[0.0; 4], &[("pads", Ints(&[1, 1, 1, 1]))]);
+    compact_equals_dense(&net.finish(&[&y]), &SIZES);
+}
+
+#[test]
+fn residual_and_concat_of_different_live_sets() {
+    let mut net = Net::new(&["batch", "6", "height", "width"]);
+    let mut w = net.random(6 * 6 * 9);
+    zero_filters(&mut w, [6, 6, 3, 3], &[0, 1, 5]);
+    let first = net.conv("x", [6, 6, 3, 3], &w, &[0.5, -0.5, 0.1, 0.2, 0.3, 0.9], &[("pads", Ints(&[1, 1, 1, 1]))]);
+    let mut w = net.random(6 * 6);
+    zero_filters(&mut w, [6, 6, 1, 1], &[1, 2, 3]);
+    let branch = net.conv(&first, [6, 6, 1, 1], &w, &[0.4, 0.6, -0.7, 0.0, 0.1, 0.2], &[]);
+    let sum = net.node("Add", &[&branch, &first], &[]);
+    let sum = net.node("Relu", &[&sum], &[]);
+    let both = net.node("Concat", &[&sum, &first, &sum], &[("axis", Int(1))]);
+    let w = net.random(4 * 18 * 9);
+    let y = net.conv(&both, [4, 18, 3, 3], &w, &[0.0; 4], &[("pads", Ints(&[1, 1, 1, 1]))]);
+    let model = compact_equals_dense(&net.finish(&[&y]), &[&[1, 6, 4, 5], &[2, 6, 9, 9], &[1, 6, 13, 6]]);
+    // Channel 1 is constant in both operands of the sum, and stays one.
+    assert_eq!(kept_channels(&model, "Add_2"), Some(vec![0, 2, 3, 4, 5]));
+}
+
+#[test]
+fn constants_pass_through_flatten_into_the_bias() {
+    let mut net = Net::new(&["batch", "1", "8", "8"]);
+    let mut w = net.random(5 * 9);
+    zero_filters(&mut w, [5, 1, 3, 3], &[1, 4]);
+    let y = net.conv("x", [5, 1, 3, 3], &w, &[0.1, 0.8, 0.2, 0.3, -0.6], &[]);
+    let y = net.node("MaxPool", &[&y], &[("kernel_shape", Ints(&[2, 2])), ("strides", Ints(&[2, 2]))]);
+    let y = net.node("Flatten", &[&y], &[]);
+    let (w, b) = (net.random(7 * 45), net.random(7));
+    let (w, b) = (net.weights(&[7, 45], &w), net.weights(&[7], &b));
+    let y = net.node("Gemm", &[&y, &w, &b], &[("transB", Int(1))]);
+    let model = compact_equals_dense(&net.finish(&[&y]), &[&[1, 1, 8, 8], &[3, 1, 8, 8], &[65, 1, 8, 8]]);
+    assert_eq!(kept_channels(&model, "Flatten_2").map(|k| k.len()), Some(27));
+}
+
+#[test]
+fn a_constant_output_keeps_its_shape() {
+    let mut net = Net::new(&["batch", "2", "height", "width"]);
+    let mut w = net.random(3 * 2 * 9);
+    zero_filters(&mut w, [3, 2, 3, 3], &[1]);
+    let y = net.conv("x", [3, 2, 3, 3], &w, &[0.1, 0.25, 0.3], &[]);
+    let model = net.finish(&[&y]);
+    compact_equals_dense(&model, &[&[1, 2, 3, 3], &[2, 2, 6, 4], &[1, 2, 10, 11]]);
+    let shape = [1, 2, 6, 5];
+    let (out_shape, y) = run(&Model::from_bytes(&convert(&model, false)).expect("valid"), &shape, &input(&shape));
+    assert_eq!(out_shape, [1, 3, 4, 3]);
+    assert_eq!(y[12..24], [0.25; 12]);
+}

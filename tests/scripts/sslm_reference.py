@@ -1,0 +1,608 @@
+#!/usr/bin/env python3
+"""A reader and executor of .sslm files made from docs/sslm-format.md alone, to prove that the text suffices and that the runtime
+computes what a file means.
+
+    python tests/scripts/sslm_reference.py MODEL.sslm --input x.npy --output y.npy
+    python tests/scripts/sslm_reference.py MODEL.sslm --input x.npy --compare [--ssl-run target/release/ssl-run]
+
+Every value is expanded to its logical shape, every layer is computed densely in float64 from weights scattered into the original
+matrix, and the weights' checksum is checked too. R numbers in the code and in messages are the rules of the document; those about
+shapes are checked with the shapes of the input at hand. Activations are taken to be finite.
+
+Needs numpy. Exit codes: 0 success, 1 the runtime's result differs by more than 1e-4 of its largest magnitude (1 at least), 2 error.
+"""
+import argparse
+import pathlib
+import struct
+import subprocess
+import sys
+import tempfile
+import zlib
+from types import SimpleNamespace as Record
+
+import numpy as np
+
+TOLERANCE = 1e-4
+MAGIC = b"\x89SSLM\r\n\x1a"
+MAJOR = 0
+CHANNEL_LIMIT, WINDOW_LIMIT, ELEMENT_LIMIT, RANK_LIMIT = 1 << 28, 1 << 16, 1 << 40, 8
+
+
+class Refused(Exception):
+    """The file breaks a rule, or the input does not fit it."""
+
+
+def require(holds, rule, what):
+    if not holds:
+        raise Refused(f"{rule}: {what}")
+
+
+# Sections 2 and 3 of the document: container and primitive encodings.
+
+
+class Cursor:
+    """Reads primitives from the bytes of one section."""
+
+    def __init__(self, name, data):
+        self.name, self.data, self.at = name, data, 0
+
+    def take(self, count):
+        left = len(self.data) - self.at
+        require(count <= left, "R12", f"section {self.name} at byte {self.at}: {count} bytes wanted, {left} left")
+        self.at += count
+        return self.data[self.at - count : self.at]
+
+    def number(self, code):
+        return struct.unpack("<" + code, self.take(struct.calcsize("<" + code)))[0]
+
+    def u8(self):
+        return self.number("B")
+
+    def u32(self):
+        return self.number("I")
+
+    def u64(self):
+        return self.number("Q")
+
+    def i64(self):
+        return self.number("q")
+
+    def f32(self):
+        return self.number("f")
+
+    def pair(self):
+        return self.u32(), self.u32()
+
+    def flag(self):
+        value = self.u8()
+        require(value < 2, "section 3", f"section {self.name} at byte {self.at - 1}: bool {value}")
+        return value == 1
+
+    def string(self):
+        length = self.u32()
+        require(length <= 65536, "section 3", f"section {self.name} at byte {self.at}: string of {length} bytes")
+        try:
+            return self.take(length).decode()
+        except UnicodeDecodeError as e:
+            raise Refused(f"section 3: section {self.name} at byte {self.at}: {e}") from e
+
+    def vec(self, item):
+        return [item() for _ in range(self.u32())]
+
+    def u32s(self):
+        return np.frombuffer(self.take(4 * self.u32()), "<u4").astype(np.int64)
+
+    def f32s(self):
+        return np.frombuffer(self.take(4 * self.u32()), "<f4").astype(np.float64)
+
+    def opt(self, item):
+        return item() if self.flag() else None
+
+    def choice(self, what, *codes):
+        """Reads the fields of one of `codes`, which are functions or (code, function) pairs."""
+        code = self.u8()
+        require(code < len(codes), "section 11", f"section {self.name}: unknown {what} {code}: needs a newer reader")
+        return codes[code]()
+
+    def finish(self):
+        left = len(self.data) - self.at
+        require(left == 0, "R12", f"section {self.name}: {left} bytes after its records")
+
+
+def sections_of(data):
+    """(offset, length, checksum) of each section by its tag."""
+    require(data[:8] == MAGIC and len(data) >= 32, "R1", f"not a .sslm file: it starts with {data[:8]!r}")
+    major, _minor, count, length, checksum, reserved = struct.unpack("<HHIQII", data[8:32])
+    require(major == MAJOR, "R2", f"major version {major}, this reader's is {MAJOR}")
+    require(length == len(data), "R3", f"{len(data)} bytes, its header says {length}")
+    end = 32 + 32 * count
+    require(count <= 64 and end <= len(data), "R4", f"{count} sections in {len(data)} bytes")
+    require(zlib.crc32(data[:24] + data[28:end]) == checksum, "R5", "checksum of header and section table")
+    require(reserved == 0, "R6", f"header: reserved is {reserved}")
+    found = {}
+    for i in range(count):
+        tag, flags, offset, size, crc, reserved = struct.unpack("<4sIQQII", data[32 + 32 * i :][:32])
+        align = 4096 if tag == b"WGTS" else 64
+        expected = -(-end // align) * align
+        require(offset == expected, "R7", f"section {tag}: offset {offset}, expected {expected}")
+        require(offset + size <= len(data), "R7", f"section {tag}: ends at {offset + size} of {len(data)} bytes")
+        require(reserved == 0, "R6", f"section {tag}: reserved is {reserved}")
+        require(flags in (0, 1), "R8", f"section {tag}: flags {flags}")
+        require(tag not in found, "R9", f"section {tag}: there are two")
+        require(not any(data[end:offset]), "R10", f"section {tag}: bytes before it are not zero")
+        known = tag in (b"GRPH", b"WGTS", b"LABL", b"PREP", b"PROV")
+        require(known or flags == 0, "section 11", f"section {tag}: needs a newer reader")
+        require(not known or zlib.crc32(data[offset : offset + size]) == crc, "R12", f"section {tag}: checksum")
+        found[tag] = (offset, size)
+        end = offset + size
+    require(end == len(data), "R11", f"sections end at {end} of {len(data)} bytes")
+    require(b"GRPH" in found and b"WGTS" in found, "R13", "GRPH or WGTS is missing")
+    return found
+
+
+# Section 4: records.
+
+
+def read_graph(r):
+    return Record(
+        blobs=r.vec(lambda: Record(offset=r.u64(), length=r.u64())),
+        values=r.vec(lambda: Record(name=r.string(), compaction=r.opt(lambda: read_compaction(r)))),
+        inputs=r.vec(lambda: Record(value=r.u32(), dims=r.vec(lambda: r.choice("dim", r.u64, r.string)))),
+        outputs=r.vec(r.u32),
+        nodes=r.vec(lambda: Record(name=r.string(), inputs=r.vec(r.u32), output=r.u32(), op=read_operator(r))),
+    )
+
+
+def read_compaction(r):
+    return Record(logical=r.u32(), kept=r.u32s(), constants=r.f32s())
+
+
+def read_window(r):
+    same = lambda lower: lambda: Record(same=True, lower=lower)
+    explicit = lambda: Record(same=False, top=r.u32(), left=r.u32(), bottom=r.u32(), right=r.u32())
+    return Record(
+        kernel=r.pair(), strides=r.pair(), dilations=r.pair(),
+        padding=r.choice("padding", explicit, same(False), same(True)),
+    )
+
+
+def read_columns(r):
+    """The list, or None for all."""
+    return r.choice("kept list", lambda: None, r.u32s)
+
+
+def read_operator(r):
+    def conv():
+        return Record(
+            group=r.u32(), channels=r.u32(), filters=r.u32(), window=read_window(r), columns=r.vec(lambda: read_columns(r)),
+            weights=r.u32(), bias=r.u32(), taps=r.opt(r.u32),
+        )
+
+    def gemm():
+        return Record(features=r.u32(), rows=r.u32(), columns=read_columns(r), weights=r.u32(), bias=r.u32())
+
+    operators = [
+        None,
+        ("Conv", conv),
+        ("Gemm", gemm),
+        ("Relu", Record),
+        ("MaxPool", lambda: Record(window=read_window(r), ceil_mode=r.flag())),
+        ("AveragePool", lambda: Record(window=read_window(r), ceil_mode=r.flag(), count_include_pad=r.flag())),
+        ("GlobalAveragePool", Record),
+        ("Lrn", lambda: Record(size=r.u32(), alpha=r.f32(), beta=r.f32(), bias=r.f32())),
+        ("BatchNorm", lambda: Record(scale=r.u32(), shift=r.u32())),
+        ("Softmax", lambda: Record(start=r.u32(), end=r.u32())),
+        ("Flatten", lambda: Record(axis=r.u32())),
+        ("Reshape", lambda: Record(dims=r.vec(r.i64))),
+        ("Concat", lambda: Record(axis=r.u32())),
+        ("Add", Record),
+        ("Constant", lambda: Record(dims=r.vec(r.u64), data=r.u32())),
+    ]
+    code = r.u8()
+    require(0 < code < len(operators), "section 11", f"operator {code}: needs a newer reader")
+    kind, attributes = operators[code]
+    op = attributes()
+    op.kind = kind
+    return op
+
+
+def check_preprocessing(r):
+    color = r.choice("colour", lambda: "gray", lambda: "rgb", lambda: "bgr")
+    short_side = r.choice("resize rule", lambda: 1, r.u32)
+    scale, mean, std = r.f32(), r.f32s(), r.f32s()
+    channels = 1 if color == "gray" else 3
+    finite = np.isfinite([scale, *mean, *std]).all()
+    require(len(mean) == len(std) == channels and finite and scale != 0 and (std != 0).all(), "R43", "preprocessing: numbers")
+    require(1 <= short_side < WINDOW_LIMIT, "R44", f"preprocessing: short_side {short_side}")
+
+
+def check_provenance(r):
+    r.string(), r.string(), r.u64(), r.take(32), r.flag()
+
+
+# Section 8: rules on graphs.
+
+
+def increasing_below(numbers, limit):
+    return bool((np.diff(numbers) > 0).all()) and (len(numbers) == 0 or numbers[-1] < limit)
+
+
+class Model:
+    """A file whose rules were checked, except those that need shapes."""
+
+    def __init__(self, data):
+        found = sections_of(data)
+        body = lambda tag: data[found[tag][0] :][: found[tag][1]]
+        for tag, read in [
+            (b"GRPH", self.set_graph),
+            (b"LABL", lambda r: r.vec(r.string)),
+            (b"PREP", check_preprocessing),
+            (b"PROV", check_provenance),
+        ]:
+            if tag in found:
+                cursor = Cursor(tag.decode(), body(tag))
+                read(cursor)
+                cursor.finish()
+        self.weights = body(b"WGTS")
+        self.check_graph()
+
+    def set_graph(self, cursor):
+        self.graph = read_graph(cursor)
+
+    def blob(self, index, rule, count):
+        """The numbers of a blob, which must be `count`."""
+        require(index < len(self.graph.blobs), "R14", f"blob {index} of {len(self.graph.blobs)}")
+        blob = self.graph.blobs[index]
+        require(blob.length == count, rule, f"blob {index}: {blob.length} numbers, expected {count}")
+        return np.frombuffer(self.weights, "<f4", blob.length, blob.offset).astype(np.float64)
+
+    def check_graph(self):
+        g = self.graph
+        for i, blob in enumerate(g.blobs):
+            fits = blob.offset % 64 == 0 and blob.offset + 4 * blob.length <= len(self.weights)
+            require(fits, "R20", f"blob {i}: offset {blob.offset}, {blob.length} numbers, in {len(self.weights)} bytes")
+        for value in g.values:
+            if value.compaction:
+                self.check_compaction(value.name, value.compaction)
+        require(g.inputs and g.outputs, "R16", "no inputs or no outputs")
+        defined = set()
+
+        def define(value):
+            require(value < len(g.values) and value not in defined, "R15", f"value {value}: defined twice or out of range")
+            defined.add(value)
+
+        for given in g.inputs:
+            define(given.value)
+            require(g.values[given.value].compaction is None, "R17", f"input value {given.value} has a compaction")
+        for node in g.nodes:
+            require(defined.issuperset(node.inputs), "R18", f"node {node.name!r}: inputs {node.inputs} are not all defined before it")
+            define(node.output)
+            self.check_node(node)
+        require(defined.issuperset(g.outputs), "R19", f"outputs {g.outputs} are not all defined")
+        require(len(defined) == len(g.values), "R15", "a value without a definition")
+
+    @staticmethod
+    def check_compaction(name, c):
+        require(c.logical < CHANNEL_LIMIT, "R24", f"value {name!r}: {c.logical} channels")
+        require(increasing_below(c.kept, c.logical), "R25", f"value {name!r}: kept channels")
+        complete = len(c.constants) == c.logical - len(c.kept) and np.isfinite(c.constants).all()
+        require(complete, "R26", f"value {name!r}: {len(c.constants)} constants")
+
+    def check_node(self, node):
+        """Rules that need no shapes. Layers get `matrix`, their logical weights, and `bias` and `taps` of all filters."""
+        op, at = node.op, f"node {node.name!r} ({node.op.kind})"
+        lowest, highest = {"Constant": (0, 0), "Add": (2, 2), "Concat": (1, len(self.graph.values))}.get(op.kind, (1, 1))
+        require(lowest <= len(node.inputs) <= highest, "R22", f"{at}: {len(node.inputs)} operands")
+        compactions = [self.graph.values[v].compaction for v in [*node.inputs, node.output]]
+        if "window" in op.__dict__:
+            self.check_window(at, op)
+        if op.kind == "Conv":
+            sizes = (op.group, op.channels, op.filters)
+            legal = all(1 <= n < CHANNEL_LIMIT for n in sizes) and op.channels % op.group == op.filters % op.group == 0
+            require(legal, "R28", f"{at}: group, channels, filters {sizes}")
+            taps = op.window.kernel[0] * op.window.kernel[1]
+            require(op.channels // op.group * taps < 1 << 32, "R29", f"{at}: too many columns")
+            require(len(op.columns) == op.group, "R31", f"{at}: {len(op.columns)} column lists for {op.group} groups")
+            self.read_matrix(at, op, op.columns, (op.filters, op.channels, taps), compactions)
+        elif op.kind == "Gemm":
+            require(all(1 <= n < CHANNEL_LIMIT for n in (op.features, op.rows)), "R32", f"{at}: features or rows")
+            self.read_matrix(at, op, [op.columns], (op.rows, op.features, 1), compactions)
+        elif op.kind == "Lrn":
+            require(1 <= op.size < CHANNEL_LIMIT, "R40", f"{at}: size {op.size}")
+        elif op.kind == "Constant":
+            require(compactions[0] is None, "R42", f"{at}: its value has a compaction")
+            count = 1
+            for extent in op.dims:
+                count *= extent
+            op.tensor = self.blob(op.data, "R42", count)
+
+    @staticmethod
+    def check_window(at, op):
+        w, p = op.window, op.window.padding
+        legal = all(1 <= n < WINDOW_LIMIT for n in [*w.kernel, *w.strides, *w.dilations])
+        explicit = [] if p.same else [(p.top, 0), (p.bottom, 0), (p.left, 1), (p.right, 1)]
+        require(legal and all(n < WINDOW_LIMIT for n, _ in explicit), "R38", f"{at}: window")
+        inside = op.kind == "Conv" or all(n < reach(w, axis) for n, axis in explicit)
+        require(inside, "R39", f"{at}: padding as wide as the window")
+
+    def read_matrix(self, at, op, lists, logical, compactions):
+        """Scatters a layer's panels into the matrix that it had before anything was removed (section 7)."""
+        rows, channels, taps = logical
+        given, made = compactions
+        for what, compaction, extent in [("input", given, channels), ("output", made, rows)]:
+            require(compaction is None or compaction.logical == extent, "R30", f"{at}: logical channels of the {what}")
+        kept_rows = np.arange(rows) if made is None else made.kept
+        exists = np.ones(channels, bool)
+        if given is not None:
+            exists[:] = False
+            exists[given.kept] = True
+        rows_per_group, channels_per_group = rows // len(lists), channels // len(lists)
+        width = channels_per_group * taps
+        blocks = []
+        for g, columns in enumerate(lists):
+            columns = np.arange(width) if columns is None else columns
+            require(increasing_below(columns, width), "R34", f"{at}: columns of group {g}")
+            require(exists[g * channels_per_group + columns // taps].all(), "R34", f"{at}: group {g} reads a removed channel")
+            blocks.append((kept_rows[kept_rows // rows_per_group == g], columns))
+        numbers = self.blob(op.weights, "R35", sum(len(r) * len(c) for r, c in blocks))
+        op.matrix, first = np.zeros((rows, width)), 0
+        for block_rows, columns in blocks:
+            size = len(block_rows) * len(columns)
+            op.matrix[np.ix_(block_rows, columns)] = unpack(numbers[first : first + size], len(block_rows), len(columns))
+            first += size
+        op.kept_rows, op.bias_of_all = kept_rows, np.zeros(rows)
+        op.bias_of_all[kept_rows] = self.blob(op.bias, "R36", len(kept_rows))
+        op.taps_of_all = np.zeros((rows, taps))
+        if op.kind == "Conv" and op.taps is not None:
+            op.taps_of_all[kept_rows] = self.blob(op.taps, "R37", len(kept_rows) * taps).reshape(-1, taps)
+
+
+def unpack(numbers, rows, columns):
+    """The rows x columns matrix stored in panels of 8 rows, each column by column."""
+    matrix = np.empty((rows, columns))
+    for first in range(0, rows, 8):
+        height = min(8, rows - first)
+        panel = numbers[first * columns : (first + height) * columns]
+        matrix[first : first + height] = panel.reshape(columns, height).T
+    return matrix
+
+
+# Sections 5 and 6: what operators yield, on logical values.
+
+
+def reach(window, axis):
+    return (window.kernel[axis] - 1) * window.dilations[axis] + 1
+
+
+class Slide:
+    """A window's geometry on an input of height x width."""
+
+    def __init__(self, window, x, ceil_mode):
+        require(x.ndim == 4, "R27", f"operand of shape {x.shape}, expected four axes")
+        self.window, self.size = window, x.shape[2:]
+        p = window.padding
+        self.pads = [self.same(axis) for axis in (0, 1)] if p.same else [(p.top, p.bottom), (p.left, p.right)]
+        self.out = []
+        for axis, (before, after) in enumerate(self.pads):
+            size, stride = self.size[axis], window.strides[axis]
+            spare = size + before + after - reach(window, axis)
+            require(spare >= 0, "R27", f"a window of reach {reach(window, axis)} on {size} + {before} + {after}")
+            count = spare // stride + 1
+            if ceil_mode and spare % stride and count * stride < size + before:
+                count += 1
+            self.out.append(count)
+        check_size((*x.shape[:2], *self.out))
+
+    def same(self, axis):
+        size, stride = self.size[axis], self.window.strides[axis]
+        total = max(0, (-(-size // stride) - 1) * stride + reach(self.window, axis) - size)
+        small, large = total // 2, total - total // 2
+        return (large, small) if self.window.padding.lower else (small, large)
+
+    def taps(self, planes, fill):
+        """What each tap (kh, kw in order) sees at all output positions; `fill` where it lies outside."""
+        spans = [(n - 1) * self.window.strides[axis] + reach(self.window, axis) for axis, n in enumerate(self.out)]
+        wide = np.full((*planes.shape[:2], *spans), fill, np.float64)
+        (top, _), (left, _) = self.pads
+        part = wide[:, :, top : top + self.size[0], left : left + self.size[1]]
+        part[:] = planes[:, :, : part.shape[2], : part.shape[3]]
+        (dh, dw), (sh, sw) = self.window.dilations, self.window.strides
+        for kh in range(self.window.kernel[0]):
+            for kw in range(self.window.kernel[1]):
+                yield wide[:, :, kh * dh :: sh, kw * dw :: sw][:, :, : self.out[0], : self.out[1]]
+
+    def counts(self, include_pad):
+        """Taps that lie inside the input, or inside the padded input, at each output position."""
+        plane = np.ones((1, 1, *self.size))
+        if not include_pad:
+            return sum(self.taps(plane, 0.0))
+        padded = Slide.__new__(Slide)
+        padded.window, padded.out, padded.pads = self.window, self.out, [(0, 0), (0, 0)]
+        padded.size = [size + sum(pads) for size, pads in zip(self.size, self.pads)]
+        return sum(padded.taps(np.ones((1, 1, *padded.size)), 0.0))
+
+
+def check_size(shape):
+    elements = 1
+    for extent in shape:
+        elements *= max(1, int(extent))
+    require(len(shape) <= RANK_LIMIT and elements <= ELEMENT_LIMIT, "R21", f"a value of shape {tuple(shape)}")
+
+
+def conv(op, x):
+    require(x.ndim == 4 and x.shape[1] == op.channels, "R27", f"operand of shape {x.shape}, expected {op.channels} channels")
+    slide = Slide(op.window, x, False)
+    check_size((len(x), op.filters, *slide.out))
+    y = np.zeros((len(x), op.filters, *slide.out)) + op.bias_of_all[:, None, None]
+    taps = op.window.kernel[0] * op.window.kernel[1]
+    rows, channels = op.filters // op.group, op.channels // op.group
+    inside = slide.taps(np.ones((1, 1, *x.shape[2:])), 0.0)
+    for tap, (seen, is_inside) in enumerate(zip(slide.taps(x, 0.0), inside)):
+        y += op.taps_of_all[:, tap, None, None] * is_inside
+        for g in range(op.group):
+            weights = op.matrix[g * rows : (g + 1) * rows].reshape(rows, channels, taps)[:, :, tap]
+            part = seen[:, g * channels : (g + 1) * channels]
+            y[:, g * rows : (g + 1) * rows] += np.einsum("fc,nchw->nfhw", weights, part, optimize=True)
+    return y
+
+
+def gemm(op, x):
+    require(x.ndim >= 1 and x.shape[-1] == op.features, "R27", f"operand of shape {x.shape}, expected {op.features} features")
+    check_size((*x.shape[:-1], op.rows))
+    return x @ op.matrix.T + op.bias_of_all
+
+
+def max_pool(op, x):
+    y = -np.inf
+    for seen in Slide(op.window, x, op.ceil_mode).taps(x, -np.inf):
+        y = np.fmax(y, seen)
+    return y
+
+
+def average_pool(op, x):
+    slide = Slide(op.window, x, op.ceil_mode)
+    return sum(slide.taps(x, 0.0)) / np.maximum(slide.counts(op.count_include_pad), 1)
+
+
+def global_average_pool(_op, x):
+    require(x.ndim == 4, "R27", f"operand of shape {x.shape}, expected four axes")
+    return x.mean((2, 3), keepdims=True)
+
+
+def lrn(op, x):
+    require(x.ndim >= 2, "R27", f"operand of shape {x.shape}, expected two axes at least")
+    channels, before = x.shape[1], (op.size - 1) // 2
+    y = np.empty_like(x)
+    for c in range(channels):
+        window = x[:, max(0, c - before) : min(channels, c + op.size - before)]
+        y[:, c] = x[:, c] / (op.bias + op.alpha / op.size * (window * window).sum(1)) ** op.beta
+    return y
+
+
+def softmax(op, x):
+    require(op.start < op.end <= x.ndim, "R27", f"axes {op.start}..{op.end} of an operand of shape {x.shape}")
+    axes = tuple(range(op.start, op.end))
+    powers = np.exp(x - x.max(axes, keepdims=True))
+    return powers / powers.sum(axes, keepdims=True)
+
+
+def flatten(op, x):
+    require(op.axis <= x.ndim, "R27", f"axis {op.axis} of an operand of shape {x.shape}")
+    return x.reshape(int(np.prod(x.shape[: op.axis])), -1)
+
+
+def reshape(op, x):
+    require(all(d >= -1 for d in op.dims) and op.dims.count(-1) <= 1, "R27", f"dims {op.dims}")
+    require(all(d or i < x.ndim for i, d in enumerate(op.dims)), "R27", f"dims {op.dims} of an operand of shape {x.shape}")
+    target = [d or x.shape[i] for i, d in enumerate(op.dims)]
+    check_size([abs(d) for d in target])
+    try:
+        return x.reshape(target)
+    except ValueError as e:
+        raise Refused(f"R27: {e}") from e
+
+
+def concat(op, *parts):
+    first = parts[0]
+    require(op.axis < first.ndim, "R27", f"axis {op.axis} of an operand of shape {first.shape}")
+    others = lambda x: (*x.shape[: op.axis], *x.shape[op.axis + 1 :])
+    fit = all(x.ndim == first.ndim and others(x) == others(first) for x in parts)
+    require(fit, "R27", f"operands of shapes {[x.shape for x in parts]}")
+    return np.concatenate(parts, op.axis)
+
+
+def add(_op, a, b):
+    try:
+        check_size(np.broadcast_shapes(a.shape, b.shape))
+    except ValueError as e:
+        raise Refused(f"R27: {e}") from e
+    return a + b
+
+
+OPERATORS = {
+    "Conv": conv, "Gemm": gemm, "Relu": lambda op, x: np.fmax(x, 0.0), "MaxPool": max_pool, "AveragePool": average_pool,
+    "GlobalAveragePool": global_average_pool, "Lrn": lrn, "Softmax": softmax, "Flatten": flatten, "Reshape": reshape,
+    "Concat": concat, "Add": add, "Constant": lambda op: op.tensor.reshape(op.dims),
+}  # fmt: skip
+
+
+def apply(model, node, operands):
+    """The node's logical result (section 5): the operator on logical operands, then the constants of removed channels."""
+    op, c = node.op, model.graph.values[node.output].compaction
+    if op.kind == "BatchNorm":
+        x = operands[0]
+        require(x.ndim >= 2, "R27", f"operand of shape {x.shape}, expected two axes at least")
+        kept = np.arange(x.shape[1]) if c is None else c.kept
+        scale, shift = (model.blob(b, "R41", len(kept)) for b in (op.scale, op.shift))
+        require(c is None or c.logical == x.shape[1], "R23", f"{c and c.logical} channels, the operand is {x.shape}")
+        y = np.zeros_like(x)
+        along = (-1, *[1] * (x.ndim - 2))
+        y[:, kept] = x[:, kept] * scale.reshape(along) + shift.reshape(along)
+    else:
+        y = OPERATORS[op.kind](op, *operands)
+    check_size(y.shape)
+    require(0 not in y.shape, "section 5", f"a value of shape {y.shape}")
+    if op.kind == "Gemm" and any(model.graph.values[v].compaction for v in (node.inputs[0], node.output)):
+        require(y.ndim == 2, "R33", f"a compact value of shape {y.shape}")
+    if c is not None:
+        require(y.ndim >= 2 and y.shape[1] == c.logical, "R23", f"{c.logical} channels, a value of shape {y.shape}")
+        y = y.copy()
+        removed = np.setdiff1d(np.arange(c.logical), c.kept)
+        y[:, removed] = c.constants.reshape(-1, *[1] * (y.ndim - 2))
+    return y
+
+
+def run(model, x):
+    """The first output for a model of one input."""
+    g = model.graph
+    require(len(g.inputs) == 1, "input", f"the model has {len(g.inputs)} inputs, one is given")
+    dims, symbols = g.inputs[0].dims, {}
+    require(len(dims) == x.ndim, "input", f"shape {x.shape}, expected {dims}")
+    for dim, extent in zip(dims, x.shape):
+        expected = dim if isinstance(dim, int) else symbols.setdefault(dim, extent)
+        require(extent == expected >= 1, "input", f"shape {x.shape}, expected {dims}")
+    check_size(x.shape)
+    values = {g.inputs[0].value: x.astype(np.float64)}
+    for node in g.nodes:
+        try:
+            values[node.output] = apply(model, node, [values[v] for v in node.inputs])
+        except Refused as e:
+            raise Refused(f"node {node.name!r} ({node.op.kind}): {e}") from e
+    return values[g.outputs[0]].astype(np.float32)
+
+
+def run_runtime(ssl_run, model, x):
+    with tempfile.TemporaryDirectory() as folder:
+        result = pathlib.Path(folder, "y.npy")
+        done = subprocess.run([ssl_run, model, "--input", x, "--output", result], capture_output=True, text=True)
+        require(done.returncode == 0, ssl_run, done.stderr.strip())
+        return np.load(result)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("model", type=pathlib.Path)
+    parser.add_argument("--input", type=pathlib.Path, required=True, help="float32 array of the input's shape")
+    parser.add_argument("--output", type=pathlib.Path, help="where the result goes")
+    parser.add_argument("--compare", action="store_true", help="run ssl-run too, and print the largest difference")
+    parser.add_argument("--ssl-run", type=pathlib.Path, default=pathlib.Path("target/release/ssl-run"))
+    arguments = parser.parse_args()
+    try:
+        y = run(Model(arguments.model.read_bytes()), np.load(arguments.input))
+        if arguments.output:
+            np.save(arguments.output, y)
+        if not arguments.compare:
+            return 0
+        other = run_runtime(arguments.ssl_run, arguments.model, arguments.input)
+        require(other.shape == y.shape, str(arguments.ssl_run), f"shape {other.shape}, expected {y.shape}")
+    except (Refused, OSError, MemoryError) as e:
+        print(f"sslm_reference: {e}", file=sys.stderr)
+        return 2
+    difference = float(np.abs(other - y).max())
+    relative = difference / max(1.0, float(np.abs(y).max()))
+    print(f"largest difference {difference:.3g}, relative {relative:.3g}, of {y.size} numbers")
+    return 0 if relative <= TOLERANCE else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

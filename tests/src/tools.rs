@@ -1,0 +1,65 @@
+//! Running the command-line tools as a user would. They are built once, in the profile that the tests run in.
+
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::sync::LazyLock;
+
+/// The repository.
+pub fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("tests/ lies in the repository").to_path_buf()
+}
+
+/// The shipped LeNet's folder.
+pub fn lenet() -> PathBuf {
+    root().join("tools/models/lenet")
+}
+
+static BINARIES: LazyLock<PathBuf> = LazyLock::new(|| {
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo.current_dir(root()).args(["build", "--quiet", "-p", "ssl-convert", "-p", "ssl-inspect", "-p", "ssl-run"]);
+    if !cfg!(debug_assertions) {
+        cargo.arg("--release");
+    }
+    assert!(cargo.status().expect("cargo starts").success(), "the tools build");
+    // A test program lies in target/<profile>/deps.
+    let test = std::env::current_exe().expect("the test's own path");
+    test.ancestors().nth(2).expect("target/<profile>").to_path_buf()
+});
+
+/// What one run of a tool gave.
+pub struct Run {
+    /// Exit code.
+    pub code: i32,
+    /// Standard output.
+    pub stdout: String,
+    /// Standard error.
+    pub stderr: String,
+}
+
+/// Runs a tool.
+///
+/// # Panics
+/// If it cannot be started or is killed by a signal.
+pub fn run<S: AsRef<OsStr>>(tool: &str, arguments: &[S]) -> Run {
+    let Output { status, stdout, stderr } = Command::new(BINARIES.join(tool)).args(arguments).output().expect("the tool starts");
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("output is UTF-8");
+    let (stdout, stderr) = (text(stdout), text(stderr));
+    let code = status.code().unwrap_or_else(|| panic!("{tool} was killed: {status}\n{stderr}"));
+    Run { code, stdout, stderr }
+}
+
+/// Runs a tool that must refuse: exit code 2, nothing on stdout, and one message on stderr that names `expected`. Yields it.
+///
+/// # Panics
+/// If it does anything else.
+pub fn refuses<S: AsRef<OsStr>>(tool: &str, arguments: &[S], expected: &[&str]) -> String {
+    let Run { code, stdout, stderr } = run(tool, arguments);
+    assert_eq!(code, 2, "{tool}: exit code\n{stdout}\n{stderr}");
+    assert_eq!(stdout, "", "{tool}: nothing on stdout");
+    assert!(!stderr.contains("panicked"), "{stderr}");
+    for part in expected {
+        assert!(stderr.contains(part), "{tool}: expected '{part}' in the message, found: {stderr}");
+    }
+    stderr
+}
