@@ -1,6 +1,6 @@
 //! Moving whole channels: choosing them, putting removed ones back, joining them.
 
-use crate::{Threading, expect_len};
+use crate::{Threading, count_pieces, expect_len};
 
 /// Where an output channel comes from.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -16,8 +16,10 @@ pub enum Source {
 /// # Panics
 /// If a slice has another length than the shapes call for, or a source lies outside `channels`.
 pub fn select(x: &[f32], channels: usize, plane: usize, sources: &[Source], out: &mut [f32], threading: Threading) {
-    let batch = out.len() / (sources.len() * plane).max(1);
-    expect_len("output", out, batch * sources.len() * plane);
+    if out.is_empty() {
+        return;
+    }
+    let batch = count_pieces("output", out, sources.len() * plane);
     expect_len("input", x, batch * channels * plane);
     threading.for_each_chunk(out, plane, |i, out| match sources[i % sources.len()] {
         Source::Constant(value) => out.fill(value),
@@ -34,9 +36,8 @@ pub fn select(x: &[f32], channels: usize, plane: usize, sources: &[Source], out:
 /// # Panics
 /// If a slice has another length than these shapes call for.
 pub fn insert(part: &[f32], len: usize, out: &mut [f32], offset: usize, total: usize) {
-    let outer = out.len() / total.max(1);
+    let outer = count_pieces("output", out, total);
     expect_len("part", part, outer * len);
-    expect_len("output", out, outer * total);
     for (outer, out) in out.chunks_exact_mut(total.max(1)).enumerate() {
         out[offset..offset + len].copy_from_slice(&part[outer * len..][..len]);
     }

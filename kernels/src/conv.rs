@@ -2,7 +2,7 @@
 //! the product runs over just those. Groups may keep different numbers of filters and columns.
 
 use crate::gemm::{PANEL_ROWS, panel_times_matrix};
-use crate::{Threading, expect_len};
+use crate::{Threading, count_pieces, expect_len};
 use std::ops::Range;
 
 /// Sizes of one image's input, window and output. Vertical before horizontal throughout.
@@ -124,9 +124,9 @@ impl Conv {
         if filters * n == 0 {
             return;
         }
-        let batch = out.len() / (filters * n);
-        expect_len("output", out, batch * filters * n);
+        let batch = count_pieces("output", out, filters * n);
         expect_len("input", x, batch * g.channels * plane);
+        expect_len("weights", weights, self.groups.iter().map(|group| group.filters * group.columns.len()).sum());
         expect_len("bias", bias, filters);
         for (i, out) in out.chunks_exact_mut(filters * n).enumerate() {
             let image = &x[i * g.channels * plane..][..g.channels * plane];

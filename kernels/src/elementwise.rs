@@ -23,6 +23,8 @@ pub struct Add {
     outer: Vec<(usize, usize, usize)>,
     /// Length of a run, and whether a and b move along it (or repeat one number).
     run: (usize, bool, bool),
+    /// Elements of a, of b and of the sum.
+    lens: [usize; 3],
     relu: bool,
 }
 
@@ -35,14 +37,14 @@ impl Add {
         let rank = a.len().max(b.len());
         let padded = |s: &[usize]| [vec![1; rank - s.len()], s.to_vec()].concat();
         let (a, b) = (padded(a), padded(b));
-        let (mut stride_a, mut stride_b) = (1, 1);
+        let (mut stride_a, mut stride_b, mut total) = (1, 1, 1);
         // Innermost first; an axis joins the one inside it if both operands step through the two as through one.
         let mut axes: Vec<(usize, usize, usize)> = Vec::new();
         for (&x, &y) in a.iter().zip(&b).rev() {
             assert!(x == y || x == 1 || y == 1, "{a:?} and {b:?} cannot be broadcast");
             let (extent, sa, sb) =
                 (if x == 1 { y } else { x }, if x == 1 { 0 } else { stride_a }, if y == 1 { 0 } else { stride_b });
-            (stride_a, stride_b) = (stride_a * x, stride_b * y);
+            (stride_a, stride_b, total) = (stride_a * x, stride_b * y, total * extent);
             match axes.last_mut() {
                 _ if extent == 1 => {}
                 Some((inner, ia, ib)) if sa == *inner * *ia && sb == *inner * *ib => *inner *= extent,
@@ -51,14 +53,17 @@ impl Add {
         }
         let mut axes = axes.into_iter();
         let (len, sa, sb) = axes.next().unwrap_or((1, 1, 1));
-        Add { outer: axes.collect(), run: (len, sa == 1, sb == 1), relu }
+        Add { outer: axes.collect(), run: (len, sa == 1, sb == 1), lens: [stride_a, stride_b, total], relu }
     }
 
     /// `out = a + b`.
     ///
     /// # Panics
-    /// If a slice is shorter than the shapes call for.
+    /// If a slice has another length than the shapes call for.
     pub fn run(&self, a: &[f32], b: &[f32], out: &mut [f32], threading: Threading) {
+        for (what, slice, len) in [("a", a, self.lens[0]), ("b", b, self.lens[1]), ("output", &*out, self.lens[2])] {
+            expect_len(what, slice, len);
+        }
         let (run, a_moves, b_moves) = self.run;
         let sum = |x: f32, y: f32| if self.relu { (x + y).max(0.0) } else { x + y };
         let add = |a: &[f32], b: &[f32], out: &mut [f32]| match (a_moves, b_moves) {

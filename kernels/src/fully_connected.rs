@@ -1,7 +1,7 @@
 //! Fully connected layers over kept columns: `y = x W^T + bias`.
 
 use crate::gemm::{PANEL_ROWS, panel_times_transposed, panel_times_vector};
-use crate::{Threading, expect_len};
+use crate::{Threading, count_pieces, expect_len};
 
 /// Rows of a batch that are multiplied together: enough that each weight read from memory is used often, few enough that a
 /// block of inputs (32 x 9216 floats at AlexNet's largest) stays near the cores.
@@ -56,8 +56,7 @@ impl FullyConnected {
         if rows == 0 || out.is_empty() {
             return;
         }
-        let batch = out.len() / rows;
-        expect_len("output", out, batch * rows);
+        let batch = count_pieces("output", out, rows);
         expect_len("input", x, batch * self.features);
         expect_len("weights", weights, rows * k);
         expect_len("bias", bias, rows);

@@ -42,3 +42,11 @@ impl Threading {
 fn expect_len(what: &str, slice: &[f32], expected: usize) {
     assert_eq!(slice.len(), expected, "{what}: expected {expected} elements, found {}", slice.len());
 }
+
+/// How many pieces of `len` elements a slice consists of; a remainder is a bug in the caller too.
+#[track_caller]
+fn count_pieces(what: &str, slice: &[f32], len: usize) -> usize {
+    let count = slice.len() / len.max(1);
+    expect_len(what, slice, count * len);
+    count
+}

@@ -1,6 +1,6 @@
 //! Normalisations: LRN across channels, softmax, per-channel scale and shift.
 
-use crate::{Threading, expect_len};
+use crate::{Threading, count_pieces, expect_len};
 use std::ops::Range;
 
 /// Local response normalisation: `x / (bias + alpha / size * sum of squares)^beta` over `size` neighbouring channels.
@@ -33,6 +33,7 @@ impl Lrn {
     /// If a slice has another length than the shapes call for.
     pub fn run(&self, x: &[f32], out: &mut [f32], threading: Threading) {
         expect_len("input", x, out.len());
+        count_pieces("output", out, self.channels * self.plane);
         let scale = self.alpha / self.size as f32;
         threading.for_each_chunk(out, self.plane, |i, out| {
             let (image, channel) = (i / self.channels * self.channels, i % self.channels);
@@ -65,6 +66,7 @@ impl Lrn {
 /// If a slice has another length than the shapes call for.
 pub fn softmax(x: &[f32], axis: usize, inner: usize, out: &mut [f32], threading: Threading) {
     expect_len("input", x, out.len());
+    count_pieces("output", out, axis * inner);
     threading.for_each_chunk(out, axis * inner, |outer, out| {
         let x = &x[outer * axis * inner..][..axis * inner];
         for i in 0..inner {
@@ -86,6 +88,7 @@ pub fn softmax(x: &[f32], axis: usize, inner: usize, out: &mut [f32], threading:
 pub fn scale_shift(x: &[f32], plane: usize, scale: &[f32], shift: &[f32], out: &mut [f32], threading: Threading) {
     expect_len("input", x, out.len());
     expect_len("shift", shift, scale.len());
+    count_pieces("output", out, scale.len() * plane);
     threading.for_each_chunk(out, plane, |i, out| {
         let (scale, shift) = (scale[i % scale.len()], shift[i % shift.len()]);
         out.iter_mut().zip(&x[i * plane..]).for_each(|(o, x)| *o = scale * x + shift);

@@ -1,7 +1,7 @@
 //! Pooling, plane by plane. Windows may hang over the input's edge; what lies outside never wins a maximum and is not summed.
 
 use crate::conv::Geometry;
-use crate::{Threading, expect_len};
+use crate::{Threading, count_pieces, expect_len};
 
 /// How a window becomes one number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,7 +38,7 @@ impl Pool {
     pub fn run(&self, x: &[f32], out: &mut [f32], threading: Threading) {
         let g = &self.geometry;
         let (input, output) = (g.input[0] * g.input[1], g.output[0] * g.output[1]);
-        expect_len("input", x, out.len() / output.max(1) * input);
+        expect_len("input", x, count_pieces("output", out, output) * input);
         threading.for_each_chunk(out, output, |plane, out| self.plane(&x[plane * input..][..input], out));
     }
 

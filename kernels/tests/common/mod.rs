@@ -1,0 +1,293 @@
+//! What the tests of all kernels share: tables of cases, buffers that betray a wrong access, references in `f64`, and checks that
+//! report every failing case of a table, not just the first.
+
+#![allow(dead_code, reason = "each test file is a crate of its own and uses a part of this")]
+
+use fastrand::Rng;
+use rayon::{ThreadPool, ThreadPoolBuilder};
+use sslm_kernels::Threading;
+use sslm_kernels::conv::Geometry;
+use sslm_kernels::gemm::PANEL_ROWS;
+use std::fmt::Debug;
+use std::ops::{Deref, DerefMut};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::LazyLock;
+
+/// Stands where nothing may be read, and in outputs until they are written.
+pub(crate) const POISON: f32 = f32::NAN;
+
+/// Makes one case of a table out of choices; [`every`] and [`sample`] decide which.
+pub(crate) struct Choices {
+    /// For each choice so far: which option, of how many.
+    digits: Vec<(usize, usize)>,
+    next: usize,
+    rng: Option<Rng>,
+}
+
+impl Choices {
+    /// One of the options.
+    pub(crate) fn of<T: Clone>(&mut self, options: &[T]) -> T {
+        if self.next == self.digits.len() {
+            let first = self.rng.as_mut().map_or(0, |rng| rng.usize(..options.len()));
+            self.digits.push((first, options.len()));
+        }
+        self.next += 1;
+        options[self.digits[self.next - 1].0].clone()
+    }
+}
+
+/// The cases that `case` makes of all combinations of its choices.
+pub(crate) fn every<C>(case: impl Fn(&mut Choices) -> C) -> Vec<C> {
+    let mut cases = Vec::new();
+    let mut choices = Choices { digits: Vec::new(), next: 0, rng: None };
+    loop {
+        choices.next = 0;
+        cases.push(case(&mut choices));
+        // As an odometer turns: the last choice that has another option takes it, those behind it start anew.
+        while choices.digits.pop_if(|(digit, count)| *digit + 1 == *count).is_some() {}
+        match choices.digits.last_mut() {
+            Some((digit, _)) => *digit += 1,
+            None => return cases,
+        }
+    }
+}
+
+/// `count` cases that `case` makes of choices at random, the same in every run.
+pub(crate) fn sample<C>(count: usize, case: impl Fn(&mut Choices) -> C) -> Vec<C> {
+    let mut rng = Rng::with_seed(2016);
+    (0..count).map(|_| case(&mut Choices { digits: Vec::new(), next: 0, rng: Some(rng.fork()) })).collect()
+}
+
+/// What `call` returns, or the message it panics with.
+fn panic_of<T>(call: impl FnOnce() -> T) -> Result<T, String> {
+    catch_unwind(AssertUnwindSafe(call)).map_err(|panic| match panic.downcast::<String>() {
+        Ok(message) => *message,
+        Err(panic) => panic.downcast_ref::<&str>().map_or_else(|| "no message".into(), |message| (*message).into()),
+    })
+}
+
+/// A bug in the caller must not pass: `call` has to panic.
+pub(crate) fn refuses<T>(call: impl FnOnce() -> T) -> Result<(), String> {
+    if panic_of(call).is_err() { Ok(()) } else { Err("accepted".into()) }
+}
+
+/// Runs `check` on every case and reports all that fail, by an error or by a panic.
+pub(crate) fn check_all<C: Debug>(cases: &[C], check: impl Fn(&C) -> Result<(), String>) {
+    let failure = |case: &C| {
+        let failure = panic_of(|| check(case)).unwrap_or_else(|panic| Err(format!("panicked: {panic}"))).err()?;
+        Some(format!("{case:?}:\n    {failure}"))
+    };
+    let failures: Vec<String> = cases.iter().filter_map(failure).collect();
+    assert!(!cases.is_empty(), "the table is empty");
+    assert!(failures.is_empty(), "{} of {} cases fail:\n{}", failures.len(), cases.len(), failures.join("\n"));
+    println!("{} cases", cases.len());
+}
+
+/// `run` must accept slices of the `right` lengths and panic where one of them is one number shorter or longer.
+pub(crate) fn refuses_other_lengths<const N: usize>(right: [(&str, usize); N], run: impl Fn([Vec<f32>; N])) {
+    let slices = || right.map(|(_, len)| vec![1.0; len]);
+    run(slices());
+    let cases = every(|c| (c.of(&right.map(|(name, _)| name)), c.of(&["one less", "one more"])));
+    check_all(&cases, |&(name, change)| {
+        let mut slices = slices();
+        let slice = &mut slices[right.iter().position(|r| r.0 == name).expect("a name of the table")];
+        slice.resize(if change == "one more" { slice.len() + 1 } else { slice.len() - 1 }, 1.0);
+        refuses(|| run(slices))
+    });
+}
+
+/// Numbers one element into their allocation, so that they lie on no vector's boundary, between two elements of poison, so that
+/// a step outside is seen.
+pub(crate) struct Guarded(Vec<f32>);
+
+impl Guarded {
+    pub(crate) fn poisoned(len: usize) -> Self {
+        std::iter::repeat_n(POISON, len).collect()
+    }
+
+    fn is_intact(&self) -> bool {
+        [self.0.first(), self.0.last()].iter().all(|guard| guard.is_some_and(|g| g.is_nan()))
+    }
+}
+
+impl FromIterator<f32> for Guarded {
+    fn from_iter<I: IntoIterator<Item = f32>>(numbers: I) -> Self {
+        Guarded([POISON].into_iter().chain(numbers).chain([POISON]).collect())
+    }
+}
+
+impl Deref for Guarded {
+    type Target = [f32];
+    fn deref(&self) -> &[f32] {
+        &self.0[1..self.0.len() - 1]
+    }
+}
+
+impl DerefMut for Guarded {
+    fn deref_mut(&mut self) -> &mut [f32] {
+        let end = self.0.len() - 1;
+        &mut self.0[1..end]
+    }
+}
+
+/// A number of either sign and of magnitude 1/4 to 1: no product of two is so small that it could go missing within a tolerance.
+pub(crate) fn number(rng: &mut Rng) -> f32 {
+    (0.25 + 0.75 * rng.f32()) * if rng.bool() { 1.0 } else { -1.0 }
+}
+
+/// Many of [`number`].
+pub(crate) fn numbers<V: FromIterator<f32>>(rng: &mut Rng, len: usize) -> V {
+    (0..len).map(|_| number(rng)).collect()
+}
+
+/// The rows of a matrix in the layout of weights: panels of 8 rows, each column by column.
+pub(crate) fn panels(rows: &[Vec<f32>]) -> Vec<f32> {
+    let panel = |panel: &[Vec<f32>]| -> Vec<f32> {
+        (0..panel[0].len()).flat_map(|column| panel.iter().map(move |row| row[column])).collect()
+    };
+    rows.chunks(PANEL_ROWS).flat_map(panel).collect()
+}
+
+/// What `kernel` makes of `len` poisoned numbers.
+pub(crate) fn written(len: usize, kernel: impl FnOnce(&mut [f32])) -> Result<Guarded, String> {
+    let mut out = Guarded::poisoned(len);
+    kernel(&mut out);
+    if out.is_intact() { Ok(out) } else { Err("wrote outside of its output".into()) }
+}
+
+/// What `kernel` writes on one thread and, bit for bit the same, in a pool of three.
+pub(crate) fn run(len: usize, kernel: impl Fn(&mut [f32], Threading) + Sync) -> Result<Guarded, String> {
+    static POOL: LazyLock<ThreadPool> =
+        LazyLock::new(|| ThreadPoolBuilder::new().num_threads(3).build().expect("three threads can be started"));
+    let single = written(len, |out| kernel(out, Threading::Single))?;
+    let pooled = written(len, |out| POOL.install(|| kernel(out, Threading::Pool)))?;
+    match single.iter().zip(&*pooled).position(|(a, b)| a.to_bits() != b.to_bits()) {
+        None => Ok(single),
+        Some(i) => Err(format!("[{i}] is {} on one thread and {} on three", single[i], pooled[i])),
+    }
+}
+
+/// A number that a reference computed, and the scale of the rounding errors on the way to it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Expected {
+    value: f64,
+    magnitude: f64,
+}
+
+impl Expected {
+    /// `value`, in whose computation numbers of about `magnitude` were rounded.
+    pub(crate) fn near(value: f64, magnitude: f64) -> Self {
+        Expected { value, magnitude }
+    }
+
+    /// The very number.
+    pub(crate) fn exactly(value: f32) -> Self {
+        Expected::near(f64::from(value), 0.0)
+    }
+
+    /// The sum of `terms`, whose magnitudes' sum is the scale: cancellation makes a sum small, but not its rounding errors.
+    pub(crate) fn sum(terms: impl IntoIterator<Item = f64>) -> Self {
+        let (value, magnitude) = terms.into_iter().fold((0.0, 0.0), |(sum, sizes), term| (sum + term, sizes + term.abs()));
+        Expected { value, magnitude }
+    }
+
+    /// What a fused Relu, if there is one, leaves of it.
+    pub(crate) fn relu(self, fused: bool) -> Self {
+        Expected { value: if fused { self.value.max(0.0) } else { self.value }, ..self }
+    }
+
+    /// One addition or product in `f32` is off by at most 2^-24 = 6e-8 of its result. Errors have either sign, so those of `n`
+    /// operations grow to about sqrt(n) of that; the longest sums here have some 300 terms, which makes 1e-6 of the scale. A
+    /// term that goes missing is 2e-4 of it or more (1/16 of 300). 1e-37 lets numbers at the end of the range be subnormal.
+    fn allows(self, found: f32) -> bool {
+        let found = f64::from(found);
+        found == self.value || (found - self.value).abs() <= 1e-6 * self.magnitude + 1e-37
+    }
+}
+
+/// Compares number by number; poison equals nothing.
+pub(crate) fn compare(found: &[f32], expected: &[Expected]) -> Result<(), String> {
+    if found.len() != expected.len() {
+        return Err(format!("{} numbers instead of {}", found.len(), expected.len()));
+    }
+    let wrong: Vec<usize> = (0..found.len()).filter(|&i| !expected[i].allows(found[i])).collect();
+    let Some(&i) = wrong.first() else { return Ok(()) };
+    Err(format!("{} of {} numbers are wrong, first [{i}]: {} instead of {:?}", wrong.len(), found.len(), found[i], expected[i]))
+}
+
+/// A sliding window over an input, from which the size of the output follows.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Window {
+    pub(crate) input: [usize; 2],
+    pub(crate) kernel: [usize; 2],
+    pub(crate) strides: [usize; 2],
+    pub(crate) dilations: [usize; 2],
+    pub(crate) pad_before: [usize; 2],
+    pub(crate) pad_after: [usize; 2],
+    /// Output positions more than fit, as with `ceil_mode`, or fewer.
+    pub(crate) overhang: isize,
+}
+
+/// One tap at every position of a small image.
+pub(crate) const POINTWISE: Window = Window {
+    input: [5, 6],
+    kernel: [1, 1],
+    strides: [1, 1],
+    dilations: [1, 1],
+    pad_before: [0, 0],
+    pad_after: [0, 0],
+    overhang: 0,
+};
+
+impl Window {
+    /// Every kind of window: square or not, with and without gaps, and with less padding than a tap, or so much that taps or
+    /// whole windows lie in it; also where the input is smaller than the window.
+    pub(crate) fn choose(c: &mut Choices) -> Self {
+        let (pad_before, pad_after) = c.of(&[([0, 0], [0, 0]), ([1, 0], [2, 1]), ([2, 4], [1, 3])]);
+        Window {
+            input: c.of(&[[7, 9], [3, 2]]),
+            kernel: c.of(&[[1, 1], [2, 2], [3, 3], [4, 4], [5, 5], [1, 4], [3, 1]]),
+            strides: c.of(&[[1, 1], [2, 2], [3, 3], [2, 1]]),
+            dilations: c.of(&[[1, 1], [2, 2], [3, 3], [1, 3]]),
+            pad_before,
+            pad_after,
+            overhang: 0,
+        }
+    }
+
+    /// Output sizes; `None` where the window does not fit even once.
+    fn output(&self) -> Option<[usize; 2]> {
+        let along = |axis: usize| {
+            let padded = self.pad_before[axis] + self.input[axis] + self.pad_after[axis];
+            let reach = (self.kernel[axis] - 1) * self.dilations[axis] + 1;
+            (padded.checked_sub(reach)? / self.strides[axis] + 1).checked_add_signed(self.overhang)
+        };
+        Some([along(0)?, along(1)?])
+    }
+
+    pub(crate) fn fits(&self) -> bool {
+        self.output().is_some()
+    }
+
+    /// For an input of so many planes.
+    pub(crate) fn geometry(&self, channels: usize) -> Geometry {
+        let &Window { input, kernel, strides, dilations, pad_before, .. } = self;
+        Geometry { channels, input, output: self.output().expect("it fits"), kernel, strides, dilations, pad_before }
+    }
+}
+
+/// Row and column that a tap (kh, kw) of the output position (oh, ow) looks at, negative before the input.
+pub(crate) fn looks_at(g: &Geometry, out: [usize; 2], tap: [usize; 2]) -> [isize; 2] {
+    [0, 1].map(|a| (out[a] * g.strides[a] + tap[a] * g.dilations[a]) as isize - g.pad_before[a] as isize)
+}
+
+/// The number of a plane at a row and column, if they lie in it.
+pub(crate) fn pixel(plane: &[f32], size: [usize; 2], [row, column]: [isize; 2]) -> Option<f32> {
+    let inside = (0..size[0] as isize).contains(&row) && (0..size[1] as isize).contains(&column);
+    inside.then(|| plane[row as usize * size[1] + column as usize])
+}
+
+/// All (row, column) of a plane, in order.
+pub(crate) fn positions(size: [usize; 2]) -> impl Iterator<Item = [usize; 2]> {
+    (0..size[0]).flat_map(move |row| (0..size[1]).map(move |column| [row, column]))
+}

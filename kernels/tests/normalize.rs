@@ -1,0 +1,117 @@
+//! Normalisations against their definitions in `f64`: the edges of LRN's windows, softmax of numbers whose exponentials overflow,
+//! and scales that go with channels, not with images.
+
+mod common;
+
+use common::{Expected, Guarded, check_all, compare, every, numbers, refuses, refuses_other_lengths, run};
+use fastrand::Rng;
+use sslm_kernels::Threading;
+use sslm_kernels::normalize::{Lrn, scale_shift, softmax};
+
+#[test]
+fn lrn() {
+    let cases = every(|c| {
+        let (alpha, bias) = c.of(&[(1.5, 1.0), (1e-4, 2.0)]);
+        let (channels, plane) = (c.of(&[1, 2, 5, 9]), c.of(&[1, 7]));
+        let lrn = Lrn { channels, plane, size: c.of(&[1, 2, 3, 4, 5, 6]), alpha, beta: c.of(&[0.75, 0.5, 1.0, 2.3]), bias };
+        (c.of(&[1, 3]), lrn)
+    });
+    check_all(&cases, |(batch, lrn)| {
+        let x: Guarded = numbers(&mut Rng::with_seed(11), batch * lrn.channels * lrn.plane);
+        let mut expected = Vec::new();
+        for image in x.chunks_exact(lrn.channels * lrn.plane) {
+            let channels: Vec<&[f32]> = image.chunks_exact(lrn.plane).collect();
+            for (c, channel) in channels.iter().enumerate() {
+                // In ONNX's words: from c - floor((size - 1) / 2) to c + ceil((size - 1) / 2), both included.
+                let reach = (lrn.size - 1) as f64 / 2.0;
+                let is_near = |other: usize| {
+                    let distance = other as f64 - c as f64;
+                    -reach.floor() <= distance && distance <= reach.ceil()
+                };
+                let near: Vec<&&[f32]> = channels.iter().enumerate().filter(|(o, _)| is_near(*o)).map(|(_, o)| o).collect();
+                expected.extend(channel.iter().enumerate().map(|(i, &x)| {
+                    let squares: f64 = near.iter().map(|other| f64::from(other[i]).powi(2)).sum();
+                    let base = f64::from(lrn.bias) + f64::from(lrn.alpha) / lrn.size as f64 * squares;
+                    let value = f64::from(x) / base.powf(f64::from(lrn.beta));
+                    // An error of the base counts beta times.
+                    Expected::near(value, value.abs() * (1.0 + f64::from(lrn.beta)))
+                }));
+            }
+        }
+        compare(&run(x.len(), |out, threading| lrn.run(&x, out, threading))?, &expected)
+    });
+}
+
+#[derive(Clone, Copy, Debug)]
+struct SoftmaxCase {
+    outer: usize,
+    axis: usize,
+    inner: usize,
+    scale: f32,
+    offset: f32,
+}
+
+#[test]
+fn softmax_of_any_magnitude() {
+    let cases = every(|c| {
+        let (scale, offset) = c.of(&[(1.0, 0.0), (20.0, 0.0), (20.0, 1e4), (20.0, -1e4), (1e4, 0.0), (f32::MAX, 0.0)]);
+        SoftmaxCase { outer: c.of(&[0, 1, 3]), axis: c.of(&[1, 2, 10, 300]), inner: c.of(&[1, 5]), scale, offset }
+    });
+    check_all(&cases, |&SoftmaxCase { outer, axis, inner, scale, offset }| {
+        let x: Vec<f32> = numbers(&mut Rng::with_seed(12), outer * axis * inner);
+        let x: Guarded = x.iter().map(|x| x * scale + offset).collect();
+        let mut expected = vec![Expected::exactly(0.0); x.len()];
+        for first in (0..outer).flat_map(|outer| (0..inner).map(move |i| outer * axis * inner + i)) {
+            let line: Vec<usize> = (0..axis).map(|i| first + i * inner).collect();
+            let max = line.iter().map(|&i| f64::from(x[i])).fold(f64::NEG_INFINITY, f64::max);
+            let exponent = |i: usize| f64::from(x[i]) - max;
+            let sum: f64 = line.iter().map(|&i| exponent(i).exp()).sum();
+            for &i in &line {
+                // What rounds the exponent off by a part of its size does so to the result as often as the exponent says.
+                let value = exponent(i).exp() / sum;
+                expected[i] = Expected::near(value, value * (1.0 + exponent(i).abs()));
+            }
+        }
+        compare(&run(x.len(), |out, threading| softmax(&x, axis, inner, out, threading))?, &expected)
+    });
+}
+
+#[test]
+fn scale_and_shift() {
+    let cases = every(|c| (c.of(&[0, 1, 3]), c.of(&[1, 2, 9]), c.of(&[1, 7, 64])));
+    check_all(&cases, |&(batch, channels, plane)| {
+        let rng = &mut Rng::with_seed(13);
+        let x: Guarded = numbers(rng, batch * channels * plane);
+        let (scale, shift): (Guarded, Guarded) = (numbers(rng, channels), numbers(rng, channels));
+        let mut expected = Vec::new();
+        for image in x.chunks_exact(channels * plane) {
+            for (c, channel) in image.chunks_exact(plane).enumerate() {
+                let terms = |x: &f32| [f64::from(scale[c]) * f64::from(*x), f64::from(shift[c])];
+                expected.extend(channel.iter().map(|x| Expected::sum(terms(x))));
+            }
+        }
+        let out = run(x.len(), |out, threading| scale_shift(&x, plane, &scale, &shift, out, threading))?;
+        compare(&out, &expected)
+    });
+}
+
+#[test]
+fn refuses_wrong_lengths() {
+    type Kernel = fn(&[f32], &mut [f32]);
+    let kernels: [(&str, Kernel); 3] = [
+        ("lrn", |x, out| {
+            let lrn = Lrn { channels: 3, plane: 4, size: 1, alpha: 1.0, beta: 0.75, bias: 1.0 };
+            lrn.run(x, out, Threading::Single);
+        }),
+        ("softmax", |x, out| softmax(x, 3, 4, out, Threading::Single)),
+        ("scale_shift", |x, out| scale_shift(x, 4, &[1.0; 3], &[1.0; 3], out, Threading::Single)),
+    ];
+    for (_, kernel) in kernels {
+        refuses_other_lengths([("input", 24), ("output", 24)], |[x, mut out]| kernel(&x, &mut out));
+    }
+    // Input and output agree, but on one channel more than whole images.
+    check_all(&kernels, |(_, kernel)| refuses(|| kernel(&[1.0; 28], &mut [0.0; 28])));
+    refuses_other_lengths([("scale", 3), ("shift", 3)], |[scale, shift]| {
+        scale_shift(&[1.0; 24], 4, &scale, &shift, &mut [0.0; 24], Threading::Single);
+    });
+}
