@@ -7,7 +7,7 @@ computes what a file means.
 
 Every value is expanded to its logical shape, every layer is computed densely in float64 from weights scattered into the original
 matrix, and the weights' checksum is checked too. R numbers in the code and in messages are the rules of the document; those about
-shapes are checked with the shapes of the input at hand. Activations are taken to be finite.
+shapes are checked with the shapes of the input at hand.
 
 Needs numpy. Exit codes: 0 success, 1 the runtime's result differs by more than 1e-4 of its largest magnitude (1 at least), 2 error.
 """
@@ -99,7 +99,7 @@ class Cursor:
         return item() if self.flag() else None
 
     def choice(self, what, *codes):
-        """Reads the fields of one of `codes`, which are functions or (code, function) pairs."""
+        """Reads a code and then what the function of that number in `codes` reads."""
         code = self.u8()
         require(code < len(codes), "section 11", f"section {self.name}: unknown {what} {code}: needs a newer reader")
         return codes[code]()
@@ -274,6 +274,7 @@ class Model:
         for given in g.inputs:
             define(given.value)
             require(g.values[given.value].compaction is None, "R17", f"input value {given.value} has a compaction")
+            require(0 not in given.dims, "R17", f"dims {given.dims} of input value {given.value}")
         for node in g.nodes:
             require(defined.issuperset(node.inputs), "R18", f"node {node.name!r}: inputs {node.inputs} are not all defined before it")
             define(node.output)
@@ -289,9 +290,10 @@ class Model:
         require(complete, "R26", f"value {name!r}: {len(c.constants)} constants")
 
     def check_node(self, node):
-        """Rules that need no shapes. Layers get `matrix`, their logical weights, and `bias` and `taps` of all filters."""
+        """Rules that need no shapes. Layers get `matrix`, their logical weights, `reads`, the columns that exist in each group, and
+        `bias_of_all` and `taps_of_all` of all filters."""
         op, at = node.op, f"node {node.name!r} ({node.op.kind})"
-        lowest, highest = {"Constant": (0, 0), "Add": (2, 2), "Concat": (1, len(self.graph.values))}.get(op.kind, (1, 1))
+        lowest, highest = {"Constant": (0, 0), "Add": (2, 2), "Concat": (1, float("inf"))}.get(op.kind, (1, 1))
         require(lowest <= len(node.inputs) <= highest, "R22", f"{at}: {len(node.inputs)} operands")
         compactions = [self.graph.values[v].compaction for v in [*node.inputs, node.output]]
         if "window" in op.__dict__:
@@ -345,8 +347,9 @@ class Model:
             require(exists[g * channels_per_group + columns // taps].all(), "R34", f"{at}: group {g} reads a removed channel")
             blocks.append((kept_rows[kept_rows // rows_per_group == g], columns))
         numbers = self.blob(op.weights, "R35", sum(len(r) * len(c) for r, c in blocks))
-        op.matrix, first = np.zeros((rows, width)), 0
-        for block_rows, columns in blocks:
+        op.matrix, op.reads, first = np.zeros((rows, width)), np.zeros((len(lists), width), bool), 0
+        for g, (block_rows, columns) in enumerate(blocks):
+            op.reads[g, columns] = True
             size = len(block_rows) * len(columns)
             op.matrix[np.ix_(block_rows, columns)] = unpack(numbers[first : first + size], len(block_rows), len(columns))
             first += size
@@ -399,12 +402,13 @@ class Slide:
         small, large = total // 2, total - total // 2
         return (large, small) if self.window.padding.lower else (small, large)
 
-    def taps(self, planes, fill):
-        """What each tap (kh, kw in order) sees at all output positions; `fill` where it lies outside."""
+    def taps(self, planes, fill, before=None):
+        """What each tap (kh, kw in order) sees at all output positions; `fill` where it lies outside of `planes`, which start
+        `before` (by default the padding) behind the first window."""
         spans = [(n - 1) * self.window.strides[axis] + reach(self.window, axis) for axis, n in enumerate(self.out)]
         wide = np.full((*planes.shape[:2], *spans), fill, np.float64)
-        (top, _), (left, _) = self.pads
-        part = wide[:, :, top : top + self.size[0], left : left + self.size[1]]
+        top, left = before or [pads[0] for pads in self.pads]
+        part = wide[:, :, top : top + planes.shape[2], left : left + planes.shape[3]]
         part[:] = planes[:, :, : part.shape[2], : part.shape[3]]
         (dh, dw), (sh, sw) = self.window.dilations, self.window.strides
         for kh in range(self.window.kernel[0]):
@@ -413,13 +417,10 @@ class Slide:
 
     def counts(self, include_pad):
         """Taps that lie inside the input, or inside the padded input, at each output position."""
-        plane = np.ones((1, 1, *self.size))
         if not include_pad:
-            return sum(self.taps(plane, 0.0))
-        padded = Slide.__new__(Slide)
-        padded.window, padded.out, padded.pads = self.window, self.out, [(0, 0), (0, 0)]
-        padded.size = [size + sum(pads) for size, pads in zip(self.size, self.pads)]
-        return sum(padded.taps(np.ones((1, 1, *padded.size)), 0.0))
+            return sum(self.taps(np.ones((1, 1, *self.size)), 0.0))
+        padded = [size + sum(pads) for size, pads in zip(self.size, self.pads)]
+        return sum(self.taps(np.ones((1, 1, *padded)), 0.0, (0, 0)))
 
 
 def check_size(shape):
@@ -440,8 +441,9 @@ def conv(op, x):
     for tap, (seen, is_inside) in enumerate(zip(slide.taps(x, 0.0), inside)):
         y += op.taps_of_all[:, tap, None, None] * is_inside
         for g in range(op.group):
-            weights = op.matrix[g * rows : (g + 1) * rows].reshape(rows, channels, taps)[:, :, tap]
-            part = seen[:, g * channels : (g + 1) * channels]
+            weights = op.matrix[g * rows : (g + 1) * rows, tap::taps]
+            # What no column reads is absent, not multiplied by zero: it may be infinite.
+            part = np.where(op.reads[g, tap::taps, None, None], seen[:, g * channels : (g + 1) * channels], 0.0)
             y[:, g * rows : (g + 1) * rows] += np.einsum("fc,nchw->nfhw", weights, part, optimize=True)
     return y
 
@@ -449,7 +451,7 @@ def conv(op, x):
 def gemm(op, x):
     require(x.ndim >= 1 and x.shape[-1] == op.features, "R27", f"operand of shape {x.shape}, expected {op.features} features")
     check_size((*x.shape[:-1], op.rows))
-    return x @ op.matrix.T + op.bias_of_all
+    return np.where(op.reads[0], x, 0.0) @ op.matrix.T + op.bias_of_all
 
 
 def max_pool(op, x):
@@ -593,7 +595,7 @@ def main():
             np.save(arguments.output, y)
         if not arguments.compare:
             return 0
-        other = run_runtime(arguments.ssl_run, arguments.model, arguments.input)
+        other = run_runtime(arguments.ssl_run.resolve(), arguments.model, arguments.input)
         require(other.shape == y.shape, str(arguments.ssl_run), f"shape {other.shape}, expected {y.shape}")
     except (Refused, OSError, MemoryError) as e:
         print(f"sslm_reference: {e}", file=sys.stderr)
