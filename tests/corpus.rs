@@ -168,6 +168,15 @@ const CASES: &[Case] = &[
         },
     },
     Case {
+        name: "no-channels",
+        expected: "input 0: expected extents of at least 1, found 0",
+        repair: true,
+        change: |f| {
+            let at = find(f, "GRPH", b"\0\x02\0\0\0\0\0\0\0\0\x06\0\0\0\0\0\0\0\0\x06");
+            f[at + 1] = 0;
+        },
+    },
+    Case {
         name: "kept-out-of-order",
         expected: "kept channels: expected strictly increasing numbers, found 4 before 3",
         repair: true,

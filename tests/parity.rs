@@ -129,6 +129,26 @@ fn residual_and_concat_of_different_live_sets() {
 }
 
 #[test]
+fn one_value_joined_with_itself() {
+    let mut net = Net::new(&["batch", "2", "height", "width"]);
+    let y = net.node("Concat", &["x", "x", "x"], &[("axis", Int(1))]);
+    let y = net.node("Add", &[&y, &y], &[]);
+    compact_equals_dense(&net.finish(&[&y]), &[&[1, 2, 1, 1], &[2, 2, 3, 4], &[1, 2, 9, 2]]);
+}
+
+#[test]
+fn windows_that_see_only_padding_are_refused() {
+    let mut net = Net::new(&["batch", "1", "height", "width"]);
+    let geometry = [("kernel_shape", Ints(&[2, 2])), ("dilations", Ints(&[3, 3])), ("pads", Ints(&[2, 2, 2, 2]))];
+    let y = net.node("MaxPool", &["x"], &geometry);
+    let model = Model::from_bytes(&convert(&net.finish(&[&y]), false)).expect("valid");
+    let prepare = |size: usize| model.prepare(&sslm::Options::new().dim("height", size).dim("width", 4)).map(drop);
+    assert!(prepare(4).is_ok());
+    let message = prepare(1).expect_err("taps at -2 and 1 see nothing of one row").to_string();
+    assert!(message.contains("MaxPool_0") && message.contains("every window"), "{message}");
+}
+
+#[test]
 fn constants_pass_through_flatten_into_the_bias() {
     let mut net = Net::new(&["batch", "1", "8", "8"]);
     let mut w = net.random(5 * 9);

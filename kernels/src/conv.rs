@@ -39,6 +39,26 @@ impl Geometry {
         out * self.strides[axis] + tap * self.dilations[axis] - self.pad_before[axis]
     }
 
+    /// Whether at every output position at least one tap falls inside the input. Only positions whose window hangs over an end
+    /// are looked at: their number is bounded by the padding and the stride, not by the output.
+    pub fn every_window_sees_input(&self) -> bool {
+        (0..2).all(|axis| {
+            let (size, pad, stride, out) = (self.input[axis], self.pad_before[axis], self.strides[axis], self.output[axis]);
+            let reach = (self.kernel[axis] - 1) * self.dilations[axis] + 1;
+            let head = 0..pad.div_ceil(stride).min(out);
+            let first_over_end = (size + pad).saturating_sub(reach - 1).div_ceil(stride).min(out);
+            head.chain(first_over_end..out).all(|position| !self.taps_inside(axis, position).is_empty())
+        })
+    }
+
+    /// The kernel taps along `axis` that fall inside the input at output position `out`.
+    pub(crate) fn taps_inside(&self, axis: usize, out: usize) -> Range<usize> {
+        let (start, pad, dilation) = (out * self.strides[axis], self.pad_before[axis], self.dilations[axis]);
+        let first = pad.saturating_sub(start).div_ceil(dilation);
+        let end = (self.input[axis] + pad).saturating_sub(start).div_ceil(dilation).min(self.kernel[axis]);
+        first.min(end)..end
+    }
+
     fn input_len(&self) -> usize {
         self.input[0] * self.input[1]
     }
@@ -251,14 +271,9 @@ impl Border {
 
 /// The class of each output position along `axis`, and the taps inside the input of each class.
 fn coverage(geometry: &Geometry, axis: usize) -> (Vec<usize>, Vec<Range<usize>>) {
-    let (size, pad, stride, dilation) =
-        (geometry.input[axis], geometry.pad_before[axis], geometry.strides[axis], geometry.dilations[axis]);
     let mut classes: Vec<Range<usize>> = Vec::new();
     let of_position = |out: usize| {
-        let start = out * stride; // position of tap 0, counted from the start of the padding
-        let first = pad.saturating_sub(start).div_ceil(dilation);
-        let end = (size + pad).saturating_sub(start).div_ceil(dilation).min(geometry.kernel[axis]);
-        let taps = first.min(end)..end;
+        let taps = geometry.taps_inside(axis, out);
         classes.iter().position(|c| *c == taps).unwrap_or_else(|| {
             classes.push(taps);
             classes.len() - 1

@@ -77,12 +77,13 @@ impl Pool {
 
     /// How many taps of output position `out` count along `axis`.
     fn count(&self, axis: usize, out: usize) -> usize {
-        let g = &self.geometry;
-        let (start, dilation, pad) = (out * g.strides[axis], g.dilations[axis], g.pad_before[axis]);
-        let taps_before = |end: usize| end.saturating_sub(start).div_ceil(dilation).min(g.kernel[axis]);
         match self.reduce {
-            Reduce::MeanWithPadding { pad_after } => taps_before(pad + g.input[axis] + pad_after[axis]),
-            _ => taps_before(pad + g.input[axis]) - taps_before(pad).min(taps_before(pad + g.input[axis])),
+            Reduce::MeanWithPadding { pad_after } => {
+                let g = &self.geometry;
+                let padded = g.pad_before[axis] + g.input[axis] + pad_after[axis];
+                padded.saturating_sub(out * g.strides[axis]).div_ceil(g.dilations[axis]).min(g.kernel[axis])
+            }
+            _ => self.geometry.taps_inside(axis, out).len(),
         }
     }
 }

@@ -28,6 +28,8 @@ pub(crate) mod tag {
     pub(crate) const PREPROCESSING: [u8; 4] = *b"PREP";
     pub(crate) const PROVENANCE: [u8; 4] = *b"PROV";
     pub(crate) const WEIGHTS: [u8; 4] = *b"WGTS";
+    /// All but the weights.
+    pub(crate) const METADATA: [[u8; 4]; 4] = [GRAPH, LABELS, PREPROCESSING, PROVENANCE];
 }
 
 record! {
@@ -195,6 +197,12 @@ pub fn write<W: Write + Seek>(out: &mut W, model: &Model, mut fill: impl FnMut(u
     optional(tag::LABELS, !model.labels.is_empty(), &|out| model.labels.write(out));
     optional(tag::PREPROCESSING, model.preprocessing.is_some(), &|out| model.preprocessing.iter().for_each(|p| p.write(out)));
     optional(tag::PROVENANCE, model.provenance.is_some(), &|out| model.provenance.iter().for_each(|p| p.write(out)));
+
+    // Lengths of strings and lists have limits that only the encoding knows.
+    let mut reread = Model::default();
+    for (tag, _, bytes) in &metadata {
+        crate::validate::read_section(&mut reread, *tag, bytes)?;
+    }
 
     let start = out.stream_position()?;
     let count = metadata.len() + 1;

@@ -84,7 +84,7 @@ record! {
         pub logical: u32,
         /// Channels that physically exist, strictly increasing, in logical numbers.
         pub kept: Vec<u32>,
-        /// One number for each channel that is not kept, in increasing channel order. Of a channel that nobody reads it is 0.
+        /// One number for each channel that is not kept, in increasing channel order. Of a channel that nobody reads it is any.
         pub constants: Vec<f32>,
     }
 

@@ -205,7 +205,10 @@ fn concatenated(inputs: &[&Shape], axis: usize) -> Result<Shape> {
         expect_rank(x, out.len())?;
         for (i, (have, &more)) in out.iter_mut().zip(x.iter()).enumerate() {
             if i == axis {
-                *have = have.zip(more).map(|(a, b)| a + b);
+                *have = match have.zip(more) {
+                    Some((a, b)) => Some(a.checked_add(b).ok_or_else(too_large)?),
+                    None => None,
+                };
             } else {
                 match (*have, more) {
                     (Some(a), Some(b)) if a != b => return Err(Error::shape(format!("axis {i}"), a, b)),

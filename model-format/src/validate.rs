@@ -50,36 +50,41 @@ impl Loaded {
 pub fn validate(bytes: &[u8]) -> Result<Loaded> {
     let (version, sections) = sections(bytes)?;
     let mut model = Model::default();
-    let mut weights = None;
-    let mut graph = None;
     for s in &sections {
         let body = &bytes[s.range()];
-        match s.tag {
-            tag::WEIGHTS => weights = Some(s.range()),
-            tag::GRAPH => graph = Some(decode::<Graph>("GRPH", s, body)?),
-            tag::LABELS => model.labels = decode("LABL", s, body)?,
-            tag::PREPROCESSING => model.preprocessing = Some(decode("PREP", s, body)?),
-            tag::PROVENANCE => model.provenance = Some(decode("PROV", s, body)?),
-            _ if s.must_understand() => {
-                let at = format!("section {}", s.name());
-                return Err(Error::new(ErrorKind::Unsupported, at, "a known section", "one that needs a newer sslm"));
-            }
-            _ => {}
+        if tag::METADATA.contains(&s.tag) {
+            check_crc(format!("section {}", s.name()), crc32fast::hash(body), s.crc)?;
+            read_section(&mut model, s.tag, body)?;
+        } else if s.tag != tag::WEIGHTS && s.must_understand() {
+            let at = format!("section {}", s.name());
+            return Err(Error::new(ErrorKind::Unsupported, at, "a known section", "one that needs a newer sslm"));
         }
     }
-    let missing = |tag: [u8; 4]| Error::invalid("section table", format!("a section {}", tag.escape_ascii()), "none");
-    model.graph = graph.ok_or_else(|| missing(tag::GRAPH))?;
-    let weights = weights.ok_or_else(|| missing(tag::WEIGHTS))?;
+    let range_of = |tag: [u8; 4]| {
+        let missing = || Error::invalid("section table", format!("a section {}", tag.escape_ascii()), "none");
+        sections.iter().find(|s| s.tag == tag).map(Section::range).ok_or_else(missing)
+    };
+    range_of(tag::GRAPH)?;
+    let weights = range_of(tag::WEIGHTS)?;
     check_model(&model, weights.len() as u64)?;
     Ok(Loaded { model, version, weights })
 }
 
-fn decode<T: Field>(name: &'static str, section: &Section, bytes: &[u8]) -> Result<T> {
-    check_crc(format!("section {name}"), crc32fast::hash(bytes), section.crc)?;
-    let mut reader = Reader::new(name, bytes);
-    let value = T::read(&mut reader)?;
-    reader.finish()?;
-    Ok(value)
+/// Decodes one section of [`tag::METADATA`] into its part of `model`.
+pub(crate) fn read_section(model: &mut Model, section: [u8; 4], bytes: &[u8]) -> Result<()> {
+    fn decode<T: Field>(name: &'static str, bytes: &[u8]) -> Result<T> {
+        let mut reader = Reader::new(name, bytes);
+        let value = T::read(&mut reader)?;
+        reader.finish()?;
+        Ok(value)
+    }
+    match section {
+        tag::GRAPH => model.graph = decode("GRPH", bytes)?,
+        tag::LABELS => model.labels = decode("LABL", bytes)?,
+        tag::PREPROCESSING => model.preprocessing = Some(decode("PREP", bytes)?),
+        _ => model.provenance = Some(decode("PROV", bytes)?),
+    }
+    Ok(())
 }
 
 /// Every rule about a model whose weight section has `weights_len` bytes.
@@ -108,6 +113,14 @@ pub(crate) fn check_model(model: &Model, weights_len: u64) -> Result<()> {
         if shape.len() < 2 || shape[1] != Some(c.logical as usize) {
             let expected = format!("axis 1 of extent {} (its logical channels)", c.logical);
             return Err(Error::invalid(format!("value '{}'", value.name), expected, format!("shape {shape:?}")));
+        }
+    }
+    for node in &graph.nodes {
+        let shape = &shapes[node.output.index()];
+        if let (Op::BatchNorm(norm), Some(&Some(channels))) = (&node.op, shape.get(1)) {
+            let kept = graph.values[node.output.index()].compaction.as_ref().map_or(channels, |c| c.kept.len());
+            let what = format!("node '{}' (BatchNormalization): numbers of scale", node.name);
+            equal(&what, kept, blob(graph, "scale", norm.scale)?)?;
         }
     }
     for node in graph.nodes.iter().filter(|n| matches!(n.op, Op::Gemm(_))) {
@@ -147,6 +160,9 @@ fn check_flow(graph: &Graph) -> Result<()> {
         if graph.values[input.value.index()].compaction.is_some() {
             return Err(Error::invalid(format!("input {i}"), "every channel present", "a kept list"));
         }
+        if input.dims.iter().any(|d| matches!(d, Dim::Fixed { size: 0 })) {
+            return Err(Error::invalid(format!("input {i}"), "extents of at least 1", 0));
+        }
     }
     // A node may read what inputs and nodes before it define: the largest position that defines each value decides.
     let mut position = vec![usize::MAX; graph.values.len()];
@@ -180,7 +196,7 @@ fn check_node(graph: &Graph, node: &Node) -> Result<()> {
     let arity = match &node.op {
         Op::Constant(_) => 0..=0,
         Op::Add => 2..=2,
-        Op::Concat(_) => 1..=graph.values.len(),
+        Op::Concat(_) => 1..=usize::MAX,
         _ => 1..=1,
     };
     if !arity.contains(&node.inputs.len()) {
@@ -192,10 +208,8 @@ fn check_node(graph: &Graph, node: &Node) -> Result<()> {
         (Op::Conv(conv), Some(input)) => check_conv(graph, conv, input, output),
         (Op::Gemm(gemm), Some(input)) => check_gemm(graph, gemm, input, output),
         (Op::BatchNorm(b), _) => {
-            let (scale, shift) = (blob(graph, "scale", b.scale)?, blob(graph, "shift", b.shift)?);
-            equal("numbers of shift", scale, shift)?;
-            // Without a compaction the channel count is known only with the shape: prepare compares it.
-            output.compaction.as_ref().map_or(Ok(()), |c| equal("numbers of scale", c.kept.len(), scale))
+            // The count of channels is known with the shape.
+            equal("numbers of shift", blob(graph, "scale", b.scale)?, blob(graph, "shift", b.shift)?)
         }
         (Op::MaxPool(MaxPool { window, .. }), _) | (Op::AveragePool(AveragePool { window, .. }), _) => {
             check_window(window)?;

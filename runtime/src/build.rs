@@ -248,7 +248,7 @@ impl<'m> Builder<'m> {
                 self.define(output, place);
             }
             (Op::MaxPool(pool), Some(x)) => {
-                let kernel = Kernel::Pool(Pool::new(self.geometry(&pool.window, x, node.output), Reduce::Max));
+                let kernel = Kernel::Pool(self.pool(&pool.window, x, node.output, Reduce::Max)?);
                 let reads = vec![self.channels_of(x, kept)];
                 let place = self.emit(name, "MaxPool", kernel, 0, reads, len);
                 self.define(output, place);
@@ -257,7 +257,7 @@ impl<'m> Builder<'m> {
                 let [_, _, bottom, right] = self.padding(&pool.window, x);
                 let reduce =
                     if pool.count_include_pad { Reduce::MeanWithPadding { pad_after: [bottom, right] } } else { Reduce::Mean };
-                let kernel = Kernel::Pool(Pool::new(self.geometry(&pool.window, x, node.output), reduce));
+                let kernel = Kernel::Pool(self.pool(&pool.window, x, node.output, reduce)?);
                 let reads = vec![self.channels_of(x, kept)];
                 let place = self.emit(name, "AveragePool", kernel, 0, reads, len);
                 self.define(output, place);
@@ -338,6 +338,15 @@ impl<'m> Builder<'m> {
         }
     }
 
+    fn pool(&self, window: &Window, x: ValueId, output: ValueId, reduce: Reduce) -> Result<Pool> {
+        let geometry = self.geometry(window, x, output);
+        if !geometry.every_window_sees_input() {
+            let found = format!("dilated windows that lie wholly in the padding of a {:?} input", geometry.input);
+            return Err(Error::input("window", "at least one position of the input in every window", found));
+        }
+        Ok(Pool::new(geometry, reduce))
+    }
+
     fn conv(&self, conv: &format::Conv, x: ValueId, output: ValueId, relu: bool) -> Conv {
         let [kernel_height, kernel_width] = conv.window.kernel.map(|n| n as usize);
         let taps = kernel_height * kernel_width;
@@ -345,8 +354,9 @@ impl<'m> Builder<'m> {
         let filters = conv.kept_filters(&self.model.graph().values[output.index()]);
         let group = |(g, (kept, filters)): (usize, (&format::Kept, usize))| Group {
             filters,
+            // A group without filters stores no weights, so nothing in the file bounds the columns that it lists as kept.
             columns: kept
-                .iter(columns)
+                .iter(if filters == 0 { 0 } else { columns })
                 .map(|c| Column {
                     channel: physical(self.compaction(x), g * channels + c / taps),
                     kh: c % taps / kernel_width,
@@ -363,13 +373,16 @@ impl<'m> Builder<'m> {
         let (from, to) = (self.shape(x), self.shape(output));
         let same_channels = from.len() >= 2 && to.len() >= 2 && from[..2] == to[..2];
         let flattened = from.len() >= 2 && to.len() == 2 && from[0] == to[0];
-        let plane = self.plane(x) as u32;
-        let expected: Option<Vec<u32>> = self.compaction(x).map(|c| match same_channels {
-            true => c.kept.clone(),
-            false => c.kept.iter().flat_map(|&c| c * plane..(c + 1) * plane).collect(),
-        });
-        let kept = self.compaction(output).map(|c| &c.kept);
-        if (same_channels || flattened) && expected.as_ref() == kept || expected.is_none() && kept.is_none() {
+        let run = if same_channels { 1 } else { self.plane(x) };
+        let same_content = match (self.compaction(x), self.compaction(output)) {
+            (None, None) => true,
+            (Some(before), Some(after)) if same_channels || flattened => {
+                let expected = before.kept.iter().flat_map(|&c| c as usize * run..(c as usize + 1) * run);
+                after.kept.len() == before.kept.len() * run && expected.eq(after.kept.iter().map(|&c| c as usize))
+            }
+            _ => false,
+        };
+        if same_content {
             let place = self.place_of(x);
             self.define(output, place);
         } else {
@@ -450,7 +463,7 @@ impl<'m> Builder<'m> {
         let lines = arena_len.div_ceil(Line::FLOATS) + scratch_len.div_ceil(Line::FLOATS);
         if let Err(e) = Vec::<Line>::new().try_reserve_exact(lines) {
             let what = format!("activations of {} MiB: {e}", (lines * size_of::<Line>()) >> 20);
-            return Err(Error::new(ErrorKind::Resources, what).with_source(e));
+            return Err(Error::new(ErrorKind::Resources, what));
         }
         let macs: usize = steps.iter().map(|s| s.macs).sum();
         let threads = match options.threads {
@@ -461,9 +474,7 @@ impl<'m> Builder<'m> {
         };
         let new_pool = || {
             let builder = rayon::ThreadPoolBuilder::new().num_threads(threads).thread_name(|i| format!("sslm-{i}"));
-            builder
-                .build()
-                .map_err(|e| Error::new(ErrorKind::Resources, format!("a pool of {threads} threads: {e}")).with_source(e))
+            builder.build().map_err(|e| Error::new(ErrorKind::Resources, format!("a pool of {threads} threads: {e}")))
         };
         let pool = if threads > 1 { Some(new_pool()?) } else { None };
         let inner = Inner { model: self.model.clone(), steps, inputs, outputs, arena_len, scratch_len, pool };

@@ -25,7 +25,6 @@ pub enum ErrorKind {
 pub struct Error {
     kind: ErrorKind,
     message: String,
-    source: Option<Box<dyn std::error::Error + Send + Sync>>,
 }
 
 impl Error {
@@ -35,16 +34,12 @@ impl Error {
     }
 
     pub(crate) fn new(kind: ErrorKind, message: impl Display) -> Self {
-        Error { kind, message: message.to_string(), source: None }
+        Error { kind, message: message.to_string() }
     }
 
     /// Something that the caller gave does not fit.
     pub(crate) fn input(what: impl Display, expected: impl Display, found: impl Display) -> Self {
         Self::new(ErrorKind::Input, format!("{what}: expected {expected}, found {found}"))
-    }
-
-    pub(crate) fn with_source(self, source: impl std::error::Error + Send + Sync + 'static) -> Self {
-        Error { source: Some(Box::new(source)), ..self }
     }
 
     pub(crate) fn within(self, outer: impl Display) -> Self {

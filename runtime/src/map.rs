@@ -25,8 +25,7 @@ pub(crate) enum Bytes {
 
 impl Bytes {
     pub(crate) fn map(path: &Path) -> Result<Self> {
-        let io =
-            |what: &str, e: std::io::Error| Error::new(ErrorKind::Io, format!("{}: {what}: {e}", path.display())).with_source(e);
+        let io = |what: &str, e: std::io::Error| Error::new(ErrorKind::Io, format!("{}: {what}: {e}", path.display()));
         let file = File::open(path).map_err(|e| io("cannot open", e))?;
         let metadata = file.metadata().map_err(|e| io("cannot read its size", e))?;
         if !metadata.is_file() {

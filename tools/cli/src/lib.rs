@@ -46,6 +46,11 @@ pub fn thousands(n: u64) -> String {
     groups.join(" ")
 }
 
+/// Text from a file, safe to print on a terminal: control characters are escaped.
+pub fn printable(text: &str) -> String {
+    text.chars().flat_map(|c| if c.is_control() { c.escape_default().collect() } else { vec![c] }).collect()
+}
+
 /// `kept of all`, or just the number where they are the same.
 pub fn kept_of(kept: usize, all: usize) -> String {
     if kept == all { all.to_string() } else { format!("{kept} of {all}") }
@@ -76,5 +81,10 @@ mod tests {
         for (n, text) in [(0, "0"), (999, "999"), (1000, "1 000"), (12345, "12 345"), (1234567, "1 234 567")] {
             assert_eq!(thousands(n), text);
         }
+    }
+
+    #[test]
+    fn printable_disarms_escapes() {
+        assert_eq!(printable("7 \x1b[2J\u{9b}é"), "7 \\u{1b}[2J\\u{9b}é");
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::graph::Graph;
 use comfy_table::Table;
-use ssl_cli::{kept_of, thousands};
+use ssl_cli::{kept_of, printable, thousands};
 use sslm_format::Op;
 use std::collections::BTreeSet;
 
@@ -59,7 +59,7 @@ pub fn table(layers: &[Layer]) -> Table {
     let mut total = Some([0u64; 2]);
     for layer in layers {
         total = total.zip(layer.macs).map(|(t, m)| [t[0] + m[0], t[1] + m[1]]);
-        let mut row = vec![layer.name.clone(), layer.op.to_owned(), of(layer.filters), of(layer.channels), of(layer.columns)];
+        let mut row = vec![printable(&layer.name), layer.op.to_owned(), of(layer.filters), of(layer.channels), of(layer.columns)];
         if layer.filters[0] == 0 {
             row[2] = format!("0 of {}: removed", layer.filters[1]);
         }

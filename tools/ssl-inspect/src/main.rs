@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use clap::Parser;
-use ssl_cli::{kept_of, table, thousands};
+use ssl_cli::{kept_of, printable, table, thousands};
 use sslm::Model;
 use sslm::format::{Dim, Graph, Node, Op, Padding, Window};
 use std::io::Write;
@@ -56,16 +56,22 @@ fn header(out: &mut impl Write, arguments: &Arguments, model: &Model) -> Result<
     if let Some(p) = model.provenance() {
         let hash: String = p.source_sha256.iter().map(|b| format!("{b:02x}")).collect();
         let how = if p.dense { "dense, zeros kept on request" } else { "compact" };
-        writeln!(out, "made by {} ({how}) from {}, {} bytes, sha256 {hash}", p.tool, p.source, thousands(p.source_bytes))?;
+        writeln!(
+            out,
+            "made by {} ({how}) from {}, {} bytes, sha256 {hash}",
+            printable(&p.tool),
+            printable(&p.source),
+            thousands(p.source_bytes)
+        )?;
     }
     for input in model.inputs() {
         let dim = |d: &Dim| match d {
             Dim::Fixed { size } => size.to_string(),
-            Dim::Symbolic { name } => name.clone(),
+            Dim::Symbolic { name } => printable(name),
         };
-        writeln!(out, "input '{}' [{}]", input.name, input.dims.iter().map(dim).collect::<Vec<_>>().join(", "))?;
+        writeln!(out, "input '{}' [{}]", printable(&input.name), input.dims.iter().map(dim).collect::<Vec<_>>().join(", "))?;
     }
-    writeln!(out, "output '{}'", model.output_names().join("', '"))?;
+    writeln!(out, "output '{}'", printable(&model.output_names().join("', '")))?;
     if let Some(p) = model.preprocessing() {
         writeln!(
             out,
@@ -79,7 +85,7 @@ fn header(out: &mut impl Write, arguments: &Arguments, model: &Model) -> Result<
             out,
             "{} labels: {}{}",
             labels.len(),
-            labels[..labels.len().min(10)].join(", "),
+            printable(&labels[..labels.len().min(10)].join(", ")),
             if labels.len() > 10 { ", ..." } else { "" }
         )?,
     }
@@ -120,7 +126,7 @@ fn row(graph: &Graph, node: &Node) -> [String; 7] {
     };
     let channels = output.compaction.as_ref().map_or("all".to_owned(), |c| kept_of(c.kept.len(), c.logical as usize));
     let channels = if is_removed(graph, node) { "none: removed".to_owned() } else { channels };
-    [node.name.clone(), op.to_owned(), window, filters, columns, weights, channels]
+    [printable(&node.name), op.to_owned(), window, filters, columns, weights, channels]
 }
 
 /// `5x5 stride 2 pad 1,1,2,2`, leaving out what is as usual.

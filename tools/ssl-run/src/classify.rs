@@ -31,13 +31,13 @@ pub(crate) fn run(arguments: &Arguments, model: &Model) -> Result<()> {
     let mut answers = Vec::new();
     for path in &arguments.images {
         let (mut shape, mut pixels) = preprocess::load(path, &rule, &dims)?;
-        // A model whose batch is fixed runs one image and discards the rest.
+        // A model whose batch is fixed runs one image and blank ones.
         shape[0] = crate::batch(&dims, 1);
-        pixels.resize(shape.iter().product(), 0.0);
         let session = match &mut session {
             Some(session) if session.plan().input_shapes().next() == Some(&shape) => session,
             other => other.insert(prepare(arguments, model, &shape)?.session()),
         };
+        pixels.resize(shape.iter().product(), 0.0);
         let output = session.run(TensorView::new(&shape, &pixels)?)?;
         let classes = classes(output, shape[0]).with_context(|| format!("{}", path.display()))?;
         answers
@@ -51,7 +51,7 @@ pub(crate) fn run(arguments: &Arguments, model: &Model) -> Result<()> {
     for answer in &answers {
         writeln!(out, "{}", answer.image)?;
         for class in &answer.classes {
-            let label = class.label.clone().unwrap_or_else(|| format!("class {}", class.index));
+            let label = class.label.as_deref().map_or_else(|| format!("class {}", class.index), ssl_cli::printable);
             writeln!(out, "  {:6.2} %  {label}", class.probability * 100.0)?;
         }
     }

@@ -9,6 +9,9 @@ use sslm::format::{Color, Dim, Preprocessing, Resize};
 use std::path::Path;
 use std::str::FromStr;
 
+/// Images are not enlarged beyond this on the way to a crop.
+const MAX_PIXELS: f64 = (1u32 << 26) as f64;
+
 /// Flags that override single parts of the preprocessing.
 #[derive(Args)]
 #[command(next_help_heading = "Preprocessing (instead of what the model says): value = (pixel * scale - mean) / std")]
@@ -112,8 +115,14 @@ pub(crate) fn load(path: &Path, rule: &Preprocessing, dims: &[Dim]) -> Result<(V
         Resize::Stretch => image,
         Resize::CenterCrop { short_side } => {
             let factor = f64::from(short_side) / f64::from(image.width().min(image.height()));
-            let scaled = |side: u32| (f64::from(side) * factor).round() as u32;
-            let image = scale(&image, scaled(image.width()), scaled(image.height()));
+            let [width, height] = [image.width(), image.height()].map(|side| (f64::from(side) * factor).round());
+            ensure!(
+                width * height <= MAX_PIXELS,
+                "{}x{} pixels would become {width}x{height} by the rule crop:{short_side}: expected at most {MAX_PIXELS} pixels",
+                image.width(),
+                image.height()
+            );
+            let image = scale(&image, width as u32, height as u32);
             let (width, height) = (extent(3, image.width()).min(image.width()), extent(2, image.height()).min(image.height()));
             image.crop_imm((image.width() - width) / 2, (image.height() - height) / 2, width, height)
         }

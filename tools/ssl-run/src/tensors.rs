@@ -26,8 +26,6 @@ pub(crate) fn run(arguments: &Arguments, model: &Model, input: &Path) -> Result<
         let run_rows = crate::batch(&input_dims(model)?, rows);
         let mut shape = x.shape().to_vec();
         shape[0] = run_rows;
-        let mut numbers: Vec<f32> = part.iter().copied().collect();
-        numbers.resize(shape.iter().product(), 0.0);
         let at = match sessions.iter().position(|(rows, _)| *rows == run_rows) {
             Some(at) => at,
             None => {
@@ -36,6 +34,8 @@ pub(crate) fn run(arguments: &Arguments, model: &Model, input: &Path) -> Result<
                 sessions.len() - 1
             }
         };
+        let mut numbers: Vec<f32> = part.iter().copied().collect();
+        numbers.resize(shape.iter().product(), 0.0);
         let out = sessions[at].1.run(TensorView::new(&shape, &numbers)?)?;
         ensure!(out.shape().first() == Some(&run_rows), "the output is {:?}: expected the batch {run_rows} first", out.shape());
         let per_row = out.data().len() / run_rows;

@@ -3,7 +3,7 @@
 use crate::{Arguments, batch, classify, describe, input_dims, prepare, tensors};
 use anyhow::{Context, Result, bail, ensure};
 use serde::Serialize;
-use ssl_cli::{table, thousands};
+use ssl_cli::{printable, table, thousands};
 use sslm::format::Dim;
 use sslm::{Model, TensorView};
 use std::io::Write;
@@ -106,6 +106,7 @@ fn input(arguments: &Arguments, model: &Model) -> Result<(Vec<usize>, Vec<f32>)>
         Dim::Symbolic { .. } => bail!("the model's input is {}: give an image or --input, whose size is taken", describe(&dims)),
     };
     let shape: Vec<usize> = dims.iter().enumerate().map(extent).collect::<Result<_>>()?;
+    prepare(arguments, model, &shape)?; // refuses sizes that cannot be had, before they are made
     let mut random = fastrand::Rng::with_seed(1);
     let len = shape.iter().product();
     Ok((shape, (0..len).map(|_| random.f32() * 2.0 - 1.0).collect()))
@@ -123,7 +124,7 @@ fn print(arguments: &Arguments, report: &Report) -> Result<()> {
         let rate = if l.macs > 0 { format!("{:.1}", 2.0 * l.macs as f64 / l.median_ms / 1e6) } else { "-".to_owned() };
         let share = format!("{:.0} %", 100.0 * l.median_ms / total);
         layers.add_row([
-            l.name.clone(),
+            printable(&l.name),
             l.op.clone(),
             thousands(l.macs as u64),
             format!("{:.4}", l.min_ms),
