@@ -4,14 +4,16 @@ use cargo_metadata::{DependencyKind, MetadataCommand};
 use std::collections::BTreeSet;
 
 /// Who may use whom (tests and benches may use everything).
-const ARROWS: [(&str, &[&str]); 8] = [
+const ARROWS: [(&str, &[&str]); 9] = [
     ("sslm-format", &[]),
     ("sslm-kernels", &[]),
     ("sslm", &["sslm-format", "sslm-kernels"]),
     ("ssl-cli", &[]),
-    ("ssl-convert", &["ssl-cli", "sslm-format"]),
+    ("ssl-images", &["sslm-format"]),
+    // The runtime, because a file is certified by running it.
+    ("ssl-convert", &["ssl-cli", "ssl-images", "sslm", "sslm-format"]),
     ("ssl-inspect", &["ssl-cli", "sslm"]),
-    ("ssl-run", &["ssl-cli", "sslm"]),
+    ("ssl-run", &["ssl-cli", "ssl-images", "sslm"]),
     ("sslm-tests", &["ssl-convert", "sslm", "sslm-format"]),
 ];
 

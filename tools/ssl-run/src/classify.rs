@@ -30,7 +30,7 @@ pub(crate) fn run(arguments: &Arguments, model: &Model) -> Result<()> {
     let mut session: Option<Session> = None;
     let mut answers = Vec::new();
     for path in &arguments.images {
-        let (mut shape, mut pixels) = preprocess::load(path, &rule, &dims)?;
+        let (mut shape, mut pixels) = ssl_images::load(path, &rule, &dims)?;
         // A model whose batch is fixed runs one image and blank ones.
         shape[0] = crate::batch(&dims, 1);
         let session = match &mut session {
@@ -110,7 +110,7 @@ pub(crate) fn first_image(arguments: &Arguments, model: &Model, batch: usize) ->
     let dims = input_dims(model)?;
     let rule = preprocess::rule(model, &dims, &arguments.preprocessing)?;
     let Some(path) = arguments.images.first() else { bail!("expected an image, found none") };
-    let (mut shape, pixels) = preprocess::load(path, &rule, &dims)?;
+    let (mut shape, pixels) = ssl_images::load(path, &rule, &dims)?;
     shape[0] = batch;
     Ok((shape, pixels.repeat(batch)))
 }

@@ -1,5 +1,5 @@
 //! `ssl-run`: the command line of the runtime. [`classify`] runs images, [`tensors`] runs arrays, [`timing`] measures;
-//! [`preprocess`] turns an image into a tensor.
+//! [`preprocess`] says how an image becomes a tensor.
 
 mod classify;
 mod preprocess;
@@ -9,6 +9,7 @@ mod timing;
 use anyhow::{Result, bail, ensure};
 use clap::Parser;
 use preprocess::Flags;
+use ssl_images::describe;
 use sslm::format::Dim;
 use sslm::{Model, Options, Plan, Threads};
 use std::path::PathBuf;
@@ -110,14 +111,6 @@ fn input_dims(model: &Model) -> Result<Vec<Dim>> {
         [input] => Ok(input.dims.clone()),
         inputs => bail!("the model has {} inputs: expected one (use the library for others)", inputs.len()),
     }
-}
-
-fn describe(dims: &[Dim]) -> String {
-    let dim = |d: &Dim| match d {
-        Dim::Fixed { size } => size.to_string(),
-        Dim::Symbolic { name } => name.clone(),
-    };
-    format!("[{}]", dims.iter().map(dim).collect::<Vec<_>>().join(", "))
 }
 
 /// The batch of a run where `wanted` images are to be run in all.

@@ -1,9 +1,10 @@
 //! `--bench` and `--profile`: how long a run and each of its layers take.
 
-use crate::{Arguments, batch, classify, describe, input_dims, prepare, tensors};
+use crate::{Arguments, batch, classify, input_dims, prepare, tensors};
 use anyhow::{Context, Result, bail, ensure};
 use serde::Serialize;
 use ssl_cli::{printable, table, thousands};
+use ssl_images::describe;
 use sslm::format::Dim;
 use sslm::{Model, TensorView};
 use std::io::Write;
