@@ -6,7 +6,20 @@ use std::io::ErrorKind;
 use std::path::Path;
 use std::process::ExitCode;
 
-/// The end of `main`: 0, or one message on stderr and 2. A reader that closed our stdout early (`| head`) is no error.
+/// The work was done, but what it was checked against does not hold. [`finish`] makes it exit code 1.
+#[derive(Debug)]
+pub struct CheckFailed(pub String);
+
+impl std::fmt::Display for CheckFailed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for CheckFailed {}
+
+/// The end of `main`: 0; or one message on stderr and 1 for [`CheckFailed`], 2 for every other error. A reader that closed our
+/// stdout early (`| head`) is no error.
 pub fn finish(tool: &str, result: Result<()>) -> ExitCode {
     let broken_pipe = |cause: &(dyn std::error::Error + 'static)| {
         cause.downcast_ref::<std::io::Error>().is_some_and(|e| e.kind() == ErrorKind::BrokenPipe)
@@ -16,7 +29,7 @@ pub fn finish(tool: &str, result: Result<()>) -> ExitCode {
         Err(e) if e.chain().any(broken_pipe) => ExitCode::SUCCESS,
         Err(e) => {
             eprintln!("{tool}: {e:#}");
-            ExitCode::from(2)
+            ExitCode::from(if e.is::<CheckFailed>() { 1 } else { 2 })
         }
     }
 }

@@ -3,12 +3,13 @@
 
 use crate::onnx::tensor::Floats;
 use sslm_format::shape::Shape;
-use sslm_format::{BlobId, Node, Op, ValueId};
+use sslm_format::{BlobId, Kept, Node, Op, ValueId};
 
 /// Stands where a blob will be assigned at emission.
 pub const UNASSIGNED: BlobId = BlobId(u32::MAX);
 
-/// A network with its weights.
+/// A network with its weights. Clones share the weights themselves.
+#[derive(Clone)]
 pub struct Graph {
     /// Values, inputs, outputs, nodes. Blob ids are [`UNASSIGNED`], and there are no blobs.
     pub graph: sslm_format::Graph,
@@ -61,11 +62,27 @@ pub struct Matrix {
 impl Matrix {
     /// The element in place, times its row's factor.
     pub fn at(&self, row: usize, column: usize) -> f32 {
-        let stored = self.data.at(if self.transposed { column * self.rows + row } else { row * self.columns + column });
+        let stored = self.data.at(self.place(row, column));
         match self.row_scale.get(row) {
             Some(scale) => stored * scale,
             None => stored,
         }
+    }
+
+    fn place(&self, row: usize, column: usize) -> usize {
+        if self.transposed { column * self.rows + row } else { row * self.columns + column }
+    }
+
+    /// Makes the elements for which `zero(row, column)` holds read as 0 from now on. Costs one bit for each element.
+    pub fn mask(&mut self, zero: impl Fn(usize, usize) -> bool) {
+        let mut bits = vec![0u64; self.data.len().div_ceil(64)];
+        for row in 0..self.rows {
+            for column in (0..self.columns).filter(|&column| zero(row, column)) {
+                let i = self.place(row, column);
+                bits[i / 64] |= 1 << (i % 64);
+            }
+        }
+        self.data = Floats::Masked { numbers: Box::new(self.data.clone()), zero: bits.into() };
     }
 
     /// Multiplies row `row` by `factors[row]` from now on.
@@ -78,7 +95,34 @@ impl Matrix {
     }
 }
 
+/// A node with weights as filters and columns: one view of every such operator.
+pub struct Layer<'a> {
+    /// Groups of filters, each with columns of its own.
+    pub groups: usize,
+    /// Filters of one group.
+    pub filters: usize,
+    /// Columns of one group.
+    pub columns: usize,
+    /// Columns of one input channel.
+    pub taps: usize,
+    /// The columns that each group keeps.
+    pub kept: &'a [Kept],
+    /// All groups' filters x one group's columns.
+    pub matrix: &'a Matrix,
+}
+
 impl Graph {
+    /// Node `i` as a layer, if it has weights.
+    pub fn layer(&self, i: usize) -> Option<Layer<'_>> {
+        let Weights::Matrix { matrix, .. } = &self.weights[i] else { return None };
+        let (groups, taps, kept) = match &self.graph.nodes[i].op {
+            Op::Conv(conv) => (conv.group as usize, conv.window.taps(), &conv.columns[..]),
+            Op::Gemm(gemm) => (1, 1, std::slice::from_ref(&gemm.columns)),
+            _ => return None,
+        };
+        Some(Layer { groups, filters: matrix.rows / groups, columns: matrix.columns, taps, kept, matrix })
+    }
+
     /// Positions in `graph.nodes` of those that read each value.
     pub fn readers(&self) -> Vec<Vec<usize>> {
         let mut readers = vec![Vec::new(); self.graph.values.len()];

@@ -1,7 +1,10 @@
 //! Turns a zero-masked ONNX network into a compact `.sslm` file. Data flows through the files in this order:
 //! [`onnx`] (bytes to messages) -> [`import`](mod@import) (messages to a dense graph) -> [`fold`](mod@fold) (BatchNormalization
-//! into weights) -> [`compact`](mod@compact) (what can go) -> [`emit`] (panels and file), with [`report`] to say what happened.
+//! into weights) -> [`threshold`] (small groups to zero, if asked) -> [`compact`](mod@compact) (what can go) ->
+//! [`emit`] (panels and file) -> [`verify`](mod@verify) (the file against the original). [`certificate`] says what happened;
+//! [`report`] prints it.
 
+pub mod certificate;
 pub mod compact;
 pub mod emit;
 pub mod fold;
@@ -9,12 +12,16 @@ pub mod graph;
 pub mod import;
 pub mod metadata;
 pub mod onnx;
+pub mod progress;
 pub mod report;
+pub mod threshold;
+pub mod verify;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
+use certificate::Certificate;
 use emit::Metadata;
 use onnx::load::OnnxFile;
-use report::Layer;
+use progress::Progress;
 use sha2::{Digest, Sha256};
 use sslm_format::{Preprocessing, Provenance};
 use std::path::Path;
@@ -24,31 +31,66 @@ use std::path::Path;
 pub struct Options {
     /// Keep all zeros in place, for comparison.
     pub dense: bool,
+    /// Take filters and columns for zero whose norm is at most this times the largest of their kind in their layer.
+    pub zero_tol: f64,
     /// Class names, instead of those in the model.
     pub labels: Option<Vec<String>>,
     /// Preprocessing, instead of that in the model.
     pub preprocessing: Option<Preprocessing>,
+    /// How to compare the file with the original before it is put in place; absent: not at all.
+    pub checks: Option<verify::Checks>,
+    /// Put the file in place even if the comparison fails.
+    pub force: bool,
+    /// Where progress is shown.
+    pub progress: Progress,
 }
 
 /// What a conversion did.
 #[derive(Clone, Debug)]
 pub struct Summary {
-    /// Layers with weights.
-    pub layers: Vec<Layer>,
-    /// Size of the ONNX file in bytes, without external data.
-    pub source_bytes: u64,
-    /// Size of the `.sslm` file in bytes.
-    pub bytes: u64,
+    /// All of it.
+    pub certificate: Certificate,
+    /// Whether the file is in place: it is not if it failed verification and nobody insisted.
+    pub written: bool,
 }
 
 /// Converts the file `source` to `target`, which appears whole or not at all.
 ///
 /// # Errors
-/// If `source` cannot be read or converted (naming every node that cannot), or `target` cannot be written.
+/// If `source` cannot be read or converted (naming every node that cannot), `target` cannot be written, or it cannot be verified.
+/// A difference above the tolerance is no error; see [`Summary::written`].
 pub fn convert(source: &Path, target: &Path, options: &Options) -> Result<Summary> {
+    ensure!(
+        (0.0..1.0).contains(&options.zero_tol),
+        "zero-tol: expected a number of at least 0 and below 1, found {}",
+        options.zero_tol
+    );
+    let progress = &options.progress;
     let mut temporary = ssl_cli::file_beside(target)?;
+    progress.step(format!("read {}", source.display()));
     let mut file = OnnxFile::open(source)?;
-    let g = network(&mut file, options.dense).with_context(|| format!("{}", source.display()))?;
+    let original = import::import(&mut file).with_context(|| format!("{}", source.display()))?;
+    // Clones share the weights, so all of these together need little more memory than one.
+    let layers = (0..original.graph.nodes.len()).filter(|&i| original.layer(i).is_some()).count();
+    progress.step(format!("fold {layers} layers"));
+    let mut folded = original.clone();
+    fold::fold(&mut folded);
+    progress.step(format!("compact {layers} layers"));
+    let mut cut = folded.clone();
+    if options.zero_tol > 0.0 {
+        threshold::cut(&mut cut, options.zero_tol);
+    }
+    let mut compacted = cut.clone();
+    if !options.dense {
+        compact::compact(&mut compacted);
+    }
+    let provenance = Provenance {
+        tool: concat!("ssl-convert ", env!("CARGO_PKG_VERSION")).to_owned(),
+        source: source.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default(),
+        source_bytes: file.bytes.len() as u64,
+        source_sha256: Sha256::digest(&file.bytes).into(),
+        dense: options.dense,
+    };
     let metadata = Metadata {
         labels: match &options.labels {
             Some(labels) => labels.clone(),
@@ -58,18 +100,23 @@ pub fn convert(source: &Path, target: &Path, options: &Options) -> Result<Summar
             Some(preprocessing) => Some(preprocessing.clone()),
             None => metadata::preprocessing(&file.model).with_context(|| format!("{}", source.display()))?,
         },
-        provenance: Some(Provenance {
-            tool: concat!("ssl-convert ", env!("CARGO_PKG_VERSION")).to_owned(),
-            source: source.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default(),
-            source_bytes: file.bytes.len() as u64,
-            source_sha256: Sha256::digest(&file.bytes).into(),
-            dense: options.dense,
-        }),
+        provenance: Some(provenance.clone()),
     };
-    emit::write(&g, metadata, &mut std::io::BufWriter::new(temporary.as_file_mut()))?;
+    progress.step(format!("write {layers} layers"));
+    emit::write(&compacted, metadata.clone(), &mut std::io::BufWriter::new(temporary.as_file_mut()))?;
     let bytes = temporary.as_file().metadata()?.len();
-    temporary.persist(target).with_context(|| format!("cannot write {}", target.display()))?;
-    Ok(Summary { layers: report::layers(&g), source_bytes: file.bytes.len() as u64, bytes })
+    progress.step(format!("certify {layers} layers"));
+    let mut certificate = Certificate::new(&folded, cut, &compacted, options.zero_tol, &provenance, bytes);
+    if let Some(checks) = &options.checks {
+        progress.step("verify");
+        certificate.verification = Some(verify::verify(checks, &original, temporary.path(), target, &metadata, progress)?);
+    }
+    progress.finish();
+    let written = options.force || certificate.verification.as_ref().is_none_or(|v| v.passed);
+    if written {
+        temporary.persist(target).with_context(|| format!("cannot write {}", target.display()))?;
+    }
+    Ok(Summary { certificate, written })
 }
 
 /// The graph of an ONNX file, folded, and compacted unless `dense`.

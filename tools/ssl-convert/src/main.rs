@@ -1,27 +1,34 @@
 //! `ssl-convert`: the command line of the converter.
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail, ensure};
 use clap::Parser;
-use ssl_convert::{Options, convert, metadata, report};
+use ssl_cli::{CheckFailed, thousands};
+use ssl_convert::progress::Progress;
+use ssl_convert::verify::Checks;
+use ssl_convert::{Options, Summary, convert, metadata, report};
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 /// Turn a zero-masked ONNX CNN into a compact .sslm file that computes the same function.
 ///
 /// Networks trained with group Lasso (Structured Sparsity Learning) carry whole filters, channels and filter-shape columns of
 /// zeros. This removes them exactly: a zero filter's channel is the constant of its bias, which is folded into the layers behind
-/// it, borders included. Prints per layer what was kept.
+/// it, borders included. The file is then run against the original, and only put in place if their outputs agree. Prints per
+/// layer what was kept, what was removed by which rule, and the largest difference.
 #[derive(Parser)]
 #[command(
     version,
     after_help = "Examples:
   ssl-convert lenet.onnx -o lenet.sslm
+  ssl-convert lenet.onnx -o lenet.sslm --report cert.json --verify-images digits/
+  ssl-convert --zero-tol 1e-3 --tolerance 0.01 lenet.onnx -o lenet.sslm   # cuts what is small, too
   ssl-convert --dense lenet.onnx -o lenet-dense.sslm     # zeros kept in place, to compare with
   ssl-convert alexnet.onnx -o alexnet.sslm --labels imagenet.txt \\
       --preprocessing '{\"color\":\"bgr\",\"resize\":{\"short_side\":256},\"scale\":1,\"mean\":[104,117,123],\"std\":[1,1,1]}'
 
-Exit codes: 0 success, 2 error. Nothing is written unless the whole conversion succeeds."
+Results go to stdout, progress to stderr if it is a terminal. Exit codes: 0 success, 1 done but the outputs differ by more than
+--tolerance (nothing is written without --force), 2 error. Nothing is written unless the whole conversion succeeds."
 )]
 struct Arguments {
     /// The masked model (opset 7 or later); it must not change while it is converted
@@ -30,8 +37,28 @@ struct Arguments {
     #[arg(short, long)]
     output: PathBuf,
     /// Keep every zero in place, for comparison
-    #[arg(long)]
+    #[arg(long, conflicts_with = "zero_tol")]
     dense: bool,
+    /// Also cut filters and columns (per group) that are nearly zero: those whose Euclidean norm is at most X times the largest
+    /// of their kind in their layer. This changes the outputs: by how much is measured against the uncut model, and to accept
+    /// more than --tolerance takes a larger --tolerance or --force. 0: exact zeros only
+    #[arg(long, value_name = "X", default_value_t = 0.0)]
+    zero_tol: f64,
+    /// Write all that is known about the conversion as JSON
+    #[arg(long, value_name = "FILE")]
+    report: Option<PathBuf>,
+    /// Compare with the original on N random inputs; 0: on none
+    #[arg(long, value_name = "N", default_value_t = 4)]
+    verify: usize,
+    /// Compare with the original on the PNG and JPEG images of a folder, preprocessed as the model says (to 0..1 if it does not)
+    #[arg(long, value_name = "DIR")]
+    verify_images: Option<PathBuf>,
+    /// Largest difference that passes, relative to the largest magnitude of the original's output
+    #[arg(long, value_name = "T", default_value_t = 1e-4)]
+    tolerance: f64,
+    /// Write the file even if the outputs differ by more than --tolerance, and succeed
+    #[arg(long)]
+    force: bool,
     /// Class names, one a line, instead of the model's own (metadata ssl.labels)
     #[arg(long, value_name = "FILE")]
     labels: Option<PathBuf>,
@@ -46,20 +73,53 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: &Arguments) -> Result<()> {
-    let Arguments { input, output, dense, labels, preprocessing } = arguments;
-    let read = |path: &PathBuf| std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()));
-    let options = Options {
-        dense: *dense,
-        labels: labels.as_ref().map(|p| read(p).map(|text| text.lines().map(str::to_owned).collect())).transpose()?,
-        preprocessing: preprocessing
-            .as_deref()
-            .map(|j| metadata::parse_preprocessing(j).context("--preprocessing"))
-            .transpose()?,
-    };
-    let summary = convert(input, output, &options)?;
+    let Arguments { input, output, report: report_path, .. } = arguments;
+    ensure!(report_path.as_ref() != Some(output), "--report: expected another file than the output, found the same");
+    // Before the work, so that a bad path costs no time.
+    let report_file =
+        report_path.as_deref().map(|path| Ok::<_, anyhow::Error>((path, ssl_cli::file_beside(path)?))).transpose()?;
+    let Summary { certificate, written } = convert(input, output, &options(arguments)?)?;
     let mut out = std::io::stdout().lock();
-    writeln!(out, "{}", report::table(&summary.layers))?;
-    let [before, after] = [summary.source_bytes, summary.bytes].map(ssl_cli::thousands);
+    writeln!(out, "{}", report::table(&certificate))?;
+    for note in report::notes(&certificate) {
+        writeln!(out, "{note}")?;
+    }
+    let difference = certificate.verification.as_ref().filter(|v| !v.passed).map(|v| {
+        let cause = if arguments.zero_tol > 0.0 { " (what --zero-tol cut is part of that)" } else { "" };
+        format!("the outputs differ by {:.1e} relative{cause}: expected at most {:.1e}", v.max_relative(), v.tolerance)
+    });
+    if !written {
+        let difference = difference.unwrap_or_default();
+        bail!(CheckFailed(format!("{difference}; nothing is written (--force and a larger --tolerance allow it)")));
+    }
+    if let Some((path, mut file)) = report_file {
+        writeln!(file, "{}", serde_json::to_string_pretty(&certificate)?)
+            .with_context(|| format!("cannot write {}", path.display()))?;
+        file.persist(path).with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    if let Some(difference) = difference {
+        eprintln!("ssl-convert: warning: {difference}; written because of --force");
+    }
+    let [before, after] = [certificate.source.bytes, certificate.bytes].map(thousands);
     writeln!(out, "{}: {before} bytes -> {}: {after} bytes", input.display(), output.display())?;
     Ok(())
+}
+
+fn options(arguments: &Arguments) -> Result<Options> {
+    let Arguments { zero_tol, verify, tolerance, .. } = *arguments;
+    ensure!(tolerance.is_finite() && tolerance >= 0.0, "--tolerance: expected a number of at least 0, found {tolerance}");
+    let read = |path: &Path| std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()));
+    let labels =
+        arguments.labels.as_deref().map(|p| read(p).map(|text| text.lines().map(str::to_owned).collect())).transpose()?;
+    let preprocessing = arguments.preprocessing.as_deref().map(metadata::parse_preprocessing).transpose();
+    let images = arguments.verify_images.clone();
+    Ok(Options {
+        dense: arguments.dense,
+        zero_tol,
+        labels,
+        preprocessing: preprocessing.context("--preprocessing")?,
+        checks: (verify > 0 || images.is_some()).then_some(Checks { random: verify, images, tolerance }),
+        force: arguments.force,
+        progress: Progress::on_terminal(),
+    })
 }

@@ -1,81 +1,80 @@
-//! What a conversion did, layer by layer: the numbers and the table.
+//! The certificate on a terminal: a table of layers, and a few lines that say what matters first.
 
-use crate::graph::Graph;
+use crate::certificate::{Certificate, Change, Cost, Count, Rule};
+use crate::verify::Difference;
 use comfy_table::Table;
 use ssl_cli::{kept_of, printable, thousands};
-use sslm_format::Op;
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
-/// One layer with weights.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Layer {
-    /// Name of the node.
-    pub name: String,
-    /// Its operator.
-    pub op: &'static str,
-    /// Kept and original filters (rows).
-    pub filters: [usize; 2],
-    /// Input channels of which a column is kept, and original ones.
-    pub channels: [usize; 2],
-    /// Kept and original columns of the lowered matrix, all groups together.
-    pub columns: [usize; 2],
-    /// Multiply-accumulates for one image before and after; absent where the output's size is symbolic.
-    pub macs: Option<[u64; 2]>,
-}
-
-/// All layers with weights, in order.
-pub fn layers(g: &Graph) -> Vec<Layer> {
-    let layer = |(i, node): (usize, &sslm_format::Node)| {
-        let output = &g.graph.values[node.output.index()];
-        let macs = g.macs(i).map(|(before, after)| [before, after]);
-        let (filters, channels, columns) = match &node.op {
-            Op::Conv(conv) => {
-                let (per_group, taps) = (conv.columns_per_group(), conv.window.taps());
-                let group_channels = per_group / taps;
-                let columns: usize = conv.columns.iter().map(|c| c.count(per_group)).sum();
-                let read = |(g, kept): (usize, &sslm_format::Kept)| {
-                    kept.iter(per_group).map(|c| g * group_channels + c / taps).collect::<BTreeSet<_>>().len()
-                };
-                let channels = conv.columns.iter().enumerate().map(read).sum();
-                let filters = conv.kept_filters(output).iter().sum();
-                ([filters, conv.filters as usize], [channels, conv.channels as usize], [columns, per_group * conv.columns.len()])
-            }
-            Op::Gemm(gemm) => {
-                let features = gemm.features as usize;
-                let columns = [gemm.columns.count(features), features];
-                ([gemm.kept_rows(output), gemm.rows as usize], columns, columns)
-            }
-            _ => return None,
-        };
-        Some(Layer { name: node.name.clone(), op: node.op.name(), filters, channels, columns, macs })
-    };
-    g.graph.nodes.iter().enumerate().filter_map(layer).collect()
-}
-
-/// The table that `ssl-convert` prints.
-pub fn table(layers: &[Layer]) -> Table {
+/// One line for each layer with weights, and their sum.
+pub fn table(certificate: &Certificate) -> Table {
     let mut table = ssl_cli::table(&["layer", "op", "filters", "channels", "columns", "MACs before", "after", "less"], 2);
-    let of = |[kept, all]: [usize; 2]| kept_of(kept, all);
-    let mut total = Some([0u64; 2]);
-    for layer in layers {
-        total = total.zip(layer.macs).map(|(t, m)| [t[0] + m[0], t[1] + m[1]]);
-        let mut row = vec![printable(&layer.name), layer.op.to_owned(), of(layer.filters), of(layer.channels), of(layer.columns)];
-        if layer.filters[0] == 0 {
-            row[2] = format!("0 of {}: removed", layer.filters[1]);
-        }
-        row.extend(macs(layer.macs));
+    let of = |count: &Count| kept_of(count.kept, count.original);
+    for layer in &certificate.layers {
+        let filters = if layer.removed { format!("0 of {}: removed", layer.filters.original) } else { of(&layer.filters) };
+        let mut row = vec![printable(&layer.name), layer.op.to_owned(), filters, of(&layer.channels), of(&layer.columns)];
+        row.extend(macs(&layer.cost));
         table.add_row(row);
     }
     let mut row = vec!["total".to_owned(), String::new(), String::new(), String::new(), String::new()];
-    row.extend(macs(total));
+    row.extend(macs(&certificate.total));
     table.add_row(row);
     table
 }
 
-fn macs(macs: Option<[u64; 2]>) -> [String; 3] {
-    match macs {
+fn macs(cost: &Cost) -> [String; 3] {
+    match cost.macs {
         None => ["symbolic".into(), "symbolic".into(), String::new()],
-        Some([before, 0]) => [thousands(before), "0".into(), String::new()],
-        Some([before, after]) => [thousands(before), thousands(after), format!("{:.2}x", before as f64 / after as f64)],
+        Some(Change { before, after: 0 }) => [thousands(before), "0".into(), String::new()],
+        Some(Change { before, after }) => [thousands(before), thousands(after), format!("{:.2}x", before as f64 / after as f64)],
     }
+}
+
+/// What was removed by which rule, what was refused, and how the outputs compare: one line each.
+pub fn notes(certificate: &Certificate) -> Vec<String> {
+    let mut notes = Vec::new();
+    for (what, removed) in ["filters", "columns"].into_iter().zip(certificate.removed()) {
+        if !removed.is_empty() {
+            notes.push(format!("{what} removed: {}", rules(&removed)));
+        }
+    }
+    for refusal in &certificate.refused {
+        let (op, node, reason) = (refusal.op, printable(&refusal.node), &refusal.reason);
+        let channels = if refusal.channels > 0 { format!(" ({} constant channels)", refusal.channels) } else { String::new() };
+        notes.push(format!("not followed through {op} '{node}'{channels}: {reason}"));
+    }
+    if let Some(verification) = &certificate.verification {
+        let kinds = [("random inputs", &verification.random), ("images", &verification.images)];
+        for (kind, difference) in kinds.into_iter().filter_map(|(kind, d)| d.as_ref().map(|d| (kind, d))) {
+            notes.push(compared(kind, difference));
+        }
+    }
+    notes
+}
+
+fn rules(removed: &BTreeMap<Rule, usize>) -> String {
+    let text = |(rule, n): (&Rule, &usize)| {
+        let rule = match rule {
+            Rule::Zero => "zero",
+            Rule::Cut => "cut by the threshold",
+            Rule::Constant => "constant",
+            Rule::Unread => "unread",
+            Rule::ChannelRemoved => "of constant channels",
+            Rule::FiltersRemoved => "used by removed filters only",
+        };
+        format!("{} {rule}", thousands(*n as u64))
+    };
+    removed.iter().map(text).collect::<Vec<_>>().join(", ")
+}
+
+fn compared(kind: &str, difference: &Difference) -> String {
+    let Difference { inputs, shapes, max_abs, max_relative, max_ulp } = difference;
+    let shapes: Vec<String> =
+        shapes.iter().map(|s| s.iter().map(|s| format!("{s:?}")).collect::<Vec<_>>().join(" and ")).collect();
+    format!(
+        "compared with the original on {inputs} {kind} ({}): largest difference {max_relative:.1e} relative, {max_abs:.1e} \
+         absolute, {} ULP",
+        shapes.join(", "),
+        thousands(u64::from(*max_ulp))
+    )
 }

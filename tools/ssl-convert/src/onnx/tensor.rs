@@ -24,7 +24,7 @@ pub enum Data {
     Ints(Arc<[i64]>),
 }
 
-/// f32 numbers: in a mapped file (little-endian, at any alignment), computed, or one number repeated.
+/// f32 numbers: in a mapped file (little-endian, at any alignment), computed, one number repeated, or others with some masked.
 #[derive(Clone, Debug)]
 pub enum Floats {
     /// In place.
@@ -38,6 +38,13 @@ pub enum Floats {
         /// How many times.
         len: usize,
     },
+    /// `numbers`, where those whose bit is set read as 0. The numbers themselves stay where they are.
+    Masked {
+        /// All of them.
+        numbers: Box<Floats>,
+        /// Bit `i % 64` of word `i / 64` belongs to number `i`.
+        zero: Arc<[u64]>,
+    },
 }
 
 impl Floats {
@@ -47,6 +54,7 @@ impl Floats {
             Floats::Raw(bytes) => bytes.len() / 4,
             Floats::Own(numbers) => numbers.len(),
             Floats::Repeated { len, .. } => *len,
+            Floats::Masked { numbers, .. } => numbers.len(),
         }
     }
 
@@ -64,6 +72,8 @@ impl Floats {
             }
             Floats::Own(numbers) => numbers[i],
             Floats::Repeated { value, .. } => *value,
+            Floats::Masked { zero, .. } if zero[i / 64] >> (i % 64) & 1 == 1 => 0.0,
+            Floats::Masked { numbers, .. } => numbers.at(i),
         }
     }
 

@@ -1,0 +1,337 @@
+//! The certificate of a conversion: every rule of removal occurs in a net made for it, the numbers add up, thresholds cut what
+//! they should, and a file whose outputs differ does not appear.
+
+use serde_json::{Value, json};
+use sslm_tests::onnx::{Net, Value::*, encode};
+use sslm_tests::tools::{Run, lenet, refuses, run};
+use std::path::{Path, PathBuf};
+use tempfile::TempDir;
+
+const IMAGE: [&str; 4] = ["batch", "3", "height", "width"];
+
+/// A folder with an ONNX model, and where its file and certificate go.
+struct Case {
+    folder: TempDir,
+    onnx: String,
+}
+
+impl Case {
+    fn new(net: Net, output: &str) -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let onnx = text(folder.path().join("m.onnx"));
+        std::fs::write(&onnx, encode(&net.finish(&[output]))).expect("a writable folder");
+        Case { folder, onnx }
+    }
+
+    fn lenet() -> Self {
+        Case { folder: tempfile::tempdir().expect("a temporary folder"), onnx: text(lenet().join("lenet.onnx")) }
+    }
+
+    fn at(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn convert(&self, flags: &[&str]) -> Run {
+        let (sslm, report) = (text(self.at("m.sslm")), text(self.at("cert.json")));
+        run("ssl-convert", &[&[&self.onnx, "-o", &sslm, "--report", &report], flags].concat())
+    }
+
+    /// The certificate of a conversion that must succeed.
+    fn certificate(&self, flags: &[&str]) -> Value {
+        let Run { code, stdout, stderr } = self.convert(flags);
+        assert_eq!(code, 0, "{stdout}{stderr}");
+        assert_eq!(stderr, "", "nothing is said where stderr is no terminal");
+        self.report()
+    }
+
+    fn report(&self) -> Value {
+        let json = std::fs::read(self.at("cert.json")).expect("a report");
+        serde_json::from_slice(&json).expect("JSON")
+    }
+
+    /// Converts with `flags`, which must fail the check: exit code 1 and nothing written.
+    fn fails_the_check(&self, flags: &[&str]) -> Run {
+        let run = self.convert(flags);
+        assert_eq!(run.code, 1, "{}{}", run.stdout, run.stderr);
+        assert!(run.stderr.contains("nothing is written"), "{}", run.stderr);
+        let expected: &[&str] = if self.at("m.onnx").exists() { &["m.onnx"] } else { &[] };
+        let left: Vec<String> = std::fs::read_dir(self.folder.path())
+            .expect("the folder")
+            .map(|e| e.expect("an entry").file_name().to_string_lossy().into_owned())
+            .collect();
+        assert_eq!(left, expected, "neither file nor report, nor a part of one");
+        run
+    }
+}
+
+fn text(path: impl AsRef<Path>) -> String {
+    path.as_ref().to_str().expect("a UTF-8 path").to_owned()
+}
+
+/// Originals are what is kept and what the rules removed, and so are the totals.
+fn adds_up(certificate: &Value) {
+    let number = |v: &Value| v.as_u64().unwrap_or_else(|| panic!("{v} is no number in {certificate:#}"));
+    let mut weight_bytes = [0; 2];
+    for layer in certificate["layers"].as_array().expect("layers") {
+        for kind in ["filters", "channels", "columns"] {
+            let count = &layer[kind];
+            let removed: u64 = count["removed"].as_object().expect("rules").values().map(number).sum();
+            assert_eq!(number(&count["original"]), number(&count["kept"]) + removed, "{kind} of {layer:#}");
+        }
+        let kept_columns: u64 = layer["columns_kept_per_group"].as_array().expect("groups").iter().map(number).sum();
+        assert_eq!(number(&layer["columns"]["kept"]), kept_columns);
+        for kind in ["filters", "columns"] {
+            let norms = &layer["norms"][kind];
+            let binned: u64 = norms["decades"].as_object().expect("bins").values().map(number).sum();
+            assert_eq!(number(&layer[kind]["original"]), number(&norms["zeros"]) + binned, "{kind} of {layer:#}");
+        }
+        weight_bytes[0] += number(&layer["weight_bytes"]["before"]);
+        weight_bytes[1] += number(&layer["weight_bytes"]["after"]);
+    }
+    assert_eq!(certificate["total"]["weight_bytes"], json!({"before": weight_bytes[0], "after": weight_bytes[1]}));
+}
+
+#[test]
+fn lenet_is_certified_on_numbers_and_digits() {
+    let case = Case::lenet();
+    let digits = text(lenet().join("digits"));
+    let certificate = case.certificate(&["--verify", "2", "--verify-images", &digits]);
+    adds_up(&certificate);
+    let conv2 = &certificate["layers"][1];
+    assert_eq!(conv2["filters"], json!({"original": 50, "kept": 15, "removed": {"zero": 35}}));
+    assert_eq!(conv2["channels"], json!({"original": 20, "kept": 3, "removed": {"constant": 17}}));
+    assert_eq!(conv2["weight_bytes"], json!({"before": 50 * 500 * 4, "after": 15 * 53 * 4}));
+    assert_eq!(certificate["total"]["macs"], json!({"before": 2293000, "after": 210440}));
+    assert_eq!(certificate["source"]["name"], "lenet.onnx");
+    assert_eq!(certificate["source"]["sha256"].as_str().map(str::len), Some(64));
+    assert_eq!(certificate["bytes"], std::fs::metadata(case.at("m.sslm")).expect("the file").len());
+    let verification = &certificate["verification"];
+    assert_eq!((&verification["random"]["inputs"], &verification["images"]["inputs"]), (&json!(2), &json!(10)));
+    assert_eq!(verification["images"]["shapes"], json!([[[1, 1, 28, 28]]]));
+    for kind in ["random", "images"] {
+        assert!(verification[kind]["max_relative"].as_f64().is_some_and(|e| e < 1e-5), "{verification:#}");
+    }
+    assert_eq!(verification["passed"], true);
+}
+
+#[test]
+fn dense_files_are_certified_too() {
+    let case = Case::lenet();
+    let certificate = case.certificate(&["--dense"]);
+    adds_up(&certificate);
+    for layer in certificate["layers"].as_array().expect("layers") {
+        assert_eq!(layer["weight_bytes"]["before"], layer["weight_bytes"]["after"]);
+    }
+    assert_eq!((&certificate["dense"], &certificate["refused"]), (&json!(true), &json!([])));
+    assert_eq!(case.certificate(&["--verify", "0"])["verification"], Value::Null);
+}
+
+#[test]
+fn every_rule_is_named() {
+    let mut net = Net::new(&IMAGE);
+    // Filter 0 is zero, channel 4 is read by nobody, and no filter uses column 4.
+    let mut w = net.random(5 * 27);
+    w[..27].fill(0.0);
+    (0..5).for_each(|f| w[f * 27 + 4] = -0.0);
+    let a = net.conv("x", [5, 3, 3, 3], &w, &[0.5, 0.1, 0.2, 0.3, 0.4], &[("pads", Ints(&[1, 1, 1, 1]))]);
+    // Filter 0 reads the constant channel only; filter 3, which nobody reads, is the only one that reads channel 3.
+    #[rustfmt::skip]
+    let w = [
+        2.0, 0.0, 0.0, 0.0, 0.0,
+        0.3, 1.0, 0.5, 0.0, 0.0,
+        0.0, 0.7, 1.1, 0.0, 0.0,
+        0.1, 0.2, 0.3, 0.4, 0.0,
+    ];
+    let b = net.conv(&a, [4, 5, 1, 1], &w, &[0.0, 0.1, 0.2, 0.3], &[]);
+    let c = net.conv(&b, [2, 4, 1, 1], &[1.0, 2.0, 3.0, 0.0, 4.0, 5.0, 6.0, 0.0], &[0.0, 0.0], &[]);
+    let certificate = Case::new(net, &c).certificate(&[]);
+    adds_up(&certificate);
+    let removed = |layer: usize, kind: &str| certificate["layers"][layer][kind]["removed"].clone();
+    assert_eq!(removed(0, "filters"), json!({"zero": 1, "unread": 2}));
+    assert_eq!(removed(0, "columns"), json!({"zero": 1}));
+    assert_eq!(removed(1, "filters"), json!({"constant": 1, "unread": 1}));
+    assert_eq!(removed(1, "channels"), json!({"constant": 1, "unread": 2}));
+    assert_eq!(removed(1, "columns"), json!({"zero": 1, "channel_removed": 1, "filters_removed": 1}));
+    assert_eq!(removed(2, "columns"), json!({"zero": 1, "channel_removed": 1}));
+    assert_eq!(certificate["layers"][0]["macs"], Value::Null, "height and width are symbolic");
+    assert_eq!(certificate["verification"]["random"]["shapes"], json!([[[1, 3, 32, 32]]]));
+    assert_eq!(certificate["refused"], json!([]));
+}
+
+#[test]
+fn groups_and_removed_layers_are_counted() {
+    let mut net = Net::new(&["1", "4", "6", "6"]);
+    let mut w = net.random(4 * 2 * 9);
+    // Group 0 does not use its second channel.
+    (0..2).for_each(|f| w[f * 18 + 9..(f + 1) * 18].fill(0.0));
+    let a = net.conv("x", [4, 2, 3, 3], &w, &[0.1; 4], &[("group", Int(2)), ("pads", Ints(&[1, 1, 1, 1]))]);
+    let b = net.conv(&a, [4, 4, 3, 3], &[0.0; 144], &[0.1, 0.2, 0.3, 0.4], &[("pads", Ints(&[1, 1, 1, 1]))]);
+    let y = net.node("Add", &[&a, &b], &[]);
+    let certificate = Case::new(net, &y).certificate(&[]);
+    adds_up(&certificate);
+    let [grouped, removed] = [0, 1].map(|i| &certificate["layers"][i]);
+    assert_eq!(grouped["columns_kept_per_group"], json!([9, 18]));
+    assert_eq!(grouped["channels"], json!({"original": 4, "kept": 3, "removed": {"unread": 1}}));
+    assert_eq!(grouped["macs"], json!({"before": 4 * 18 * 36, "after": (2 * 9 + 2 * 18) * 36}));
+    assert_eq!((&grouped["removed"], &removed["removed"]), (&json!(false), &json!(true)));
+    assert_eq!(removed["filters"]["removed"], json!({"zero": 4}));
+    assert_eq!(removed["weight_bytes"]["after"], 0);
+}
+
+/// A convolution of which filters 1 and 2 are the constants 0.5 and -1; yields its output.
+fn with_constants(net: &mut Net) -> String {
+    let mut w = net.random(4 * 27);
+    w[27..81].fill(0.0);
+    net.conv("x", [4, 3, 3, 3], &w, &[0.1, 0.5, -1.0, 0.2], &[("pads", Ints(&[1, 1, 1, 1]))])
+}
+
+#[test]
+fn refusals_are_named_with_their_reasons() {
+    type Build = fn(&mut Net, &str) -> String;
+    let cases: [(Build, usize, &str); 6] = [
+        (
+            |net, y| {
+                let pool = [("kernel_shape", Ints(&[3, 3])), ("pads", Ints(&[1, 1, 1, 1])), ("count_include_pad", Int(1))];
+                net.node("AveragePool", &[y], &pool)
+            },
+            2,
+            "counts padding",
+        ),
+        (|net, y| net.node("LRN", &[y], &[("size", Int(3))]), 2, "windows"),
+        (|net, y| net.node("Softmax", &[y], &[("axis", Int(1))]), 2, "every channel"),
+        (
+            |net, y| {
+                let dims = net.integers(&[1, 2, 2, 64]);
+                net.node("Reshape", &[y, &dims], &[])
+            },
+            2,
+            "mixes channels",
+        ),
+        (
+            |net, y| {
+                let numbers = net.random(8);
+                let term = net.weights(&[1, 1, 1, 8], &numbers);
+                net.node("Add", &[y, &term], &[])
+            },
+            2,
+            "[1, 4, 8, 8] and [1, 1, 1, 8]",
+        ),
+        (
+            |net, y| {
+                let numbers = net.random(8 * 5);
+                let w = net.weights(&[8, 5], &numbers);
+                net.node("MatMul", &[y, &w], &[])
+            },
+            0,
+            "the last of 4 axes",
+        ),
+    ];
+    for (build, channels, reason) in cases {
+        let mut net = Net::new(&["1", "3", "8", "8"]);
+        let y = with_constants(&mut net);
+        let y = build(&mut net, &y);
+        let certificate = Case::new(net, &y).certificate(&[]);
+        adds_up(&certificate);
+        let [refusal] = certificate["refused"].as_array().expect("a list").as_slice() else {
+            panic!("expected one refusal ({reason}), found {:#}", certificate["refused"])
+        };
+        assert_eq!((refusal["node"].as_str(), refusal["channels"].as_u64()), (Some(y.as_str()), Some(channels as u64)));
+        assert!(refusal["reason"].as_str().is_some_and(|r| r.contains(reason)), "{refusal}: expected '{reason}'");
+    }
+}
+
+#[test]
+fn a_threshold_cuts_small_groups_and_shows_what_that_changes() {
+    let mut net = Net::new(&["1", "2", "5", "5"]);
+    // Two groups of two filters over one channel of 2x2 taps; filter 1 and column 3 of group 1 are small.
+    #[rustfmt::skip]
+    let w = [
+        1.0, 2.0, 1.0, 2.0,
+        0.01, 0.0, 0.0, 0.02,
+        1.0, 1.0, 3.0, 0.01,
+        2.0, 1.0, 1.0, -0.02,
+    ];
+    let y = net.conv("x", [4, 1, 2, 2], &w, &[0.1, 0.2, 0.3, 0.4], &[("group", Int(2))]);
+    let w = net.random(2 * 4);
+    let y = net.conv(&y, [2, 4, 1, 1], &w, &[0.0; 2], &[]);
+    let case = Case::new(net, &y);
+
+    let exact = case.certificate(&[]);
+    assert_eq!(exact["layers"][0]["columns_kept_per_group"], json!([4, 4]));
+    assert_eq!(exact["layers"][0]["norms"]["filters"]["gap"], Value::Null, "nothing is cut");
+    [case.at("m.sslm"), case.at("cert.json")].iter().for_each(|p| std::fs::remove_file(p).expect("it was written"));
+
+    let Run { stdout, stderr, .. } = case.fails_the_check(&["--zero-tol", "0.02"]);
+    assert!(stdout.contains("1 cut by the threshold") && stderr.contains("--zero-tol"), "{stdout}{stderr}");
+    let certificate = case.certificate(&["--zero-tol", "0.02", "--tolerance", "0.1"]);
+    adds_up(&certificate);
+    let layer = &certificate["layers"][0];
+    assert_eq!(layer["filters"]["removed"], json!({"cut": 1}));
+    assert_eq!(layer["columns"]["removed"], json!({"cut": 1}));
+    assert_eq!(layer["columns_kept_per_group"], json!([4, 3]));
+    let gap = |kind: &str, side: &str| layer["norms"][kind]["gap"][side].as_f64().expect("a gap");
+    assert!((gap("filters", "largest_removed") - 5e-4f64.sqrt()).abs() < 1e-6, "{layer:#}");
+    assert!((gap("filters", "smallest_kept") - (6.0f64 + 4e-4).sqrt()).abs() < 1e-6, "{layer:#}");
+    let ratio = gap("filters", "smallest_kept") / gap("filters", "largest_removed");
+    assert!((gap("filters", "ratio") / ratio - 1.0).abs() < 1e-9);
+    let change = certificate["verification"]["random"]["max_relative"].as_f64().expect("a difference");
+    assert!((1e-4..0.1).contains(&change), "{change}: against the uncut model");
+}
+
+#[test]
+fn a_file_that_differs_appears_only_by_force() {
+    let case = Case::lenet();
+    let run = case.fails_the_check(&["--tolerance", "0"]);
+    assert!(run.stdout.contains("compared with the original on 4 random inputs"), "{}", run.stdout);
+    let forced = case.convert(&["--tolerance", "0", "--force"]);
+    assert_eq!(forced.code, 0, "{}", forced.stderr);
+    assert!(forced.stderr.contains("warning") && forced.stderr.contains("--force"), "{}", forced.stderr);
+    assert!(case.at("m.sslm").exists());
+    assert_eq!(case.report()["verification"]["passed"], false);
+}
+
+#[test]
+fn symbolic_sizes_are_tried_until_one_is_legal() {
+    let kernel_of = |size: usize| {
+        let mut net = Net::new(&["batch", "1", "height", "width"]);
+        let w = net.random(size * size);
+        let y = net.conv("x", [1, 1, size, size], &w, &[0.0], &[]);
+        Case::new(net, &y)
+    };
+    assert_eq!(kernel_of(40).certificate(&[])["verification"]["random"]["shapes"], json!([[[1, 1, 64, 64]]]));
+    let impossible = kernel_of(300);
+    let out = text(impossible.at("m.sslm"));
+    refuses("ssl-convert", &[&impossible.onnx, "-o", &out], &["[\"height\", \"width\"]", "299", "--verify 0"]);
+    impossible.certificate(&["--verify", "0"]);
+}
+
+#[test]
+fn wrong_use_of_checks_is_explained() {
+    let case = Case::lenet();
+    let out = text(case.at("m.sslm"));
+    let (empty, broken) = (case.at("empty"), case.at("broken"));
+    [&empty, &broken].iter().for_each(|f| std::fs::create_dir(f).expect("a writable folder"));
+    std::fs::write(broken.join("a.png"), "this is no image").expect("a writable folder");
+    let mut flat = Net::new(&["1", "7"]);
+    let w = flat.random(14);
+    let w = flat.weights(&[7, 2], &w);
+    let y = flat.node("MatMul", &["x", &w], &[]);
+    let flat = Case::new(flat, &y);
+    let digits = text(lenet().join("digits"));
+    let cases: &[(&str, &[&str], &[&str])] = &[
+        (&case.onnx, &["--zero-tol", "1"], &["zero-tol", "below 1, found 1"]),
+        (&case.onnx, &["--zero-tol", "nan"], &["zero-tol", "found NaN"]),
+        (&case.onnx, &["--zero-tol", "0.1", "--dense"], &["cannot be used with"]),
+        (&case.onnx, &["--tolerance=-1"], &["--tolerance", "at least 0, found -1"]),
+        (&case.onnx, &["--verify-images", "missing"], &["--verify-images missing", "expected a folder"]),
+        (&case.onnx, &["--verify-images", &text(&empty)], &["empty", "at least one .png"]),
+        (&case.onnx, &["--verify-images", &text(&broken)], &["a.png", "PNG or JPEG"]),
+        (&flat.onnx, &["--verify-images", &digits], &["--verify-images", "[1, 7]", "1 or 3"]),
+        (&case.onnx, &["--report", &out], &["--report", "another file"]),
+        (&case.onnx, &["--report", "missing/cert.json"], &["cert.json", "expected a folder"]),
+    ];
+    for (onnx, flags, expected) in cases {
+        refuses("ssl-convert", &[&[*onnx, "-o", &out], *flags].concat(), expected);
+        assert!(!Path::new(&out).exists(), "{flags:?}: nothing is written");
+    }
+}

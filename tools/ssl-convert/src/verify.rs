@@ -1,0 +1,268 @@
+//! Verification: the file that was written is opened and run as its users will, and compared with the original run as it was
+//! imported, nothing folded, cut or removed. The certificate rests on this measurement, not on compaction being right.
+
+use crate::emit::{self, Metadata};
+use crate::graph::Graph;
+use crate::progress::Progress;
+use anyhow::{Context, Result, bail, ensure};
+use serde::Serialize;
+use sslm::{Model, Options, Session, TensorView};
+use sslm_format::Dim;
+use std::io::BufWriter;
+use std::path::{Path, PathBuf};
+
+/// What to verify with.
+#[derive(Clone, Debug)]
+pub struct Checks {
+    /// Random inputs.
+    pub random: usize,
+    /// A folder of PNG and JPEG images.
+    pub images: Option<PathBuf>,
+    /// Largest difference that passes, relative to the largest magnitude of the original's output.
+    pub tolerance: f64,
+}
+
+/// What was measured.
+#[derive(Clone, Debug, Serialize)]
+pub struct Verification {
+    /// Largest relative difference that passes.
+    pub tolerance: f64,
+    /// Whether all differences do.
+    pub passed: bool,
+    /// On uniform random numbers between -1 and 1.
+    pub random: Option<Difference>,
+    /// On images, preprocessed as the model says.
+    pub images: Option<Difference>,
+}
+
+/// The largest differences between the outputs of two models. Infinite (`null` in JSON) where only one of them has a number.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Difference {
+    /// How many inputs were run.
+    pub inputs: usize,
+    /// The different sets of input shapes among them.
+    pub shapes: Vec<Vec<Vec<usize>>>,
+    /// Absolute.
+    pub max_abs: f64,
+    /// Relative to the largest magnitude of the same output.
+    pub max_relative: f64,
+    /// In units in the last place; large where an output is close to zero.
+    pub max_ulp: u32,
+}
+
+impl Verification {
+    /// The largest relative difference on any input.
+    pub fn max_relative(&self) -> f64 {
+        self.random.iter().chain(&self.images).map(|d| d.max_relative).fold(0.0, f64::max)
+    }
+}
+
+impl Difference {
+    /// Takes in one output: the expected and the found numbers.
+    fn update(&mut self, expected: &[f32], found: &[f32]) {
+        let magnitude = |x: &f32| f64::from(x.abs());
+        let largest = expected.iter().filter(|x| x.is_finite()).map(magnitude).fold(0.0, f64::max);
+        let mut abs = 0f64;
+        for (&e, &f) in expected.iter().zip(found) {
+            let same = e == f || (e.is_nan() && f.is_nan());
+            let apart = f64::from(e) - f64::from(f);
+            abs = abs.max(if same {
+                0.0
+            } else if apart.is_nan() {
+                f64::INFINITY
+            } else {
+                apart.abs()
+            });
+            self.max_ulp = self.max_ulp.max(ulps(e, f));
+        }
+        self.max_abs = self.max_abs.max(abs);
+        self.max_relative = self.max_relative.max(if abs == 0.0 { 0.0 } else { abs / largest });
+    }
+}
+
+/// How many representable numbers lie between two; all of them if only one is NaN.
+fn ulps(a: f32, b: f32) -> u32 {
+    let ordered = |x: f32| match x.to_bits() as i32 {
+        bits if bits < 0 => i64::from(i32::MIN) - i64::from(bits),
+        bits => i64::from(bits),
+    };
+    match (a.is_nan(), b.is_nan()) {
+        (true, true) => 0,
+        (false, false) => ordered(a).abs_diff(ordered(b)) as u32,
+        _ => u32::MAX,
+    }
+}
+
+/// Compares the file `written` with `original`, which is put into a temporary file beside `target`. `metadata` is the file's own.
+///
+/// # Errors
+/// If one of them cannot be run on the inputs that `checks` asks for.
+pub fn verify(
+    checks: &Checks,
+    original: &Graph,
+    written: &Path,
+    target: &Path,
+    metadata: &Metadata,
+    progress: &Progress,
+) -> Result<Verification> {
+    let mut dense = ssl_cli::file_beside(target)?;
+    emit::write(original, metadata.clone(), &mut BufWriter::new(dense.as_file_mut()))?;
+    let models = [Model::open(dense.path())?, Model::open(written)?];
+    models[1].verify_weights()?;
+    let random = (checks.random > 0).then(|| random(&models, checks.random, progress)).transpose()?;
+    let images = checks.images.as_deref().map(|folder| images(&models, folder, progress)).transpose()?;
+    let mut verification = Verification { tolerance: checks.tolerance, passed: false, random, images };
+    verification.passed = verification.max_relative() <= checks.tolerance;
+    Ok(verification)
+}
+
+/// Extents that are tried for symbolic dimensions other than the batch, until one suits the model.
+const SIZES: [usize; 5] = [32, 64, 128, 224, 299];
+
+fn random(models: &[Model; 2], count: usize, progress: &Progress) -> Result<Difference> {
+    let mut sessions = sessions(models, &legal_size(&models[0])?)?;
+    let shapes: Vec<Vec<usize>> = sessions[0].plan().input_shapes().map(<[usize]>::to_vec).collect();
+    let mut difference = Difference { shapes: vec![shapes.clone()], ..Difference::default() };
+    progress.start("verify on random inputs", count);
+    for seed in 0..count {
+        let mut random = fastrand::Rng::with_seed(seed as u64);
+        let mut numbers = |shape: &Vec<usize>| (0..shape.iter().product()).map(|_| random.f32() * 2.0 - 1.0).collect();
+        let inputs: Vec<Vec<f32>> = shapes.iter().map(&mut numbers).collect();
+        compare(&mut sessions, &shapes, &inputs, &mut difference)?;
+        progress.advance();
+    }
+    Ok(difference)
+}
+
+/// Options under which the model's symbolic dims have the smallest legal extent of [`SIZES`].
+fn legal_size(model: &Model) -> Result<Options> {
+    let inputs = model.inputs();
+    let names = inputs.iter().flat_map(|input| input.dims.iter().skip(1)).filter_map(|dim| match dim {
+        Dim::Symbolic { name } => Some(name.as_str()),
+        Dim::Fixed { .. } => None,
+    });
+    let names: Vec<&str> = names.collect();
+    let options = |size: usize| names.iter().fold(Options::new(), |options, name| options.dim(*name, size));
+    let mut refusal = None;
+    for size in SIZES {
+        match model.prepare(&options(size)) {
+            Ok(_) => return Ok(options(size)),
+            Err(e) => refusal = Some(e),
+        }
+    }
+    let e = refusal.context("no size was tried")?;
+    Err(e).with_context(|| {
+        let expected = format!("expected a model that runs with {names:?} = one of {SIZES:?}");
+        format!("verification on random inputs: {expected} (--verify 0 does without)")
+    })
+}
+
+fn images(models: &[Model; 2], folder: &Path, progress: &Progress) -> Result<Difference> {
+    let paths = images_in(folder).with_context(|| format!("--verify-images {}", folder.display()))?;
+    let inputs = models[1].inputs();
+    let [input] = &inputs[..] else { bail!("--verify-images: expected a model with one input, found {}", inputs.len()) };
+    let channels = ssl_images::channels(&input.dims).context("--verify-images")?;
+    let rule = models[1].preprocessing().cloned().unwrap_or_else(|| ssl_images::plain(channels));
+    ssl_images::check(&rule, channels)?;
+
+    let mut difference = Difference::default();
+    let mut open: Option<(Vec<usize>, [Session; 2])> = None;
+    progress.start("verify on images", paths.len());
+    for path in &paths {
+        let (mut shape, mut pixels) = ssl_images::load(path, &rule, &input.dims)?;
+        let mut options = Options::new();
+        for (axis, dim) in input.dims.iter().enumerate() {
+            match dim {
+                Dim::Symbolic { name } => options = options.dim(name, shape[axis]),
+                // A batch that the model fixes is filled up with blank images.
+                Dim::Fixed { size } => shape[axis] = usize::try_from(*size)?,
+            }
+        }
+        pixels.resize(shape.iter().product(), 0.0);
+        let sessions = match &mut open {
+            Some((for_shape, sessions)) if *for_shape == shape => sessions,
+            other => {
+                &mut other.insert((shape.clone(), sessions(models, &options).with_context(|| path.display().to_string())?)).1
+            }
+        };
+        let shapes = vec![shape];
+        compare(sessions, &shapes, &[pixels], &mut difference).with_context(|| path.display().to_string())?;
+        if !difference.shapes.contains(&shapes) {
+            difference.shapes.push(shapes);
+        }
+        progress.advance();
+    }
+    Ok(difference)
+}
+
+/// The PNG and JPEG files of a folder, by name.
+fn images_in(folder: &Path) -> Result<Vec<PathBuf>> {
+    let is_image = |path: &PathBuf| {
+        let extension = path.extension().map(|e| e.to_string_lossy().to_lowercase());
+        path.is_file() && extension.is_some_and(|e| ["png", "jpg", "jpeg"].contains(&e.as_str()))
+    };
+    let mut paths = Vec::new();
+    for entry in std::fs::read_dir(folder).context("expected a folder of images")? {
+        paths.push(entry?.path());
+    }
+    paths.retain(is_image);
+    paths.sort();
+    ensure!(!paths.is_empty(), "expected at least one .png, .jpg or .jpeg file, found none");
+    Ok(paths)
+}
+
+fn sessions(models: &[Model; 2], options: &Options) -> Result<[Session; 2]> {
+    Ok([models[0].prepare(options)?.session(), models[1].prepare(options)?.session()])
+}
+
+/// Runs both models on one set of inputs and takes their outputs into `difference`.
+fn compare(sessions: &mut [Session; 2], shapes: &[Vec<usize>], inputs: &[Vec<f32>], difference: &mut Difference) -> Result<()> {
+    let views: Vec<TensorView> = shapes.iter().zip(inputs).map(|(s, x)| TensorView::new(s, x)).collect::<Result<_, _>>()?;
+    let [dense, written] = sessions;
+    for ((name, expected), (_, found)) in dense.run_all(&views)?.iter().zip(written.run_all(&views)?.iter()) {
+        let shapes = [expected.shape(), found.shape()];
+        ensure!(shapes[0] == shapes[1], "output '{name}': expected shape {:?}, found {:?}", shapes[0], shapes[1]);
+        difference.update(expected.data(), found.data());
+    }
+    difference.inputs += 1;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ulps_count_representable_numbers() {
+        let next = f32::from_bits(1f32.to_bits() + 1);
+        let smallest = f32::from_bits(1);
+        let cases = [(1.0, 1.0, 0), (1.0, next, 1), (next, 1.0, 1), (0.0, -0.0, 0), (smallest, -smallest, 2), (-1.0, -next, 1)];
+        for (a, b, expected) in cases {
+            assert_eq!(ulps(a, b), expected, "{a} {b}");
+        }
+        assert_eq!(ulps(f32::NAN, f32::NAN), 0);
+        assert_eq!(ulps(f32::NAN, 1.0), u32::MAX);
+        assert!(ulps(f32::NEG_INFINITY, f32::INFINITY) > 1 << 31);
+    }
+
+    #[test]
+    fn differences_are_relative_to_the_largest_output() {
+        let mut d = Difference::default();
+        d.update(&[0.0, -4.0, 1.0], &[0.5, -4.0, 1.0]);
+        assert_eq!((d.max_abs, d.max_relative), (0.5, 0.125));
+        d.update(&[100.0], &[99.0]);
+        assert_eq!((d.max_abs, d.max_relative), (1.0, 0.125), "the largest of each");
+    }
+
+    #[test]
+    fn what_is_no_number_must_be_so_in_both() {
+        let mut d = Difference::default();
+        d.update(&[f32::NAN, f32::INFINITY, 1.0], &[f32::NAN, f32::INFINITY, 1.0]);
+        assert_eq!(d, Difference::default());
+        for (expected, found) in [(f32::NAN, 1.0), (1.0, f32::NAN), (f32::INFINITY, 1.0), (0.0, 1.0)] {
+            let mut d = Difference::default();
+            d.update(&[expected], &[found]);
+            assert_eq!(d.max_relative, f64::INFINITY, "{expected} {found}");
+        }
+    }
+}
