@@ -127,6 +127,25 @@ fn dense_files_are_certified_too() {
 }
 
 #[test]
+fn folding_is_judged_before_and_compared_with_what_was_not_folded() {
+    let mut net = Net::new(&["1", "3", "6", "6"]);
+    let w = net.random(4 * 27);
+    let y = net.conv("x", [4, 3, 3, 3], &w, &[0.1; 4], &[]);
+    // Its second factor is 0: the filter before it becomes one.
+    let [scale, shift, mean, variance] =
+        [[0.5, 0.0, -2.0, 1.5], [0.1, 0.7, 0.0, -0.3], [0.2, 0.0, 0.1, 0.0], [0.9, 1.0, 2.0, 0.5]].map(|n| net.weights(&[4], &n));
+    let y = net.node("BatchNormalization", &[&y, &scale, &shift, &mean, &variance], &[]);
+    let case = Case::new(net, &y);
+    for (flags, removed) in [(&[][..], json!({"zero": 1})), (&["--dense"], json!({}))] {
+        let certificate = case.certificate(flags);
+        adds_up(&certificate);
+        assert_eq!(certificate["layers"][0]["filters"]["removed"], removed);
+        let random = &certificate["verification"]["random"];
+        assert!(random["max_relative"].as_f64().is_some_and(|e| e > 0.0 && e < 1e-5), "another order of rounding: {random}");
+    }
+}
+
+#[test]
 fn every_rule_is_named() {
     let mut net = Net::new(&IMAGE);
     // Filter 0 is zero, channel 4 is read by nobody, and no filter uses column 4.
@@ -262,7 +281,12 @@ fn a_threshold_cuts_small_groups_and_shows_what_that_changes() {
     [case.at("m.sslm"), case.at("cert.json")].iter().for_each(|p| std::fs::remove_file(p).expect("it was written"));
 
     let Run { stdout, stderr, .. } = case.fails_the_check(&["--zero-tol", "0.02"]);
-    assert!(stdout.contains("1 cut by the threshold") && stderr.contains("--zero-tol"), "{stdout}{stderr}");
+    assert!(
+        stdout.contains("1 cut by the threshold")
+            && stdout.contains("columns of Conv_0, largest norm removed 2.2e-2")
+            && stderr.contains("--zero-tol"),
+        "{stdout}{stderr}"
+    );
     let certificate = case.certificate(&["--zero-tol", "0.02", "--tolerance", "0.1"]);
     adds_up(&certificate);
     let layer = &certificate["layers"][0];

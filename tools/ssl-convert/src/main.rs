@@ -3,6 +3,7 @@
 use anyhow::{Context, Result, bail, ensure};
 use clap::Parser;
 use ssl_cli::{CheckFailed, thousands};
+use ssl_convert::certificate::Certificate;
 use ssl_convert::progress::Progress;
 use ssl_convert::verify::Checks;
 use ssl_convert::{Options, Summary, convert, metadata, report};
@@ -79,29 +80,35 @@ fn run(arguments: &Arguments) -> Result<()> {
     let report_file =
         report_path.as_deref().map(|path| Ok::<_, anyhow::Error>((path, ssl_cli::file_beside(path)?))).transpose()?;
     let Summary { certificate, written } = convert(input, output, &options(arguments)?)?;
-    let mut out = std::io::stdout().lock();
-    writeln!(out, "{}", report::table(&certificate))?;
-    for note in report::notes(&certificate) {
-        writeln!(out, "{note}")?;
-    }
-    let difference = certificate.verification.as_ref().filter(|v| !v.passed).map(|v| {
-        let cause = if arguments.zero_tol > 0.0 { " (what --zero-tol cut is part of that)" } else { "" };
-        format!("the outputs differ by {:.1e} relative{cause}: expected at most {:.1e}", v.max_relative(), v.tolerance)
-    });
-    if !written {
-        let difference = difference.unwrap_or_default();
-        bail!(CheckFailed(format!("{difference}; nothing is written (--force and a larger --tolerance allow it)")));
-    }
-    if let Some((path, mut file)) = report_file {
+    if let (Some((path, mut file)), true) = (report_file, written) {
         writeln!(file, "{}", serde_json::to_string_pretty(&certificate)?)
             .with_context(|| format!("cannot write {}", path.display()))?;
         file.persist(path).with_context(|| format!("cannot write {}", path.display()))?;
     }
-    if let Some(difference) = difference {
-        eprintln!("ssl-convert: warning: {difference}; written because of --force");
+    // A reader that closed our stdout must not hide a failed check.
+    let printed = print(arguments, &certificate, written);
+    let Some(failed) = certificate.verification.filter(|v| !v.passed) else { return printed };
+    let cause = if arguments.zero_tol > 0.0 { " (what --zero-tol cut is part of that)" } else { "" };
+    let [found, expected] = [failed.max_relative(), failed.tolerance];
+    let difference = format!("the outputs differ by {found:.1e} relative{cause}: expected at most {expected:.1e}");
+    if !written {
+        bail!(CheckFailed(format!("{difference}; nothing is written (--force and a larger --tolerance allow it)")));
     }
-    let [before, after] = [certificate.source.bytes, certificate.bytes].map(thousands);
-    writeln!(out, "{}: {before} bytes -> {}: {after} bytes", input.display(), output.display())?;
+    eprintln!("ssl-convert: warning: {difference}; written because of --force");
+    printed
+}
+
+fn print(arguments: &Arguments, certificate: &Certificate, written: bool) -> Result<()> {
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "{}", report::table(certificate))?;
+    for note in report::notes(certificate) {
+        writeln!(out, "{note}")?;
+    }
+    if written {
+        let (input, output) = (arguments.input.display(), arguments.output.display());
+        let [before, after] = [certificate.source.bytes, certificate.bytes].map(thousands);
+        writeln!(out, "{input}: {before} bytes -> {output}: {after} bytes")?;
+    }
     Ok(())
 }
 

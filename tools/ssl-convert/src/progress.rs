@@ -29,12 +29,12 @@ impl Progress {
 
     /// The next step, of `parts` parts.
     pub(crate) fn start(&self, what: &'static str, parts: usize) {
+        self.0.set_length(parts as u64);
+        self.0.set_position(0);
+        self.0.set_message(what);
         if let Ok(style) = ProgressStyle::with_template("{spinner} {msg} {pos}/{len}") {
             self.0.set_style(style);
         }
-        self.0.set_message(what);
-        self.0.set_length(parts as u64);
-        self.0.set_position(0);
     }
 
     /// One part of the step is done.

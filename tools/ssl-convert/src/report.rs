@@ -38,6 +38,7 @@ pub fn notes(certificate: &Certificate) -> Vec<String> {
             notes.push(format!("{what} removed: {}", rules(&removed)));
         }
     }
+    notes.extend(narrowest_gap(certificate));
     for refusal in &certificate.refused {
         let (op, node, reason) = (refusal.op, printable(&refusal.node), &refusal.reason);
         let channels = if refusal.channels > 0 { format!(" ({} constant channels)", refusal.channels) } else { String::new() };
@@ -65,6 +66,19 @@ fn rules(removed: &BTreeMap<Rule, usize>) -> String {
         format!("{} {rule}", thousands(*n as u64))
     };
     removed.iter().map(text).collect::<Vec<_>>().join(", ")
+}
+
+/// Where a threshold came closest to cutting something else: the one number to look at before the outputs.
+fn narrowest_gap(certificate: &Certificate) -> Option<String> {
+    let kinds = certificate.layers.iter().flat_map(|l| [(l, "filters", &l.norms.filters), (l, "columns", &l.norms.columns)]);
+    let gaps = kinds.filter_map(|(l, kind, norms)| norms.gap.as_ref().and_then(|gap| Some((l, kind, gap, gap.ratio?))));
+    let (layer, kind, gap, ratio) = gaps.min_by(|a, b| a.3.total_cmp(&b.3))?;
+    Some(format!(
+        "narrowest gap at the cut: {kind} of {}, largest norm removed {:.1e}, smallest kept {:.1e} ({ratio:.2}x)",
+        printable(&layer.name),
+        gap.largest_removed,
+        gap.smallest_kept
+    ))
 }
 
 fn compared(kind: &str, difference: &Difference) -> String {
