@@ -177,8 +177,8 @@ impl Certificate {
     /// Compares the graph as it was folded (`before`), after the cut at `zero_tol` (`cut`), and as it was written (`after`, of
     /// `bytes` bytes). All three have the same nodes and values.
     pub fn new(before: &Graph, cut: Graph, after: &Graph, zero_tol: f64, provenance: &Provenance, bytes: u64) -> Self {
-        let constants = if provenance.dense { cut } else { constants_only(cut) };
-        let layer = |i: usize| layer_report(i, before, after, &constants, zero_tol);
+        let live = if provenance.dense { cut } else { without_constants(cut) };
+        let layer = |i: usize| layer_report(i, before, after, &live, zero_tol);
         let layers: Vec<LayerReport> = (0..before.graph.nodes.len()).filter_map(layer).collect();
         Certificate {
             tool: provenance.tool.clone(),
@@ -192,7 +192,11 @@ impl Certificate {
             zero_tol,
             total: layers.iter().map(|l| l.cost.clone()).sum(),
             layers,
-            refused: (0..constants.graph.nodes.len()).filter_map(|i| refusal(&constants, i)).collect(),
+            refused: if provenance.dense {
+                Vec::new()
+            } else {
+                (0..live.graph.nodes.len()).filter_map(|i| refusal(&live, i)).collect()
+            },
             non_finite: NonFinite {
                 weights: "refused",
                 inputs: "reach only what is kept: where the original computes 0 * NaN = NaN, the compact model computes nothing",
@@ -215,19 +219,18 @@ impl Certificate {
 
 /// The graph as compaction leaves it where every value is read: what is missing then is constant, and what else is missing from
 /// the file is unread.
-fn constants_only(mut g: Graph) -> Graph {
+fn without_constants(mut g: Graph) -> Graph {
     let computed = g.graph.nodes.iter().filter(|n| !matches!(n.op, Op::Constant(_)));
     g.graph.outputs = computed.map(|n| n.output).collect();
     compact(&mut g);
     g
 }
 
-fn layer_report(i: usize, before: &Graph, after: &Graph, constants: &Graph, zero_tol: f64) -> Option<LayerReport> {
+fn layer_report(i: usize, before: &Graph, after: &Graph, live: &Graph, zero_tol: f64) -> Option<LayerReport> {
     let node = &before.graph.nodes[i];
     let (norms, layer) = (Norms::of(&before.layer(i)?), after.layer(i)?);
     let norms_after = if zero_tol > 0.0 { Norms::of(&layer) } else { norms.clone() };
-    let constant_filters = Channels::of(constants, node.output);
-    let constant_inputs = Channels::of(constants, node.inputs[0]);
+    let (live_inputs, live_filters) = (Channels::of(live, node.inputs[0]), Channels::of(live, node.output));
     let zero = |before: f64, after: f64| match (before == 0.0, after == 0.0) {
         (true, _) => Some(Rule::Zero),
         (_, true) => Some(Rule::Cut),
@@ -236,7 +239,7 @@ fn layer_report(i: usize, before: &Graph, after: &Graph, constants: &Graph, zero
 
     let kept_filters = Channels::of(after, node.output);
     let filter_rule = |f: usize| {
-        let other = || if constant_filters.keep(f) { Rule::Unread } else { Rule::Constant };
+        let other = || if live_filters.keep(f) { Rule::Unread } else { Rule::Constant };
         (!kept_filters.keep(f)).then(|| zero(norms.filters[f], norms_after.filters[f]).unwrap_or_else(other))
     };
     let filters: Count = (0..layer.matrix.rows).map(filter_rule).collect();
@@ -244,7 +247,7 @@ fn layer_report(i: usize, before: &Graph, after: &Graph, constants: &Graph, zero
     let kept_columns: Vec<Vec<bool>> = layer.kept.iter().map(|kept| flags(kept.iter(layer.columns), layer.columns)).collect();
     let channels_per_group = layer.columns / layer.taps;
     let column_rule = |(group, column): (usize, usize)| {
-        let other = || match constant_inputs.keep(group * channels_per_group + column / layer.taps) {
+        let other = || match live_inputs.keep(group * channels_per_group + column / layer.taps) {
             true => Rule::FiltersRemoved,
             false => Rule::ChannelRemoved,
         };
@@ -254,7 +257,7 @@ fn layer_report(i: usize, before: &Graph, after: &Graph, constants: &Graph, zero
     let all = |per_group: usize| (0..layer.groups).flat_map(move |group| (0..per_group).map(move |i| (group, i)));
     let channel_rule = |(group, channel): (usize, usize)| {
         let read = kept_columns[group][channel * layer.taps..(channel + 1) * layer.taps].contains(&true);
-        let other = || if constant_inputs.keep(group * channels_per_group + channel) { Rule::Unread } else { Rule::Constant };
+        let other = || if live_inputs.keep(group * channels_per_group + channel) { Rule::Unread } else { Rule::Constant };
         (!read).then(other)
     };
 
@@ -309,7 +312,7 @@ fn flags(set: impl Iterator<Item = usize>, total: usize) -> Vec<bool> {
     flags
 }
 
-/// Whether node `i` ends the run of constants, in a graph where nothing but constants is missing.
+/// Where and why node `i` ends the run of constants, in a graph where nothing but constants is missing.
 fn refusal(g: &Graph, i: usize) -> Option<Refusal> {
     let node = &g.graph.nodes[i];
     let shape = g.shape(node.output);
