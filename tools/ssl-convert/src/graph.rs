@@ -107,7 +107,8 @@ impl Graph {
         let output = &self.graph.values[node.output.index()];
         let shape = self.shape(node.output);
         match &node.op {
-            Op::Conv(conv) => {
+            Op::Conv(_) | Op::ConvTranspose(_) => {
+                let conv = node.op.conv()?;
                 let positions = (shape[2]? * shape[3]?) as u64;
                 let columns = conv.columns_per_group();
                 let kept: usize = conv.kept_filters(output).iter().zip(&conv.columns).map(|(f, c)| f * c.count(columns)).sum();

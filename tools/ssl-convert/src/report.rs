@@ -3,7 +3,7 @@
 use crate::graph::Graph;
 use comfy_table::Table;
 use ssl_cli::{kept_of, printable, thousands};
-use sslm_format::Op;
+use sslm_format::{ConvTranspose, Op};
 use std::collections::BTreeSet;
 
 /// One layer with weights.
@@ -29,7 +29,7 @@ pub fn layers(g: &Graph) -> Vec<Layer> {
         let output = &g.graph.values[node.output.index()];
         let macs = g.macs(i).map(|(before, after)| [before, after]);
         let (filters, channels, columns) = match &node.op {
-            Op::Conv(conv) => {
+            Op::Conv(conv) | Op::ConvTranspose(ConvTranspose { conv, .. }) => {
                 let (per_group, taps) = (conv.columns_per_group(), conv.window.taps());
                 let group_channels = per_group / taps;
                 let columns: usize = conv.columns.iter().map(|c| c.count(per_group)).sum();
