@@ -502,7 +502,7 @@ choice! {
         1 => PytorchHalfPixel,
         /// `x / scale`.
         2 => Asymmetric,
-        /// `x (old - 1) / (new - 1)`, 0 where `new` is 1.
+        /// `x (old - 1) / (scale old - 1)`, 0 where `scale old` is 1.
         3 => AlignCorners,
     }
 }

@@ -163,14 +163,26 @@ impl<'m> Builder<'m> {
         if have.map(|c| c.kept.as_slice()) == wanted {
             return self.place_of(value);
         }
-        if wanted.is_some_and(<[u32]>::is_empty) {
-            return self.new_buffer(0, self.next_step());
-        }
         let key = (value, wanted.map(<[u32]>::to_vec));
         if let Some(&place) = self.selected.get(&key) {
             return place;
         }
-        let logical = self.shape(value)[1];
+        let place = match wanted {
+            Some(wanted) => self.select(self.model.name(value), "Select", value, wanted.iter().map(|&c| c as usize)),
+            None => self.select(self.model.name(value), "Select", value, 0..self.shape(value)[1]),
+        };
+        self.selected.insert(key, place);
+        place
+    }
+
+    /// The given channels of `value`, in the given order.
+    pub(crate) fn select(
+        &mut self,
+        name: &str,
+        op: &'static str,
+        value: ValueId,
+        wanted: impl Iterator<Item = usize>,
+    ) -> Operand {
         let mut physical = 0;
         let source = |constant: Option<f32>| match constant {
             Some(constant) => Source::Constant(constant),
@@ -179,21 +191,20 @@ impl<'m> Builder<'m> {
                 Source::Channel(physical - 1)
             }
         };
-        let all: Vec<Source> = match have {
-            Some(c) => c.constant_of().into_iter().map(source).collect(),
-            None => (0..logical).map(Source::Channel).collect(),
+        let sources: Vec<Source> = match self.compaction(value) {
+            Some(c) => {
+                let all: Vec<Source> = c.constant_of().into_iter().map(source).collect();
+                wanted.map(|c| all[c]).collect()
+            }
+            None => wanted.map(Source::Channel).collect(),
         };
-        let sources: Vec<Source> = match wanted {
-            Some(wanted) => wanted.iter().map(|&c| all[c as usize]).collect(),
-            None => all,
-        };
+        if sources.is_empty() {
+            return self.new_buffer(0, self.next_step());
+        }
         let from = self.place_of(value);
         let (channels, plane) = (self.physical_channels(value), self.plane(value));
         let len = self.shape(value)[0] * sources.len() * plane;
-        let name = self.model.name(value);
-        let place = self.emit(name, "Select", Kernel::Select { channels, plane, sources }, 0, vec![from], len);
-        self.selected.insert(key, place);
-        place
+        self.emit(name, op, Kernel::Select { channels, plane, sources }, 0, vec![from], len)
     }
 
     pub(crate) fn all_channels_of(&mut self, value: ValueId) -> Operand {

@@ -153,15 +153,23 @@ pub(crate) fn add_node(b: &mut Builder<'_>, index: usize, node: &Node) -> Result
             let strides = (0..shape.len()).map(stride).collect();
             whole(b, Kernel::StridedCopy { shape, strides });
         }
-        Op::Slice(slice) => {
-            let sources = slice.positions(b.shape(x)[slice.axis as usize]).map(From::Position).collect();
-            remap(b, node, output, vec![(slice.axis as usize, sources)]);
-        }
-        Op::Gather(gather) => {
-            let extent = b.shape(x)[gather.axis as usize];
-            let positions =
-                gather.positions(extent).ok_or_else(|| Error::input("indices", format!("below {extent}"), "others"))?;
-            remap(b, node, output, vec![(gather.axis as usize, positions.into_iter().map(From::Position).collect())]);
+        Op::Slice(format::Slice { axis, .. }) | Op::Gather(format::Gather { axis, .. }) => {
+            let extent = b.shape(x)[*axis as usize];
+            let positions: Vec<usize> = match &node.op {
+                Op::Slice(slice) => slice.positions(extent).collect(),
+                Op::Gather(gather) => {
+                    gather.positions(extent).ok_or_else(|| Error::input("indices", format!("below {extent}"), "others"))?
+                }
+                _ => Vec::new(),
+            };
+            if *axis == 1 {
+                // Channels are taken from what is kept, and constants from what is known.
+                let all: Vec<u32> = (0..positions.len() as u32).collect();
+                let place = b.select(name, op, x, kept.unwrap_or(&all).iter().map(|&c| positions[c as usize]));
+                b.define(output, place);
+            } else {
+                remap(b, node, output, vec![(*axis as usize, positions.into_iter().map(From::Position).collect())]);
+            }
         }
         Op::Pad(pad) => {
             let axes = (0..pad.amounts.len()).filter(|&axis| pad.amounts[axis] != [0, 0]);
@@ -386,11 +394,9 @@ fn resized(old: usize, new: usize, scale: f64, coordinates: &Coordinates, interp
         }
         Coordinates::Asymmetric => i as f64 / scale,
         Coordinates::AlignCorners => {
-            if new > 1 {
-                i as f64 * last as f64 / (new - 1) as f64
-            } else {
-                0.0
-            }
+            // What the factor makes of the extent, before it is rounded.
+            let length = scale * old as f64;
+            if length == 1.0 { 0.0 } else { i as f64 * last as f64 / (length - 1.0) }
         }
     };
     let nearest = |position: f64| From::Position(position.clamp(0.0, last as f64) as usize);

@@ -1,6 +1,6 @@
 //! Turns a zero-masked ONNX network into a compact `.sslm` file. Data flows through the files in this order:
-//! [`onnx`] (bytes to messages) -> [`import`](mod@import) (messages to a dense graph) -> [`fold`](mod@fold) (BatchNormalization
-//! into weights) -> [`compact`](mod@compact) (what can go) -> [`emit`] (panels and file), with [`report`] to say what happened.
+//! [`onnx`] (bytes to messages) -> [`import`](mod@import) (messages to a dense graph) -> [`fold`](mod@fold) and [`shuffle`] (fewer
+//! nodes) -> [`compact`](mod@compact) (what can go) -> [`emit`] (panels and file), with [`report`] to say what happened.
 
 pub mod compact;
 pub mod emit;
@@ -10,6 +10,7 @@ pub mod import;
 pub mod metadata;
 pub mod onnx;
 pub mod report;
+pub mod shuffle;
 
 use anyhow::{Context, Result};
 use emit::Metadata;
@@ -79,6 +80,7 @@ pub fn convert(source: &Path, target: &Path, options: &Options) -> Result<Summar
 pub fn network(file: &mut OnnxFile, dense: bool) -> Result<graph::Graph> {
     let mut g = import::import(file)?;
     fold::fold(&mut g);
+    shuffle::fold_shuffles(&mut g);
     if !dense {
         compact::compact(&mut g);
     }
