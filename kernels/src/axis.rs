@@ -18,11 +18,11 @@ pub enum From {
 /// # Panics
 /// If a slice has another length than the shapes call for, or a position lies outside `extent`.
 pub fn remap(x: &[f32], extent: usize, inner: usize, sources: &[From], out: &mut [f32], threading: Threading) {
+    if sources.is_empty() || inner == 0 {
+        return expect_len("output", out, 0);
+    }
     let outer = count_pieces("output", out, sources.len() * inner);
     expect_len("input", x, outer * extent * inner);
-    if sources.is_empty() || inner == 0 {
-        return;
-    }
     threading.for_each_chunk(out, sources.len() * inner, |i, out| {
         let x = &x[i * extent * inner..][..extent * inner];
         for (out, from) in out.chunks_exact_mut(inner).zip(sources) {
