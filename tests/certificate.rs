@@ -207,7 +207,7 @@ fn with_constants(net: &mut Net) -> String {
 #[test]
 fn refusals_are_named_with_their_reasons() {
     type Build = fn(&mut Net, &str) -> String;
-    let cases: [(Build, usize, &str); 6] = [
+    let cases: [(Build, usize, &str); 9] = [
         (
             |net, y| {
                 let pool = [("kernel_shape", Ints(&[3, 3])), ("pads", Ints(&[1, 1, 1, 1])), ("count_include_pad", Int(1))];
@@ -215,6 +215,16 @@ fn refusals_are_named_with_their_reasons() {
             },
             2,
             "counts padding",
+        ),
+        (|net, y| net.node("ArgMax", &[y], &[("axis", Int(1))]), 2, "every channel"),
+        (|net, y| net.node("Transpose", &[y], &[("perm", Ints(&[0, 2, 1, 3]))]), 2, "mixes channels"),
+        (
+            |net, y| {
+                let amounts = net.integers(&[0, 0, 1, 1, 0, 0, 1, 1]);
+                net.node("Pad", &[y, &amounts], &[])
+            },
+            2,
+            "pads with something else",
         ),
         (|net, y| net.node("LRN", &[y], &[("size", Int(3))]), 2, "windows"),
         (|net, y| net.node("Softmax", &[y], &[("axis", Int(1))]), 2, "every channel"),
@@ -228,12 +238,14 @@ fn refusals_are_named_with_their_reasons() {
         ),
         (
             |net, y| {
-                let numbers = net.random(8);
-                let term = net.weights(&[1, 1, 1, 8], &numbers);
-                net.node("Add", &[y, &term], &[])
+                let mean = net.node("GlobalAveragePool", &[y], &[]);
+                let mean = net.node("Flatten", &[&mean], &[]);
+                let numbers = net.random(12);
+                let term = net.weights(&[1, 1, 3, 4], &numbers);
+                net.node("Add", &[&mean, &term], &[])
             },
             2,
-            "[1, 4, 8, 8] and [1, 1, 1, 8]",
+            "[1, 4] and [1, 1, 3, 4]",
         ),
         (
             |net, y| {

@@ -129,6 +129,76 @@ fn residual_and_concat_of_different_live_sets() {
 }
 
 #[test]
+fn channel_shuffles_and_splits_pass_channel_by_channel() {
+    let mut net = Net::new(&["batch", "3", "7", "6"]);
+    let mut w = net.random(8 * 3 * 9);
+    zero_filters(&mut w, [8, 3, 3, 3], &[1, 4, 5]);
+    let y = net.conv("x", [8, 3, 3, 3], &w, &[0.1, 0.2, 0.3, 0.4, -0.5, 0.6, 0.7, 0.8], &[]);
+    let (split, joined) = (net.integers(&[0, 2, 4, 5, 4]), net.integers(&[-1, 8, 5, 4]));
+    let y = net.node("Reshape", &[&y, &split], &[]);
+    let y = net.node("Transpose", &[&y], &[("perm", Ints(&[0, 2, 1, 3, 4]))]);
+    let shuffled = net.node("Reshape", &[&y, &joined], &[]);
+    let (starts, ends, axes) = (net.integers(&[2]), net.integers(&[-1]), net.integers(&[1]));
+    let part = net.node("Slice", &[&shuffled, &starts, &ends, &axes], &[]);
+    let w = net.random(2 * 5);
+    let y = net.conv(&part, [2, 5, 1, 1], &w, &[0.0; 2], &[]);
+    let model = compact_equals_dense(&net.finish(&[&y]), &[&[1, 3, 7, 6], &[2, 3, 7, 6], &[5, 3, 7, 6]]);
+    // Shuffled: 0 4 1 5 2 6 3 7. The slice takes 1 5 2 6 3, so 0 and 7 are dead, and 1 and 5 are constants.
+    assert_eq!(kept_channels(&model, "Conv_0"), Some(vec![2, 3, 6]));
+    assert_eq!(kept_channels(&model, "Reshape_3"), Some(vec![4, 5, 6]));
+}
+
+#[test]
+fn scaled_channels_of_squeeze_and_excitation() {
+    let mut net = Net::new(&["batch", "3", "height", "width"]);
+    let mut w = net.random(6 * 3 * 9);
+    zero_filters(&mut w, [6, 3, 3, 3], &[0, 2]);
+    let x = net.conv("x", [6, 3, 3, 3], &w, &[0.5, 0.1, 0.0, 0.2, 0.3, 0.4], &[("pads", Ints(&[1, 1, 1, 1]))]);
+    let y = net.node("GlobalAveragePool", &[&x], &[]);
+    let w = net.random(3 * 6);
+    let y = net.conv(&y, [3, 6, 1, 1], &w, &[0.1; 3], &[]);
+    let y = net.node("Relu", &[&y], &[]);
+    let w = net.random(6 * 3);
+    let y = net.conv(&y, [6, 3, 1, 1], &w, &[0.1; 6], &[]);
+    let gate = net.node("HardSigmoid", &[&y], &[]);
+    let y = net.node("Mul", &[&x, &gate], &[]);
+    let w = net.random(2 * 6 * 9);
+    let y = net.conv(&y, [2, 6, 3, 3], &w, &[0.0; 2], &[("pads", Ints(&[1, 1, 1, 1]))]);
+    let model = compact_equals_dense(&net.finish(&[&y]), &SIZES);
+    // Channel 0 is constant but its gate is not; channel 2 is zero whatever its gate says.
+    assert_eq!(kept_channels(&model, "Conv_0"), Some(vec![1, 3, 4, 5]));
+    assert_eq!(kept_channels(&model, "Mul_6"), Some(vec![0, 1, 3, 4, 5]));
+    assert_eq!(kept_channels(&model, "Conv_4"), Some(vec![0, 1, 3, 4, 5]));
+}
+
+#[test]
+fn transposed_convolution_with_constant_inputs() {
+    for (strides, dilations, pads, extra) in
+        [([2, 2], [1, 1], [1, 1, 1, 1], [1, 0]), ([1, 2], [2, 1], [0, 2, 1, 0], [0, 1]), ([3, 3], [1, 1], [0; 4], [0; 2])]
+    {
+        let mut net = Net::new(&IMAGE);
+        let mut w = net.random(4 * 3);
+        zero_filters(&mut w, [4, 3, 1, 1], &[0, 3]);
+        let y = net.conv("x", [4, 3, 1, 1], &w, &[0.7, 0.1, 0.2, -0.3], &[]);
+        let mut w = net.random(4 * 2 * 9);
+        // Filter 1 of both groups reads nothing.
+        (0..4).for_each(|c| w[(c * 2 + 1) * 9..][..9].fill(0.0));
+        let (w, bias) = (net.weights(&[4, 2, 3, 3], &w), net.weights(&[4], &[0.1, 0.2, 0.3, 0.4]));
+        let geometry = [
+            ("group", Int(2)),
+            ("strides", Ints(&strides)),
+            ("dilations", Ints(&dilations)),
+            ("pads", Ints(&pads)),
+            ("output_padding", Ints(&extra)),
+        ];
+        let y = net.node("ConvTranspose", &[&y, &w, &bias], &geometry);
+        let model = compact_equals_dense(&net.finish(&[&y]), &SIZES);
+        assert_eq!(kept_channels(&model, "Conv_0"), Some(vec![1, 2]));
+        assert_eq!(kept_channels(&model, "ConvTranspose_1"), Some(vec![0, 2]));
+    }
+}
+
+#[test]
 fn one_value_joined_with_itself() {
     let mut net = Net::new(&["batch", "2", "height", "width"]);
     let y = net.node("Concat", &["x", "x", "x"], &[("axis", Int(1))]);

@@ -22,10 +22,13 @@ pub struct Geometry {
     pub dilations: [usize; 2],
     /// Zeros before the first row and column.
     pub pad_before: [usize; 2],
+    /// Whether taps scatter (ConvTranspose): output position o takes tap k from input position
+    /// `(o + pad_before - k * dilation) / stride`, where that is whole.
+    pub transposed: bool,
 }
 
 impl Geometry {
-    /// Output positions along `axis` whose kernel tap `tap` falls inside the input.
+    /// Output positions along `axis` whose kernel tap `tap` falls inside the input. Not of transposed geometries.
     pub(crate) fn inside(&self, axis: usize, tap: usize) -> Range<usize> {
         let (stride, pad, offset) = (self.strides[axis], self.pad_before[axis], tap * self.dilations[axis]);
         let first = pad.saturating_sub(offset).div_ceil(stride);
@@ -57,6 +60,21 @@ impl Geometry {
         let first = pad.saturating_sub(start).div_ceil(dilation);
         let end = (self.input[axis] + pad).saturating_sub(start).div_ceil(dilation).min(self.kernel[axis]);
         first.min(end)..end
+    }
+
+    /// The kernel taps along `axis` that read an input position at output position `out`, of either kind of geometry.
+    fn taps_that_read(&self, axis: usize, out: usize) -> Vec<usize> {
+        if !self.transposed {
+            return self.taps_inside(axis, out).collect();
+        }
+        (0..self.kernel[axis]).filter(|&tap| self.scattered_from(axis, tap, out).is_some()).collect()
+    }
+
+    /// Of a transposed geometry: the input position that tap `tap` of output position `out` takes, if there is one.
+    fn scattered_from(&self, axis: usize, tap: usize, out: usize) -> Option<usize> {
+        let shifted = (out + self.pad_before[axis]).checked_sub(tap * self.dilations[axis])?;
+        let source = shifted / self.strides[axis];
+        (shifted.is_multiple_of(self.strides[axis]) && source < self.input[axis]).then_some(source)
     }
 
     fn input_len(&self) -> usize {
@@ -105,7 +123,8 @@ impl Conv {
     /// # Panics
     /// If `taps` has another length, or a column lies outside the input or the kernel.
     pub fn new(geometry: Geometry, groups: Vec<Group>, taps: Option<&[f32]>, relu: bool) -> Self {
-        let pointwise = geometry.kernel == [1, 1] && geometry.strides == [1, 1] && geometry.input == geometry.output;
+        let pointwise =
+            !geometry.transposed && geometry.kernel == [1, 1] && geometry.strides == [1, 1] && geometry.input == geometry.output;
         let in_place = |group: &Group| {
             let first = group.columns.first()?.channel;
             let run = group.columns.iter().enumerate().all(|(i, c)| c.channel == first + i);
@@ -181,6 +200,19 @@ impl Conv {
         let g = &self.geometry;
         let (width, out_width) = (g.input[1], g.output[1]);
         let plane = &image[column.channel * g.input_len()..][..g.input_len()];
+        if g.transposed {
+            for (oh, out) in row.chunks_exact_mut(out_width).enumerate() {
+                out.fill(0.0);
+                let Some(ih) = g.scattered_from(0, column.kh, oh) else { continue };
+                for (iw, x) in plane[ih * width..][..width].iter().enumerate() {
+                    let position = (iw * g.strides[1] + column.kw * g.dilations[1]).checked_sub(g.pad_before[1]);
+                    if let Some(out) = position.and_then(|ow| out.get_mut(ow)) {
+                        *out = *x;
+                    }
+                }
+            }
+            return;
+        }
         let (rows, columns) = (g.inside(0, column.kh), g.inside(1, column.kw));
         for (oh, out) in row.chunks_exact_mut(out_width).enumerate() {
             if !rows.contains(&oh) || columns.is_empty() {
@@ -246,9 +278,8 @@ impl Border {
         for taps in taps.chunks_exact((kh * kw).max(1)) {
             for rows in &row_taps {
                 for columns in &column_taps {
-                    let sum: f64 =
-                        rows.clone().map(|r| taps[r * kw..][columns.clone()].iter().map(|&t| f64::from(t)).sum::<f64>()).sum();
-                    sums.push(sum as f32);
+                    let of_row = |&r: &usize| columns.iter().map(|c| f64::from(taps[r * kw + c])).sum::<f64>();
+                    sums.push(rows.iter().map(of_row).sum::<f64>() as f32);
                 }
             }
         }
@@ -269,11 +300,11 @@ impl Border {
     }
 }
 
-/// The class of each output position along `axis`, and the taps inside the input of each class.
-fn coverage(geometry: &Geometry, axis: usize) -> (Vec<usize>, Vec<Range<usize>>) {
-    let mut classes: Vec<Range<usize>> = Vec::new();
+/// The class of each output position along `axis`, and the taps that read an input position in each class.
+fn coverage(geometry: &Geometry, axis: usize) -> (Vec<usize>, Vec<Vec<usize>>) {
+    let mut classes: Vec<Vec<usize>> = Vec::new();
     let of_position = |out: usize| {
-        let taps = geometry.taps_inside(axis, out);
+        let taps = geometry.taps_that_read(axis, out);
         classes.iter().position(|c| *c == taps).unwrap_or_else(|| {
             classes.push(taps);
             classes.len() - 1

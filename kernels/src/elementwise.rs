@@ -5,35 +5,34 @@ use crate::{Threading, expect_len};
 /// Numbers handled by one piece of work.
 const GRAIN: usize = 1 << 14;
 
-/// `max(x, 0)`.
+/// `f` of each number.
 ///
 /// # Panics
 /// If the slices differ in length.
-pub fn relu(x: &[f32], out: &mut [f32], threading: Threading) {
+pub fn map(x: &[f32], out: &mut [f32], f: impl Fn(f32) -> f32 + Send + Sync, threading: Threading) {
     expect_len("input", x, out.len());
     threading.for_each_chunk(out, GRAIN, |i, out| {
-        out.iter_mut().zip(&x[i * GRAIN..]).for_each(|(o, x)| *o = x.max(0.0));
+        out.iter_mut().zip(&x[i * GRAIN..]).for_each(|(o, &x)| *o = f(x));
     });
 }
 
-/// A sum of two tensors with numpy's broadcasting, as runs over the innermost axis.
+/// Two tensors side by side with numpy's broadcasting, as runs over the innermost axis.
 #[derive(Debug, PartialEq)]
-pub struct Add {
+pub struct Broadcast {
     /// Outer axes, merged as far as possible: extent, stride in a, stride in b.
     outer: Vec<(usize, usize, usize)>,
     /// Length of a run, and whether a and b move along it (or repeat one number).
     run: (usize, bool, bool),
     /// Elements of a, of b and of the sum.
     lens: [usize; 3],
-    relu: bool,
 }
 
-impl Add {
+impl Broadcast {
     /// For operands of shapes `a` and `b`, which must be broadcastable.
     ///
     /// # Panics
     /// If they are not.
-    pub fn new(a: &[usize], b: &[usize], relu: bool) -> Self {
+    pub fn new(a: &[usize], b: &[usize]) -> Self {
         let rank = a.len().max(b.len());
         let padded = |s: &[usize]| [vec![1; rank - s.len()], s.to_vec()].concat();
         let (a, b) = (padded(a), padded(b));
@@ -53,28 +52,27 @@ impl Add {
         }
         let mut axes = axes.into_iter();
         let (len, sa, sb) = axes.next().unwrap_or((1, 1, 1));
-        Add { outer: axes.collect(), run: (len, sa == 1, sb == 1), lens: [stride_a, stride_b, total], relu }
+        Broadcast { outer: axes.collect(), run: (len, sa == 1, sb == 1), lens: [stride_a, stride_b, total] }
     }
 
-    /// `out = a + b`.
+    /// `out = f(a, b)`, number by number.
     ///
     /// # Panics
     /// If a slice has another length than the shapes call for.
-    pub fn run(&self, a: &[f32], b: &[f32], out: &mut [f32], threading: Threading) {
+    pub fn run(&self, a: &[f32], b: &[f32], out: &mut [f32], f: impl Fn(f32, f32) -> f32 + Send + Sync, threading: Threading) {
         for (what, slice, len) in [("a", a, self.lens[0]), ("b", b, self.lens[1]), ("output", &*out, self.lens[2])] {
             expect_len(what, slice, len);
         }
         let (run, a_moves, b_moves) = self.run;
-        let sum = |x: f32, y: f32| if self.relu { (x + y).max(0.0) } else { x + y };
-        let add = |a: &[f32], b: &[f32], out: &mut [f32]| match (a_moves, b_moves) {
-            (true, true) => out.iter_mut().zip(a.iter().zip(b)).for_each(|(o, (&x, &y))| *o = sum(x, y)),
-            (true, false) => out.iter_mut().zip(a).for_each(|(o, &x)| *o = sum(x, b[0])),
-            (false, true) => out.iter_mut().zip(b).for_each(|(o, &y)| *o = sum(a[0], y)),
-            (false, false) => out.fill(sum(a[0], b[0])),
+        let apply = |a: &[f32], b: &[f32], out: &mut [f32]| match (a_moves, b_moves) {
+            (true, true) => out.iter_mut().zip(a.iter().zip(b)).for_each(|(o, (&x, &y))| *o = f(x, y)),
+            (true, false) => out.iter_mut().zip(a).for_each(|(o, &x)| *o = f(x, b[0])),
+            (false, true) => out.iter_mut().zip(b).for_each(|(o, &y)| *o = f(a[0], y)),
+            (false, false) => out.fill(f(a[0], b[0])),
         };
         if self.outer.is_empty() {
             let at = |moves: bool, i: usize| if moves { i * GRAIN } else { 0 };
-            threading.for_each_chunk(out, GRAIN, |i, out| add(&a[at(a_moves, i)..], &b[at(b_moves, i)..], out));
+            threading.for_each_chunk(out, GRAIN, |i, out| apply(&a[at(a_moves, i)..], &b[at(b_moves, i)..], out));
             return;
         }
         threading.for_each_chunk(out, run, |i, out| {
@@ -85,7 +83,7 @@ impl Add {
                 at_a += position * sa;
                 at_b += position * sb;
             }
-            add(&a[at_a..], &b[at_b..], out);
+            apply(&a[at_a..], &b[at_b..], out);
         });
     }
 }

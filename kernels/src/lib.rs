@@ -6,6 +6,7 @@
 //!
 //! Every kernel splits its work the same way for every number of threads, so results do not depend on it.
 
+pub mod axis;
 pub mod channels;
 pub mod conv;
 pub mod elementwise;

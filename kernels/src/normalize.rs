@@ -94,3 +94,22 @@ pub fn scale_shift(x: &[f32], plane: usize, scale: &[f32], shift: &[f32], out: &
         out.iter_mut().zip(&x[i * plane..]).for_each(|(o, x)| *o = scale * x + shift);
     });
 }
+
+/// Brings each plane of `[batch][channels][plane]` to mean 0 and variance 1, then scales and shifts it by its channel's numbers.
+///
+/// # Panics
+/// If a slice has another length than the shapes call for.
+pub fn instance_norm(x: &[f32], plane: usize, [scale, shift]: [&[f32]; 2], epsilon: f32, out: &mut [f32], threading: Threading) {
+    expect_len("input", x, out.len());
+    expect_len("shift", shift, scale.len());
+    crate::count_pieces("input", x, scale.len() * plane);
+    threading.for_each_chunk(out, plane, |i, out| {
+        let x = &x[i * plane..][..plane];
+        // In f64: a variance far below the square of the mean survives.
+        let mean = x.iter().map(|&v| f64::from(v)).sum::<f64>() / plane as f64;
+        let variance = x.iter().map(|&v| (f64::from(v) - mean).powi(2)).sum::<f64>() / plane as f64;
+        let factor = f64::from(scale[i % scale.len()]) / (variance + f64::from(epsilon)).sqrt();
+        let shift = f64::from(shift[i % shift.len()]);
+        out.iter_mut().zip(x).for_each(|(o, &v)| *o = ((f64::from(v) - mean) * factor + shift) as f32);
+    });
+}

@@ -88,6 +88,17 @@ impl Pool {
     }
 }
 
+/// Largest number of each plane: `x` is `[planes][plane]`, `out` is `[planes]`.
+///
+/// # Panics
+/// If a slice has another length than the shapes call for.
+pub fn global_max(x: &[f32], plane: usize, out: &mut [f32], threading: Threading) {
+    expect_len("input", x, out.len() * plane);
+    threading.for_each_chunk(out, 1, |i, out| {
+        out[0] = x[i * plane..][..plane].iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    });
+}
+
 /// Mean of each plane of `plane` numbers: `x` is `[planes][plane]`, `out` is `[planes]`.
 ///
 /// # Panics

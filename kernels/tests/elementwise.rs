@@ -6,7 +6,7 @@ mod common;
 use common::{Choices, Expected, Guarded, check_all, compare, every, numbers, refuses_other_lengths, run, sample};
 use fastrand::Rng;
 use sslm_kernels::Threading;
-use sslm_kernels::elementwise::{Add, relu};
+use sslm_kernels::elementwise::{Broadcast, map};
 
 #[test]
 fn relu_of_every_kind_of_number() {
@@ -16,7 +16,7 @@ fn relu_of_every_kind_of_number() {
         let x: Guarded = special.into_iter().chain(some).cycle().take(len).collect();
         // Either zero will do for negative zero.
         let expected: Vec<Expected> = x.iter().map(|&x| Expected::exactly(if x > 0.0 { x } else { 0.0 })).collect();
-        compare(&run(len, |out, threading| relu(&x, out, threading))?, &expected)
+        compare(&run(len, |out, threading| map(&x, out, |v| v.max(0.0), threading))?, &expected)
     });
 }
 
@@ -71,8 +71,9 @@ fn check(case: &Sum) -> Result<(), String> {
         Expected::sum(terms.map(f64::from)).relu(case.relu)
     };
     let expected: Vec<Expected> = (0..shape.iter().product()).map(sum).collect();
-    let add = Add::new(&case.a, &case.b, case.relu);
-    compare(&run(expected.len(), |out, threading| add.run(&a, &b, out, threading))?, &expected)
+    let add = Broadcast::new(&case.a, &case.b);
+    let f = |a: f32, b: f32| if case.relu { (a + b).max(0.0) } else { a + b };
+    compare(&run(expected.len(), |out, threading| add.run(&a, &b, out, f, threading))?, &expected)
 }
 
 #[test]
@@ -103,7 +104,7 @@ fn sums_of_long_or_empty_tensors() {
 
 #[test]
 fn refuses_wrong_lengths() {
-    refuses_other_lengths([("input", 5), ("output", 5)], |[x, mut out]| relu(&x, &mut out, Threading::Single));
+    refuses_other_lengths([("input", 5), ("output", 5)], |[x, mut out]| map(&x, &mut out, |v| v.max(0.0), Threading::Single));
     let shapes: [([&[usize]; 2], [usize; 3]); 4] = [
         ([&[2, 3], &[2, 3]], [6, 6, 6]),
         ([&[2, 3], &[1]], [6, 1, 6]),
@@ -112,7 +113,7 @@ fn refuses_wrong_lengths() {
     ];
     for ([a, b], [a_len, b_len, out_len]) in shapes {
         refuses_other_lengths([("a", a_len), ("b", b_len), ("output", out_len)], |[x, y, mut out]| {
-            Add::new(a, b, false).run(&x, &y, &mut out, Threading::Single);
+            Broadcast::new(a, b).run(&x, &y, &mut out, |a, b| a + b, Threading::Single);
         });
     }
 }
@@ -120,5 +121,5 @@ fn refuses_wrong_lengths() {
 #[test]
 #[should_panic(expected = "cannot be broadcast")]
 fn refuses_shapes_that_do_not_match() {
-    Add::new(&[2, 3], &[2], false);
+    Broadcast::new(&[2, 3], &[2]);
 }

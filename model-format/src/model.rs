@@ -130,6 +130,15 @@ record! {
         pub taps: Option<BlobId>,
     }
 
+    /// Transposed convolution (ONNX `ConvTranspose`): what `conv` says, with the window's taps scattering from the input instead
+    /// of gathering: output position o takes tap k from input position `(o + pad - k * dilation) / stride` where that is whole.
+    pub struct ConvTranspose {
+        /// Sizes, columns and weights, as of a convolution from `channels` to `filters`. Padding is explicit.
+        pub conv: Conv,
+        /// Rows and columns added behind the output.
+        pub output_padding: [u32; 2],
+    }
+
     /// Fully connected layer on the last axis: `y = x W^T + bias` (ONNX `Gemm`, `MatMul`).
     pub struct Gemm {
         /// Logical input features.
@@ -195,6 +204,17 @@ record! {
         pub shift: BlobId,
     }
 
+    /// ONNX `InstanceNormalization`: each channel of each image is brought to mean 0 and variance 1, then scaled and shifted.
+    /// `scale` and `shift` have one number per kept output channel.
+    pub struct InstanceNorm {
+        /// Multiplier.
+        pub scale: BlobId,
+        /// Added.
+        pub shift: BlobId,
+        /// Added to the variance.
+        pub epsilon: f32,
+    }
+
     /// Softmax over the axes `start..end` taken together.
     pub struct Softmax {
         /// First axis.
@@ -219,6 +239,74 @@ record! {
     pub struct Concat {
         /// Axis.
         pub axis: u32,
+    }
+
+    /// ONNX `Transpose`: output axis `i` is input axis `axes[i]`.
+    pub struct Transpose {
+        /// Each axis of the input once.
+        pub axes: Vec<u32>,
+    }
+
+    /// ONNX `Slice` along one axis, by the rules of that operator: negative bounds count from the end, then both are clamped.
+    pub struct Slice {
+        /// Axis.
+        pub axis: u32,
+        /// First position.
+        pub start: i64,
+        /// One past the last position.
+        pub end: i64,
+        /// Not 0.
+        pub step: i64,
+    }
+
+    /// ONNX `Gather` of fixed positions along one axis, which becomes `indices.len()` long. Negative ones count from the end.
+    pub struct Gather {
+        /// Axis.
+        pub axis: u32,
+        /// Positions.
+        pub indices: Vec<i64>,
+    }
+
+    /// ONNX `Pad`.
+    pub struct Pad {
+        /// For each axis, how much is put before and after.
+        pub amounts: Vec<[u32; 2]>,
+        /// With what.
+        pub fill: Fill,
+    }
+
+    /// ONNX `Resize`. Axes 0 and 1 keep their extents.
+    pub struct Resize2d {
+        /// How a new position maps to an old one.
+        pub coordinates: Coordinates,
+        /// How values are found there.
+        pub interpolation: Interpolation,
+        /// New height and width.
+        pub target: Target,
+    }
+
+    /// Mean over axes (ONNX `ReduceMean`).
+    pub struct ReduceMean {
+        /// Axes, strictly increasing.
+        pub axes: Vec<u32>,
+        /// Whether they stay as extents of 1.
+        pub keep: bool,
+    }
+
+    /// ONNX `Expand`: broadcast to (at least) these dims.
+    pub struct Expand {
+        /// Aligned with the input at the last axis.
+        pub dims: Vec<u64>,
+    }
+
+    /// ONNX `ArgMax`, with the position as an f32.
+    pub struct ArgMax {
+        /// Axis.
+        pub axis: u32,
+        /// Whether the axis stays as an extent of 1.
+        pub keep: bool,
+        /// Of equal largest elements, whether the last one is meant.
+        pub last: bool,
     }
 
     /// A tensor stored in the file, read in place.
@@ -331,6 +419,127 @@ choice! {
 }
 
 choice! {
+    /// A function of one number.
+    pub enum Activation: "activation" {
+        /// `max(x, 0)`.
+        0 => Relu,
+        /// `x` if positive, else `alpha x`.
+        1 => LeakyRelu {
+            /// Slope of the negative part.
+            alpha: f32,
+        },
+        /// `min(max(x, low), high)`.
+        2 => Clip {
+            /// Least result.
+            low: f32,
+            /// Greatest result; wins where it is below `low`.
+            high: f32,
+        },
+        /// `1 / (1 + exp(-x))`.
+        3 => Sigmoid,
+        /// `tanh(x)`.
+        4 => Tanh,
+        /// `max(0, min(1, alpha x + beta))`.
+        5 => HardSigmoid {
+            /// Slope.
+            alpha: f32,
+            /// Offset.
+            beta: f32,
+        },
+        /// `x max(0, min(1, x / 6 + 1/2))`.
+        6 => HardSwish,
+        /// `x` if positive, else `alpha (exp(x) - 1)`.
+        7 => Elu {
+            /// Limit of the negative part, with its sign changed.
+            alpha: f32,
+        },
+        /// `x tanh(ln(1 + exp(x)))`.
+        8 => Mish,
+        /// Square root.
+        9 => Sqrt,
+    }
+}
+
+choice! {
+    /// A function of two numbers.
+    pub enum Binary: "operation on two values" {
+        /// `a + b`.
+        0 => Add,
+        /// `a - b`.
+        1 => Sub,
+        /// `a b`.
+        2 => Mul,
+        /// `a / b`.
+        3 => Div,
+        /// `a` to the power of `b`.
+        4 => Pow,
+        /// `a` if positive, else `a b`.
+        5 => PRelu,
+    }
+}
+
+choice! {
+    /// What a Pad puts around its input.
+    pub enum Fill: "kind of filling" {
+        /// A number.
+        0 => Constant {
+            /// The number.
+            value: f32,
+        },
+        /// The mirror image without the border itself.
+        1 => Reflect,
+        /// The border.
+        2 => Edge,
+    }
+}
+
+choice! {
+    /// How a Resize maps position `x` of `new` to one of `old` positions; `scale` is new over old.
+    pub enum Coordinates: "coordinate transformation" {
+        /// `(x + 1/2) / scale - 1/2`.
+        0 => HalfPixel,
+        /// As half pixel, but 0 where `new` is 1.
+        1 => PytorchHalfPixel,
+        /// `x / scale`.
+        2 => Asymmetric,
+        /// `x (old - 1) / (scale old - 1)`, 0 where `scale old` is 1.
+        3 => AlignCorners,
+    }
+}
+
+choice! {
+    /// How a Resize finds a value between positions.
+    pub enum Interpolation: "interpolation" {
+        /// Between the two neighbours, in proportion.
+        0 => Linear,
+        /// The nearest one; of two equally near, the one before.
+        1 => NearestPreferFloor,
+        /// The nearest one; of two equally near, the one behind.
+        2 => NearestPreferCeil,
+        /// The one before.
+        3 => Floor,
+        /// The one behind.
+        4 => Ceil,
+    }
+}
+
+choice! {
+    /// What a Resize makes of height and width.
+    pub enum Target: "target of a Resize" {
+        /// `floor(old * scale)`, vertical and horizontal.
+        0 => Scales {
+            /// Factors.
+            factors: [f32; 2],
+        },
+        /// Fixed extents.
+        1 => Sizes {
+            /// Height, width.
+            extents: [u32; 2],
+        },
+    }
+}
+
+choice! {
     /// An operator with its attributes. Names are ONNX's.
     #[non_exhaustive]
     pub enum Op: "operator (a newer sslm may read this file)" {
@@ -338,8 +547,8 @@ choice! {
         1 => Conv(Conv),
         /// Fully connected.
         2 => Gemm(Gemm),
-        /// `max(x, 0)`.
-        3 => Relu,
+        /// A function of each number.
+        3 => Activation(Activation),
         /// Maximum over windows.
         4 => MaxPool(MaxPool),
         /// Mean over windows.
@@ -358,10 +567,32 @@ choice! {
         11 => Reshape(Reshape),
         /// Joins along an axis.
         12 => Concat(Concat),
-        /// Sum of two values with ONNX (numpy) broadcasting.
-        13 => Add,
+        /// A function of two values' numbers, with ONNX (numpy) broadcasting.
+        13 => Binary(Binary),
         /// A stored tensor.
         14 => Constant(Constant),
+        /// Maximum over all of height and width.
+        15 => GlobalMaxPool,
+        /// Transposed convolution.
+        16 => ConvTranspose(ConvTranspose),
+        /// Normalisation of each channel of each image.
+        17 => InstanceNorm(InstanceNorm),
+        /// Axes in another order.
+        18 => Transpose(Transpose),
+        /// A range of an axis.
+        19 => Slice(Slice),
+        /// Positions of an axis.
+        20 => Gather(Gather),
+        /// More positions around.
+        21 => Pad(Pad),
+        /// Another height and width.
+        22 => Resize(Resize2d),
+        /// Mean over axes.
+        23 => ReduceMean(ReduceMean),
+        /// Broadcast.
+        24 => Expand(Expand),
+        /// Position of the largest element.
+        25 => ArgMax(ArgMax),
     }
 }
 
@@ -371,7 +602,18 @@ impl Op {
         match self {
             Op::Conv(_) => "Conv",
             Op::Gemm(_) => "Gemm",
-            Op::Relu => "Relu",
+            Op::Activation(a) => match a {
+                Activation::Relu => "Relu",
+                Activation::LeakyRelu { .. } => "LeakyRelu",
+                Activation::Clip { .. } => "Clip",
+                Activation::Sigmoid => "Sigmoid",
+                Activation::Tanh => "Tanh",
+                Activation::HardSigmoid { .. } => "HardSigmoid",
+                Activation::HardSwish => "HardSwish",
+                Activation::Elu { .. } => "Elu",
+                Activation::Mish => "Mish",
+                Activation::Sqrt => "Sqrt",
+            },
             Op::MaxPool(_) => "MaxPool",
             Op::AveragePool(_) => "AveragePool",
             Op::GlobalAveragePool => "GlobalAveragePool",
@@ -381,8 +623,128 @@ impl Op {
             Op::Flatten(_) => "Flatten",
             Op::Reshape(_) => "Reshape",
             Op::Concat(_) => "Concat",
-            Op::Add => "Add",
+            Op::Binary(b) => match b {
+                Binary::Add => "Add",
+                Binary::Sub => "Sub",
+                Binary::Mul => "Mul",
+                Binary::Div => "Div",
+                Binary::Pow => "Pow",
+                Binary::PRelu => "PRelu",
+            },
             Op::Constant(_) => "Constant",
+            Op::GlobalMaxPool => "GlobalMaxPool",
+            Op::ConvTranspose(_) => "ConvTranspose",
+            Op::InstanceNorm(_) => "InstanceNormalization",
+            Op::Transpose(_) => "Transpose",
+            Op::Slice(_) => "Slice",
+            Op::Gather(_) => "Gather",
+            Op::Pad(_) => "Pad",
+            Op::Resize(_) => "Resize",
+            Op::ReduceMean(_) => "ReduceMean",
+            Op::Expand(_) => "Expand",
+            Op::ArgMax(_) => "ArgMax",
+        }
+    }
+}
+
+impl Activation {
+    /// The function itself; kernels and the folding of constants both use this one.
+    #[inline]
+    pub fn apply(&self, x: f32) -> f32 {
+        match *self {
+            Activation::Relu => x.max(0.0),
+            Activation::LeakyRelu { alpha } => {
+                if x < 0.0 {
+                    alpha * x
+                } else {
+                    x
+                }
+            }
+            Activation::Clip { low, high } => x.max(low).min(high),
+            Activation::Sigmoid => 1.0 / (1.0 + (-x).exp()),
+            Activation::Tanh => x.tanh(),
+            Activation::HardSigmoid { alpha, beta } => (alpha * x + beta).clamp(0.0, 1.0),
+            Activation::HardSwish => x * (x / 6.0 + 0.5).clamp(0.0, 1.0),
+            Activation::Elu { alpha } => {
+                if x < 0.0 {
+                    alpha * x.exp_m1()
+                } else {
+                    x
+                }
+            }
+            // Above 20, ln(1 + e^x) is x to the last bit.
+            Activation::Mish => x * (if x > 20.0 { x } else { x.exp().ln_1p() }).tanh(),
+            Activation::Sqrt => x.sqrt(),
+        }
+    }
+}
+
+impl Binary {
+    /// The function itself; kernels and the folding of constants both use this one.
+    #[inline]
+    pub fn apply(&self, a: f32, b: f32) -> f32 {
+        match self {
+            Binary::Add => a + b,
+            Binary::Sub => a - b,
+            Binary::Mul => a * b,
+            Binary::Div => a / b,
+            Binary::Pow => a.powf(b),
+            Binary::PRelu => {
+                if a < 0.0 {
+                    a * b
+                } else {
+                    a
+                }
+            }
+        }
+    }
+}
+
+impl Slice {
+    /// The positions of an axis of `extent` that the slice takes, in order.
+    pub fn positions(&self, extent: usize) -> impl ExactSizeIterator<Item = usize> + use<> {
+        let extent = extent as i64;
+        let last = (extent - 1).max(0);
+        let clamp =
+            |bound: i64, low: i64, high: i64| (if bound < 0 { bound.saturating_add(extent) } else { bound }).clamp(low, high);
+        let (start, count) = if self.step > 0 {
+            let (start, end) = (clamp(self.start, 0, extent), clamp(self.end, 0, extent));
+            (start, (end - start).max(0).unsigned_abs().div_ceil(self.step.unsigned_abs()))
+        } else if extent == 0 {
+            (0, 0)
+        } else {
+            let (start, end) = (clamp(self.start, 0, last), clamp(self.end, -1, last));
+            (start, (start - end).max(0).unsigned_abs().div_ceil(self.step.unsigned_abs()))
+        };
+        let step = self.step;
+        (0..count as usize).map(move |i| (start + i as i64 * step) as usize)
+    }
+}
+
+impl Gather {
+    /// The positions of an axis of `extent`; `None` where an index lies outside.
+    pub fn positions(&self, extent: usize) -> Option<Vec<usize>> {
+        let position = |&i: &i64| usize::try_from(if i < 0 { i + extent as i64 } else { i }).ok().filter(|&i| i < extent);
+        self.indices.iter().map(position).collect()
+    }
+}
+
+impl Op {
+    /// The convolution in a Conv or ConvTranspose.
+    pub fn conv(&self) -> Option<&Conv> {
+        match self {
+            Op::Conv(conv) => Some(conv),
+            Op::ConvTranspose(transpose) => Some(&transpose.conv),
+            _ => None,
+        }
+    }
+
+    /// As [`Self::conv`], to change it.
+    pub fn conv_mut(&mut self) -> Option<&mut Conv> {
+        match self {
+            Op::Conv(conv) => Some(conv),
+            Op::ConvTranspose(transpose) => Some(&mut transpose.conv),
+            _ => None,
         }
     }
 }

@@ -65,8 +65,9 @@ pub fn of_node(op: &Op, inputs: &[&Shape]) -> Result<Shape> {
             *last = Some(gemm.rows as usize);
             Ok(out)
         }
-        Op::Relu => Ok(x()?.clone()),
-        Op::Lrn(_) | Op::BatchNorm(_) => {
+        Op::ConvTranspose(transpose) => transposed(x()?, transpose),
+        Op::Activation(_) => Ok(x()?.clone()),
+        Op::Lrn(_) | Op::BatchNorm(_) | Op::InstanceNorm(_) => {
             if x()?.len() < 2 {
                 return Err(Error::shape("input rank", "at least 2", x()?.len()));
             }
@@ -74,7 +75,7 @@ pub fn of_node(op: &Op, inputs: &[&Shape]) -> Result<Shape> {
         }
         Op::MaxPool(pool) => windowed(x()?, &pool.window, pool.ceil_mode),
         Op::AveragePool(pool) => windowed(x()?, &pool.window, pool.ceil_mode),
-        Op::GlobalAveragePool => {
+        Op::GlobalAveragePool | Op::GlobalMaxPool => {
             expect_rank(x()?, 4)?;
             Ok(vec![x()?[0], x()?[1], Some(1), Some(1)])
         }
@@ -94,10 +95,58 @@ pub fn of_node(op: &Op, inputs: &[&Shape]) -> Result<Shape> {
         }
         Op::Reshape(r) => reshaped(x()?, &r.dims),
         Op::Concat(c) => concatenated(inputs, c.axis as usize),
-        Op::Add => match inputs {
+        Op::Binary(_) => match inputs {
             [a, b] => broadcast(a, b),
             _ => Err(Error::shape("inputs", 2, inputs.len())),
         },
+        Op::Transpose(t) => {
+            let x = x()?;
+            let mut axes = t.axes.clone();
+            axes.sort_unstable();
+            if axes.len() != x.len() || axes.iter().enumerate().any(|(i, &a)| a as usize != i) {
+                return Err(Error::shape("axes", format!("each of 0..{} once", x.len()), format!("{:?}", t.axes)));
+            }
+            Ok(t.axes.iter().map(|&a| x[a as usize]).collect())
+        }
+        Op::Slice(s) => on_axis(x()?, s.axis, &mut |extent| Ok(extent.map(|e| s.positions(e).len()))),
+        Op::Gather(g) => on_axis(x()?, g.axis, &mut |extent| match extent.map(|e| (e, g.positions(e))) {
+            Some((extent, None)) => Err(Error::shape("indices", format!("below {extent}"), format!("{:?}", g.indices))),
+            _ => Ok(Some(g.indices.len())),
+        }),
+        Op::Pad(pad) => {
+            expect_rank(x()?, pad.amounts.len())?;
+            x()?.iter().zip(&pad.amounts).map(|(extent, amounts)| padded_extent(*extent, *amounts, &pad.fill)).collect()
+        }
+        Op::Resize(resize) => {
+            expect_rank(x()?, 4)?;
+            let extent = |axis: usize| match &resize.target {
+                Target::Sizes { extents } => Some(extents[axis] as usize),
+                // As the operator's definition has it, in the precision of the factors.
+                Target::Scales { factors } => x().ok()?[2 + axis].map(|e| (e as f32 * factors[axis]).floor() as usize),
+            };
+            Ok(vec![x()?[0], x()?[1], extent(0), extent(1)])
+        }
+        Op::ReduceMean(reduce) => {
+            let x = x()?;
+            if let Some(axis) = reduce.axes.iter().find(|&&a| a as usize >= x.len()) {
+                return Err(Error::shape("axes", format!("below the rank {}", x.len()), axis));
+            }
+            let reduced = |axis: usize| reduce.axes.contains(&(axis as u32));
+            let axes = x.iter().enumerate().filter(|&(axis, _)| reduce.keep || !reduced(axis));
+            Ok(axes.map(|(axis, &extent)| if reduced(axis) { Some(1) } else { extent }).collect())
+        }
+        Op::Expand(expand) => {
+            let dims: Result<Shape> =
+                expand.dims.iter().map(|&d| Ok(Some(usize::try_from(d).map_err(|_| too_large())?))).collect();
+            broadcast(x()?, &dims?)
+        }
+        Op::ArgMax(arg) => {
+            let mut out = on_axis(x()?, arg.axis, &mut |_| Ok(Some(1)))?;
+            if !arg.keep {
+                out.remove(arg.axis as usize);
+            }
+            Ok(out)
+        }
         Op::Constant(c) => c
             .dims
             .iter()
@@ -154,6 +203,48 @@ fn windowed(x: &Shape, window: &Window, ceil_mode: bool) -> Result<Shape> {
             count += 1;
         }
         out[2 + axis] = Some(count);
+    }
+    Ok(out)
+}
+
+/// The shape of `x` with another extent on one axis.
+fn on_axis(x: &Shape, axis: u32, extent: &mut dyn FnMut(Extent) -> Result<Extent>) -> Result<Shape> {
+    let mut out = x.clone();
+    match out.get_mut(axis as usize) {
+        Some(e) => *e = extent(*e)?,
+        None => return Err(Error::shape("axis", format!("below the rank {}", x.len()), axis)),
+    }
+    Ok(out)
+}
+
+fn padded_extent(extent: Extent, [before, after]: [u32; 2], fill: &Fill) -> Result<Extent> {
+    let (before, after) = (before as usize, after as usize);
+    let most = match (fill, extent) {
+        (Fill::Reflect, Some(extent)) => extent.saturating_sub(1),
+        (Fill::Edge, Some(0)) => 0,
+        _ => usize::MAX,
+    };
+    if before.max(after) > most {
+        return Err(Error::shape("amounts", format!("at most {most} (of what there is to copy)"), before.max(after)));
+    }
+    Ok(extent.map(|e| e + before + after))
+}
+
+/// `[N, filters, H, W]` after a transposed convolution.
+fn transposed(x: &Shape, transpose: &ConvTranspose) -> Result<Shape> {
+    let conv = &transpose.conv;
+    expect_rank(x, 4)?;
+    expect_extent("input channels", x[1], conv.channels as usize)?;
+    let mut out = vec![x[0], Some(conv.filters as usize), None, None];
+    let [top, left, bottom, right] = resolve_padding(&conv.window, 0, 0);
+    for (axis, before, after) in [(0, top, bottom), (1, left, right)] {
+        let Some(size) = x[2 + axis] else { continue };
+        let (stride, extra) = (conv.window.strides[axis] as usize, transpose.output_padding[axis] as usize);
+        let spread = size.saturating_sub(1).checked_mul(stride).ok_or_else(too_large)? + reach(&conv.window, axis) + extra;
+        match spread.checked_sub(before + after) {
+            Some(extent) if size > 0 => out[2 + axis] = Some(extent),
+            _ => return Err(Error::shape("padding", format!("at most the {spread} positions there are"), before + after)),
+        }
     }
     Ok(out)
 }

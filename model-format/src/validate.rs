@@ -117,10 +117,12 @@ pub(crate) fn check_model(model: &Model, weights_len: u64) -> Result<()> {
     }
     for node in &graph.nodes {
         let shape = &shapes[node.output.index()];
-        if let (Op::BatchNorm(norm), Some(&Some(channels))) = (&node.op, shape.get(1)) {
+        if let (Op::BatchNorm(BatchNorm { scale, .. }) | Op::InstanceNorm(InstanceNorm { scale, .. }), Some(&Some(channels))) =
+            (&node.op, shape.get(1))
+        {
             let kept = graph.values[node.output.index()].compaction.as_ref().map_or(channels, |c| c.kept.len());
-            let what = format!("node '{}' (BatchNormalization): numbers of scale", node.name);
-            equal(&what, kept, blob(graph, "scale", norm.scale)?)?;
+            let what = format!("node '{}' ({}): numbers of scale", node.name, node.op.name());
+            equal(&what, kept, blob(graph, "scale", *scale)?)?;
         }
     }
     for node in graph.nodes.iter().filter(|n| matches!(n.op, Op::Gemm(_))) {
@@ -195,7 +197,7 @@ fn check_flow(graph: &Graph) -> Result<()> {
 fn check_node(graph: &Graph, node: &Node) -> Result<()> {
     let arity = match &node.op {
         Op::Constant(_) => 0..=0,
-        Op::Add => 2..=2,
+        Op::Binary(_) => 2..=2,
         Op::Concat(_) => 1..=usize::MAX,
         _ => 1..=1,
     };
@@ -206,10 +208,21 @@ fn check_node(graph: &Graph, node: &Node) -> Result<()> {
     let output = &graph.values[node.output.index()];
     match (&node.op, input) {
         (Op::Conv(conv), Some(input)) => check_conv(graph, conv, input, output),
+        (Op::ConvTranspose(ConvTranspose { conv, output_padding }), Some(input)) => {
+            for (axis, &extra) in output_padding.iter().enumerate() {
+                // Where it is not, positions would exist that no input reaches.
+                let limit = conv.window.strides[axis].max(conv.window.dilations[axis]).max(1);
+                below("output padding", extra, limit)?;
+            }
+            if !matches!(conv.window.padding, Padding::Explicit { .. }) {
+                return Err(Error::invalid("padding", "explicit amounts", format!("{:?}", conv.window.padding)));
+            }
+            check_conv(graph, conv, input, output)
+        }
         (Op::Gemm(gemm), Some(input)) => check_gemm(graph, gemm, input, output),
-        (Op::BatchNorm(b), _) => {
-            // The count of channels is known with the shape.
-            equal("numbers of shift", blob(graph, "scale", b.scale)?, blob(graph, "shift", b.shift)?)
+        // The count of channels is known with the shape.
+        (Op::BatchNorm(BatchNorm { scale, shift }) | Op::InstanceNorm(InstanceNorm { scale, shift, .. }), _) => {
+            equal("numbers of shift", blob(graph, "scale", *scale)?, blob(graph, "shift", *shift)?)
         }
         (Op::MaxPool(MaxPool { window, .. }), _) | (Op::AveragePool(AveragePool { window, .. }), _) => {
             check_window(window)?;
@@ -224,6 +237,19 @@ fn check_node(graph: &Graph, node: &Node) -> Result<()> {
             at_least_one("size", l.size)?;
             below("size", l.size, MAX_CHANNELS)
         }
+        (Op::Slice(Slice { step: 0, .. }), _) => Err(Error::invalid("step", "not 0", 0)),
+        (Op::Slice(Slice { step, .. }), _) => below("step", step.unsigned_abs(), 1 << 40),
+        (Op::Gather(g), _) => match g.indices.iter().find(|i| i.unsigned_abs() > 1 << 40) {
+            Some(i) => Err(Error::invalid("indices", "positions of an axis", i)),
+            None => Ok(()),
+        },
+        (Op::Resize(Resize2d { target: Target::Scales { factors }, .. }), _) => {
+            match factors.iter().find(|f| !(f.is_finite() && **f > 0.0)) {
+                Some(f) => Err(Error::invalid("scale", "a positive number", f)),
+                None => Ok(()),
+            }
+        }
+        (Op::ReduceMean(r), _) => check_list("axes", &r.axes, shape::MAX_RANK),
         (Op::Constant(c), _) => {
             if output.compaction.is_some() {
                 return Err(Error::invalid("output", "every channel present", "a kept list"));

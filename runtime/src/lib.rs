@@ -20,6 +20,7 @@ mod build;
 mod error;
 mod map;
 mod model;
+mod operators;
 mod options;
 mod plan;
 mod session;

@@ -1,11 +1,12 @@
 //! One step of a plan: a kernel, what it reads, where it writes.
 
 use crate::model::Model;
-use sslm_format::BlobId;
+use sslm_format::{Activation, Binary, BlobId};
 use sslm_kernels::Threading;
+use sslm_kernels::axis::{self, From};
 use sslm_kernels::channels::{self, Source};
 use sslm_kernels::conv::Conv;
-use sslm_kernels::elementwise::{self, Add};
+use sslm_kernels::elementwise::{self, Broadcast};
 use sslm_kernels::fully_connected::FullyConnected;
 use sslm_kernels::normalize::{self, Lrn};
 use sslm_kernels::pool::{self, Pool};
@@ -36,6 +37,9 @@ pub(crate) enum Kernel {
     GlobalAverage {
         plane: usize,
     },
+    GlobalMax {
+        plane: usize,
+    },
     Lrn(Lrn),
     Softmax {
         axis: usize,
@@ -46,8 +50,19 @@ pub(crate) enum Kernel {
         scale: BlobId,
         shift: BlobId,
     },
-    Relu,
-    Add(Add),
+    InstanceNorm {
+        plane: usize,
+        scale: BlobId,
+        shift: BlobId,
+        epsilon: f32,
+    },
+    Activation(Activation),
+    /// Followed by a Relu or not.
+    Binary {
+        op: Binary,
+        broadcast: Broadcast,
+        relu: bool,
+    },
     /// Length along the joined axis (times all inner axes) of each input.
     Concat {
         lens: Vec<usize>,
@@ -56,6 +71,24 @@ pub(crate) enum Kernel {
         channels: usize,
         plane: usize,
         sources: Vec<Source>,
+    },
+    Remap {
+        extent: usize,
+        inner: usize,
+        sources: Vec<From>,
+    },
+    Mean {
+        extent: usize,
+        inner: usize,
+    },
+    ArgMax {
+        extent: usize,
+        inner: usize,
+        last: bool,
+    },
+    StridedCopy {
+        shape: Vec<usize>,
+        strides: Vec<usize>,
     },
 }
 
@@ -90,13 +123,32 @@ impl Step {
             }
             Kernel::Pool(pool) => pool.run(read(0), out, threading),
             Kernel::GlobalAverage { plane } => pool::global_average(read(0), *plane, out, threading),
+            Kernel::GlobalMax { plane } => pool::global_max(read(0), *plane, out, threading),
+            Kernel::InstanceNorm { plane, scale, shift, epsilon } => {
+                let parameters = [model.blob(*scale), model.blob(*shift)];
+                normalize::instance_norm(read(0), *plane, parameters, *epsilon, out, threading);
+            }
             Kernel::Lrn(lrn) => lrn.run(read(0), out, threading),
             Kernel::Softmax { axis, inner } => normalize::softmax(read(0), *axis, *inner, out, threading),
             Kernel::ScaleShift { plane, scale, shift } => {
                 normalize::scale_shift(read(0), *plane, model.blob(*scale), model.blob(*shift), out, threading);
             }
-            Kernel::Relu => elementwise::relu(read(0), out, threading),
-            Kernel::Add(add) => add.run(read(0), read(1), out, threading),
+            Kernel::Activation(function) => match function {
+                // On its own, so that the compiler sees just this one in the loop.
+                Activation::Relu => elementwise::map(read(0), out, |x| Activation::Relu.apply(x), threading),
+                other => elementwise::map(read(0), out, |x| other.apply(x), threading),
+            },
+            Kernel::Binary { op, broadcast, relu } => match (op, relu) {
+                (Binary::Add, false) => broadcast.run(read(0), read(1), out, |a, b| a + b, threading),
+                (Binary::Add, true) => broadcast.run(read(0), read(1), out, |a, b| (a + b).max(0.0), threading),
+                (Binary::Mul, false) => broadcast.run(read(0), read(1), out, |a, b| a * b, threading),
+                (op, false) => broadcast.run(read(0), read(1), out, |a, b| op.apply(a, b), threading),
+                (op, true) => broadcast.run(read(0), read(1), out, |a, b| op.apply(a, b).max(0.0), threading),
+            },
+            Kernel::Remap { extent, inner, sources } => axis::remap(read(0), *extent, *inner, sources, out, threading),
+            Kernel::Mean { extent, inner } => axis::mean(read(0), *extent, *inner, out, threading),
+            Kernel::ArgMax { extent, inner, last } => axis::arg_max(read(0), *extent, *inner, *last, out, threading),
+            Kernel::StridedCopy { shape, strides } => axis::strided_copy(read(0), shape, strides, out, threading),
             Kernel::Concat { lens } => {
                 let total = lens.iter().sum();
                 let mut offset = 0;

@@ -272,7 +272,16 @@ impl Window {
     /// For an input of so many planes.
     pub(crate) fn geometry(&self, channels: usize) -> Geometry {
         let &Window { input, kernel, strides, dilations, pad_before, .. } = self;
-        Geometry { channels, input, output: self.output().expect("it fits"), kernel, strides, dilations, pad_before }
+        Geometry {
+            channels,
+            input,
+            output: self.output().expect("it fits"),
+            kernel,
+            strides,
+            dilations,
+            pad_before,
+            transposed: false,
+        }
     }
 }
 

@@ -304,6 +304,12 @@ impl<'a> Channels<'a> {
     fn missing(&self) -> usize {
         self.0.compaction.as_ref().map_or(0, |c| c.constants.len())
     }
+
+    /// How many are missing here but exist in `other`, which has as many channels.
+    fn missing_from(&self, other: &Channels) -> usize {
+        let all = 0..self.0.compaction.as_ref().map_or(0, |c| c.logical as usize);
+        all.filter(|&c| !self.keep(c) && other.keep(c)).count()
+    }
 }
 
 fn flags(set: impl Iterator<Item = usize>, total: usize) -> Vec<bool> {
@@ -319,33 +325,46 @@ fn refusal(g: &Graph, i: usize) -> Option<Refusal> {
     let output = Channels::of(g, node.output);
     let inputs: Vec<Channels> = node.inputs.iter().map(|&v| Channels::of(g, v)).collect();
     let constants: usize = inputs.iter().map(Channels::missing).sum();
-    let ends_here = constants > 0 && output.missing() == 0;
+    let whole = matches!(node.op, Op::Gemm(_)) || shape.get(1).copied().flatten().is_none();
     let (channels, reason) = match &node.op {
         Op::Constant(_) => return None,
-        Op::Conv(_) => return None, // takes constants into its bias and taps
+        Op::Conv(_) | Op::ConvTranspose(_) => return None, // take constants into bias and taps
+        Op::Concat(_) | Op::Slice(_) | Op::Gather(_) => return None, // pass on what they pick
         Op::Gemm(_) if shape.len() == 2 => return None,
         Op::Gemm(_) => (constants, format!("works on the last of {} axes, so its operands are stored whole", shape.len())),
-        _ if shape.get(1).copied().flatten().is_none() => {
+        _ if whole => {
             (constants, format!("no fixed number of channels on axis 1 (shape {}), so it is stored whole", describe(shape)))
         }
-        Op::AveragePool(_) | Op::Lrn(_) => {
-            let known = inputs[0].0.compaction.iter().flat_map(|c| c.constant_of().into_iter().enumerate());
-            let lost = known.filter(|(c, x)| x.is_some() && output.keep(*c)).count();
-            let reason = match node.op {
-                Op::Lrn(_) => "the windows of these constant channels reach channels that are not constant",
-                _ => "it counts padding, so a constant channel is smaller at the border",
-            };
-            (lost > 0).then(|| (lost, reason.to_owned()))?
-        }
-        Op::Add if ends_here && g.shape(node.inputs[0]) != g.shape(node.inputs[1]) => {
+        Op::Binary(_) => {
+            let other_axes = inputs.iter().zip(&node.inputs).filter(|(_, v)| g.shape(**v).len() != shape.len());
+            let channels = other_axes.map(|(input, _)| input.missing()).sum();
             let [a, b] = [0, 1].map(|k| describe(g.shape(node.inputs[k])));
-            (constants, format!("it adds shapes {a} and {b}, which is not one number per channel"))
+            (channels, format!("the axes of its operands, {a} and {b}, do not line up"))
         }
-        Op::Softmax(_) if ends_here => (constants, "it needs every channel".to_owned()),
-        Op::Flatten(_) | Op::Reshape(_) if ends_here => (constants, "it mixes channels, so it needs all of them".to_owned()),
-        _ => return None,
+        op => {
+            let passes_by_channel = g.shape(node.inputs[0]).get(1) == shape.get(1);
+            let lost = match passes_by_channel {
+                true => inputs[0].missing_from(&output),
+                false => constants * usize::from(output.missing() == 0),
+            };
+            (lost, why_lost(op).to_owned())
+        }
     };
-    Some(Refusal { node: node.name.clone(), op: node.op.name(), channels, reason })
+    (channels > 0 || whole).then(|| Refusal { node: node.name.clone(), op: node.op.name(), channels, reason })
+}
+
+/// Why an operator of one operand does not yield a constant channel for a constant channel.
+fn why_lost(op: &Op) -> &'static str {
+    match op {
+        Op::AveragePool(_) => "it counts padding, so a constant channel is smaller at the border",
+        Op::Pad(_) => "it pads with something else than the constant",
+        Op::Lrn(_) => "the windows of these constant channels reach channels that are not constant",
+        Op::Softmax(_) | Op::ArgMax(_) => "it needs every channel",
+        Op::Flatten(_) | Op::Reshape(_) | Op::Transpose(_) | Op::ReduceMean(_) | Op::Expand(_) => {
+            "it mixes channels, so it needs all of them"
+        }
+        _ => "constants cannot be followed through this operator",
+    }
 }
 
 fn describe(shape: &[Option<usize>]) -> String {

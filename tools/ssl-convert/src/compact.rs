@@ -6,10 +6,10 @@
 //! channels, filters and columns that some output depends on are marked; since constants are known by then, one pass in reverse
 //! order sees every consequence.
 
-use crate::fold::constant_per_channel;
 use crate::graph::{Graph, Weights};
+use crate::onnx::tensor::Floats;
 use sslm_format::shape::{Extent, Shape};
-use sslm_format::{AveragePool, Compaction, Conv, Kept, Lrn, Op, Padding, ValueId, Window};
+use sslm_format::{AveragePool, Binary, Compaction, Fill, Kept, Lrn, Op, Padding, ReduceMean, ValueId, Window};
 use std::ops::Range;
 
 /// What is known of each channel of a value: `Some(x)` if it equals x at every position, `None` if it is live. Absent for
@@ -30,7 +30,6 @@ fn forward(g: &mut Graph) -> Vec<Channels> {
         Some(vec![None; channels])
     };
     let mut channels: Vec<Channels> = g.shapes.iter().map(unknown).collect();
-    let producers = g.producers();
     // A Gemm on other than two axes works on the last one, whatever axis 1 is: its operands are stored whole.
     for node in g.graph.nodes.iter().filter(|n| matches!(n.op, Op::Gemm(_)) && g.shape(n.output).len() != 2) {
         channels[node.inputs[0].index()] = None;
@@ -41,8 +40,8 @@ fn forward(g: &mut Graph) -> Vec<Channels> {
         let output = g.graph.nodes[i].output;
         let x = inputs.first().and_then(|v| channels[v.index()].clone());
         let found: Channels = match (&g.graph.nodes[i].op, &mut g.weights[i]) {
-            (Op::Conv(conv), Weights::Matrix { matrix, bias, taps }) => {
-                let plan = ConvColumns::new(conv);
+            (op @ (Op::Conv(_) | Op::ConvTranspose(_)), Weights::Matrix { matrix, bias, taps }) => {
+                let Some(plan) = ConvColumns::new(op) else { continue };
                 let rows = (0..matrix.rows)
                     .map(|row| absorb_constants(&plan, &|c| matrix.at(row, c), row, x.as_deref(), &mut bias[row]));
                 let rows: Vec<Absorbed> = rows.collect();
@@ -77,8 +76,23 @@ fn forward(g: &mut Graph) -> Vec<Channels> {
                 };
                 x.iter().zip(scale.iter().zip(shift.iter())).map(of).collect()
             }),
-            (Op::Relu, _) => x.map(|x| x.into_iter().map(|c| c.map(|v| v.max(0.0))).collect()),
-            (Op::MaxPool(_) | Op::GlobalAveragePool, _) => x,
+            (Op::Activation(function), _) => x.map(|x| x.into_iter().map(|c| c.map(|v| function.apply(v))).collect()),
+            (Op::MaxPool(_) | Op::GlobalAveragePool | Op::GlobalMaxPool | Op::Resize(_), _) => x,
+            (Op::InstanceNorm(_), Weights::ScaleShift { scale, shift }) => x.map(|x| {
+                let of = |(x, (scale, shift)): (&Option<f32>, (&f32, &f32))| (x.is_some() || *scale == 0.0).then_some(*shift);
+                x.iter().zip(scale.iter().zip(shift.iter())).map(of).collect()
+            }),
+            (Op::Constant(_), Weights::Tensor(data)) => uniform_channels(data, &g.shapes[output.index()]),
+            (Op::ReduceMean(reduce), _) if within_channels(reduce) => x,
+            (Op::Transpose(t), _) if t.axes.starts_with(&[0, 1]) => x,
+            (Op::Slice(_) | Op::Gather(_), _) => match channel_map(&g.graph.nodes[i].op, g.shape(inputs[0])) {
+                Some(map) => x.map(|x| map.into_iter().map(|c| x[c]).collect()),
+                None => x,
+            },
+            (Op::Pad(pad), _) if pad.amounts.iter().take(2).all(|a| *a == [0, 0]) => {
+                let surrounded = |v: &f32| !matches!(pad.fill, Fill::Constant { value } if value != *v);
+                x.map(|x| x.into_iter().map(|c| c.filter(surrounded)).collect())
+            }
             // A mean that counts padding is smaller at the border, unless it is of zeros.
             (Op::AveragePool(pool), _) => {
                 let uniform = !counts_padding(pool);
@@ -99,7 +113,7 @@ fn forward(g: &mut Graph) -> Vec<Channels> {
                     }
                 })
             }
-            (Op::Add, _) => sum_of(g, &producers, &channels, inputs[0], inputs[1]),
+            (Op::Binary(binary), _) => combined(g, binary, &channels, &inputs, output),
             _ => None,
         };
         // Where nothing is known, every channel is live; a constant must be a number that the file can hold.
@@ -122,15 +136,18 @@ struct ConvColumns {
 }
 
 impl ConvColumns {
-    fn new(conv: &Conv) -> Self {
+    fn new(op: &Op) -> Option<Self> {
+        let conv = op.conv()?;
         let [height, width] = conv.window.kernel.map(|n| n as usize);
-        let may_leave = (0..height * width).map(|t| may_leave(&conv.window, t / width, t % width)).collect();
-        ConvColumns {
+        // A scattered tap reaches every position only if nothing is ever beside it.
+        let scattered = matches!(op, Op::ConvTranspose(_));
+        let may_leave = (0..height * width).map(|t| scattered || may_leave(&conv.window, t / width, t % width)).collect();
+        Some(ConvColumns {
             filters_per_group: conv.filters_per_group(),
             channels_per_group: (conv.channels / conv.group) as usize,
             taps: height * width,
             may_leave,
-        }
+        })
     }
 
     /// The logical input channel of `column` for filter `row`.
@@ -214,19 +231,55 @@ fn flattens(from: &[Extent], to: &[Extent]) -> Option<usize> {
     }
 }
 
-fn sum_of(g: &Graph, producers: &[Option<usize>], channels: &[Channels], a: ValueId, b: ValueId) -> Channels {
-    if g.shape(a) == g.shape(b) {
-        let (a, b) = (channels[a.index()].as_ref()?, channels[b.index()].as_ref()?);
-        return Some(a.iter().zip(b).map(|(a, b)| a.zip(*b).map(|(a, b)| a + b)).collect());
+/// The channels of a stored tensor that are one number each.
+fn uniform_channels(data: &Floats, shape: &[Extent]) -> Channels {
+    let extents: Vec<usize> = shape.iter().copied().collect::<Option<_>>()?;
+    let (&channels, plane) = (extents.get(1)?, extents.iter().skip(2).product::<usize>());
+    let mut found: Vec<Option<f32>> = (0..channels).map(|c| (data.len() > c * plane).then(|| data.at(c * plane))).collect();
+    for (i, x) in data.iter().enumerate() {
+        let channel = &mut found[i / plane.max(1) % channels];
+        *channel = channel.filter(|v| *v == x);
     }
-    let (x, terms) = with_terms(g, producers, a, b)?;
-    Some(channels[x.index()].as_ref()?.iter().zip(terms).map(|(x, term)| x.map(|x| x + term)).collect())
+    Some(found)
 }
 
-/// The operand of a sum that is computed, and the per-channel constants of the other one, if it has such.
-fn with_terms(g: &Graph, producers: &[Option<usize>], a: ValueId, b: ValueId) -> Option<(ValueId, Vec<f32>)> {
-    let terms = |x: ValueId, constant: ValueId| constant_per_channel(g, producers, constant, g.shape(x)).map(|t| (x, t));
-    terms(a, b).or_else(|| terms(b, a))
+/// Whether the mean is taken inside each channel.
+fn within_channels(reduce: &ReduceMean) -> bool {
+    reduce.axes.iter().all(|&a| a >= 2)
+}
+
+/// For a Slice or Gather of channels: the input channel of each output channel.
+fn channel_map(op: &Op, x: &[Extent]) -> Option<Vec<usize>> {
+    let channels = x.get(1).copied().flatten()?;
+    match op {
+        Op::Slice(slice) if slice.axis == 1 => Some(slice.positions(channels).collect()),
+        Op::Gather(gather) if gather.axis == 1 => gather.positions(channels),
+        _ => None,
+    }
+}
+
+/// How an operand of a broadcast meets channel `c` of the result: by its own channel of that number, or by its only one. `None`
+/// where its axes are others.
+fn operand_channel(g: &Graph, operand: ValueId, output: ValueId, c: usize) -> Option<usize> {
+    let (own, out) = (g.shape(operand), g.shape(output));
+    match (own.get(1)?, out.get(1)?) {
+        _ if own.len() != out.len() => None,
+        (Some(1), _) => Some(0),
+        (a, b) => (a == b).then_some(c),
+    }
+}
+
+/// The channels of a function of two values.
+fn combined(g: &Graph, binary: &Binary, channels: &[Channels], inputs: &[ValueId], output: ValueId) -> Channels {
+    let count = channels[output.index()].as_ref()?.len();
+    let constant = |v: ValueId, c: usize| -> Option<f32> { channels[v.index()].as_ref()?[operand_channel(g, v, output, c)?] };
+    let of = |c: usize| match (constant(inputs[0], c), constant(inputs[1], c), binary) {
+        (Some(a), Some(b), _) => Some(binary.apply(a, b)),
+        // Of finite numbers.
+        (Some(0.0), _, Binary::Mul | Binary::PRelu) | (_, Some(0.0), Binary::Mul) => Some(0.0),
+        _ => None,
+    };
+    Some((0..count).map(of).collect())
 }
 
 /// Marks the channels of each value that some output depends on (all of a value without channels: one mark), and lists the
@@ -236,7 +289,6 @@ fn backward(g: &mut Graph, channels: &[Channels]) -> Vec<Vec<bool>> {
     for output in &g.graph.outputs {
         needed[output.index()].fill(true);
     }
-    let producers = g.producers();
     for i in (0..g.graph.nodes.len()).rev() {
         let (inputs, output) = (g.graph.nodes[i].inputs.clone(), g.graph.nodes[i].output);
         // What must be computed: read by somebody, and not known already.
@@ -256,10 +308,12 @@ fn backward(g: &mut Graph, channels: &[Channels]) -> Vec<Vec<bool>> {
         };
         let shapes: Vec<Shape> = inputs.iter().map(|v| g.shape(*v).clone()).collect();
         let out_shape = g.shape(output).clone();
+        let own_channels = |v: &ValueId| (0..wanted.len()).all(|c| operand_channel(g, *v, output, c) == Some(c));
+        let same_channels: Vec<bool> = inputs.iter().map(own_channels).collect();
         let node = &mut g.graph.nodes[i];
         match (&mut node.op, &g.weights[i]) {
-            (Op::Conv(conv), Weights::Matrix { matrix, .. }) => {
-                let plan = ConvColumns::new(conv);
+            (op @ (Op::Conv(_) | Op::ConvTranspose(_)), Weights::Matrix { matrix, .. }) => {
+                let (Some(plan), Some(conv)) = (ConvColumns::new(op), op.conv_mut()) else { continue };
                 let total = conv.columns_per_group();
                 let mut read = vec![false; conv.channels as usize];
                 for (group, kept) in conv.columns.iter_mut().enumerate() {
@@ -283,12 +337,34 @@ fn backward(g: &mut Graph, channels: &[Channels]) -> Vec<Vec<bool>> {
                 gemm.columns = Kept::from_list(columns, matrix.columns);
                 mark(inputs[0], &mut |c| read[c]);
             }
-            (Op::BatchNorm(_), Weights::ScaleShift { scale, .. }) if per_channel => {
-                mark(inputs[0], &mut |c| wanted[c] && scale[c] != 0.0)
+            (Op::BatchNorm(_) | Op::InstanceNorm(_), Weights::ScaleShift { scale, .. }) if per_channel => {
+                mark(inputs[0], &mut |c| wanted[c] && scale[c] != 0.0);
             }
-            (Op::Relu | Op::MaxPool(_) | Op::AveragePool(_) | Op::GlobalAveragePool, _) if per_channel => {
+            (
+                Op::Activation(_)
+                | Op::MaxPool(_)
+                | Op::AveragePool(_)
+                | Op::GlobalAveragePool
+                | Op::GlobalMaxPool
+                | Op::Resize(_),
+                _,
+            ) if per_channel => {
+                mark(inputs[0], &mut |c| wanted[c]);
+            }
+            (Op::ReduceMean(reduce), _) if per_channel && within_channels(reduce) => mark(inputs[0], &mut |c| wanted[c]),
+            (Op::Transpose(t), _) if per_channel && t.axes.starts_with(&[0, 1]) => mark(inputs[0], &mut |c| wanted[c]),
+            (Op::Pad(pad), _) if per_channel && pad.amounts.iter().take(2).all(|a| *a == [0, 0]) => {
                 mark(inputs[0], &mut |c| wanted[c])
             }
+            (Op::Slice(_) | Op::Gather(_), _) if per_channel => match channel_map(&node.op, &shapes[0]) {
+                Some(map) => {
+                    let mut read = vec![false; shapes[0][1].unwrap_or(0)];
+                    map.into_iter().zip(&wanted).for_each(|(from, wanted)| read[from] |= wanted);
+                    mark(inputs[0], &mut |c| read[c]);
+                }
+                None if shapes[0].len() == out_shape.len() && shapes[0][1] == out_shape[1] => mark(inputs[0], &mut |c| wanted[c]),
+                None => mark(inputs[0], &mut |_| true),
+            },
             (Op::Lrn(lrn), _) if per_channel => {
                 let total = wanted.len();
                 let mut read = vec![false; total];
@@ -306,11 +382,10 @@ fn backward(g: &mut Graph, channels: &[Channels]) -> Vec<Vec<bool>> {
                     first += shape[1].unwrap_or(0);
                 }
             }
-            (Op::Add, _) if per_channel && shapes[0] == shapes[1] => inputs.iter().for_each(|&v| mark(v, &mut |c| wanted[c])),
-            (Op::Add, _) if per_channel => match with_terms(g, &producers, inputs[0], inputs[1]) {
-                Some((x, _)) => mark(x, &mut |c| wanted[c]),
-                None => inputs.iter().for_each(|&v| mark(v, &mut |_| true)),
-            },
+            (Op::Binary(_), _) if per_channel => {
+                // An operand of one channel, or of other axes, is needed whole.
+                inputs.iter().zip(same_channels).for_each(|(&v, same)| mark(v, &mut |c| !same || wanted[c]));
+            }
             _ => inputs.iter().for_each(|&v| mark(v, &mut |_| true)),
         }
     }
@@ -319,10 +394,10 @@ fn backward(g: &mut Graph, channels: &[Channels]) -> Vec<Vec<bool>> {
 
 /// A layer that computes nothing keeps no columns.
 fn forget_columns(op: &mut Op) {
-    match op {
-        Op::Conv(conv) => conv.columns.fill(Kept::List(Vec::new())),
-        Op::Gemm(gemm) => gemm.columns = Kept::List(Vec::new()),
-        _ => {}
+    if let Op::Gemm(gemm) = op {
+        gemm.columns = Kept::List(Vec::new());
+    } else if let Some(conv) = op.conv_mut() {
+        conv.columns.fill(Kept::List(Vec::new()));
     }
 }
 

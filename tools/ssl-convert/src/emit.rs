@@ -2,7 +2,7 @@
 
 use crate::graph::{Graph, Weights};
 use anyhow::{Context, Result};
-use sslm_format::{Blob, BlobId, Model, Op, Preprocessing, Provenance, panels};
+use sslm_format::{Blob, BlobId, ConvTranspose, Model, Op, Preprocessing, Provenance, panels};
 use std::io::{Seek, Write};
 
 /// What a file says besides the network.
@@ -42,7 +42,7 @@ pub fn write(g: &Graph, metadata: Metadata, out: &mut (impl Write + Seek)) -> Re
             assign(kept.len(), Numbers::Ready(kept))
         };
         match (&mut node.op, &g.weights[i]) {
-            (Op::Conv(conv), Weights::Matrix { bias, taps, .. }) => {
+            (Op::Conv(conv) | Op::ConvTranspose(ConvTranspose { conv, .. }), Weights::Matrix { bias, taps, .. }) => {
                 conv.bias = ready(bias, 1);
                 let per_filter = conv.window.taps();
                 if kept_rows(g, i, taps, per_filter).iter().any(|&t| t != 0.0) {
@@ -55,6 +55,9 @@ pub fn write(g: &Graph, metadata: Metadata, out: &mut (impl Write + Seek)) -> Re
                 gemm.weights = assign(blocks(g, i).iter().map(Block::len).sum(), Numbers::MatrixOf(i));
             }
             (Op::BatchNorm(norm), Weights::ScaleShift { scale, shift }) => {
+                (norm.scale, norm.shift) = (ready(scale, 1), ready(shift, 1));
+            }
+            (Op::InstanceNorm(norm), Weights::ScaleShift { scale, shift }) => {
                 (norm.scale, norm.shift) = (ready(scale, 1), ready(shift, 1));
             }
             (Op::Constant(constant), Weights::Tensor(data)) => constant.data = assign(data.len(), Numbers::TensorOf(i)),
@@ -111,7 +114,7 @@ fn blocks(g: &Graph, i: usize) -> Vec<Block> {
         None => (0..total).collect::<Vec<_>>(),
     };
     match &node.op {
-        Op::Conv(conv) => {
+        Op::Conv(conv) | Op::ConvTranspose(ConvTranspose { conv, .. }) => {
             let mut rows = kept(conv.filters as usize).into_iter();
             let columns = conv.columns.iter().map(|c| c.iter(conv.columns_per_group()).collect());
             let filters = conv.kept_filters(output);

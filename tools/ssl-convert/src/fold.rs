@@ -1,10 +1,10 @@
-//! Takes BatchNormalization and constant sums into the weights of the layer before them, where that layer's output is read by
+//! Takes BatchNormalization and arithmetic with constants into the weights of the layer before them, where that layer's output is read by
 //! nothing else.
 
 use crate::graph::{Graph, Weights, drop_unused_values, retain_nodes};
 use crate::onnx::tensor::Floats;
 use sslm_format::shape::Shape;
-use sslm_format::{Op, ValueId};
+use sslm_format::{Binary, Op, ValueId};
 
 /// Folds until nothing changes.
 pub fn fold(g: &mut Graph) {
@@ -56,18 +56,29 @@ fn affine(g: &Graph, producers: &[Option<usize>], i: usize) -> Option<Affine> {
     let node = &g.graph.nodes[i];
     match (&node.op, &g.weights[i]) {
         (Op::BatchNorm(_), Weights::ScaleShift { scale, shift }) => Some((node.inputs[0], Some(scale.clone()), shift.clone())),
-        (Op::Add, _) => {
+        (Op::Binary(function), _) => {
             let (a, b) = (node.inputs[0], node.inputs[1]);
-            let (x, constant) = if is_constant(g, producers, b) { (a, b) } else { (b, a) };
-            let terms = constant_per_channel(g, producers, constant, g.shape(x))?;
-            Some((x, None, terms))
+            let (x, constant, constant_first) = if is_constant(g, producers, b) { (a, b, false) } else { (b, a, true) };
+            let k = constant_per_channel(g, producers, constant, g.shape(x))?;
+            let zeros = vec![0.0; k.len()];
+            match (function, constant_first) {
+                (Binary::Add, _) => Some((x, None, k)),
+                (Binary::Sub, false) => Some((x, None, k.iter().map(|k| -k).collect())),
+                (Binary::Sub, true) => Some((x, Some(vec![-1.0; k.len()]), k)),
+                (Binary::Mul, _) => Some((x, Some(k), zeros)),
+                (Binary::Div, false) if k.iter().all(|&k| (1.0 / k).is_finite()) => {
+                    Some((x, Some(k.iter().map(|k| 1.0 / k).collect()), zeros))
+                }
+                _ => None,
+            }
         }
         _ => None,
     }
 }
 
-/// A stored tensor that adds the same number to all positions of a channel of a value of shape `x`: that number for each channel.
-pub fn constant_per_channel(g: &Graph, producers: &[Option<usize>], constant: ValueId, x: &Shape) -> Option<Vec<f32>> {
+/// A stored tensor that meets all positions of a channel of a value of shape `x` with the same number: that number for each
+/// channel.
+fn constant_per_channel(g: &Graph, producers: &[Option<usize>], constant: ValueId, x: &Shape) -> Option<Vec<f32>> {
     let producer = producers[constant.index()]?;
     let (Op::Constant(tensor), Weights::Tensor(data)) = (&g.graph.nodes[producer].op, &g.weights[producer]) else { return None };
     let channels = (*x.get(1)?)?;
@@ -91,10 +102,10 @@ fn absorbing(g: &Graph, producers: &[Option<usize>], readers: &[Vec<usize>], fol
     let producer = producers[x.index()]?;
     let node = &g.graph.nodes[producer];
     match &node.op {
-        Op::Conv(_) => Some(producer),
+        Op::Conv(_) | Op::ConvTranspose(_) => Some(producer),
         // Of other ranks, the features are not axis 1.
         Op::Gemm(_) if g.shape(x).len() == 2 => Some(producer),
-        Op::BatchNorm(_) | Op::Add if folded[producer] => {
+        Op::BatchNorm(_) | Op::Binary(_) if folded[producer] => {
             let source = node.inputs.iter().copied().find(|&v| !is_constant(g, producers, v))?;
             absorbing(g, producers, readers, folded, source)
         }

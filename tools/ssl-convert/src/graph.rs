@@ -115,9 +115,10 @@ impl Graph {
     /// Node `i` as a layer, if it has weights.
     pub fn layer(&self, i: usize) -> Option<Layer<'_>> {
         let Weights::Matrix { matrix, .. } = &self.weights[i] else { return None };
-        let (groups, taps, kept) = match &self.graph.nodes[i].op {
-            Op::Conv(conv) => (conv.group as usize, conv.window.taps(), &conv.columns[..]),
-            Op::Gemm(gemm) => (1, 1, std::slice::from_ref(&gemm.columns)),
+        let op = &self.graph.nodes[i].op;
+        let (groups, taps, kept) = match (op.conv(), op) {
+            (Some(conv), _) => (conv.group as usize, conv.window.taps(), &conv.columns[..]),
+            (_, Op::Gemm(gemm)) => (1, 1, std::slice::from_ref(&gemm.columns)),
             _ => return None,
         };
         Some(Layer { groups, filters: matrix.rows / groups, columns: matrix.columns, taps, kept, matrix })
@@ -151,7 +152,8 @@ impl Graph {
         let output = &self.graph.values[node.output.index()];
         let shape = self.shape(node.output);
         match &node.op {
-            Op::Conv(conv) => {
+            Op::Conv(_) | Op::ConvTranspose(_) => {
+                let conv = node.op.conv()?;
                 let positions = (shape[2]? * shape[3]?) as u64;
                 let columns = conv.columns_per_group();
                 let kept: usize = conv.kept_filters(output).iter().zip(&conv.columns).map(|(f, c)| f * c.count(columns)).sum();

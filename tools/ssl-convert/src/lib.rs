@@ -1,8 +1,7 @@
 //! Turns a zero-masked ONNX network into a compact `.sslm` file. Data flows through the files in this order:
-//! [`onnx`] (bytes to messages) -> [`import`](mod@import) (messages to a dense graph) -> [`fold`](mod@fold) (BatchNormalization
-//! into weights) -> [`threshold`] (small groups to zero, if asked) -> [`compact`](mod@compact) (what can go) ->
-//! [`emit`] (panels and file) -> [`verify`](mod@verify) (the file against the original). [`certificate`] says what happened;
-//! [`report`] prints it.
+//! [`onnx`] (bytes to messages) -> [`import`](mod@import) (messages to a dense graph) -> [`fold`](mod@fold) and [`shuffle`] (fewer
+//! nodes) -> [`threshold`] (small groups to zero, if asked) -> [`compact`](mod@compact) (what can go) -> [`emit`] (panels and file)
+//! -> [`verify`](mod@verify) (the file against the original). [`certificate`] says what happened; [`report`] prints it.
 
 pub mod certificate;
 pub mod compact;
@@ -14,6 +13,7 @@ pub mod metadata;
 pub mod onnx;
 pub mod progress;
 pub mod report;
+pub mod shuffle;
 pub mod threshold;
 pub mod verify;
 
@@ -75,6 +75,7 @@ pub fn convert(source: &Path, target: &Path, options: &Options) -> Result<Summar
     progress.step(format!("fold {layers} layers"));
     let mut folded = original.clone();
     fold::fold(&mut folded);
+    shuffle::fold_shuffles(&mut folded);
     progress.step(format!("compact {layers} layers"));
     let mut cut = folded.clone();
     if options.zero_tol > 0.0 {
@@ -126,6 +127,7 @@ pub fn convert(source: &Path, target: &Path, options: &Options) -> Result<Summar
 pub fn network(file: &mut OnnxFile, dense: bool) -> Result<graph::Graph> {
     let mut g = import::import(file)?;
     fold::fold(&mut g);
+    shuffle::fold_shuffles(&mut g);
     if !dense {
         compact::compact(&mut g);
     }

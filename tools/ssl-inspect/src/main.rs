@@ -4,7 +4,7 @@ use anyhow::Result;
 use clap::Parser;
 use ssl_cli::{kept_of, printable, table, thousands};
 use sslm::Model;
-use sslm::format::{Dim, Graph, Node, Op, Padding, Window};
+use sslm::format::{ConvTranspose, Dim, Graph, Node, Op, Padding, Window};
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -101,7 +101,7 @@ fn row(graph: &Graph, node: &Node) -> [String; 7] {
     let dash = || "-".to_owned();
     let (mut filters, mut columns, mut weights) = (dash(), dash(), dash());
     match &node.op {
-        Op::Conv(conv) => {
+        Op::Conv(conv) | Op::ConvTranspose(ConvTranspose { conv, .. }) => {
             let per_group = conv.columns_per_group();
             filters = kept_of(conv.kept_filters(output).iter().sum(), conv.filters as usize);
             columns = kept_of(conv.columns.iter().map(|c| c.count(per_group)).sum(), per_group * conv.columns.len());
@@ -119,7 +119,7 @@ fn row(graph: &Graph, node: &Node) -> [String; 7] {
         op => op.name(),
     };
     let window = match &node.op {
-        Op::Conv(conv) => describe(&conv.window, conv.group),
+        Op::Conv(conv) | Op::ConvTranspose(ConvTranspose { conv, .. }) => describe(&conv.window, conv.group),
         Op::MaxPool(pool) => describe(&pool.window, 1),
         Op::AveragePool(pool) => describe(&pool.window, 1),
         _ => dash(),

@@ -151,6 +151,7 @@ pub mod data_type {
     pub const FLOAT: i32 = 1;
     pub const INT32: i32 = 6;
     pub const INT64: i32 = 7;
+    pub const BOOL: i32 = 9;
 
     /// The ONNX name of a data type.
     pub fn name(code: i32) -> String {

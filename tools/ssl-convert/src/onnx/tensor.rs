@@ -20,7 +20,7 @@ pub struct Tensor {
 pub enum Data {
     /// Weights.
     Floats(Floats),
-    /// Shapes, axes and the like (int32 or int64).
+    /// Shapes, axes and the like (int32, int64 or bool).
     Ints(Arc<[i64]>),
 }
 
@@ -93,7 +93,7 @@ impl Tensor {
     /// Reads a stored tensor.
     ///
     /// # Errors
-    /// If its type is none of float32, int32 and int64, or its data does not fit its dims.
+    /// If its type is none of float32, int32, int64 and bool, or its data does not fit its dims.
     pub fn from_proto(proto: &TensorProto, external: &mut ExternalData) -> Result<Self> {
         Self::read(proto, external).with_context(|| format!("tensor '{}'", proto.name))
     }
@@ -102,14 +102,21 @@ impl Tensor {
         let extent = |&d: &i64| usize::try_from(d).with_context(|| format!("dims: expected no negative extent, found {d}"));
         let dims: Vec<usize> = proto.dims.iter().map(extent).collect::<Result<_>>()?;
         let raw = if proto.data_location == 1 { external.bytes_of(proto)? } else { proto.raw_data.clone() };
-        let width = if proto.data_type == data_type::INT64 { 8 } else { 4 };
+        let width = match proto.data_type {
+            data_type::INT64 => 8,
+            data_type::BOOL => 1,
+            _ => 4,
+        };
         ensure!(raw.len().is_multiple_of(width), "data: expected a multiple of {width} bytes, found {}", raw.len());
         let data = match proto.data_type {
             data_type::FLOAT if raw.is_empty() => Data::Floats(proto.float_data.clone().into()),
             data_type::FLOAT => Data::Floats(Floats::Raw(raw)),
             data_type::INT64 if raw.is_empty() => Data::Ints(proto.int64_data.clone().into()),
             data_type::INT64 => Data::Ints(raw.as_chunks().0.iter().map(|b| i64::from_le_bytes(*b)).collect()),
-            data_type::INT32 if raw.is_empty() => Data::Ints(proto.int32_data.iter().map(|&i| i64::from(i)).collect()),
+            data_type::BOOL if !raw.is_empty() => Data::Ints(raw.iter().map(|&b| i64::from(b)).collect()),
+            data_type::INT32 | data_type::BOOL if raw.is_empty() => {
+                Data::Ints(proto.int32_data.iter().map(|&i| i64::from(i)).collect())
+            }
             data_type::INT32 => Data::Ints(raw.as_chunks().0.iter().map(|b| i64::from(i32::from_le_bytes(*b))).collect()),
             other => bail!("expected float32, int32 or int64, found {}", data_type::name(other)),
         };

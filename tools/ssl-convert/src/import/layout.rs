@@ -1,0 +1,513 @@
+//! Operators that compute with shapes, or move numbers without changing them.
+
+use super::{Binding, Importer, axis};
+use crate::graph::Weights;
+use crate::onnx::attributes::Attributes;
+use crate::onnx::proto::{NodeProto, data_type};
+use crate::onnx::tensor::{Data, Tensor};
+use anyhow::{Context, Result, anyhow, bail, ensure};
+use sslm_format::shape::{self, Shape};
+use sslm_format::{
+    Coordinates, Expand, Fill, Flatten, Gather, Interpolation, Op, Pad, ReduceMean, Reshape, Resize2d, Slice, Target, Transpose,
+    ValueId,
+};
+
+/// One extent in a computed shape.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum ExtentOf {
+    /// Known now.
+    Known(i64),
+    /// That of an axis of a value, whatever it turns out to be.
+    Axis(ValueId, usize),
+}
+
+impl Importer<'_> {
+    /// What a node yields that computes with shapes alone: Shape, and operators on lists of integers. `None` for all others.
+    pub(super) fn shape_arithmetic(&mut self, node: &NodeProto) -> Result<Option<Binding>> {
+        let attributes = Attributes(node);
+        if node.op_type == "Shape" {
+            let extents: Vec<ExtentOf> = match self.input(node, 0)?.context("input 0: expected a tensor, found none")? {
+                Binding::Tensor(t) => t.dims.iter().map(|&d| ExtentOf::Known(d as i64)).collect(),
+                Binding::Value(v) => {
+                    let extent =
+                        |(axis, e): (usize, &Option<usize>)| e.map_or(ExtentOf::Axis(v, axis), |e| ExtentOf::Known(e as i64));
+                    self.graph.shape(v).iter().enumerate().map(extent).collect()
+                }
+                _ => bail!("input 0: expected a tensor, found a shape"),
+            };
+            let rank = extents.len() as i64;
+            let bound = |name: &str, default: i64| -> Result<usize> {
+                let bound = attributes.int(name, default)?;
+                Ok((if bound < 0 { bound + rank } else { bound }).clamp(0, rank) as usize)
+            };
+            let (start, end) = (bound("start", 0)?, bound("end", rank)?);
+            return known(extents[start..end.max(start)].to_vec()).map(Some);
+        }
+        let Some(list) = self.extents(node, 0)? else { return Ok(None) };
+        let result = match node.op_type.as_str() {
+            "Cast" => match attributes.int("to", 0)? as i32 {
+                data_type::INT64 | data_type::INT32 => list,
+                data_type::FLOAT => {
+                    let numbers: Option<Vec<f32>> =
+                        list.iter().map(|e| if let ExtentOf::Known(n) = e { Some(*n as f32) } else { None }).collect();
+                    let numbers = numbers.context("expected known extents, found symbolic ones")?;
+                    return Tensor::new(vec![numbers.len()], Data::Floats(numbers.into())).map(|t| Some(Binding::Tensor(t)));
+                }
+                other => bail!("to: expected int64, int32 or float32, found {}", data_type::name(other)),
+            },
+            // Lists of one number and numbers are not told apart, and longer lists have one axis.
+            "Squeeze" | "Unsqueeze" | "Reshape" | "Identity" => list,
+            "Concat" => {
+                let mut all = list;
+                for i in 1..node.input.len() {
+                    all.extend(self.extents(node, i)?.with_context(|| format!("input {i}: expected integers, found numbers"))?);
+                }
+                all
+            }
+            "Gather" => {
+                let indices = self.extents(node, 1)?.context("indices (input 1): expected integers, found none")?;
+                let pick = |e: &ExtentOf| match e {
+                    ExtentOf::Known(i) => {
+                        usize::try_from(if *i < 0 { i + list.len() as i64 } else { *i }).ok().and_then(|i| list.get(i)).copied()
+                    }
+                    ExtentOf::Axis(..) => None,
+                };
+                indices
+                    .iter()
+                    .map(|i| pick(i).with_context(|| format!("indices: expected known ones below {}", list.len())))
+                    .collect::<Result<_>>()?
+            }
+            "Slice" => {
+                let parts = self.slices(node, 1)?;
+                let taken = |list: Vec<ExtentOf>, s: &Slice| s.positions(list.len()).map(|i| list[i]).collect();
+                parts.iter().fold(list, taken)
+            }
+            "Add" | "Sub" | "Mul" | "Div" => {
+                let other = self.extents(node, 1)?.context("input 1: expected integers, found numbers")?;
+                let len = list.len().max(other.len());
+                let at = |l: &[ExtentOf], i: usize| l.get(if l.len() == 1 { 0 } else { i }).copied();
+                let apply = |i: usize| match (at(&list, i), at(&other, i)) {
+                    (Some(ExtentOf::Known(a)), Some(ExtentOf::Known(b))) => {
+                        let result = match node.op_type.as_str() {
+                            "Add" => a.checked_add(b),
+                            "Sub" => a.checked_sub(b),
+                            "Mul" => a.checked_mul(b),
+                            _ => a.checked_div(b),
+                        };
+                        result
+                            .map(ExtentOf::Known)
+                            .with_context(|| format!("expected integers that can be combined, found {a} and {b}"))
+                    }
+                    _ => bail!("expected known extents of equal count, found symbolic or fewer ones"),
+                };
+                (0..len).map(apply).collect::<Result<_>>()?
+            }
+            _ => return Ok(None),
+        };
+        known(result).map(Some)
+    }
+
+    /// Input `i` as a list of extents, if it is integers.
+    fn extents(&self, node: &NodeProto, i: usize) -> Result<Option<Vec<ExtentOf>>> {
+        Ok(match self.input(node, i)? {
+            Some(Binding::Extents(list)) => Some(list),
+            Some(Binding::Tensor(Tensor { data: Data::Ints(ints), .. })) => {
+                Some(ints.iter().map(|&i| ExtentOf::Known(i)).collect())
+            }
+            _ => None,
+        })
+    }
+
+    /// Integers that must be known: attribute `name`, or input `i`. `None` if neither is there.
+    fn integers(&self, node: &NodeProto, name: &str, i: usize) -> Result<Option<Vec<i64>>> {
+        let attributes = Attributes(node);
+        if attributes.get(name).is_some() {
+            return Ok(Some(attributes.ints(name)?.to_vec()));
+        }
+        if self.input(node, i)?.is_none() {
+            return Ok(None);
+        }
+        let list =
+            self.extents(node, i)?.with_context(|| format!("{name} (input {i}): expected constant integers, found others"))?;
+        let number = |e: &ExtentOf| match e {
+            ExtentOf::Known(n) => Ok(*n),
+            ExtentOf::Axis(..) => bail!("{name} (input {i}): expected known integers, found a symbolic extent"),
+        };
+        list.iter().map(number).collect::<Result<_>>().map(Some)
+    }
+
+    pub(super) fn flatten(&mut self, node: &NodeProto, name: &str, output: &str) -> Result<Binding> {
+        let at = Attributes(node).int("axis", 1)?;
+        let of_rank = |rank: usize| -> Result<Op> {
+            // One past the last axis is legal here.
+            let axis = if at == rank as i64 { rank } else { axis(at, rank)? };
+            Ok(Op::Flatten(Flatten { axis: axis as u32 }))
+        };
+        if let Some(Binding::Tensor(t)) = self.input(node, 0)? {
+            return rearranged(t.clone(), &of_rank(t.dims.len())?);
+        }
+        let x = self.value(node, 0)?;
+        let op = of_rank(self.graph.shape(x).len())?;
+        self.push(name, output, op, vec![x], Weights::None).map(Binding::Value)
+    }
+
+    pub(super) fn reshape(&mut self, node: &NodeProto, name: &str, output: &str) -> Result<Binding> {
+        let target = self.extents(node, 1)?.context("shape (input 1): expected constant integers or extents, found others")?;
+        if Attributes(node).int("allowzero", 0)? != 0 {
+            ensure!(!target.contains(&ExtentOf::Known(0)), "shape: expected extents of at least 1, found 0 with allowzero");
+        }
+        if let Some(Binding::Tensor(t)) = self.input(node, 0)? {
+            let dims =
+                target.iter().map(|e| if let ExtentOf::Known(n) = e { Ok(*n) } else { bail!("shape: expected known extents") });
+            return rearranged(t, &Op::Reshape(Reshape { dims: dims.collect::<Result<_>>()? }));
+        }
+        let x = self.value(node, 0)?;
+        self.reshape_to(name, output, x, &target)
+    }
+
+    /// A Reshape of `x`. Symbolic extents are copied where they stand for the same axis, and one more may follow from the rest.
+    fn reshape_to(&mut self, name: &str, output: &str, x: ValueId, target: &[ExtentOf]) -> Result<Binding> {
+        let mut dims = Vec::new();
+        for (i, extent) in target.iter().enumerate() {
+            // The first axis of every value with a symbolic one is the batch.
+            let is_batch = |a: usize| a == 0 && i == 0 && self.graph.shape(x).first() == Some(&None);
+            dims.push(match *extent {
+                ExtentOf::Known(n) => n,
+                ExtentOf::Axis(v, a) if a == i && (v == x || is_batch(a)) => 0,
+                ExtentOf::Axis(..) => -1,
+            });
+        }
+        ensure!(
+            dims.iter().filter(|&&d| d == -1).count() <= 1,
+            "shape: expected at most one extent that must be inferred, found {dims:?}"
+        );
+        self.push(name, output, Op::Reshape(Reshape { dims }), vec![x], Weights::None).map(Binding::Value)
+    }
+
+    /// The extents of `x`, known or not.
+    fn extents_of(&self, x: ValueId) -> Vec<ExtentOf> {
+        let extent = |(axis, e): (usize, &Option<usize>)| e.map_or(ExtentOf::Axis(x, axis), |e| ExtentOf::Known(e as i64));
+        self.graph.shape(x).iter().enumerate().map(extent).collect()
+    }
+
+    pub(super) fn squeeze(&mut self, node: &NodeProto, name: &str, output: &str) -> Result<Binding> {
+        let axes = self.integers(node, "axes", 1)?;
+        let dropped = |extents: &[ExtentOf]| -> Result<Vec<ExtentOf>> {
+            let rank = extents.len();
+            let axes: Vec<usize> = match &axes {
+                Some(axes) => axes.iter().map(|&a| axis(a, rank)).collect::<Result<_>>()?,
+                None => (0..rank).filter(|&a| extents[a] == ExtentOf::Known(1)).collect(),
+            };
+            if let Some(&a) = axes.iter().find(|&&a| extents[a] != ExtentOf::Known(1)) {
+                bail!("axis {a}: expected an extent of 1, found {:?}", extents[a]);
+            }
+            Ok((0..rank).filter(|a| !axes.contains(a)).map(|a| extents[a]).collect())
+        };
+        self.with_extents(node, name, output, &dropped)
+    }
+
+    pub(super) fn unsqueeze(&mut self, node: &NodeProto, name: &str, output: &str) -> Result<Binding> {
+        let axes = self.integers(node, "axes", 1)?.context("axes: expected constant integers, found none")?;
+        let inserted = |extents: &[ExtentOf]| -> Result<Vec<ExtentOf>> {
+            let rank = extents.len() + axes.len();
+            let axes: Vec<usize> = axes.iter().map(|&a| axis(a, rank)).collect::<Result<_>>()?;
+            let mut own = extents.iter();
+            let all: Option<Vec<ExtentOf>> =
+                (0..rank).map(|a| if axes.contains(&a) { Some(ExtentOf::Known(1)) } else { own.next().copied() }).collect();
+            all.context("axes: expected different ones")
+        };
+        self.with_extents(node, name, output, &inserted)
+    }
+
+    /// Input 0 with the extents that `change` makes of its own.
+    fn with_extents(
+        &mut self,
+        node: &NodeProto,
+        name: &str,
+        output: &str,
+        change: &dyn Fn(&[ExtentOf]) -> Result<Vec<ExtentOf>>,
+    ) -> Result<Binding> {
+        if let Some(Binding::Tensor(t)) = self.input(node, 0)? {
+            let own: Vec<ExtentOf> = t.dims.iter().map(|&d| ExtentOf::Known(d as i64)).collect();
+            let extent = |e: &ExtentOf| if let ExtentOf::Known(n) = e { Some(*n as usize) } else { None };
+            let dims: Option<Vec<usize>> = change(&own)?.iter().map(extent).collect();
+            return Tensor::new(dims.context("expected known extents")?, t.data).map(Binding::Tensor);
+        }
+        let x = self.value(node, 0)?;
+        let target = change(&self.extents_of(x))?;
+        self.reshape_to(name, output, x, &target)
+    }
+
+    pub(super) fn transpose(&mut self, node: &NodeProto, name: &str, output: &str) -> Result<Binding> {
+        let perm = Attributes(node).ints("perm")?;
+        let of_rank = |rank: usize| -> Result<Vec<u32>> {
+            if perm.is_empty() {
+                return Ok((0..rank as u32).rev().collect());
+            }
+            perm.iter().map(|&a| u32::try_from(a).map_err(|_| anyhow!("perm: expected no negative axis, found {a}"))).collect()
+        };
+        if let Some(Binding::Tensor(t)) = self.input(node, 0)? {
+            return transposed(&t, &of_rank(t.dims.len())?).map(Binding::Tensor);
+        }
+        let x = self.value(node, 0)?;
+        let axes = of_rank(self.graph.shape(x).len())?;
+        self.push(name, output, Op::Transpose(Transpose { axes }), vec![x], Weights::None).map(Binding::Value)
+    }
+
+    /// The parts of a Slice, one for each axis of a tensor of `rank` axes.
+    fn slices(&self, node: &NodeProto, rank: usize) -> Result<Vec<Slice>> {
+        let attribute_form = Attributes(node).get("starts").is_some();
+        let input = |i: usize| if attribute_form { usize::MAX } else { i };
+        let starts = self.integers(node, "starts", input(1))?.context("starts: expected constant integers, found none")?;
+        let ends = self.integers(node, "ends", input(2))?.context("ends: expected constant integers, found none")?;
+        let axes = self.integers(node, "axes", input(3))?.unwrap_or_else(|| (0..starts.len() as i64).collect());
+        let steps = self.integers(node, "steps", input(4))?.unwrap_or_else(|| vec![1; starts.len()]);
+        ensure!(
+            [ends.len(), axes.len(), steps.len()] == [starts.len(); 3],
+            "expected as many ends, axes and steps as the {} starts, found {}, {}, {}",
+            starts.len(),
+            ends.len(),
+            axes.len(),
+            steps.len()
+        );
+        let part = |i: usize| -> Result<Slice> {
+            ensure!(steps[i] != 0, "steps: expected no 0");
+            // Bounds beyond any extent are common; they need not be told apart.
+            let bound = |b: i64| b.clamp(-(1 << 41), 1 << 41);
+            let step = steps[i].clamp(-(1 << 40) + 1, (1 << 40) - 1);
+            Ok(Slice { axis: axis(axes[i], rank)? as u32, start: bound(starts[i]), end: bound(ends[i]), step })
+        };
+        (0..starts.len()).map(part).collect()
+    }
+
+    pub(super) fn slice(&mut self, node: &NodeProto, name: &str, output: &str) -> Result<Binding> {
+        let mut x = self.value(node, 0)?;
+        let parts = self.slices(node, self.graph.shape(x).len())?;
+        let count = parts.len();
+        for (i, part) in parts.into_iter().enumerate() {
+            let output = if i + 1 == count { output.to_owned() } else { format!("{output}.{i}") };
+            x = self.push(name, &output, Op::Slice(part), vec![x], Weights::None)?;
+        }
+        Ok(Binding::Value(x))
+    }
+
+    pub(super) fn split(&mut self, node: &NodeProto, name: &str) -> Result<Vec<Binding>> {
+        let x = self.value(node, 0)?;
+        let axis = axis(Attributes(node).int("axis", 0)?, self.graph.shape(x).len())?;
+        let count = node.output.len() as i64;
+        let lens = match self.integers(node, "split", 1)? {
+            Some(lens) => lens,
+            None => {
+                let extent =
+                    self.graph.shape(x)[axis].context("split: expected lengths, since the axis is symbolic, found none")? as i64;
+                let len = (extent + count - 1) / count;
+                (0..count).map(|i| len.min(extent - i * len)).collect()
+            }
+        };
+        ensure!(
+            lens.len() as i64 == count && lens.iter().all(|&l| l >= 0),
+            "split: expected a length for each of {count} outputs, found {lens:?}"
+        );
+        let (mut start, mut parts) = (0i64, Vec::new());
+        for (output, len) in node.output.iter().zip(lens) {
+            let end = start.checked_add(len).context("split: too long")?;
+            let slice = Slice { axis: axis as u32, start, end, step: 1 };
+            parts.push(Binding::Value(self.push(name, output, Op::Slice(slice), vec![x], Weights::None)?));
+            start = end;
+        }
+        Ok(parts)
+    }
+
+    pub(super) fn gather(&mut self, node: &NodeProto, name: &str, output: &str) -> Result<Binding> {
+        let x = self.value(node, 0)?;
+        let tensor = self.tensor(node, 1, "indices")?.context("indices (input 1): expected constant integers, found none")?;
+        let axis = axis(Attributes(node).int("axis", 0)?, self.graph.shape(x).len())?;
+        let gather = Op::Gather(Gather { axis: axis as u32, indices: tensor.ints()?.to_vec() });
+        if tensor.dims.len() == 1 {
+            return self.push(name, output, gather, vec![x], Weights::None).map(Binding::Value);
+        }
+        // The axis becomes those of the indices: none, or several.
+        let mut target = self.extents_of(x);
+        target.splice(axis..=axis, tensor.dims.iter().map(|&d| ExtentOf::Known(d as i64)));
+        let gathered = self.push(name, &format!("{output}.gathered"), gather, vec![x], Weights::None)?;
+        let renamed = |e: ExtentOf| if let ExtentOf::Axis(_, a) = e { ExtentOf::Axis(gathered, a) } else { e };
+        let target: Vec<ExtentOf> = target.into_iter().map(renamed).collect();
+        self.reshape_to(name, output, gathered, &target)
+    }
+
+    pub(super) fn pad(&mut self, node: &NodeProto, name: &str, output: &str) -> Result<Binding> {
+        let attributes = Attributes(node);
+        let x = self.value(node, 0)?;
+        let rank = self.graph.shape(x).len();
+        let pads = self.integers(node, "pads", 1)?.context("pads: expected constant integers, found none")?;
+        let axes: Vec<usize> = match self.integers(node, "axes", 3)? {
+            Some(axes) => axes.iter().map(|&a| axis(a, rank)).collect::<Result<_>>()?,
+            None => (0..rank).collect(),
+        };
+        ensure!(pads.len() == 2 * axes.len(), "pads: expected {} numbers, found {}", 2 * axes.len(), pads.len());
+        let mut amounts = vec![[0; 2]; rank];
+        for (i, &pad) in pads.iter().enumerate() {
+            let amount = u32::try_from(pad).map_err(|_| anyhow!("pads: expected no negative amount, found {pad}"))?;
+            amounts[axes[i % axes.len()]][i / axes.len()] = amount;
+        }
+        let fill = match attributes.text("mode", "constant")? {
+            "constant" => {
+                let value = match self.tensor(node, 2, "constant_value")? {
+                    Some(t) if t.floats()?.len() == 1 => t.floats()?.at(0),
+                    Some(t) => bail!("constant_value: expected one number, found dims {:?}", t.dims),
+                    None => attributes.float("value", 0.0)?,
+                };
+                Fill::Constant { value }
+            }
+            "reflect" => Fill::Reflect,
+            "edge" => Fill::Edge,
+            other => bail!("mode: expected constant, reflect or edge, found {other}"),
+        };
+        self.push(name, output, Op::Pad(Pad { amounts, fill }), vec![x], Weights::None).map(Binding::Value)
+    }
+
+    pub(super) fn resize(&mut self, node: &NodeProto, name: &str, output: &str) -> Result<Binding> {
+        let attributes = Attributes(node);
+        let x = self.value(node, 0)?;
+        let rank = self.graph.shape(x).len();
+        ensure!(rank == 4, "input: expected 4 axes, found {rank}");
+        let axes: Vec<usize> = match attributes.ints("axes")? {
+            [] => (0..rank).collect(),
+            axes => axes.iter().map(|&a| axis(a, rank)).collect::<Result<_>>()?,
+        };
+        // Opset 10 had no region of interest.
+        let scales = self.tensor(node, if self.opset < 11 { 1 } else { 2 }, "scales")?.filter(|t| t.dims != [0]);
+        let sizes = if self.opset < 11 { None } else { self.extents(node, 3)? };
+        let position = |axis: usize| axes.iter().position(|&a| a == axis);
+        let target = if let Some(scales) = scales {
+            let floats = scales.floats()?;
+            ensure!(floats.len() == axes.len(), "scales: expected {} numbers, found {}", axes.len(), floats.len());
+            let factor = |axis: usize| position(axis).map_or(1.0, |i| floats.at(i));
+            ensure!(
+                factor(0) == 1.0 && factor(1) == 1.0,
+                "scales: expected 1 for batch and channels, found {} and {}",
+                factor(0),
+                factor(1)
+            );
+            Target::Scales { factors: [factor(2), factor(3)] }
+        } else if let Some(sizes) = sizes {
+            ensure!(sizes.len() == axes.len(), "sizes: expected {} numbers, found {}", axes.len(), sizes.len());
+            let own = self.extents_of(x);
+            let size = |axis: usize| position(axis).map_or(own[axis], |i| sizes[i]);
+            for (axis, own) in own.iter().enumerate().take(2) {
+                let kept =
+                    size(axis) == *own || matches!((size(axis), own), (ExtentOf::Axis(_, a), ExtentOf::Axis(_, b)) if a == *b);
+                ensure!(kept, "sizes: expected those of the input for batch and channels, found {:?}", size(axis));
+            }
+            let extent = |axis: usize| match size(axis) {
+                ExtentOf::Known(n) => u32::try_from(n)
+                    .ok()
+                    .filter(|&n| n > 0)
+                    .with_context(|| format!("sizes: expected a positive number, found {n}")),
+                ExtentOf::Axis(..) => bail!("sizes: expected known ones, found a symbolic extent"),
+            };
+            Target::Sizes { extents: [extent(2)?, extent(3)?] }
+        } else {
+            bail!("expected scales or sizes, found neither")
+        };
+        let policy = attributes.text("keep_aspect_ratio_policy", "stretch")?;
+        ensure!(policy == "stretch", "keep_aspect_ratio_policy: expected stretch, found {policy}");
+        ensure!(attributes.int("antialias", 0)? == 0, "antialias: expected 0, found 1");
+        let coordinates = match attributes
+            .text("coordinate_transformation_mode", if self.opset < 11 { "asymmetric" } else { "half_pixel" })?
+        {
+            "half_pixel" => Coordinates::HalfPixel,
+            "pytorch_half_pixel" => Coordinates::PytorchHalfPixel,
+            "asymmetric" => Coordinates::Asymmetric,
+            "align_corners" => Coordinates::AlignCorners,
+            other => bail!(
+                "coordinate_transformation_mode: expected half_pixel, pytorch_half_pixel, asymmetric or align_corners, found {other}"
+            ),
+        };
+        // Before opset 11, growing took the position before and shrinking the one behind.
+        let shrinks = matches!(&target, Target::Scales { factors } if factors.iter().all(|&f| f <= 1.0));
+        let nearest = match (self.opset < 11, shrinks) {
+            (true, true) => "ceil",
+            (true, false) => "floor",
+            _ => attributes.text("nearest_mode", "round_prefer_floor")?,
+        };
+        let interpolation = match (attributes.text("mode", "nearest")?, nearest) {
+            ("linear", _) => Interpolation::Linear,
+            ("nearest", "round_prefer_floor") => Interpolation::NearestPreferFloor,
+            ("nearest", "round_prefer_ceil") => Interpolation::NearestPreferCeil,
+            ("nearest", "floor") => Interpolation::Floor,
+            ("nearest", "ceil") => Interpolation::Ceil,
+            (mode, nearest) => bail!("mode: expected nearest or linear, found {mode} ({nearest})"),
+        };
+        self.push(name, output, Op::Resize(Resize2d { coordinates, interpolation, target }), vec![x], Weights::None)
+            .map(Binding::Value)
+    }
+
+    pub(super) fn reduce_mean(&mut self, node: &NodeProto, name: &str, output: &str) -> Result<Binding> {
+        let attributes = Attributes(node);
+        let x = self.value(node, 0)?;
+        let rank = self.graph.shape(x).len();
+        let mut axes: Vec<u32> = match self.integers(node, "axes", 1)? {
+            Some(axes) if !axes.is_empty() => axes.iter().map(|&a| axis(a, rank).map(|a| a as u32)).collect::<Result<_>>()?,
+            _ if attributes.int("noop_with_empty_axes", 0)? != 0 => return Ok(Binding::Value(x)),
+            _ => (0..rank as u32).collect(),
+        };
+        axes.sort_unstable();
+        axes.dedup();
+        let keep = attributes.int("keepdims", 1)? != 0;
+        self.push(name, output, Op::ReduceMean(ReduceMean { axes, keep }), vec![x], Weights::None).map(Binding::Value)
+    }
+
+    pub(super) fn expand(&mut self, node: &NodeProto, name: &str, output: &str) -> Result<Binding> {
+        let x = self.value(node, 0)?;
+        let target = self.extents(node, 1)?.context("shape (input 1): expected constant integers or extents, found others")?;
+        let own = self.graph.shape(x).clone();
+        let extent = |(i, e): (usize, &ExtentOf)| match *e {
+            ExtentOf::Known(n) => u64::try_from(n).map_err(|_| anyhow!("shape: expected no negative extent, found {n}")),
+            // A symbolic extent can only be meant to stay what it is.
+            ExtentOf::Axis(..) => match (i + own.len()).checked_sub(target.len()).map(|i| own[i]) {
+                Some(None) => Ok(1),
+                _ => bail!("shape: expected known extents, found a symbolic one"),
+            },
+        };
+        let dims = target.iter().enumerate().map(extent).collect::<Result<_>>()?;
+        self.push(name, output, Op::Expand(Expand { dims }), vec![x], Weights::None).map(Binding::Value)
+    }
+}
+
+/// A list whose extents are all known is a tensor.
+fn known(list: Vec<ExtentOf>) -> Result<Binding> {
+    let numbers: Option<Vec<i64>> = list.iter().map(|e| if let ExtentOf::Known(n) = e { Some(*n) } else { None }).collect();
+    Ok(match numbers {
+        // One number stands for itself too: see Gather.
+        Some(numbers) => Binding::Tensor(Tensor::new(vec![numbers.len()], Data::Ints(numbers.into()))?),
+        None => Binding::Extents(list),
+    })
+}
+
+/// A stored tensor after a Flatten or Reshape.
+fn rearranged(t: Tensor, op: &Op) -> Result<Binding> {
+    let shape: Shape = t.dims.iter().map(|&d| Some(d)).collect();
+    let dims: Option<Vec<usize>> = shape::of_node(op, &[&shape])?.into_iter().collect();
+    Tensor::new(dims.context("shape: expected known extents")?, t.data).map(Binding::Tensor)
+}
+
+/// A stored tensor with its axes in another order.
+fn transposed(t: &Tensor, axes: &[u32]) -> Result<Tensor> {
+    let shape: Shape = t.dims.iter().map(|&d| Some(d)).collect();
+    shape::of_node(&Op::Transpose(Transpose { axes: axes.to_vec() }), &[&shape])?;
+    let floats = t.floats()?;
+    let dims: Vec<usize> = axes.iter().map(|&a| t.dims[a as usize]).collect();
+    let stride = |axis: u32| t.dims[axis as usize + 1..].iter().product::<usize>();
+    let strides: Vec<usize> = axes.iter().map(|&a| stride(a)).collect();
+    let source = |mut i: usize| {
+        let mut at = 0;
+        for (extent, stride) in dims.iter().zip(&strides).rev() {
+            at += i % extent * stride;
+            i /= extent;
+        }
+        floats.at(at)
+    };
+    let numbers: Vec<f32> = (0..floats.len()).map(source).collect();
+    Tensor::new(dims, Data::Floats(numbers.into()))
+}
