@@ -59,20 +59,13 @@ pub(crate) fn add_node(b: &mut Builder<'_>, index: usize, node: &Node) -> Result
         b.define_from_all(output, place);
     };
     match &node.op {
-        Op::Conv(conv) => {
-            let geometry = geometry(b, &conv.window, x, node.output);
+        Op::Conv(conv) | Op::ConvTranspose(format::ConvTranspose { conv, .. }) => {
+            let transposed = matches!(node.op, Op::ConvTranspose(_));
+            let geometry = Geometry { transposed, ..geometry(b, &conv.window, x, node.output) };
             let kernel = convolution(b, conv, geometry, x, node.output, relu);
             let (macs, read) = (kernel.macs() * b.shape(x)[0], b.place_of(x));
-            let place =
-                b.emit(name, op, Kernel::Conv { conv: kernel, weights: conv.weights, bias: conv.bias }, macs, vec![read], len);
-            b.define(output, place);
-        }
-        Op::ConvTranspose(format::ConvTranspose { conv, .. }) => {
-            let geometry = Geometry { transposed: true, ..geometry(b, &conv.window, x, node.output) };
-            let kernel = convolution(b, conv, geometry, x, node.output, relu);
-            let (macs, read) = (kernel.macs() * b.shape(x)[0], b.place_of(x));
-            let place =
-                b.emit(name, op, Kernel::Conv { conv: kernel, weights: conv.weights, bias: conv.bias }, macs, vec![read], len);
+            let kernel = Kernel::Conv { conv: kernel, weights: conv.weights, bias: conv.bias };
+            let place = b.emit(name, op, kernel, macs, vec![read], len);
             b.define(output, place);
         }
         Op::Gemm(gemm) => {
@@ -344,19 +337,23 @@ fn row_major_strides(shape: &[usize]) -> Vec<usize> {
     (0..shape.len()).map(|axis| shape[axis + 1..].iter().product()).collect()
 }
 
+/// The one input of `node`, of `shape`: with just the channels that the output keeps if it works channel by channel, else whole.
+fn input_of(b: &mut Builder<'_>, node: &Node, per_channel: bool, shape: &mut [usize]) -> Operand {
+    match b.compaction(node.output).map(|c| c.kept.as_slice()) {
+        Some(kept) if per_channel => {
+            shape[1] = kept.len();
+            b.channels_of(node.inputs[0], Some(kept))
+        }
+        _ => b.all_channels_of(node.inputs[0]),
+    }
+}
+
 /// Steps that rebuild axes one after the other. Where axes 0 and 1 are not among them, only kept channels are.
 fn remap(b: &mut Builder<'_>, node: &Node, output: ValueId, maps: Vec<(usize, Vec<From>)>) {
     let x = node.inputs[0];
     let mut shape = b.shape(x).to_vec();
     let per_channel = shape.len() >= 2 && maps.iter().all(|(axis, _)| *axis >= 2);
-    let kept = b.compaction(node.output).map(|c| c.kept.as_slice());
-    let mut place = match (per_channel, kept) {
-        (true, Some(kept)) => {
-            shape[1] = kept.len();
-            b.channels_of(x, Some(kept))
-        }
-        _ => b.all_channels_of(x),
-    };
+    let mut place = input_of(b, node, per_channel, &mut shape);
     for (axis, sources) in maps {
         let (extent, inner) = along(&shape, axis as u32);
         shape[axis] = sources.len();
@@ -431,14 +428,7 @@ fn reduce_mean(b: &mut Builder<'_>, node: &Node, output: ValueId, axes: &[u32]) 
     let x = node.inputs[0];
     let mut shape = b.shape(x).to_vec();
     let per_channel = shape.len() >= 2 && axes.iter().all(|&a| a >= 2);
-    let kept = b.compaction(node.output).map(|c| c.kept.as_slice());
-    let mut place = match (per_channel, kept) {
-        (true, Some(kept)) => {
-            shape[1] = kept.len();
-            b.channels_of(x, Some(kept))
-        }
-        _ => b.all_channels_of(x),
-    };
+    let mut place = input_of(b, node, per_channel, &mut shape);
     let mut stretches: Vec<std::ops::Range<usize>> = Vec::new();
     for axis in axes.iter().map(|&a| a as usize) {
         match stretches.last_mut() {

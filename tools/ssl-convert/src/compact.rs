@@ -1,8 +1,8 @@
 //! Exact compaction: which channels of each value, which filters and which columns of each layer are needed to compute the same
 //! function, and what the others contribute.
 //!
-//! Two passes reach the fixed point. Forward ([`forward`]), every channel is found to be *live* or *constant*: a zero filter
-//! does not yield zero but its bias, and that constant flows on through the layers behind it. Backward ([`backward`]), the
+//! Two passes reach the fixed point. Forward (`forward`), every channel is found to be *live* or *constant*: a zero filter
+//! does not yield zero but its bias, and that constant flows on through the layers behind it. Backward (`backward`), the
 //! channels, filters and columns that some output depends on are marked; since constants are known by then, one pass in reverse
 //! order sees every consequence.
 

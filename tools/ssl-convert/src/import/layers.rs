@@ -23,16 +23,7 @@ impl Importer<'_> {
         let channels = (group as usize).checked_mul(group_channels).context("group: too large")?;
         let window = window(attributes, Some([kernel_height, kernel_width]))?;
         let bias = self.bias(node, 2, filters)?;
-        let conv = Conv {
-            group: small(group, "group")?,
-            channels: small(channels as i64, "channels")?,
-            filters: small(filters as i64, "filters")?,
-            columns: vec![Kept::All; group as usize],
-            window,
-            weights: UNASSIGNED,
-            bias: UNASSIGNED,
-            taps: None,
-        };
+        let conv = dense_conv(group, channels, filters, window)?;
         let columns = group_channels * kernel_height * kernel_width;
         let matrix = Matrix { rows: filters, columns, data: weights.floats()?.clone(), transposed: false, row_scale: Vec::new() };
         self.push(name, output, Op::Conv(conv), vec![x], Weights::Matrix { matrix, bias, taps: Vec::new() })
@@ -132,16 +123,7 @@ impl Importer<'_> {
         let data: Vec<f32> = (0..filters * columns).map(|i| at(i / columns, i % columns)).collect();
         let matrix = Matrix { rows: filters, columns, data: data.into(), transposed: false, row_scale: Vec::new() };
         let bias = self.bias(node, 2, filters)?;
-        let conv = Conv {
-            group: small(group, "group")?,
-            channels: small(channels as i64, "channels")?,
-            filters: small(filters as i64, "filters")?,
-            columns: vec![Kept::All; group as usize],
-            window,
-            weights: UNASSIGNED,
-            bias: UNASSIGNED,
-            taps: None,
-        };
+        let conv = dense_conv(group, channels, filters, window)?;
         let op = Op::ConvTranspose(ConvTranspose { conv, output_padding });
         self.push(name, output, op, vec![x], Weights::Matrix { matrix, bias, taps: Vec::new() })
     }
@@ -208,6 +190,20 @@ fn fully_connected(weights: &Tensor, transposed: bool) -> Result<(Op, Matrix)> {
         bias: UNASSIGNED,
     });
     Ok((op, Matrix { rows, columns, data: weights.floats()?.clone(), transposed, row_scale: Vec::new() }))
+}
+
+/// The record of a convolution that keeps everything.
+fn dense_conv(group: i64, channels: usize, filters: usize, window: Window) -> Result<Conv> {
+    Ok(Conv {
+        group: small(group, "group")?,
+        channels: small(channels as i64, "channels")?,
+        filters: small(filters as i64, "filters")?,
+        columns: vec![Kept::All; group as usize],
+        window,
+        weights: UNASSIGNED,
+        bias: UNASSIGNED,
+        taps: None,
+    })
 }
 
 /// A MaxPool from its attributes.

@@ -2,7 +2,7 @@
 //! extents, and what depends on the input becomes nodes. Everything that cannot be converted is collected, so that one error
 //! names all of it.
 //!
-//! Here is the walk over the graph; [`layers`] has the operators with weights and windows, [`layout`] those that compute with
+//! Here is the walk over the graph; `layers` has the operators with weights and windows, `layout` those that compute with
 //! shapes or move numbers around.
 
 mod layers;
@@ -21,6 +21,9 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 /// Operator sets that are understood.
 const OPSETS: std::ops::RangeInclusive<i64> = 7..=25;
+
+/// A ConstantOfShape costs nothing to state but time and memory to use: the largest real layers have a tenth of this.
+const MAX_REPEATED: usize = 1 << 30;
 
 /// Operators that are understood, for the error that lists those that are not.
 pub const OPERATORS: [&str; 49] = [
@@ -464,8 +467,8 @@ impl Importer<'_> {
         let shape = self.tensor(node, 0, "shape")?.context("shape (input 0): expected a constant, found none")?;
         let extent = |&d: &i64| usize::try_from(d).with_context(|| format!("shape: expected no negative extent, found {d}"));
         let dims: Vec<usize> = shape.ints()?.iter().map(extent).collect::<Result<_>>()?;
-        let len = dims.iter().try_fold(1usize, |n, &d| n.checked_mul(d)).filter(|&n| n <= shape::MAX_ELEMENTS);
-        let len = len.with_context(|| format!("shape: expected at most {} elements, found {dims:?}", shape::MAX_ELEMENTS))?;
+        let len = dims.iter().try_fold(1usize, |n, &d| n.checked_mul(d)).filter(|&n| n <= MAX_REPEATED);
+        let len = len.with_context(|| format!("shape: expected at most {MAX_REPEATED} elements, found {dims:?}"))?;
         let value = match Attributes(node).get("value").and_then(|a| a.t.as_ref()) {
             Some(t) => Tensor::from_proto(t, self.external)?,
             None => Tensor::new(vec![1], Data::Floats(vec![0.0].into()))?,
