@@ -5,7 +5,7 @@
 //! compact model and a dense one mean the same thing and differ only in what is stored and computed.
 //!
 //! Data flows one way through the files of this crate: [`container`](mod@container) (header, sections, checksums) ->
-//! [`codec`](mod@codec) (bytes to records) -> [`validate`](fn@validate) (records to a model that can be trusted). [`write`] goes
+//! [`codec`](mod@codec) (bytes to records) -> [`validate`](fn@validate) (records to a model that can be trusted). [`write()`] goes
 //! back. [`shape`](mod@shape) infers logical shapes, [`panels`] documents the layout of weights. The normative text is
 //! `docs/sslm-format.md`.
 //!

@@ -6,6 +6,7 @@
 pub mod certificate;
 pub mod compact;
 pub mod emit;
+pub mod export;
 pub mod fold;
 pub mod graph;
 pub mod import;
@@ -24,7 +25,7 @@ use onnx::load::OnnxFile;
 use progress::Progress;
 use sha2::{Digest, Sha256};
 use sslm_format::{Preprocessing, Provenance};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Choices of a conversion.
 #[derive(Clone, Debug, Default)]
@@ -39,6 +40,8 @@ pub struct Options {
     pub preprocessing: Option<Preprocessing>,
     /// How to compare the file with the original before it is put in place; absent: not at all.
     pub checks: Option<verify::Checks>,
+    /// Where the compact network goes as standard ONNX, besides.
+    pub export_onnx: Option<PathBuf>,
     /// Put the file in place even if the comparison fails.
     pub force: bool,
     /// Where progress is shown.
@@ -112,9 +115,23 @@ pub fn convert(source: &Path, target: &Path, options: &Options) -> Result<Summar
         progress.step("verify");
         certificate.verification = Some(verify::verify(checks, &original, temporary.path(), target, &metadata, progress)?);
     }
+    let exported = match &options.export_onnx {
+        None => None,
+        Some(path) => {
+            progress.step(format!("export {}", path.display()));
+            let mut file_beside = ssl_cli::file_beside(path)?;
+            let message = export::export(&compacted, &file.model.metadata_props)?;
+            std::io::Write::write_all(&mut file_beside, &prost::Message::encode_to_vec(&message))
+                .with_context(|| format!("cannot write {}", path.display()))?;
+            Some((path, file_beside))
+        }
+    };
     progress.finish();
     let written = options.force || certificate.verification.as_ref().is_none_or(|v| v.passed);
     if written {
+        if let Some((path, file)) = exported {
+            file.persist(path).with_context(|| format!("cannot write {}", path.display()))?;
+        }
         temporary.persist(target).with_context(|| format!("cannot write {}", target.display()))?;
     }
     Ok(Summary { certificate, written })

@@ -24,6 +24,7 @@ use std::process::ExitCode;
   ssl-convert lenet.onnx -o lenet.sslm
   ssl-convert lenet.onnx -o lenet.sslm --report cert.json --verify-images digits/
   ssl-convert --zero-tol 1e-3 --tolerance 0.01 lenet.onnx -o lenet.sslm   # cuts what is small, too
+  ssl-convert lenet.onnx -o lenet.sslm --export-onnx small.onnx           # for other runtimes
   ssl-convert --dense lenet.onnx -o lenet-dense.sslm     # zeros kept in place, to compare with
   ssl-convert alexnet.onnx -o alexnet.sslm --labels imagenet.txt \\
       --preprocessing '{\"color\":\"bgr\",\"resize\":{\"short_side\":256},\"scale\":1,\"mean\":[104,117,123],\"std\":[1,1,1]}'
@@ -48,6 +49,10 @@ struct Arguments {
     /// Write all that is known about the conversion as JSON
     #[arg(long, value_name = "FILE")]
     report: Option<PathBuf>,
+    /// Write the compact network as standard ONNX, too, for other runtimes: removed filters, channels and layers are gone,
+    /// removed columns of channels that stay are zeros
+    #[arg(long, value_name = "FILE")]
+    export_onnx: Option<PathBuf>,
     /// Compare with the original on N random inputs; 0: on none
     #[arg(long, value_name = "N", default_value_t = 4)]
     verify: usize,
@@ -75,7 +80,12 @@ fn main() -> ExitCode {
 
 fn run(arguments: &Arguments) -> Result<()> {
     let Arguments { input, output, report: report_path, .. } = arguments;
+    let export_path = arguments.export_onnx.as_ref();
     ensure!(report_path.as_ref() != Some(output), "--report: expected another file than the output, found the same");
+    ensure!(
+        export_path.is_none_or(|path| path != input && path != output && Some(path) != report_path.as_ref()),
+        "--export-onnx: expected another file than the input, the output and the report, found the same"
+    );
     // Before the work, so that a bad path costs no time.
     let report_file =
         report_path.as_deref().map(|path| Ok::<_, anyhow::Error>((path, ssl_cli::file_beside(path)?))).transpose()?;
@@ -108,6 +118,10 @@ fn print(arguments: &Arguments, certificate: &Certificate, written: bool) -> Res
         let (input, output) = (arguments.input.display(), arguments.output.display());
         let [before, after] = [certificate.source.bytes, certificate.bytes].map(thousands);
         writeln!(out, "{input}: {before} bytes -> {output}: {after} bytes")?;
+        if let Some(path) = &arguments.export_onnx {
+            let size = thousands(std::fs::metadata(path)?.len());
+            writeln!(out, "{}: {size} bytes of ONNX; removed columns of channels that stay are zeros in it", path.display())?;
+        }
     }
     Ok(())
 }
@@ -126,6 +140,7 @@ fn options(arguments: &Arguments) -> Result<Options> {
         labels,
         preprocessing: preprocessing.context("--preprocessing")?,
         checks: (verify > 0 || images.is_some()).then_some(Checks { random: verify, images, tolerance }),
+        export_onnx: arguments.export_onnx.clone(),
         force: arguments.force,
         progress: Progress::on_terminal(),
     })
