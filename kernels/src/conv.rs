@@ -3,6 +3,7 @@
 
 use crate::gemm::{PANEL_ROWS, panel_times_matrix};
 use crate::{Threading, count_pieces, expect_len};
+use std::collections::HashMap;
 use std::ops::Range;
 
 /// Sizes of one image's input, window and output. Vertical before horizontal throughout.
@@ -62,12 +63,23 @@ impl Geometry {
         first.min(end)..end
     }
 
-    /// The kernel taps along `axis` that read an input position at output position `out`, of either kind of geometry.
-    fn taps_that_read(&self, axis: usize, out: usize) -> Vec<usize> {
+    /// The kernel taps along `axis` that read an input position at output position `out`, of either kind of geometry: the first
+    /// one, one past the last, and the step between them.
+    fn taps_that_read(&self, axis: usize, out: usize) -> (usize, usize, usize) {
         if !self.transposed {
-            return self.taps_inside(axis, out).collect();
+            let taps = self.taps_inside(axis, out);
+            return (taps.start, taps.end, 1);
         }
-        (0..self.kernel[axis]).filter(|&tap| self.scattered_from(axis, tap, out).is_some()).collect()
+        // Taps whose distance is a multiple of this read positions of whole numbers, if one of them does.
+        let step = self.strides[axis] / gcd(self.strides[axis], self.dilations[axis]);
+        let reads = |tap: &usize| self.scattered_from(axis, *tap, out).is_some();
+        // Later taps read earlier positions: those that read at all lie together, and the first is within a step of where the
+        // input ends.
+        let beyond = (out + self.pad_before[axis]).saturating_sub((self.input[axis] - 1) * self.strides[axis]);
+        let from = beyond.div_ceil(self.dilations[axis]);
+        let Some(first) = (from..self.kernel[axis].min(from + step)).find(reads) else { return (0, 0, 1) };
+        let last = ((out + self.pad_before[axis]) / self.dilations[axis]).min(self.kernel[axis] - 1);
+        (first, first + (last - first) / step * step + 1, step)
     }
 
     /// Of a transposed geometry: the input position that tap `tap` of output position `out` takes, if there is one.
@@ -275,11 +287,12 @@ impl Border {
         let (row_class, row_taps) = coverage(geometry, 0);
         let (column_class, column_taps) = coverage(geometry, 1);
         let mut sums = Vec::with_capacity(filters * row_taps.len() * column_taps.len());
+        let each = |(first, end, step): (usize, usize, usize)| (first..end).step_by(step);
         for taps in taps.chunks_exact((kh * kw).max(1)) {
-            for rows in &row_taps {
-                for columns in &column_taps {
-                    let of_row = |&r: &usize| columns.iter().map(|c| f64::from(taps[r * kw + c])).sum::<f64>();
-                    sums.push(rows.iter().map(of_row).sum::<f64>() as f32);
+            for &rows in &row_taps {
+                for &columns in &column_taps {
+                    let of_row = |r: usize| each(columns).map(|c| f64::from(taps[r * kw + c])).sum::<f64>();
+                    sums.push(each(rows).map(of_row).sum::<f64>() as f32);
                 }
             }
         }
@@ -301,15 +314,19 @@ impl Border {
 }
 
 /// The class of each output position along `axis`, and the taps that read an input position in each class.
-fn coverage(geometry: &Geometry, axis: usize) -> (Vec<usize>, Vec<Vec<usize>>) {
-    let mut classes: Vec<Vec<usize>> = Vec::new();
+fn coverage(geometry: &Geometry, axis: usize) -> (Vec<usize>, Vec<(usize, usize, usize)>) {
+    let (mut numbers, mut classes) = (HashMap::new(), Vec::new());
     let of_position = |out: usize| {
         let taps = geometry.taps_that_read(axis, out);
-        classes.iter().position(|c| *c == taps).unwrap_or_else(|| {
+        *numbers.entry(taps).or_insert_with(|| {
             classes.push(taps);
             classes.len() - 1
         })
     };
     let class = (0..geometry.output[axis]).map(of_position).collect();
     (class, classes)
+}
+
+fn gcd(a: usize, b: usize) -> usize {
+    if b == 0 { a } else { gcd(b, a % b) }
 }

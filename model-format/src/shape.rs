@@ -104,13 +104,16 @@ pub fn of_node(op: &Op, inputs: &[&Shape]) -> Result<Shape> {
             let mut axes = t.axes.clone();
             axes.sort_unstable();
             if axes.len() != x.len() || axes.iter().enumerate().any(|(i, &a)| a as usize != i) {
-                return Err(Error::shape("axes", format!("each of 0..{} once", x.len()), format!("{:?}", t.axes)));
+                return Err(Error::shape("axes", format!("each of 0..{} once", x.len()), format!("{} others", t.axes.len())));
             }
             Ok(t.axes.iter().map(|&a| x[a as usize]).collect())
         }
         Op::Slice(s) => on_axis(x()?, s.axis, &mut |extent| Ok(extent.map(|e| s.positions(e).len()))),
         Op::Gather(g) => on_axis(x()?, g.axis, &mut |extent| match extent.map(|e| (e, g.positions(e))) {
-            Some((extent, None)) => Err(Error::shape("indices", format!("below {extent}"), format!("{:?}", g.indices))),
+            Some((extent, None)) => {
+                let outside = |i: &&i64| **i >= extent as i64 || **i < -(extent as i64);
+                Err(Error::shape("indices", format!("below {extent}"), g.indices.iter().find(outside).copied().unwrap_or(0)))
+            }
             _ => Ok(Some(g.indices.len())),
         }),
         Op::Pad(pad) => {

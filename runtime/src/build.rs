@@ -40,6 +40,9 @@ pub(crate) fn plan(model: &Model, options: &Options) -> Result<Plan> {
     }
 
     let mut builder = Builder::new(model, shapes);
+    // Ask for the largest activation before tables are made whose size depends on it.
+    let largest = (0..graph.values.len()).map(|i| builder.physical_len(ValueId(i as u32))).max().unwrap_or(0);
+    can_be_had(largest)?;
     for input in &graph.inputs {
         let buffer = builder.new_buffer(builder.physical_len(input.value), 0);
         builder.define(input.value, buffer);
@@ -255,11 +258,7 @@ impl<'m> Builder<'m> {
             .collect();
 
         // Sessions allocate without a way to fail: ask here whether so much can be had at all.
-        let lines = arena_len.div_ceil(Line::FLOATS) + scratch_len.div_ceil(Line::FLOATS);
-        if let Err(e) = Vec::<Line>::new().try_reserve_exact(lines) {
-            let what = format!("activations of {} MiB: {e}", (lines * size_of::<Line>()) >> 20);
-            return Err(Error::new(ErrorKind::Resources, what));
-        }
+        can_be_had(arena_len.saturating_add(scratch_len))?;
         let macs: usize = steps.iter().map(|s| s.macs).sum();
         let threads = match options.threads {
             Threads::Single => 1,
@@ -275,6 +274,15 @@ impl<'m> Builder<'m> {
         let inner = Inner { model: self.model.clone(), steps, inputs, outputs, arena_len, scratch_len, pool };
         Ok(Plan { inner: Arc::new(inner) })
     }
+}
+
+/// Whether memory for so many numbers can be had.
+fn can_be_had(numbers: usize) -> Result<()> {
+    let lines = numbers.div_ceil(Line::FLOATS);
+    Vec::<Line>::new().try_reserve_exact(lines).map_err(|e| {
+        let what = format!("activations of {} MiB: {e}", lines.saturating_mul(size_of::<Line>()) >> 20);
+        Error::new(ErrorKind::Resources, what)
+    })
 }
 
 /// For each node that can apply a Relu itself and whose output only a Relu reads: that Relu's output.

@@ -148,7 +148,8 @@ pub(crate) fn add_node(b: &mut Builder<'_>, index: usize, node: &Node) -> Result
         }
         Op::Slice(format::Slice { axis, .. }) | Op::Gather(format::Gather { axis, .. }) => {
             let extent = b.shape(x)[*axis as usize];
-            let positions: Vec<usize> = match &node.op {
+            positions(b.shape(node.output)[*axis as usize])?;
+            let taken: Vec<usize> = match &node.op {
                 Op::Slice(slice) => slice.positions(extent).collect(),
                 Op::Gather(gather) => {
                     gather.positions(extent).ok_or_else(|| Error::input("indices", format!("below {extent}"), "others"))?
@@ -157,29 +158,39 @@ pub(crate) fn add_node(b: &mut Builder<'_>, index: usize, node: &Node) -> Result
             };
             if *axis == 1 {
                 // Channels are taken from what is kept, and constants from what is known.
-                let all: Vec<u32> = (0..positions.len() as u32).collect();
-                let place = b.select(name, op, x, kept.unwrap_or(&all).iter().map(|&c| positions[c as usize]));
+                let all: Vec<u32> = (0..taken.len() as u32).collect();
+                let place = b.select(name, op, x, kept.unwrap_or(&all).iter().map(|&c| taken[c as usize]));
                 b.define(output, place);
             } else {
-                remap(b, node, output, vec![(*axis as usize, positions.into_iter().map(From::Position).collect())]);
+                remap(b, node, output, vec![(*axis as usize, taken.into_iter().map(From::Position).collect())])?;
             }
         }
         Op::Pad(pad) => {
             let axes = (0..pad.amounts.len()).filter(|&axis| pad.amounts[axis] != [0, 0]);
-            let maps = axes.map(|axis| (axis, padded(b.shape(x)[axis], pad.amounts[axis], &pad.fill))).collect();
-            remap(b, node, output, maps);
+            let map = |axis: usize| {
+                positions(b.shape(node.output)[axis])?;
+                Ok((axis, padded(b.shape(x)[axis], pad.amounts[axis], &pad.fill)))
+            };
+            let maps = axes.map(map).collect::<Result<_>>()?;
+            remap(b, node, output, maps)?;
         }
         Op::Resize(resize) => {
             let scaled = |axis: usize| {
                 let (old, new) = (b.shape(x)[2 + axis], b.shape(node.output)[2 + axis]);
-                let scale = match &resize.target {
-                    format::Target::Scales { factors } => f64::from(factors[axis]),
-                    format::Target::Sizes { .. } => new as f64 / old as f64,
+                // Scale, and what it makes of the extent before that is rounded.
+                let (scale, length) = match &resize.target {
+                    format::Target::Scales { factors } => (f64::from(factors[axis]), f64::from(factors[axis]) * old as f64),
+                    format::Target::Sizes { .. } => (new as f64 / old as f64, new as f64),
                 };
-                (2 + axis, resized(old, new, scale, &resize.coordinates, &resize.interpolation))
+                Ok((2 + axis, resized(old, positions(new)?, scale, length, &resize.coordinates, &resize.interpolation)))
             };
-            let maps = (0..2).map(scaled).filter(|(axis, sources)| !is_identity(sources, b.shape(x)[*axis])).collect();
-            remap(b, node, output, maps);
+            let maps: Vec<_> = (0..2).map(scaled).collect::<Result<_>>()?;
+            remap(
+                b,
+                node,
+                output,
+                maps.into_iter().filter(|(axis, sources)| !is_identity(sources, b.shape(x)[*axis])).collect(),
+            )?;
         }
         Op::ReduceMean(reduce) => reduce_mean(b, node, output, &reduce.axes),
         other => return Err(Error::new(ErrorKind::Input, format!("no kernel for {}", other.name()))),
@@ -349,7 +360,7 @@ fn input_of(b: &mut Builder<'_>, node: &Node, per_channel: bool, shape: &mut [us
 }
 
 /// Steps that rebuild axes one after the other. Where axes 0 and 1 are not among them, only kept channels are.
-fn remap(b: &mut Builder<'_>, node: &Node, output: ValueId, maps: Vec<(usize, Vec<From>)>) {
+fn remap(b: &mut Builder<'_>, node: &Node, output: ValueId, maps: Vec<(usize, Vec<From>)>) -> Result<()> {
     let x = node.inputs[0];
     let mut shape = b.shape(x).to_vec();
     let per_channel = shape.len() >= 2 && maps.iter().all(|(axis, _)| *axis >= 2);
@@ -357,10 +368,23 @@ fn remap(b: &mut Builder<'_>, node: &Node, output: ValueId, maps: Vec<(usize, Ve
     for (axis, sources) in maps {
         let (extent, inner) = along(&shape, axis as u32);
         shape[axis] = sources.len();
-        place =
-            b.emit(&node.name, node.op.name(), Kernel::Remap { extent, inner, sources }, 0, vec![place], shape.iter().product());
+        // Between two axes' turns a tensor stands that is no value of the graph, so its size was not checked with theirs.
+        let len = shape.iter().try_fold(1usize, |n, &e| n.checked_mul(e)).filter(|&n| n <= shape::MAX_ELEMENTS);
+        let len = len.ok_or_else(|| Error::input("elements", format!("at most {}", shape::MAX_ELEMENTS), "more"))?;
+        place = b.emit(&node.name, node.op.name(), Kernel::Remap { extent, inner, sources }, 0, vec![place], len);
     }
-    if per_channel { b.define(output, place) } else { b.define_from_all(output, place) }
+    if per_channel {
+        b.define(output, place)
+    } else {
+        b.define_from_all(output, place)
+    }
+    Ok(())
+}
+
+/// As many positions as an axis may have that is rebuilt one by one: lists of them must not outweigh the numbers by far.
+fn positions(count: usize) -> Result<usize> {
+    const MOST: usize = 1 << 24;
+    if count <= MOST { Ok(count) } else { Err(Error::input("positions of an axis", format!("at most {MOST}"), count)) }
 }
 
 /// The positions of a padded axis.
@@ -378,7 +402,14 @@ fn padded(extent: usize, [before, after]: [u32; 2], fill: &Fill) -> Vec<From> {
 }
 
 /// The positions of a resized axis.
-fn resized(old: usize, new: usize, scale: f64, coordinates: &Coordinates, interpolation: &Interpolation) -> Vec<From> {
+fn resized(
+    old: usize,
+    new: usize,
+    scale: f64,
+    length: f64,
+    coordinates: &Coordinates,
+    interpolation: &Interpolation,
+) -> Vec<From> {
     let last = old - 1;
     let at = |i: usize| match coordinates {
         Coordinates::HalfPixel => (i as f64 + 0.5) / scale - 0.5,
@@ -391,9 +422,11 @@ fn resized(old: usize, new: usize, scale: f64, coordinates: &Coordinates, interp
         }
         Coordinates::Asymmetric => i as f64 / scale,
         Coordinates::AlignCorners => {
-            // What the factor makes of the extent, before it is rounded.
-            let length = scale * old as f64;
-            if length == 1.0 { 0.0 } else { i as f64 * last as f64 / (length - 1.0) }
+            if length == 1.0 {
+                0.0
+            } else {
+                i as f64 * last as f64 / (length - 1.0)
+            }
         }
     };
     let nearest = |position: f64| From::Position(position.clamp(0.0, last as f64) as usize);
@@ -403,7 +436,13 @@ fn resized(old: usize, new: usize, scale: f64, coordinates: &Coordinates, interp
             Interpolation::Linear => {
                 let position = position.clamp(0.0, last as f64);
                 let first = position.floor();
-                From::Between(first as usize, (first as usize + 1).min(last), (position - first) as f32)
+                let share = (position - first) as f32;
+                // Nothing of a neighbour is nothing, even if the neighbour is infinite.
+                if share == 0.0 {
+                    From::Position(first as usize)
+                } else {
+                    From::Between(first as usize, first as usize + 1, share)
+                }
             }
             Interpolation::NearestPreferFloor => nearest((position - 0.5).ceil()),
             Interpolation::NearestPreferCeil => nearest((position + 0.5).floor()),
@@ -417,8 +456,7 @@ fn resized(old: usize, new: usize, scale: f64, coordinates: &Coordinates, interp
 fn is_identity(sources: &[From], extent: usize) -> bool {
     let own = |(i, from): (usize, &From)| match *from {
         From::Position(p) => p == i,
-        From::Between(p, _, share) => p == i && share == 0.0,
-        From::Constant(_) => false,
+        From::Between(..) | From::Constant(_) => false,
     };
     sources.len() == extent && sources.iter().enumerate().all(own)
 }

@@ -1,15 +1,20 @@
 #!/usr/bin/env python3
 """Random zero-masked graphs: onnxruntime on the masked ONNX against ssl-run on the compact and the dense .sslm.
 
-    python tests/scripts/fuzz_onnxruntime.py --graphs 1000 [--seed 0] [--bin target/release] [--keep DIR]
+    python tests/scripts/fuzz_onnxruntime.py --graphs 1000 [--seed 0] [--bin target/release] [--keep DIR] [--models DIR]
 
 Needs numpy, onnx and onnxruntime. Every graph mixes operators, masks (filters, channels, columns, whole layers), biases that are
 not zero behind zero filters, BatchNormalization, residual sums, concatenations, groups, asymmetric pads, dilations and strides.
-Exit code 1 if any graph is wrong, refused or crashes; the graphs that failed stay in --keep.
+With --models, the .onnx files of a folder are checked instead, such as those that tests/random_graphs.rs saves, which have more
+operators and several outputs. Exit code 1 if any graph is wrong, refused or crashes; the graphs that failed stay in --keep.
+What onnxruntime cannot run is skipped, and counted by its reason.
 """
 import argparse
-import json
+import collections
+import concurrent.futures
+import os
 import pathlib
+import re
 import subprocess
 import sys
 import tempfile
@@ -30,6 +35,8 @@ class Graph:
         self.nodes, self.weights = [], []
         self.channels = int(rng.integers(1, 9))
         self.size = tuple(int(n) for n in rng.integers(7, 15, 2))
+        self.opset = int(rng.choice([9, 11, 13, 17]))
+        self.fixed = False
         self.count = 0
 
     def name(self, prefix):
@@ -76,13 +83,15 @@ class Graph:
         s = [int(n) for n in rng.integers(1, 3, 2)]
         d = [int(rng.integers(1, 3)) if (k_ - 1) * 2 + 1 <= size and not pool else 1 for k_, size in zip(k, (h, w))]
         attributes = dict(kernel_shape=k, strides=s)
-        if not pool or rng.random() < 0.3:
+        if not pool or (self.opset >= 10 and rng.random() < 0.3):
             attributes["dilations"] = d
         else:
             d = [1, 1]
         kind = rng.random()
         if kind < 0.2:
-            attributes["auto_pad"] = str(rng.choice(["SAME_UPPER", "SAME_LOWER", "VALID"]))
+            # onnxruntime refuses SAME where the kernel leaves gaps between its positions.
+            modes = ["SAME_UPPER", "SAME_LOWER", "VALID"] if k[0] >= s[0] and k[1] >= s[1] else ["VALID"]
+            attributes["auto_pad"] = str(rng.choice(modes))
             if attributes["auto_pad"] != "VALID":
                 attributes.pop("dilations", None)
                 return attributes, [-(-n // st) for n, st in zip((h, w), s)]
@@ -123,7 +132,8 @@ class Graph:
             elif kind < 0.54:
                 x = self.batch_norm(x, c)
             elif kind < 0.60:
-                x = self.add("LRN", [x], size=int(rng.choice([1, 3, 4, 5])), alpha=float(rng.uniform(0.1, 1)), beta=0.75, bias=float(rng.choice([1.0, 2.0])))
+                alpha, bias = float(rng.uniform(0.1, 1)), float(rng.choice([1.0, 2.0]))
+                x = self.add("LRN", [x], size=int(rng.choice([1, 3, 5])), alpha=alpha, beta=0.75, bias=bias)
             elif kind < 0.70 and min(size) > 1:
                 op = str(rng.choice(["MaxPool", "AveragePool"]))
                 attributes, out = self.window(*size, pool=True)
@@ -148,6 +158,7 @@ class Graph:
                 x, c = self.add("Concat", [x, other], axis=1), c + more
             elif kind < 0.92:
                 shape = [(c, 1, 1), (1, c, 1, 1), (1,), (1, c, *size)][int(rng.integers(0, 4))]
+                self.fixed |= shape == (1, c, *size)
                 x = self.add("Add", [x, self.weight(rng.normal(0, 1, shape))])
             elif kind < 0.95:
                 x = self.add(str(rng.choice(["Identity", "Dropout"])), [x])
@@ -158,9 +169,9 @@ class Graph:
     def build(self):
         rng = self.rng
         x, c, size = self.grow("x", self.channels, self.size, int(rng.integers(1, 8)))
-        outputs = [x]
-        if rng.random() < 0.7:
-            if rng.random() < 0.4:
+        classifier, pooled = rng.random() < 0.7, rng.random() < 0.4
+        if classifier:
+            if pooled:
                 x, size = self.add("GlobalAveragePool", [x]), (1, 1)
             features = c * size[0] * size[1]
             if rng.random() < 0.5:
@@ -183,47 +194,60 @@ class Graph:
                 features = rows
             if rng.random() < 0.3:
                 x = self.add("Softmax", [x], axis=1)
-            outputs = [x] if rng.random() < 0.7 else [x]
-        shape = ["batch", self.channels, *(("height", "width") if outputs[0] != x else self.size)]
+        # A shape stored in the graph fixes the image's size.
+        fixed = self.fixed or (classifier and not pooled) or rng.random() < 0.5
+        shape = ["batch", self.channels, *(self.size if fixed else ("height", "width"))]
         info = lambda name, dims: helper.make_tensor_value_info(name, TensorProto.FLOAT, dims)
-        graph = helper.make_graph(self.nodes, "fuzz", [info("x", shape)], [info(o, None) for o in outputs], self.weights)
-        opset = int(rng.choice([9, 11, 13, 17]))
-        return helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8)
+        graph = helper.make_graph(self.nodes, "fuzz", [info("x", shape)], [info(x, None)], self.weights)
+        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", self.opset)], ir_version=8)
+        return model, self.size
 
 
 def run(command):
     return subprocess.run([str(c) for c in command], capture_output=True, text=True, timeout=120)
 
 
-def check(model, rng, folder, binaries):
-    """None, or what is wrong."""
-    path = folder / "model.onnx"
-    onnx.save(model, path)
-    channels, *size = [d.dim_value for d in model.graph.input[0].type.tensor_type.shape.dim][1:]
-    x = rng.normal(0, 1, (int(rng.integers(1, 4)), channels, *size)).astype(np.float32)
+def reason(error):
+    """Why onnxruntime refuses, without names and numbers of the one graph."""
+    return re.sub(r"/\S+|'[^']*'|\"[^\"]*\"|\w*\d+\w*", "_", str(error).splitlines()[0])[-120:]
+
+
+def check(model, size, rng, binaries):
+    """"passed", "skipped: " and why, or "failed: " and what is wrong. The image has `size` where the model leaves it open."""
+    _, channels, *dims = model.graph.input[0].type.tensor_type.shape.dim
+    size = [d.dim_value or n for d, n in zip(dims, size)]
+    x = rng.normal(0, 1, (int(rng.integers(1, 4)), channels.dim_value, *size)).astype(np.float32)
     try:
-        session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-        expected = session.run(None, {"x": x})[0]
+        session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+        expected = session.run(None, {"x": x})
     except Exception as e:  # what onnxruntime refuses proves nothing about us
-        return f"skip: {str(e).splitlines()[0]}"
-    if not np.isfinite(expected).all():
-        return "skip: onnxruntime yields NaN or infinity"
-    np.save(folder / "x.npy", x)
-    for flags in ([], ["--dense"]):
-        done = run([binaries / "ssl-convert", path, "-o", folder / "model.sslm", *flags])
-        if done.returncode != 0:
-            return f"ssl-convert {flags}: {done.stderr}"
-        threads = str(rng.integers(1, 3))
-        done = run([binaries / "ssl-run", folder / "model.sslm", "--input", folder / "x.npy", "--output", folder / "y.npy", "--threads", threads])
-        if done.returncode != 0:
-            return f"ssl-run {flags}: {done.stderr}"
-        y = np.load(folder / "y.npy")
-        if y.shape != expected.shape:
-            return f"{flags}: shape {y.shape}, expected {expected.shape}"
-        error = np.abs(y - expected).max() / max(1.0, np.abs(expected).max())
-        if not error < TOLERANCE:
-            return f"{flags}: relative error {error:.3g}"
-    return None
+        return f"skipped: {reason(e)}"
+    if not all(np.isfinite(e).all() for e in expected):
+        return "skipped: onnxruntime yields NaN or infinity"
+    outputs = list(model.graph.output)
+    with tempfile.TemporaryDirectory() as folder:
+        folder = pathlib.Path(folder)
+        path, sslm, y = folder / "model.onnx", folder / "model.sslm", folder / "y.npy"
+        np.save(folder / "x.npy", x)
+        for i, flags in [(i, flags) for i in range(len(outputs)) for flags in ([], ["--dense"])]:
+            # ssl-run writes the first output, so that each comes first once.
+            del model.graph.output[:]
+            model.graph.output.extend([outputs[i], *outputs[:i], *outputs[i + 1:]])
+            onnx.save(model, path)
+            where = f"{outputs[i].name} {' '.join(flags)}"
+            done = run([binaries / "ssl-convert", path, "-o", sslm, *flags])
+            if done.returncode != 0:
+                return f"failed: {where}: ssl-convert: {done.stderr}"
+            done = run([binaries / "ssl-run", sslm, "--input", folder / "x.npy", "--output", y, "--threads", rng.integers(1, 3)])
+            if done.returncode != 0:
+                return f"failed: {where}: ssl-run: {done.stderr}"
+            found = np.load(y)
+            if found.shape != expected[i].shape:
+                return f"failed: {where}: shape {found.shape}, expected {expected[i].shape}"
+            error = np.abs(found - expected[i]).max() / max(1.0, np.abs(expected[i]).max())
+            if not error < TOLERANCE:
+                return f"failed: {where}: relative error {error:.3g}"
+    return "passed"
 
 
 def main():
@@ -232,24 +256,28 @@ def main():
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--bin", type=pathlib.Path, default=pathlib.Path("target/release"))
     parser.add_argument("--keep", type=pathlib.Path, default=pathlib.Path("target/fuzz-failures"))
+    parser.add_argument("--models", type=pathlib.Path, help="check the .onnx files of this folder instead of random graphs")
     arguments = parser.parse_args()
     onnxruntime.set_default_logger_severity(4)
-    tally = {"passed": 0, "skipped": 0, "failed": 0}
-    for seed in range(arguments.seed, arguments.seed + arguments.graphs):
+
+    def one(task):
+        seed, path = task
         rng = np.random.default_rng(seed)
-        model = Graph(rng).build()
-        with tempfile.TemporaryDirectory() as folder:
-            problem = check(model, rng, pathlib.Path(folder), arguments.bin)
-        if problem is None:
-            tally["passed"] += 1
-        elif problem.startswith("skip"):
-            tally["skipped"] += 1
-        else:
-            tally["failed"] += 1
+        model, size = (onnx.load(path), (13, 11)) if path else Graph(rng).build()
+        outcome = check(model, size, rng, arguments.bin)
+        if outcome.startswith("failed"):
             arguments.keep.mkdir(parents=True, exist_ok=True)
-            onnx.save(model, arguments.keep / f"{seed}.onnx")
-            print(f"seed {seed}: {problem}", flush=True)
-    print(json.dumps(tally))
+            name = path.name if path else f"{seed}.onnx"
+            onnx.save(model, arguments.keep / name)
+            print(f"{name}: {outcome}", flush=True)
+        return outcome.split(": ")[0] if outcome.startswith("failed") else outcome
+
+    seeds = range(arguments.seed, arguments.seed + arguments.graphs)
+    tasks = list(enumerate(sorted(arguments.models.glob("*.onnx")))) if arguments.models else [(seed, None) for seed in seeds]
+    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+        tally = collections.Counter(pool.map(one, tasks))
+    for outcome, count in tally.most_common():
+        print(f"{count:6} {outcome}")
     return 1 if tally["failed"] else 0
 
 

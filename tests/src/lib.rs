@@ -1,7 +1,8 @@
-//! What the whole-system tests share: building small ONNX models ([`onnx`]), converting and comparing them in memory
-//! ([`compare`]), editing `.sslm` files ([`file`]), and running the command-line tools ([`tools`]).
+//! What the whole-system tests share: building small ONNX models ([`onnx`]) and random ones ([`random`]), converting and
+//! comparing them in memory ([`compare`]), editing `.sslm` files ([`mod@file`]), and running the command-line tools ([`tools`]).
 
 pub mod compare;
 pub mod file;
 pub mod onnx;
+pub mod random;
 pub mod tools;

@@ -84,6 +84,14 @@ impl Net {
         name
     }
 
+    /// The node added last, to change what the builder has no argument for.
+    ///
+    /// # Panics
+    /// If there is none.
+    pub fn last_node(&mut self) -> &mut NodeProto {
+        self.graph().node.last_mut().expect("a node was added")
+    }
+
     /// A convolution with weights of `dims` (OIHW) given number by number, and its bias.
     pub fn conv(&mut self, x: &str, dims: [usize; 4], weights: &[f32], bias: &[f32], attributes: &[(&str, Value)]) -> String {
         let (w, b) = (self.weights(&dims, weights), self.weights(&[bias.len()], bias));
@@ -92,7 +100,10 @@ impl Net {
 
     /// The finished message, with `outputs`.
     pub fn finish(mut self, outputs: &[&str]) -> ModelProto {
-        self.graph().output = outputs.iter().map(|o| value_info(o, &[])).collect();
+        let tensor_type = Some(TensorTypeProto { elem_type: data_type::FLOAT, shape: None });
+        let of_any_shape =
+            |o: &&str| ValueInfoProto { name: (*o).to_owned(), r#type: Some(TypeProto { tensor_type: tensor_type.clone() }) };
+        self.graph().output = outputs.iter().map(of_any_shape).collect();
         self.model
     }
 }

@@ -35,10 +35,12 @@ pub(crate) fn run(arguments: &Arguments, model: &Model, input: &Path) -> Result<
             }
         };
         let mut numbers: Vec<f32> = part.iter().copied().collect();
+        room_for(&mut numbers, shape.iter().product())?;
         numbers.resize(shape.iter().product(), 0.0);
         let out = sessions[at].1.run(TensorView::new(&shape, &numbers)?)?;
         ensure!(out.shape().first() == Some(&run_rows), "the output is {:?}: expected the batch {run_rows} first", out.shape());
         let per_row = out.data().len() / run_rows;
+        room_for(&mut y, rows * per_row)?;
         y.extend_from_slice(&out.data()[..rows * per_row]);
         y_shape = out.shape().to_vec();
     }
@@ -50,6 +52,11 @@ pub(crate) fn run(arguments: &Arguments, model: &Model, input: &Path) -> Result<
     drop(writer);
     file.persist(target).with_context(|| format!("cannot write {}", target.display()))?;
     Ok(())
+}
+
+/// Refuses what cannot be had, before it is made.
+fn room_for(numbers: &mut Vec<f32>, more: usize) -> Result<()> {
+    numbers.try_reserve(more).with_context(|| format!("memory for {more} numbers cannot be had"))
 }
 
 fn read(path: &Path) -> Result<ArrayD<f32>> {

@@ -1,0 +1,292 @@
+#!/usr/bin/env python3
+"""ONNX's own conformance cases, converted and run: what of each operator works, and why the rest does not.
+
+    python tests/scripts/onnx_conformance.py [--bin target/release] [--testdata /usr/share/libonnx-testdata/data]
+
+Needs numpy and onnx, and the tools in --bin. The cases are the single-node ones that the onnx package generates, which cover the
+newest version of each operator, and those in --testdata, which cover older ones: the Debian package libonnx-testdata, left out
+with a note if it is not installed. Writes docs/onnx-support.md (--doc). Exit code 1 if a case that converts gives wrong numbers,
+is refused by ssl-run, or if a tool crashes.
+
+A test case feeds every input at run time, weights too; ssl-run feeds one tensor. So the first float32 input stays an input, and
+all others become initialisers with the numbers of the test. Operators with equal operands (OPERANDS) run once for each operand
+that stays an input, and once with all of them computed: cut out of one flat input by products with 0/1 matrices. A case without
+any float32 input runs as arithmetic that must fold away: its result is added to an input of zeros. Where the result's first
+axis is not the input's, which ssl-run takes for the batch, both are flattened and only the numbers are compared.
+"""
+import argparse
+import collections
+import concurrent.futures
+import os
+import pathlib
+import re
+import subprocess
+import sys
+import tempfile
+import warnings
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+from onnx.backend.test.loader import load_model_tests
+
+RTOL, ATOL = 1e-3, 1e-5  # |found - expected| <= ATOL + RTOL * |expected|; equal infinities and NaNs are equal
+
+OPERATORS = """Add ArgMax AveragePool BatchNormalization Cast Clip Concat Constant ConstantOfShape Conv ConvTranspose Div Dropout
+Elu Expand Flatten Gather Gemm GlobalAveragePool GlobalMaxPool HardSigmoid HardSwish Identity InstanceNormalization LRN LeakyRelu
+MatMul MaxPool Mish Mul PRelu Pad Pow ReduceMean Relu Reshape Resize Shape Sigmoid Slice Softmax Split Sqrt Squeeze Sub Sum Tanh
+Transpose Unsqueeze""".split()
+"""What convolutional networks are exported with. What the converter knows beyond these is tested as well."""
+
+OPERANDS = {"Add", "Concat", "Div", "Max", "Mean", "Min", "Mul", "Pow", "Sub", "Sum"}
+
+Case = collections.namedtuple("Case", "name source operator version model inputs outputs")
+Result = collections.namedtuple("Result", "case variant outcome reason")
+
+
+def single_node(model):
+    """The only node of a graph, or None."""
+    return model.graph.node[0] if len(model.graph.node) == 1 and not model.graph.node[0].domain else None
+
+
+def make_case(name, source, model, inputs, outputs):
+    opset = next(o.version for o in model.opset_import if not o.domain)
+    operator = model.graph.node[0].op_type
+    version = onnx.defs.get_schema(operator, max_inclusive_version=opset).since_version
+    return Case(name, source, operator, version, model, inputs, outputs)
+
+
+def generated_cases(operators):
+    with warnings.catch_warnings():  # from the generators: casts that overflow on purpose
+        warnings.simplefilter("ignore")
+        tests = load_model_tests(kind="node")
+    for test in tests:
+        node = single_node(test.model)
+        if node is not None and node.op_type in operators:
+            inputs, outputs = test.data_sets[0]
+            yield make_case(test.name, "onnx", test.model, inputs, outputs)
+
+
+def stored_cases(folder, operators):
+    def arrays(test, prefix):
+        files = sorted(test.glob(f"test_data_set_0/{prefix}_*.pb"), key=lambda f: int(f.stem.rsplit("_", 1)[1]))
+        return [numpy_helper.to_array(onnx.TensorProto.FromString(f.read_bytes())) for f in files]
+
+    for path in sorted(folder.rglob("model.onnx")):
+        model = onnx.load(path)
+        node = single_node(model)
+        if node is not None and node.op_type in operators:
+            try:
+                inputs, outputs = arrays(path.parent, "input"), arrays(path.parent, "output")
+            except (TypeError, ValueError):  # sequences and optionals are no tensors
+                inputs, outputs = [], [None]
+            yield make_case(path.parent.name, "testdata", model, inputs, outputs)
+
+
+def not_applicable(case):
+    """Why a case says nothing about a float32 network; None if it does."""
+    for array in case.outputs:
+        if not isinstance(array, np.ndarray) or array.dtype not in (np.float32, np.int64, np.bool_):
+            return "result of another type"
+        if array.size == 0:
+            return "empty tensors"
+    if not any(array.dtype == np.float32 for array in case.inputs) and not all(array.dtype == np.int64 for array in case.inputs):
+        return "no float32 input"
+    if any(array.size == 0 for array in case.inputs if array.dtype == np.float32):
+        return "empty tensors"
+    return None
+
+
+def variants(case):
+    """The sets of inputs to leave as inputs, as (label, names)."""
+    names = [i.name for i in case.model.graph.input]
+    floats = [name for name, array in zip(names, case.inputs) if array.dtype == np.float32]
+    if not floats:
+        return [("folded", [])]
+    if case.operator not in OPERANDS or len(floats) == 1:
+        return [("", floats[:1])]
+    return [(f"input {name}", [name]) for name in floats] + [("computed", floats)]
+
+
+def specialise(case, data, index):
+    """The model whose inputs `data` are fed and whose output `index` is asked for, and what to feed."""
+    graph = case.model.graph
+    feeds = {i.name: array for i, array in zip(graph.input, case.inputs)}
+    expected = case.outputs[index]
+    constants = list(graph.initializer) + [numpy_helper.from_array(a, n) for n, a in feeds.items() if n not in data]
+    nodes, result = list(graph.node), [o.name for o in graph.output][index]
+    x = feeds[data[0]] if len(data) == 1 else None
+    flat = x is None or x.ndim == 0 or expected.ndim == 0 or x.shape[0] != expected.shape[0] or expected.dtype != np.float32
+    if not flat:
+        return network(case, nodes, constants, data[0], x.shape, result), x
+
+    def integers(name, numbers):
+        constants.append(numpy_helper.from_array(np.array(numbers, np.int64), name))
+        return name
+
+    total = sum(feeds[name].size for name in data)
+    x = np.concatenate([feeds[name].ravel() for name in data] or [np.zeros(expected.size, np.float32)])[None]
+    first, before = 0, []
+    for name in data:
+        part, size = "flat", feeds[name].size
+        if len(data) > 1:
+            part = f"{name}.part"
+            constants.append(numpy_helper.from_array(np.eye(total, size, -first, np.float32), f"{name}.select"))
+            before.append(helper.make_node("MatMul", ["flat", f"{name}.select"], [part]))
+        before.append(helper.make_node("Reshape", [part, integers(f"{name}.shape", feeds[name].shape)], [name]))
+        first += size
+    after = []
+    if expected.dtype != np.float32:
+        after.append(helper.make_node("Cast", [result], ["float"], to=TensorProto.FLOAT))
+        result = "float"
+    after.append(helper.make_node("Reshape", [result, integers("row", [1, -1])], ["result"]))
+    result = "result"
+    if not data:
+        after.append(helper.make_node("Add", ["flat", result], ["sum"]))
+        result = "sum"
+    return network(case, before + nodes + after, constants, "flat", x.shape, result), x
+
+
+def network(case, nodes, constants, x, shape, result):
+    info = helper.make_tensor_value_info
+    graph = helper.make_graph(
+        nodes, case.name, [info(x, TensorProto.FLOAT, shape)], [info(result, TensorProto.FLOAT, None)], constants)
+    return helper.make_model(graph, opset_imports=case.model.opset_import, ir_version=max(4, case.model.ir_version))
+
+
+def run(*command):
+    return subprocess.run([str(c) for c in command], capture_output=True, text=True, timeout=120)
+
+
+def refusals(stderr):
+    """What an error of ssl-convert says, without the names and numbers of the one case."""
+    short = []
+    for line in re.findall(r"^  - (.*)", stderr, re.M) or re.findall(r"^.*case\.onnx: (.*)", stderr, re.M) or [stderr]:
+        line = re.sub(r"^node '[^']*' \(\w+\): ", "", line)
+        line = re.sub(r"(operator \w+ is not supported):.*", r"\1", line)
+        line = line if line.startswith("opset") else re.sub(r", found .*", "", line)
+        short.append(re.sub(r" ?'[^']*'", "", line).removeprefix(": "))
+    return "; ".join(sorted(set(short)))
+
+
+def check(case, label, data, binaries):
+    """The result of one variant: every output, compact and dense."""
+    result = lambda outcome, reason="": Result(case, label, outcome, reason)
+    for index, expected in enumerate(case.outputs):
+        model, x = specialise(case, data, index)
+        with tempfile.TemporaryDirectory() as folder:
+            folder = pathlib.Path(folder)
+            onnx.save(model, folder / "case.onnx")
+            np.save(folder / "x.npy", np.ascontiguousarray(x))
+            for flags in ([], ["--dense"]):
+                done = run(binaries / "ssl-convert", folder / "case.onnx", "-o", folder / "case.sslm", *flags)
+                if done.returncode == 2:
+                    return result("not supported", refusals(done.stderr))
+                if done.returncode != 0:
+                    return result("failed", f"ssl-convert ends with {done.returncode}: {done.stderr}")
+                done = run(binaries / "ssl-run", folder / "case.sslm", "--input", folder / "x.npy", "--output", folder / "y.npy")
+                if done.returncode != 0:
+                    return result("failed", f"ssl-run ends with {done.returncode}: {done.stderr}")
+                y = np.load(folder / "y.npy")
+                wanted = expected.astype(np.float32)
+                wanted = wanted.reshape(1, -1) if model.graph.input[0].name == "flat" else wanted
+                if y.shape != wanted.shape:
+                    return result("failed", f"shape {y.shape}, expected {wanted.shape}")
+                if not np.allclose(y, wanted, RTOL, ATOL, equal_nan=True):
+                    return result("failed", f"wrong by up to {np.nanmax(np.abs(y - wanted)):.3g} {''.join(flags)}")
+    return result("passed")
+
+
+def known_operators(binaries):
+    """The operators that the converter names when it meets one that it does not know."""
+    info = helper.make_tensor_value_info("x", TensorProto.FLOAT, [1])
+    node = helper.make_node("NoSuchOperator", ["x"], ["y"])
+    graph = helper.make_graph([node], "unknown", [info], [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1])])
+    with tempfile.TemporaryDirectory() as folder:
+        path = pathlib.Path(folder) / "unknown.onnx"
+        onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)]), path)
+        stderr = run(binaries / "ssl-convert", path, "-o", path.with_suffix(".sslm")).stderr
+    return set(re.search(r"^Supported operators: (.*)$", stderr, re.M)[1].split(", "))
+
+
+def document(results, known, sources):
+    """docs/onnx-support.md."""
+    lines = [
+        "# ONNX support",
+        "",
+        f"Generated by `python tests/scripts/onnx_conformance.py` with onnx {onnx.__version__}; do not edit. Cases: {sources}.",
+        "",
+        "Every row counts ONNX's own single-node test cases of an operator. *Passed*: the case was converted, compact and with",
+        f"`--dense`, and ssl-run's output is the expected one (`|found - expected| <= {ATOL:g} + {RTOL:g} * |expected|`). *Refused*:",
+        "ssl-convert says that it cannot convert it, and why; it never converts to something wrong. Weights are initialisers; an",
+        "operator with several equal operands counts once for each operand that is the network's input, and once where all of them",
+        "are computed. Integers and booleans reach the output through a Cast. *Versions* are those of the operator, by the opset that",
+        "introduced them.",
+        "",
+        "| operator | versions passed | passed | refused | why refused (cases) |",
+        "|---|---|---:|---:|---|",
+    ]
+    by_operator = collections.defaultdict(list)
+    for r in results:
+        by_operator[r.case.operator].append(r)
+    for operator in sorted(known | set(OPERATORS)):
+        mine = by_operator[operator]
+        passed = [r for r in mine if r.outcome == "passed"]
+        versions = ", ".join(str(v) for v in sorted({r.case.version for r in passed})) or "none"
+        refused = collections.Counter(r.reason for r in mine if r.outcome == "not supported")
+        if operator in known:
+            why = "; ".join(f"{reason} ({count})" for reason, count in refused.most_common())
+        else:
+            why = "the operator is not supported"
+        lines.append(f"| {operator} | {versions} | {len(passed)} | {refused.total()} | {why.replace('|', '/')} |")
+    tally = collections.Counter(r.outcome for r in results)
+    skipped = collections.Counter(r.reason for r in results if r.outcome == "not applicable")
+    skipped = ", ".join(f"{reason} {count}" for reason, count in skipped.most_common())
+    lines += [
+        "",
+        f"In all {tally['passed']} passed, {tally['failed']} failed, {tally['not supported']} refused. {tally['not applicable']} more"
+        f" cases of these operators are not about float32 networks: {skipped}.",
+        "Operators that are not listed are refused by name.",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--bin", type=pathlib.Path, default=pathlib.Path("target/release"))
+    parser.add_argument("--testdata", type=pathlib.Path, default=pathlib.Path("/usr/share/libonnx-testdata/data"))
+    parser.add_argument("--doc", type=pathlib.Path, default=pathlib.Path("docs/onnx-support.md"))
+    parser.add_argument("--verbose", action="store_true", help="print refused cases, too")
+    arguments = parser.parse_args()
+    known = known_operators(arguments.bin)
+    operators = known | set(OPERATORS)
+    cases = list(generated_cases(operators))
+    sources = f"{len(cases)} that the package generates"
+    if arguments.testdata.is_dir():
+        stored = list(stored_cases(arguments.testdata, operators))
+        sources += f", {len(stored)} of Debian's libonnx-testdata"
+        cases += stored
+    else:
+        sources += "; without Debian's libonnx-testdata (older versions)"
+        print(f"{arguments.testdata} does not exist (Debian package libonnx-testdata): older operator versions are left out")
+    results, work = [], []
+    for case in cases:
+        reason = not_applicable(case)
+        if reason is None:
+            work += [(case, label, data, arguments.bin) for label, data in variants(case)]
+        else:
+            results.append(Result(case, "", "not applicable", reason))
+    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+        results += pool.map(lambda item: check(*item), work)
+    for r in results:
+        if r.outcome == "failed" or (arguments.verbose and r.outcome == "not supported"):
+            print(f"{r.outcome}: {r.case.source} {r.case.name} {r.variant}: {r.reason.strip()}")
+    arguments.doc.write_text(document(results, known, sources))
+    tally = collections.Counter(r.outcome for r in results)
+    print(", ".join(f"{tally[o]} {o}" for o in ("passed", "failed", "not supported", "not applicable")))
+    return 1 if tally["failed"] else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,543 @@
+//! Random zero-masked graphs. One seed gives one graph, always the same.
+
+use crate::onnx::{Net, Value};
+use ssl_convert::onnx::proto::ModelProto;
+use std::ops::RangeInclusive;
+
+/// A graph and what to feed it.
+pub struct Case {
+    /// The masked model, with input `x` and one to three outputs.
+    pub model: ModelProto,
+    /// Shapes of the input to run it at.
+    pub shapes: Vec<Vec<usize>>,
+}
+
+/// The graph of a seed: a few layers that each read any earlier value, masks of all kinds, weights that two layers share, and
+/// outputs taken from anywhere, so that some layers are read by nobody.
+pub fn case(seed: u64) -> Case {
+    let mut random = Random(fastrand::Rng::with_seed(seed));
+    let channels = random.between(1..=8);
+    let fixed = random.chance(0.4);
+    let sizes: Vec<Size> = (0..if fixed { 1 } else { 3 }).map(|_| [random.between(5..=13), random.between(5..=13)]).collect();
+    let dims = match fixed {
+        true => sizes[0].map(|n| n.to_string()),
+        false => ["height", "width"].map(str::to_owned),
+    };
+    let mut net = Net::new(&["batch", &channels.to_string(), &dims[0], &dims[1]]);
+    net.model.opset_import[0].version = 18; // Mish
+    let shape = |i: usize| vec![i + 1, channels, sizes[i % sizes.len()][0], sizes[i % sizes.len()][1]];
+    let shapes = (0..sizes.len().max(2)).map(shape).collect();
+    let input = Image { name: "x".into(), channels, sizes };
+    let mut graph = Graph { random, net, images: vec![input], shared: Vec::new() };
+    for _ in 0..graph.random.between(2..=10) {
+        let image = graph.layer();
+        graph.images.push(image);
+    }
+    let outputs = graph.outputs();
+    let outputs: Vec<&str> = outputs.iter().map(String::as_str).collect();
+    Case { model: graph.net.finish(&outputs), shapes }
+}
+
+/// Zeros of every kind in weights of `dims`: whole layers, filters, channels, columns; some of them are -0.0.
+pub fn mask(random: &mut Random, weights: &mut [f32], dims: [usize; 4]) {
+    let [filters, channels, height, width] = dims;
+    let columns = channels * height * width;
+    let mut zero = |share: f64, filter: &dyn Fn(usize) -> usize, count: usize| {
+        let gone: Vec<bool> = (0..count).map(|_| random.chance(share)).collect();
+        let zero = if random.chance(0.3) { -0.0 } else { 0.0 };
+        (0..filters * columns).filter(|&i| gone[filter(i)]).for_each(|i| weights[i] = zero);
+    };
+    let shares: [f64; 4] = [0.08, 0.4, 0.3, 0.3];
+    zero(shares[0], &|_| 0, 1);
+    zero(shares[1], &|i| i / columns, filters);
+    zero(shares[2], &|i| i % columns / (height * width), channels);
+    zero(shares[3], &|i| i % columns, columns);
+}
+
+/// Choices, all from one seed.
+pub struct Random(pub fastrand::Rng);
+
+impl Random {
+    /// Any number of a range, ends included.
+    pub fn between(&mut self, range: RangeInclusive<usize>) -> usize {
+        self.0.usize(range)
+    }
+
+    /// True with this probability.
+    pub fn chance(&mut self, probability: f64) -> bool {
+        self.0.f64() < probability
+    }
+
+    /// One of several.
+    ///
+    /// # Panics
+    /// If there is none.
+    pub fn of<T: Clone>(&mut self, choices: &[T]) -> T {
+        choices[self.between(0..=choices.len() - 1)].clone()
+    }
+
+    /// A number between -1 and 1, never 0.
+    pub fn number(&mut self) -> f32 {
+        (1.0 - self.0.f32()) * if self.0.bool() { 1.0 } else { -1.0 }
+    }
+
+    /// Numbers between `-scale` and `scale`.
+    pub fn numbers(&mut self, len: usize, scale: f32) -> Vec<f32> {
+        (0..len).map(|_| self.number() * scale).collect()
+    }
+}
+
+type Size = [usize; 2];
+
+/// A value of four axes, with its height and width for each image size that the graph runs at.
+#[derive(Clone)]
+struct Image {
+    name: String,
+    channels: usize,
+    sizes: Vec<Size>,
+}
+
+impl Image {
+    fn largest(&self) -> usize {
+        self.sizes.iter().flatten().copied().max().unwrap_or(0)
+    }
+}
+
+struct Graph {
+    random: Random,
+    net: Net,
+    /// Every value so far.
+    images: Vec<Image>,
+    /// Weights and bias of earlier convolutions, by their dims.
+    shared: Vec<([usize; 4], String, String)>,
+}
+
+impl Graph {
+    /// An earlier value, more often a late one.
+    fn pick(&mut self) -> Image {
+        let newest = self.images.len() - 1;
+        let at = if self.random.chance(0.6) { newest } else { self.random.between(0..=newest) };
+        self.images[at].clone()
+    }
+
+    fn layer(&mut self) -> Image {
+        let x = self.pick();
+        match self.random.between(0..=99) {
+            0..28 => {
+                let filters = self.random.between(1..=10);
+                let window = Window::random(&mut self.random, &x.sizes, false);
+                self.conv(&x, filters, &window)
+            }
+            28..40 => self.residual_block(&x),
+            40..47 => self.join(&x),
+            47..54 => self.concat(&x),
+            54..64 => self.activation(&x),
+            64..69 => self.batch_norm(&x),
+            69..73 => self.lrn(&x),
+            73..75 => self.instance_norm(&x),
+            75..82 => self.pool(&x),
+            82..86 => self.arithmetic(&x),
+            86..90 => self.some_channels(&x),
+            90..91 => self.squeeze_and_excite(&x),
+            91..92 => self.mean(&x),
+            92..93 => self.pad(&x),
+            93..94 if x.sizes.iter().flatten().all(|&n| n > 2) => self.crop(&x),
+            93..94 => self.pad(&x),
+            94..98 if x.largest() <= 16 => self.upsample(&x),
+            94..98 => self.activation(&x),
+            _ if x.sizes.len() == 1 => self.shuffle(&x),
+            _ => self.unary("Identity", &x, &[]),
+        }
+    }
+
+    fn unary(&mut self, op: &str, x: &Image, attributes: &[(&str, Value)]) -> Image {
+        Image { name: self.net.node(op, &[&x.name], attributes), ..x.clone() }
+    }
+
+    /// A masked convolution, often grouped or depthwise; `wanted` filters become a multiple of the groups.
+    fn conv(&mut self, x: &Image, wanted: usize, window: &Window) -> Image {
+        let groups: Vec<usize> = [1, 1, 2, 3, 4, x.channels].into_iter().filter(|g| x.channels.is_multiple_of(*g)).collect();
+        let group = self.random.of(&groups);
+        let filters = wanted.div_ceil(group) * group;
+        let name = self.conv_of(x, filters, group, window);
+        Image { name, channels: filters, sizes: window.sizes(&x.sizes) }
+    }
+
+    fn conv_of(&mut self, x: &Image, filters: usize, group: usize, window: &Window) -> String {
+        let dims = [filters, x.channels / group, window.kernel[0] as usize, window.kernel[1] as usize];
+        let known = self.shared.iter().find(|(d, ..)| *d == dims).cloned();
+        let (w, b) = match known.filter(|_| self.random.chance(0.5)) {
+            Some((_, w, b)) => (w, b),
+            None => {
+                let columns = dims[1] * dims[2] * dims[3];
+                let mut weights = self.random.numbers(filters * columns, 2.0 / (columns as f32).sqrt());
+                mask(&mut self.random, &mut weights, dims);
+                let (w, b) = (self.net.weights(&dims, &weights), self.bias(filters));
+                self.shared.push((dims, w.clone(), b.clone()));
+                (w, b)
+            }
+        };
+        let mut attributes = window.attributes();
+        attributes.push(("group", Value::Int(group as i64)));
+        let inputs: &[&str] = if self.random.chance(0.15) { &[&x.name, &w] } else { &[&x.name, &w, &b] };
+        self.net.node("Conv", inputs, &attributes)
+    }
+
+    /// Some numbers are 0, most are not.
+    fn bias(&mut self, len: usize) -> String {
+        let mut bias = self.random.numbers(len, 1.0);
+        bias.iter_mut().for_each(|b| *b = if self.random.chance(0.3) { 0.0 } else { *b });
+        self.net.weights(&[len], &bias)
+    }
+
+    /// A convolution to the same shape, perhaps BatchNormalization, and the shortcut.
+    fn residual_block(&mut self, x: &Image) -> Image {
+        let (kernel, dilation) = (self.random.of(&[1, 3]), self.random.of(&[1, 2]));
+        let pad = (kernel - 1) / 2 * dilation;
+        let window = Window { kernel: [kernel; 2], dilations: [dilation; 2], pads: [pad; 4], ..Window::default() };
+        let mut branch = self.conv(x, x.channels, &window);
+        if self.random.chance(0.5) {
+            branch = self.batch_norm(&branch);
+        }
+        let operands = if self.random.chance(0.5) { [&branch.name, &x.name] } else { [&x.name, &branch.name] };
+        let sum = self.net.node("Add", &operands.map(String::as_str), &[]);
+        let sum = Image { name: sum, ..x.clone() };
+        if self.random.chance(0.5) { self.unary("Relu", &sum, &[]) } else { sum }
+    }
+
+    /// The sum or difference with any value of the same shape, perhaps itself, or of fewer channels or pixels, or gated by it.
+    fn join(&mut self, x: &Image) -> Image {
+        let fits = |i: &&Image| {
+            [1, x.channels].contains(&i.channels) && (i.sizes == x.sizes || i.sizes.iter().flatten().all(|&n| n == 1))
+        };
+        let fitting: Vec<Image> = self.images.iter().filter(fits).cloned().collect();
+        let (other, third) = (self.random.of(&fitting), self.random.of(&fitting));
+        let name = match self.random.of(&["Add", "Add", "Sub", "Sum", "Mul"]) {
+            "Sum" => self.net.node("Sum", &[&other.name, &x.name, &third.name], &[]),
+            "Mul" => {
+                let gate = self.net.node("Sigmoid", &[&other.name], &[]);
+                self.net.node("Mul", &[&x.name, &gate], &[])
+            }
+            op => {
+                let operands = if self.random.chance(0.5) { [&other.name, &x.name] } else { [&x.name, &other.name] };
+                self.net.node(op, &operands.map(String::as_str), &[])
+            }
+        };
+        Image { name, ..x.clone() }
+    }
+
+    /// Joined with one or two values of the same size, perhaps itself, mostly along channels.
+    fn concat(&mut self, x: &Image) -> Image {
+        let axis = self.random.of(&[1, 1, 1, 1, 2, 3]);
+        let fits = |i: &&Image| i.sizes == x.sizes && if axis == 1 { i.channels <= 16 } else { i.channels == x.channels };
+        let fitting: Vec<Image> = self.images.iter().filter(fits).cloned().collect();
+        let mut parts = vec![x.clone()];
+        if !fitting.is_empty() && x.largest() <= 32 {
+            (0..self.random.between(1..=2)).for_each(|_| parts.push(self.random.of(&fitting)));
+        }
+        self.random.0.shuffle(&mut parts);
+        let names: Vec<&str> = parts.iter().map(|p| p.name.as_str()).collect();
+        let name = self.net.node("Concat", &names, &[("axis", Value::Int(axis))]);
+        if axis == 1 {
+            return Image { name, channels: parts.iter().map(|p| p.channels).sum(), sizes: x.sizes.clone() };
+        }
+        let mut sizes = x.sizes.clone();
+        sizes.iter_mut().for_each(|s| s[axis as usize - 2] *= parts.len());
+        Image { name, channels: x.channels, sizes }
+    }
+
+    fn batch_norm(&mut self, x: &Image) -> Image {
+        let c = x.channels;
+        let mut scale = self.random.numbers(c, 2.0);
+        scale.iter_mut().for_each(|s| *s = if self.random.chance(0.2) { 0.0 } else { *s });
+        let (beta, mean) = (self.random.numbers(c, 1.0), self.random.numbers(c, 0.5));
+        let variance: Vec<f32> = (0..c).map(|_| 0.3 + self.random.0.f32()).collect();
+        let parameters = [scale, beta, mean, variance].map(|p| self.net.weights(&[c], &p));
+        let [scale, beta, mean, variance] = parameters.each_ref().map(String::as_str);
+        Image { name: self.net.node("BatchNormalization", &[&x.name, scale, beta, mean, variance], &[]), ..x.clone() }
+    }
+
+    fn lrn(&mut self, x: &Image) -> Image {
+        let (size, alpha) = (self.random.of(&[1, 3, 3, 4, 5, 5, 5]), self.random.0.f32());
+        let attributes = [("size", Value::Int(size)), ("alpha", Value::Float(alpha)), ("bias", Value::Float(1.0))];
+        self.unary("LRN", x, &attributes)
+    }
+
+    fn pool(&mut self, x: &Image) -> Image {
+        let window = Window::random(&mut self.random, &x.sizes, true);
+        let mut attributes = window.attributes();
+        // An AveragePool of this opset knows no dilations.
+        let op = if self.random.chance(0.5) || window.dilations != [1, 1] {
+            "MaxPool"
+        } else {
+            attributes.push(("count_include_pad", Value::Int(self.random.of(&[0, 1]))));
+            "AveragePool"
+        };
+        Image { sizes: window.sizes(&x.sizes), ..self.unary(op, x, &attributes) }
+    }
+
+    fn activation(&mut self, x: &Image) -> Image {
+        let plain =
+            ["Relu", "Relu", "Relu", "LeakyRelu", "Elu", "Sigmoid", "Tanh", "HardSigmoid", "HardSwish", "Mish", "Dropout"];
+        match self.random.between(0..=plain.len() + 1) {
+            at if at < plain.len() => self.unary(plain[at], x, &[]),
+            at if at == plain.len() => {
+                let bounds = [self.random.0.f32() - 1.0, self.random.0.f32()].map(|b| self.net.weights(&[], &[b]));
+                Image { name: self.net.node("Clip", &[&x.name, &bounds[0], &bounds[1]], &[]), ..x.clone() }
+            }
+            _ => {
+                let slopes = self.random.numbers(x.channels, 1.0);
+                let slopes = self.net.weights(&[x.channels, 1, 1], &slopes);
+                Image { name: self.net.node("PRelu", &[&x.name, &slopes], &[]), ..x.clone() }
+            }
+        }
+    }
+
+    fn instance_norm(&mut self, x: &Image) -> Image {
+        let parameters = [0; 2].map(|_| self.random.numbers(x.channels, 1.0));
+        let [scale, bias] = parameters.map(|p| self.net.weights(&[x.channels], &p));
+        // Large, or rounding alone would be blown up where a channel is constant.
+        let epsilon = [("epsilon", Value::Float(0.1))];
+        Image { name: self.net.node("InstanceNormalization", &[&x.name, &scale, &bias], &epsilon), ..x.clone() }
+    }
+
+    /// With stored numbers on either side: one for all, or one for each channel.
+    fn arithmetic(&mut self, x: &Image) -> Image {
+        let c = x.channels;
+        let dims = self.random.of(&[vec![1], vec![c, 1, 1], vec![1, c, 1, 1]]);
+        // Not near 0, for Div.
+        let numbers: Vec<f32> = self.random.numbers(dims.iter().product(), 1.0).iter().map(|n| n + 0.5f32.copysign(*n)).collect();
+        let numbers = self.net.weights(&dims, &numbers);
+        let op = self.random.of(&["Add", "Sub", "Mul", "Div"]);
+        let swap = op != "Div" && self.random.chance(0.3);
+        let operands = if swap { [&numbers, &x.name] } else { [&x.name, &numbers] };
+        Image { name: self.net.node(op, &operands.map(String::as_str), &[]), ..x.clone() }
+    }
+
+    /// Some of the channels: a range, a list with repetitions, or one of two parts, of which the other may be used later.
+    fn some_channels(&mut self, x: &Image) -> Image {
+        let c = x.channels;
+        let (first, step) = (self.random.between(0..=c - 1), self.random.between(1..=2));
+        let (name, channels) = match self.random.between(0..=2) {
+            0 => {
+                let end = self.random.between(first + 1..=c);
+                let range = [first, end, 1, step].map(|n| self.net.integers(&[n as i64]));
+                let [start, end_at, axis, step_by] = range.each_ref().map(String::as_str);
+                (self.net.node("Slice", &[&x.name, start, end_at, axis, step_by], &[]), (end - first).div_ceil(step))
+            }
+            1 => {
+                let indices: Vec<i64> = (0..self.random.between(1..=8)).map(|_| self.random.between(0..=c - 1) as i64).collect();
+                let list = self.net.integers(&indices);
+                (self.net.node("Gather", &[&x.name, &list], &[("axis", Value::Int(1))]), indices.len())
+            }
+            _ if first > 0 => {
+                let parts = self.net.integers(&[first as i64, (c - first) as i64]);
+                let name = self.net.node("Split", &[&x.name, &parts], &[("axis", Value::Int(1))]);
+                let rest = format!("{name}_rest");
+                self.net.last_node().output.push(rest.clone());
+                self.images.push(Image { name: rest, channels: c - first, sizes: x.sizes.clone() });
+                (name, first)
+            }
+            _ => (self.net.node("Identity", &[&x.name], &[]), c),
+        };
+        Image { name, channels, sizes: x.sizes.clone() }
+    }
+
+    /// Every channel scaled by a number that a small network computes from the means of all.
+    fn squeeze_and_excite(&mut self, x: &Image) -> Image {
+        let means = self.mean(x);
+        let scale = self.conv_of(&means, x.channels, 1, &Window::default());
+        let scale = self.net.node("Sigmoid", &[&scale], &[]);
+        Image { name: self.net.node("Mul", &[&x.name, &scale], &[]), ..x.clone() }
+    }
+
+    /// One number for each channel.
+    fn mean(&mut self, x: &Image) -> Image {
+        let name = match self.random.of(&["GlobalAveragePool", "GlobalMaxPool", "ReduceMean"]) {
+            "ReduceMean" => {
+                let axes = self.net.integers(&[2, 3]);
+                self.net.node("ReduceMean", &[&x.name, &axes], &[])
+            }
+            op => self.net.node(op, &[&x.name], &[]),
+        };
+        Image { name, channels: x.channels, sizes: vec![[1, 1]; x.sizes.len()] }
+    }
+
+    fn pad(&mut self, x: &Image) -> Image {
+        let [top, left, bottom, right] = [0; 4].map(|_| self.random.between(0..=2));
+        let pads = self.net.integers(&[0, 0, top as i64, left as i64, 0, 0, bottom as i64, right as i64]);
+        let value = self.random.of(&[0.0, 0.7]);
+        let value = self.net.weights(&[], &[value]);
+        let sizes = x.sizes.iter().map(|[h, w]| [h + top + bottom, w + left + right]).collect();
+        Image { name: self.net.node("Pad", &[&x.name, &pads, &value], &[]), channels: x.channels, sizes }
+    }
+
+    /// Without the first row and the last column.
+    fn crop(&mut self, x: &Image) -> Image {
+        let range = [[1, 0], [i64::MAX, -1], [2, 3]].map(|n| self.net.integers(&n));
+        let [starts, ends, axes] = range.each_ref().map(String::as_str);
+        let sizes = x.sizes.iter().map(|[h, w]| [h - 1, w - 1]).collect();
+        Image { name: self.net.node("Slice", &[&x.name, starts, ends, axes], &[]), channels: x.channels, sizes }
+    }
+
+    /// A larger image: by a masked transposed convolution, or interpolated.
+    fn upsample(&mut self, x: &Image) -> Image {
+        if self.random.chance(0.4) {
+            let scales = self.net.weights(&[4], &[1.0, 1.0, 2.0, 2.0]);
+            let mode = [("mode", Value::Text(self.random.of(&["nearest", "linear"])))];
+            let sizes = x.sizes.iter().map(|s| s.map(|n| 2 * n)).collect();
+            return Image { name: self.net.node("Resize", &[&x.name, "", &scales], &mode), channels: x.channels, sizes };
+        }
+        let group = self.random.of(&[1, if x.channels.is_multiple_of(2) { 2 } else { 1 }, x.channels]);
+        let (per_group, kernel, stride) = (self.random.between(1..=4), self.random.between(1..=3), self.random.between(1..=2));
+        let (pad, extra) = (self.random.between(0..=(kernel - 1) / 2), self.random.between(0..=stride - 1));
+        let dims = [x.channels, per_group, kernel, kernel];
+        let mut weights = self.random.numbers(dims.iter().product(), 1.0);
+        mask(&mut self.random, &mut weights, dims);
+        let (w, b) = (self.net.weights(&dims, &weights), self.bias(per_group * group));
+        let [pads, strides, extras] = [pad, stride, extra].map(|n| [n as i64; 4]);
+        let attributes = [
+            ("group", Value::Int(group as i64)),
+            ("pads", Value::Ints(&pads)),
+            ("strides", Value::Ints(&strides[..2])),
+            ("output_padding", Value::Ints(&extras[..2])),
+        ];
+        let sizes = x.sizes.iter().map(|s| s.map(|n| (n - 1) * stride + kernel + extra - 2 * pad)).collect();
+        Image { name: self.net.node("ConvTranspose", &[&x.name, &w, &b], &attributes), channels: per_group * group, sizes }
+    }
+
+    /// The channel shuffle of grouped networks.
+    fn shuffle(&mut self, x: &Image) -> Image {
+        let groups: Vec<usize> = (1..=x.channels).filter(|g| x.channels.is_multiple_of(*g)).collect();
+        let group = self.random.of(&groups) as i64;
+        let (c, [height, width]) = (x.channels as i64, x.sizes[0].map(|n| n as i64));
+        let (apart, together) =
+            (self.net.integers(&[0, group, c / group, height, width]), self.net.integers(&[0, c, height, width]));
+        let y = self.net.node("Reshape", &[&x.name, &apart], &[]);
+        let y = self.net.node("Transpose", &[&y], &[("perm", Value::Ints(&[0, 2, 1, 3, 4]))]);
+        Image { name: self.net.node("Reshape", &[&y, &together], &[]), ..x.clone() }
+    }
+
+    /// One to three outputs: often a classifier behind the last value, and values from the middle of the graph.
+    fn outputs(&mut self) -> Vec<String> {
+        let last = self.images[self.images.len() - 1].clone();
+        let mut outputs = vec![if self.random.chance(0.6) { self.classifier(last) } else { last.name }];
+        while self.random.chance(0.25) && outputs.len() < 3 {
+            let more = self.pick().name;
+            if !outputs.contains(&more) {
+                outputs.push(more);
+            }
+        }
+        outputs
+    }
+
+    /// Fully connected layers. Where the image's size is open, a mean over it comes first.
+    fn classifier(&mut self, x: Image) -> String {
+        let open = x.sizes.len() > 1;
+        let (x, mut features) = match open || self.random.chance(0.3) {
+            true => (self.mean(&x), x.channels),
+            false => (x.clone(), x.channels * x.sizes[0][0] * x.sizes[0][1]),
+        };
+        let mut y = match self.random.between(0..=2) {
+            0 => self.net.node("Flatten", &[&x.name], &[]),
+            1 if x.largest() == 1 => {
+                let axes = self.net.integers(&[2, 3]);
+                self.net.node("Squeeze", &[&x.name, &axes], &[])
+            }
+            _ => {
+                let shape = self.net.integers(&[0, -1]);
+                self.net.node("Reshape", &[&x.name, &shape], &[])
+            }
+        };
+        for _ in 0..self.random.between(1..=2) {
+            let rows = self.random.between(1..=12);
+            let mut weights = self.random.numbers(rows * features, 2.0 / (features as f32).sqrt());
+            mask(&mut self.random, &mut weights, [rows, features, 1, 1]);
+            let (w, b) = (self.net.weights(&[rows, features], &weights), self.bias(rows));
+            y = self.net.node("Gemm", &[&y, &w, &b], &[("transB", Value::Int(1))]);
+            if self.random.chance(0.5) {
+                y = self.net.node("Relu", &[&y], &[]);
+            }
+            features = rows;
+        }
+        if self.random.chance(0.3) { self.net.node("Softmax", &[&y], &[("axis", Value::Int(1))]) } else { y }
+    }
+}
+
+/// Where a convolution or a pool looks.
+struct Window {
+    kernel: [i64; 2],
+    strides: [i64; 2],
+    dilations: [i64; 2],
+    pads: [i64; 4],
+    auto_pad: &'static str,
+    ceil_mode: bool,
+}
+
+impl Default for Window {
+    fn default() -> Self {
+        Window { kernel: [1; 2], strides: [1; 2], dilations: [1; 2], pads: [0; 4], auto_pad: "NOTSET", ceil_mode: false }
+    }
+}
+
+impl Window {
+    /// A window that fits all of `sizes`. Every window of a pool sees some of the input, not padding only.
+    fn random(random: &mut Random, sizes: &[Size], pool: bool) -> Self {
+        loop {
+            let mut window = Window {
+                kernel: [(); 2].map(|()| random.of(&[1, 2, 3])),
+                strides: [(); 2].map(|()| random.of(&[1, 1, 2])),
+                dilations: if random.chance(0.3) { [(); 2].map(|()| random.of(&[1, 2])) } else { [1, 1] },
+                ..Window::default()
+            };
+            if random.chance(0.2) {
+                window.auto_pad = random.of(&["SAME_UPPER", "SAME_LOWER", "VALID"]);
+            } else if random.chance(0.7) {
+                window.pads = [(); 4].map(|()| random.between(0..=2) as i64);
+            }
+            window.ceil_mode = pool && random.chance(0.2) && window.auto_pad == "NOTSET";
+            let padded = window.pads != [0; 4] || window.auto_pad.starts_with("SAME");
+            let pads_fit = (0..4).all(|i| window.pads[i] < window.kernel[i % 2]);
+            let legal = !pool || (pads_fit && (!padded || window.dilations == [1, 1]));
+            if legal && sizes.iter().flatten().zip([0, 1].iter().cycle()).all(|(&n, &axis)| window.extent(n, axis).is_some()) {
+                return window;
+            }
+        }
+    }
+
+    fn attributes(&self) -> Vec<(&'static str, Value<'_>)> {
+        let mut attributes = vec![("kernel_shape", Value::Ints(&self.kernel)), ("strides", Value::Ints(&self.strides))];
+        if self.dilations != [1, 1] {
+            attributes.push(("dilations", Value::Ints(&self.dilations)));
+        }
+        match self.auto_pad {
+            "NOTSET" => attributes.push(("pads", Value::Ints(&self.pads))),
+            auto_pad => attributes.push(("auto_pad", Value::Text(auto_pad))),
+        }
+        if self.ceil_mode {
+            attributes.push(("ceil_mode", Value::Int(1)));
+        }
+        attributes
+    }
+
+    /// How many places the window has along an axis of `n`; `None` if it does not fit.
+    fn extent(&self, n: usize, axis: usize) -> Option<usize> {
+        let (n, stride) = (n as i64, self.strides[axis]);
+        if self.auto_pad.starts_with("SAME") {
+            return Some((n as usize).div_ceil(stride as usize));
+        }
+        let (before, after) = (self.pads[axis], self.pads[axis + 2]);
+        let room = n + before + after - (self.kernel[axis] - 1) * self.dilations[axis] - 1;
+        let mut places = room.div_euclid(stride) + 1;
+        // Rounded up, but the last window starts inside the input or the padding before it.
+        if self.ceil_mode && room % stride != 0 && places * stride < n + before {
+            places += 1;
+        }
+        (room >= 0).then_some(places as usize)
+    }
+
+    fn sizes(&self, sizes: &[Size]) -> Vec<Size> {
+        let extent = |n: usize, axis: usize| self.extent(n, axis).expect("the window was chosen to fit");
+        sizes.iter().map(|&[height, width]| [extent(height, 0), extent(width, 1)]).collect()
+    }
+}
