@@ -10,8 +10,8 @@ use crate::onnx::proto::*;
 use anyhow::{Context, Result, bail, ensure};
 use bytes::Bytes;
 use sslm_format::{
-    Activation, AveragePool, Binary, Compaction, Conv, Coordinates, Dim, Fill, Interpolation, Kept, MaxPool, Op, Padding, Target,
-    ValueId, Window,
+    Activation, AveragePool, Binary, Compaction, Conv, Coordinates, Dim, Fill, Gather, Interpolation, Kept, MaxPool, Op, Padding,
+    Slice, Target, ValueId, Window,
 };
 use std::ops::Range;
 
@@ -239,6 +239,16 @@ impl<'a> Exporter<'a> {
 
     /// The shape of a value of which nothing exists, with `channels` channels.
     fn shape_of_removed(&mut self, v: ValueId, channels: usize) -> Result<String> {
+        let g = self.g;
+        let rest: Option<Vec<i64>> = g.shape(v).iter().skip(2).map(|e| e.map(|e| e as i64)).collect();
+        if let Some(rest) = rest {
+            // Only the batch may be symbolic, and that is the input's.
+            let input = g.graph.inputs.iter().find(|i| g.shape(i.value).first() == g.shape(v).first());
+            let input = self.name(input.context("expected an input of the same batch, found none")?.value);
+            let batch = self.make("Shape", &[&input], vec![int("start", 0), int("end", 1)]);
+            let rest = self.integers(&[&[channels as i64], rest.as_slice()].concat());
+            return Ok(self.make("Concat", &[&batch, &rest], vec![int("axis", 0)]));
+        }
         let carrier = self.carrier(v)?;
         let batch = self.make("Shape", &[&carrier], vec![int("start", 0), int("end", 1)]);
         let size = self.make("Shape", &[&carrier], vec![int("start", 2)]);
@@ -253,6 +263,10 @@ impl<'a> Exporter<'a> {
             return Ok(self.name(v));
         }
         let g = self.g;
+        if g.shape(v).iter().skip(2).all(Option::is_some) {
+            let (one, shape) = (self.floats(&vec![1; g.shape(v).len()], [1.0]), self.shape_of_removed(v, 1)?);
+            return Ok(self.make("Expand", &[&one, &shape], vec![]));
+        }
         let producer = g.producers()[v.index()].context("expected a node, found an input without channels")?;
         let node = &g.graph.nodes[producer];
         let same_size = |x: &&ValueId| g.shape(**x).get(2..) == g.shape(v).get(2..) && g.shape(**x).first() == g.shape(v).first();
@@ -278,6 +292,10 @@ impl<'a> Exporter<'a> {
             | Op::Lrn(_)
             | Op::Concat(_)
             | Op::Gemm(_) => x,
+            Op::Slice(Slice { axis: 1, .. }) | Op::Gather(Gather { axis: 1, .. }) => x,
+            Op::ReduceMean(r) if r.axes.iter().all(|&a| a >= 2) => {
+                self.make("ReduceMean", &[&x], vec![ints("axes", &r.axes), int("keepdims", r.keep.into())])
+            }
             Op::Flatten(_) | Op::Reshape(_) if g.shape(v).len() == 2 => self.make("Flatten", &[&x], vec![int("axis", 1)]),
             op => bail!("a constant tensor behind {}", op.name()),
         })
