@@ -10,7 +10,7 @@ use crate::onnx::proto::*;
 use anyhow::{Context, Result, bail, ensure};
 use bytes::Bytes;
 use sslm_format::{
-    Activation, AveragePool, Binary, Compaction, Conv, Coordinates, Dim, Fill, Gather, Interpolation, Kept, MaxPool, Op, Padding,
+    Activation, Binary, Compaction, Conv, ConvTranspose, Coordinates, Dim, Fill, Gather, Interpolation, Kept, Op, Pad, Padding,
     Slice, Target, ValueId, Window,
 };
 use std::ops::Range;
@@ -91,6 +91,18 @@ fn window_attributes(window: &Window) -> Vec<AttributeProto> {
         Padding::SameLower => text("auto_pad", "SAME_LOWER"),
     });
     all
+}
+
+/// Whether output channel c of an operator without weights depends on input channel c alone, whichever channels there are.
+fn is_of_each_channel(op: &Op) -> bool {
+    match op {
+        Op::MaxPool(_) | Op::AveragePool(_) | Op::GlobalAveragePool | Op::GlobalMaxPool | Op::Resize(_) => true,
+        Op::Transpose(t) => t.axes.starts_with(&[0, 1]),
+        Op::Slice(Slice { axis, .. }) | Op::Gather(Gather { axis, .. }) => *axis >= 2,
+        Op::Pad(pad) => pad.amounts.iter().take(2).all(|a| *a == [0, 0]),
+        Op::ReduceMean(r) => r.axes.iter().all(|&a| a >= 2),
+        _ => false,
+    }
 }
 
 fn is_kept(kept: &Kept, column: usize) -> bool {
@@ -269,36 +281,51 @@ impl<'a> Exporter<'a> {
         }
         let producer = g.producers()[v.index()].context("expected a node, found an input without channels")?;
         let node = &g.graph.nodes[producer];
+        if let Op::Concat(concat) = &node.op
+            && concat.axis != 1
+        {
+            let parts: Vec<String> = node.inputs.iter().map(|&x| self.one_channel(x)).collect::<Result<_>>()?;
+            let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
+            return Ok(self.make("Concat", &parts, vec![int("axis", concat.axis.into())]));
+        }
         let same_size = |x: &&ValueId| g.shape(**x).get(2..) == g.shape(v).get(2..) && g.shape(**x).first() == g.shape(v).first();
-        let x = node.inputs.iter().find(same_size).or(node.inputs.first()).context("expected an input, found none")?;
-        let x = self.carrier(*x)?;
+        let x = *node.inputs.iter().find(same_size).or(node.inputs.first()).context("expected an input, found none")?;
         Ok(match &node.op {
-            Op::Conv(conv) => {
-                let first = self.integers(&[0]);
-                let channel = self.make("Gather", &[&x, &first], vec![int("axis", 1)]);
+            op @ (Op::Conv(conv) | Op::ConvTranspose(ConvTranspose { conv, .. })) => {
+                let channel = self.one_channel(x)?;
                 let [height, width] = conv.window.kernel.map(|n| n as usize);
                 let zeros = self.floats(&[1, 1, height, width], vec![0.0; height * width]);
-                self.make("Conv", &[&channel, &zeros], window_attributes(&conv.window))
+                let mut attributes = window_attributes(&conv.window);
+                if let Op::ConvTranspose(t) = op {
+                    attributes.push(ints("output_padding", &t.output_padding));
+                }
+                self.make(op.name(), &[&channel, &zeros], attributes)
             }
-            Op::MaxPool(MaxPool { window, ceil_mode }) | Op::AveragePool(AveragePool { window, ceil_mode, .. }) => {
-                let attributes = [window_attributes(window), vec![int("ceil_mode", (*ceil_mode).into())]].concat();
-                self.make("MaxPool", &[&x], attributes)
+            Op::Flatten(_) | Op::Reshape(_) if g.shape(v).len() == 2 => {
+                let x = self.carrier(x)?;
+                self.make("Flatten", &[&x], vec![int("axis", 1)])
             }
-            Op::GlobalAveragePool | Op::GlobalMaxPool => self.make("GlobalMaxPool", &[&x], vec![]),
             Op::Activation(_)
             | Op::Binary(_)
             | Op::BatchNorm(_)
             | Op::InstanceNorm(_)
             | Op::Lrn(_)
             | Op::Concat(_)
-            | Op::Gemm(_) => x,
-            Op::Slice(Slice { axis: 1, .. }) | Op::Gather(Gather { axis: 1, .. }) => x,
-            Op::ReduceMean(r) if r.axes.iter().all(|&a| a >= 2) => {
-                self.make("ReduceMean", &[&x], vec![ints("axes", &r.axes), int("keepdims", r.keep.into())])
+            | Op::Gemm(_) => self.carrier(x)?,
+            Op::Slice(Slice { axis: 1, .. }) | Op::Gather(Gather { axis: 1, .. }) => self.carrier(x)?,
+            op if is_of_each_channel(op) => {
+                let (x, output) = (self.carrier(x)?, self.fresh("carrier"));
+                self.of_each_channel(op, &x, &output)?;
+                output
             }
-            Op::Flatten(_) | Op::Reshape(_) if g.shape(v).len() == 2 => self.make("Flatten", &[&x], vec![int("axis", 1)]),
             op => bail!("a constant tensor behind {}", op.name()),
         })
+    }
+
+    /// The first channel of a [`Self::carrier`].
+    fn one_channel(&mut self, v: ValueId) -> Result<String> {
+        let (carrier, first) = (self.carrier(v)?, self.integers(&[0]));
+        Ok(self.make("Gather", &[&carrier, &first], vec![int("axis", 1)]))
     }
 
     fn add_node(&mut self, i: usize) -> Result<()> {
@@ -323,6 +350,10 @@ impl<'a> Exporter<'a> {
             return Ok(());
         };
         let out = node.output;
+        if is_of_each_channel(&node.op) {
+            let x = self.channels_like(x, out)?;
+            return self.of_each_channel(&node.op, &x, &output);
+        }
         match (&node.op, &g.weights[i]) {
             (Op::Conv(_) | Op::ConvTranspose(_), _) => self.convolution(i)?,
             (Op::Gemm(_), _) => self.gemm(i)?,
@@ -330,21 +361,6 @@ impl<'a> Exporter<'a> {
                 let x = self.channels_like(x, out)?;
                 self.activation(function, &x, &output);
             }
-            (Op::MaxPool(p), _) => self.channel_wise(
-                "MaxPool",
-                x,
-                out,
-                [window_attributes(&p.window), vec![int("ceil_mode", p.ceil_mode.into())]].concat(),
-            )?,
-            (Op::AveragePool(p), _) => {
-                ensure!(p.window.dilations == [1, 1], "dilations of an AveragePool need opset 19, this is opset {OPSET}");
-                let mut attributes = window_attributes(&p.window);
-                attributes.retain(|a| a.name != "dilations");
-                attributes.extend([int("ceil_mode", p.ceil_mode.into()), int("count_include_pad", p.count_include_pad.into())]);
-                self.channel_wise("AveragePool", x, out, attributes)?;
-            }
-            (Op::GlobalAveragePool, _) => self.channel_wise("GlobalAveragePool", x, out, vec![])?,
-            (Op::GlobalMaxPool, _) => self.channel_wise("GlobalMaxPool", x, out, vec![])?,
             (Op::BatchNorm(_), Weights::ScaleShift { scale, shift }) => {
                 let (x, physical, rank) = (self.channels_like(x, out)?, self.physical(out)?, g.shape(out).len());
                 let dims: Vec<usize> = [physical.len()].into_iter().chain(vec![1; rank - 2]).collect();
@@ -411,9 +427,6 @@ impl<'a> Exporter<'a> {
                     self.keep(&all, out);
                 }
             }
-            (Op::Transpose(t), _) if t.axes.starts_with(&[0, 1]) => {
-                self.channel_wise("Transpose", x, out, vec![ints("perm", &t.axes)])?
-            }
             (Op::Transpose(t), _) => self.whole("Transpose", x, out, &[], vec![ints("perm", &t.axes)])?,
             (Op::Slice(s), _) if s.axis == 1 => {
                 let positions: Vec<usize> = s.positions(self.channels(x)?).collect();
@@ -423,32 +436,58 @@ impl<'a> Exporter<'a> {
                 let positions = s.positions(self.channels(x)?).context("indices outside the axis")?;
                 self.pick(x, out, &positions)?;
             }
-            (Op::Slice(s), _) => {
-                let bounds = [s.start, s.end, i64::from(s.axis), s.step].map(|n| self.integers(&[n]));
-                let x = self.channels_like(x, out)?;
-                self.push("Slice", &[&x, &bounds[0], &bounds[1], &bounds[2], &bounds[3]], &output, vec![]);
-            }
-            (Op::Gather(s), _) => {
-                let indices = self.integers(&s.indices);
-                let x = self.channels_like(x, out)?;
-                self.push("Gather", &[&x, &indices], &output, vec![int("axis", s.axis.into())]);
-            }
             (Op::Pad(pad), _) => {
-                let amounts: Vec<i64> = (0..2).flat_map(|side| pad.amounts.iter().map(move |a| i64::from(a[side]))).collect();
-                let amounts = self.integers(&amounts);
-                let (mode, value) = match pad.fill {
-                    Fill::Constant { value } => ("constant", value),
-                    Fill::Reflect => ("reflect", 0.0),
-                    Fill::Edge => ("edge", 0.0),
-                };
-                let value = self.floats(&[], [value]);
-                let outside_channels = pad.amounts.iter().take(2).any(|a| *a != [0, 0]);
-                let from = if outside_channels { self.all_channels(x)? } else { self.channels_like(x, out)? };
-                let padded = self.make("Pad", &[&from, &amounts, &value], vec![text("mode", mode)]);
-                if outside_channels { self.keep(&padded, out) } else { self.push("Identity", &[&padded], &output, vec![]) }
+                let (attributes, inputs) = self.padding(pad);
+                let inputs: Vec<&str> = inputs.iter().map(String::as_str).collect();
+                self.whole("Pad", x, out, &inputs, attributes)?;
             }
-            (Op::Resize(r), _) => {
-                let x = self.channels_like(x, out)?;
+            (Op::ReduceMean(r), _) => {
+                let attributes = vec![ints("axes", &r.axes), int("keepdims", r.keep.into())];
+                self.whole("ReduceMean", x, out, &[], attributes)?;
+            }
+            (Op::Expand(e), _) => {
+                let dims = self.integers(&e.dims.iter().map(|&d| d as i64).collect::<Vec<_>>());
+                self.whole("Expand", x, out, &[&dims], vec![])?;
+            }
+            (op, _) => bail!("no counterpart of {}", op.name()),
+        }
+        Ok(())
+    }
+
+    /// An operator that treats each channel on its own, on a tensor of any channels.
+    fn of_each_channel(&mut self, op: &Op, x: &str, output: &str) -> Result<()> {
+        match op {
+            Op::MaxPool(p) => {
+                let attributes = [window_attributes(&p.window), vec![int("ceil_mode", p.ceil_mode.into())]].concat();
+                self.push("MaxPool", &[x], output, attributes);
+            }
+            Op::AveragePool(p) => {
+                ensure!(p.window.dilations == [1, 1], "dilations of an AveragePool need opset 19, this is opset {OPSET}");
+                let mut attributes = window_attributes(&p.window);
+                attributes.retain(|a| a.name != "dilations");
+                attributes.extend([int("ceil_mode", p.ceil_mode.into()), int("count_include_pad", p.count_include_pad.into())]);
+                self.push("AveragePool", &[x], output, attributes);
+            }
+            Op::GlobalAveragePool => self.push("GlobalAveragePool", &[x], output, vec![]),
+            Op::GlobalMaxPool => self.push("GlobalMaxPool", &[x], output, vec![]),
+            Op::Transpose(t) => self.push("Transpose", &[x], output, vec![ints("perm", &t.axes)]),
+            Op::Slice(s) => {
+                let bounds = [s.start, s.end, i64::from(s.axis), s.step].map(|n| self.integers(&[n]));
+                self.push("Slice", &[x, &bounds[0], &bounds[1], &bounds[2], &bounds[3]], output, vec![]);
+            }
+            Op::Gather(s) => {
+                let indices = self.integers(&s.indices);
+                self.push("Gather", &[x, &indices], output, vec![int("axis", s.axis.into())]);
+            }
+            Op::Pad(pad) => {
+                let (attributes, [amounts, value]) = self.padding(pad);
+                self.push("Pad", &[x, &amounts, &value], output, attributes);
+            }
+            Op::ReduceMean(r) => {
+                let attributes = vec![ints("axes", &r.axes), int("keepdims", r.keep.into())];
+                self.push("ReduceMean", &[x], output, attributes);
+            }
+            Op::Resize(r) => {
                 let (mode, nearest) = match r.interpolation {
                     Interpolation::Linear => ("linear", "floor"),
                     Interpolation::NearestPreferFloor => ("nearest", "round_prefer_floor"),
@@ -467,38 +506,30 @@ impl<'a> Exporter<'a> {
                 match r.target {
                     Target::Scales { factors: [vertical, horizontal] } => {
                         let scales = self.floats(&[4], [1.0, 1.0, vertical, horizontal]);
-                        self.push("Resize", &[&x, "", &scales], &output, attributes);
+                        self.push("Resize", &[x, "", &scales], output, attributes);
                     }
                     Target::Sizes { extents } => {
-                        let own = self.make("Shape", &[&x], vec![int("start", 0), int("end", 2)]);
+                        let own = self.make("Shape", &[x], vec![int("start", 0), int("end", 2)]);
                         let new = self.integers(&extents.map(i64::from));
                         let sizes = self.make("Concat", &[&own, &new], vec![int("axis", 0)]);
-                        self.push("Resize", &[&x, "", "", &sizes], &output, attributes);
+                        self.push("Resize", &[x, "", "", &sizes], output, attributes);
                     }
                 }
             }
-            (Op::ReduceMean(r), _) => {
-                let attributes = vec![ints("axes", &r.axes), int("keepdims", r.keep.into())];
-                if r.axes.iter().all(|&a| a >= 2) {
-                    self.channel_wise("ReduceMean", x, out, attributes)?
-                } else {
-                    self.whole("ReduceMean", x, out, &[], attributes)?
-                }
-            }
-            (Op::Expand(e), _) => {
-                let dims = self.integers(&e.dims.iter().map(|&d| d as i64).collect::<Vec<_>>());
-                self.whole("Expand", x, out, &[&dims], vec![])?;
-            }
-            (op, _) => bail!("no counterpart of {}", op.name()),
+            op => bail!("no counterpart of {}", op.name()),
         }
         Ok(())
     }
 
-    /// An operator that treats each channel on its own.
-    fn channel_wise(&mut self, op: &str, x: ValueId, out: ValueId, attributes: Vec<AttributeProto>) -> Result<()> {
-        let (x, output) = (self.channels_like(x, out)?, self.name(out));
-        self.push(op, &[&x], &output, attributes);
-        Ok(())
+    /// Attributes and further inputs of a Pad.
+    fn padding(&mut self, pad: &Pad) -> (Vec<AttributeProto>, [String; 2]) {
+        let amounts: Vec<i64> = (0..2).flat_map(|side| pad.amounts.iter().map(move |a| i64::from(a[side]))).collect();
+        let (mode, value) = match pad.fill {
+            Fill::Constant { value } => ("constant", value),
+            Fill::Reflect => ("reflect", 0.0),
+            Fill::Edge => ("edge", 0.0),
+        };
+        (vec![text("mode", mode)], [self.integers(&amounts), self.floats(&[], [value])])
     }
 
     /// An operator from all channels to all channels.
