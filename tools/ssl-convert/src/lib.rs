@@ -111,10 +111,6 @@ pub fn convert(source: &Path, target: &Path, options: &Options) -> Result<Summar
     let bytes = temporary.as_file().metadata()?.len();
     progress.step(format!("certify {layers} layers"));
     let mut certificate = Certificate::new(&folded, cut, &compacted, options.zero_tol, &provenance, bytes);
-    if let Some(checks) = &options.checks {
-        progress.step("verify");
-        certificate.verification = Some(verify::verify(checks, &original, temporary.path(), target, &metadata, progress)?);
-    }
     let exported = match &options.export_onnx {
         None => None,
         Some(path) => {
@@ -126,11 +122,17 @@ pub fn convert(source: &Path, target: &Path, options: &Options) -> Result<Summar
             Some((path, file_beside))
         }
     };
+    // Only `original` still needs the ONNX file, and verification lets go of both before it maps what it runs.
+    drop((folded, compacted, file));
+    if let Some(checks) = &options.checks {
+        progress.step("verify");
+        certificate.verification = Some(verify::verify(checks, original, temporary.path(), target, &metadata, progress)?);
+    }
     progress.finish();
     let written = options.force || certificate.verification.as_ref().is_none_or(|v| v.passed);
     if written {
-        if let Some((path, file)) = exported {
-            file.persist(path).with_context(|| format!("cannot write {}", path.display()))?;
+        if let Some((path, exported)) = exported {
+            exported.persist(path).with_context(|| format!("cannot write {}", path.display()))?;
         }
         temporary.persist(target).with_context(|| format!("cannot write {}", target.display()))?;
     }

@@ -93,20 +93,22 @@ fn ulps(a: f32, b: f32) -> u32 {
     }
 }
 
-/// Compares the file `written` with `original`, which is put into a temporary file beside `target`. `metadata` is the file's own.
+/// Compares the file `written` with `original`, which is put into a temporary file beside `target` and then let go of, so that the
+/// ONNX file is not in memory while both run. `metadata` is the file's own.
 ///
 /// # Errors
 /// If one of them cannot be run on the inputs that `checks` asks for.
 pub fn verify(
     checks: &Checks,
-    original: &Graph,
+    original: Graph,
     written: &Path,
     target: &Path,
     metadata: &Metadata,
     progress: &Progress,
 ) -> Result<Verification> {
     let mut dense = ssl_cli::file_beside(target)?;
-    emit::write(original, metadata.clone(), &mut BufWriter::new(dense.as_file_mut()))?;
+    emit::write(&original, metadata.clone(), &mut BufWriter::new(dense.as_file_mut()))?;
+    drop(original);
     let models = [Model::open(dense.path())?, Model::open(written)?];
     models[1].verify_weights()?;
     let random = (checks.random > 0).then(|| random(&models, checks.random, progress)).transpose()?;
