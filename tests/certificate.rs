@@ -315,6 +315,22 @@ fn a_threshold_cuts_small_groups_and_shows_what_that_changes() {
 }
 
 #[test]
+fn the_cut_follows_from_a_share_of_the_work() {
+    let case = Case::lenet();
+    for share in ["1", "0.08", "0.03"] {
+        let certificate = case.certificate(&["--target-macs", share, "--force"]);
+        let macs = |when: &str| -> f64 {
+            let layers = certificate["layers"].as_array().expect("a list");
+            layers.iter().map(|l| l["macs"][when].as_f64().expect("a number")).sum()
+        };
+        assert!(macs("after") <= share.parse::<f64>().expect("a number") * macs("before"), "{share}");
+        assert_eq!(certificate["zero_tol"].as_f64() == Some(0.0), share == "1", "exact zeros already leave less than all");
+    }
+    let sslm = text(case.at("other.sslm"));
+    refuses("ssl-convert", &[&case.onnx, "-o", &sslm, "--target-macs", "0"], &["target-macs: expected a share above 0"]);
+}
+
+#[test]
 fn a_file_that_differs_appears_only_by_force() {
     let case = Case::lenet();
     let run = case.fails_the_check(&["--tolerance", "0"]);

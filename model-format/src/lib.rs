@@ -4,9 +4,9 @@
 //! channels physically exist ([`Compaction`]); the others are known constants. Operators are defined on logical values, so a
 //! compact model and a dense one mean the same thing and differ only in what is stored and computed.
 //!
-//! Data flows one way through the files of this crate: [`container`](mod@container) (header, sections, checksums) ->
-//! [`codec`](mod@codec) (bytes to records) -> [`validate`](fn@validate) (records to a model that can be trusted). [`write()`] goes
-//! back. [`shape`](mod@shape) infers logical shapes, [`panels`] documents the layout of weights. The normative text is
+//! Data flows one way through the files of this crate: `container` (header, sections, checksums) ->
+//! `codec` (bytes to records) -> [`validate`](fn@validate) (records to a model that can be trusted). [`write()`] goes
+//! back. `shape` infers logical shapes, [`panels`] documents the layout of weights. The normative text is
 //! `docs/sslm-format.md`.
 //!
 //! This crate opens no files, starts no threads and runs nothing.

@@ -40,6 +40,8 @@ pub struct Options {
     pub preprocessing: Option<Preprocessing>,
     /// How to compare the file with the original before it is put in place; absent: not at all.
     pub checks: Option<verify::Checks>,
+    /// Instead of `zero_tol`: the smallest one that leaves at most this share of the multiply-accumulates.
+    pub target_macs: Option<f64>,
     /// Where the compact network goes as standard ONNX, besides.
     pub export_onnx: Option<PathBuf>,
     /// Put the file in place even if the comparison fails.
@@ -68,6 +70,11 @@ pub fn convert(source: &Path, target: &Path, options: &Options) -> Result<Summar
         "zero-tol: expected a number of at least 0 and below 1, found {}",
         options.zero_tol
     );
+    ensure!(
+        options.target_macs.is_none_or(|share| share > 0.0 && share <= 1.0),
+        "target-macs: expected a share above 0 and at most 1, found {}",
+        options.target_macs.unwrap_or(0.0)
+    );
     let progress = &options.progress;
     let mut temporary = ssl_cli::file_beside(target)?;
     progress.step(format!("read {}", source.display()));
@@ -80,9 +87,16 @@ pub fn convert(source: &Path, target: &Path, options: &Options) -> Result<Summar
     fold::fold(&mut folded);
     shuffle::fold_shuffles(&mut folded);
     progress.step(format!("compact {layers} layers"));
+    let zero_tol = match options.target_macs {
+        Some(share) => {
+            progress.step("choose the cut");
+            threshold::for_macs(&folded, share).context("target-macs")?
+        }
+        None => options.zero_tol,
+    };
     let mut cut = folded.clone();
-    if options.zero_tol > 0.0 {
-        threshold::cut(&mut cut, options.zero_tol);
+    if zero_tol > 0.0 {
+        threshold::cut(&mut cut, zero_tol);
     }
     let mut compacted = cut.clone();
     if !options.dense {
@@ -110,7 +124,7 @@ pub fn convert(source: &Path, target: &Path, options: &Options) -> Result<Summar
     emit::write(&compacted, metadata.clone(), &mut std::io::BufWriter::new(temporary.as_file_mut()))?;
     let bytes = temporary.as_file().metadata()?.len();
     progress.step(format!("certify {layers} layers"));
-    let mut certificate = Certificate::new(&folded, cut, &compacted, options.zero_tol, &provenance, bytes);
+    let mut certificate = Certificate::new(&folded, cut, &compacted, zero_tol, &provenance, bytes);
     let exported = match &options.export_onnx {
         None => None,
         Some(path) => {

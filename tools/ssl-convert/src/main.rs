@@ -46,6 +46,9 @@ struct Arguments {
     /// more than --tolerance takes a larger --tolerance or --force. 0: exact zeros only
     #[arg(long, value_name = "X", default_value_t = 0.0)]
     zero_tol: f64,
+    /// Choose the smallest --zero-tol that leaves at most this share of the multiply-accumulates (0.25: a quarter)
+    #[arg(long, value_name = "F", conflicts_with_all = ["zero_tol", "dense"])]
+    target_macs: Option<f64>,
     /// Write all that is known about the conversion as JSON
     #[arg(long, value_name = "FILE")]
     report: Option<PathBuf>,
@@ -98,7 +101,7 @@ fn run(arguments: &Arguments) -> Result<()> {
     // A reader that closed our stdout must not hide a failed check.
     let printed = print(arguments, &certificate, written);
     let Some(failed) = certificate.verification.filter(|v| !v.passed) else { return printed };
-    let cause = if arguments.zero_tol > 0.0 { " (what --zero-tol cut is part of that)" } else { "" };
+    let cause = if certificate.zero_tol > 0.0 { " (what the threshold cut is part of that)" } else { "" };
     let [found, expected] = [failed.max_relative(), failed.tolerance];
     let difference = format!("the outputs differ by {found:.1e} relative{cause}: expected at most {expected:.1e}");
     if !written {
@@ -111,6 +114,9 @@ fn run(arguments: &Arguments) -> Result<()> {
 fn print(arguments: &Arguments, certificate: &Certificate, written: bool) -> Result<()> {
     let mut out = std::io::stdout().lock();
     writeln!(out, "{}", report::table(certificate))?;
+    if arguments.target_macs.is_some() {
+        writeln!(out, "chosen: --zero-tol {:.3e}", certificate.zero_tol)?;
+    }
     for note in report::notes(certificate) {
         writeln!(out, "{note}")?;
     }
@@ -140,6 +146,7 @@ fn options(arguments: &Arguments) -> Result<Options> {
         labels,
         preprocessing: preprocessing.context("--preprocessing")?,
         checks: (verify > 0 || images.is_some()).then_some(Checks { random: verify, images, tolerance }),
+        target_macs: arguments.target_macs,
         export_onnx: arguments.export_onnx.clone(),
         force: arguments.force,
         progress: Progress::on_terminal(),

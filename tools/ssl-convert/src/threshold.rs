@@ -1,7 +1,9 @@
 //! Group norms: how far the filters and columns of a layer are from zero, and the cut through them. By default only exact zeros
 //! go; a threshold is a choice of the user, who must see what lies on both of its sides.
 
+use crate::compact::compact;
 use crate::graph::{Graph, Layer, Weights};
+use anyhow::{Context, Result, ensure};
 use serde::Serialize;
 use std::collections::BTreeMap;
 
@@ -55,6 +57,34 @@ pub fn cut(g: &mut Graph, tolerance: f64) {
             matrix.mask(|row, column| small_filters[row] || small_columns[row / filters * columns + column]);
         }
     }
+}
+
+/// The smallest tolerance, to a hundredth of itself, under which what is left has at most `share` of all multiply-accumulates.
+///
+/// # Errors
+/// If no tolerance below 1 does that, or the sizes of outputs are symbolic, so that they cannot be counted.
+pub fn for_macs(g: &Graph, share: f64) -> Result<f64> {
+    let left = |tolerance: f64| -> Result<f64> {
+        let mut g = g.clone();
+        cut(&mut g, tolerance);
+        compact(&mut g);
+        let macs = (0..g.graph.nodes.len()).filter(|&i| g.layer(i).is_some()).map(|i| g.macs(i));
+        let macs = macs.collect::<Option<Vec<_>>>().context("expected fixed output sizes, found symbolic ones")?;
+        let [before, after] = macs.iter().fold([0, 0], |[b, a], (before, after)| [b + before, a + after]);
+        Ok(after as f64 / before.max(1) as f64)
+    };
+    if left(0.0)? <= share {
+        return Ok(0.0);
+    }
+    const MOST: f64 = 0.999;
+    ensure!(left(MOST)? <= share, "no cut leaves at most {share} of the multiply-accumulates");
+    // By the tolerance's magnitude: what matters lies between 1e-6 and 1.
+    let (mut low, mut high) = (1e-6f64, MOST);
+    while high / low > 1.01 {
+        let middle = (low * high).sqrt();
+        if left(middle)? <= share { high = middle } else { low = middle }
+    }
+    Ok(high)
 }
 
 /// How the norms of one kind of group are distributed, and where the cut goes through.
