@@ -199,6 +199,19 @@ fn transposed_convolution_with_constant_inputs() {
 }
 
 #[test]
+fn a_scale_of_zero_makes_a_constant() {
+    let mut net = Net::new(&IMAGE);
+    let [scale, shift, mean, variance] =
+        [[1.5, 0.0, 2.0], [0.1, 0.7, -0.2], [0.3, 0.4, 0.5], [1.0, 2.0, 0.5]].map(|numbers| net.weights(&[3], &numbers));
+    let y = net.node("BatchNormalization", &["x", &scale, &shift, &mean, &variance], &[]);
+    let w = net.random(2 * 3 * 9);
+    let y = net.conv(&y, [2, 3, 3, 3], &w, &[0.1, 0.2], &[("pads", Ints(&[1, 1, 1, 1]))]);
+    let model = compact_equals_dense(&net.finish(&[&y]), &SIZES);
+    assert_eq!(kept_channels(&model, "BatchNormalization_0"), Some(vec![0, 2]));
+    assert_eq!(kept_columns(&model, "Conv_1"), [18]);
+}
+
+#[test]
 fn one_value_joined_with_itself() {
     let mut net = Net::new(&["batch", "2", "height", "width"]);
     let y = net.node("Concat", &["x", "x", "x"], &[("axis", Int(1))]);
