@@ -10,8 +10,8 @@ use crate::onnx::proto::*;
 use anyhow::{Context, Result, bail, ensure};
 use bytes::Bytes;
 use sslm_format::{
-    Activation, Binary, Compaction, Conv, ConvTranspose, Coordinates, Dim, Fill, Gather, Interpolation, Kept, Op, Pad, Padding,
-    Slice, Target, ValueId, Window,
+    Activation, Compaction, Conv, ConvTranspose, Coordinates, Dim, Fill, Gather, Interpolation, Kept, Op, Pad, Padding, Slice,
+    Target, ValueId, Window,
 };
 use std::ops::Range;
 
@@ -400,7 +400,7 @@ impl<'a> Exporter<'a> {
             }
             (Op::Flatten(_) | Op::Reshape(_), _) => self.reshape(&node.op, x, out)?,
             (Op::Concat(c), _) => self.concat(&node.inputs, out, c.axis as usize)?,
-            (Op::Binary(function), _) => {
+            (Op::Binary(_), _) => {
                 let shape = g.shape(out);
                 let aligned = |v: &ValueId| {
                     let own = g.shape(*v);
@@ -412,14 +412,7 @@ impl<'a> Exporter<'a> {
                     let same = per_channel && g.shape(v)[1] == shape[1];
                     operands.push(if same { self.channels_like(v, out)? } else { self.all_channels(v)? });
                 }
-                let op = match function {
-                    Binary::Add => "Add",
-                    Binary::Sub => "Sub",
-                    Binary::Mul => "Mul",
-                    Binary::Div => "Div",
-                    Binary::Pow => "Pow",
-                    Binary::PRelu => "PRelu",
-                };
+                let op = node.op.name();
                 if per_channel {
                     self.push(op, &[&operands[0], &operands[1]], &output, vec![]);
                 } else {
