@@ -311,8 +311,9 @@ impl<'a> Exporter<'a> {
             | Op::InstanceNorm(_)
             | Op::Lrn(_)
             | Op::Concat(_)
-            | Op::Gemm(_) => self.carrier(x)?,
-            Op::Slice(Slice { axis: 1, .. }) | Op::Gather(Gather { axis: 1, .. }) => self.carrier(x)?,
+            | Op::Gemm(_)
+            | Op::Slice(Slice { axis: 1, .. })
+            | Op::Gather(Gather { axis: 1, .. }) => self.carrier(x)?,
             op if is_of_each_channel(op) => {
                 let (x, output) = (self.carrier(x)?, self.fresh("carrier"));
                 self.of_each_channel(op, &x, &output)?;

@@ -84,8 +84,7 @@ pub fn convert(source: &Path, target: &Path, options: &Options) -> Result<Summar
     let layers = (0..original.graph.nodes.len()).filter(|&i| original.layer(i).is_some()).count();
     progress.step(format!("fold {layers} layers"));
     let mut folded = original.clone();
-    fold::fold(&mut folded);
-    shuffle::fold_shuffles(&mut folded);
+    simplify(&mut folded);
     progress.step(format!("compact {layers} layers"));
     let zero_tol = match options.target_macs {
         Some(share) => {
@@ -159,10 +158,15 @@ pub fn convert(source: &Path, target: &Path, options: &Options) -> Result<Summar
 /// If the model cannot be converted, naming every node that cannot.
 pub fn network(file: &mut OnnxFile, dense: bool) -> Result<graph::Graph> {
     let mut g = import::import(file)?;
-    fold::fold(&mut g);
-    shuffle::fold_shuffles(&mut g);
+    simplify(&mut g);
     if !dense {
         compact::compact(&mut g);
     }
     Ok(g)
+}
+
+/// Everything that makes fewer nodes of a graph without looking at its zeros.
+fn simplify(g: &mut graph::Graph) {
+    fold::fold(g);
+    shuffle::fold_shuffles(g);
 }
