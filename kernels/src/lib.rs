@@ -6,6 +6,7 @@
 //!
 //! Every kernel splits its work the same way for every number of threads, so results do not depend on it.
 
+mod activation;
 pub mod axis;
 pub mod channels;
 pub mod conv;
@@ -13,7 +14,13 @@ pub mod elementwise;
 pub mod fully_connected;
 pub mod gemm;
 pub mod normalize;
+mod parallel;
 pub mod pool;
+mod simd;
+mod tile;
+
+pub use activation::Activation;
+pub use simd::Isa;
 
 use rayon::iter::{IndexedParallelIterator, ParallelIterator};
 use rayon::slice::ParallelSliceMut;

@@ -5,11 +5,11 @@ mod common;
 
 use common::{
     Choices, Expected, Guarded, POINTWISE, POISON, Window, check_all, compare, every, looks_at, number, numbers, panels, pixel,
-    positions, refuses, refuses_other_lengths, run, sample,
+    positions, refuses, refuses_other_lengths, run, same_bits, sample,
 };
 use fastrand::Rng;
-use sslm_kernels::Threading;
-use sslm_kernels::conv::{Column, Conv, Geometry, Group};
+use sslm_kernels::conv::{self, Column, Conv, Geometry, Group};
+use sslm_kernels::{Activation, Isa, Threading};
 use std::ops::Range;
 
 /// Which columns of its live channels a group keeps.
@@ -20,8 +20,6 @@ enum Keep {
     Half,
     /// All, the last one first.
     Backwards,
-    /// One column of each channel.
-    LastTap,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -37,7 +35,8 @@ struct Case {
     batch: usize,
     window: Window,
     groups: Vec<Part>,
-    relu: bool,
+    activation: Activation,
+    accumulate: bool,
 }
 
 const PART: Part = Part { filters: 3, live_channels: 2, constant_channels: 0, keep: Keep::All };
@@ -88,7 +87,6 @@ impl Layer {
             Keep::Nothing => kept.clear(),
             Keep::Half => kept.retain(|_| rng.bool()),
             Keep::Backwards => kept.reverse(),
-            Keep::LastTap => kept.retain(|c| [c.kh + 1, c.kw + 1] == kernel),
         }
         let rows: Vec<Vec<f32>> = (0..part.filters).map(|_| numbers(rng, kept.len())).collect();
         self.weights.extend(panels(&rows));
@@ -134,28 +132,52 @@ impl Layer {
     }
 }
 
-/// Runs a case and hands out its kernel for further questions.
-fn check(case: &Case) -> Result<Conv, String> {
+/// Runs a case with every instruction set, planned for one thread and for three.
+fn check(case: &Case) -> Result<(), String> {
     let rng = &mut Rng::with_seed(5);
     let layer = Layer::random(case, rng);
     let geometry = case.window.geometry(layer.live_channels());
     let images: Vec<_> = (0..case.batch).map(|_| layer.image(geometry.input.iter().product(), rng)).collect();
     let bias: Guarded = numbers(rng, layer.filters.len());
     let expected: Vec<Expected> = images.iter().flat_map(|image| layer.expected(image, &geometry, &bias)).collect();
-    let expected: Vec<Expected> = expected.into_iter().map(|e| e.relu(case.relu)).collect();
+    let before: Vec<f32> = numbers(rng, expected.len());
+    let finish = |(e, &before): (Expected, &f32)| {
+        let e = if case.accumulate { e.plus(before) } else { e };
+        e.map(|x| f64::from(case.activation.of(x as f32)))
+    };
+    let expected: Vec<Expected> = expected.into_iter().zip(&before).map(finish).collect();
 
     let is_live = |(plane, constant): (_, &Option<f32>)| constant.is_none().then_some(plane);
     let live_planes = images.iter().flat_map(|image| image.iter().zip(&layer.constants).filter_map(is_live));
     let x: Guarded = live_planes.flatten().copied().collect();
     let weights: Guarded = layer.weights.iter().copied().collect();
     let macs = layer.groups.iter().map(|g| g.filters * g.columns.len() * geometry.output[0] * geometry.output[1]).sum();
-    let taps = (layer.live_channels() < layer.constants.len()).then_some(&*layer.border);
-    let conv = Conv::new(geometry, layer.groups, taps, case.relu);
-    let out = run(expected.len(), |out, threading| {
-        conv.run(&x, &weights, &bias, out, &mut Guarded::poisoned(conv.scratch_len()), threading);
-    })?;
-    compare(&out, &expected)?;
-    if conv.macs() == macs { Ok(conv) } else { Err(format!("{} MACs instead of {macs}", conv.macs())) }
+    let description = conv::Layer {
+        geometry,
+        groups: layer.groups.clone(),
+        taps: (layer.live_channels() < layer.constants.len()).then_some(&*layer.border),
+        activation: case.activation,
+        accumulate: case.accumulate,
+    };
+    for isa in Isa::available() {
+        let mut first: Option<Guarded> = None;
+        for threads in [1, 3] {
+            let conv = Conv::new(description.clone(), isa, threads);
+            let out = run(expected.len(), |out, threading| {
+                if case.accumulate {
+                    out.copy_from_slice(&before);
+                }
+                conv.run(&x, &weights, &bias, out, &mut Guarded::poisoned(conv.scratch_len()), threading);
+            })?;
+            compare(&out, &expected).map_err(|e| format!("{isa}, {threads} threads: {e}"))?;
+            if conv.macs() != macs {
+                return Err(format!("{} MACs instead of {macs}", conv.macs()));
+            }
+            let first = first.get_or_insert_with(|| out.iter().copied().collect());
+            same_bits(first, &out).map_err(|e| format!("{isa}, planned for {threads} threads: {e}"))?;
+        }
+    }
+    Ok(())
 }
 
 #[test]
@@ -164,17 +186,24 @@ fn every_window() {
         batch: 1,
         window: Window::choose(c),
         groups: vec![Part { constant_channels: c.of(&[0, 2]), keep: Keep::Half, ..PART }],
-        relu: false,
+        activation: Activation::None,
+        accumulate: false,
     });
     cases.retain(|case| case.window.fits());
-    check_all(&cases, |case| check(case).map(drop));
+    check_all(&cases, check);
 }
 
 #[test]
 fn every_shape_of_the_weights() {
     let window = Window { kernel: [3, 3], pad_before: [1, 1], pad_after: [1, 1], ..POINTWISE };
-    let cases = every(|c| Case { batch: c.of(&[1, 3]), window, groups: vec![Part::choose(c)], relu: c.of(&[false, true]) });
-    check_all(&cases, |case| check(case).map(drop));
+    let cases = every(|c| Case {
+        batch: c.of(&[1, 3]),
+        window,
+        groups: vec![Part::choose(c)],
+        activation: c.of(&[Activation::None, Activation::Clip { low: -0.5, high: 1.5 }]),
+        accumulate: c.of(&[false, true]),
+    });
+    check_all(&cases, check);
 }
 
 /// Random windows, groups of unequal filters and columns, of which some keep none.
@@ -184,48 +213,56 @@ fn mixtures() {
         batch: c.of(&[1, 2, 3]),
         window: Window::choose(c),
         groups: (0..c.of(&[1, 2, 3])).map(|_| Part::choose(c)).collect(),
-        relu: c.of(&[false, true]),
+        activation: c.of(&[Activation::None, Activation::Relu]),
+        accumulate: c.of(&[false, true]),
     });
     cases.retain(|case| case.window.fits());
-    check_all(&cases, |case| check(case).map(drop));
+    check_all(&cases, check);
 }
 
-/// A pointwise convolution whose columns are a run of planes multiplies the input where it lies; all that nearly is one gathers.
+/// Sizes below, at and above those of tiles and vectors of every instruction set, with rows longer and shorter than a vector.
 #[test]
-fn in_place() {
-    let windows = [
-        (true, POINTWISE),
-        (true, Window { dilations: [2, 3], ..POINTWISE }),
-        (true, Window { input: [1, 1], ..POINTWISE }),
-        (false, Window { strides: [2, 2], ..POINTWISE }),
-        (false, Window { pad_after: [1, 0], ..POINTWISE }),
-        // Input and output of one size, yet not the same numbers: read with gaps, shifted, through another tap than the first.
-        (false, Window { strides: [2, 2], pad_after: [4, 5], ..POINTWISE }),
-        (false, Window { pad_before: [1, 1], overhang: -1, ..POINTWISE }),
-        (false, Window { kernel: [1, 3], pad_after: [0, 2], ..POINTWISE }),
-    ];
-    let groups = [
-        (true, vec![PART]),
-        (true, vec![PART, Part { filters: 9, live_channels: 5, constant_channels: 1, ..PART }]),
-        (true, vec![PART, Part { keep: Keep::Nothing, ..PART }]),
-        (true, vec![Part { keep: Keep::LastTap, ..PART }]),
-        (false, vec![PART, Part { live_channels: 9, keep: Keep::Half, ..PART }]),
-        (false, vec![Part { keep: Keep::Backwards, ..PART }, PART]),
-    ];
+fn sizes_around_tiles() {
+    let filters: Vec<usize> = (1..=9).chain([15, 16, 17, 25]).collect();
+    let widths: Vec<usize> = (1..=20).chain([23, 24, 25, 31, 32, 33, 47, 48, 49, 50, 63, 64, 65, 97, 130]).collect();
     let cases = every(|c| {
-        let ((window_allows, window), (groups_allow, groups)) = (c.of(&windows), c.of(&groups));
-        (window_allows && groups_allow, Case { batch: 2, window, groups, relu: false })
+        let (padding, width) = (c.of(&[[0, 0], [1, 1]]), c.of(&widths));
+        Case {
+            batch: 1,
+            window: Window {
+                input: [c.of(&[3, 4, 5]), width + 2 - 2 * padding[1]],
+                kernel: [3, 3],
+                pad_before: padding,
+                pad_after: padding,
+                ..POINTWISE
+            },
+            groups: vec![Part { filters: c.of(&filters), live_channels: 3, ..PART }],
+            activation: Activation::Relu,
+            accumulate: false,
+        }
     });
-    check_all(&cases, |(in_place, case)| {
-        let gathered = check(case)?.scratch_len();
-        if *in_place == (gathered == 0) { Ok(()) } else { Err(format!("gathers {gathered} numbers")) }
+    let cases: Vec<Case> = cases.into_iter().filter(|case| case.window.fits()).collect();
+    check_all(&cases, check);
+}
+
+/// More columns than a block holds, and more positions than are packed at a time.
+#[test]
+fn columns_and_positions_in_blocks() {
+    let cases = every(|c| Case {
+        batch: 1,
+        window: Window { input: c.of(&[[5, 5], [30, 47]]), kernel: [3, 3], pad_before: [1, 1], pad_after: [1, 1], ..POINTWISE },
+        groups: vec![Part { filters: c.of(&[5, 11]), live_channels: c.of(&[56, 57, 58, 114, 115]), ..PART }],
+        activation: Activation::LeakyRelu { alpha: 0.25 },
+        accumulate: c.of(&[false, true]),
     });
+    check_all(&cases, check);
 }
 
 fn small(taps: Option<&[f32]>) -> Conv {
     let column = |channel| Column { channel, kh: 0, kw: 1 };
     let groups = vec![Group { filters: 3, columns: vec![column(0), column(1)] }];
-    Conv::new(Window { kernel: [1, 2], ..POINTWISE }.geometry(2), groups, taps, false)
+    let geometry = Window { kernel: [1, 2], ..POINTWISE }.geometry(2);
+    Conv::new(conv::Layer { geometry, groups, taps, activation: Activation::None, accumulate: false }, Isa::best(), 1)
 }
 
 #[test]
@@ -257,7 +294,8 @@ fn refuses_columns_outside() {
     let outside = [Column { channel: 2, ..inside }, Column { kh: 3, ..inside }, Column { kw: 4, ..inside }];
     let conv = |column: Column| {
         let geometry = Window { kernel: [3, 4], ..POINTWISE }.geometry(2);
-        Conv::new(geometry, vec![Group { filters: 1, columns: vec![column] }], None, false)
+        let groups = vec![Group { filters: 1, columns: vec![column] }];
+        Conv::new(conv::Layer { geometry, groups, taps: None, activation: Activation::None, accumulate: false }, Isa::best(), 1)
     };
     conv(inside);
     check_all(&outside, |&column| refuses(|| conv(column)));

@@ -5,7 +5,8 @@ mod common;
 
 use common::{Choices, Expected, Guarded, check_all, compare, number, numbers, panels, run, sample};
 use fastrand::Rng;
-use sslm_kernels::conv::{Column, Conv, Geometry, Group};
+use sslm_kernels::conv::{Column, Conv, Geometry, Group, Layer};
+use sslm_kernels::{Activation, Isa};
 
 #[derive(Debug)]
 struct Case {
@@ -73,14 +74,23 @@ fn check(case: &Case) -> Result<(), String> {
         .flat_map(|w| (0..taps).map(move |t| (w, t)))
         .map(|(w, t)| case.constants.iter().enumerate().map(|(c, value)| value * w[live + c * taps + t]).sum())
         .collect();
-    let groups = vec![Group { filters: case.filters, columns: columns[..live].to_vec() }];
-    let conv = Conv::new(g.clone(), groups, (!case.constants.is_empty()).then_some(border.as_slice()), case.relu);
+    let layer = Layer {
+        geometry: g.clone(),
+        groups: vec![Group { filters: case.filters, columns: columns[..live].to_vec() }],
+        taps: (!case.constants.is_empty()).then_some(border.as_slice()),
+        activation: if case.relu { Activation::Relu } else { Activation::None },
+        accumulate: false,
+    };
     let kept: Vec<Vec<f32>> = weights.iter().map(|w| w[..live].to_vec()).collect();
     let panels = panels(&kept);
-    let out = run(expected.len(), |out, threading| {
-        conv.run(&x, &panels, &bias, out, &mut vec![f32::NAN; conv.scratch_len()], threading);
-    })?;
-    compare(&out, &expected)
+    for isa in Isa::available() {
+        let conv = Conv::new(layer.clone(), isa, 2);
+        let out = run(expected.len(), |out, threading| {
+            conv.run(&x, &panels, &bias, out, &mut vec![f32::NAN; conv.scratch_len()], threading);
+        })?;
+        compare(&out, &expected).map_err(|e| format!("{isa}: {e}"))?;
+    }
+    Ok(())
 }
 
 #[test]

@@ -14,6 +14,7 @@ use crate::options::{Options, Threads};
 use crate::plan::{Binding, Inner, Plan};
 use crate::step::{Kernel, Place, Step};
 use sslm_format::{self as format, Activation, BlobId, Compaction, Node, Op, ValueId, shape};
+use sslm_kernels::Isa;
 use sslm_kernels::channels::Source;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -25,6 +26,21 @@ const _: () = assert!(format::panels::ROWS == sslm_kernels::gemm::PANEL_ROWS, "t
 const SHARE_FROM_MACS: usize = 4_000_000;
 
 pub(crate) fn plan(model: &Model, options: &Options) -> Result<Plan> {
+    match options.threads {
+        Threads::Single => build(model, options, 1),
+        Threads::Count(n) => build(model, options, n.max(1)),
+        Threads::Auto => {
+            // How much there is to compute shows when it is planned.
+            let single = build(model, options, 1)?;
+            let macs: usize = single.steps().map(|s| s.macs).sum();
+            let threads = std::thread::available_parallelism().map_or(1, usize::from);
+            if macs < SHARE_FROM_MACS || threads == 1 { Ok(single) } else { build(model, options, threads) }
+        }
+    }
+}
+
+/// A plan for exactly `threads` threads.
+fn build(model: &Model, options: &Options, threads: usize) -> Result<Plan> {
     let graph = model.graph();
     let input_shapes = model.input_shapes(options)?;
     let known: Vec<shape::Shape> = input_shapes.iter().map(|s| s.iter().copied().map(Some).collect()).collect();
@@ -39,7 +55,8 @@ pub(crate) fn plan(model: &Model, options: &Options) -> Result<Plan> {
         }
     }
 
-    let mut builder = Builder::new(model, shapes);
+    let isa = options.isa.unwrap_or_else(Isa::best);
+    let mut builder = Builder::new(model, shapes, isa, threads);
     // Ask for the largest activation before tables are made whose size depends on it.
     let largest = (0..graph.values.len()).map(|i| builder.physical_len(ValueId(i as u32))).max().unwrap_or(0);
     can_be_had(largest)?;
@@ -56,7 +73,7 @@ pub(crate) fn plan(model: &Model, options: &Options) -> Result<Plan> {
             builder.buffers[*b].last = usize::MAX;
         }
     }
-    builder.finish(options, &outputs)
+    builder.finish(&outputs)
 }
 
 /// Where a value lies while buffers have no addresses yet.
@@ -68,6 +85,8 @@ pub(crate) enum Operand {
 
 pub(crate) struct Builder<'m> {
     pub(crate) model: &'m Model,
+    pub(crate) isa: Isa,
+    pub(crate) threads: usize,
     /// Logical shape of each value.
     shapes: Vec<Vec<usize>>,
     steps: Vec<Step<Operand, usize>>,
@@ -81,10 +100,20 @@ pub(crate) struct Builder<'m> {
 }
 
 impl<'m> Builder<'m> {
-    fn new(model: &'m Model, shapes: Vec<Vec<usize>>) -> Self {
+    fn new(model: &'m Model, shapes: Vec<Vec<usize>>, isa: Isa, threads: usize) -> Self {
         let places = vec![None; shapes.len()];
         let fused_relu = fuse_relus(model.graph());
-        Builder { model, shapes, steps: Vec::new(), buffers: Vec::new(), places, selected: HashMap::new(), fused_relu }
+        Builder {
+            model,
+            isa,
+            threads,
+            shapes,
+            steps: Vec::new(),
+            buffers: Vec::new(),
+            places,
+            selected: HashMap::new(),
+            fused_relu,
+        }
     }
 
     /// Steps are numbered from 1: buffers of number 0 are filled before the first one.
@@ -224,7 +253,7 @@ impl<'m> Builder<'m> {
         self.define(value, place);
     }
 
-    fn finish(self, options: &Options, outputs: &[Operand]) -> Result<Plan> {
+    fn finish(self, outputs: &[Operand]) -> Result<Plan> {
         let graph = self.model.graph();
         let (places, arena_len) = arena::place(&self.buffers);
         let place = |operand: Operand| match operand {
@@ -259,13 +288,7 @@ impl<'m> Builder<'m> {
 
         // Sessions allocate without a way to fail: ask here whether so much can be had at all.
         can_be_had(arena_len.saturating_add(scratch_len))?;
-        let macs: usize = steps.iter().map(|s| s.macs).sum();
-        let threads = match options.threads {
-            Threads::Single => 1,
-            Threads::Count(n) => n,
-            Threads::Auto if macs < SHARE_FROM_MACS => 1,
-            Threads::Auto => std::thread::available_parallelism().map_or(1, usize::from),
-        };
+        let threads = self.threads;
         let new_pool = || {
             let builder = rayon::ThreadPoolBuilder::new().num_threads(threads).thread_name(|i| format!("sslm-{i}"));
             builder.build().map_err(|e| Error::new(ErrorKind::Resources, format!("a pool of {threads} threads: {e}")))

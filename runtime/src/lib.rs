@@ -34,4 +34,5 @@ pub use plan::{Plan, StepInfo};
 pub use session::{Outputs, Session};
 /// The file format's own types: graph, kept lists, preprocessing, provenance.
 pub use sslm_format as format;
+pub use sslm_kernels::Isa;
 pub use tensor::TensorView;

@@ -9,8 +9,9 @@ use crate::build::{Builder, Operand};
 use crate::error::{Error, ErrorKind, Result};
 use crate::step::Kernel;
 use sslm_format::{self as format, Binary, Compaction, Coordinates, Fill, Interpolation, Node, Op, ValueId, Window, shape};
+use sslm_kernels::Activation;
 use sslm_kernels::axis::From;
-use sslm_kernels::conv::{Column, Conv, Geometry, Group};
+use sslm_kernels::conv::{Column, Conv, Geometry, Group, Layer};
 use sslm_kernels::elementwise::Broadcast;
 use sslm_kernels::fully_connected::FullyConnected;
 use sslm_kernels::normalize::Lrn;
@@ -64,7 +65,7 @@ pub(crate) fn add_node(b: &mut Builder<'_>, index: usize, node: &Node) -> Result
             let geometry = Geometry { transposed, ..geometry(b, &conv.window, x, node.output) };
             let kernel = convolution(b, conv, geometry, x, node.output, relu);
             let (macs, read) = (kernel.macs() * b.shape(x)[0], b.place_of(x));
-            let kernel = Kernel::Conv { conv: kernel, weights: conv.weights, bias: conv.bias };
+            let kernel = Kernel::Conv { conv: Box::new(kernel), weights: conv.weights, bias: conv.bias };
             let place = b.emit(name, op, kernel, macs, vec![read], len);
             b.define(output, place);
         }
@@ -254,7 +255,9 @@ fn convolution(b: &Builder<'_>, conv: &format::Conv, geometry: Geometry, x: Valu
             .collect(),
     };
     let groups = conv.columns.iter().zip(filters).enumerate().map(group).collect();
-    Conv::new(geometry, groups, conv.taps.map(|t| b.model.blob(t)), relu)
+    let activation = if relu { Activation::Relu } else { Activation::None };
+    let taps = conv.taps.map(|t| b.model.blob(t));
+    Conv::new(Layer { geometry, groups, taps, activation, accumulate: false }, b.isa, b.threads)
 }
 
 /// Flatten and Reshape copy nothing where the removed channels fall out of the result in the same way.

@@ -1,5 +1,6 @@
 //! What a caller fixes when preparing a model.
 
+use sslm_kernels::Isa;
 use std::collections::BTreeMap;
 
 /// How many threads a plan computes with.
@@ -19,6 +20,7 @@ pub enum Threads {
 pub struct Options {
     pub(crate) batch: Option<usize>,
     pub(crate) threads: Threads,
+    pub(crate) isa: Option<Isa>,
     pub(crate) dims: BTreeMap<String, usize>,
 }
 
@@ -39,6 +41,13 @@ impl Options {
     #[must_use]
     pub fn threads(mut self, threads: Threads) -> Self {
         self.threads = threads;
+        self
+    }
+
+    /// Kernels of this instruction set instead of the best one that the CPU has.
+    #[must_use]
+    pub fn isa(mut self, isa: Isa) -> Self {
+        self.isa = Some(isa);
         self
     }
 

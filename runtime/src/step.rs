@@ -24,7 +24,7 @@ pub(crate) enum Place {
 /// A kernel with what it needs besides its inputs.
 pub(crate) enum Kernel {
     Conv {
-        conv: Conv,
+        conv: Box<Conv>,
         weights: BlobId,
         bias: BlobId,
     },

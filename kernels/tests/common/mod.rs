@@ -161,9 +161,15 @@ pub(crate) fn run(len: usize, kernel: impl Fn(&mut [f32], Threading) + Sync) -> 
         LazyLock::new(|| ThreadPoolBuilder::new().num_threads(3).build().expect("three threads can be started"));
     let single = written(len, |out| kernel(out, Threading::Single))?;
     let pooled = written(len, |out| POOL.install(|| kernel(out, Threading::Pool)))?;
-    match single.iter().zip(&*pooled).position(|(a, b)| a.to_bits() != b.to_bits()) {
-        None => Ok(single),
-        Some(i) => Err(format!("[{i}] is {} on one thread and {} on three", single[i], pooled[i])),
+    same_bits(&single, &pooled).map_err(|e| format!("one thread against three: {e}"))?;
+    Ok(single)
+}
+
+/// Whether two runs yield the very same numbers.
+pub(crate) fn same_bits(one: &[f32], other: &[f32]) -> Result<(), String> {
+    match one.iter().zip(other).position(|(a, b)| a.to_bits() != b.to_bits()) {
+        None => Ok(()),
+        Some(i) => Err(format!("[{i}] is {} and {}", one[i], other[i])),
     }
 }
 
@@ -189,6 +195,16 @@ impl Expected {
     pub(crate) fn sum(terms: impl IntoIterator<Item = f64>) -> Self {
         let (value, magnitude) = terms.into_iter().fold((0.0, 0.0), |(sum, sizes), term| (sum + term, sizes + term.abs()));
         Expected { value, magnitude }
+    }
+
+    /// With one more number in the sum.
+    pub(crate) fn plus(self, term: f32) -> Self {
+        Expected { value: self.value + f64::from(term), magnitude: self.magnitude + f64::from(term.abs()) }
+    }
+
+    /// What a function of slope at most 1 makes of it.
+    pub(crate) fn map(self, f: impl Fn(f64) -> f64) -> Self {
+        Expected { value: f(self.value), ..self }
     }
 
     /// What a fused Relu, if there is one, leaves of it.

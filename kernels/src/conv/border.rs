@@ -1,0 +1,81 @@
+//! What constant input channels add where taps fall into the padding.
+
+use super::geometry::Geometry;
+use crate::expect_len;
+use std::collections::HashMap;
+use std::ops::Range;
+
+/// What constant input channels add to each output position: it depends only on which taps lie inside the input there, so a
+/// small table per filter serves images of any size.
+#[derive(Debug)]
+pub(crate) struct Border {
+    /// Class of each output row: which kernel rows lie inside.
+    row_class: Vec<usize>,
+    /// Stretches of output columns of equal class.
+    column_runs: Vec<(Range<usize>, usize)>,
+    row_classes: usize,
+    column_classes: usize,
+    /// `[filters][row class][column class]`.
+    sums: Vec<f32>,
+}
+
+impl Border {
+    pub(crate) fn new(geometry: &Geometry, filters: usize, taps: &[f32]) -> Self {
+        let [kh, kw] = geometry.kernel;
+        expect_len("taps", taps, filters * kh * kw);
+        let (row_class, row_taps) = coverage(geometry, 0);
+        let (column_class, column_taps) = coverage(geometry, 1);
+        let mut sums = Vec::with_capacity(filters * row_taps.len() * column_taps.len());
+        let each = |(first, end, step): (usize, usize, usize)| (first..end).step_by(step);
+        for taps in taps.chunks_exact((kh * kw).max(1)) {
+            for &rows in &row_taps {
+                for &columns in &column_taps {
+                    let of_row = |r: usize| each(columns).map(|c| f64::from(taps[r * kw + c])).sum::<f64>();
+                    sums.push(each(rows).map(of_row).sum::<f64>() as f32);
+                }
+            }
+        }
+        let mut column_runs: Vec<(Range<usize>, usize)> = Vec::new();
+        for (i, class) in column_class.into_iter().enumerate() {
+            match column_runs.last_mut() {
+                Some((range, last)) if *last == class => range.end = i + 1,
+                _ => column_runs.push((i..i + 1, class)),
+            }
+        }
+        Border { row_class, column_runs, row_classes: row_taps.len(), column_classes: column_taps.len(), sums }
+    }
+
+    /// Writes what constants add to the output `positions` of `filter`, or adds it to what is there. Rows have `width` positions.
+    pub(crate) fn run(&self, filter: usize, positions: Range<usize>, width: usize, add: bool, out: &mut [f32]) {
+        for row in positions.start / width..positions.end.div_ceil(width) {
+            let classes = filter * self.row_classes + self.row_class[row];
+            let sums = &self.sums[classes * self.column_classes..][..self.column_classes];
+            for (columns, class) in &self.column_runs {
+                let start = (row * width + columns.start).max(positions.start);
+                let end = (row * width + columns.end).min(positions.end);
+                if start < end {
+                    let out = &mut out[start - positions.start..end - positions.start];
+                    if add {
+                        out.iter_mut().for_each(|o| *o += sums[*class]);
+                    } else {
+                        out.fill(sums[*class]);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The class of each output position along `axis`, and the taps that read an input position in each class.
+fn coverage(geometry: &Geometry, axis: usize) -> (Vec<usize>, Vec<(usize, usize, usize)>) {
+    let (mut numbers, mut classes) = (HashMap::new(), Vec::new());
+    let of_position = |out: usize| {
+        let taps = geometry.taps_that_read(axis, out);
+        *numbers.entry(taps).or_insert_with(|| {
+            classes.push(taps);
+            classes.len() - 1
+        })
+    };
+    let class = (0..geometry.output[axis]).map(of_position).collect();
+    (class, classes)
+}

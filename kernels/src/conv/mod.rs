@@ -1,0 +1,315 @@
+//! Convolution over kept columns: only the columns of the lowered matrix that some filter uses are read from the input, and the
+//! product runs over just those. Groups may keep different numbers of filters and columns.
+//!
+//! [`Conv::new`] decides everything that shapes decide: how the image is staged, tiles of output positions, where each column
+//! reads, which form computes each group, and who computes what where threads share the work. [`Conv::run`] is then a loop over
+//! tiles and panels around [`crate::tile::multiply`].
+
+mod border;
+mod geometry;
+mod lowering;
+mod packing;
+mod share;
+mod stage;
+
+pub use geometry::{Column, Geometry, Group};
+
+use crate::gemm::PANEL_ROWS;
+use crate::parallel::{self, Window};
+use crate::simd::{Isa, Simd, Vectorized};
+use crate::tile::{self, Epilogue, InPlace, Packed, Panel, Place, Tap};
+use crate::{Activation, Threading, count_pieces, expect_len};
+use border::Border;
+use lowering::{Lowering, balanced};
+use share::{Item, Share};
+use stage::Stage;
+use std::ops::Range;
+
+/// Numbers of a lowered block that is packed at a time: it is read once for each panel of weights, from the second-level cache.
+const BLOCK: usize = 128 * 1024;
+
+/// Most columns of a block: as long as one panel's weights for them, 16 KiB, stay in the first-level cache.
+const MAX_COLUMNS: usize = 512;
+
+/// What a convolution computes.
+#[derive(Clone, Debug)]
+pub struct Layer<'a> {
+    /// Sizes.
+    pub geometry: Geometry,
+    /// What each group keeps.
+    pub groups: Vec<Group>,
+    /// `[kept filters][KH][KW]`: what constant channels add through each tap that lies inside the input.
+    pub taps: Option<&'a [f32]>,
+    /// Applied last.
+    pub activation: Activation,
+    /// Whether the output holds numbers already, to which sums are added before the activation.
+    pub accumulate: bool,
+}
+
+/// A convolution with everything decided that shapes decide.
+#[derive(Debug)]
+pub struct Conv {
+    isa: Isa,
+    geometry: Geometry,
+    groups: Vec<Prepared>,
+    stage: Stage,
+    lowering: Lowering,
+    border: Option<Border>,
+    activation: Activation,
+    accumulate: bool,
+    /// How threads share one image.
+    share: Share,
+}
+
+/// One group with its tables.
+#[derive(Debug)]
+struct Prepared {
+    /// Of all groups' filters.
+    filters: Range<usize>,
+    /// Of all weights.
+    weights: Range<usize>,
+    taps: Vec<Tap>,
+    form: Form,
+}
+
+/// How a group is computed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Form {
+    /// Each tile's columns are gathered into a block that all panels of weights are multiplied with.
+    Packed,
+    /// Columns are read where they lie in the input.
+    InPlace,
+}
+
+impl Conv {
+    /// For `threads` threads at most.
+    ///
+    /// # Panics
+    /// If `taps` has another length than filters and kernel call for, or a column lies outside the input or the kernel.
+    pub fn new(layer: Layer<'_>, isa: Isa, threads: usize) -> Self {
+        let Layer { geometry, groups, taps, activation, accumulate } = layer;
+        let all_columns = || groups.iter().flat_map(|g| &g.columns).copied();
+        for column in all_columns() {
+            let fits = column.channel < geometry.channels && column.kh < geometry.kernel[0] && column.kw < geometry.kernel[1];
+            assert!(fits, "{column:?} lies outside {geometry:?}");
+        }
+        let filters: usize = groups.iter().map(|g| g.filters).sum();
+        let border = taps.map(|taps| Border::new(&geometry, filters, taps));
+        let stage = Stage::new(&geometry, all_columns());
+        let highest = groups.iter().map(|g| g.filters.min(PANEL_ROWS)).max().unwrap_or(0);
+        let lowering = Lowering::new(&geometry, &stage, isa.lanes(), tile::vectors_for(highest, isa.tile()));
+        let (mut column, mut filter, mut weight) = (0, 0, 0);
+        let prepare = |group: &Group| {
+            let taps = group.columns.iter().zip(column..).map(|(&c, i)| lowering.tap(&geometry, &stage, i, c)).collect();
+            let in_place = group.filters <= PANEL_ROWS && !matches!(lowering.in_place, lowering::InPlace::No);
+            let prepared = Prepared {
+                filters: filter..filter + group.filters,
+                weights: weight..weight + group.filters * group.columns.len(),
+                taps,
+                form: if in_place { Form::InPlace } else { Form::Packed },
+            };
+            (column, filter, weight) = (column + group.columns.len(), prepared.filters.end, prepared.weights.end);
+            prepared
+        };
+        let groups: Vec<Prepared> = groups.iter().map(prepare).collect();
+        let sizes = groups.iter().map(|g| (g.filters.clone(), g.taps.len()));
+        let share = Share::new(sizes, &lowering.tiles, geometry.output_len(), threads);
+        Conv { isa, geometry, groups, stage, lowering, border, activation, accumulate, share }
+    }
+
+    /// Output planes.
+    fn filters(&self) -> usize {
+        self.groups.last().map_or(0, |g| g.filters.end)
+    }
+
+    /// Multiply-accumulates of one image.
+    pub fn macs(&self) -> usize {
+        self.groups.iter().map(|g| g.weights.len()).sum::<usize>() * self.geometry.output_len()
+    }
+
+    /// Numbers of packed blocks that one thread needs.
+    fn block_len(&self) -> usize {
+        let widest = self.lowering.tiles.iter().map(|t| t.vectors.len()).max().unwrap_or(0) * self.isa.lanes();
+        let of = |group: &Prepared| match group.form {
+            Form::InPlace => 0,
+            Form::Packed => {
+                let columns = column_blocks(group.taps.len()).map(|c| c.len()).max().unwrap_or(0);
+                let tiles = tiles_at_once(columns, widest).min(self.lowering.tiles.len());
+                tiles * columns * widest + packing::SLACK
+            }
+        };
+        self.groups.iter().map(of).max().unwrap_or(0).next_multiple_of(16).max(16)
+    }
+
+    fn stage_len(&self) -> usize {
+        self.stage.len(&self.geometry).next_multiple_of(16)
+    }
+
+    /// Numbers of scratch memory that [`Self::run`] needs.
+    pub fn scratch_len(&self) -> usize {
+        self.share.threads().saturating_mul(self.stage_len().saturating_add(self.block_len()))
+    }
+
+    /// `x` is `[batch][channels][H][W]`, `out` is `[batch][kept filters][OH][OW]`. `weights` hold, group after group, kept
+    /// filters x kept columns in panels of 8 rows; `bias` has one number per kept filter.
+    ///
+    /// # Panics
+    /// If a slice has another length than the shapes call for.
+    pub fn run(&self, x: &[f32], weights: &[f32], bias: &[f32], out: &mut [f32], scratch: &mut [f32], threading: Threading) {
+        let (image_len, out_len) =
+            (self.geometry.channels * self.geometry.input_len(), self.filters() * self.geometry.output_len());
+        if out_len == 0 {
+            return;
+        }
+        let batch = count_pieces("output", out, out_len);
+        expect_len("input", x, batch * image_len);
+        expect_len("weights", weights, self.groups.last().map_or(0, |g| g.weights.end));
+        expect_len("bias", bias, self.filters());
+        let scratch = &mut scratch[..self.scratch_len()];
+
+        // As many images as all threads have equally many of go one to a thread; the others are shared.
+        let threads = self.share.threads();
+        let each = batch / threads;
+        let (alone, shared) = out.split_at_mut(each * threads * out_len);
+        let (stage_len, block_len) = (self.stage_len(), self.block_len());
+        let own = |thread: usize, out: &mut [f32], scratch: &mut [f32]| {
+            let (planes, block) = scratch.split_at_mut(stage_len);
+            for (i, out) in out.chunks_exact_mut(out_len).enumerate() {
+                let image = &x[(thread * each + i) * image_len..][..image_len];
+                let planes = self.staged(image, planes, Threading::Single);
+                for item in self.share.whole() {
+                    self.compute(item, planes, weights, bias, &mut Window::whole(out, self.geometry.output_len()), block);
+                }
+            }
+        };
+        parallel::zip_with_scratch(alone, each * out_len, scratch, stage_len + block_len, threading, own);
+        let (planes, blocks) = scratch.split_at_mut(stage_len);
+        for (i, out) in shared.chunks_exact_mut(out_len).enumerate() {
+            let image = &x[(each * threads + i) * image_len..][..image_len];
+            let planes = self.staged(image, planes, threading);
+            self.share.partition().for_each(out, blocks, block_len, threading, |item, mut window, block| {
+                self.compute(self.share.item(item), planes, weights, bias, &mut window, block);
+            });
+        }
+    }
+
+    /// What columns are read from: the image, or what the stage makes of it in `planes`.
+    fn staged<'a>(&self, image: &'a [f32], planes: &'a mut [f32], threading: Threading) -> &'a [f32] {
+        if let Stage::None = self.stage {
+            return image;
+        }
+        let planes = &mut planes[..self.stage.len(&self.geometry)];
+        self.stage.run(&self.geometry, self.isa, image, planes, threading);
+        planes
+    }
+
+    /// Computes `item` of one image from the planes that its columns are read from.
+    fn compute(&self, item: &Item, x: &[f32], weights: &[f32], bias: &[f32], window: &mut Window<'_>, block: &mut [f32]) {
+        let group = &self.groups[item.group];
+        if let Some(border) = &self.border {
+            for filter in item.filters.clone() {
+                let out = window.part(filter, item.positions.clone());
+                border.run(filter, item.positions.clone(), self.geometry.output[1], self.accumulate, out);
+            }
+        }
+        self.isa.dispatch(Work { conv: self, group, item, x, weights: &weights[group.weights.clone()], bias, window, block });
+    }
+}
+
+/// One item of a convolution, for any instruction set.
+struct Work<'a, 'w> {
+    conv: &'a Conv,
+    group: &'a Prepared,
+    item: &'a Item,
+    x: &'a [f32],
+    /// The group's.
+    weights: &'a [f32],
+    /// All groups'.
+    bias: &'a [f32],
+    window: &'a mut Window<'w>,
+    block: &'a mut [f32],
+}
+
+impl Vectorized for Work<'_, '_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(mut self, simd: S) {
+        let lowering = &self.conv.lowering;
+        match (self.group.form, &lowering.in_place) {
+            (Form::InPlace, lowering::InPlace::One(segments)) if lowering.masked() => self.in_place::<S, 1, true>(simd, segments),
+            (Form::InPlace, lowering::InPlace::One(segments)) => self.in_place::<S, 1, false>(simd, segments),
+            (Form::InPlace, lowering::InPlace::Two(segments)) if lowering.masked() => self.in_place::<S, 2, true>(simd, segments),
+            (Form::InPlace, lowering::InPlace::Two(segments)) => self.in_place::<S, 2, false>(simd, segments),
+            _ => self.packed(simd),
+        }
+    }
+}
+
+impl<'w> Work<'_, 'w> {
+    fn packed<S: Simd>(&mut self, simd: S) {
+        let lowering = &self.conv.lowering;
+        let block_columns = column_blocks(self.group.taps.len()).map(|c| c.len()).max().unwrap_or(0);
+        let widest = lowering.tiles[self.item.tiles.clone()].iter().map(|t| t.vectors.len()).max().unwrap_or(0) * S::LANES;
+        let mut first = self.item.tiles.start;
+        while first < self.item.tiles.end {
+            let tiles = first..(first + tiles_at_once(block_columns, widest)).min(self.item.tiles.end);
+            first = tiles.end;
+            for columns in column_blocks(self.group.taps.len()) {
+                let taps = &self.group.taps[columns.clone()];
+                let mut packed = 0;
+                for tile in tiles.clone() {
+                    let out = &mut self.block[packed..];
+                    packed += packing::pack(simd, self.x, taps, lowering, tile, out);
+                }
+                for panel in self.item.panels.clone() {
+                    let mut start = 0;
+                    for tile in tiles.clone() {
+                        let vectors = lowering.tiles[tile].vectors.len();
+                        let len = taps.len() * vectors * S::LANES;
+                        let block = std::mem::take(&mut self.block);
+                        let lowered = Packed::new::<S>(&block[start..start + len], taps.len(), vectors);
+                        self.multiply(simd, panel, columns.clone(), tile, &lowered);
+                        self.block = block;
+                        start += len;
+                    }
+                }
+            }
+        }
+    }
+
+    fn in_place<S: Simd, const SEGMENTS: usize, const MASKED: bool>(&mut self, simd: S, segments: &[[tile::Segment; SEGMENTS]]) {
+        let lowering = &self.conv.lowering;
+        for tile in self.item.tiles.clone() {
+            let segments = &segments[lowering.tiles[tile].vectors.clone()];
+            let lowered = InPlace::<SEGMENTS, MASKED>::new::<S>(self.x, &self.group.taps, segments, lowering.masks(tile));
+            for panel in self.item.panels.clone() {
+                self.multiply(simd, panel, 0..self.group.taps.len(), tile, &lowered);
+            }
+        }
+    }
+
+    /// Some `columns` of a panel times a tile: sums are added to those of the columns before, and finished with the last ones.
+    fn multiply<S: Simd>(&mut self, simd: S, panel: usize, columns: Range<usize>, tile: usize, lowered: &impl tile::Lowered<S>) {
+        let Work { conv, group, .. } = *self;
+        let (first, all_columns) = (panel * PANEL_ROWS, group.taps.len());
+        let rows = PANEL_ROWS.min(group.filters.len() - first);
+        let weights = &self.weights[first * all_columns..][columns.start * rows..columns.end * rows];
+        let plane = group.filters.start + first;
+        let finish = (columns.end == all_columns).then_some((&self.bias[plane..plane + rows], conv.activation));
+        let add = columns.start > 0 || conv.accumulate || conv.border.is_some();
+        let place = Place { window: self.window, plane, positions: conv.lowering.tiles[tile].positions.clone() };
+        tile::multiply(simd, Panel { weights, rows }, lowered, place, Epilogue { add, finish });
+    }
+}
+
+/// Columns in parts that are packed at a time; one empty part where there are none.
+fn column_blocks(columns: usize) -> impl Iterator<Item = Range<usize>> {
+    let none = (columns == 0).then_some(0..0);
+    balanced(columns, MAX_COLUMNS).chain(none)
+}
+
+/// Tiles of `width` positions of so many columns that are packed at a time.
+fn tiles_at_once(columns: usize, width: usize) -> usize {
+    (BLOCK / (columns * width).max(1)).max(1)
+}

@@ -1,0 +1,187 @@
+//! What happens to an image before its columns are read: usually nothing. A strided convolution's input is split into planes in
+//! which neighbouring output positions read neighbouring numbers; a transposed convolution's is lowered whole.
+
+use super::geometry::{Column, Geometry};
+use crate::Threading;
+use crate::simd::Isa;
+use std::collections::HashMap;
+
+/// Kernel rows and columns together for which each tile has masks that say where a tap falls into padding; the padding of larger
+/// kernels, which nobody trains, is written out instead.
+const MOST_MASKS: usize = 64;
+
+/// How the planes that columns are read from come from the image.
+#[derive(Debug)]
+pub(crate) enum Stage {
+    /// They are the image's.
+    None,
+    /// Each holds the numbers of one channel that lie `stride` apart, with the padding that taps reach.
+    Phases {
+        /// Channel, and row and column of the first number in the padded image.
+        planes: Vec<(usize, [usize; 2])>,
+        index: HashMap<(usize, [usize; 2]), usize>,
+        size: [usize; 2],
+    },
+    /// Each is a row of the lowered matrix.
+    Lowered {
+        /// Of all groups, one group after the other.
+        columns: Vec<Column>,
+    },
+}
+
+impl Stage {
+    /// For the columns of all groups, one group after the other.
+    pub(crate) fn new(geometry: &Geometry, columns: impl Iterator<Item = Column>) -> Self {
+        if geometry.transposed {
+            return Stage::Lowered { columns: columns.collect() };
+        }
+        if geometry.strides == [1, 1] && geometry.kernel[0] + geometry.kernel[1] <= MOST_MASKS {
+            return Stage::None;
+        }
+        let (mut planes, mut index, mut beyond) = (Vec::new(), HashMap::new(), [0, 0]);
+        for column in columns {
+            let (phase, cell) = split(geometry, column);
+            index.entry((column.channel, phase)).or_insert_with(|| {
+                planes.push((column.channel, phase));
+                planes.len() - 1
+            });
+            beyond = [0, 1].map(|axis| cell[axis].max(beyond[axis]));
+        }
+        Stage::Phases { planes, index, size: [0, 1].map(|axis| geometry.output[axis] + beyond[axis]) }
+    }
+
+    /// Numbers from one row of a plane to the next.
+    pub(crate) fn pitch(&self, geometry: &Geometry) -> usize {
+        match self {
+            Stage::None => geometry.input[1],
+            Stage::Phases { size, .. } => size[1],
+            Stage::Lowered { .. } => geometry.output[1],
+        }
+    }
+
+    /// Whether taps of the planes can fall into padding.
+    pub(crate) fn pads(&self, geometry: &Geometry) -> bool {
+        let inside = |axis: usize| (0..geometry.kernel[axis]).all(|tap| geometry.inside(axis, tap) == (0..geometry.output[axis]));
+        matches!(self, Stage::None) && !(inside(0) && inside(1))
+    }
+
+    /// Where the column that is number `index` of its image reads for output position 0.
+    pub(crate) fn offset(&self, geometry: &Geometry, index: usize, column: Column) -> isize {
+        match self {
+            Stage::None => {
+                let along =
+                    |axis: usize, tap: usize| (tap * geometry.dilations[axis]) as isize - geometry.pad_before[axis] as isize;
+                let row = (column.channel * geometry.input[0]) as isize + along(0, column.kh);
+                row * geometry.input[1] as isize + along(1, column.kw)
+            }
+            Stage::Phases { index, size, .. } => {
+                let (phase, cell) = split(geometry, column);
+                ((index[&(column.channel, phase)] * size[0] + cell[0]) * size[1] + cell[1]) as isize
+            }
+            Stage::Lowered { .. } => (index * geometry.output[0] * geometry.output[1]) as isize,
+        }
+    }
+
+    fn plane_len(&self, geometry: &Geometry) -> usize {
+        match self {
+            Stage::None => 0,
+            Stage::Phases { size, .. } => size[0] * size[1],
+            Stage::Lowered { .. } => geometry.output[0] * geometry.output[1],
+        }
+    }
+
+    /// Numbers that [`Self::run`] writes.
+    pub(crate) fn len(&self, geometry: &Geometry) -> usize {
+        let planes = match self {
+            Stage::None => 0,
+            Stage::Phases { planes, .. } => planes.len(),
+            Stage::Lowered { columns } => columns.len(),
+        };
+        planes.saturating_mul(self.plane_len(geometry))
+    }
+
+    /// Fills `planes` from `image`.
+    pub(crate) fn run(&self, geometry: &Geometry, isa: Isa, image: &[f32], planes: &mut [f32], threading: Threading) {
+        let plane_of = |channel: usize| &image[channel * geometry.input_len()..][..geometry.input_len()];
+        match self {
+            Stage::None => {}
+            Stage::Phases { planes: sources, size, .. } => {
+                threading.for_each_chunk(planes, self.plane_len(geometry), |i, plane| {
+                    let (channel, phase) = sources[i];
+                    isa.vectorize(
+                        #[inline(always)]
+                        || split_plane(geometry, plane_of(channel), phase, size[1], plane),
+                    );
+                });
+            }
+            Stage::Lowered { columns } => {
+                threading.for_each_chunk(planes, self.plane_len(geometry), |i, row| {
+                    scatter(geometry, columns[i], plane_of(columns[i].channel), row);
+                });
+            }
+        }
+    }
+}
+
+/// Of a column's tap in the padded image: which of the planes it reads, and where for output position 0.
+fn split(geometry: &Geometry, column: Column) -> ([usize; 2], [usize; 2]) {
+    let at = [column.kh * geometry.dilations[0], column.kw * geometry.dilations[1]];
+    let strides = geometry.strides;
+    ([0, 1].map(|axis| at[axis] % strides[axis]), [0, 1].map(|axis| at[axis] / strides[axis]))
+}
+
+#[inline(always)]
+fn split_plane(geometry: &Geometry, x: &[f32], phase: [usize; 2], width: usize, plane: &mut [f32]) {
+    let ([height, input_width], [row_stride, stride]) = (geometry.input, geometry.strides);
+    // Cells of a row that lie in the input, and the input column of the first of them.
+    let pad = geometry.pad_before[1];
+    let first = pad.saturating_sub(phase[1]).div_ceil(stride).min(width);
+    let end = (input_width + pad).saturating_sub(phase[1]).div_ceil(stride).clamp(first, width);
+    for (row, out) in plane.chunks_exact_mut(width).enumerate() {
+        let Some(source) = (row * row_stride + phase[0]).checked_sub(geometry.pad_before[0]).filter(|&r| r < height) else {
+            out.fill(0.0);
+            continue;
+        };
+        out[..first].fill(0.0);
+        out[end..].fill(0.0);
+        if first < end {
+            let source = &x[source * input_width..][..input_width][first * stride + phase[1] - pad..];
+            let out = &mut out[first..end];
+            // Known strides become shuffles of whole vectors.
+            match stride {
+                1 => out.copy_from_slice(&source[..out.len()]),
+                2 => every::<2>(source, out),
+                3 => every::<3>(source, out),
+                4 => every::<4>(source, out),
+                _ => out.iter_mut().zip(source.iter().step_by(stride)).for_each(|(o, x)| *o = *x),
+            }
+        }
+    }
+}
+
+#[inline(always)]
+fn every<const STRIDE: usize>(source: &[f32], out: &mut [f32]) {
+    let (groups, rest) = source.as_chunks::<STRIDE>();
+    let whole = groups.len().min(out.len());
+    for (o, group) in out[..whole].iter_mut().zip(groups) {
+        *o = group[0];
+    }
+    if let (Some(o), Some(x)) = (out.get_mut(whole), rest.first()) {
+        *o = *x;
+    }
+}
+
+/// One row of a transposed convolution's lowered matrix.
+fn scatter(geometry: &Geometry, column: Column, x: &[f32], row: &mut [f32]) {
+    let (width, out_width) = (geometry.input[1], geometry.output[1]);
+    for (oh, out) in row.chunks_exact_mut(out_width).enumerate() {
+        out.fill(0.0);
+        let Some(ih) = geometry.scattered_from(0, column.kh, oh) else { continue };
+        for (iw, x) in x[ih * width..][..width].iter().enumerate() {
+            let position = (iw * geometry.strides[1] + column.kw * geometry.dilations[1]).checked_sub(geometry.pad_before[1]);
+            if let Some(out) = position.and_then(|ow| out.get_mut(ow)) {
+                *out = *x;
+            }
+        }
+    }
+}

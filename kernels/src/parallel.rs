@@ -1,0 +1,232 @@
+//! Sharing an output between threads: rectangles of planes by positions that do not overlap.
+
+use crate::Threading;
+use rayon::iter::{IndexedParallelIterator, ParallelIterator};
+use rayon::slice::ParallelSliceMut;
+use std::marker::PhantomData;
+use std::ops::Range;
+
+/// A rectangle of an output `[planes][len]`, borrowed exclusively.
+pub(crate) struct Window<'a> {
+    start: *mut f32,
+    plane_len: usize,
+    planes: Range<usize>,
+    positions: Range<usize>,
+    borrowed: PhantomData<&'a mut [f32]>,
+}
+
+impl<'a> Window<'a> {
+    /// All of `out`, which is `[planes][plane_len]`.
+    pub(crate) fn whole(out: &'a mut [f32], plane_len: usize) -> Self {
+        let planes = crate::count_pieces("output", out, plane_len);
+        Window { start: out.as_mut_ptr(), plane_len, planes: 0..planes, positions: 0..plane_len, borrowed: PhantomData }
+    }
+
+    /// Some positions of one plane.
+    ///
+    /// # Panics
+    /// If they do not lie in this rectangle.
+    pub(crate) fn part(&mut self, plane: usize, positions: Range<usize>) -> &mut [f32] {
+        let start = self.tile(plane..plane + 1, positions.clone());
+        // SAFETY: `tile` checked that plane and positions lie in this rectangle, which `self` borrows exclusively.
+        unsafe { std::slice::from_raw_parts_mut(start, positions.len()) }
+    }
+
+    /// Where a smaller rectangle starts: it may be read and written as long as this borrow lasts, its planes
+    /// [`Self::plane_len`] numbers apart.
+    ///
+    /// # Panics
+    /// If it does not lie in this one.
+    #[inline]
+    pub(crate) fn tile(&mut self, planes: Range<usize>, positions: Range<usize>) -> *mut f32 {
+        let inside = |outer: &Range<usize>, inner: &Range<usize>| {
+            outer.start <= inner.start && inner.start <= inner.end && inner.end <= outer.end
+        };
+        assert!(inside(&self.planes, &planes) && inside(&self.positions, &positions), "a tile outside of its window");
+        self.start.wrapping_add(planes.start * self.plane_len + positions.start)
+    }
+
+    /// Numbers from one plane to the next.
+    pub(crate) fn plane_len(&self) -> usize {
+        self.plane_len
+    }
+}
+
+/// One piece of a partition.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Part {
+    pub(crate) planes: Range<usize>,
+    pub(crate) positions: Range<usize>,
+}
+
+/// How the planes of an output are shared out: parts that do not overlap, in lanes that run side by side.
+#[derive(Debug)]
+pub(crate) struct Partition {
+    planes: usize,
+    plane_len: usize,
+    /// Invariant: inside `planes x plane_len`, and no two of them overlap. Checked by `new`.
+    parts: Vec<Part>,
+    lanes: Vec<Range<usize>>,
+}
+
+impl Partition {
+    /// Of an output `[planes][plane_len]`: for each lane its parts.
+    ///
+    /// # Panics
+    /// If parts overlap or lie outside.
+    pub(crate) fn new(planes: usize, plane_len: usize, lanes: Vec<Vec<Part>>) -> Self {
+        let mut end = 0;
+        let ranges = lanes.iter().map(|lane| {
+            end += lane.len();
+            end - lane.len()..end
+        });
+        let ranges = ranges.collect();
+        let parts: Vec<Part> = lanes.into_iter().flatten().collect();
+        let mut order: Vec<&Part> = parts.iter().collect();
+        order.sort_by_key(|p| p.planes.start);
+        for (i, part) in order.iter().enumerate() {
+            assert!(part.planes.end <= planes && part.positions.end <= plane_len, "{part:?} outside {planes} x {plane_len}");
+            let mut shares_planes = order[i + 1..].iter().take_while(|other| other.planes.start < part.planes.end);
+            let overlap =
+                |other: &&Part| other.positions.start < part.positions.end && part.positions.start < other.positions.end;
+            assert!(!shares_planes.any(overlap), "{part:?} overlaps another part");
+        }
+        Partition { planes, plane_len, parts, lanes: ranges }
+    }
+
+    pub(crate) fn lanes(&self) -> usize {
+        self.lanes.len()
+    }
+
+    /// Calls `f(i, part, scratch)` for every part `i` of `out`; those of one lane one after the other with the same stretch of
+    /// `scratch`, of `scratch_len` numbers.
+    ///
+    /// # Panics
+    /// If `out` has another length, or `scratch` is shorter than all lanes' stretches.
+    pub(crate) fn for_each(
+        &self,
+        out: &mut [f32],
+        scratch: &mut [f32],
+        scratch_len: usize,
+        threading: Threading,
+        f: impl Fn(usize, Window<'_>, &mut [f32]) + Sync,
+    ) {
+        crate::expect_len("output", out, self.planes * self.plane_len);
+        let start = Start(out.as_mut_ptr());
+        let lane = |lane: usize, scratch: &mut [f32]| {
+            for i in self.lanes[lane].clone() {
+                let part = &self.parts[i];
+                let window = Window {
+                    start: start.get(),
+                    plane_len: self.plane_len,
+                    planes: part.planes.clone(),
+                    positions: part.positions.clone(),
+                    borrowed: PhantomData,
+                };
+                f(i, window, scratch);
+            }
+        };
+        each_with_scratch(self.lanes.len(), scratch, scratch_len, threading, lane);
+    }
+}
+
+/// Calls `f(i, stretch i of scratch)` for each of `count` stretches of `len` numbers.
+pub(crate) fn each_with_scratch(
+    count: usize,
+    scratch: &mut [f32],
+    len: usize,
+    threading: Threading,
+    f: impl Fn(usize, &mut [f32]) + Sync,
+) {
+    let scratch = &mut scratch[..count * len];
+    match threading {
+        Threading::Single => scratch.chunks_mut(len).enumerate().for_each(|(i, s)| f(i, s)),
+        Threading::Pool => scratch.par_chunks_mut(len).enumerate().with_max_len(1).for_each(|(i, s)| f(i, s)),
+    }
+}
+
+/// Calls `f(i, piece i of out, stretch i of scratch)` for the pieces of `out_len` numbers.
+pub(crate) fn zip_with_scratch(
+    out: &mut [f32],
+    out_len: usize,
+    scratch: &mut [f32],
+    scratch_len: usize,
+    threading: Threading,
+    f: impl Fn(usize, &mut [f32], &mut [f32]) + Sync,
+) {
+    if out.is_empty() {
+        return;
+    }
+    match threading {
+        Threading::Single => {
+            let pieces = out.chunks_mut(out_len).zip(scratch.chunks_mut(scratch_len));
+            pieces.enumerate().for_each(|(i, (out, scratch))| f(i, out, scratch));
+        }
+        Threading::Pool => {
+            let pieces = out.par_chunks_mut(out_len).zip(scratch.par_chunks_mut(scratch_len));
+            pieces.enumerate().with_max_len(1).for_each(|(i, (out, scratch))| f(i, out, scratch));
+        }
+    }
+}
+
+struct Start(*mut f32);
+
+impl Start {
+    /// A method, so that closures capture the whole struct.
+    fn get(&self) -> *mut f32 {
+        self.0
+    }
+}
+
+// SAFETY: lanes on other threads reach memory only through windows, which do not overlap (the invariant of `Partition`), and the
+// slice that the pointer comes from stays borrowed until all of them are done. `f32` may be sent and shared.
+unsafe impl Sync for Start {}
+// SAFETY: as above.
+unsafe impl Send for Start {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::panic::catch_unwind;
+
+    fn part(planes: Range<usize>, positions: Range<usize>) -> Part {
+        Part { planes, positions }
+    }
+
+    #[test]
+    fn every_number_is_written_by_its_part() {
+        let lanes = vec![vec![part(0..2, 0..5), part(2..3, 5..7)], vec![part(0..2, 5..7), part(2..3, 0..5)]];
+        let partition = Partition::new(3, 7, lanes);
+        for threading in [Threading::Single, Threading::Pool] {
+            let (mut out, mut scratch) = ([-1.0; 21], [0.0; 8]);
+            partition.for_each(&mut out, &mut scratch, 4, threading, |i, mut window, _| {
+                let Part { planes, positions } = &partition.parts[i];
+                planes.clone().for_each(|plane| window.part(plane, positions.clone()).fill(i as f32));
+            });
+            assert_eq!(out[..7], [0.0, 0.0, 0.0, 0.0, 0.0, 2.0, 2.0]);
+            assert_eq!(out[14..], [3.0, 3.0, 3.0, 3.0, 3.0, 1.0, 1.0]);
+        }
+    }
+
+    #[test]
+    fn parts_that_overlap_or_stick_out_are_refused() {
+        for lanes in [
+            vec![vec![part(0..2, 0..5)], vec![part(1..3, 4..7)]],
+            vec![vec![part(0..1, 0..7), part(0..1, 6..7)]],
+            vec![vec![part(0..4, 0..7)]],
+            vec![vec![part(0..3, 0..8)]],
+        ] {
+            assert!(catch_unwind(|| Partition::new(3, 7, lanes.clone())).is_err(), "{lanes:?}");
+        }
+    }
+
+    #[test]
+    fn a_window_ends_where_it_ends() {
+        let mut out = [0.0; 21];
+        let mut window = Window::whole(&mut out, 7);
+        window.tile(1..3, 0..7);
+        for (planes, positions) in [(1..4, 0..7), (0..1, 3..8)] {
+            assert!(catch_unwind(std::panic::AssertUnwindSafe(|| window.tile(planes.clone(), positions.clone()))).is_err());
+        }
+    }
+}

@@ -1,0 +1,136 @@
+//! AVX2 with FMA: eight lanes.
+
+use super::Simd;
+use std::arch::x86_64::*;
+
+/// A proof that the CPU has AVX2 and FMA.
+#[derive(Clone, Copy)]
+pub(super) struct Avx2(());
+
+impl Avx2 {
+    pub(super) fn detect() -> Option<Self> {
+        (is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma")).then_some(Avx2(()))
+    }
+}
+
+/// Bit `i` of `mask` as the sign of lane `i`.
+#[inline]
+#[target_feature(enable = "avx2,fma")]
+fn expand(mask: u16) -> __m256i {
+    let bits = _mm256_setr_epi32(1, 2, 4, 8, 16, 32, 64, 128);
+    _mm256_cmpeq_epi32(_mm256_and_si256(_mm256_set1_epi32(i32::from(mask)), bits), bits)
+}
+
+/// The first `count` lanes.
+#[inline(always)]
+fn first(count: usize) -> u16 {
+    (1u16 << count) - 1
+}
+
+// SAFETY of every block here: `self` is a proof that the CPU has the instructions (made in `detect`); pointers are the caller's
+// promise, which each method's documentation in `Simd` states.
+impl Simd for Avx2 {
+    const LANES: usize = 8;
+    const TILE: [usize; 2] = [4, 3];
+    type Vector = __m256;
+
+    #[inline(always)]
+    fn splat(self, x: f32) -> __m256 {
+        // SAFETY: see above.
+        unsafe { _mm256_set1_ps(x) }
+    }
+
+    #[inline(always)]
+    fn add(self, a: __m256, b: __m256) -> __m256 {
+        // SAFETY: see above.
+        unsafe { _mm256_add_ps(a, b) }
+    }
+
+    #[inline(always)]
+    fn mul(self, a: __m256, b: __m256) -> __m256 {
+        // SAFETY: see above.
+        unsafe { _mm256_mul_ps(a, b) }
+    }
+
+    #[inline(always)]
+    fn mul_add(self, a: __m256, b: __m256, c: __m256) -> __m256 {
+        // SAFETY: see above.
+        unsafe { _mm256_fmadd_ps(a, b, c) }
+    }
+
+    #[inline(always)]
+    fn max(self, a: __m256, b: __m256) -> __m256 {
+        // SAFETY: see above.
+        unsafe { _mm256_max_ps(a, b) }
+    }
+
+    #[inline(always)]
+    fn min(self, a: __m256, b: __m256) -> __m256 {
+        // SAFETY: see above.
+        unsafe { _mm256_min_ps(a, b) }
+    }
+
+    #[inline(always)]
+    fn where_negative(self, x: __m256, negative: __m256) -> __m256 {
+        // SAFETY: see above.
+        unsafe { _mm256_blendv_ps(x, negative, _mm256_cmp_ps::<_CMP_LT_OQ>(x, _mm256_setzero_ps())) }
+    }
+
+    #[inline(always)]
+    unsafe fn load(self, from: *const f32) -> __m256 {
+        // SAFETY: see above.
+        unsafe { _mm256_loadu_ps(from) }
+    }
+
+    #[inline(always)]
+    unsafe fn load_masked(self, from: *const f32, mask: u16) -> __m256 {
+        // SAFETY: see above.
+        unsafe { _mm256_and_ps(_mm256_loadu_ps(from), _mm256_castsi256_ps(expand(mask))) }
+    }
+
+    #[inline(always)]
+    unsafe fn replace_masked(self, x: __m256, from: *const f32, mask: u16) -> __m256 {
+        // SAFETY: see above.
+        unsafe { _mm256_blendv_ps(x, _mm256_loadu_ps(from), _mm256_castsi256_ps(expand(mask))) }
+    }
+
+    #[inline(always)]
+    unsafe fn store(self, to: *mut f32, x: __m256) {
+        // SAFETY: see above.
+        unsafe { _mm256_storeu_ps(to, x) }
+    }
+
+    #[inline(always)]
+    unsafe fn load_first(self, from: *const f32, count: usize) -> __m256 {
+        // SAFETY: see above. Masked lanes are not accessed.
+        unsafe { _mm256_maskload_ps(from, expand(first(count))) }
+    }
+
+    #[inline(always)]
+    unsafe fn store_first(self, to: *mut f32, x: __m256, count: usize) {
+        // SAFETY: see above. Masked lanes are not accessed.
+        unsafe { _mm256_maskstore_ps(to, expand(first(count)), x) }
+    }
+
+    #[inline(always)]
+    unsafe fn load_halves(self, from: [*const f32; 2], counts: [usize; 2]) -> __m256 {
+        // SAFETY: see above. Masked lanes are not accessed.
+        unsafe {
+            let half = |i: usize| match counts[i] {
+                4 => _mm_loadu_ps(from[i]),
+                count => _mm_maskload_ps(from[i], _mm256_castsi256_si128(expand(first(count)))),
+            };
+            _mm256_insertf128_ps::<1>(_mm256_castps128_ps256(half(0)), half(1))
+        }
+    }
+
+    #[inline(always)]
+    fn vectorize<R>(self, f: impl FnOnce() -> R) -> R {
+        #[target_feature(enable = "avx2,fma")]
+        fn call<R>(f: impl FnOnce() -> R) -> R {
+            f()
+        }
+        // SAFETY: see above.
+        unsafe { call(f) }
+    }
+}

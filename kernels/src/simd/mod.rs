@@ -1,0 +1,210 @@
+//! Vectors of `f32` in the instruction sets that kernels are written for. Kernels are written once, over [`Simd`]; an [`Isa`] runs
+//! them with the instructions of the set that it stands for.
+//!
+//! A value of a type that implements [`Simd`] is a proof that the CPU has its instructions: there is no other way to one than
+//! detection. Its methods are inlined into functions that are compiled for the set, which [`Simd::vectorize`] enters.
+
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+mod portable;
+
+use std::fmt;
+use std::str::FromStr;
+
+/// Most lanes of a vector in any set.
+pub(crate) const MAX_LANES: usize = 16;
+
+/// Operations on vectors of [`Self::LANES`] numbers.
+pub(crate) trait Simd: Copy + Send + Sync + 'static {
+    /// Numbers in a vector.
+    const LANES: usize;
+    /// Rows of weights by vectors of positions that a register tile holds at most, so that sums, operands and a broadcast weight
+    /// all stay in registers.
+    const TILE: [usize; 2];
+    type Vector: Copy;
+
+    fn splat(self, x: f32) -> Self::Vector;
+    fn add(self, a: Self::Vector, b: Self::Vector) -> Self::Vector;
+    fn mul(self, a: Self::Vector, b: Self::Vector) -> Self::Vector;
+    /// `a * b + c`, rounded once where the set can do that.
+    fn mul_add(self, a: Self::Vector, b: Self::Vector, c: Self::Vector) -> Self::Vector;
+    /// The larger one; `b` where either is NaN.
+    fn max(self, a: Self::Vector, b: Self::Vector) -> Self::Vector;
+    /// The smaller one; `b` where either is NaN.
+    fn min(self, a: Self::Vector, b: Self::Vector) -> Self::Vector;
+    /// `x` where it is not negative, else `negative`.
+    fn where_negative(self, x: Self::Vector, negative: Self::Vector) -> Self::Vector;
+
+    /// # Safety
+    /// `from` must be valid for reads of [`Self::LANES`] numbers.
+    unsafe fn load(self, from: *const f32) -> Self::Vector;
+
+    /// The lanes whose bit is set in `mask`; others are 0.
+    ///
+    /// # Safety
+    /// `from` must be valid for reads of [`Self::LANES`] numbers, those of unset bits included.
+    unsafe fn load_masked(self, from: *const f32, mask: u16) -> Self::Vector;
+
+    /// `x`, but the lanes whose bit is set in `mask` from memory.
+    ///
+    /// # Safety
+    /// `from` must be valid for reads of [`Self::LANES`] numbers, those of unset bits included.
+    unsafe fn replace_masked(self, x: Self::Vector, from: *const f32, mask: u16) -> Self::Vector;
+
+    /// # Safety
+    /// `to` must be valid for writes of [`Self::LANES`] numbers.
+    unsafe fn store(self, to: *mut f32, x: Self::Vector);
+
+    /// The first `count` lanes.
+    ///
+    /// # Safety
+    /// `from` must be valid for reads of `count` numbers, at most [`Self::LANES`].
+    unsafe fn load_first(self, from: *const f32, count: usize) -> Self::Vector;
+
+    /// The first `count` lanes.
+    ///
+    /// # Safety
+    /// `to` must be valid for writes of `count` numbers, at most [`Self::LANES`].
+    unsafe fn store_first(self, to: *mut f32, x: Self::Vector, count: usize);
+
+    /// Two runs of half a vector each, of which the first `counts` numbers are read; the rest is 0.
+    ///
+    /// # Safety
+    /// Each pointer must be valid for reads of as many numbers as its count says, at most half of [`Self::LANES`].
+    unsafe fn load_halves(self, from: [*const f32; 2], counts: [usize; 2]) -> Self::Vector;
+
+    /// Runs `f`, and what is inlined into it, compiled for this set.
+    fn vectorize<R>(self, f: impl FnOnce() -> R) -> R;
+}
+
+/// Work that is written once for all sets.
+pub(crate) trait Vectorized {
+    type Output;
+    /// Must be `#[inline(always)]`, so that it is compiled for the set that it is run with.
+    fn run<S: Simd>(self, simd: S) -> Self::Output;
+}
+
+/// An instruction set that this CPU has.
+#[derive(Clone, Copy)]
+pub struct Isa(Set);
+
+#[derive(Clone, Copy)]
+enum Set {
+    Portable(portable::Portable),
+    #[cfg(target_arch = "x86_64")]
+    Avx2(avx2::Avx2),
+    #[cfg(target_arch = "x86_64")]
+    Avx512(avx512::Avx512),
+}
+
+impl Isa {
+    /// All that this CPU has, the best one first.
+    pub fn available() -> impl Iterator<Item = Isa> {
+        #[cfg(target_arch = "x86_64")]
+        let sets = [avx512::Avx512::detect().map(Set::Avx512), avx2::Avx2::detect().map(Set::Avx2)];
+        #[cfg(not(target_arch = "x86_64"))]
+        let sets: [Option<Set>; 0] = [];
+        sets.into_iter().flatten().chain([Set::Portable(portable::Portable)]).map(Isa)
+    }
+
+    /// The best one that this CPU has.
+    pub fn best() -> Isa {
+        Self::available().next().unwrap_or(Isa(Set::Portable(portable::Portable)))
+    }
+
+    /// `avx512`, `avx2` or `portable`.
+    pub fn name(self) -> &'static str {
+        match self.0 {
+            Set::Portable(_) => "portable",
+            #[cfg(target_arch = "x86_64")]
+            Set::Avx2(_) => "avx2",
+            #[cfg(target_arch = "x86_64")]
+            Set::Avx512(_) => "avx512",
+        }
+    }
+
+    /// Numbers in a vector.
+    pub fn lanes(self) -> usize {
+        struct Lanes;
+        impl Vectorized for Lanes {
+            type Output = usize;
+            #[inline(always)]
+            fn run<S: Simd>(self, _: S) -> usize {
+                S::LANES
+            }
+        }
+        self.dispatch(Lanes)
+    }
+
+    /// Rows by vectors of the largest register tile.
+    pub(crate) fn tile(self) -> [usize; 2] {
+        struct Tile;
+        impl Vectorized for Tile {
+            type Output = [usize; 2];
+            #[inline(always)]
+            fn run<S: Simd>(self, _: S) -> [usize; 2] {
+                S::TILE
+            }
+        }
+        self.dispatch(Tile)
+    }
+
+    /// Runs `work` with this set's vectors.
+    #[inline]
+    pub(crate) fn dispatch<W: Vectorized>(self, work: W) -> W::Output {
+        match self.0 {
+            Set::Portable(simd) => work.run(simd),
+            #[cfg(target_arch = "x86_64")]
+            Set::Avx2(simd) => work.run(simd),
+            #[cfg(target_arch = "x86_64")]
+            Set::Avx512(simd) => work.run(simd),
+        }
+    }
+
+    /// Runs `f`, plain code that the compiler vectorises, compiled for this set. Closures that are not inlined into it are not.
+    #[inline]
+    pub(crate) fn vectorize<R>(self, f: impl FnOnce() -> R) -> R {
+        match self.0 {
+            Set::Portable(simd) => simd.vectorize(f),
+            #[cfg(target_arch = "x86_64")]
+            Set::Avx2(simd) => simd.vectorize(f),
+            #[cfg(target_arch = "x86_64")]
+            Set::Avx512(simd) => simd.vectorize(f),
+        }
+    }
+}
+
+impl fmt::Debug for Isa {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl fmt::Display for Isa {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl PartialEq for Isa {
+    fn eq(&self, other: &Self) -> bool {
+        self.name() == other.name()
+    }
+}
+
+impl Eq for Isa {}
+
+impl FromStr for Isa {
+    type Err = String;
+
+    /// The set of this name, if this CPU has it.
+    fn from_str(name: &str) -> Result<Self, String> {
+        let all: Vec<Isa> = Self::available().collect();
+        let names = all.iter().map(|i| i.name()).collect::<Vec<_>>().join(", ");
+        all.into_iter()
+            .find(|i| i.name() == name)
+            .ok_or_else(|| format!("instruction set: expected one of {names} on this CPU, found '{name}'"))
+    }
+}

@@ -1,0 +1,103 @@
+//! Plain Rust in groups of four numbers, which compilers turn into whatever the target always has.
+
+use super::Simd;
+
+/// Runs everywhere.
+#[derive(Clone, Copy)]
+pub(super) struct Portable;
+
+impl Simd for Portable {
+    const LANES: usize = 4;
+    const TILE: [usize; 2] = [4, 2];
+    type Vector = [f32; 4];
+
+    #[inline(always)]
+    fn splat(self, x: f32) -> [f32; 4] {
+        [x; 4]
+    }
+
+    #[inline(always)]
+    fn add(self, a: [f32; 4], b: [f32; 4]) -> [f32; 4] {
+        std::array::from_fn(|i| a[i] + b[i])
+    }
+
+    #[inline(always)]
+    fn mul(self, a: [f32; 4], b: [f32; 4]) -> [f32; 4] {
+        std::array::from_fn(|i| a[i] * b[i])
+    }
+
+    #[inline(always)]
+    fn mul_add(self, a: [f32; 4], b: [f32; 4], c: [f32; 4]) -> [f32; 4] {
+        std::array::from_fn(|i| a[i] * b[i] + c[i])
+    }
+
+    #[inline(always)]
+    fn max(self, a: [f32; 4], b: [f32; 4]) -> [f32; 4] {
+        std::array::from_fn(|i| if a[i] > b[i] { a[i] } else { b[i] })
+    }
+
+    #[inline(always)]
+    fn min(self, a: [f32; 4], b: [f32; 4]) -> [f32; 4] {
+        std::array::from_fn(|i| if a[i] < b[i] { a[i] } else { b[i] })
+    }
+
+    #[inline(always)]
+    fn where_negative(self, x: [f32; 4], negative: [f32; 4]) -> [f32; 4] {
+        std::array::from_fn(|i| if x[i] < 0.0 { negative[i] } else { x[i] })
+    }
+
+    #[inline(always)]
+    unsafe fn load(self, from: *const f32) -> [f32; 4] {
+        // SAFETY: the caller promises four numbers; arrays of f32 need no more alignment than f32, which pointers to it have.
+        unsafe { from.cast::<[f32; 4]>().read() }
+    }
+
+    #[inline(always)]
+    unsafe fn load_masked(self, from: *const f32, mask: u16) -> [f32; 4] {
+        // SAFETY: the caller's promise is the same.
+        let x = unsafe { self.load(from) };
+        std::array::from_fn(|i| if mask >> i & 1 == 1 { x[i] } else { 0.0 })
+    }
+
+    #[inline(always)]
+    unsafe fn replace_masked(self, x: [f32; 4], from: *const f32, mask: u16) -> [f32; 4] {
+        // SAFETY: the caller's promise is the same.
+        let new = unsafe { self.load(from) };
+        std::array::from_fn(|i| if mask >> i & 1 == 1 { new[i] } else { x[i] })
+    }
+
+    #[inline(always)]
+    unsafe fn store(self, to: *mut f32, x: [f32; 4]) {
+        // SAFETY: as for `load`.
+        unsafe { to.cast::<[f32; 4]>().write(x) }
+    }
+
+    #[inline(always)]
+    unsafe fn load_first(self, from: *const f32, count: usize) -> [f32; 4] {
+        let mut x = [0.0; 4];
+        // SAFETY: the caller promises `count` numbers.
+        x[..count].copy_from_slice(unsafe { std::slice::from_raw_parts(from, count) });
+        x
+    }
+
+    #[inline(always)]
+    unsafe fn store_first(self, to: *mut f32, x: [f32; 4], count: usize) {
+        // SAFETY: the caller promises `count` numbers, which nothing else borrows while they are written.
+        unsafe { std::slice::from_raw_parts_mut(to, count) }.copy_from_slice(&x[..count]);
+    }
+
+    #[inline(always)]
+    unsafe fn load_halves(self, from: [*const f32; 2], counts: [usize; 2]) -> [f32; 4] {
+        let mut x = [0.0; 4];
+        for (i, half) in x.chunks_exact_mut(2).enumerate() {
+            // SAFETY: the caller promises `counts[i]` numbers.
+            half[..counts[i]].copy_from_slice(unsafe { std::slice::from_raw_parts(from[i], counts[i]) });
+        }
+        x
+    }
+
+    #[inline(always)]
+    fn vectorize<R>(self, f: impl FnOnce() -> R) -> R {
+        f()
+    }
+}

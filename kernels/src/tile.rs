@@ -1,0 +1,331 @@
+//! The register tile: a few rows of weights times a few vectors of output positions, summed over columns. The innermost loop of
+//! every convolution whose lanes are positions.
+
+use crate::Activation;
+use crate::gemm::PANEL_ROWS;
+use crate::parallel::Window;
+use crate::simd::{MAX_LANES, Simd};
+use std::ops::Range;
+
+/// Most vectors of a tile; with [`MAX_LANES`] lanes each, one bit per position fits a `u64`.
+pub(crate) const MAX_VECTORS: usize = 4;
+
+/// How many vectors tiles have whose panels have `rows` rows: sums, operands and a broadcast weight must fit the registers.
+pub(crate) fn vectors_for(rows: usize, [tile_rows, tile_vectors]: [usize; 2]) -> usize {
+    if rows * MAX_VECTORS <= tile_rows * tile_vectors { MAX_VECTORS } else { tile_vectors }
+}
+
+/// What becomes of sums: they are written as they are, or finished by a bias and an activation.
+#[derive(Clone, Copy)]
+pub(crate) struct Epilogue<'a> {
+    /// Whether sums are added to what the output holds already.
+    pub(crate) add: bool,
+    /// Bias of each row of the panel, and the activation.
+    pub(crate) finish: Option<(&'a [f32], Activation)>,
+}
+
+/// One panel of weights, or some columns of it.
+#[derive(Clone, Copy)]
+pub(crate) struct Panel<'a> {
+    /// `[columns][rows]`.
+    pub(crate) weights: &'a [f32],
+    pub(crate) rows: usize,
+}
+
+/// Where a tile lies in the output.
+pub(crate) struct Place<'w, 'a> {
+    pub(crate) window: &'w mut Window<'a>,
+    /// Plane of the panel's first row.
+    pub(crate) plane: usize,
+    /// Positions, as many as fit the vectors or fewer.
+    pub(crate) positions: Range<usize>,
+}
+
+/// The lowered input of a tile: for each column, its vectors of positions.
+pub(crate) trait Lowered<S: Simd> {
+    /// Columns that there are.
+    fn columns(&self) -> usize;
+
+    /// The first `NV` vectors of `column`.
+    ///
+    /// # Safety
+    /// `column` must be below [`Self::columns`], and the tile must have `NV` vectors.
+    unsafe fn vectors<const NV: usize>(&self, simd: S, column: usize) -> [S::Vector; NV];
+
+    /// Vectors of each column.
+    fn count(&self) -> usize;
+}
+
+/// A lowered tile that lies packed in memory: `[columns][vectors][lanes]`.
+#[derive(Clone, Copy)]
+pub(crate) struct Packed<'a> {
+    numbers: &'a [f32],
+    vectors: usize,
+    /// Invariant: `columns * vectors` vectors fit `numbers`. Checked by `new`.
+    columns: usize,
+}
+
+impl<'a> Packed<'a> {
+    /// # Panics
+    /// If `numbers` is too short for this.
+    pub(crate) fn new<S: Simd>(numbers: &'a [f32], columns: usize, vectors: usize) -> Self {
+        assert!(columns * vectors * S::LANES <= numbers.len(), "a packed tile longer than its memory");
+        Packed { numbers, vectors, columns }
+    }
+}
+
+impl<S: Simd> Lowered<S> for Packed<'_> {
+    #[inline(always)]
+    fn columns(&self) -> usize {
+        self.columns
+    }
+
+    #[inline(always)]
+    fn count(&self) -> usize {
+        self.vectors
+    }
+
+    #[inline(always)]
+    unsafe fn vectors<const NV: usize>(&self, simd: S, column: usize) -> [S::Vector; NV] {
+        let row = self.numbers.as_ptr().wrapping_add(column * NV * S::LANES);
+        // SAFETY: the caller promises a column below `columns` and `NV` = `vectors`, so the invariant puts all of them inside.
+        std::array::from_fn(|v| unsafe { simd.load(row.add(v * S::LANES)) })
+    }
+}
+
+/// What one column reads: where, relative to an output position, and whether that can lie in the padding.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Tap {
+    /// Added to the place of an output position.
+    pub(crate) offset: isize,
+    /// Number of its row's and its column's mask: which positions find input there.
+    pub(crate) masks: [u32; 2],
+}
+
+/// A run of positions that lie side by side in the input.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Segment {
+    /// Place of the run's lane 0, whether or not that is one of its own lanes.
+    pub(crate) start: isize,
+    /// The run's lanes.
+    pub(crate) lanes: u16,
+}
+
+/// A tile that is read where it lies in the input, `SEGMENTS` runs to a vector. With `MASKED`, taps may fall into padding.
+pub(crate) struct InPlace<'a, const SEGMENTS: usize, const MASKED: bool> {
+    x: &'a [f32],
+    taps: &'a [Tap],
+    segments: &'a [[Segment; SEGMENTS]],
+    masks: [&'a [u64]; 2],
+    /// Invariant: whole vectors at every segment's start lie in the `reach` places from `start`. Computed by `new`.
+    start: isize,
+    reach: usize,
+}
+
+impl<'a, const SEGMENTS: usize, const MASKED: bool> InPlace<'a, SEGMENTS, MASKED> {
+    /// For each vector its `segments`; for each row and each column of the kernel, which positions of the tile find input there.
+    #[inline]
+    pub(crate) fn new<S: Simd>(
+        x: &'a [f32],
+        taps: &'a [Tap],
+        segments: &'a [[Segment; SEGMENTS]],
+        masks: [&'a [u64]; 2],
+    ) -> Self {
+        let starts = || segments.iter().flatten().map(|s| s.start);
+        let start = starts().min().unwrap_or(0);
+        let reach = (starts().max().unwrap_or(0) - start) as usize + S::LANES;
+        InPlace { x, taps, segments, masks, start, reach }
+    }
+
+    #[inline(always)]
+    fn mask(&self, tap: &Tap) -> u64 {
+        if MASKED { self.masks[0][tap.masks[0] as usize] & self.masks[1][tap.masks[1] as usize] } else { u64::MAX }
+    }
+
+    /// One vector, number by number: for taps so close to an end of the input that whole vectors would reach beyond it.
+    #[cold]
+    #[inline(never)]
+    fn near_end(&self, lanes: usize, tap: &Tap, vector: usize) -> [f32; MAX_LANES] {
+        let inside = self.mask(tap) >> (vector * lanes);
+        let mut numbers = [0.0; MAX_LANES];
+        for segment in &self.segments[vector] {
+            for (lane, number) in numbers[..lanes].iter_mut().enumerate() {
+                if inside >> lane & u64::from(segment.lanes) >> lane & 1 == 1 {
+                    let place = usize::try_from(tap.offset + segment.start + lane as isize);
+                    // Lanes behind the last position may point anywhere; their sums are not written.
+                    *number = place.ok().and_then(|place| self.x.get(place)).copied().unwrap_or(0.0);
+                }
+            }
+        }
+        numbers
+    }
+}
+
+impl<S: Simd, const SEGMENTS: usize, const MASKED: bool> Lowered<S> for InPlace<'_, SEGMENTS, MASKED> {
+    #[inline(always)]
+    fn columns(&self) -> usize {
+        self.taps.len()
+    }
+
+    #[inline(always)]
+    fn count(&self) -> usize {
+        self.segments.len()
+    }
+
+    #[inline(always)]
+    unsafe fn vectors<const NV: usize>(&self, simd: S, column: usize) -> [S::Vector; NV] {
+        // SAFETY: the caller promises a column below the number of taps.
+        let tap = unsafe { self.taps.get_unchecked(column) };
+        let first = tap.offset + self.start;
+        if first < 0 || first as usize + self.reach > self.x.len() {
+            return std::array::from_fn(|v| {
+                let numbers = self.near_end(S::LANES, tap, v);
+                // SAFETY: the array has as many numbers as the widest vector.
+                unsafe { simd.load(numbers.as_ptr()) }
+            });
+        }
+        let mask = self.mask(tap);
+        let at = self.x.as_ptr().wrapping_offset(tap.offset);
+        std::array::from_fn(|v| {
+            // SAFETY: the caller promises `NV` vectors, each of which has its segments.
+            let segments = unsafe { self.segments.get_unchecked(v) };
+            let inside = (mask >> (v * S::LANES)) as u16;
+            // SAFETY: whole vectors at every segment's start lie within `reach` of `first`: inside `x`, by the check above.
+            unsafe {
+                if SEGMENTS == 1 {
+                    let from = at.wrapping_offset(segments[0].start);
+                    return if MASKED { simd.load_masked(from, inside) } else { simd.load(from) };
+                }
+                let mut x = simd.splat(0.0);
+                for segment in segments {
+                    x = simd.replace_masked(x, at.wrapping_offset(segment.start), segment.lanes & inside);
+                }
+                x
+            }
+        })
+    }
+}
+
+/// Multiplies a panel by a lowered tile.
+///
+/// # Panics
+/// If the panel has other columns than the tile, or more rows than [`PANEL_ROWS`]; if the place lies outside of its window; or if
+/// its positions are more than the tile's vectors have lanes, or so few that a vector has none.
+#[inline]
+pub(crate) fn multiply<S: Simd>(
+    simd: S,
+    panel: Panel<'_>,
+    lowered: &impl Lowered<S>,
+    place: Place<'_, '_>,
+    epilogue: Epilogue<'_>,
+) {
+    let (rows, vectors) = (panel.rows, lowered.count());
+    assert!(rows <= PANEL_ROWS, "a panel of {rows} rows");
+    crate::expect_len("panel", panel.weights, lowered.columns() * rows);
+    if let Some((bias, _)) = epilogue.finish {
+        crate::expect_len("bias", bias, rows);
+    }
+    let positions = place.positions.len();
+    let fits = vectors >= 1 && positions <= vectors * S::LANES && positions > (vectors - 1) * S::LANES;
+    assert!(fits, "{positions} positions in {vectors} vectors");
+    let to = place.window.tile(place.plane..place.plane + rows, place.positions);
+    let mut call = Call { panel, lowered, to, plane_len: place.window.plane_len(), positions, epilogue, first_row: 0 };
+    while call.first_row < rows {
+        let height = (rows - call.first_row).min(S::TILE[0]);
+        macro_rules! tile {
+            ($($rows:literal)*: $vectors:tt) => {
+                match (height, vectors) { $(($rows, _) => tile!(@ $rows $vectors),)* _ => unreachable!("a tile of {height} rows") }
+            };
+            (@ $rows:literal ($($vectors:literal)*)) => {
+                match vectors {
+                    $($vectors => run::<S, _, $rows, $vectors, { if $rows * $vectors < 8 { 2 } else { 1 } }>(simd, &call),)*
+                    _ => unreachable!("a tile of {vectors} vectors"),
+                }
+            };
+        }
+        tile!(1 2 3 4 5 6 7 8: (1 2 3 4));
+        call.first_row += height;
+    }
+}
+
+/// What [`multiply`] checked.
+struct Call<'a, L> {
+    panel: Panel<'a>,
+    lowered: &'a L,
+    to: *mut f32,
+    plane_len: usize,
+    positions: usize,
+    epilogue: Epilogue<'a>,
+    first_row: usize,
+}
+
+/// Adds the products of one column.
+///
+/// # Safety
+/// `column` must be below the columns of `call`, which must have `VECTORS` vectors and `ROWS` rows from its first one.
+#[inline(always)]
+unsafe fn add_column<S: Simd, L: Lowered<S>, const ROWS: usize, const VECTORS: usize>(
+    simd: S,
+    call: &Call<'_, L>,
+    column: usize,
+    sums: &mut [[S::Vector; VECTORS]; ROWS],
+) {
+    // SAFETY: the caller's promise.
+    let x = unsafe { call.lowered.vectors::<VECTORS>(simd, column) };
+    let weights = call.panel.weights.as_ptr().wrapping_add(column * call.panel.rows + call.first_row);
+    for (row, sums) in sums.iter_mut().enumerate() {
+        // SAFETY: `multiply` checked that there are `columns * rows` weights.
+        let weight = simd.splat(unsafe { *weights.wrapping_add(row) });
+        for (sum, x) in sums.iter_mut().zip(x) {
+            *sum = simd.mul_add(weight, x, *sum);
+        }
+    }
+}
+
+/// `ROWS` rows from `first_row` by `VECTORS` vectors, with `WAYS` sums for each product: small tiles need more than one, or each
+/// addition waits for the one before.
+fn run<S: Simd, L: Lowered<S>, const ROWS: usize, const VECTORS: usize, const WAYS: usize>(simd: S, call: &Call<'_, L>) {
+    if ROWS > S::TILE[0] || ROWS * VECTORS > S::TILE[0] * S::TILE[1] {
+        unreachable!("a tile of {ROWS} x {VECTORS}");
+    }
+    simd.vectorize(
+        #[inline(always)]
+        || {
+            let columns = call.lowered.columns();
+            let mut sums = [[[simd.splat(0.0); VECTORS]; ROWS]; WAYS];
+            let mut column = 0;
+            while column + WAYS <= columns {
+                for (way, sums) in sums.iter_mut().enumerate() {
+                    // SAFETY: the column is below `columns`; `multiply` calls with the vectors and rows that there are.
+                    unsafe { add_column::<S, L, ROWS, VECTORS>(simd, call, column + way, sums) };
+                }
+                column += WAYS;
+            }
+            while column < columns {
+                // SAFETY: as above.
+                unsafe { add_column::<S, L, ROWS, VECTORS>(simd, call, column, &mut sums[0]) };
+                column += 1;
+            }
+            let last = call.positions - (VECTORS - 1) * S::LANES;
+            for row in 0..ROWS {
+                for vector in 0..VECTORS {
+                    let mut sum = sums[0][row][vector];
+                    for other in &sums[1..] {
+                        sum = simd.add(sum, other[row][vector]);
+                    }
+                    let whole = vector + 1 < VECTORS || last == S::LANES;
+                    let to = call.to.wrapping_add((call.first_row + row) * call.plane_len + vector * S::LANES);
+                    if call.epilogue.add {
+                        // SAFETY: `to` points into the place that `multiply` checked, at `last` or more positions of it.
+                        sum = simd.add(sum, unsafe { if whole { simd.load(to) } else { simd.load_first(to, last) } });
+                    }
+                    if let Some((bias, activation)) = call.epilogue.finish {
+                        sum = activation.apply(simd, simd.add(sum, simd.splat(bias[call.first_row + row])));
+                    }
+                    // SAFETY: as for reading.
+                    unsafe { if whole { simd.store(to, sum) } else { simd.store_first(to, sum, last) } };
+                }
+            }
+        },
+    );
+}
