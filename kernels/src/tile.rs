@@ -273,13 +273,14 @@ unsafe fn add_column<S: Simd, L: Lowered<S>, const ROWS: usize, const VECTORS: u
     // SAFETY: the caller's promise.
     let x = unsafe { call.lowered.vectors::<VECTORS>(simd, column) };
     let weights = call.panel.weights.as_ptr().wrapping_add(column * call.panel.rows + call.first_row);
-    for (row, sums) in sums.iter_mut().enumerate() {
-        // SAFETY: `multiply` checked that there are `columns * rows` weights.
-        let weight = simd.splat(unsafe { *weights.wrapping_add(row) });
-        for (sum, x) in sums.iter_mut().zip(x) {
-            *sum = simd.mul_add(weight, x, *sum);
-        }
-    }
+    unrolled::<ROWS, VECTORS>(
+        #[inline(always)]
+        |row, vector| {
+            // SAFETY: `multiply` checked that there are `columns * rows` weights.
+            let weight = simd.splat(unsafe { *weights.wrapping_add(row) });
+            sums[row][vector] = simd.mul_add(weight, x[vector], sums[row][vector]);
+        },
+    );
 }
 
 /// `ROWS` rows from `first_row` by `VECTORS` vectors, with `WAYS` sums for each product: small tiles need more than one, or each
@@ -292,40 +293,81 @@ fn run<S: Simd, L: Lowered<S>, const ROWS: usize, const VECTORS: usize, const WA
         #[inline(always)]
         || {
             let columns = call.lowered.columns();
-            let mut sums = [[[simd.splat(0.0); VECTORS]; ROWS]; WAYS];
+            let mut sums = [[simd.splat(0.0); VECTORS]; ROWS];
+            let mut more = [[simd.splat(0.0); VECTORS]; ROWS];
             let mut column = 0;
             while column + WAYS <= columns {
-                for (way, sums) in sums.iter_mut().enumerate() {
-                    // SAFETY: the column is below `columns`; `multiply` calls with the vectors and rows that there are.
-                    unsafe { add_column::<S, L, ROWS, VECTORS>(simd, call, column + way, sums) };
+                // SAFETY: the columns are below `columns`; `multiply` calls with the vectors and rows that there are.
+                unsafe {
+                    add_column::<S, L, ROWS, VECTORS>(simd, call, column, &mut sums);
+                    if WAYS == 2 {
+                        add_column::<S, L, ROWS, VECTORS>(simd, call, column + 1, &mut more);
+                    }
                 }
                 column += WAYS;
             }
-            while column < columns {
+            if column < columns {
                 // SAFETY: as above.
-                unsafe { add_column::<S, L, ROWS, VECTORS>(simd, call, column, &mut sums[0]) };
-                column += 1;
+                unsafe { add_column::<S, L, ROWS, VECTORS>(simd, call, column, &mut sums) };
+            }
+            if WAYS == 2 {
+                unrolled::<ROWS, VECTORS>(
+                    #[inline(always)]
+                    |row, vector| sums[row][vector] = simd.add(sums[row][vector], more[row][vector]),
+                );
             }
             let last = call.positions - (VECTORS - 1) * S::LANES;
-            for row in 0..ROWS {
-                for vector in 0..VECTORS {
-                    let mut sum = sums[0][row][vector];
-                    for other in &sums[1..] {
-                        sum = simd.add(sum, other[row][vector]);
-                    }
-                    let whole = vector + 1 < VECTORS || last == S::LANES;
-                    let to = call.to.wrapping_add((call.first_row + row) * call.plane_len + vector * S::LANES);
-                    if call.epilogue.add {
-                        // SAFETY: `to` points into the place that `multiply` checked, at `last` or more positions of it.
-                        sum = simd.add(sum, unsafe { if whole { simd.load(to) } else { simd.load_first(to, last) } });
-                    }
-                    if let Some((bias, activation)) = call.epilogue.finish {
-                        sum = activation.apply(simd, simd.add(sum, simd.splat(bias[call.first_row + row])));
-                    }
-                    // SAFETY: as for reading.
-                    unsafe { if whole { simd.store(to, sum) } else { simd.store_first(to, sum, last) } };
+            let to = call.to.wrapping_add(call.first_row * call.plane_len);
+            let place = |row: usize, vector: usize| to.wrapping_add(row * call.plane_len + vector * S::LANES);
+            if call.epilogue.add {
+                unrolled::<ROWS, VECTORS>(
+                    #[inline(always)]
+                    |row, vector| {
+                        let from = place(row, vector);
+                        // SAFETY: this points into the place that `multiply` checked: at a whole vector of it, or at the last one
+                        // of its row, of `last` positions.
+                        let before = unsafe { if vector + 1 < VECTORS { simd.load(from) } else { simd.load_first(from, last) } };
+                        sums[row][vector] = simd.add(sums[row][vector], before);
+                    },
+                );
+            }
+            if let Some((bias, activation)) = call.epilogue.finish {
+                let bias = &bias[call.first_row..call.first_row + ROWS];
+                unrolled::<ROWS, VECTORS>(
+                    #[inline(always)]
+                    |row, vector| sums[row][vector] = simd.add(sums[row][vector], simd.splat(bias[row])),
+                );
+                match activation {
+                    Activation::None => {}
+                    Activation::Relu => unrolled::<ROWS, VECTORS>(
+                        #[inline(always)]
+                        |row, vector| sums[row][vector] = simd.max(sums[row][vector], simd.splat(0.0)),
+                    ),
+                    other => unrolled::<ROWS, VECTORS>(
+                        #[inline(always)]
+                        |row, vector| sums[row][vector] = other.apply(simd, sums[row][vector]),
+                    ),
                 }
             }
+            unrolled::<ROWS, VECTORS>(
+                #[inline(always)]
+                |row, vector| {
+                    let (to, sum) = (place(row, vector), sums[row][vector]);
+                    // SAFETY: as for reading.
+                    unsafe { if vector + 1 < VECTORS { simd.store(to, sum) } else { simd.store_first(to, sum, last) } };
+                },
+            );
         },
     );
+}
+
+/// Calls `f` for every row and vector of a tile, unrolled from the start: an array that is only indexed by numbers that the
+/// compiler knows lives in registers.
+#[inline(always)]
+fn unrolled<const ROWS: usize, const VECTORS: usize>(mut f: impl FnMut(usize, usize)) {
+    macro_rules! each {
+        ($($row:literal)*, $vectors:tt) => { $(if $row < ROWS { each!(@ $row $vectors) })* };
+        (@ $row:literal ($($vector:literal)*)) => {{ $(if $vector < VECTORS { f($row, $vector) })* }};
+    }
+    each!(0 1 2 3 4 5 6 7, (0 1 2 3));
 }
