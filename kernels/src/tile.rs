@@ -30,6 +30,8 @@ pub(crate) struct Panel<'a> {
     /// `[columns][rows]`.
     pub(crate) weights: &'a [f32],
     pub(crate) rows: usize,
+    /// How many numbers behind these those lie that are needed next: they are fetched meanwhile.
+    pub(crate) to_next: usize,
 }
 
 /// Where a tile lies in the output.
@@ -273,6 +275,7 @@ unsafe fn add_column<S: Simd, L: Lowered<S>, const ROWS: usize, const VECTORS: u
     // SAFETY: the caller's promise.
     let x = unsafe { call.lowered.vectors::<VECTORS>(simd, column) };
     let weights = call.panel.weights.as_ptr().wrapping_add(column * call.panel.rows + call.first_row);
+    simd.prefetch(weights.wrapping_add(call.panel.to_next));
     unrolled::<ROWS, VECTORS>(
         #[inline(always)]
         |row, vector| {

@@ -28,8 +28,11 @@ use std::ops::Range;
 /// Numbers of a lowered block that is packed at a time: it is read once for each panel of weights, from the second-level cache.
 const BLOCK: usize = 128 * 1024;
 
-/// Most columns of a block: as long as one panel's weights for them, 16 KiB, stay in the first-level cache.
-const MAX_COLUMNS: usize = 512;
+/// Weights of a group that are more numbers than this do not stay in the second-level cache from tile to tile.
+const NEAR: usize = 64 * 1024;
+
+/// Most columns of a block: one panel's weights for them, 24 KiB, stay in the first-level cache.
+const MAX_COLUMNS: usize = 768;
 
 /// What a convolution computes.
 #[derive(Clone, Debug)]
@@ -269,7 +272,8 @@ impl<'w> Work<'_, 'w> {
                         let len = taps.len() * vectors * S::LANES;
                         let block = std::mem::take(&mut self.block);
                         let lowered = Packed::new::<S>(&block[start..start + len], taps.len(), vectors);
-                        self.multiply(simd, panel, columns.clone(), tile, &lowered);
+                        let fetch = self.group.weights.len() > NEAR && tile + 1 == tiles.end;
+                        self.multiply(simd, panel, columns.clone(), tile, &lowered, fetch);
                         self.block = block;
                         start += len;
                     }
@@ -284,13 +288,21 @@ impl<'w> Work<'_, 'w> {
             let segments = &segments[lowering.tiles[tile].vectors.clone()];
             let lowered = InPlace::<SEGMENTS, MASKED>::new::<S>(self.x, &self.group.taps, segments, lowering.masks(tile));
             for panel in self.item.panels.clone() {
-                self.multiply(simd, panel, 0..self.group.taps.len(), tile, &lowered);
+                self.multiply(simd, panel, 0..self.group.taps.len(), tile, &lowered, false);
             }
         }
     }
 
     /// Some `columns` of a panel times a tile: sums are added to those of the columns before, and finished with the last ones.
-    fn multiply<S: Simd>(&mut self, simd: S, panel: usize, columns: Range<usize>, tile: usize, lowered: &impl tile::Lowered<S>) {
+    fn multiply<S: Simd>(
+        &mut self,
+        simd: S,
+        panel: usize,
+        columns: Range<usize>,
+        tile: usize,
+        lowered: &impl tile::Lowered<S>,
+        fetch: bool,
+    ) {
         let Work { conv, group, .. } = *self;
         let (first, all_columns) = (panel * PANEL_ROWS, group.taps.len());
         let rows = PANEL_ROWS.min(group.filters.len() - first);
@@ -299,7 +311,13 @@ impl<'w> Work<'_, 'w> {
         let finish = (columns.end == all_columns).then_some((&self.bias[plane..plane + rows], conv.activation));
         let add = columns.start > 0 || conv.accumulate || conv.border.is_some();
         let place = Place { window: self.window, plane, positions: conv.lowering.tiles[tile].positions.clone() };
-        tile::multiply(simd, Panel { weights, rows }, lowered, place, Epilogue { add, finish });
+        tile::multiply(
+            simd,
+            Panel { weights, rows, to_next: if fetch { rows * all_columns } else { 0 } },
+            lowered,
+            place,
+            Epilogue { add, finish },
+        );
     }
 }
 

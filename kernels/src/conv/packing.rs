@@ -7,6 +7,12 @@ use crate::tile::{Segment, Tap};
 /// Numbers behind the last tile of a block that [`pack`] may overwrite.
 pub(crate) const SLACK: usize = MAX_LANES;
 
+/// Images of more numbers do not stay in the second-level cache beside the block that is gathered.
+const FAR: usize = 128 * 1024;
+
+/// Columns ahead of the one that is gathered that are fetched: an image that comes from the third-level cache is waited for else.
+const AHEAD: usize = 16;
+
 /// Writes `[taps][vectors][lanes]` of a tile and returns how many numbers these are; up to [`SLACK`] numbers behind them are
 /// overwritten with anything.
 ///
@@ -66,7 +72,14 @@ impl<'a> Call<'a> {
         simd.vectorize(
             #[inline(always)]
             || {
+                let far = self.x.len() > FAR;
                 for (i, tap) in self.taps.iter().enumerate() {
+                    if let (true, Some(later)) = (far, self.taps.get(i + AHEAD)) {
+                        let from = self.x.as_ptr().wrapping_offset(later.offset + self.start);
+                        for line in 0..VECTORS.max(1) {
+                            simd.prefetch(from.wrapping_add(line * S::LANES));
+                        }
+                    }
                     let mask = self.mask::<MASKED>(tap);
                     let first = tap.offset + self.start;
                     if first < 0 || first as usize + self.reach + S::LANES > self.x.len() {

@@ -75,6 +75,9 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     /// Each pointer must be valid for reads of as many numbers as its count says, at most half of [`Self::LANES`].
     unsafe fn load_halves(self, from: [*const f32; 2], counts: [usize; 2]) -> Self::Vector;
 
+    /// Asks for the memory at `from`, which may be any address, to be brought near.
+    fn prefetch(self, from: *const f32);
+
     /// Runs `f`, and what is inlined into it, compiled for this set.
     fn vectorize<R>(self, f: impl FnOnce() -> R) -> R;
 }
