@@ -11,6 +11,7 @@ mod lowering;
 mod packing;
 mod share;
 mod stage;
+mod winograd;
 
 pub use geometry::{Column, Geometry, Group};
 
@@ -23,6 +24,7 @@ use border::Border;
 use lowering::{Lowering, balanced};
 use share::{Item, Share};
 use stage::Stage;
+use winograd::Winograd;
 use std::ops::Range;
 
 /// Numbers of a lowered block that is packed at a time: it is read once for each panel of weights, from the second-level cache.
@@ -75,21 +77,43 @@ struct Prepared {
     form: Form,
 }
 
-/// How a group is computed.
+/// How the sums of a group are computed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Form {
+pub enum Method {
     /// Each tile's columns are gathered into a block that all panels of weights are multiplied with.
     Packed,
     /// Columns are read where they lie in the input.
     InPlace,
+    /// By fewer products between transformed tiles; see `winograd.rs`.
+    Winograd,
+}
+
+/// A method with what it needs.
+#[derive(Debug)]
+enum Form {
+    Packed,
+    InPlace,
+    Winograd(Winograd),
 }
 
 impl Conv {
-    /// For `threads` threads at most.
+    /// For `threads` threads at most, by the method that is expected to be fastest.
     ///
     /// # Panics
     /// If `taps` has another length than filters and kernel call for, or a column lies outside the input or the kernel.
     pub fn new(layer: Layer<'_>, isa: Isa, threads: usize) -> Self {
+        Self::build(layer, isa, threads, None)
+    }
+
+    /// As [`Self::new`], but by `method` wherever it applies.
+    ///
+    /// # Panics
+    /// As [`Self::new`].
+    pub fn with_method(layer: Layer<'_>, isa: Isa, threads: usize, method: Method) -> Self {
+        Self::build(layer, isa, threads, Some(method))
+    }
+
+    fn build(layer: Layer<'_>, isa: Isa, threads: usize, method: Option<Method>) -> Self {
         let Layer { geometry, groups, taps, activation, accumulate } = layer;
         let all_columns = || groups.iter().flat_map(|g| &g.columns).copied();
         for column in all_columns() {
@@ -104,19 +128,17 @@ impl Conv {
         let (mut column, mut filter, mut weight) = (0, 0, 0);
         let prepare = |group: &Group| {
             let taps = group.columns.iter().zip(column..).map(|(&c, i)| lowering.tap(&geometry, &stage, i, c)).collect();
-            let in_place = group.filters <= PANEL_ROWS && !matches!(lowering.in_place, lowering::InPlace::No);
             let prepared = Prepared {
                 filters: filter..filter + group.filters,
                 weights: weight..weight + group.filters * group.columns.len(),
                 taps,
-                form: if in_place { Form::InPlace } else { Form::Packed },
+                form: choose(&geometry, group, &lowering, isa, threads, method),
             };
             (column, filter, weight) = (column + group.columns.len(), prepared.filters.end, prepared.weights.end);
             prepared
         };
         let groups: Vec<Prepared> = groups.iter().map(prepare).collect();
-        let sizes = groups.iter().map(|g| (g.filters.clone(), g.taps.len()));
-        let share = Share::new(sizes, &lowering.tiles, geometry.output_len(), threads);
+        let share = Share::new(&groups, filters, &lowering.tiles, geometry.output_len(), threads);
         Conv { isa, geometry, groups, stage, lowering, border, activation, accumulate, share }
     }
 
@@ -134,7 +156,7 @@ impl Conv {
     fn block_len(&self) -> usize {
         let widest = self.lowering.tiles.iter().map(|t| t.vectors.len()).max().unwrap_or(0) * self.isa.lanes();
         let of = |group: &Prepared| match group.form {
-            Form::InPlace => 0,
+            Form::InPlace | Form::Winograd(_) => 0,
             Form::Packed => {
                 let columns = column_blocks(group.taps.len()).map(|c| c.len()).max().unwrap_or(0);
                 let tiles = tiles_at_once(columns, widest).min(self.lowering.tiles.len());
@@ -150,7 +172,24 @@ impl Conv {
 
     /// Numbers of scratch memory that [`Self::run`] needs.
     pub fn scratch_len(&self) -> usize {
-        self.share.threads().saturating_mul(self.stage_len().saturating_add(self.block_len()))
+        let of = |group: &Prepared| match &group.form {
+            Form::Winograd(winograd) => self.stage_len().saturating_add(winograd.scratch_len()),
+            Form::Packed | Form::InPlace => self.share.threads().saturating_mul(self.stage_len().saturating_add(self.block_len())),
+        };
+        self.groups.iter().map(of).max().unwrap_or(0)
+    }
+
+    /// What computes it, for reports: method, largest register tile (filters x positions) and instruction set.
+    pub fn describe(&self) -> String {
+        let largest = self.groups.iter().max_by_key(|g| g.weights.len());
+        let positions = self.lowering.tiles.iter().map(|t| t.vectors.len()).max().unwrap_or(0) * self.isa.lanes();
+        let rows = largest.map_or(0, |g| g.filters.len().min(self.isa.tile()[0]));
+        let method = match largest.map(|g| &g.form) {
+            Some(Form::Winograd(winograd)) => return format!("winograd {0}x{0} {1}", winograd.outputs(), self.isa),
+            Some(Form::InPlace) => "in place",
+            Some(Form::Packed) | None => "packed",
+        };
+        format!("{method} {rows}x{positions} {}", self.isa)
     }
 
     /// `x` is `[batch][channels][H][W]`, `out` is `[batch][kept filters][OH][OW]`. `weights` hold, group after group, kept
@@ -172,7 +211,7 @@ impl Conv {
 
         // As many images as all threads have equally many of go one to a thread; the others are shared.
         let threads = self.share.threads();
-        let each = batch / threads;
+        let each = if self.groups.iter().any(|g| matches!(g.form, Form::Winograd(_))) { 0 } else { batch / threads };
         let (alone, shared) = out.split_at_mut(each * threads * out_len);
         let (stage_len, block_len) = (self.stage_len(), self.block_len());
         let own = |thread: usize, out: &mut [f32], scratch: &mut [f32]| {
@@ -186,13 +225,43 @@ impl Conv {
             }
         };
         parallel::zip_with_scratch(alone, each * out_len, scratch, stage_len + block_len, threading, own);
-        let (planes, blocks) = scratch.split_at_mut(stage_len);
         for (i, out) in shared.chunks_exact_mut(out_len).enumerate() {
             let image = &x[(each * threads + i) * image_len..][..image_len];
+            self.by_winograd(image, weights, bias, out, &mut scratch[..], threading);
+            let (planes, blocks) = scratch.split_at_mut(stage_len);
             let planes = self.staged(image, planes, threading);
             self.share.partition().for_each(out, blocks, block_len, threading, |item, mut window, block| {
                 self.compute(self.share.item(item), planes, weights, bias, &mut window, block);
             });
+        }
+    }
+
+    /// Computes the groups that Winograd's method computes.
+    fn by_winograd(
+        &self,
+        image: &[f32],
+        weights: &[f32],
+        bias: &[f32],
+        out: &mut [f32],
+        scratch: &mut [f32],
+        threading: Threading,
+    ) {
+        let plane = self.geometry.output_len();
+        for group in &self.groups {
+            let Form::Winograd(winograd) = &group.form else { continue };
+            let out = &mut out[group.filters.start * plane..group.filters.end * plane];
+            if let Some(border) = &self.border {
+                for (filter, out) in group.filters.clone().zip(out.chunks_exact_mut(plane)) {
+                    border.run(filter, 0..plane, self.geometry.output[1], self.accumulate, out);
+                }
+            }
+            let layer = winograd::Weighted {
+                weights: &weights[group.weights.clone()],
+                bias: &bias[group.filters.clone()],
+                activation: self.activation,
+                add: self.accumulate || self.border.is_some(),
+            };
+            winograd.run(layer, image, out, scratch, threading);
         }
     }
 
@@ -239,7 +308,7 @@ impl Vectorized for Work<'_, '_> {
     #[inline(always)]
     fn run<S: Simd>(mut self, simd: S) {
         let lowering = &self.conv.lowering;
-        match (self.group.form, &lowering.in_place) {
+        match (&self.group.form, &lowering.in_place) {
             (Form::InPlace, lowering::InPlace::One(segments)) if lowering.masked() => self.in_place::<S, 1, true>(simd, segments),
             (Form::InPlace, lowering::InPlace::One(segments)) => self.in_place::<S, 1, false>(simd, segments),
             (Form::InPlace, lowering::InPlace::Two(segments)) if lowering.masked() => self.in_place::<S, 2, true>(simd, segments),
@@ -318,6 +387,26 @@ impl<'w> Work<'_, 'w> {
             place,
             Epilogue { add, finish },
         );
+    }
+}
+
+/// The method for one group: the wanted one if it applies, else the one that is expected to be fastest.
+fn choose(
+    geometry: &Geometry,
+    group: &Group,
+    lowering: &Lowering,
+    isa: Isa,
+    threads: usize,
+    wanted: Option<Method>,
+) -> Form {
+    let in_place = !matches!(lowering.in_place, lowering::InPlace::No);
+    let winograd = || Winograd::new(geometry, group.filters, &group.columns, isa, threads);
+    match wanted {
+        Some(Method::Winograd) => winograd().map_or(Form::Packed, Form::Winograd),
+        Some(Method::InPlace) if in_place => Form::InPlace,
+        Some(_) => Form::Packed,
+        None if in_place && group.filters <= PANEL_ROWS => Form::InPlace,
+        None => Form::Packed,
     }
 }
 

@@ -1,6 +1,7 @@
 //! Who computes what: threads share an image by output positions or by filters, whichever leaves them less apart.
 
 use super::lowering::{Tile, balanced};
+use super::{Form, Prepared};
 use crate::gemm::PANEL_ROWS;
 use crate::parallel::{Part, Partition};
 use std::ops::Range;
@@ -33,16 +34,10 @@ pub(crate) struct Share {
 }
 
 impl Share {
-    /// `groups` have filters (of all) and a number of columns.
-    pub(crate) fn new(
-        groups: impl Iterator<Item = (Range<usize>, usize)>,
-        tiles: &[Tile],
-        positions: usize,
-        threads: usize,
-    ) -> Self {
-        let groups: Vec<(Range<usize>, usize)> = groups.collect();
+    /// Of the groups that are computed tile by tile, in an output of so many planes and positions.
+    pub(super) fn new(groups: &[Prepared], planes: usize, tiles: &[Tile], positions: usize, threads: usize) -> Self {
         let item = |group: usize, panels: Range<usize>, tile_range: Range<usize>| {
-            let filters = &groups[group].0;
+            let filters = &groups[group].filters;
             let end = (filters.start + panels.end * PANEL_ROWS).min(filters.end);
             Item {
                 group,
@@ -52,12 +47,14 @@ impl Share {
                 tiles: tile_range,
             }
         };
-        let panels = |group: usize| groups[group].0.len().div_ceil(PANEL_ROWS);
-        let working: Vec<usize> = (0..groups.len()).filter(|&g| panels(g) > 0 && !tiles.is_empty()).collect();
+        let panels = |group: usize| groups[group].filters.len().div_ceil(PANEL_ROWS);
+        let working: Vec<usize> = (0..groups.len())
+            .filter(|&g| panels(g) > 0 && !tiles.is_empty() && !matches!(groups[g].form, Form::Winograd(_)))
+            .collect();
         let whole: Vec<Item> = working.iter().map(|&g| item(g, 0..panels(g), 0..tiles.len())).collect();
         let cost = |item: &Item| {
             let vectors: usize = tiles[item.tiles.clone()].iter().map(|t| t.vectors.len()).sum();
-            (item.filters.len() + PACKING) * groups[item.group].1.max(1) * vectors
+            (item.filters.len() + PACKING) * groups[item.group].taps.len().max(1) * vectors
         };
 
         // By positions: (group, tile) in a row, cut where each thread has its part of the cost.
@@ -89,7 +86,6 @@ impl Share {
         let lanes = if slowest(&by_filters) < slowest(&by_positions) { by_filters } else { by_positions };
         let part = |item: &Item| Part { planes: item.filters.clone(), positions: item.positions.clone() };
         let parts = lanes.iter().map(|lane| lane.iter().map(part).collect()).collect();
-        let planes = groups.last().map_or(0, |g| g.0.end);
         Share { whole, items: lanes.into_iter().flatten().collect(), partition: Partition::new(planes, positions, parts) }
     }
 

@@ -159,8 +159,9 @@ fn split_plane(geometry: &Geometry, x: &[f32], phase: [usize; 2], width: usize, 
     }
 }
 
+/// Every `STRIDE`-th number.
 #[inline(always)]
-fn every<const STRIDE: usize>(source: &[f32], out: &mut [f32]) {
+pub(crate) fn every<const STRIDE: usize>(source: &[f32], out: &mut [f32]) {
     let (groups, rest) = source.as_chunks::<STRIDE>();
     let whole = groups.len().min(out.len());
     for (o, group) in out[..whole].iter_mut().zip(groups) {

@@ -75,6 +75,42 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     /// Each pointer must be valid for reads of as many numbers as its count says, at most half of [`Self::LANES`].
     unsafe fn load_halves(self, from: [*const f32; 2], counts: [usize; 2]) -> Self::Vector;
 
+    /// The first numbers of a slice.
+    ///
+    /// # Panics
+    /// If it has fewer than [`Self::LANES`].
+    #[inline(always)]
+    fn get(self, from: &[f32]) -> Self::Vector {
+        assert!(from.len() >= Self::LANES, "a vector of {} numbers", from.len());
+        // SAFETY: there are enough, by the check above.
+        unsafe { self.load(from.as_ptr()) }
+    }
+
+    /// As many of the first numbers of a slice as it has; 0 in the lanes behind them.
+    #[inline(always)]
+    fn get_first(self, from: &[f32]) -> Self::Vector {
+        // SAFETY: the slice has as many, and a vector has as many lanes.
+        unsafe { self.load_first(from.as_ptr(), from.len().min(Self::LANES)) }
+    }
+
+    /// Overwrites the first numbers of a slice.
+    ///
+    /// # Panics
+    /// If it has fewer than [`Self::LANES`].
+    #[inline(always)]
+    fn put(self, to: &mut [f32], x: Self::Vector) {
+        assert!(to.len() >= Self::LANES, "a vector of {} numbers", to.len());
+        // SAFETY: there are enough, by the check above.
+        unsafe { self.store(to.as_mut_ptr(), x) }
+    }
+
+    /// Overwrites as many of the first numbers of a slice as it has.
+    #[inline(always)]
+    fn put_first(self, to: &mut [f32], x: Self::Vector) {
+        // SAFETY: the slice has as many, and a vector has as many lanes.
+        unsafe { self.store_first(to.as_mut_ptr(), x, to.len().min(Self::LANES)) }
+    }
+
     /// Asks for the memory at `from`, which may be any address, to be brought near.
     fn prefetch(self, from: *const f32);
 

@@ -215,18 +215,23 @@ impl Expected {
     /// One addition or product in `f32` is off by at most 2^-24 = 6e-8 of its result. Errors have either sign, so those of `n`
     /// operations grow to about sqrt(n) of that; the longest sums here have some 300 terms, which makes 1e-6 of the scale. A
     /// term that goes missing is 2e-4 of it or more (1/16 of 300). 1e-37 lets numbers at the end of the range be subnormal.
-    fn allows(self, found: f32) -> bool {
+    fn allows(self, found: f32, slack: f64) -> bool {
         let found = f64::from(found);
-        found == self.value || (found - self.value).abs() <= 1e-6 * self.magnitude + 1e-37
+        found == self.value || (found - self.value).abs() <= slack * 1e-6 * self.magnitude + 1e-37
     }
 }
 
 /// Compares number by number; poison equals nothing.
 pub(crate) fn compare(found: &[f32], expected: &[Expected]) -> Result<(), String> {
+    compare_within(found, expected, 1.0)
+}
+
+/// As [`compare`], with so many times the tolerance.
+pub(crate) fn compare_within(found: &[f32], expected: &[Expected], slack: f64) -> Result<(), String> {
     if found.len() != expected.len() {
         return Err(format!("{} numbers instead of {}", found.len(), expected.len()));
     }
-    let wrong: Vec<usize> = (0..found.len()).filter(|&i| !expected[i].allows(found[i])).collect();
+    let wrong: Vec<usize> = (0..found.len()).filter(|&i| !expected[i].allows(found[i], slack)).collect();
     let Some(&i) = wrong.first() else { return Ok(()) };
     Err(format!("{} of {} numbers are wrong, first [{i}]: {} instead of {:?}", wrong.len(), found.len(), found[i], expected[i]))
 }

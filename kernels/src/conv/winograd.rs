@@ -1,0 +1,547 @@
+//! Winograd's minimal filtering for dense 3x3 and 5x5 convolutions of stride 1: six by six numbers of an image yield 4x4 or 2x2
+//! outputs by 36 products where the definition takes 144 or 100. In one dimension, outputs are `A^T ((G g) * (B^T d))`, in two the
+//! transforms are applied along both axes (Lavin and Gray 2016, "Fast Algorithms for Convolutional Neural Networks").
+//!
+//! The points that polynomials are evaluated at are 0, +-a, +-b and infinity with a^2 = 1/2 and b^2 = 2. They keep all factors of
+//! the transforms near 1, so that results are nearly as exact as sums of products.
+//!
+//! Weights are transformed anew in every run, some filters and channels at a time: a stored copy would be four times as large as
+//! they are, and reading that from memory takes about as long. So they stay in the file, and only there. Columns that are not kept
+//! count as zeros.
+
+use super::geometry::{Column, Geometry};
+use super::lowering::balanced;
+use crate::gemm::PANEL_ROWS;
+use super::stage::every;
+use crate::parallel::{self, Part, Partition, Window};
+use crate::simd::{Isa, MAX_LANES, Simd, Vectorized};
+use crate::tile::{self, Epilogue, Packed, Panel, Place};
+use crate::{Activation, Threading};
+use std::ops::Range;
+
+/// Numbers of a tile along an axis, and so points of evaluation.
+const POINTS: usize = 6;
+/// Products of a tile.
+const PRODUCTS: usize = POINTS * POINTS;
+/// The finite points besides 0.
+const A: f32 = std::f32::consts::FRAC_1_SQRT_2;
+const B: f32 = std::f32::consts::SQRT_2;
+
+/// Panels whose weights are transformed together, and channels: 36 x 32 x 128 numbers stay in the second-level cache.
+const PANELS: usize = 4;
+const CHANNELS: usize = 128;
+/// Tiles of an image that are worked on together: enough for the transform of weights to pay, few enough for the cache.
+const TILES: usize = 224;
+
+/// One group's convolution.
+#[derive(Debug)]
+pub(crate) struct Winograd {
+    geometry: Geometry,
+    filters: usize,
+    /// Input planes that some column reads, and where each one's taps are among the columns.
+    channels: Vec<Channel>,
+    columns: usize,
+    /// Outputs of a tile along an axis.
+    outputs: usize,
+    /// Tiles of an image, vertically and horizontally.
+    grid: [usize; 2],
+    /// Rows of tiles that are worked on together.
+    rows: usize,
+    /// Vectors of tiles in a register tile.
+    vectors: usize,
+    isa: Isa,
+    threads: usize,
+    /// How threads share the channels of transformed images: planes are blocks of tiles of one product.
+    partition: Partition,
+}
+
+#[derive(Debug)]
+struct Channel {
+    plane: usize,
+    /// Tap (`kh * KW + kw`) and number of its column.
+    taps: Vec<(usize, usize)>,
+}
+
+impl Winograd {
+    /// `None` where the method does not apply.
+    pub(crate) fn new(geometry: &Geometry, filters: usize, columns: &[Column], isa: Isa, threads: usize) -> Option<Self> {
+        let [height, width] = geometry.kernel;
+        let applies = height == width
+            && [3, 5].contains(&width)
+            && !geometry.transposed
+            && geometry.strides == [1, 1]
+            && geometry.dilations == [1, 1]
+            && geometry.pad_before.iter().all(|&p| p < width)
+            && filters > 0
+            && !columns.is_empty();
+        if !applies {
+            return None;
+        }
+        let outputs = POINTS + 1 - width;
+        let mut channels: Vec<Channel> = Vec::new();
+        for (number, column) in columns.iter().enumerate() {
+            let tap = (column.kh * width + column.kw, number);
+            match channels.iter_mut().rev().find(|c| c.plane == column.channel) {
+                Some(channel) => channel.taps.push(tap),
+                None => channels.push(Channel { plane: column.channel, taps: vec![tap] }),
+            }
+        }
+        let grid = geometry.output.map(|size| size.div_ceil(outputs));
+        let (rows, vectors) = blocking(grid, isa);
+        let width = vectors * isa.lanes();
+        let blocks = (rows * grid[1]).div_ceil(width);
+        let share = |thread: usize| thread * channels.len() / threads * width..(thread + 1) * channels.len() / threads * width;
+        let part = |thread: usize| vec![Part { planes: 0..PRODUCTS * blocks, positions: share(thread) }];
+        let partition = Partition::new(PRODUCTS * blocks, channels.len() * width, (0..threads).map(part).collect());
+        let geometry = geometry.clone();
+        Some(Winograd { geometry, filters, channels, columns: columns.len(), outputs, grid, rows, vectors, isa, threads, partition })
+    }
+
+    /// Outputs of a tile along an axis.
+    pub(crate) fn outputs(&self) -> usize {
+        self.outputs
+    }
+
+    /// Tiles that are worked on together, at most.
+    fn tiles(&self) -> usize {
+        self.rows * self.grid[1]
+    }
+
+    /// Tiles in one register tile.
+    fn width(&self) -> usize {
+        self.vectors * self.isa.lanes()
+    }
+
+    fn padded_tiles(&self) -> usize {
+        self.tiles().next_multiple_of(self.width())
+    }
+
+    /// Blocks of register tiles.
+    fn blocks(&self) -> usize {
+        self.padded_tiles() / self.width()
+    }
+
+    /// Numbers of transformed images: `[product][block of tiles][channel][tile]`.
+    fn image_len(&self) -> usize {
+        PRODUCTS * self.channels.len() * self.padded_tiles()
+    }
+
+    /// Numbers of one point's rows, with room for a vector behind the last.
+    fn line_len(&self) -> usize {
+        (self.rows * self.grid[1] * self.outputs + POINTS + MAX_LANES).next_multiple_of(MAX_LANES)
+    }
+
+    /// Scratch memory of one thread.
+    fn thread_len(&self) -> usize {
+        // Rows of an image, what of them lies behind the last tile, and columns taken apart.
+        let image = POINTS * (self.line_len() + self.rows * POINTS + self.padded_tiles());
+        let filters = PANELS * PANEL_ROWS;
+        let weights = PRODUCTS * filters * CHANNELS.min(self.channels.len());
+        let outputs = (PRODUCTS * filters + self.outputs * (self.outputs + 1)) * self.padded_tiles();
+        image.max(weights + outputs).next_multiple_of(MAX_LANES)
+    }
+
+    /// Numbers of scratch memory that [`Self::run`] needs.
+    pub(crate) fn scratch_len(&self) -> usize {
+        self.image_len().saturating_add(self.threads.saturating_mul(self.thread_len()))
+    }
+
+    /// Computes the group's planes `out` of one image. With `add`, `out` holds numbers that sums are added to.
+    pub(crate) fn run(&self, layer: Weighted<'_>, image: &[f32], out: &mut [f32], scratch: &mut [f32], threading: Threading) {
+        let plane = self.geometry.output_len();
+        crate::expect_len("output of a group", out, self.filters * plane);
+        let (transformed, scratch) = scratch.split_at_mut(self.image_len());
+        let share = self.filters.div_ceil(PANEL_ROWS).div_ceil(self.threads) * PANEL_ROWS;
+        for first in (0..self.grid[0]).step_by(self.rows) {
+            let rows = first..(first + self.rows).min(self.grid[0]);
+            self.partition.for_each(transformed, scratch, self.thread_len(), threading, |i, mut window, scratch| {
+                for channel in self.channel_share(i) {
+                    let run = TransformImage { to: self, image, rows: rows.clone(), channel, window: &mut window, scratch };
+                    self.isa.dispatch(run);
+                }
+            });
+            let transformed = &*transformed;
+            parallel::zip_with_scratch(out, share * plane, scratch, self.thread_len(), threading, |i, out, scratch| {
+                let filters = i * share..i * share + out.len() / plane;
+                self.isa.dispatch(Filters { to: self, layer, transformed, rows: rows.clone(), filters, out, scratch });
+            });
+        }
+    }
+
+    /// Channels that a thread transforms.
+    fn channel_share(&self, thread: usize) -> Range<usize> {
+        let count = self.channels.len();
+        thread * count / self.threads..(thread + 1) * count / self.threads
+    }
+}
+
+/// What a group multiplies with, and what it does with the sums.
+#[derive(Clone, Copy)]
+pub(crate) struct Weighted<'a> {
+    /// The group's.
+    pub(crate) weights: &'a [f32],
+    pub(crate) bias: &'a [f32],
+    pub(crate) activation: Activation,
+    /// Whether the output holds numbers that sums are added to.
+    pub(crate) add: bool,
+}
+
+/// Rows of tiles to work on together, and vectors of a register tile: about [`TILES`] tiles, such that few lanes stay empty.
+fn blocking(grid: [usize; 2], isa: Isa) -> (usize, usize) {
+    let most = (TILES / grid[1]).clamp(1, grid[0]);
+    let options = (1..=most).flat_map(|rows| [(rows, 3), (rows, 2), (rows, 1)]);
+    let filled = |&(rows, vectors): &(usize, usize)| {
+        let of = |rows: usize| (rows * grid[1]).next_multiple_of(vectors * isa.lanes());
+        let tiles = grid[0] / rows * of(rows) + of(grid[0] % rows);
+        // A register tile of one vector loads as much as it computes.
+        (tiles * if vectors == 1 { 3 } else { 2 }, usize::MAX - rows, 3 - vectors)
+    };
+    options.filter(|&(_, vectors)| vectors <= isa.tile()[1]).min_by_key(filled).unwrap_or((1, 1))
+}
+
+/// `B^T d` for six vectors.
+#[inline(always)]
+fn transform_input<S: Simd>(simd: S, d: [S::Vector; POINTS]) -> [S::Vector; POINTS] {
+    let times = |factor: f32, x: S::Vector, plus: S::Vector| simd.mul_add(simd.splat(factor), x, plus);
+    let (even_a, odd_a) = (times(-2.0, d[2], d[4]), simd.mul(simd.splat(A), times(-2.0, d[1], d[3])));
+    let (even_b, odd_b) = (times(-0.5, d[2], d[4]), simd.mul(simd.splat(B), times(-0.5, d[1], d[3])));
+    let sub = |a: S::Vector, b: S::Vector| times(-1.0, b, a);
+    [
+        times(-2.5, d[2], simd.add(d[0], d[4])),
+        simd.add(even_a, odd_a),
+        sub(even_a, odd_a),
+        simd.add(even_b, odd_b),
+        sub(even_b, odd_b),
+        times(-2.5, d[3], simd.add(d[1], d[5])),
+    ]
+}
+
+/// `G g` for the vectors of three or five taps.
+#[inline(always)]
+fn transform_weights<S: Simd, const TAPS: usize>(simd: S, g: [S::Vector; TAPS]) -> [S::Vector; POINTS] {
+    let times = |factor: f32, x: S::Vector, plus: S::Vector| simd.mul_add(simd.splat(factor), x, plus);
+    // Polynomials at p and -p, by their even and odd halves; the factors divide by the differences to all other points.
+    let pair = |p: f32, factor: f32| {
+        let pp = p * p;
+        let (even, odd) = match TAPS {
+            5 => (times(pp, times(pp, g[4], g[2]), g[0]), times(pp, g[3], g[1])),
+            _ => (times(pp, g[2], g[0]), g[1]),
+        };
+        let even = simd.mul(simd.splat(factor), even);
+        (times(p * factor, odd, even), times(-p * factor, odd, even))
+    };
+    let ((plus_a, minus_a), (plus_b, minus_b)) = (pair(A, 1.0 / -1.5), pair(B, 1.0 / 6.0));
+    [g[0], plus_a, minus_a, plus_b, minus_b, g[TAPS - 1]]
+}
+
+/// `A^T m` for six vectors.
+#[inline(always)]
+fn transform_output<S: Simd, const OUTPUTS: usize>(simd: S, m: [S::Vector; POINTS]) -> [S::Vector; OUTPUTS] {
+    let times = |factor: f32, x: S::Vector, plus: S::Vector| simd.mul_add(simd.splat(factor), x, plus);
+    let sub = |a: S::Vector, b: S::Vector| times(-1.0, b, a);
+    let (sum_a, difference_a, sum_b, difference_b) = (simd.add(m[1], m[2]), sub(m[1], m[2]), simd.add(m[3], m[4]), sub(m[3], m[4]));
+    let y = [
+        simd.add(m[0], simd.add(sum_a, sum_b)),
+        times(B, difference_b, simd.mul(simd.splat(A), difference_a)),
+        times(2.0, sum_b, simd.mul(simd.splat(0.5), sum_a)),
+        times(2.0 * B, difference_b, simd.mul(simd.splat(0.5 * A), difference_a)),
+    ];
+    std::array::from_fn(
+        #[inline(always)]
+        |i| if i + 1 == OUTPUTS { simd.add(y[i], m[5]) } else { y[i] },
+    )
+}
+
+/// Transforms the tiles of some rows in one channel.
+struct TransformImage<'a, 'w> {
+    to: &'a Winograd,
+    image: &'a [f32],
+    rows: Range<usize>,
+    channel: usize,
+    window: &'a mut Window<'w>,
+    scratch: &'a mut [f32],
+}
+
+impl Vectorized for TransformImage<'_, '_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        match self.to.outputs {
+            4 => simd.vectorize(
+                #[inline(always)]
+                || self.transform::<S, 4>(simd),
+            ),
+            _ => simd.vectorize(
+                #[inline(always)]
+                || self.transform::<S, 2>(simd),
+            ),
+        }
+    }
+}
+
+impl TransformImage<'_, '_> {
+    #[inline(always)]
+    fn transform<S: Simd, const OUTPUTS: usize>(self, simd: S) {
+        let Winograd { geometry, grid, .. } = self.to;
+        let ([height, width], across) = (geometry.input, grid[1]);
+        let plane = &self.image[self.to.channels[self.channel].plane * height * width..][..height * width];
+        let (tiles, own, line_len) = (self.rows.len() * across, OUTPUTS * across, self.to.line_len());
+        let (lines, rest) = self.scratch.split_at_mut(POINTS * line_len);
+        let (beyond, columns) = rest.split_at_mut(POINTS * self.to.rows * POINTS);
+
+        // Down the columns: for each point a line of rows, of the columns that tiles begin in. What the last tile of a row has
+        // beyond them stands apart, so that lines have no gaps.
+        let (reach, pad) = (own + POINTS - OUTPUTS, geometry.pad_before[1]);
+        let columns_inside = width.min(reach - pad);
+        for (r, row) in self.rows.clone().enumerate() {
+            let source = |i: usize| {
+                let y = (row * OUTPUTS + i).checked_sub(geometry.pad_before[0]).filter(|&y| y < height);
+                y.map_or(&[][..], |y| &plane[y * width..][..columns_inside])
+            };
+            let sources: [&[f32]; POINTS] = std::array::from_fn(source);
+            for i in 0..POINTS {
+                lines[i * line_len + r * own..][..reach].fill(0.0);
+            }
+            for x in (0..columns_inside).step_by(S::LANES) {
+                let d = std::array::from_fn(
+                    #[inline(always)]
+                    |i| simd.get_first(&sources[i][x.min(sources[i].len())..]),
+                );
+                let transformed = transform_input(simd, d);
+                for i in 0..POINTS {
+                    simd.put(&mut lines[i * line_len + r * own + pad + x..], transformed[i]);
+                }
+            }
+            for i in 0..POINTS {
+                let line = &lines[i * line_len + r * own + own..];
+                beyond[(i * self.to.rows + r) * POINTS..][..POINTS - OUTPUTS].copy_from_slice(&line[..POINTS - OUTPUTS]);
+            }
+        }
+
+        // Along the rows: number j of all tiles lies `OUTPUTS` apart, the later ones as the first ones of the next tile.
+        let (block, padded) = (self.to.width(), self.to.padded_tiles());
+        let count = tiles.next_multiple_of(block);
+        for i in 0..POINTS {
+            let line = &lines[i * line_len..][..tiles * OUTPUTS];
+            for j in 0..POINTS {
+                let (shift, first) = (j / OUTPUTS, j % OUTPUTS);
+                let (before, column) = columns.split_at_mut(j * padded);
+                let column = &mut column[..count];
+                if shift == 0 {
+                    every::<OUTPUTS>(&line[first..], &mut column[..tiles]);
+                } else {
+                    let from = &before[first * padded..][..tiles];
+                    column[..tiles - shift.min(tiles)].copy_from_slice(&from[shift.min(tiles)..]);
+                    for r in 0..self.rows.len() {
+                        let beyond = &beyond[(i * self.to.rows + r) * POINTS..];
+                        for t in across.saturating_sub(shift)..across {
+                            column[r * across + t] = beyond[t * OUTPUTS + j - own];
+                        }
+                    }
+                }
+                column[tiles..].fill(0.0);
+            }
+            for (number, start) in (0..count).step_by(block).enumerate() {
+                for at in (start..start + block).step_by(S::LANES) {
+                    let d = std::array::from_fn(
+                        #[inline(always)]
+                        |j| simd.get(&columns[j * padded + at..]),
+                    );
+                    let transformed = transform_input(simd, d);
+                    let position = self.channel * block + at - start;
+                    for (j, x) in transformed.into_iter().enumerate() {
+                        let plane = (i * POINTS + j) * self.to.blocks() + number;
+                        simd.put(self.window.part(plane, position..position + S::LANES), x);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The products of some filters with the transformed tiles of some rows, and their outputs.
+struct Filters<'a> {
+    to: &'a Winograd,
+    layer: Weighted<'a>,
+    transformed: &'a [f32],
+    rows: Range<usize>,
+    filters: Range<usize>,
+    /// The planes of just these filters.
+    out: &'a mut [f32],
+    scratch: &'a mut [f32],
+}
+
+impl Vectorized for Filters<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        match self.to.outputs {
+            4 => self.filters::<S, 3, 4>(simd),
+            _ => self.filters::<S, 5, 2>(simd),
+        }
+    }
+}
+
+impl Filters<'_> {
+    fn filters<S: Simd, const TAPS: usize, const OUTPUTS: usize>(mut self, simd: S) {
+        let scratch = std::mem::take(&mut self.scratch);
+        let channels = self.to.channels.len();
+        let (weights, rest) = scratch.split_at_mut(PRODUCTS * PANELS * PANEL_ROWS * CHANNELS.min(channels));
+        let (products, outputs) = rest.split_at_mut(PRODUCTS * PANELS * PANEL_ROWS * self.to.padded_tiles());
+        for first in self.filters.clone().step_by(PANELS * PANEL_ROWS) {
+            let filters = first..(first + PANELS * PANEL_ROWS).min(self.filters.end);
+            for block in balanced(channels, CHANNELS) {
+                simd.vectorize(
+                    #[inline(always)]
+                    || self.transform_weights::<S, TAPS>(simd, filters.clone(), block.clone(), weights),
+                );
+                self.multiply(simd, filters.len(), block, weights, products);
+            }
+            for filter in filters.clone() {
+                simd.vectorize(
+                    #[inline(always)]
+                    || self.outputs::<S, OUTPUTS>(simd, filter, filters.clone(), products, outputs),
+                );
+            }
+        }
+    }
+
+    /// `[product][panel][channel][row]` of some filters and channels.
+    #[inline(always)]
+    fn transform_weights<S: Simd, const TAPS: usize>(
+        &self,
+        simd: S,
+        filters: Range<usize>,
+        channels: Range<usize>,
+        out: &mut [f32],
+    ) {
+        let columns = self.to.columns;
+        for first in filters.clone().step_by(PANEL_ROWS) {
+            // Panels of the matrix end at its last row, whichever filters these are.
+            let rows = PANEL_ROWS.min(self.to.filters - first);
+            let panel = &self.layer.weights[first * columns..][..rows * columns];
+            let offset = (first - filters.start) * channels.len();
+            for (c, channel) in self.to.channels[channels.clone()].iter().enumerate() {
+                for row in (0..rows).step_by(S::LANES) {
+                    let count = S::LANES.min(rows - row);
+                    let mut taps = [[simd.splat(0.0); TAPS]; TAPS];
+                    for &(tap, column) in &channel.taps {
+                        let kept = &mut taps[tap / TAPS][tap % TAPS];
+                        *kept = simd.add(*kept, simd.get_first(&panel[column * rows + row..][..count]));
+                    }
+                    let mut down = [[simd.splat(0.0); TAPS]; POINTS];
+                    for j in 0..TAPS {
+                        let column = std::array::from_fn(
+                            #[inline(always)]
+                            |i| taps[i][j],
+                        );
+                        let transformed = transform_weights::<S, TAPS>(simd, column);
+                        for i in 0..POINTS {
+                            down[i][j] = transformed[i];
+                        }
+                    }
+                    for i in 0..POINTS {
+                        let transformed = transform_weights::<S, TAPS>(simd, down[i]);
+                        for (j, x) in transformed.into_iter().enumerate() {
+                            let product = (i * POINTS + j) * filters.len() * channels.len();
+                            simd.put_first(&mut out[product + offset + c * rows + row..][..count], x);
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// Adds the products of some filters and channels; the first channels begin the sums.
+    fn multiply<S: Simd>(&self, simd: S, filters: usize, channels: Range<usize>, weights: &[f32], products: &mut [f32]) {
+        let (width, all_channels) = (self.to.width(), self.to.channels.len());
+        let (padded, count) = (self.to.padded_tiles(), (self.rows.len() * self.to.grid[1]).div_ceil(width));
+        for product in 0..PRODUCTS {
+            let weights = &weights[product * filters * channels.len()..][..filters * channels.len()];
+            let mut window = Window::whole(&mut products[product * filters * padded..][..filters * padded], padded);
+            for block in 0..count {
+                let plane = &self.transformed[(product * self.to.blocks() + block) * all_channels * width..];
+                let lowered = Packed::new::<S>(&plane[channels.start * width..channels.end * width], channels.len(), self.to.vectors);
+                for first in (0..filters).step_by(PANEL_ROWS) {
+                    let rows = PANEL_ROWS.min(filters - first);
+                    let weights = &weights[first * channels.len()..][..rows * channels.len()];
+                    let place = Place { window: &mut window, plane: first, positions: block * width..(block + 1) * width };
+                    let epilogue = Epilogue { add: channels.start > 0, finish: None };
+                    tile::multiply(simd, Panel { weights, rows, to_next: 0 }, &lowered, place, epilogue);
+                }
+            }
+        }
+    }
+
+    /// The outputs of one filter from the products of `filters`.
+    #[inline(always)]
+    fn outputs<S: Simd, const OUTPUTS: usize>(
+        &mut self,
+        simd: S,
+        filter: usize,
+        filters: Range<usize>,
+        products: &[f32],
+        scratch: &mut [f32],
+    ) {
+        let Winograd { geometry, grid, .. } = self.to;
+        let (padded, tiles) = (self.to.padded_tiles(), self.rows.len() * grid[1]);
+        let (parts, lines) = scratch.split_at_mut(OUTPUTS * OUTPUTS * padded);
+        let bias = simd.splat(self.layer.bias[filter]);
+        let activation = if self.layer.add { Activation::None } else { self.layer.activation };
+        for at in (0..tiles).step_by(S::LANES) {
+            let along: [[S::Vector; OUTPUTS]; POINTS] = std::array::from_fn(
+                #[inline(always)]
+                |i| {
+                    let m = std::array::from_fn(
+                        #[inline(always)]
+                        |j| simd.get(&products[((i * POINTS + j) * filters.len() + filter - filters.start) * padded + at..]),
+                    );
+                    transform_output::<S, OUTPUTS>(simd, m)
+                },
+            );
+            for column in 0..OUTPUTS {
+                let m = std::array::from_fn(
+                    #[inline(always)]
+                    |i| along[i][column],
+                );
+                let y = transform_output::<S, OUTPUTS>(simd, m);
+                for (row, y) in y.into_iter().enumerate() {
+                    let y = activation.apply(simd, simd.add(y, bias));
+                    simd.put(&mut parts[(row * OUTPUTS + column) * padded + at..], y);
+                }
+            }
+        }
+        let [height, width] = geometry.output;
+        let own = OUTPUTS * grid[1];
+        let first = self.filters.start;
+        let plane = &mut self.out[(filter - first) * height * width..][..height * width];
+        for row in 0..OUTPUTS {
+            let line = &mut lines[..tiles * OUTPUTS];
+            let columns: [&[f32]; OUTPUTS] = std::array::from_fn(|c| &parts[(row * OUTPUTS + c) * padded..][..tiles]);
+            interleave(columns, line);
+            for (r, line) in self.rows.clone().zip(line.chunks_exact(own)) {
+                let Some(out) = plane.get_mut((r * OUTPUTS + row) * width..).and_then(|rest| rest.get_mut(..width)) else { continue };
+                let line = &line[..width];
+                if self.layer.add {
+                    let activation = self.layer.activation;
+                    out.iter_mut().zip(line).for_each(|(o, x)| *o = activation.of(*o + x));
+                } else {
+                    out.copy_from_slice(line);
+                }
+            }
+        }
+    }
+}
+
+/// One number of each column in turn.
+#[inline(always)]
+fn interleave<const COLUMNS: usize>(columns: [&[f32]; COLUMNS], out: &mut [f32]) {
+    for (i, out) in out.as_chunks_mut::<COLUMNS>().0.iter_mut().enumerate() {
+        *out = std::array::from_fn(
+            #[inline(always)]
+            |c| columns[c][i],
+        );
+    }
+}
