@@ -4,8 +4,8 @@
 mod common;
 
 use common::{
-    Choices, Expected, Guarded, POINTWISE, POISON, Window, check_all, compare_within, every, looks_at, number, numbers, panels, pixel,
-    positions, refuses, refuses_other_lengths, run, same_bits, sample,
+    Choices, Expected, Guarded, POINTWISE, POISON, Window, check_all, compare_within, every, looks_at, number, numbers, panels,
+    pixel, positions, refuses, refuses_other_lengths, run, same_bits, sample,
 };
 use fastrand::Rng;
 use sslm_kernels::conv::{self, Column, Conv, Geometry, Group, Method};

@@ -11,8 +11,8 @@
 
 use super::geometry::{Column, Geometry};
 use super::lowering::balanced;
-use crate::gemm::PANEL_ROWS;
 use super::stage::every;
+use crate::gemm::PANEL_ROWS;
 use crate::parallel::{self, Part, Partition, Window};
 use crate::simd::{Isa, MAX_LANES, Simd, Vectorized};
 use crate::tile::{self, Epilogue, Packed, Panel, Place};
@@ -32,6 +32,10 @@ const PANELS: usize = 4;
 const CHANNELS: usize = 128;
 /// Tiles of an image that are worked on together: enough for the transform of weights to pay, few enough for the cache.
 const TILES: usize = 224;
+
+/// Numbers between the stretches of different products: without them, they would often lie whole pages apart, and caches hold few
+/// lines of the same place in a page.
+const GAP: usize = 16;
 
 /// One group's convolution.
 #[derive(Debug)]
@@ -58,8 +62,8 @@ pub(crate) struct Winograd {
 #[derive(Debug)]
 struct Channel {
     plane: usize,
-    /// Tap (`kh * KW + kw`) and number of its column.
-    taps: Vec<(usize, usize)>,
+    /// For each tap (`kh * KW + kw`) the number of its column, if it is kept.
+    columns: Vec<Option<u32>>,
 }
 
 impl Winograd {
@@ -80,10 +84,14 @@ impl Winograd {
         let outputs = POINTS + 1 - width;
         let mut channels: Vec<Channel> = Vec::new();
         for (number, column) in columns.iter().enumerate() {
-            let tap = (column.kh * width + column.kw, number);
-            match channels.iter_mut().rev().find(|c| c.plane == column.channel) {
-                Some(channel) => channel.taps.push(tap),
-                None => channels.push(Channel { plane: column.channel, taps: vec![tap] }),
+            let known = channels.iter().rposition(|c| c.plane == column.channel);
+            let at = known.unwrap_or(channels.len());
+            if known.is_none() {
+                channels.push(Channel { plane: column.channel, columns: vec![None; width * width] });
+            }
+            // Columns that are listed twice are for the other methods.
+            if channels[at].columns[column.kh * width + column.kw].replace(u32::try_from(number).ok()?).is_some() {
+                return None;
             }
         }
         let grid = geometry.output.map(|size| size.div_ceil(outputs));
@@ -92,9 +100,33 @@ impl Winograd {
         let blocks = (rows * grid[1]).div_ceil(width);
         let share = |thread: usize| thread * channels.len() / threads * width..(thread + 1) * channels.len() / threads * width;
         let part = |thread: usize| vec![Part { planes: 0..PRODUCTS * blocks, positions: share(thread) }];
-        let partition = Partition::new(PRODUCTS * blocks, channels.len() * width, (0..threads).map(part).collect());
+        let partition = Partition::new(PRODUCTS * blocks, channels.len() * width + GAP, (0..threads).map(part).collect());
         let geometry = geometry.clone();
-        Some(Winograd { geometry, filters, channels, columns: columns.len(), outputs, grid, rows, vectors, isa, threads, partition })
+        Some(Winograd {
+            geometry,
+            filters,
+            channels,
+            columns: columns.len(),
+            outputs,
+            grid,
+            rows,
+            vectors,
+            isa,
+            threads,
+            partition,
+        })
+    }
+
+    /// What one image costs, in multiply-adds of vectors. The factors were measured on AVX-512 (Zen 5): to transform the tiles of
+    /// a vector in a channel or back in a filter takes as long as 2000, a panel's weights for a channel as long as 600, and a
+    /// register tile of one vector runs at two thirds of its speed.
+    pub(crate) fn cost(&self) -> usize {
+        let of_rows = |rows: usize| (rows * self.grid[1]).next_multiple_of(self.width()) / self.isa.lanes();
+        let vectors = self.grid[0] / self.rows * of_rows(self.rows) + of_rows(self.grid[0] % self.rows);
+        let (channels, panels) = (self.channels.len(), self.filters.div_ceil(PANEL_ROWS));
+        let products = PRODUCTS * self.filters * channels * vectors;
+        let products = if self.vectors == 1 { products * 3 / 2 } else { products };
+        products + (channels + self.filters) * vectors * 2000 + panels * channels * self.grid[0].div_ceil(self.rows) * 600
     }
 
     /// Outputs of a tile along an axis.
@@ -123,7 +155,12 @@ impl Winograd {
 
     /// Numbers of transformed images: `[product][block of tiles][channel][tile]`.
     fn image_len(&self) -> usize {
-        PRODUCTS * self.channels.len() * self.padded_tiles()
+        PRODUCTS * self.blocks() * self.block_len()
+    }
+
+    /// Numbers from one block of tiles to the next.
+    fn block_len(&self) -> usize {
+        self.channels.len() * self.width() + GAP
     }
 
     /// Numbers of one point's rows, with room for a vector behind the last.
@@ -131,14 +168,20 @@ impl Winograd {
         (self.rows * self.grid[1] * self.outputs + POINTS + MAX_LANES).next_multiple_of(MAX_LANES)
     }
 
+    /// Numbers of the transformed weights of some filters and channels.
+    fn weights_len(&self) -> usize {
+        PRODUCTS * (PANELS * PANEL_ROWS * CHANNELS.min(self.channels.len()) + GAP)
+    }
+
     /// Scratch memory of one thread.
     fn thread_len(&self) -> usize {
         // Rows of an image, what of them lies behind the last tile, and columns taken apart.
         let image = POINTS * (self.line_len() + self.rows * POINTS + self.padded_tiles());
         let filters = PANELS * PANEL_ROWS;
-        let weights = PRODUCTS * filters * CHANNELS.min(self.channels.len());
-        let outputs = (PRODUCTS * filters + self.outputs * (self.outputs + 1)) * self.padded_tiles();
-        image.max(weights + outputs).next_multiple_of(MAX_LANES)
+        let weights = self.weights_len();
+        let products = PRODUCTS * (filters * self.padded_tiles() + GAP);
+        let outputs = self.outputs * (self.outputs + 1) * self.padded_tiles();
+        image.max(weights + products + outputs).next_multiple_of(MAX_LANES)
     }
 
     /// Numbers of scratch memory that [`Self::run`] needs.
@@ -199,54 +242,70 @@ fn blocking(grid: [usize; 2], isa: Isa) -> (usize, usize) {
     options.filter(|&(_, vectors)| vectors <= isa.tile()[1]).min_by_key(filled).unwrap_or((1, 1))
 }
 
+/// `factor * x + plus`.
+#[inline(always)]
+fn times<S: Simd>(simd: S, factor: f32, x: S::Vector, plus: S::Vector) -> S::Vector {
+    simd.mul_add(simd.splat(factor), x, plus)
+}
+
+/// `N` vectors, at most six, made one by one: [`std::array::from_fn`] may not be inlined into code of another instruction set.
+#[inline(always)]
+fn vectors<S: Simd, const N: usize>(simd: S, mut f: impl FnMut(usize) -> S::Vector) -> [S::Vector; N] {
+    let mut all = [simd.splat(0.0); N];
+    macro_rules! each {
+        ($($i:literal)*) => {{ $(if $i < N { all[$i] = f($i) })* }};
+    }
+    each!(0 1 2 3 4 5);
+    all
+}
+
 /// `B^T d` for six vectors.
 #[inline(always)]
 fn transform_input<S: Simd>(simd: S, d: [S::Vector; POINTS]) -> [S::Vector; POINTS] {
-    let times = |factor: f32, x: S::Vector, plus: S::Vector| simd.mul_add(simd.splat(factor), x, plus);
-    let (even_a, odd_a) = (times(-2.0, d[2], d[4]), simd.mul(simd.splat(A), times(-2.0, d[1], d[3])));
-    let (even_b, odd_b) = (times(-0.5, d[2], d[4]), simd.mul(simd.splat(B), times(-0.5, d[1], d[3])));
-    let sub = |a: S::Vector, b: S::Vector| times(-1.0, b, a);
+    let (even_a, odd_a) = (times(simd, -2.0, d[2], d[4]), simd.mul(simd.splat(A), times(simd, -2.0, d[1], d[3])));
+    let (even_b, odd_b) = (times(simd, -0.5, d[2], d[4]), simd.mul(simd.splat(B), times(simd, -0.5, d[1], d[3])));
     [
-        times(-2.5, d[2], simd.add(d[0], d[4])),
+        times(simd, -2.5, d[2], simd.add(d[0], d[4])),
         simd.add(even_a, odd_a),
-        sub(even_a, odd_a),
+        simd.sub(even_a, odd_a),
         simd.add(even_b, odd_b),
-        sub(even_b, odd_b),
-        times(-2.5, d[3], simd.add(d[1], d[5])),
+        simd.sub(even_b, odd_b),
+        times(simd, -2.5, d[3], simd.add(d[1], d[5])),
     ]
 }
 
-/// `G g` for the vectors of three or five taps.
+/// The polynomial of the taps `g` at `p` and at `-p`, times `factor`.
+#[inline(always)]
+fn evaluate<S: Simd, const TAPS: usize>(simd: S, g: [S::Vector; TAPS], p: f32, factor: f32) -> [S::Vector; 2] {
+    let pp = p * p;
+    let (even, odd) = match TAPS {
+        5 => (times(simd, pp, times(simd, pp, g[4], g[2]), g[0]), times(simd, pp, g[3], g[1])),
+        _ => (times(simd, pp, g[2], g[0]), g[1]),
+    };
+    let even = simd.mul(simd.splat(factor), even);
+    [times(simd, p * factor, odd, even), times(simd, -p * factor, odd, even)]
+}
+
+/// `G g` for the vectors of three or five taps. The factors divide by the differences of a point to all others.
 #[inline(always)]
 fn transform_weights<S: Simd, const TAPS: usize>(simd: S, g: [S::Vector; TAPS]) -> [S::Vector; POINTS] {
-    let times = |factor: f32, x: S::Vector, plus: S::Vector| simd.mul_add(simd.splat(factor), x, plus);
-    // Polynomials at p and -p, by their even and odd halves; the factors divide by the differences to all other points.
-    let pair = |p: f32, factor: f32| {
-        let pp = p * p;
-        let (even, odd) = match TAPS {
-            5 => (times(pp, times(pp, g[4], g[2]), g[0]), times(pp, g[3], g[1])),
-            _ => (times(pp, g[2], g[0]), g[1]),
-        };
-        let even = simd.mul(simd.splat(factor), even);
-        (times(p * factor, odd, even), times(-p * factor, odd, even))
-    };
-    let ((plus_a, minus_a), (plus_b, minus_b)) = (pair(A, 1.0 / -1.5), pair(B, 1.0 / 6.0));
+    let ([plus_a, minus_a], [plus_b, minus_b]) = (evaluate(simd, g, A, 1.0 / -1.5), evaluate(simd, g, B, 1.0 / 6.0));
     [g[0], plus_a, minus_a, plus_b, minus_b, g[TAPS - 1]]
 }
 
 /// `A^T m` for six vectors.
 #[inline(always)]
 fn transform_output<S: Simd, const OUTPUTS: usize>(simd: S, m: [S::Vector; POINTS]) -> [S::Vector; OUTPUTS] {
-    let times = |factor: f32, x: S::Vector, plus: S::Vector| simd.mul_add(simd.splat(factor), x, plus);
-    let sub = |a: S::Vector, b: S::Vector| times(-1.0, b, a);
-    let (sum_a, difference_a, sum_b, difference_b) = (simd.add(m[1], m[2]), sub(m[1], m[2]), simd.add(m[3], m[4]), sub(m[3], m[4]));
+    let (sum_a, difference_a) = (simd.add(m[1], m[2]), simd.sub(m[1], m[2]));
+    let (sum_b, difference_b) = (simd.add(m[3], m[4]), simd.sub(m[3], m[4]));
     let y = [
         simd.add(m[0], simd.add(sum_a, sum_b)),
-        times(B, difference_b, simd.mul(simd.splat(A), difference_a)),
-        times(2.0, sum_b, simd.mul(simd.splat(0.5), sum_a)),
-        times(2.0 * B, difference_b, simd.mul(simd.splat(0.5 * A), difference_a)),
+        times(simd, B, difference_b, simd.mul(simd.splat(A), difference_a)),
+        times(simd, 2.0, sum_b, simd.mul(simd.splat(0.5), sum_a)),
+        times(simd, 2.0 * B, difference_b, simd.mul(simd.splat(0.5 * A), difference_a)),
     ];
-    std::array::from_fn(
+    vectors::<S, OUTPUTS>(
+        simd,
         #[inline(always)]
         |i| if i + 1 == OUTPUTS { simd.add(y[i], m[5]) } else { y[i] },
     )
@@ -300,13 +359,26 @@ impl TransformImage<'_, '_> {
                 y.map_or(&[][..], |y| &plane[y * width..][..columns_inside])
             };
             let sources: [&[f32]; POINTS] = std::array::from_fn(source);
+            // Where the same numbers of the next rows lie: below, or in the next channel.
+            let next = match self.to.channels.get(self.channel + 1) {
+                Some(next) if row + 1 == self.rows.end => {
+                    let planes = next.plane as isize - self.to.channels[self.channel].plane as isize;
+                    planes * (height * width) as isize - (r * OUTPUTS * width) as isize
+                }
+                _ => (OUTPUTS * width) as isize,
+            };
             for i in 0..POINTS {
                 lines[i * line_len + r * own..][..reach].fill(0.0);
             }
             for x in (0..columns_inside).step_by(S::LANES) {
-                let d = std::array::from_fn(
+                let d = vectors::<S, POINTS>(
+                    simd,
                     #[inline(always)]
-                    |i| simd.get_first(&sources[i][x.min(sources[i].len())..]),
+                    |i| {
+                        let here = &sources[i][x.min(sources[i].len())..];
+                        simd.prefetch(here.as_ptr().wrapping_offset(next));
+                        simd.get_first(here)
+                    },
                 );
                 let transformed = transform_input(simd, d);
                 for i in 0..POINTS {
@@ -344,7 +416,8 @@ impl TransformImage<'_, '_> {
             }
             for (number, start) in (0..count).step_by(block).enumerate() {
                 for at in (start..start + block).step_by(S::LANES) {
-                    let d = std::array::from_fn(
+                    let d = vectors::<S, POINTS>(
+                        simd,
                         #[inline(always)]
                         |j| simd.get(&columns[j * padded + at..]),
                     );
@@ -387,12 +460,11 @@ impl Vectorized for Filters<'_> {
 impl Filters<'_> {
     fn filters<S: Simd, const TAPS: usize, const OUTPUTS: usize>(mut self, simd: S) {
         let scratch = std::mem::take(&mut self.scratch);
-        let channels = self.to.channels.len();
-        let (weights, rest) = scratch.split_at_mut(PRODUCTS * PANELS * PANEL_ROWS * CHANNELS.min(channels));
-        let (products, outputs) = rest.split_at_mut(PRODUCTS * PANELS * PANEL_ROWS * self.to.padded_tiles());
+        let (weights, rest) = scratch.split_at_mut(self.to.weights_len());
+        let (products, outputs) = rest.split_at_mut(PRODUCTS * (PANELS * PANEL_ROWS * self.to.padded_tiles() + GAP));
         for first in self.filters.clone().step_by(PANELS * PANEL_ROWS) {
             let filters = first..(first + PANELS * PANEL_ROWS).min(self.filters.end);
-            for block in balanced(channels, CHANNELS) {
+            for block in balanced(self.to.channels.len(), CHANNELS) {
                 simd.vectorize(
                     #[inline(always)]
                     || self.transform_weights::<S, TAPS>(simd, filters.clone(), block.clone(), weights),
@@ -426,26 +498,26 @@ impl Filters<'_> {
             for (c, channel) in self.to.channels[channels.clone()].iter().enumerate() {
                 for row in (0..rows).step_by(S::LANES) {
                     let count = S::LANES.min(rows - row);
-                    let mut taps = [[simd.splat(0.0); TAPS]; TAPS];
-                    for &(tap, column) in &channel.taps {
-                        let kept = &mut taps[tap / TAPS][tap % TAPS];
-                        *kept = simd.add(*kept, simd.get_first(&panel[column * rows + row..][..count]));
-                    }
                     let mut down = [[simd.splat(0.0); TAPS]; POINTS];
+                    #[expect(clippy::needless_range_loop, reason = "columns of an array of rows")]
                     for j in 0..TAPS {
-                        let column = std::array::from_fn(
+                        let taps = vectors::<S, TAPS>(
+                            simd,
                             #[inline(always)]
-                            |i| taps[i][j],
+                            |i| match channel.columns[i * TAPS + j] {
+                                None => simd.splat(0.0),
+                                Some(column) => simd.get_first(&panel[column as usize * rows + row..][..count]),
+                            },
                         );
-                        let transformed = transform_weights::<S, TAPS>(simd, column);
+                        let transformed = transform_weights::<S, TAPS>(simd, taps);
                         for i in 0..POINTS {
                             down[i][j] = transformed[i];
                         }
                     }
-                    for i in 0..POINTS {
-                        let transformed = transform_weights::<S, TAPS>(simd, down[i]);
+                    for (i, down) in down.into_iter().enumerate() {
+                        let transformed = transform_weights::<S, TAPS>(simd, down);
                         for (j, x) in transformed.into_iter().enumerate() {
-                            let product = (i * POINTS + j) * filters.len() * channels.len();
+                            let product = (i * POINTS + j) * (filters.len() * channels.len() + GAP);
                             simd.put_first(&mut out[product + offset + c * rows + row..][..count], x);
                         }
                     }
@@ -456,14 +528,15 @@ impl Filters<'_> {
 
     /// Adds the products of some filters and channels; the first channels begin the sums.
     fn multiply<S: Simd>(&self, simd: S, filters: usize, channels: Range<usize>, weights: &[f32], products: &mut [f32]) {
-        let (width, all_channels) = (self.to.width(), self.to.channels.len());
+        let width = self.to.width();
         let (padded, count) = (self.to.padded_tiles(), (self.rows.len() * self.to.grid[1]).div_ceil(width));
         for product in 0..PRODUCTS {
-            let weights = &weights[product * filters * channels.len()..][..filters * channels.len()];
-            let mut window = Window::whole(&mut products[product * filters * padded..][..filters * padded], padded);
+            let weights = &weights[product * (filters * channels.len() + GAP)..][..filters * channels.len()];
+            let mut window = Window::whole(&mut products[product * (filters * padded + GAP)..][..filters * padded], padded);
             for block in 0..count {
-                let plane = &self.transformed[(product * self.to.blocks() + block) * all_channels * width..];
-                let lowered = Packed::new::<S>(&plane[channels.start * width..channels.end * width], channels.len(), self.to.vectors);
+                let plane = &self.transformed[(product * self.to.blocks() + block) * self.to.block_len()..];
+                let lowered =
+                    Packed::new::<S>(&plane[channels.start * width..channels.end * width], channels.len(), self.to.vectors);
                 for first in (0..filters).step_by(PANEL_ROWS) {
                     let rows = PANEL_ROWS.min(filters - first);
                     let weights = &weights[first * channels.len()..][..rows * channels.len()];
@@ -491,18 +564,24 @@ impl Filters<'_> {
         let bias = simd.splat(self.layer.bias[filter]);
         let activation = if self.layer.add { Activation::None } else { self.layer.activation };
         for at in (0..tiles).step_by(S::LANES) {
-            let along: [[S::Vector; OUTPUTS]; POINTS] = std::array::from_fn(
-                #[inline(always)]
-                |i| {
-                    let m = std::array::from_fn(
-                        #[inline(always)]
-                        |j| simd.get(&products[((i * POINTS + j) * filters.len() + filter - filters.start) * padded + at..]),
-                    );
-                    transform_output::<S, OUTPUTS>(simd, m)
-                },
-            );
+            let mut along = [[simd.splat(0.0); OUTPUTS]; POINTS];
+            for (i, along) in along.iter_mut().enumerate() {
+                let m = vectors::<S, POINTS>(
+                    simd,
+                    #[inline(always)]
+                    |j| {
+                        let product = (i * POINTS + j) * (filters.len() * padded + GAP);
+                        let here = &products[product + (filter - filters.start) * padded + at..];
+                        // So many streams are more than the hardware follows by itself.
+                        simd.prefetch(here.as_ptr().wrapping_add(2 * S::LANES));
+                        simd.get(here)
+                    },
+                );
+                *along = transform_output::<S, OUTPUTS>(simd, m);
+            }
             for column in 0..OUTPUTS {
-                let m = std::array::from_fn(
+                let m = vectors::<S, POINTS>(
+                    simd,
                     #[inline(always)]
                     |i| along[i][column],
                 );
@@ -522,7 +601,9 @@ impl Filters<'_> {
             let columns: [&[f32]; OUTPUTS] = std::array::from_fn(|c| &parts[(row * OUTPUTS + c) * padded..][..tiles]);
             interleave(columns, line);
             for (r, line) in self.rows.clone().zip(line.chunks_exact(own)) {
-                let Some(out) = plane.get_mut((r * OUTPUTS + row) * width..).and_then(|rest| rest.get_mut(..width)) else { continue };
+                let Some(out) = plane.get_mut((r * OUTPUTS + row) * width..).and_then(|rest| rest.get_mut(..width)) else {
+                    continue;
+                };
                 let line = &line[..width];
                 if self.layer.add {
                     let activation = self.layer.activation;
@@ -538,10 +619,14 @@ impl Filters<'_> {
 /// One number of each column in turn.
 #[inline(always)]
 fn interleave<const COLUMNS: usize>(columns: [&[f32]; COLUMNS], out: &mut [f32]) {
-    for (i, out) in out.as_chunks_mut::<COLUMNS>().0.iter_mut().enumerate() {
-        *out = std::array::from_fn(
-            #[inline(always)]
-            |c| columns[c][i],
-        );
+    let rows = out.as_chunks_mut::<COLUMNS>().0;
+    let mut equal = columns;
+    for column in &mut equal {
+        *column = &column[..rows.len()];
+    }
+    for (i, row) in rows.iter_mut().enumerate() {
+        for c in 0..COLUMNS {
+            row[c] = equal[c][i];
+        }
     }
 }
