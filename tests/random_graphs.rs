@@ -4,12 +4,13 @@
 //!     SSLM_GRAPHS=5000 cargo test --release -p sslm-tests --test random_graphs
 //!
 //! checks more graphs than the 400 of a normal run, from seed 0 on, and lists every seed that fails. `SSLM_FIRST_SEED=1234` starts
-//! elsewhere; with `SSLM_GRAPHS=1` it repeats one. What compact and dense files have in common is not seen here:
+//! elsewhere; with `SSLM_GRAPHS=1` it repeats one. What all files of a model have in common is not seen here:
 //! `SSLM_SAVE=DIR` writes the graphs as `DIR/SEED.onnx`, for `tests/scripts/fuzz_onnxruntime.py --models DIR`.
 
-use sslm::{Model, Options, TensorView, Threads};
-use sslm_format::{Dim, Kept, Op};
-use sslm_tests::compare::{compact_equals_dense, convert, input};
+use ssl_convert::onnx::proto::ModelProto;
+use sslm::Model;
+use sslm_format::{Kept, Op};
+use sslm_tests::compare::{all_values, compact_equals_dense, convert, input, run_all};
 use sslm_tests::onnx::{Net, Value, encode};
 use sslm_tests::random::{Case, Random, case};
 use std::panic::catch_unwind;
@@ -53,40 +54,30 @@ fn compact_equals_dense_on_random_graphs() {
     assert!(count < 100 || smaller > count / 2, "only {smaller} of {count} files became smaller");
 }
 
-/// Compares the compact with the dense file of a model at every shape; yields how many bytes of weights each has.
+/// Compares the compact and the dense file of a model with the dense one that fuses nothing, at every shape; yields how many bytes
+/// of weights the two have.
 fn check(case: &Case) -> Result<[usize; 2], String> {
-    let open = |dense| Model::from_bytes(&convert(&case.model, dense)).expect("what was written is valid");
-    let (compact, dense) = (open(false), open(true));
+    let open = |model: &ModelProto, dense| Model::from_bytes(&convert(model, dense)).expect("what was written is valid");
+    let (compact, dense) = (open(&case.model, false), open(&case.model, true));
+    let reference = open(&all_values(&case.model), true);
     for shape in &case.shapes {
         let x = input(shape);
-        let (expected, found) = (run_all(&dense, shape, &x), run_all(&compact, shape, &x));
-        for ((name, expected_shape, expected), (_, found_shape, found)) in expected.iter().zip(&found) {
-            if expected_shape != found_shape {
-                return Err(format!("{name} at {shape:?}: shape {found_shape:?}, dense {expected_shape:?}"));
-            }
-            let largest = expected.iter().fold(SMALL, |m, x| m.max(x.abs()));
-            let worst = expected.iter().zip(found).map(|(a, b)| (a - b).abs() / largest).fold(0.0, f32::max);
-            let finite = found.iter().all(|x| x.is_finite());
-            if !finite || worst > TOLERANCE {
-                return Err(format!("{name} at {shape:?}: relative error {worst:e}, finite: {finite}"));
+        let expected = run_all(&reference, shape, &x);
+        for (form, model) in [("compact", &compact), ("dense", &dense)] {
+            for ((name, expected_shape, expected), (_, found_shape, found)) in expected.iter().zip(run_all(model, shape, &x)) {
+                if *expected_shape != found_shape {
+                    return Err(format!("{form}, {name} at {shape:?}: shape {found_shape:?}, expected {expected_shape:?}"));
+                }
+                let largest = expected.iter().fold(SMALL, |m, x| m.max(x.abs()));
+                let worst = expected.iter().zip(&found).map(|(a, b)| (a - b).abs() / largest).fold(0.0, f32::max);
+                let finite = found.iter().all(|x| x.is_finite());
+                if !finite || worst > TOLERANCE {
+                    return Err(format!("{form}, {name} at {shape:?}: relative error {worst:e}, finite: {finite}"));
+                }
             }
         }
     }
     Ok([&compact, &dense].map(Model::weight_bytes))
-}
-
-/// Every output of a model with one input: name, shape and numbers.
-fn run_all(model: &Model, shape: &[usize], x: &[f32]) -> Vec<(String, Vec<usize>, Vec<f32>)> {
-    let mut options = Options::new().threads(Threads::Single);
-    for (dim, &extent) in model.inputs()[0].dims.iter().zip(shape) {
-        if let Dim::Symbolic { name } = dim {
-            options = options.dim(name, extent);
-        }
-    }
-    let mut session = model.prepare(&options).unwrap_or_else(|e| panic!("{shape:?}: {e}")).session();
-    let outputs =
-        session.run_all(&[TensorView::new(shape, x).expect("the input fits")]).unwrap_or_else(|e| panic!("{shape:?}: {e}"));
-    outputs.iter().map(|(name, y)| (name.to_owned(), y.shape().to_vec(), y.data().to_vec())).collect()
 }
 
 /// What a filter of a chain is there for.

@@ -7,13 +7,14 @@
 
 use crate::arena::{self, Buffer};
 use crate::error::{Error, ErrorKind, Result};
+use crate::fuse::fuse;
 use crate::map::Line;
 use crate::model::Model;
 use crate::operators;
 use crate::options::{Options, Threads};
 use crate::plan::{Binding, Inner, Plan};
 use crate::step::{Kernel, Place, Step};
-use sslm_format::{self as format, Activation, BlobId, Compaction, Node, Op, ValueId, shape};
+use sslm_format::{self as format, BlobId, Compaction, Node, ValueId, shape};
 use sslm_kernels::Isa;
 use sslm_kernels::channels::Source;
 use std::collections::HashMap;
@@ -56,6 +57,7 @@ fn build(model: &Model, options: &Options, threads: usize) -> Result<Plan> {
     }
 
     let isa = options.isa.unwrap_or_else(Isa::best);
+    let groups = fuse(graph, &shapes);
     let mut builder = Builder::new(model, shapes, isa, threads);
     // Ask for the largest activation before tables are made whose size depends on it.
     let largest = (0..graph.values.len()).map(|i| builder.physical_len(ValueId(i as u32))).max().unwrap_or(0);
@@ -64,8 +66,9 @@ fn build(model: &Model, options: &Options, threads: usize) -> Result<Plan> {
         let buffer = builder.new_buffer(builder.physical_len(input.value), 0);
         builder.define(input.value, buffer);
     }
-    for (i, node) in graph.nodes.iter().enumerate() {
-        operators::add_node(&mut builder, i, node).map_err(|e| e.within(format!("node '{}' ({})", node.name, node.op.name())))?;
+    for fused in &groups {
+        let Node { name, op, .. } = fused.node;
+        operators::add(&mut builder, fused).map_err(|e| e.within(format!("node '{name}' ({})", op.name())))?;
     }
     let outputs: Vec<Operand> = graph.outputs.iter().map(|&v| builder.all_channels_of(v)).collect();
     for output in &outputs {
@@ -77,7 +80,7 @@ fn build(model: &Model, options: &Options, threads: usize) -> Result<Plan> {
 }
 
 /// Where a value lies while buffers have no addresses yet.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq)]
 pub(crate) enum Operand {
     Buffer(usize),
     Blob(BlobId),
@@ -95,25 +98,12 @@ pub(crate) struct Builder<'m> {
     pub(crate) places: Vec<Option<Operand>>,
     /// Where a value lies with other channels.
     selected: HashMap<(ValueId, Option<Vec<u32>>), Operand>,
-    /// For a node that its one reader, a Relu, can be fused into: that Relu's output.
-    pub(crate) fused_relu: Vec<Option<ValueId>>,
 }
 
 impl<'m> Builder<'m> {
     fn new(model: &'m Model, shapes: Vec<Vec<usize>>, isa: Isa, threads: usize) -> Self {
         let places = vec![None; shapes.len()];
-        let fused_relu = fuse_relus(model.graph());
-        Builder {
-            model,
-            isa,
-            threads,
-            shapes,
-            steps: Vec::new(),
-            buffers: Vec::new(),
-            places,
-            selected: HashMap::new(),
-            fused_relu,
-        }
+        Builder { model, isa, threads, shapes, steps: Vec::new(), buffers: Vec::new(), places, selected: HashMap::new() }
     }
 
     /// Steps are numbered from 1: buffers of number 0 are filled before the first one.
@@ -122,7 +112,7 @@ impl<'m> Builder<'m> {
     }
 
     fn new_buffer(&mut self, len: usize, step: usize) -> Operand {
-        self.buffers.push(Buffer { len, first: step, last: step });
+        self.buffers.push(Buffer { len, first: step, last: step, takes_over: None });
         Operand::Buffer(self.buffers.len() - 1)
     }
 
@@ -168,15 +158,7 @@ impl<'m> Builder<'m> {
     }
 
     /// Appends a step and yields what it writes.
-    pub(crate) fn emit(
-        &mut self,
-        name: &str,
-        op: &'static str,
-        kernel: Kernel,
-        macs: usize,
-        reads: Vec<Operand>,
-        len: usize,
-    ) -> Operand {
+    pub(crate) fn emit(&mut self, name: &str, op: &str, kernel: Kernel, macs: usize, reads: Vec<Operand>, len: usize) -> Operand {
         let now = self.next_step();
         for read in &reads {
             if let Operand::Buffer(b) = read {
@@ -185,7 +167,7 @@ impl<'m> Builder<'m> {
         }
         let place = self.new_buffer(len, now);
         let write = self.buffers.len() - 1;
-        self.steps.push(Step { name: name.to_owned(), op, kernel, macs, reads, write });
+        self.steps.push(Step { name: name.to_owned(), op: op.to_owned(), kernel, macs, reads, write });
         place
     }
 
@@ -208,13 +190,7 @@ impl<'m> Builder<'m> {
     }
 
     /// The given channels of `value`, in the given order.
-    pub(crate) fn select(
-        &mut self,
-        name: &str,
-        op: &'static str,
-        value: ValueId,
-        wanted: impl Iterator<Item = usize>,
-    ) -> Operand {
+    pub(crate) fn select(&mut self, name: &str, op: &str, value: ValueId, wanted: impl Iterator<Item = usize>) -> Operand {
         let mut physical = 0;
         let source = |constant: Option<f32>| match constant {
             Some(constant) => Source::Constant(constant),
@@ -253,7 +229,21 @@ impl<'m> Builder<'m> {
         self.define(value, place);
     }
 
-    fn finish(self, outputs: &[Operand]) -> Result<Plan> {
+    /// Lets a convolution that is added to a residual add to it where it lies, if nothing else needs it any more.
+    fn add_in_place(&mut self) {
+        for (i, step) in self.steps.iter_mut().enumerate() {
+            if let (Kernel::Conv { .. }, &[x, Operand::Buffer(residual)]) = (&step.kernel, &step.reads[..])
+                && x != Operand::Buffer(residual)
+                && self.buffers[residual].last == i + 1
+            {
+                self.buffers[step.write].takes_over = Some(residual);
+                step.reads.truncate(1);
+            }
+        }
+    }
+
+    fn finish(mut self, outputs: &[Operand]) -> Result<Plan> {
+        self.add_in_place();
         let graph = self.model.graph();
         let (places, arena_len) = arena::place(&self.buffers);
         let place = |operand: Operand| match operand {
@@ -306,24 +296,4 @@ fn can_be_had(numbers: usize) -> Result<()> {
         let what = format!("activations of {} MiB: {e}", lines.saturating_mul(size_of::<Line>()) >> 20);
         Error::new(ErrorKind::Resources, what)
     })
-}
-
-/// For each node that can apply a Relu itself and whose output only a Relu reads: that Relu's output.
-fn fuse_relus(graph: &format::Graph) -> Vec<Option<ValueId>> {
-    let mut readers: Vec<Vec<usize>> = vec![Vec::new(); graph.values.len()];
-    for (i, node) in graph.nodes.iter().enumerate() {
-        node.inputs.iter().for_each(|v| readers[v.index()].push(i));
-    }
-    let kept = |v: ValueId| graph.values[v.index()].compaction.as_ref().map(|c| &c.kept);
-    let relu = |node: &Node| {
-        let can = matches!(node.op, Op::Conv(_) | Op::ConvTranspose(_) | Op::Gemm(_) | Op::Binary(_));
-        let [reader] = readers[node.output.index()][..] else { return None };
-        let reader = &graph.nodes[reader];
-        let fits = can
-            && reader.op == Op::Activation(Activation::Relu)
-            && !graph.outputs.contains(&node.output)
-            && kept(node.output) == kept(reader.output);
-        fits.then_some(reader.output)
-    };
-    graph.nodes.iter().map(relu).collect()
 }

@@ -18,6 +18,7 @@
 mod arena;
 mod build;
 mod error;
+mod fuse;
 mod map;
 mod model;
 mod operators;

@@ -7,6 +7,7 @@
 
 use crate::build::{Builder, Operand};
 use crate::error::{Error, ErrorKind, Result};
+use crate::fuse::Fused;
 use crate::step::Kernel;
 use sslm_format::{self as format, Binary, Compaction, Coordinates, Fill, Interpolation, Node, Op, ValueId, Window, shape};
 use sslm_kernels::Activation;
@@ -17,24 +18,14 @@ use sslm_kernels::fully_connected::FullyConnected;
 use sslm_kernels::normalize::Lrn;
 use sslm_kernels::pool::{Pool, Reduce};
 
-/// Adds the steps of node number `index`.
-pub(crate) fn add_node(b: &mut Builder<'_>, index: usize, node: &Node) -> Result<()> {
-    let removed = b.compaction(node.output).is_some_and(|c| c.kept.is_empty());
-    // A Relu that its producer already applied is defined.
-    if b.places[node.output.index()].is_some() || removed {
+/// Adds the steps of a node and of what is fused into it.
+pub(crate) fn add(b: &mut Builder<'_>, fused: &Fused<'_>) -> Result<()> {
+    let (node, output) = (fused.node, fused.output);
+    if b.compaction(output).is_some_and(|c| c.kept.is_empty()) {
         return Ok(());
     }
-    let fused = b.fused_relu[index];
-    let (output, relu) = (fused.unwrap_or(node.output), fused.is_some());
-    let name = node.name.as_str();
-    let op = match (&node.op, relu) {
-        (Op::Conv(_), true) => "Conv+Relu",
-        (Op::ConvTranspose(_), true) => "ConvTranspose+Relu",
-        (Op::Gemm(_), true) => "Gemm+Relu",
-        (Op::Binary(Binary::Add), true) => "Add+Relu",
-        (Op::Binary(Binary::Mul), true) => "Mul+Relu",
-        (op, _) => op.name(),
-    };
+    let (name, op) = (node.name.as_str(), fused.op());
+    let relu = fused.activation == Activation::Relu;
     let Some(&x) = node.inputs.first() else {
         return match &node.op {
             Op::Constant(constant) => {
@@ -49,24 +40,26 @@ pub(crate) fn add_node(b: &mut Builder<'_>, index: usize, node: &Node) -> Result
     // A kernel on the channels that the output keeps.
     let per_channel = |b: &mut Builder<'_>, kernel: Kernel| {
         let read = if b.shape(x).len() < 2 { b.place_of(x) } else { b.channels_of(x, kept) };
-        let place = b.emit(name, op, kernel, 0, vec![read], len);
+        let place = b.emit(name, &op, kernel, 0, vec![read], len);
         b.define(output, place);
     };
     // A kernel from all channels to all channels.
     let whole = |b: &mut Builder<'_>, kernel: Kernel| {
         let read = b.all_channels_of(x);
         let len = b.shape(node.output).iter().product();
-        let place = b.emit(name, op, kernel, 0, vec![read], len);
+        let place = b.emit(name, &op, kernel, 0, vec![read], len);
         b.define_from_all(output, place);
     };
     match &node.op {
         Op::Conv(conv) | Op::ConvTranspose(format::ConvTranspose { conv, .. }) => {
             let transposed = matches!(node.op, Op::ConvTranspose(_));
             let geometry = Geometry { transposed, ..geometry(b, &conv.window, x, node.output) };
-            let kernel = convolution(b, conv, geometry, x, node.output, relu);
-            let (macs, read) = (kernel.macs() * b.shape(x)[0], b.place_of(x));
+            let kernel = convolution(b, conv, geometry, x, fused);
+            let macs = kernel.macs() * b.shape(x)[0];
             let kernel = Kernel::Conv { conv: Box::new(kernel), weights: conv.weights, bias: conv.bias };
-            let place = b.emit(name, op, kernel, macs, vec![read], len);
+            let mut reads = vec![b.place_of(x)];
+            reads.extend(fused.residual.map(|residual| b.channels_of(residual, kept)));
+            let place = b.emit(name, &op, kernel, macs, reads, len);
             b.define(output, place);
         }
         Op::Gemm(gemm) => {
@@ -76,7 +69,7 @@ pub(crate) fn add_node(b: &mut Builder<'_>, index: usize, node: &Node) -> Result
             let layer = FullyConnected::new(features, rows, columns, relu);
             let (macs, read) = (layer.macs() * (len / rows), b.place_of(x));
             let kernel = Kernel::FullyConnected { layer, weights: gemm.weights, bias: gemm.bias };
-            let place = b.emit(name, op, kernel, macs, vec![read], len);
+            let place = b.emit(name, &op, kernel, macs, vec![read], len);
             b.define(output, place);
         }
         Op::Activation(function) => per_channel(b, Kernel::Activation(function.clone())),
@@ -125,7 +118,7 @@ pub(crate) fn add_node(b: &mut Builder<'_>, index: usize, node: &Node) -> Result
         }
         Op::Flatten(_) | Op::Reshape(_) => reshape(b, x, output),
         Op::Concat(concat) => self::concat(b, name, node, concat.axis as usize),
-        Op::Binary(binary) => self::binary(b, node, binary, op, output, relu),
+        Op::Binary(binary) => self::binary(b, node, binary, &op, output, relu),
         Op::Transpose(transpose) => {
             let axes: Vec<usize> = transpose.axes.iter().map(|&a| a as usize).collect();
             // Where batch and channels stay in place, only what is kept moves.
@@ -160,7 +153,7 @@ pub(crate) fn add_node(b: &mut Builder<'_>, index: usize, node: &Node) -> Result
             if *axis == 1 {
                 // Channels are taken from what is kept, and constants from what is known.
                 let all: Vec<u32> = (0..taken.len() as u32).collect();
-                let place = b.select(name, op, x, kept.unwrap_or(&all).iter().map(|&c| taken[c as usize]));
+                let place = b.select(name, &op, x, kept.unwrap_or(&all).iter().map(|&c| taken[c as usize]));
                 b.define(output, place);
             } else {
                 remap(b, node, output, vec![(*axis as usize, taken.into_iter().map(From::Position).collect())])?;
@@ -237,11 +230,11 @@ fn pool(b: &Builder<'_>, window: &Window, x: ValueId, output: ValueId, reduce: R
     Ok(Kernel::Pool(Pool::new(geometry, reduce)))
 }
 
-fn convolution(b: &Builder<'_>, conv: &format::Conv, geometry: Geometry, x: ValueId, output: ValueId, relu: bool) -> Conv {
+fn convolution(b: &Builder<'_>, conv: &format::Conv, geometry: Geometry, x: ValueId, fused: &Fused<'_>) -> Conv {
     let [kernel_height, kernel_width] = conv.window.kernel.map(|n| n as usize);
     let taps = kernel_height * kernel_width;
     let (columns, channels) = (conv.columns_per_group(), (conv.channels / conv.group) as usize);
-    let filters = conv.kept_filters(&b.model.graph().values[output.index()]);
+    let filters = conv.kept_filters(&b.model.graph().values[fused.node.output.index()]);
     let group = |(g, (kept, filters)): (usize, (&format::Kept, usize))| Group {
         filters,
         // A group without filters stores no weights, so nothing in the file bounds the columns that it lists as kept.
@@ -255,9 +248,9 @@ fn convolution(b: &Builder<'_>, conv: &format::Conv, geometry: Geometry, x: Valu
             .collect(),
     };
     let groups = conv.columns.iter().zip(filters).enumerate().map(group).collect();
-    let activation = if relu { Activation::Relu } else { Activation::None };
     let taps = conv.taps.map(|t| b.model.blob(t));
-    Conv::new(Layer { geometry, groups, taps, activation, accumulate: false }, b.isa, b.threads)
+    let (activation, accumulate) = (fused.activation, fused.residual.is_some());
+    Conv::new(Layer { geometry, groups, taps, activation, accumulate }, b.isa, b.threads)
 }
 
 /// Flatten and Reshape copy nothing where the removed channels fall out of the result in the same way.
@@ -312,7 +305,7 @@ fn concat(b: &mut Builder<'_>, name: &str, node: &Node, axis: usize) {
 }
 
 /// Each operand has the output's channels, or one for all of them.
-fn binary(b: &mut Builder<'_>, node: &Node, binary: &Binary, op: &'static str, output: ValueId, relu: bool) {
+fn binary(b: &mut Builder<'_>, node: &Node, binary: &Binary, op: &str, output: ValueId, relu: bool) {
     let kept = b.compaction(node.output).map(|c| c.kept.as_slice());
     let shape = b.shape(node.output).to_vec();
     let aligned = |b: &Builder<'_>, v: ValueId| {

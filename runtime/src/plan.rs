@@ -48,7 +48,7 @@ impl Plan {
 
     /// What runs, in order.
     pub fn steps(&self) -> impl ExactSizeIterator<Item = StepInfo<'_>> {
-        self.inner.steps.iter().map(|s| StepInfo { name: &s.name, op: s.op, macs: s.macs })
+        self.inner.steps.iter().map(|s| StepInfo { name: &s.name, op: &s.op, macs: s.macs })
     }
 
     /// Shapes that [`Session::run_all`] expects, in order.

@@ -23,6 +23,7 @@ pub(crate) enum Place {
 
 /// A kernel with what it needs besides its inputs.
 pub(crate) enum Kernel {
+    /// A second input is what the output starts from; without one it holds that already, if sums are added at all.
     Conv {
         conv: Box<Conv>,
         weights: BlobId,
@@ -96,7 +97,7 @@ pub(crate) enum Kernel {
 pub(crate) struct Step<P = Place, W = Range<usize>> {
     pub(crate) name: String,
     /// What runs, in ONNX's words.
-    pub(crate) op: &'static str,
+    pub(crate) op: String,
     pub(crate) kernel: Kernel,
     pub(crate) macs: usize,
     pub(crate) reads: Vec<P>,
@@ -116,6 +117,9 @@ impl Step {
         };
         match &self.kernel {
             Kernel::Conv { conv, weights, bias } => {
+                if self.reads.len() > 1 {
+                    out.copy_from_slice(read(1));
+                }
                 conv.run(read(0), model.blob(*weights), model.blob(*bias), out, scratch, threading);
             }
             Kernel::FullyConnected { layer, weights, bias } => {

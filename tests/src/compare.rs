@@ -3,8 +3,8 @@
 use crate::onnx::encode;
 use ssl_convert::emit::{self, Metadata};
 use ssl_convert::onnx::load::OnnxFile;
-use ssl_convert::onnx::proto::ModelProto;
-use sslm::{Model, Options, TensorView, Threads};
+use ssl_convert::onnx::proto::{ModelProto, ValueInfoProto};
+use sslm::{Model, Options, Plan, Session, TensorView, Threads};
 use sslm_format::Dim;
 use std::io::Cursor;
 use std::path::PathBuf;
@@ -21,20 +21,60 @@ pub fn convert(model: &ModelProto, dense: bool) -> Vec<u8> {
     out.into_inner()
 }
 
-/// Runs a model on one thread: the shape and the numbers of its first output.
+/// The same model with every value of its graph as an output, behind its own ones: nothing of it can be fused.
+pub fn all_values(model: &ModelProto) -> ModelProto {
+    let mut model = model.clone();
+    let graph = model.graph.as_mut().expect("the test's model has a graph");
+    for value in graph.node.iter().flat_map(|n| &n.output) {
+        if !graph.output.iter().any(|o| o.name == *value) {
+            graph.output.push(ValueInfoProto { name: value.clone(), ..graph.output[0].clone() });
+        }
+    }
+    model
+}
+
+/// A plan for an input of `shape`.
 ///
 /// # Panics
-/// If it cannot be prepared or run.
-pub fn run(model: &Model, shape: &[usize], x: &[f32]) -> (Vec<usize>, Vec<f32>) {
-    let mut options = Options::new().threads(Threads::Single);
+/// If it cannot be prepared.
+pub fn prepare(model: &Model, shape: &[usize], threads: Threads) -> Plan {
+    let mut options = Options::new().threads(threads);
     for (dim, &extent) in model.inputs()[0].dims.iter().zip(shape) {
         if let Dim::Symbolic { name } = dim {
             options = options.dim(name, extent);
         }
     }
-    let mut session = model.prepare(&options).unwrap_or_else(|e| panic!("{shape:?}: {e}")).session();
-    let y = session.run(TensorView::new(shape, x).expect("the test's input fits")).unwrap_or_else(|e| panic!("{shape:?}: {e}"));
-    (y.shape().to_vec(), y.data().to_vec())
+    model.prepare(&options).unwrap_or_else(|e| panic!("{shape:?}: {e}"))
+}
+
+/// An output: name, shape and numbers.
+pub type Output = (String, Vec<usize>, Vec<f32>);
+
+/// Every output of one run.
+///
+/// # Panics
+/// If it fails.
+pub fn run_session(session: &mut Session, shape: &[usize], x: &[f32]) -> Vec<Output> {
+    let x = TensorView::new(shape, x).expect("the test's input fits");
+    let outputs = session.run_all(&[x]).unwrap_or_else(|e| panic!("{shape:?}: {e}"));
+    outputs.iter().map(|(name, y)| (name.to_owned(), y.shape().to_vec(), y.data().to_vec())).collect()
+}
+
+/// Every output of a model that runs on one thread.
+///
+/// # Panics
+/// If it cannot be prepared or run.
+pub fn run_all(model: &Model, shape: &[usize], x: &[f32]) -> Vec<Output> {
+    run_session(&mut prepare(model, shape, Threads::Single).session(), shape, x)
+}
+
+/// The shape and the numbers of the first output.
+///
+/// # Panics
+/// As [`run_all`].
+pub fn run(model: &Model, shape: &[usize], x: &[f32]) -> (Vec<usize>, Vec<f32>) {
+    let (_, shape, y) = run_all(model, shape, x).swap_remove(0);
+    (shape, y)
 }
 
 /// Random numbers between -1 and 1.
@@ -43,21 +83,24 @@ pub fn input(shape: &[usize]) -> Vec<f32> {
     (0..shape.iter().product()).map(|_| random.f32() * 2.0 - 1.0).collect()
 }
 
-/// Checks that the compact model equals the dense one to 1e-5 of the output's largest magnitude for every input shape, and
-/// yields the compact one.
+/// Checks that the compact and the dense model equal the dense one that fuses nothing, to 1e-5 of the output's largest magnitude
+/// for every input shape, and yields the compact one.
 ///
 /// # Panics
-/// If it does not, naming the shape and the difference.
+/// If one does not, naming the shape and the difference.
 pub fn compact_equals_dense(model: &ModelProto, shapes: &[&[usize]]) -> Model {
-    let open = |dense| Model::from_bytes(&convert(model, dense)).expect("what was written is valid");
-    let (compact, dense) = (open(false), open(true));
+    let open = |model: &ModelProto, dense| Model::from_bytes(&convert(model, dense)).expect("what was written is valid");
+    let (compact, dense, reference) = (open(model, false), open(model, true), open(&all_values(model), true));
     for shape in shapes {
         let x = input(shape);
-        let (expected, found) = (run(&dense, shape, &x), run(&compact, shape, &x));
-        assert_eq!(expected.0, found.0, "{shape:?}: shape of the output");
+        let expected = run(&reference, shape, &x);
         let largest = expected.1.iter().fold(1e-30f32, |m, x| m.max(x.abs()));
-        let error = expected.1.iter().zip(&found.1).fold(0f32, |m, (a, b)| m.max((a - b).abs())) / largest;
-        assert!(error <= 1e-5, "{shape:?}: relative error {error:e}");
+        for (form, model) in [("compact", &compact), ("dense", &dense)] {
+            let found = run(model, shape, &x);
+            assert_eq!(expected.0, found.0, "{form}, {shape:?}: shape of the output");
+            let error = expected.1.iter().zip(&found.1).fold(0f32, |m, (a, b)| m.max((a - b).abs())) / largest;
+            assert!(error <= 1e-5, "{form}, {shape:?}: relative error {error:e}");
+        }
     }
     compact
 }

@@ -1,0 +1,254 @@
+//! What several nodes compute in one step is what they compute one by one: activations behind convolutions, and convolutions that
+//! are added to a residual where it lies, with everything that could still need what lay there before.
+
+use ssl_convert::onnx::proto::ModelProto;
+use sslm::{Model, Threads};
+use sslm_tests::compare::{all_values, convert, input, prepare, run_all, run_session};
+use sslm_tests::onnx::{Net, Value::*};
+
+/// Channels of every value.
+const CHANNELS: usize = 6;
+
+/// Images to run at.
+const SHAPES: [[usize; 4]; 2] = [[1, CHANNELS, 5, 7], [2, CHANNELS, 8, 6]];
+
+/// A network that grows from its input `x`.
+fn net() -> Net {
+    Net::new(&["batch", "6", "height", "width"])
+}
+
+/// A convolution to the same shape, in which some filters of the masked layers are zero.
+fn conv(net: &mut Net, x: &str, zero: &[usize]) -> String {
+    let mut weights = net.random(CHANNELS * CHANNELS * 9);
+    zero.iter().for_each(|f| weights[f * CHANNELS * 9..][..CHANNELS * 9].fill(0.0));
+    let bias = net.random(CHANNELS);
+    net.conv(x, [CHANNELS, CHANNELS, 3, 3], &weights, &bias, &[("pads", Ints(&[1; 4]))])
+}
+
+fn add(net: &mut Net, a: &str, b: &str) -> String {
+    net.node("Add", &[a, b], &[])
+}
+
+fn relu(net: &mut Net, x: &str) -> String {
+    net.node("Relu", &[x], &[])
+}
+
+/// Checks that the network computes the same as one whose every value is an output, which can fuse nothing: compact and dense,
+/// with one and two threads, twice in a row. Yields what the steps of the dense one are.
+fn check(net: Net, outputs: &[&str]) -> Vec<String> {
+    let model = net.finish(outputs);
+    let open = |model: &ModelProto, dense| Model::from_bytes(&convert(model, dense)).expect("what was written is valid");
+    let (reference, dense) = (open(&all_values(&model), true), open(&model, true));
+    for shape in SHAPES {
+        let x = input(&shape);
+        let mut other = x.clone();
+        other.reverse();
+        let expected = run_all(&reference, &shape, &x);
+        for (form, model) in [("dense", &dense), ("compact", &open(&model, false))] {
+            for threads in [Threads::Single, Threads::Count(2)] {
+                let mut session = prepare(model, &shape, threads).session();
+                for run in 0..2 {
+                    let found = run_session(&mut session, &shape, &x);
+                    for ((name, _, expected), (_, _, found)) in expected.iter().zip(&found) {
+                        let largest = expected.iter().fold(0f32, |m, x| m.max(x.abs()));
+                        let error = expected.iter().zip(found).fold(0f32, |m, (a, b)| m.max((a - b).abs()));
+                        assert!(error <= 1e-5 * largest, "{form}, {threads:?}, {shape:?}, run {run}: {name} is off by {error:e}");
+                    }
+                    // Whatever a run leaves behind must not matter to the next one.
+                    run_session(&mut session, &shape, &other);
+                }
+            }
+        }
+    }
+    prepare(&dense, &SHAPES[0], Threads::Single).steps().map(|s| s.op.to_owned()).collect()
+}
+
+#[test]
+fn activations_behind_convolutions() {
+    let bounds = [("Clip", "Clip"), ("Relu", "Relu"), ("LeakyRelu", "LeakyRelu"), ("Elu", ""), ("HardSwish", "")];
+    for (op, fused) in bounds {
+        let mut net = net();
+        let y = conv(&mut net, "x", &[1]);
+        let limits = [net.weights(&[], &[-0.2]), net.weights(&[], &[0.7])];
+        let inputs = if op == "Clip" { vec![y.as_str(), &limits[0], &limits[1]] } else { vec![y.as_str()] };
+        let y = net.node(op, &inputs, &[]);
+        let y = conv(&mut net, &y, &[]);
+        let steps = check(net, &[&y]);
+        match fused {
+            "" => assert_eq!(steps, ["Conv", op, "Conv"]),
+            _ => assert_eq!(steps, [format!("Conv+{fused}"), "Conv".into()]),
+        }
+    }
+}
+
+#[test]
+fn an_activation_that_is_not_alone_is_a_step() {
+    let mut net = net();
+    let y = conv(&mut net, "x", &[]);
+    let z = relu(&mut net, &y);
+    let sum = net.node("Concat", &[&y, &z], &[("axis", Int(1))]);
+    assert_eq!(check(net, &[&sum]), ["Conv", "Relu", "Concat"]);
+
+    let mut net = self::net();
+    let y = conv(&mut net, "x", &[]);
+    let z = relu(&mut net, &y);
+    assert_eq!(check(net, &[&z, &y]), ["Conv", "Relu"]);
+}
+
+#[test]
+fn a_residual_that_nobody_else_needs() {
+    for swapped in [false, true] {
+        for zero in [&[][..], &[0, 4]] {
+            let mut net = net();
+            let r = conv(&mut net, "x", &[2]);
+            let r = relu(&mut net, &r);
+            let y = conv(&mut net, &r, &[3]);
+            let y = relu(&mut net, &y);
+            let y = conv(&mut net, &y, zero);
+            let sum = if swapped { add(&mut net, &y, &r) } else { add(&mut net, &r, &y) };
+            let sum = net.node("LeakyRelu", &[&sum], &[]);
+            let y = conv(&mut net, &sum, &[]);
+            assert_eq!(check(net, &[&y]), ["Conv+Relu", "Conv+Relu", "Conv+Add+LeakyRelu", "Conv"]);
+        }
+    }
+}
+
+#[test]
+fn a_residual_that_is_needed_again() {
+    // By the convolution itself.
+    let mut net = net();
+    let r = conv(&mut net, "x", &[1]);
+    let r = relu(&mut net, &r);
+    let y = conv(&mut net, &r, &[]);
+    let y = add(&mut net, &y, &r);
+    assert_eq!(check(net, &[&y]), ["Conv+Relu", "Conv+Add"]);
+
+    // By a later step, as it is, and under another shape.
+    for flat in [false, true] {
+        let mut net = self::net();
+        let r = conv(&mut net, "x", &[1]);
+        let r = relu(&mut net, &r);
+        let view = match flat {
+            true => net.node("Flatten", &[&r], &[("axis", Int(2))]),
+            false => r.clone(),
+        };
+        let h = conv(&mut net, &r, &[2]);
+        let h = relu(&mut net, &h);
+        let y = conv(&mut net, &h, &[]);
+        let y = add(&mut net, &y, &r);
+        let z = net.node("Sigmoid", &[&view], &[]);
+        assert_eq!(check(net, &[&y, &z]), ["Conv+Relu", "Conv+Relu", "Conv+Add", "Sigmoid"]);
+    }
+
+    // By the caller: it is the network's output, or its input, which the next run must find.
+    let mut net = self::net();
+    let r = conv(&mut net, "x", &[1]);
+    let h = conv(&mut net, &r, &[2]);
+    let h = relu(&mut net, &h);
+    let y = conv(&mut net, &h, &[]);
+    let y = add(&mut net, &y, &r);
+    assert_eq!(check(net, &[&y, &r]), ["Conv", "Conv+Relu", "Conv+Add"]);
+
+    let mut net = self::net();
+    let h = conv(&mut net, "x", &[2]);
+    let h = relu(&mut net, &h);
+    let y = conv(&mut net, &h, &[]);
+    let y = add(&mut net, &y, "x");
+    let y = relu(&mut net, &y);
+    assert_eq!(check(net, &[&y]), ["Conv+Relu", "Conv+Add+Relu"]);
+}
+
+#[test]
+fn residuals_of_other_channels() {
+    // The residual keeps all but channel 0, the convolution what the sum keeps; then another sum needs the residual alike.
+    let mut net = net();
+    let r = conv(&mut net, "x", &[0]);
+    let r = relu(&mut net, &r);
+    let h = conv(&mut net, &r, &[]);
+    let h = relu(&mut net, &h);
+    let (a, b) = (conv(&mut net, &h, &[]), conv(&mut net, &h, &[]));
+    let (a, b) = (add(&mut net, &a, &r), add(&mut net, &r, &b));
+    let y = net.node("Mul", &[&a, &b], &[]);
+    check(net, &[&y]);
+
+    // Each operand lacks a channel that the other one has; channel 5 is constant in both.
+    let mut net = self::net();
+    let r = conv(&mut net, "x", &[0, 1, 5]);
+    let r = relu(&mut net, &r);
+    let y = conv(&mut net, &r, &[2, 3, 5]);
+    let y = add(&mut net, &y, &r);
+    let y = relu(&mut net, &y);
+    let y = conv(&mut net, &y, &[]);
+    check(net, &[&y]);
+}
+
+#[test]
+fn sums_of_two_convolutions() {
+    // A downsample branch: the later one is added to the earlier one.
+    let mut net = net();
+    let (a, b) = (conv(&mut net, "x", &[0]), conv(&mut net, "x", &[5]));
+    let y = add(&mut net, &a, &b);
+    let y = relu(&mut net, &y);
+    assert_eq!(check(net, &[&y]), ["Conv", "Conv+Add+Relu"]);
+
+    // Chained sums, from either side.
+    for swapped in [false, true] {
+        let mut net = self::net();
+        let (a, b, c) = (conv(&mut net, "x", &[0]), conv(&mut net, "x", &[5]), conv(&mut net, "x", &[]));
+        let y = add(&mut net, &a, &b);
+        let y = if swapped { add(&mut net, &c, &y) } else { add(&mut net, &y, &c) };
+        assert_eq!(check(net, &[&y]), ["Conv", "Conv+Add", "Conv+Add"]);
+    }
+
+    // The later one's sum is read before it: the convolution waits for the residual.
+    let mut net = self::net();
+    let early = conv(&mut net, "x", &[]);
+    let late = net.node("Tanh", &["x"], &[]);
+    let y = add(&mut net, &early, &late);
+    assert_eq!(check(net, &[&y]), ["Tanh", "Conv+Add"]);
+}
+
+#[test]
+fn sums_that_stay_sums() {
+    // Of one convolution with itself.
+    let mut net = net();
+    let y = conv(&mut net, "x", &[1]);
+    let y = add(&mut net, &y, &y);
+    assert_eq!(check(net, &[&y]), ["Conv", "Add"]);
+
+    // Of a convolution that feeds two of them.
+    let mut net = self::net();
+    let y = conv(&mut net, "x", &[1]);
+    let (a, b) = (add(&mut net, &y, "x"), net.node("Tanh", &["x"], &[]));
+    let b = add(&mut net, &b, &y);
+    let y = net.node("Mul", &[&a, &b], &[]);
+    assert_eq!(check(net, &[&y]), ["Conv", "Add", "Tanh", "Add", "Mul"]);
+
+    // With a residual that is broadcast.
+    let mut net = self::net();
+    let mean = net.node("GlobalAveragePool", &["x"], &[]);
+    let y = conv(&mut net, "x", &[1]);
+    let y = add(&mut net, &mean, &y);
+    assert_eq!(check(net, &[&y]), ["GlobalAveragePool", "Conv", "Add"]);
+
+    // Behind an activation of the convolution's own.
+    let mut net = self::net();
+    let y = conv(&mut net, "x", &[1]);
+    let y = relu(&mut net, &y);
+    let y = add(&mut net, &y, "x");
+    assert_eq!(check(net, &[&y]), ["Conv+Relu", "Add"]);
+}
+
+#[test]
+fn a_residual_that_the_file_stores() {
+    let mut net = Net::new(&["1", "6", "5", "7"]);
+    let numbers = net.random(CHANNELS * 35);
+    let stored = net.weights(&[1, CHANNELS, 5, 7], &numbers);
+    let y = conv(&mut net, "x", &[1]);
+    let y = add(&mut net, &stored, &y);
+    let model = net.finish(&[&y]);
+    let model = Model::from_bytes(&convert(&model, false)).expect("what was written is valid");
+    let (shape, mut session) = (SHAPES[0], prepare(&model, &SHAPES[0], Threads::Single).session());
+    let first = run_session(&mut session, &shape, &input(&shape));
+    assert_eq!(run_session(&mut session, &shape, &input(&shape)), first, "the stored numbers are still there");
+}
