@@ -3,7 +3,7 @@
 
 use super::geometry::{Column, Geometry};
 use crate::Threading;
-use crate::simd::Isa;
+use crate::simd::{Isa, Simd, Vectorized};
 use std::collections::HashMap;
 
 /// Kernel rows and columns together for which each tile has masks that say where a tap falls into padding; the padding of larger
@@ -108,10 +108,7 @@ impl Stage {
             Stage::Phases { planes: sources, size, .. } => {
                 threading.for_each_chunk(planes, self.plane_len(geometry), |i, plane| {
                     let (channel, phase) = sources[i];
-                    isa.vectorize(
-                        #[inline(always)]
-                        || split_plane(geometry, plane_of(channel), phase, size[1], plane),
-                    );
+                    isa.dispatch(SplitPlane { geometry, x: plane_of(channel), phase, width: size[1], plane });
                 });
             }
             Stage::Lowered { columns } => {
@@ -130,8 +127,29 @@ fn split(geometry: &Geometry, column: Column) -> ([usize; 2], [usize; 2]) {
     ([0, 1].map(|axis| at[axis] % strides[axis]), [0, 1].map(|axis| at[axis] / strides[axis]))
 }
 
+/// Fills a plane of rows of `width` with the numbers of `x` that lie the strides apart, from `phase` on.
+struct SplitPlane<'a> {
+    geometry: &'a Geometry,
+    x: &'a [f32],
+    phase: [usize; 2],
+    width: usize,
+    plane: &'a mut [f32],
+}
+
+impl Vectorized for SplitPlane<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        simd.vectorize(
+            #[inline(always)]
+            || split_plane(simd, self),
+        );
+    }
+}
+
 #[inline(always)]
-fn split_plane(geometry: &Geometry, x: &[f32], phase: [usize; 2], width: usize, plane: &mut [f32]) {
+fn split_plane<S: Simd>(simd: S, SplitPlane { geometry, x, phase, width, plane }: SplitPlane<'_>) {
     let ([height, input_width], [row_stride, stride]) = (geometry.input, geometry.strides);
     // Cells of a row that lie in the input, and the input column of the first of them.
     let pad = geometry.pad_before[1];
@@ -150,25 +168,11 @@ fn split_plane(geometry: &Geometry, x: &[f32], phase: [usize; 2], width: usize, 
             // Known strides become shuffles of whole vectors.
             match stride {
                 1 => out.copy_from_slice(&source[..out.len()]),
-                2 => every::<2>(source, out),
-                3 => every::<3>(source, out),
-                4 => every::<4>(source, out),
+                2 => simd.every::<2>(source, out),
+                4 => simd.every::<4>(source, out),
                 _ => out.iter_mut().zip(source.iter().step_by(stride)).for_each(|(o, x)| *o = *x),
             }
         }
-    }
-}
-
-/// Every `STRIDE`-th number.
-#[inline(always)]
-pub(crate) fn every<const STRIDE: usize>(source: &[f32], out: &mut [f32]) {
-    let (groups, rest) = source.as_chunks::<STRIDE>();
-    let whole = groups.len().min(out.len());
-    for (o, group) in out[..whole].iter_mut().zip(groups) {
-        *o = group[0];
-    }
-    if let (Some(o), Some(x)) = (out.get_mut(whole), rest.first()) {
-        *o = *x;
     }
 }
 

@@ -11,11 +11,10 @@
 
 use super::geometry::{Column, Geometry};
 use super::lowering::balanced;
-use super::stage::every;
 use crate::gemm::PANEL_ROWS;
 use crate::parallel::{self, Part, Partition, Window};
 use crate::simd::{Isa, MAX_LANES, Simd, Vectorized};
-use crate::tile::{self, Epilogue, Packed, Panel, Place};
+use crate::tile::{self, Epilogue, MAX_VECTORS, Packed, Panel, Place};
 use crate::{Activation, Threading};
 use std::ops::Range;
 
@@ -180,7 +179,7 @@ impl Winograd {
         let filters = PANELS * PANEL_ROWS;
         let weights = self.weights_len();
         let products = PRODUCTS * (filters * self.padded_tiles() + GAP);
-        let outputs = self.outputs * (self.outputs + 1) * self.padded_tiles();
+        let outputs = self.outputs * self.outputs * self.padded_tiles();
         image.max(weights + products + outputs).next_multiple_of(MAX_LANES)
     }
 
@@ -401,7 +400,7 @@ impl TransformImage<'_, '_> {
                 let (before, column) = columns.split_at_mut(j * padded);
                 let column = &mut column[..count];
                 if shift == 0 {
-                    every::<OUTPUTS>(&line[first..], &mut column[..tiles]);
+                    simd.every::<OUTPUTS>(&line[first..], &mut column[..tiles]);
                 } else {
                     let from = &before[first * padded..][..tiles];
                     column[..tiles - shift.min(tiles)].copy_from_slice(&from[shift.min(tiles)..]);
@@ -415,17 +414,21 @@ impl TransformImage<'_, '_> {
                 column[tiles..].fill(0.0);
             }
             for (number, start) in (0..count).step_by(block).enumerate() {
-                for at in (start..start + block).step_by(S::LANES) {
+                let mut transformed = [[simd.splat(0.0); POINTS]; MAX_VECTORS];
+                for (vector, all) in transformed[..self.to.vectors].iter_mut().enumerate() {
+                    let at = start + vector * S::LANES;
                     let d = vectors::<S, POINTS>(
                         simd,
                         #[inline(always)]
                         |j| simd.get(&columns[j * padded + at..]),
                     );
-                    let transformed = transform_input(simd, d);
-                    let position = self.channel * block + at - start;
-                    for (j, x) in transformed.into_iter().enumerate() {
-                        let plane = (i * POINTS + j) * self.to.blocks() + number;
-                        simd.put(self.window.part(plane, position..position + S::LANES), x);
+                    *all = transform_input(simd, d);
+                }
+                for j in 0..POINTS {
+                    let (plane, position) = ((i * POINTS + j) * self.to.blocks() + number, self.channel * block);
+                    let out = self.window.part(plane, position..position + block);
+                    for (all, out) in transformed.iter().zip(out.chunks_exact_mut(S::LANES)) {
+                        simd.put(out, all[j]);
                     }
                 }
             }
@@ -556,11 +559,11 @@ impl Filters<'_> {
         filter: usize,
         filters: Range<usize>,
         products: &[f32],
-        scratch: &mut [f32],
+        lines: &mut [f32],
     ) {
         let Winograd { geometry, grid, .. } = self.to;
         let (padded, tiles) = (self.to.padded_tiles(), self.rows.len() * grid[1]);
-        let (parts, lines) = scratch.split_at_mut(OUTPUTS * OUTPUTS * padded);
+        let line_len = OUTPUTS * padded;
         let bias = simd.splat(self.layer.bias[filter]);
         let activation = if self.layer.add { Activation::None } else { self.layer.activation };
         for at in (0..tiles).step_by(S::LANES) {
@@ -579,6 +582,7 @@ impl Filters<'_> {
                 );
                 *along = transform_output::<S, OUTPUTS>(simd, m);
             }
+            let mut rows = [[simd.splat(0.0); OUTPUTS]; OUTPUTS];
             for column in 0..OUTPUTS {
                 let m = vectors::<S, POINTS>(
                     simd,
@@ -587,9 +591,11 @@ impl Filters<'_> {
                 );
                 let y = transform_output::<S, OUTPUTS>(simd, m);
                 for (row, y) in y.into_iter().enumerate() {
-                    let y = activation.apply(simd, simd.add(y, bias));
-                    simd.put(&mut parts[(row * OUTPUTS + column) * padded + at..], y);
+                    rows[row][column] = activation.apply(simd, simd.add(y, bias));
                 }
+            }
+            for (row, x) in rows.into_iter().enumerate() {
+                simd.put_interleaved(&mut lines[row * line_len + at * OUTPUTS..], x);
             }
         }
         let [height, width] = geometry.output;
@@ -597,9 +603,7 @@ impl Filters<'_> {
         let first = self.filters.start;
         let plane = &mut self.out[(filter - first) * height * width..][..height * width];
         for row in 0..OUTPUTS {
-            let line = &mut lines[..tiles * OUTPUTS];
-            let columns: [&[f32]; OUTPUTS] = std::array::from_fn(|c| &parts[(row * OUTPUTS + c) * padded..][..tiles]);
-            interleave(columns, line);
+            let line = &lines[row * line_len..][..tiles * OUTPUTS];
             for (r, line) in self.rows.clone().zip(line.chunks_exact(own)) {
                 let Some(out) = plane.get_mut((r * OUTPUTS + row) * width..).and_then(|rest| rest.get_mut(..width)) else {
                     continue;
@@ -612,21 +616,6 @@ impl Filters<'_> {
                     out.copy_from_slice(line);
                 }
             }
-        }
-    }
-}
-
-/// One number of each column in turn.
-#[inline(always)]
-fn interleave<const COLUMNS: usize>(columns: [&[f32]; COLUMNS], out: &mut [f32]) {
-    let rows = out.as_chunks_mut::<COLUMNS>().0;
-    let mut equal = columns;
-    for column in &mut equal {
-        *column = &column[..rows.len()];
-    }
-    for (i, row) in rows.iter_mut().enumerate() {
-        for c in 0..COLUMNS {
-            row[c] = equal[c][i];
         }
     }
 }

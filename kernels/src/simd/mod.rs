@@ -112,6 +112,65 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
         unsafe { self.store_first(to.as_mut_ptr(), x, to.len().min(Self::LANES)) }
     }
 
+    /// Every `STRIDE`-th number.
+    ///
+    /// # Safety
+    /// `from` must be valid for reads of `STRIDE` times [`Self::LANES`] numbers.
+    #[inline(always)]
+    unsafe fn load_every<const STRIDE: usize>(self, from: *const f32) -> Self::Vector {
+        let mut numbers = [0.0; MAX_LANES];
+        for (i, number) in numbers[..Self::LANES].iter_mut().enumerate() {
+            // SAFETY: the caller's promise.
+            *number = unsafe { *from.add(i * STRIDE) };
+        }
+        // SAFETY: the array has as many numbers as the widest vector.
+        unsafe { self.load(numbers.as_ptr()) }
+    }
+
+    /// One number of each vector in turn.
+    ///
+    /// # Safety
+    /// `to` must be valid for writes of `N` times [`Self::LANES`] numbers.
+    #[inline(always)]
+    unsafe fn store_interleaved<const N: usize>(self, to: *mut f32, x: [Self::Vector; N]) {
+        let mut numbers = [0.0; MAX_LANES];
+        for (i, x) in x.into_iter().enumerate() {
+            self.put(&mut numbers, x);
+            for (lane, number) in numbers[..Self::LANES].iter().enumerate() {
+                // SAFETY: the caller's promise.
+                unsafe { *to.add(lane * N + i) = *number };
+            }
+        }
+    }
+
+    /// Overwrites the first numbers of a slice with one number of each vector in turn.
+    ///
+    /// # Panics
+    /// If it has fewer than `N` vectors' numbers.
+    #[inline(always)]
+    fn put_interleaved<const N: usize>(self, to: &mut [f32], x: [Self::Vector; N]) {
+        assert!(to.len() >= N * Self::LANES, "{N} vectors of {} numbers", to.len());
+        // SAFETY: there are enough, by the check above.
+        unsafe { self.store_interleaved(to.as_mut_ptr(), x) }
+    }
+
+    /// Fills `to` with every `STRIDE`-th number of `from`, from the first one on.
+    ///
+    /// # Panics
+    /// If there are not so many.
+    #[inline(always)]
+    fn every<const STRIDE: usize>(self, from: &[f32], to: &mut [f32]) {
+        let mut done = 0;
+        while done + Self::LANES <= to.len() && (done + Self::LANES) * STRIDE <= from.len() {
+            // SAFETY: the loop's condition, for both.
+            unsafe { self.store(to[done..].as_mut_ptr(), self.load_every::<STRIDE>(from[done * STRIDE..].as_ptr())) };
+            done += Self::LANES;
+        }
+        for (i, number) in to.iter_mut().enumerate().skip(done) {
+            *number = from[i * STRIDE];
+        }
+    }
+
     /// Asks for the memory at `from`, which may be any address, to be brought near.
     fn prefetch(self, from: *const f32);
 
