@@ -117,7 +117,7 @@ impl Winograd {
     }
 
     /// What one image costs, in multiply-adds of vectors. The factors were measured on AVX-512 (Zen 5): to transform the tiles of
-    /// a vector in a channel or back in a filter takes as long as 2000, a panel's weights for a channel as long as 600, and a
+    /// a vector in a channel or back in a filter takes as long as 1700, a panel's weights for a channel as long as 300, and a
     /// register tile of one vector runs at two thirds of its speed.
     pub(crate) fn cost(&self) -> usize {
         let of_rows = |rows: usize| (rows * self.grid[1]).next_multiple_of(self.width()) / self.isa.lanes();
@@ -125,7 +125,7 @@ impl Winograd {
         let (channels, panels) = (self.channels.len(), self.filters.div_ceil(PANEL_ROWS));
         let products = PRODUCTS * self.filters * channels * vectors;
         let products = if self.vectors == 1 { products * 3 / 2 } else { products };
-        products + (channels + self.filters) * vectors * 2000 + panels * channels * self.grid[0].div_ceil(self.rows) * 600
+        products + (channels + self.filters) * vectors * 1700 + panels * channels * self.grid[0].div_ceil(self.rows) * 300
     }
 
     /// Outputs of a tile along an axis.
@@ -169,7 +169,7 @@ impl Winograd {
 
     /// Numbers of the transformed weights of some filters and channels.
     fn weights_len(&self) -> usize {
-        PRODUCTS * (PANELS * PANEL_ROWS * CHANNELS.min(self.channels.len()) + GAP)
+        PRODUCTS * PANELS * (PANEL_ROWS * CHANNELS.min(self.channels.len()) + GAP)
     }
 
     /// Scratch memory of one thread.
@@ -290,6 +290,35 @@ fn evaluate<S: Simd, const TAPS: usize>(simd: S, g: [S::Vector; TAPS], p: f32, f
 fn transform_weights<S: Simd, const TAPS: usize>(simd: S, g: [S::Vector; TAPS]) -> [S::Vector; POINTS] {
     let ([plus_a, minus_a], [plus_b, minus_b]) = (evaluate(simd, g, A, 1.0 / -1.5), evaluate(simd, g, B, 1.0 / 6.0));
     [g[0], plus_a, minus_a, plus_b, minus_b, g[TAPS - 1]]
+}
+
+/// `G g G^T` for the taps of a channel, whose columns `load` loads; `store` takes the products one by one.
+#[inline(always)]
+fn transform_taps<S: Simd, const TAPS: usize>(
+    simd: S,
+    channel: &Channel,
+    mut load: impl FnMut(usize) -> S::Vector,
+    mut store: impl FnMut(usize, S::Vector),
+) {
+    let mut down = [[simd.splat(0.0); TAPS]; POINTS];
+    for j in 0..TAPS {
+        let taps = vectors::<S, TAPS>(
+            simd,
+            #[inline(always)]
+            |i| match channel.columns[i * TAPS + j] {
+                None => simd.splat(0.0),
+                Some(column) => load(column as usize),
+            },
+        );
+        for (down, x) in down.iter_mut().zip(transform_weights::<S, TAPS>(simd, taps)) {
+            down[j] = x;
+        }
+    }
+    for (i, down) in down.into_iter().enumerate() {
+        for (j, x) in transform_weights::<S, TAPS>(simd, down).into_iter().enumerate() {
+            store(i * POINTS + j, x);
+        }
+    }
 }
 
 /// `A^T m` for six vectors.
@@ -492,49 +521,63 @@ impl Filters<'_> {
         channels: Range<usize>,
         out: &mut [f32],
     ) {
-        let columns = self.to.columns;
-        for first in filters.clone().step_by(PANEL_ROWS) {
+        let (count, columns) = (channels.len(), self.to.columns);
+        let panel_len = PANEL_ROWS * count + GAP;
+        let product_len = filters.len().div_ceil(PANEL_ROWS) * panel_len;
+        let panel = |first: usize| {
             // Panels of the matrix end at its last row, whichever filters these are.
             let rows = PANEL_ROWS.min(self.to.filters - first);
-            let panel = &self.layer.weights[first * columns..][..rows * columns];
-            let offset = (first - filters.start) * channels.len();
+            (rows, &self.layer.weights[first * columns..][..rows * columns])
+        };
+        let mut first = filters.start;
+        while first < filters.end {
+            let (rows, weights) = panel(first);
+            let offset = (first - filters.start) / PANEL_ROWS * panel_len;
+            // A vector of two panels' rows takes two panels.
+            if S::LANES == 2 * PANEL_ROWS && first + S::LANES <= filters.end {
+                let (_, second) = panel(first + PANEL_ROWS);
+                for (c, channel) in self.to.channels[channels.clone()].iter().enumerate() {
+                    transform_taps::<S, TAPS>(
+                        simd,
+                        channel,
+                        #[inline(always)]
+                        |column| simd.get_halves([&weights[column * PANEL_ROWS..], &second[column * PANEL_ROWS..]]),
+                        #[inline(always)]
+                        |product, x| {
+                            let out = &mut out[product * product_len + offset..][..2 * panel_len];
+                            let (low, high) = out.split_at_mut(panel_len);
+                            simd.put_halves([&mut low[c * PANEL_ROWS..], &mut high[c * PANEL_ROWS..]], x);
+                        },
+                    );
+                }
+                first += S::LANES;
+                continue;
+            }
             for (c, channel) in self.to.channels[channels.clone()].iter().enumerate() {
                 for row in (0..rows).step_by(S::LANES) {
-                    let count = S::LANES.min(rows - row);
-                    let mut down = [[simd.splat(0.0); TAPS]; POINTS];
-                    #[expect(clippy::needless_range_loop, reason = "columns of an array of rows")]
-                    for j in 0..TAPS {
-                        let taps = vectors::<S, TAPS>(
-                            simd,
-                            #[inline(always)]
-                            |i| match channel.columns[i * TAPS + j] {
-                                None => simd.splat(0.0),
-                                Some(column) => simd.get_first(&panel[column as usize * rows + row..][..count]),
-                            },
-                        );
-                        let transformed = transform_weights::<S, TAPS>(simd, taps);
-                        for i in 0..POINTS {
-                            down[i][j] = transformed[i];
-                        }
-                    }
-                    for (i, down) in down.into_iter().enumerate() {
-                        let transformed = transform_weights::<S, TAPS>(simd, down);
-                        for (j, x) in transformed.into_iter().enumerate() {
-                            let product = (i * POINTS + j) * (filters.len() * channels.len() + GAP);
-                            simd.put_first(&mut out[product + offset + c * rows + row..][..count], x);
-                        }
-                    }
+                    let lanes = S::LANES.min(rows - row);
+                    transform_taps::<S, TAPS>(
+                        simd,
+                        channel,
+                        #[inline(always)]
+                        |column| simd.get_first(&weights[column * rows + row..][..lanes]),
+                        #[inline(always)]
+                        |product, x| {
+                            simd.put_first(&mut out[product * product_len + offset + c * rows + row..][..lanes], x);
+                        },
+                    );
                 }
             }
+            first += rows;
         }
     }
 
     /// Adds the products of some filters and channels; the first channels begin the sums.
     fn multiply<S: Simd>(&self, simd: S, filters: usize, channels: Range<usize>, weights: &[f32], products: &mut [f32]) {
-        let width = self.to.width();
+        let (width, panel_len) = (self.to.width(), PANEL_ROWS * channels.len() + GAP);
         let (padded, count) = (self.to.padded_tiles(), (self.rows.len() * self.to.grid[1]).div_ceil(width));
         for product in 0..PRODUCTS {
-            let weights = &weights[product * (filters * channels.len() + GAP)..][..filters * channels.len()];
+            let weights = &weights[product * filters.div_ceil(PANEL_ROWS) * panel_len..];
             let mut window = Window::whole(&mut products[product * (filters * padded + GAP)..][..filters * padded], padded);
             for block in 0..count {
                 let plane = &self.transformed[(product * self.to.blocks() + block) * self.to.block_len()..];
@@ -542,7 +585,7 @@ impl Filters<'_> {
                     Packed::new::<S>(&plane[channels.start * width..channels.end * width], channels.len(), self.to.vectors);
                 for first in (0..filters).step_by(PANEL_ROWS) {
                     let rows = PANEL_ROWS.min(filters - first);
-                    let weights = &weights[first * channels.len()..][..rows * channels.len()];
+                    let weights = &weights[first / PANEL_ROWS * panel_len..][..rows * channels.len()];
                     let place = Place { window: &mut window, plane: first, positions: block * width..(block + 1) * width };
                     let epilogue = Epilogue { add: channels.start > 0, finish: None };
                     tile::multiply(simd, Panel { weights, rows, to_next: 0 }, &lowered, place, epilogue);

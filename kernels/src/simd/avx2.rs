@@ -119,18 +119,6 @@ impl Simd for Avx2 {
     }
 
     #[inline(always)]
-    unsafe fn load_halves(self, from: [*const f32; 2], counts: [usize; 2]) -> __m256 {
-        // SAFETY: see above. Masked lanes are not accessed.
-        unsafe {
-            let half = |i: usize| match counts[i] {
-                4 => _mm_loadu_ps(from[i]),
-                count => _mm_maskload_ps(from[i], _mm256_castsi256_si128(expand(first(count)))),
-            };
-            _mm256_insertf128_ps::<1>(_mm256_castps128_ps256(half(0)), half(1))
-        }
-    }
-
-    #[inline(always)]
     fn prefetch(self, from: *const f32) {
         // SAFETY: a hint, which reads nothing.
         unsafe { _mm_prefetch::<_MM_HINT_T0>(from.cast()) }

@@ -117,14 +117,17 @@ impl Simd for Avx512 {
     }
 
     #[inline(always)]
-    unsafe fn load_halves(self, from: [*const f32; 2], counts: [usize; 2]) -> __m512 {
-        // SAFETY: see above. Masked lanes are not accessed.
+    unsafe fn load_halves(self, from: [*const f32; 2]) -> __m512 {
+        // SAFETY: see above.
+        unsafe { _mm512_insertf32x8::<1>(_mm512_castps256_ps512(_mm256_loadu_ps(from[0])), _mm256_loadu_ps(from[1])) }
+    }
+
+    #[inline(always)]
+    unsafe fn store_halves(self, to: [*mut f32; 2], x: __m512) {
+        // SAFETY: see above.
         unsafe {
-            let half = |i: usize| match counts[i] {
-                8 => _mm256_loadu_ps(from[i]),
-                count => _mm256_maskz_loadu_ps(first(count) as u8, from[i]),
-            };
-            _mm512_insertf32x8::<1>(_mm512_castps256_ps512(half(0)), half(1))
+            _mm256_storeu_ps(to[0], _mm512_castps512_ps256(x));
+            _mm256_storeu_ps(to[1], _mm512_extractf32x8_ps::<1>(x));
         }
     }
 

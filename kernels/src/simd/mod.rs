@@ -70,11 +70,57 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     /// `to` must be valid for writes of `count` numbers, at most [`Self::LANES`].
     unsafe fn store_first(self, to: *mut f32, x: Self::Vector, count: usize);
 
-    /// Two runs of half a vector each, of which the first `counts` numbers are read; the rest is 0.
+    /// Two runs of half a vector each.
     ///
     /// # Safety
-    /// Each pointer must be valid for reads of as many numbers as its count says, at most half of [`Self::LANES`].
-    unsafe fn load_halves(self, from: [*const f32; 2], counts: [usize; 2]) -> Self::Vector;
+    /// Each pointer must be valid for reads of half of [`Self::LANES`] numbers.
+    #[inline(always)]
+    unsafe fn load_halves(self, from: [*const f32; 2]) -> Self::Vector {
+        let mut numbers = [0.0; MAX_LANES];
+        for (half, from) in numbers.chunks_exact_mut(Self::LANES / 2).zip(from) {
+            // SAFETY: the caller's promise.
+            half.copy_from_slice(unsafe { std::slice::from_raw_parts(from, half.len()) });
+        }
+        // SAFETY: the array has as many numbers as the widest vector.
+        unsafe { self.load(numbers.as_ptr()) }
+    }
+
+    /// Half a vector each.
+    ///
+    /// # Safety
+    /// Each pointer must be valid for writes of half of [`Self::LANES`] numbers.
+    #[inline(always)]
+    unsafe fn store_halves(self, to: [*mut f32; 2], x: Self::Vector) {
+        let mut numbers = [0.0; MAX_LANES];
+        self.put(&mut numbers, x);
+        for (half, to) in numbers.chunks_exact(Self::LANES / 2).zip(to) {
+            // SAFETY: the caller's promise.
+            unsafe { to.copy_from_nonoverlapping(half.as_ptr(), half.len()) };
+        }
+    }
+
+    /// The first numbers of two slices, half a vector each.
+    ///
+    /// # Panics
+    /// If one has fewer than half of [`Self::LANES`].
+    #[inline(always)]
+    fn get_halves(self, from: [&[f32]; 2]) -> Self::Vector {
+        assert!(from[0].len() >= Self::LANES / 2 && from[1].len() >= Self::LANES / 2, "half a vector");
+        // SAFETY: there are enough, by the check above.
+        unsafe { self.load_halves([from[0].as_ptr(), from[1].as_ptr()]) }
+    }
+
+    /// Overwrites the first numbers of two slices, half a vector each.
+    ///
+    /// # Panics
+    /// If one has fewer than half of [`Self::LANES`].
+    #[inline(always)]
+    fn put_halves(self, to: [&mut [f32]; 2], x: Self::Vector) {
+        assert!(to[0].len() >= Self::LANES / 2 && to[1].len() >= Self::LANES / 2, "half a vector");
+        let [low, high] = to;
+        // SAFETY: there are enough, by the check above.
+        unsafe { self.store_halves([low.as_mut_ptr(), high.as_mut_ptr()], x) }
+    }
 
     /// The first numbers of a slice.
     ///

@@ -92,16 +92,6 @@ impl Simd for Portable {
     }
 
     #[inline(always)]
-    unsafe fn load_halves(self, from: [*const f32; 2], counts: [usize; 2]) -> [f32; 4] {
-        let mut x = [0.0; 4];
-        for (i, half) in x.chunks_exact_mut(2).enumerate() {
-            // SAFETY: the caller promises `counts[i]` numbers.
-            half[..counts[i]].copy_from_slice(unsafe { std::slice::from_raw_parts(from[i], counts[i]) });
-        }
-        x
-    }
-
-    #[inline(always)]
     fn prefetch(self, _: *const f32) {}
 
     #[inline(always)]
