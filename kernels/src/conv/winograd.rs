@@ -118,13 +118,13 @@ impl Winograd {
 
     /// What one image costs, in multiply-adds of vectors. The factors were measured on AVX-512 (Zen 5): to transform the tiles of
     /// a vector in a channel or back in a filter takes as long as 1700, a panel's weights for a channel as long as 300, and a
-    /// register tile of one vector runs at two thirds of its speed.
+    /// register tile of one vector takes seven quarters of its share.
     pub(crate) fn cost(&self) -> usize {
         let of_rows = |rows: usize| (rows * self.grid[1]).next_multiple_of(self.width()) / self.isa.lanes();
         let vectors = self.grid[0] / self.rows * of_rows(self.rows) + of_rows(self.grid[0] % self.rows);
         let (channels, panels) = (self.channels.len(), self.filters.div_ceil(PANEL_ROWS));
         let products = PRODUCTS * self.filters * channels * vectors;
-        let products = if self.vectors == 1 { products * 3 / 2 } else { products };
+        let products = if self.vectors == 1 { products * 7 / 4 } else { products };
         products + (channels + self.filters) * vectors * 1700 + panels * channels * self.grid[0].div_ceil(self.rows) * 300
     }
 
