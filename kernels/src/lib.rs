@@ -17,32 +17,20 @@ pub mod normalize;
 mod parallel;
 pub mod pool;
 mod simd;
+mod team;
 mod tile;
 
 pub use activation::Activation;
 pub use simd::Isa;
+pub use team::Team;
 
-use rayon::iter::{IndexedParallelIterator, ParallelIterator};
-use rayon::slice::ParallelSliceMut;
-
-/// Whether a kernel may split its work over the threads of the current rayon pool.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Threading {
+/// Whether a kernel may share its work.
+#[derive(Clone, Copy, Debug)]
+pub enum Threading<'a> {
     /// Stay on the calling thread.
     Single,
-    /// Use the pool that the caller runs in.
-    Pool,
-}
-
-impl Threading {
-    /// Calls `f(i, chunk)` for the `i`-th chunk of `len` elements of `out`.
-    fn for_each_chunk(self, out: &mut [f32], len: usize, f: impl Fn(usize, &mut [f32]) + Send + Sync) {
-        let len = len.max(1);
-        match self {
-            Threading::Single => out.chunks_mut(len).enumerate().for_each(|(i, chunk)| f(i, chunk)),
-            Threading::Pool => out.par_chunks_mut(len).enumerate().for_each(|(i, chunk)| f(i, chunk)),
-        }
-    }
+    /// Let the team help.
+    Team(&'a Team),
 }
 
 /// Checks that a slice has the length that a kernel's shapes call for: a bug in the caller, never a matter of user input.

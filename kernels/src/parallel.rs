@@ -1,8 +1,6 @@
-//! Sharing an output between threads: rectangles of planes by positions that do not overlap.
+//! Sharing an output between threads: stretches of it, or rectangles of planes by positions that do not overlap.
 
 use crate::Threading;
-use rayon::iter::{IndexedParallelIterator, ParallelIterator};
-use rayon::slice::ParallelSliceMut;
 use std::marker::PhantomData;
 use std::ops::Range;
 
@@ -126,26 +124,31 @@ impl Partition {
                 f(i, window, scratch);
             }
         };
-        each_with_scratch(self.lanes.len(), scratch, scratch_len, threading, lane);
+        threading.for_each_chunk(&mut scratch[..self.lanes.len() * scratch_len], scratch_len, lane);
     }
 }
 
-/// Calls `f(i, stretch i of scratch)` for each of `count` stretches of `len` numbers.
-pub(crate) fn each_with_scratch(
-    count: usize,
-    scratch: &mut [f32],
-    len: usize,
-    threading: Threading,
-    f: impl Fn(usize, &mut [f32]) + Sync,
-) {
-    let scratch = &mut scratch[..count * len];
-    match threading {
-        Threading::Single => scratch.chunks_mut(len).enumerate().for_each(|(i, s)| f(i, s)),
-        Threading::Pool => scratch.par_chunks_mut(len).enumerate().with_max_len(1).for_each(|(i, s)| f(i, s)),
+impl Threading<'_> {
+    /// Calls `f` once for each number below `count`.
+    fn for_each(self, count: usize, f: impl Fn(usize) + Sync) {
+        match self {
+            Threading::Single => (0..count).for_each(f),
+            Threading::Team(team) => team.for_each(count, f),
+        }
+    }
+
+    /// Calls `f(i, chunk)` for the `i`-th chunk of `len` elements of `out`.
+    pub(crate) fn for_each_chunk(self, out: &mut [f32], len: usize, f: impl Fn(usize, &mut [f32]) + Sync) {
+        let chunks = Chunks::new(out, len.max(1));
+        // SAFETY: each number comes once.
+        self.for_each(chunks.count(), |i| f(i, unsafe { chunks.get(i) }));
     }
 }
 
 /// Calls `f(i, piece i of out, stretch i of scratch)` for the pieces of `out_len` numbers.
+///
+/// # Panics
+/// If there are fewer stretches of scratch memory than pieces.
 pub(crate) fn zip_with_scratch(
     out: &mut [f32],
     out_len: usize,
@@ -157,15 +160,38 @@ pub(crate) fn zip_with_scratch(
     if out.is_empty() {
         return;
     }
-    match threading {
-        Threading::Single => {
-            let pieces = out.chunks_mut(out_len).zip(scratch.chunks_mut(scratch_len));
-            pieces.enumerate().for_each(|(i, (out, scratch))| f(i, out, scratch));
-        }
-        Threading::Pool => {
-            let pieces = out.par_chunks_mut(out_len).zip(scratch.par_chunks_mut(scratch_len));
-            pieces.enumerate().with_max_len(1).for_each(|(i, (out, scratch))| f(i, out, scratch));
-        }
+    let pieces = Chunks::new(out, out_len);
+    let scratch = Chunks::new(&mut scratch[..pieces.count() * scratch_len], scratch_len);
+    // SAFETY: each number comes once.
+    threading.for_each(pieces.count(), |i| unsafe { f(i, pieces.get(i), scratch.get(i)) });
+}
+
+/// Stretches of `len` numbers of a slice, the last one perhaps shorter, that go to different threads.
+struct Chunks<'a> {
+    start: Start,
+    total: usize,
+    len: usize,
+    borrowed: PhantomData<&'a mut [f32]>,
+}
+
+impl<'a> Chunks<'a> {
+    fn new(slice: &'a mut [f32], len: usize) -> Self {
+        Chunks { start: Start(slice.as_mut_ptr()), total: slice.len(), len, borrowed: PhantomData }
+    }
+
+    fn count(&self) -> usize {
+        self.total.div_ceil(self.len)
+    }
+
+    /// # Safety
+    /// No chunk may be had twice.
+    #[expect(clippy::mut_from_ref, reason = "the caller promises that no chunk is had twice")]
+    unsafe fn get(&self, i: usize) -> &mut [f32] {
+        let range = i * self.len..((i + 1) * self.len).min(self.total);
+        assert!(range.start < range.end, "chunk {i} of {}", self.count());
+        // SAFETY: the range lies in the slice, by the line above, which is borrowed exclusively; the caller promises that this
+        // part of it is handed out once.
+        unsafe { std::slice::from_raw_parts_mut(self.start.get().add(range.start), range.len()) }
     }
 }
 
@@ -178,11 +204,10 @@ impl Start {
     }
 }
 
-// SAFETY: lanes on other threads reach memory only through windows, which do not overlap (the invariant of `Partition`), and the
-// slice that the pointer comes from stays borrowed until all of them are done. `f32` may be sent and shared.
+// SAFETY: other threads reach memory only through windows of lanes (the invariant of `Partition`) and through chunks (each had
+// once), which do not overlap, and the slice that the pointer comes from stays borrowed until all of them are done. `f32` may be
+// sent and shared.
 unsafe impl Sync for Start {}
-// SAFETY: as above.
-unsafe impl Send for Start {}
 
 #[cfg(test)]
 mod tests {
@@ -197,7 +222,8 @@ mod tests {
     fn every_number_is_written_by_its_part() {
         let lanes = vec![vec![part(0..2, 0..5), part(2..3, 5..7)], vec![part(0..2, 5..7), part(2..3, 0..5)]];
         let partition = Partition::new(3, 7, lanes);
-        for threading in [Threading::Single, Threading::Pool] {
+        let team = crate::Team::new(2).expect("a thread starts");
+        for threading in [Threading::Single, Threading::Team(&team)] {
             let (mut out, mut scratch) = ([-1.0; 21], [0.0; 8]);
             partition.for_each(&mut out, &mut scratch, 4, threading, |i, mut window, _| {
                 let Part { planes, positions } = &partition.parts[i];

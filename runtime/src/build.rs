@@ -15,8 +15,8 @@ use crate::options::{Options, Threads};
 use crate::plan::{Binding, Inner, Plan};
 use crate::step::{Kernel, Place, Step};
 use sslm_format::{self as format, BlobId, Compaction, Node, ValueId, shape};
-use sslm_kernels::Isa;
 use sslm_kernels::channels::Source;
+use sslm_kernels::{Isa, Team};
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -279,12 +279,9 @@ impl<'m> Builder<'m> {
         // Sessions allocate without a way to fail: ask here whether so much can be had at all.
         can_be_had(arena_len.saturating_add(scratch_len))?;
         let threads = self.threads;
-        let new_pool = || {
-            let builder = rayon::ThreadPoolBuilder::new().num_threads(threads).thread_name(|i| format!("sslm-{i}"));
-            builder.build().map_err(|e| Error::new(ErrorKind::Resources, format!("a pool of {threads} threads: {e}")))
-        };
-        let pool = if threads > 1 { Some(new_pool()?) } else { None };
-        let inner = Inner { model: self.model.clone(), steps, inputs, outputs, arena_len, scratch_len, pool };
+        let no_team = |e| Error::new(ErrorKind::Resources, format!("{threads} threads: {e}"));
+        let team = if threads > 1 { Some(Team::new(threads).map_err(no_team)?) } else { None };
+        let inner = Inner { model: self.model.clone(), steps, inputs, outputs, arena_len, scratch_len, team };
         Ok(Plan { inner: Arc::new(inner) })
     }
 }

@@ -3,6 +3,7 @@
 use crate::model::Model;
 use crate::session::Session;
 use crate::step::{Place, Step};
+use sslm_kernels::Team;
 use std::sync::Arc;
 
 /// A model with batch, shapes, kernels, memory and threads fixed. Cloning is cheap.
@@ -19,7 +20,7 @@ pub(crate) struct Inner {
     pub(crate) arena_len: usize,
     pub(crate) scratch_len: usize,
     /// Absent where everything runs on the caller's thread.
-    pub(crate) pool: Option<rayon::ThreadPool>,
+    pub(crate) team: Option<Team>,
 }
 
 /// An input or output of the network and where it lies.
@@ -68,6 +69,6 @@ impl Plan {
 
     /// Threads that a run uses.
     pub fn threads(&self) -> usize {
-        self.inner.pool.as_ref().map_or(1, rayon::ThreadPool::current_num_threads)
+        self.inner.team.as_ref().map_or(1, Team::threads)
     }
 }

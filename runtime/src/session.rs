@@ -57,19 +57,13 @@ impl Session {
             }
         }
         let scratch: &mut [f32] = bytemuck::cast_slice_mut(&mut self.scratch);
-        let times = &mut self.times;
-        let mut run = |threading: Threading| {
-            for (i, step) in plan.steps.iter().enumerate() {
-                let start = times.is_some().then(Instant::now);
-                step.run(&plan.model, arena, scratch, threading);
-                if let (Some(times), Some(start)) = (times.as_mut(), start) {
-                    times[i] = start.elapsed();
-                }
+        let threading = plan.team.as_ref().map_or(Threading::Single, Threading::Team);
+        for (i, step) in plan.steps.iter().enumerate() {
+            let start = self.times.is_some().then(Instant::now);
+            step.run(&plan.model, arena, scratch, threading);
+            if let (Some(times), Some(start)) = (&mut self.times, start) {
+                times[i] = start.elapsed();
             }
-        };
-        match &plan.pool {
-            None => run(Threading::Single),
-            Some(pool) => pool.install(|| run(Threading::Pool)),
         }
         Ok(Outputs { session: self })
     }

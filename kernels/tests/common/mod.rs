@@ -4,14 +4,13 @@
 #![allow(dead_code, reason = "each test file is a crate of its own and uses a part of this")]
 
 use fastrand::Rng;
-use rayon::{ThreadPool, ThreadPoolBuilder};
-use sslm_kernels::Threading;
+
 use sslm_kernels::conv::Geometry;
 use sslm_kernels::gemm::PANEL_ROWS;
+use sslm_kernels::{Team, Threading};
 use std::fmt::Debug;
 use std::ops::{Deref, DerefMut};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::LazyLock;
 
 /// Stands where nothing may be read, and in outputs until they are written.
 pub(crate) const POISON: f32 = f32::NAN;
@@ -155,13 +154,12 @@ pub(crate) fn written(len: usize, kernel: impl FnOnce(&mut [f32])) -> Result<Gua
     if out.is_intact() { Ok(out) } else { Err("wrote outside of its output".into()) }
 }
 
-/// What `kernel` writes on one thread and, bit for bit the same, in a pool of three.
-pub(crate) fn run(len: usize, kernel: impl Fn(&mut [f32], Threading) + Sync) -> Result<Guarded, String> {
-    static POOL: LazyLock<ThreadPool> =
-        LazyLock::new(|| ThreadPoolBuilder::new().num_threads(3).build().expect("three threads can be started"));
+/// What `kernel` writes on one thread and, bit for bit the same, in a team of three.
+pub(crate) fn run(len: usize, kernel: impl Fn(&mut [f32], Threading)) -> Result<Guarded, String> {
+    thread_local!(static TEAM: Team = Team::new(3).expect("three threads can be started"));
     let single = written(len, |out| kernel(out, Threading::Single))?;
-    let pooled = written(len, |out| POOL.install(|| kernel(out, Threading::Pool)))?;
-    same_bits(&single, &pooled).map_err(|e| format!("one thread against three: {e}"))?;
+    let shared = TEAM.with(|team| written(len, |out| kernel(out, Threading::Team(team))))?;
+    same_bits(&single, &shared).map_err(|e| format!("one thread against three: {e}"))?;
     Ok(single)
 }
 
