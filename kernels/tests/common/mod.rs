@@ -3,13 +3,16 @@
 
 #![allow(dead_code, reason = "each test file is a crate of its own and uses a part of this")]
 
-use fastrand::Rng;
+mod guarded;
 
+pub(crate) use guarded::Guarded;
+
+use fastrand::Rng;
+use guarded::{Edge, with_edge};
 use sslm_kernels::conv::Geometry;
 use sslm_kernels::gemm::PANEL_ROWS;
 use sslm_kernels::{Team, Threading};
 use std::fmt::Debug;
-use std::ops::{Deref, DerefMut};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// Stands where nothing may be read, and in outputs until they are written.
@@ -70,11 +73,15 @@ pub(crate) fn refuses<T>(call: impl FnOnce() -> T) -> Result<(), String> {
     if panic_of(call).is_err() { Ok(()) } else { Err("accepted".into()) }
 }
 
-/// Runs `check` on every case and reports all that fail, by an error or by a panic.
+/// Runs `check` on every case, with buffers at either [`Edge`], and reports all that fail, by an error or by a panic. A step over
+/// an edge is a fault that ends the process; a debugger shows where.
 pub(crate) fn check_all<C: Debug>(cases: &[C], check: impl Fn(&C) -> Result<(), String>) {
     let failure = |case: &C| {
-        let failure = panic_of(|| check(case)).unwrap_or_else(|panic| Err(format!("panicked: {panic}"))).err()?;
-        Some(format!("{case:?}:\n    {failure}"))
+        [Edge::Before, Edge::Behind].into_iter().find_map(|edge| {
+            let outcome = panic_of(|| with_edge(edge, || check(case)));
+            let failure = outcome.unwrap_or_else(|panic| Err(format!("panicked: {panic}"))).err()?;
+            Some(format!("{case:?}, edge {edge:?}:\n    {failure}"))
+        })
     };
     let failures: Vec<String> = cases.iter().filter_map(failure).collect();
     assert!(!cases.is_empty(), "the table is empty");
@@ -93,40 +100,6 @@ pub(crate) fn refuses_other_lengths<const N: usize>(right: [(&str, usize); N], r
         slice.resize(if change == "one more" { slice.len() + 1 } else { slice.len() - 1 }, 1.0);
         refuses(|| run(slices))
     });
-}
-
-/// Numbers one element into their allocation, so that they lie on no vector's boundary, between two elements of poison, so that
-/// a step outside is seen.
-pub(crate) struct Guarded(Vec<f32>);
-
-impl Guarded {
-    pub(crate) fn poisoned(len: usize) -> Self {
-        std::iter::repeat_n(POISON, len).collect()
-    }
-
-    fn is_intact(&self) -> bool {
-        [self.0.first(), self.0.last()].iter().all(|guard| guard.is_some_and(|g| g.is_nan()))
-    }
-}
-
-impl FromIterator<f32> for Guarded {
-    fn from_iter<I: IntoIterator<Item = f32>>(numbers: I) -> Self {
-        Guarded([POISON].into_iter().chain(numbers).chain([POISON]).collect())
-    }
-}
-
-impl Deref for Guarded {
-    type Target = [f32];
-    fn deref(&self) -> &[f32] {
-        &self.0[1..self.0.len() - 1]
-    }
-}
-
-impl DerefMut for Guarded {
-    fn deref_mut(&mut self) -> &mut [f32] {
-        let end = self.0.len() - 1;
-        &mut self.0[1..end]
-    }
 }
 
 /// A number of either sign and of magnitude 1/4 to 1: no product of two is so small that it could go missing within a tolerance.
