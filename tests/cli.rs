@@ -83,11 +83,14 @@ fn bench_and_profile_report_each_layer() {
     let layers = report["layers"].as_array().expect("a list");
     assert_eq!(layers.len(), 6, "{report}");
     for layer in layers {
-        assert!(layer["name"].is_string() && layer["op"].is_string(), "{layer}");
+        assert!(["name", "op", "kernel"].iter().all(|key| layer[key].is_string()), "{layer}");
+        assert!(layer["bytes"].as_u64() > Some(0), "{layer}");
         assert!(layer["min_ms"].as_f64() <= layer["median_ms"].as_f64(), "{layer}");
     }
     let table = succeeds("ssl-run", &[&model(), "--profile", &digit(3)]);
-    assert!(table.contains("/conv2/Conv") && table.contains("median"), "{table}");
+    for part in ["/conv2/Conv", "median", "GFLOP/s", "GB/s", "fully connected"] {
+        assert!(table.contains(part), "expected '{part}' in\n{table}");
+    }
 }
 
 #[test]

@@ -157,6 +157,13 @@ impl<'m> Builder<'m> {
         }
     }
 
+    fn len_of(&self, operand: Operand) -> usize {
+        match operand {
+            Operand::Buffer(b) => self.buffers[b].len,
+            Operand::Blob(id) => self.model.blob(id).len(),
+        }
+    }
+
     /// Appends a step and yields what it writes.
     pub(crate) fn emit(&mut self, name: &str, op: &str, kernel: Kernel, macs: usize, reads: Vec<Operand>, len: usize) -> Operand {
         let now = self.next_step();
@@ -165,9 +172,11 @@ impl<'m> Builder<'m> {
                 self.buffers[*b].last = now;
             }
         }
+        let parameters = kernel.parameters().into_iter().flatten().map(Operand::Blob);
+        let numbers = reads.iter().copied().chain(parameters).map(|operand| self.len_of(operand)).sum::<usize>() + len;
         let place = self.new_buffer(len, now);
         let write = self.buffers.len() - 1;
-        self.steps.push(Step { name: name.to_owned(), op: op.to_owned(), kernel, macs, reads, write });
+        self.steps.push(Step { name: name.to_owned(), op: op.to_owned(), kernel, macs, numbers, reads, write });
         place
     }
 
@@ -271,6 +280,7 @@ impl<'m> Builder<'m> {
                 op: s.op,
                 kernel: s.kernel,
                 macs: s.macs,
+                numbers: s.numbers,
                 reads: s.reads.into_iter().map(place).collect(),
                 write: places[s.write].clone(),
             })

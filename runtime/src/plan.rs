@@ -37,8 +37,12 @@ pub struct StepInfo<'a> {
     pub name: &'a str,
     /// What runs, in ONNX's words; `Select` puts removed channels back or leaves unread ones out.
     pub op: &'a str,
+    /// What computes it: a convolution's method, register tile and instruction set, such as `packed 8x48 avx512`.
+    pub kernel: String,
     /// Multiply-accumulates of one run of the whole batch.
     pub macs: usize,
+    /// Bytes of its inputs, weights and output, each counted once.
+    pub bytes: usize,
 }
 
 impl Plan {
@@ -49,7 +53,7 @@ impl Plan {
 
     /// What runs, in order.
     pub fn steps(&self) -> impl ExactSizeIterator<Item = StepInfo<'_>> {
-        self.inner.steps.iter().map(|s| StepInfo { name: &s.name, op: &s.op, macs: s.macs })
+        self.inner.steps.iter().map(Step::info)
     }
 
     /// Shapes that [`Session::run_all`] expects, in order.
@@ -70,5 +74,12 @@ impl Plan {
     /// Threads that a run uses.
     pub fn threads(&self) -> usize {
         self.inner.team.as_ref().map_or(1, Team::threads)
+    }
+}
+
+impl Step {
+    fn info(&self) -> StepInfo<'_> {
+        let Step { name, op, kernel, macs, numbers, .. } = self;
+        StepInfo { name, op, kernel: kernel.describe(), macs: *macs, bytes: numbers * size_of::<f32>() }
     }
 }

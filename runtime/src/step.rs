@@ -93,6 +93,40 @@ pub(crate) enum Kernel {
     },
 }
 
+impl Kernel {
+    /// What computes it, for reports.
+    pub(crate) fn describe(&self) -> String {
+        let name = match self {
+            Kernel::Conv { conv, .. } => return conv.describe(),
+            Kernel::FullyConnected { .. } => "fully connected",
+            Kernel::Pool(_) => "pool",
+            Kernel::GlobalAverage { .. } | Kernel::GlobalMax { .. } => "global pool",
+            Kernel::Lrn(_) => "lrn",
+            Kernel::Softmax { .. } => "softmax",
+            Kernel::ScaleShift { .. } => "scale and shift",
+            Kernel::InstanceNorm { .. } => "instance norm",
+            Kernel::Activation(_) => "elementwise",
+            Kernel::Binary { .. } => "broadcast",
+            Kernel::Concat { .. } => "concat",
+            Kernel::Select { .. } => "select",
+            Kernel::Remap { .. } => "remap",
+            Kernel::Mean { .. } => "mean",
+            Kernel::ArgMax { .. } => "arg max",
+            Kernel::StridedCopy { .. } => "strided copy",
+        };
+        name.to_owned()
+    }
+
+    /// What it reads besides its inputs.
+    pub(crate) fn parameters(&self) -> [Option<BlobId>; 2] {
+        match *self {
+            Kernel::Conv { weights, bias, .. } | Kernel::FullyConnected { weights, bias, .. } => [Some(weights), Some(bias)],
+            Kernel::ScaleShift { scale, shift, .. } | Kernel::InstanceNorm { scale, shift, .. } => [Some(scale), Some(shift)],
+            _ => [None, None],
+        }
+    }
+}
+
 /// A kernel applied to places.
 pub(crate) struct Step<P = Place, W = Range<usize>> {
     pub(crate) name: String,
@@ -100,6 +134,8 @@ pub(crate) struct Step<P = Place, W = Range<usize>> {
     pub(crate) op: String,
     pub(crate) kernel: Kernel,
     pub(crate) macs: usize,
+    /// Numbers of its inputs, its parameters and its output.
+    pub(crate) numbers: usize,
     pub(crate) reads: Vec<P>,
     pub(crate) write: W,
 }

@@ -33,9 +33,23 @@ struct RunMs {
 struct LayerMs {
     name: String,
     op: String,
+    kernel: String,
     min_ms: f64,
     median_ms: f64,
     macs: usize,
+    bytes: usize,
+}
+
+impl LayerMs {
+    /// How fast: by its arithmetic, or by the memory that it goes through if there is more of that.
+    fn rate(&self) -> String {
+        let per_second = |count: usize| count as f64 / self.median_ms / 1e6;
+        if 2 * self.macs >= self.bytes {
+            format!("{:.1} GFLOP/s", per_second(2 * self.macs))
+        } else {
+            format!("{:.1} GB/s", per_second(self.bytes))
+        }
+    }
 }
 
 pub(crate) fn run(arguments: &Arguments, model: &Model) -> Result<()> {
@@ -78,9 +92,11 @@ pub(crate) fn run(arguments: &Arguments, model: &Model) -> Result<()> {
             .map(|(step, times)| LayerMs {
                 name: step.name.to_owned(),
                 op: step.op.to_owned(),
+                kernel: step.kernel,
                 min_ms: ms(times[0]),
                 median_ms: ms(quantile(times, 0.5)),
                 macs: step.macs,
+                bytes: step.bytes,
             })
             .collect(),
     };
@@ -119,19 +135,18 @@ fn print(arguments: &Arguments, report: &Report) -> Result<()> {
         writeln!(out, "{}", serde_json::to_string_pretty(report)?)?;
         return Ok(());
     }
-    let mut layers = table(&["layer", "op", "MACs", "min ms", "median ms", "share", "GFLOP/s"], 2);
+    let mut layers = table(&["layer", "op", "kernel", "MACs", "min ms", "median ms", "share", "rate"], 3);
     let total: f64 = report.layers.iter().map(|l| l.median_ms).sum();
     for l in &report.layers {
-        let rate = if l.macs > 0 { format!("{:.1}", 2.0 * l.macs as f64 / l.median_ms / 1e6) } else { "-".to_owned() };
-        let share = format!("{:.0} %", 100.0 * l.median_ms / total);
         layers.add_row([
             printable(&l.name),
             l.op.clone(),
+            l.kernel.clone(),
             thousands(l.macs as u64),
             format!("{:.4}", l.min_ms),
             format!("{:.4}", l.median_ms),
-            share,
-            rate,
+            format!("{:.0} %", 100.0 * l.median_ms / total),
+            l.rate(),
         ]);
     }
     writeln!(out, "{layers}")?;
