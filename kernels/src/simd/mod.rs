@@ -212,8 +212,18 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
             unsafe { self.store(to[done..].as_mut_ptr(), self.load_every::<STRIDE>(from[done * STRIDE..].as_ptr())) };
             done += Self::LANES;
         }
-        for (i, number) in to.iter_mut().enumerate().skip(done) {
-            *number = from[i * STRIDE];
+        // Where fewer are left than whole vectors take, a copy has room behind them.
+        while done < to.len() {
+            let mut room = [[0.0; MAX_LANES]; STRIDE];
+            let left = &from[done * STRIDE..];
+            let left = &left[..left.len().min(Self::LANES * STRIDE)];
+            let count = Self::LANES.min(to.len() - done);
+            assert!((count - 1) * STRIDE < left.len(), "{count} numbers {STRIDE} apart in {}", left.len());
+            room.as_flattened_mut()[..left.len()].copy_from_slice(left);
+            // SAFETY: there is room for whole vectors.
+            let numbers = unsafe { self.load_every::<STRIDE>(room.as_flattened().as_ptr()) };
+            self.put_first(&mut to[done..done + count], numbers);
+            done += count;
         }
     }
 
