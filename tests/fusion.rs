@@ -9,8 +9,8 @@ use sslm_tests::onnx::{Net, Value::*};
 /// Channels of every value.
 const CHANNELS: usize = 6;
 
-/// Images to run at.
-const SHAPES: [[usize; 4]; 2] = [[1, CHANNELS, 5, 7], [2, CHANNELS, 8, 6]];
+/// Images to run at: a small one, and some that threads share.
+const SHAPES: [[usize; 4]; 2] = [[1, CHANNELS, 5, 7], [5, CHANNELS, 14, 13]];
 
 /// A network that grows from its input `x`.
 fn net() -> Net {

@@ -82,6 +82,14 @@ fn threads_do_not_change_a_bit() {
 }
 
 #[test]
+fn only_long_runs_are_shared() {
+    let model = Model::open(lenet().join("lenet.sslm")).expect("the model opens");
+    let threads = |batch| model.prepare(&Options::new().batch(batch)).expect("it can be prepared").threads();
+    assert_eq!(threads(1), 1);
+    assert_eq!(threads(512), std::thread::available_parallelism().map_or(1, usize::from));
+}
+
+#[test]
 fn sessions_of_one_plan_run_side_by_side() {
     let (images, logits) = golden();
     let model = Model::open(lenet().join("lenet.sslm")).expect("the model opens");

@@ -43,25 +43,23 @@ fn runs_allocate_nothing() {
     let lenet = Model::open(lenet().join("lenet.sslm")).expect("the model opens");
     let every = Model::from_bytes(&convert(&every_operator(), false)).expect("what was written is valid");
     for threads in [Threads::Single, Threads::Count(2), Threads::Count(3)] {
-        for batch in [1] {
-            for (name, model, shape) in [("LeNet", &lenet, [batch, 1, 28, 28]), ("every operator", &every, [batch, 4, 9, 8])] {
-                let (mut session, x) = (prepare(model, &shape, threads).session(), input(&shape));
-                let x = [sslm::TensorView::new(&shape, &x).expect("the input fits")];
+        for (name, model, shape) in [("LeNet", &lenet, [1, 1, 28, 28]), ("every operator", &every, [1, 4, 33, 32])] {
+            let (mut session, x) = (prepare(model, &shape, threads).session(), input(&shape));
+            let x = [sslm::TensorView::new(&shape, &x).expect("the input fits")];
+            session.run_all(&x).expect("it runs");
+            let before = ALLOCATIONS.load(Relaxed);
+            for _ in 0..200 {
                 session.run_all(&x).expect("it runs");
-                let before = ALLOCATIONS.load(Relaxed);
-                for _ in 0..200 {
-                    session.run_all(&x).expect("it runs");
-                }
-                let allocations = ALLOCATIONS.load(Relaxed) - before;
-                assert_eq!(allocations, 0, "{name}, batch {batch}, {threads:?}: allocations of 200 runs");
             }
+            let allocations = ALLOCATIONS.load(Relaxed) - before;
+            assert_eq!(allocations, 0, "{name}, {threads:?}: allocations of 200 runs");
         }
     }
 }
 
 /// A network with every kind of step.
 fn every_operator() -> ModelProto {
-    let mut net = Net::new(&["batch", "4", "9", "8"]);
+    let mut net = Net::new(&["batch", "4", "33", "32"]);
     let padded = || ("pads", Ints(&[1; 4]));
     let parameters = [(); 4].map(|()| net.weights(&[4], &[0.5, 1.0, 1.5, 2.0]));
     let [scale, shift, mean, variance] = parameters.each_ref().map(String::as_str);
@@ -105,8 +103,8 @@ fn every_operator() -> ModelProto {
     let y = net.node("Transpose", &[&y], &[("perm", Ints(&[0, 2, 3, 1]))]);
     let y = net.node("ReduceMean", &[&y], &[("axes", Ints(&[1])), ("keepdims", Int(0))]);
     let y = net.node("Flatten", &[&y], &[]);
-    let w = net.random(7 * 4 * 32);
-    let w = net.weights(&[4 * 32, 7], &w);
+    let w = net.random(7 * 4 * 128);
+    let w = net.weights(&[4 * 128, 7], &w);
     let y = net.node("Gemm", &[&y, &w], &[]);
     let y = net.node("Softmax", &[&y], &[]);
     net.finish(&[&y, &best])

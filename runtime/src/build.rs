@@ -22,26 +22,29 @@ use std::sync::Arc;
 
 const _: () = assert!(format::panels::ROWS == sslm_kernels::gemm::PANEL_ROWS, "the file's panels are the kernels'");
 
-/// Runs with fewer multiply-accumulates stay on one thread under [`Threads::Auto`]: handing work to another thread costs several
-/// microseconds a step, in which one core computes about this much.
-const SHARE_FROM_MACS: usize = 4_000_000;
+/// A step's work is shared by as many threads as get this much of it each, in multiply-accumulates: about a microsecond. Measured
+/// on two Zen 5 cores, sharing costs 0.3 us: steps of 2 us become a sixth faster, those of 0.8 us slower.
+const GRAIN: usize = 100_000;
+
+/// Runs of less work stay on one thread under [`Threads::Auto`]: about 100 us. Waking helpers that fell asleep between runs costs
+/// the caller 5 us, and they come so late that runs of 45 us gain nothing; at 80 us they gain a fifth, at 240 us a third.
+const SHARE_FROM: usize = 100 * GRAIN;
 
 pub(crate) fn plan(model: &Model, options: &Options) -> Result<Plan> {
-    match options.threads {
-        Threads::Single => build(model, options, 1),
-        Threads::Count(n) => build(model, options, n.max(1)),
-        Threads::Auto => {
-            // How much there is to compute shows when it is planned.
-            let single = build(model, options, 1)?;
-            let macs: usize = single.steps().map(|s| s.macs).sum();
-            let threads = std::thread::available_parallelism().map_or(1, usize::from);
-            if macs < SHARE_FROM_MACS || threads == 1 { Ok(single) } else { build(model, options, threads) }
-        }
+    let threads = match options.threads {
+        Threads::Single => 1,
+        Threads::Count(n) => n.max(1),
+        Threads::Auto => std::thread::available_parallelism().map_or(1, usize::from),
+    };
+    let mut builder = build(model, options, threads)?;
+    if options.threads == Threads::Auto && threads > 1 && builder.steps.iter().map(Step::work).sum::<usize>() < SHARE_FROM {
+        builder = build(model, options, 1)?;
     }
+    builder.finish()
 }
 
-/// A plan for exactly `threads` threads.
-fn build(model: &Model, options: &Options, threads: usize) -> Result<Plan> {
+/// All steps, for at most `threads` threads.
+fn build<'m>(model: &'m Model, options: &Options, threads: usize) -> Result<Builder<'m>> {
     let graph = model.graph();
     let input_shapes = model.input_shapes(options)?;
     let known: Vec<shape::Shape> = input_shapes.iter().map(|s| s.iter().copied().map(Some).collect()).collect();
@@ -70,13 +73,14 @@ fn build(model: &Model, options: &Options, threads: usize) -> Result<Plan> {
         let Node { name, op, .. } = fused.node;
         operators::add(&mut builder, fused).map_err(|e| e.within(format!("node '{name}' ({})", op.name())))?;
     }
-    let outputs: Vec<Operand> = graph.outputs.iter().map(|&v| builder.all_channels_of(v)).collect();
-    for output in &outputs {
+    for &value in &graph.outputs {
+        let output = builder.all_channels_of(value);
         if let Operand::Buffer(b) = output {
-            builder.buffers[*b].last = usize::MAX;
+            builder.buffers[b].last = usize::MAX;
         }
+        builder.outputs.push(output);
     }
-    builder.finish(&outputs)
+    Ok(builder)
 }
 
 /// Where a value lies while buffers have no addresses yet.
@@ -98,12 +102,15 @@ pub(crate) struct Builder<'m> {
     pub(crate) places: Vec<Option<Operand>>,
     /// Where a value lies with other channels.
     selected: HashMap<(ValueId, Option<Vec<u32>>), Operand>,
+    /// Where the network's outputs lie.
+    outputs: Vec<Operand>,
 }
 
 impl<'m> Builder<'m> {
     fn new(model: &'m Model, shapes: Vec<Vec<usize>>, isa: Isa, threads: usize) -> Self {
         let places = vec![None; shapes.len()];
-        Builder { model, isa, threads, shapes, steps: Vec::new(), buffers: Vec::new(), places, selected: HashMap::new() }
+        let (steps, buffers, selected, outputs) = Default::default();
+        Builder { model, isa, threads, shapes, steps, buffers, places, selected, outputs }
     }
 
     /// Steps are numbered from 1: buffers of number 0 are filled before the first one.
@@ -157,6 +164,11 @@ impl<'m> Builder<'m> {
         }
     }
 
+    /// How many threads share so much work, in multiply-accumulates.
+    pub(crate) fn threads_for(&self, work: usize) -> usize {
+        (work / GRAIN).clamp(1, self.threads)
+    }
+
     fn len_of(&self, operand: Operand) -> usize {
         match operand {
             Operand::Buffer(b) => self.buffers[b].len,
@@ -176,7 +188,9 @@ impl<'m> Builder<'m> {
         let numbers = reads.iter().copied().chain(parameters).map(|operand| self.len_of(operand)).sum::<usize>() + len;
         let place = self.new_buffer(len, now);
         let write = self.buffers.len() - 1;
-        self.steps.push(Step { name: name.to_owned(), op: op.to_owned(), kernel, macs, numbers, reads, write });
+        let mut step = Step { name: name.to_owned(), op: op.to_owned(), kernel, macs, numbers, threads: 1, reads, write };
+        step.threads = self.threads_for(step.work());
+        self.steps.push(step);
         place
     }
 
@@ -251,7 +265,7 @@ impl<'m> Builder<'m> {
         }
     }
 
-    fn finish(mut self, outputs: &[Operand]) -> Result<Plan> {
+    fn finish(mut self) -> Result<Plan> {
         self.add_in_place();
         let graph = self.model.graph();
         let (places, arena_len) = arena::place(&self.buffers);
@@ -265,7 +279,7 @@ impl<'m> Builder<'m> {
             place: place(operand),
         };
         let inputs = graph.inputs.iter().filter_map(|i| self.places[i.value.index()].map(|p| binding(i.value, p))).collect();
-        let outputs = graph.outputs.iter().zip(outputs).map(|(&v, &o)| binding(v, o)).collect();
+        let outputs = graph.outputs.iter().zip(&self.outputs).map(|(&v, &o)| binding(v, o)).collect();
         let scratch = |step: &Step<Operand, usize>| match &step.kernel {
             Kernel::Conv { conv, .. } => conv.scratch_len(),
             Kernel::FullyConnected { layer, .. } => layer.scratch_len(self.buffers[step.write].len / layer.rows()),
@@ -281,6 +295,7 @@ impl<'m> Builder<'m> {
                 kernel: s.kernel,
                 macs: s.macs,
                 numbers: s.numbers,
+                threads: s.threads,
                 reads: s.reads.into_iter().map(place).collect(),
                 write: places[s.write].clone(),
             })

@@ -54,8 +54,8 @@ pub(crate) fn add(b: &mut Builder<'_>, fused: &Fused<'_>) -> Result<()> {
         Op::Conv(conv) | Op::ConvTranspose(format::ConvTranspose { conv, .. }) => {
             let transposed = matches!(node.op, Op::ConvTranspose(_));
             let geometry = Geometry { transposed, ..geometry(b, &conv.window, x, node.output) };
-            let kernel = convolution(b, conv, geometry, x, fused);
-            let macs = kernel.macs() * b.shape(x)[0];
+            let macs = b.model.blob(conv.weights).len() * b.plane(output) * b.shape(x)[0];
+            let kernel = convolution(b, conv, geometry, x, fused, b.threads_for(macs));
             let kernel = Kernel::Conv { conv: Box::new(kernel), weights: conv.weights, bias: conv.bias };
             let mut reads = vec![b.place_of(x)];
             reads.extend(fused.residual.map(|residual| b.channels_of(residual, kept)));
@@ -230,7 +230,7 @@ fn pool(b: &Builder<'_>, window: &Window, x: ValueId, output: ValueId, reduce: R
     Ok(Kernel::Pool(Pool::new(geometry, reduce)))
 }
 
-fn convolution(b: &Builder<'_>, conv: &format::Conv, geometry: Geometry, x: ValueId, fused: &Fused<'_>) -> Conv {
+fn convolution(b: &Builder<'_>, conv: &format::Conv, geometry: Geometry, x: ValueId, fused: &Fused<'_>, threads: usize) -> Conv {
     let [kernel_height, kernel_width] = conv.window.kernel.map(|n| n as usize);
     let taps = kernel_height * kernel_width;
     let (columns, channels) = (conv.columns_per_group(), (conv.channels / conv.group) as usize);
@@ -250,7 +250,7 @@ fn convolution(b: &Builder<'_>, conv: &format::Conv, geometry: Geometry, x: Valu
     let groups = conv.columns.iter().zip(filters).enumerate().map(group).collect();
     let taps = conv.taps.map(|t| b.model.blob(t));
     let (activation, accumulate) = (fused.activation, fused.residual.is_some());
-    Conv::new(Layer { geometry, groups, taps, activation, accumulate }, b.isa, b.threads)
+    Conv::new(Layer { geometry, groups, taps, activation, accumulate }, b.isa, threads)
 }
 
 /// Flatten and Reshape copy nothing where the removed channels fall out of the result in the same way.

@@ -3,15 +3,15 @@
 use sslm_kernels::Isa;
 use std::collections::BTreeMap;
 
-/// How many threads a plan computes with.
+/// How many threads a plan computes with. Steps that are too short to share run on the calling thread in any case.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Threads {
-    /// As many as the machine offers, or one where a run is too short to share.
+    /// As many as the machine offers, or one where a run is so short that it would be over before others could help.
     #[default]
     Auto,
     /// The calling thread only.
     Single,
-    /// Exactly this many, on a pool of the plan's own. 0 and 1 mean [`Threads::Single`].
+    /// So many, the calling thread included. 0 and 1 mean [`Threads::Single`].
     Count(usize),
 }
 

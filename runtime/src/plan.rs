@@ -43,6 +43,8 @@ pub struct StepInfo<'a> {
     pub macs: usize,
     /// Bytes of its inputs, weights and output, each counted once.
     pub bytes: usize,
+    /// Threads that share it: one where it is too short for more.
+    pub threads: usize,
 }
 
 impl Plan {
@@ -71,7 +73,7 @@ impl Plan {
         (self.inner.arena_len + self.inner.scratch_len) * size_of::<f32>()
     }
 
-    /// Threads that a run uses.
+    /// Threads that a run uses at most.
     pub fn threads(&self) -> usize {
         self.inner.team.as_ref().map_or(1, Team::threads)
     }
@@ -79,7 +81,7 @@ impl Plan {
 
 impl Step {
     fn info(&self) -> StepInfo<'_> {
-        let Step { name, op, kernel, macs, numbers, .. } = self;
-        StepInfo { name, op, kernel: kernel.describe(), macs: *macs, bytes: numbers * size_of::<f32>() }
+        let Step { name, op, kernel, macs, numbers, threads, .. } = self;
+        StepInfo { name, op, kernel: kernel.describe(), macs: *macs, bytes: numbers * size_of::<f32>(), threads: *threads }
     }
 }

@@ -38,6 +38,7 @@ struct LayerMs {
     median_ms: f64,
     macs: usize,
     bytes: usize,
+    threads: usize,
 }
 
 impl LayerMs {
@@ -97,6 +98,7 @@ pub(crate) fn run(arguments: &Arguments, model: &Model) -> Result<()> {
                 median_ms: ms(quantile(times, 0.5)),
                 macs: step.macs,
                 bytes: step.bytes,
+                threads: step.threads,
             })
             .collect(),
     };
