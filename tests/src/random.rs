@@ -190,19 +190,35 @@ impl Graph {
         self.net.weights(&[len], &bias)
     }
 
-    /// A convolution to the same shape, perhaps BatchNormalization, and the shortcut.
+    /// One or two convolutions to the same shape, perhaps BatchNormalization, and a shortcut, perhaps with a convolution, too.
     fn residual_block(&mut self, x: &Image) -> Image {
         let (kernel, dilation) = (self.random.of(&[1, 3]), self.random.of(&[1, 2]));
         let pad = (kernel - 1) / 2 * dilation;
         let window = Window { kernel: [kernel; 2], dilations: [dilation; 2], pads: [pad; 4], ..Window::default() };
-        let mut branch = self.conv(x, x.channels, &window);
+        let mut branch = x.clone();
+        if self.random.chance(0.5) {
+            branch = self.conv(x, x.channels, &window);
+            branch = self.unary("Relu", &branch, &[]);
+        }
+        let shortcut = if self.random.chance(0.3) { self.conv(x, x.channels, &Window::default()) } else { x.clone() };
+        branch = self.conv(&branch, x.channels, &window);
         if self.random.chance(0.5) {
             branch = self.batch_norm(&branch);
         }
-        let operands = if self.random.chance(0.5) { [&branch.name, &x.name] } else { [&x.name, &branch.name] };
+        let operands = if self.random.chance(0.5) { [&branch.name, &shortcut.name] } else { [&shortcut.name, &branch.name] };
         let sum = self.net.node("Add", &operands.map(String::as_str), &[]);
         let sum = Image { name: sum, ..x.clone() };
-        if self.random.chance(0.5) { self.unary("Relu", &sum, &[]) } else { sum }
+        match self.random.between(0..=5) {
+            0..=2 => self.unary("Relu", &sum, &[]),
+            3 => self.clip(&sum),
+            4 => self.unary("LeakyRelu", &sum, &[]),
+            _ => sum,
+        }
+    }
+
+    fn clip(&mut self, x: &Image) -> Image {
+        let bounds = [self.random.0.f32() - 1.0, self.random.0.f32()].map(|b| self.net.weights(&[], &[b]));
+        Image { name: self.net.node("Clip", &[&x.name, &bounds[0], &bounds[1]], &[]), ..x.clone() }
     }
 
     /// The sum or difference with any value of the same shape, perhaps itself, or of fewer channels or pixels, or gated by it.
@@ -281,10 +297,7 @@ impl Graph {
             ["Relu", "Relu", "Relu", "LeakyRelu", "Elu", "Sigmoid", "Tanh", "HardSigmoid", "HardSwish", "Mish", "Dropout"];
         match self.random.between(0..=plain.len() + 1) {
             at if at < plain.len() => self.unary(plain[at], x, &[]),
-            at if at == plain.len() => {
-                let bounds = [self.random.0.f32() - 1.0, self.random.0.f32()].map(|b| self.net.weights(&[], &[b]));
-                Image { name: self.net.node("Clip", &[&x.name, &bounds[0], &bounds[1]], &[]), ..x.clone() }
-            }
+            at if at == plain.len() => self.clip(x),
             _ => {
                 let slopes = self.random.numbers(x.channels, 1.0);
                 let slopes = self.net.weights(&[x.channels, 1, 1], &slopes);
