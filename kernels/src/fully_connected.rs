@@ -1,50 +1,92 @@
 //! Fully connected layers over kept columns: `y = x W^T + bias`.
 
-use crate::gemm::{PANEL_ROWS, panel_times_transposed, panel_times_vector};
-use crate::{Threading, count_pieces, expect_len};
+use crate::filter_tile::Product;
+use crate::parallel::{Part, Partition};
+use crate::simd::Isa;
+use crate::{Activation, PANEL_ROWS, Threading, balanced, expect_len};
+use std::ops::Range;
 
-/// Rows of a batch that are multiplied together: enough that each weight read from memory is used often, few enough that a
-/// block of inputs (32 x 9216 floats at AlexNet's largest) stays near the cores.
-const BATCH_BLOCK: usize = 32;
+/// Most tiles of images whose sums are computed together: for each of them all weights are read once.
+const TILES: usize = 16;
+
+/// What a fully connected layer computes.
+#[derive(Clone, Debug)]
+pub struct Layer {
+    /// Images.
+    pub batch: usize,
+    /// Physical inputs of each.
+    pub features: usize,
+    /// Outputs of each.
+    pub rows: usize,
+    /// The features that are read.
+    pub columns: Vec<usize>,
+    /// Applied last.
+    pub activation: Activation,
+}
 
 /// A fully connected layer with everything decided that shapes decide.
 #[derive(Debug)]
 pub struct FullyConnected {
+    isa: Isa,
+    batch: usize,
     features: usize,
-    rows: usize,
-    /// The physical features that are read; `None` where it is all of them.
-    gather: Option<Vec<usize>>,
-    relu: bool,
+    activation: Activation,
+    product: Product,
+    /// In order of the partition's parts.
+    items: Vec<Item>,
+    partition: Partition,
+}
+
+/// Some rows of some images.
+#[derive(Clone, Debug)]
+struct Item {
+    /// Of images.
+    tiles: Range<usize>,
+    rows: Range<usize>,
 }
 
 impl FullyConnected {
-    /// `features` physical inputs, of which `columns` are read (in increasing order), and `rows` outputs.
+    /// For `threads` threads at most.
     ///
     /// # Panics
     /// If a column lies outside the features.
-    pub fn new(features: usize, rows: usize, columns: Vec<usize>, relu: bool) -> Self {
+    pub fn new(layer: Layer, isa: Isa, threads: usize) -> Self {
+        let Layer { batch, features, rows, columns, activation } = layer;
         assert!(columns.iter().all(|&c| c < features), "a column lies outside the {features} features");
-        let all = columns.len() == features && columns.iter().enumerate().all(|(i, &c)| i == c);
-        FullyConnected { features, rows, gather: (!all).then_some(columns), relu }
+        let product = Product::new(isa, rows, columns, (0..batch).map(|image| image * features).collect());
+        let tiles = product.tiles();
+        // Threads share the rows, so that each weight is read by one of them, or the images where that leaves them less apart.
+        let unit = isa.lanes().max(PANEL_ROWS);
+        let part = |count: usize, thread: usize| thread * count / threads..(thread + 1) * count / threads;
+        let share_rows = |thread: usize| {
+            let units = part(rows.div_ceil(unit), thread);
+            Item { tiles: 0..tiles.len(), rows: (units.start * unit).min(rows)..(units.end * unit).min(rows) }
+        };
+        let share_images = |thread: usize| Item { tiles: part(tiles.len(), thread), rows: 0..rows };
+        let images = |tiles: &[Range<usize>]| tiles.first().map_or(0, |t| t.start)..tiles.last().map_or(0, |t| t.end);
+        let slowest = |item: &dyn Fn(usize) -> Item| {
+            (0..threads).map(item).map(|i| i.rows.len().next_multiple_of(unit) * images(&tiles[i.tiles]).len()).max()
+        };
+        let by_rows = slowest(&share_rows) <= slowest(&share_images);
+        let item = |thread| if by_rows { share_rows(thread) } else { share_images(thread) };
+        let items: Vec<Item> = (0..threads).map(item).filter(|i| !i.rows.is_empty() && !i.tiles.is_empty()).collect();
+        let part = |item: &Item| vec![Part { planes: images(&tiles[item.tiles.clone()]), positions: item.rows.clone() }];
+        let partition = Partition::new(batch, rows, items.iter().map(part).collect());
+        FullyConnected { isa, batch, features, activation, product, items, partition }
     }
 
-    fn columns(&self) -> usize {
-        self.gather.as_ref().map_or(self.features, Vec::len)
+    fn sums_len(&self) -> usize {
+        self.product.scratch_len(TILES.min(self.product.tiles().len())).max(1)
     }
 
-    /// Outputs per row of the batch.
-    pub fn rows(&self) -> usize {
-        self.rows
+    /// Numbers of scratch memory that [`Self::run`] needs.
+    pub fn scratch_len(&self) -> usize {
+        self.partition.lanes() * self.sums_len()
     }
 
-    /// Numbers of scratch memory that [`Self::run`] needs for `batch` rows.
-    pub fn scratch_len(&self, batch: usize) -> usize {
-        self.gather.as_ref().map_or(0, |g| g.len() * batch)
-    }
-
-    /// Multiply-accumulates of one row of the batch.
+    /// Multiply-accumulates of the batch.
     pub fn macs(&self) -> usize {
-        self.rows * self.columns()
+        self.batch * self.product.rows() * self.product.columns()
     }
 
     /// `x` is `[batch][features]`, `out` is `[batch][rows]`, `weights` rows x columns in panels of 8 rows.
@@ -52,49 +94,26 @@ impl FullyConnected {
     /// # Panics
     /// If a slice has another length than the shapes call for.
     pub fn run(&self, x: &[f32], weights: &[f32], bias: &[f32], out: &mut [f32], scratch: &mut [f32], threading: Threading) {
-        let (rows, k) = (self.rows, self.columns());
-        if rows == 0 || out.is_empty() {
-            return;
-        }
-        let batch = count_pieces("output", out, rows);
-        expect_len("input", x, batch * self.features);
-        expect_len("weights", weights, rows * k);
-        expect_len("bias", bias, rows);
-        let x = match &self.gather {
-            None => x,
-            Some(columns) => {
-                let gathered = &mut scratch[..batch * k];
-                for (to, from) in gathered.chunks_exact_mut(k.max(1)).zip(x.chunks_exact(self.features)) {
-                    to.iter_mut().zip(columns).for_each(|(to, &c)| *to = from[c]);
-                }
-                gathered
+        expect_len("input", x, self.batch * self.features);
+        expect_len("bias", bias, self.product.rows());
+        self.partition.for_each(out, scratch, self.sums_len(), threading, |i, mut window, sums| {
+            let Item { tiles, rows } = &self.items[i];
+            for part in balanced(tiles.len(), TILES) {
+                let tiles = tiles.start + part.start..tiles.start + part.end;
+                let first = self.product.tiles()[tiles.start].start;
+                self.product.run(weights, rows.clone(), x, tiles, sums, |rows, sums, width| {
+                    for (image, sums) in (first..).zip(sums.chunks_exact(width)) {
+                        self.finish(sums, &bias[rows.clone()], window.part(image, rows.clone()));
+                    }
+                });
             }
-        };
-        if batch == 1 {
-            threading.for_each_chunk(out, PANEL_ROWS, |panel, out| {
-                let first = panel * PANEL_ROWS;
-                panel_times_vector(out.len(), &weights[first * k..][..out.len() * k], x, out);
-                self.finish(&bias[first..], out);
-            });
-        } else {
-            threading.for_each_chunk(out, BATCH_BLOCK * rows, |block, out| {
-                let n = out.len() / rows;
-                let x = &x[block * BATCH_BLOCK * k..][..n * k];
-                for first in (0..rows).step_by(PANEL_ROWS) {
-                    let height = PANEL_ROWS.min(rows - first);
-                    panel_times_transposed(height, k, n, &weights[first * k..][..height * k], x, &mut out[first..], rows);
-                }
-                out.chunks_exact_mut(rows).for_each(|row| self.finish(bias, row));
-            });
-        }
+        });
     }
 
-    fn finish(&self, bias: &[f32], out: &mut [f32]) {
-        for (o, b) in out.iter_mut().zip(bias) {
-            *o += b;
-            if self.relu {
-                *o = o.max(0.0);
-            }
-        }
+    fn finish(&self, sums: &[f32], bias: &[f32], out: &mut [f32]) {
+        self.isa.vectorize(
+            #[inline(always)]
+            || out.iter_mut().zip(sums).zip(bias).for_each(|((out, sum), bias)| *out = self.activation.of(sum + bias)),
+        );
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Tensors are row-major `f32`, activations NCHW. Whatever can be computed from shapes alone is computed by a kernel's `new`;
 //! its `run` reads slices, writes every element of its output (never reads it), and leaves nothing behind. A convolution is
-//! three hops: [`conv::Conv::run`] -> [`gemm::panel_times_matrix`] -> the micro-kernel of the `gemm` crate.
+//! three hops: [`conv::Conv::run`] -> its tiles and panels -> the register tile.
 //!
 //! Every kernel splits its work the same way for every number of threads, so results do not depend on it.
 
@@ -11,8 +11,8 @@ pub mod axis;
 pub mod channels;
 pub mod conv;
 pub mod elementwise;
+mod filter_tile;
 pub mod fully_connected;
-pub mod gemm;
 pub mod normalize;
 mod parallel;
 pub mod pool;
@@ -23,6 +23,12 @@ mod tile;
 pub use activation::Activation;
 pub use simd::Isa;
 pub use team::Team;
+
+use std::ops::Range;
+
+/// Rows of a panel of weights. A matrix is cut into panels of so many neighbouring rows, the last of which has those that remain;
+/// a panel is stored column by column: element (row, k) of one with `rows` rows lies at `k * rows + row`.
+pub const PANEL_ROWS: usize = 8;
 
 /// Whether a kernel may share its work.
 #[derive(Clone, Copy, Debug)]
@@ -45,4 +51,10 @@ fn count_pieces(what: &str, slice: &[f32], len: usize) -> usize {
     let count = slice.len() / len.max(1);
     expect_len(what, slice, count * len);
     count
+}
+
+/// `count` in as few parts as `most` allows, as equal as can be.
+fn balanced(count: usize, most: usize) -> impl Iterator<Item = Range<usize>> + Clone {
+    let parts = count.div_ceil(most);
+    (0..parts).map(move |i| i * count / parts..(i + 1) * count / parts)
 }

@@ -1,10 +1,9 @@
 //! The register tile: a few rows of weights times a few vectors of output positions, summed over columns. The innermost loop of
 //! every convolution whose lanes are positions.
 
-use crate::Activation;
-use crate::gemm::PANEL_ROWS;
 use crate::parallel::Window;
 use crate::simd::{MAX_LANES, Simd};
+use crate::{Activation, PANEL_ROWS};
 use std::ops::Range;
 
 /// Most vectors of a tile; with [`MAX_LANES`] lanes each, one bit per position fits a `u64`.
@@ -367,7 +366,7 @@ fn run<S: Simd, L: Lowered<S>, const ROWS: usize, const VECTORS: usize, const WA
 /// Calls `f` for every row and vector of a tile, unrolled from the start: an array that is only indexed by numbers that the
 /// compiler knows lives in registers.
 #[inline(always)]
-fn unrolled<const ROWS: usize, const VECTORS: usize>(mut f: impl FnMut(usize, usize)) {
+pub(crate) fn unrolled<const ROWS: usize, const VECTORS: usize>(mut f: impl FnMut(usize, usize)) {
     macro_rules! each {
         ($($row:literal)*, $vectors:tt) => { $(if $row < ROWS { each!(@ $row $vectors) })* };
         (@ $row:literal ($($vector:literal)*)) => {{ $(if $vector < VECTORS { f($row, $vector) })* }};

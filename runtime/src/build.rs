@@ -20,7 +20,7 @@ use sslm_kernels::{Isa, Team};
 use std::collections::HashMap;
 use std::sync::Arc;
 
-const _: () = assert!(format::panels::ROWS == sslm_kernels::gemm::PANEL_ROWS, "the file's panels are the kernels'");
+const _: () = assert!(format::panels::ROWS == sslm_kernels::PANEL_ROWS, "the file's panels are the kernels'");
 
 /// A step's work is shared by as many threads as get this much of it each, in multiply-accumulates: about a microsecond. Measured
 /// on two Zen 5 cores, sharing costs 0.3 us: steps of 2 us become a sixth faster, those of 0.8 us slower.
@@ -282,7 +282,7 @@ impl<'m> Builder<'m> {
         let outputs = graph.outputs.iter().zip(&self.outputs).map(|(&v, &o)| binding(v, o)).collect();
         let scratch = |step: &Step<Operand, usize>| match &step.kernel {
             Kernel::Conv { conv, .. } => conv.scratch_len(),
-            Kernel::FullyConnected { layer, .. } => layer.scratch_len(self.buffers[step.write].len / layer.rows()),
+            Kernel::FullyConnected { layer, .. } => layer.scratch_len(),
             _ => 0,
         };
         let scratch_len = self.steps.iter().map(scratch).max().unwrap_or(0);

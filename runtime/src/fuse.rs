@@ -91,8 +91,7 @@ impl<'g> Links<'g> {
         };
         let producer = self.only_for(node.inputs[0], node.output)?;
         let can = match &self.graph.nodes[producer].op {
-            Op::Conv(_) | Op::ConvTranspose(_) => true,
-            Op::Gemm(_) => function == Activation::Relu,
+            Op::Conv(_) | Op::ConvTranspose(_) | Op::Gemm(_) => true,
             Op::Binary(_) => function == Activation::Relu || self.added_to(producer).is_some(),
             _ => false,
         };

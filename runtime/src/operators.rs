@@ -14,7 +14,7 @@ use sslm_kernels::Activation;
 use sslm_kernels::axis::From;
 use sslm_kernels::conv::{Column, Conv, Geometry, Group, Layer};
 use sslm_kernels::elementwise::Broadcast;
-use sslm_kernels::fully_connected::FullyConnected;
+use sslm_kernels::fully_connected::{self, FullyConnected};
 use sslm_kernels::normalize::Lrn;
 use sslm_kernels::pool::{Pool, Reduce};
 
@@ -66,8 +66,9 @@ pub(crate) fn add(b: &mut Builder<'_>, fused: &Fused<'_>) -> Result<()> {
             let features = b.compaction(x).map_or(gemm.features as usize, |c| c.kept.len());
             let columns = gemm.columns.iter(gemm.features as usize).map(|f| physical(b.compaction(x), f)).collect();
             let rows = b.compaction(node.output).map_or(gemm.rows as usize, |c| c.kept.len());
-            let layer = FullyConnected::new(features, rows, columns, relu);
-            let (macs, read) = (layer.macs() * (len / rows), b.place_of(x));
+            let layer = fully_connected::Layer { batch: len / rows, features, rows, columns, activation: fused.activation };
+            let layer = FullyConnected::new(layer, b.isa, b.threads);
+            let (macs, read) = (layer.macs(), b.place_of(x));
             let kernel = Kernel::FullyConnected { layer, weights: gemm.weights, bias: gemm.bias };
             let place = b.emit(name, &op, kernel, macs, vec![read], len);
             b.define(output, place);

@@ -3,6 +3,7 @@
 
 use super::geometry::{Column, Geometry};
 use super::stage::Stage;
+use crate::balanced;
 use crate::tile::{Segment, Tap};
 use std::ops::Range;
 
@@ -129,10 +130,4 @@ impl Lowering {
         let masks = if self.masked { [column.kh as u32, column.kw as u32] } else { [0, 0] };
         Tap { offset: stage.offset(geometry, index, column), masks }
     }
-}
-
-/// `count` in as few parts as `most` allows, as equal as can be.
-pub(crate) fn balanced(count: usize, most: usize) -> impl Iterator<Item = Range<usize>> + Clone {
-    let parts = count.div_ceil(most);
-    (0..parts).map(move |i| i * count / parts..(i + 1) * count / parts)
 }

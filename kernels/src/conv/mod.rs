@@ -15,13 +15,12 @@ mod winograd;
 
 pub use geometry::{Column, Geometry, Group};
 
-use crate::gemm::PANEL_ROWS;
 use crate::parallel::{self, Window};
 use crate::simd::{Isa, Simd, Vectorized};
 use crate::tile::{self, Epilogue, InPlace, Packed, Panel, Place, Tap};
-use crate::{Activation, Threading, count_pieces, expect_len};
+use crate::{Activation, PANEL_ROWS, Threading, balanced, count_pieces, expect_len};
 use border::Border;
-use lowering::{Lowering, balanced};
+use lowering::Lowering;
 use share::{Item, Share};
 use stage::Stage;
 use std::ops::Range;

@@ -1,9 +1,9 @@
 //! Who computes what: threads share an image by output positions or by filters, whichever leaves them less apart.
 
-use super::lowering::{Tile, balanced};
+use super::lowering::Tile;
 use super::{Form, Prepared};
-use crate::gemm::PANEL_ROWS;
 use crate::parallel::{Part, Partition};
+use crate::{PANEL_ROWS, balanced};
 use std::ops::Range;
 
 /// What packing a column costs, in rows of weights multiplied with it: measured on AVX-512, where a gathered vector takes about as

@@ -10,12 +10,10 @@
 //! count as zeros.
 
 use super::geometry::{Column, Geometry};
-use super::lowering::balanced;
-use crate::gemm::PANEL_ROWS;
 use crate::parallel::{self, Part, Partition, Window};
 use crate::simd::{Isa, MAX_LANES, Simd, Vectorized};
 use crate::tile::{self, Epilogue, MAX_VECTORS, Packed, Panel, Place};
-use crate::{Activation, Threading};
+use crate::{Activation, PANEL_ROWS, Threading, balanced};
 use std::ops::Range;
 
 /// Numbers of a tile along an axis, and so points of evaluation.

@@ -32,6 +32,7 @@ fn first(count: usize) -> u16 {
 impl Simd for Avx2 {
     const LANES: usize = 8;
     const TILE: [usize; 2] = [4, 3];
+    const FILTER_TILE: [usize; 2] = [6, 2];
     type Vector = __m256;
 
     #[inline(always)]

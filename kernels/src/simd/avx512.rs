@@ -30,6 +30,7 @@ fn first(count: usize) -> u16 {
 impl Simd for Avx512 {
     const LANES: usize = 16;
     const TILE: [usize; 2] = [8, 3];
+    const FILTER_TILE: [usize; 2] = [8, 3];
     type Vector = __m512;
 
     #[inline(always)]
@@ -117,6 +118,15 @@ impl Simd for Avx512 {
     }
 
     #[inline(always)]
+    unsafe fn load_rows(self, from: [*const f32; 2], counts: [usize; 2]) -> __m512 {
+        // SAFETY: see above. Masked lanes are not accessed.
+        unsafe {
+            let [low, high] = [0, 1].map(|i| _mm256_maskz_loadu_ps(first(counts[i]) as u8, from[i]));
+            _mm512_insertf32x8::<1>(_mm512_castps256_ps512(low), high)
+        }
+    }
+
+    #[inline(always)]
     unsafe fn load_halves(self, from: [*const f32; 2]) -> __m512 {
         // SAFETY: see above.
         unsafe { _mm512_insertf32x8::<1>(_mm512_castps256_ps512(_mm256_loadu_ps(from[0])), _mm256_loadu_ps(from[1])) }
@@ -199,7 +209,7 @@ impl Simd for Avx512 {
     #[inline(always)]
     fn prefetch(self, from: *const f32) {
         // SAFETY: a hint, which reads nothing.
-        unsafe { _mm_prefetch::<_MM_HINT_T1>(from.cast()) }
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(from.cast()) }
     }
 
     #[inline(always)]

@@ -23,6 +23,8 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     /// Rows of weights by vectors of positions that a register tile holds at most, so that sums, operands and a broadcast weight
     /// all stay in registers.
     const TILE: [usize; 2];
+    /// The same where filters are the lanes: broadcast numbers by vectors of weights.
+    const FILTER_TILE: [usize; 2];
     type Vector: Copy;
 
     fn splat(self, x: f32) -> Self::Vector;
@@ -69,6 +71,18 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     /// # Safety
     /// `to` must be valid for writes of `count` numbers, at most [`Self::LANES`].
     unsafe fn store_first(self, to: *mut f32, x: Self::Vector, count: usize);
+
+    /// Weights of neighbouring rows: the first `counts[0]` of a panel's, from `from[0]`, and where vectors are longer than a panel,
+    /// the first `counts[1]` of the next one's, from `from[1]`, in the lanes behind those of a whole panel. Other lanes are 0.
+    ///
+    /// # Safety
+    /// Each pointer that is read must be valid for reads of as many numbers as its count says: at most [`crate::PANEL_ROWS`] and
+    /// at most [`Self::LANES`].
+    #[inline(always)]
+    unsafe fn load_rows(self, from: [*const f32; 2], counts: [usize; 2]) -> Self::Vector {
+        // SAFETY: the caller's promise.
+        unsafe { self.load_first(from[0], counts[0]) }
+    }
 
     /// Two runs of half a vector each.
     ///
@@ -301,6 +315,19 @@ impl Isa {
             #[inline(always)]
             fn run<S: Simd>(self, _: S) -> [usize; 2] {
                 S::TILE
+            }
+        }
+        self.dispatch(Tile)
+    }
+
+    /// Positions by vectors of filters of the largest register tile whose lanes are filters.
+    pub(crate) fn filter_tile(self) -> [usize; 2] {
+        struct Tile;
+        impl Vectorized for Tile {
+            type Output = [usize; 2];
+            #[inline(always)]
+            fn run<S: Simd>(self, _: S) -> [usize; 2] {
+                S::FILTER_TILE
             }
         }
         self.dispatch(Tile)

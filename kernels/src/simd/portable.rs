@@ -9,6 +9,7 @@ pub(super) struct Portable;
 impl Simd for Portable {
     const LANES: usize = 4;
     const TILE: [usize; 2] = [4, 2];
+    const FILTER_TILE: [usize; 2] = [4, 2];
     type Vector = [f32; 4];
 
     #[inline(always)]
@@ -79,10 +80,8 @@ impl Simd for Portable {
 
     #[inline(always)]
     unsafe fn load_first(self, from: *const f32, count: usize) -> [f32; 4] {
-        let mut x = [0.0; 4];
         // SAFETY: the caller promises `count` numbers.
-        x[..count].copy_from_slice(unsafe { std::slice::from_raw_parts(from, count) });
-        x
+        std::array::from_fn(|i| if i < count { unsafe { *from.add(i) } } else { 0.0 })
     }
 
     #[inline(always)]

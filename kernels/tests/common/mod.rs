@@ -10,8 +10,7 @@ pub(crate) use guarded::Guarded;
 use fastrand::Rng;
 use guarded::{Edge, with_edge};
 use sslm_kernels::conv::Geometry;
-use sslm_kernels::gemm::PANEL_ROWS;
-use sslm_kernels::{Team, Threading};
+use sslm_kernels::{PANEL_ROWS, Team, Threading};
 use std::fmt::Debug;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 

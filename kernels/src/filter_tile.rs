@@ -1,0 +1,393 @@
+//! The other register tile: lanes are filters (rows of weights). A few vectors of weights, read where they lie in their panels,
+//! times a few broadcast numbers of the input, summed over columns. It is the innermost loop of fully connected layers, whose
+//! positions are the images of a batch.
+
+use crate::simd::{Isa, Simd, Vectorized};
+use crate::tile::unrolled;
+use crate::{PANEL_ROWS, balanced, expect_len};
+use std::ops::Range;
+
+/// Most positions of a tile.
+const MAX_POSITIONS: usize = 8;
+
+/// Most columns of a block of weights that several tiles of positions are multiplied with, one after the other: three vectors of
+/// 16 rows times these are 96 KiB, which stay in the second-level cache.
+const BLOCK_COLUMNS: usize = 512;
+
+/// Columns whose weights in one panel fill a line of a cache.
+const LINE_COLUMNS: usize = 16 / PANEL_ROWS;
+
+/// A matrix of weights in panels.
+#[derive(Clone, Copy)]
+struct Matrix<'a> {
+    /// Invariant: `rows * columns` numbers. Checked by `new`.
+    weights: &'a [f32],
+    rows: usize,
+    columns: usize,
+}
+
+impl<'a> Matrix<'a> {
+    fn new(weights: &'a [f32], rows: usize, columns: usize) -> Self {
+        expect_len("weights", weights, rows * columns);
+        Matrix { weights, rows, columns }
+    }
+
+    /// Rows in the panel of `row`: its columns lie that far apart.
+    fn stride(&self, row: usize) -> usize {
+        PANEL_ROWS.min(self.rows.saturating_sub(row - row % PANEL_ROWS))
+    }
+
+    /// Where the weight of `row` and `column` lies; of a row behind the last one, anywhere.
+    fn at(&self, row: usize, column: usize) -> *const f32 {
+        let (panel, row_of_panel) = (row - row % PANEL_ROWS, row % PANEL_ROWS);
+        self.weights.as_ptr().wrapping_add(panel * self.columns + column * self.stride(row) + row_of_panel)
+    }
+}
+
+/// A product of filters by positions, with everything decided that sizes decide.
+#[derive(Debug)]
+pub(crate) struct Product {
+    isa: Isa,
+    rows: usize,
+    /// Where each column reads, relative to a position.
+    columns: Vec<usize>,
+    /// Where each position reads.
+    positions: Vec<usize>,
+    /// Invariant: the sum of one of the columns and one of the positions is less. Computed by `new`.
+    reach: usize,
+    /// Vectors of rows, and positions, of the largest tile.
+    tile: [usize; 2],
+    /// Of positions.
+    tiles: Vec<Range<usize>>,
+    /// Of columns; one at least.
+    blocks: Vec<Range<usize>>,
+}
+
+impl Product {
+    /// Of `rows` filters. The number of the input that a column has at a position lies at the sum of both.
+    pub(crate) fn new(isa: Isa, rows: usize, columns: Vec<usize>, positions: Vec<usize>) -> Self {
+        let [most_broadcasts, most_vectors] = isa.filter_tile();
+        let vectors = rows.div_ceil(isa.lanes()).clamp(1, most_vectors);
+        let tile = [vectors, (most_broadcasts * most_vectors / vectors).min(MAX_POSITIONS)];
+        let tiles: Vec<_> = balanced(positions.len(), tile[1]).collect();
+        // Weights that are used once stream best in one go.
+        let most_columns = if tiles.len() > 1 { BLOCK_COLUMNS } else { columns.len().max(1) };
+        let blocks = balanced(columns.len(), most_columns).chain(columns.is_empty().then_some(0..0)).collect();
+        let reach = columns.iter().max().zip(positions.iter().max()).map_or(0, |(column, position)| column + position + 1);
+        Product { isa, rows, columns, positions, reach, tile, tiles, blocks }
+    }
+
+    pub(crate) fn rows(&self) -> usize {
+        self.rows
+    }
+
+    pub(crate) fn columns(&self) -> usize {
+        self.columns.len()
+    }
+
+    /// Tiles of positions.
+    pub(crate) fn tiles(&self) -> &[Range<usize>] {
+        &self.tiles
+    }
+
+    /// Numbers of scratch memory that [`Self::run`] needs for so many tiles.
+    pub(crate) fn scratch_len(&self, tiles: usize) -> usize {
+        tiles * self.tile[0] * self.tile[1] * self.isa.lanes()
+    }
+
+    /// Multiplies some `rows`, from the first one of a panel on, by the positions of some `tiles` of `x`. For a few rows after the
+    /// other it calls `finish(rows, sums, width)`: `sums` holds `width` numbers for each position, of which the first are its sums
+    /// of those rows.
+    ///
+    /// # Panics
+    /// If rows or tiles are not all there, or a slice is shorter than the sizes or [`Self::scratch_len`] call for.
+    pub(crate) fn run(
+        &self,
+        weights: &[f32],
+        rows: Range<usize>,
+        x: &[f32],
+        tiles: Range<usize>,
+        scratch: &mut [f32],
+        finish: impl FnMut(Range<usize>, &[f32], usize),
+    ) {
+        let matrix = Matrix::new(weights, self.rows, self.columns.len());
+        assert!(rows.start.is_multiple_of(PANEL_ROWS) && rows.end <= self.rows, "rows {rows:?} of {}", self.rows);
+        assert!(self.reach <= x.len(), "an input of {} numbers, where {} are read", x.len(), self.reach);
+        let sums = &mut scratch[..self.scratch_len(tiles.len())];
+        self.isa.dispatch(Work { product: self, matrix, rows, x, tiles: &self.tiles[tiles], sums, finish });
+    }
+}
+
+/// What [`Product::run`] checked, for any instruction set.
+struct Work<'a, F> {
+    product: &'a Product,
+    matrix: Matrix<'a>,
+    rows: Range<usize>,
+    x: &'a [f32],
+    tiles: &'a [Range<usize>],
+    sums: &'a mut [f32],
+    finish: F,
+}
+
+impl<F: FnMut(Range<usize>, &[f32], usize)> Vectorized for Work<'_, F> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(mut self, simd: S) {
+        let (Some(first), Some(last)) = (self.tiles.first(), self.tiles.last()) else { return };
+        let positions = first.start..last.end;
+        let whole = self.whole_rows::<S>();
+        let blocks = &self.product.blocks;
+        let mut work = self.strips::<S>().flat_map(|rows| blocks.iter().map(move |columns| (rows.clone(), columns))).peekable();
+        while let Some((rows, columns)) = work.next() {
+            let vectors = rows.len().div_ceil(S::LANES);
+            let width = vectors * S::LANES;
+            // The last vector of rows, which may reach into a second panel.
+            let last = rows.start + (vectors - 1) * S::LANES;
+            let panels = [last, last + PANEL_ROWS];
+            let next = work.peek().map(|(rows, columns)| self.matrix.at(rows.start, columns.start));
+            for (i, tile) in self.tiles.iter().enumerate() {
+                let to = (tile.start - positions.start) * width;
+                let call = Call {
+                    weights: self.matrix.at(rows.start, columns.start),
+                    panel_len: PANEL_ROWS * self.matrix.columns,
+                    last: Last {
+                        weights: panels.map(|row| self.matrix.at(row, columns.start)),
+                        strides: panels.map(|row| self.matrix.stride(row)),
+                        rows: panels.map(|row| rows.end.saturating_sub(row).min(PANEL_ROWS).min(S::LANES)),
+                    },
+                    x: self.x.as_ptr(),
+                    columns: &self.product.columns[columns.clone()],
+                    positions: &self.product.positions[tile.clone()],
+                    sums: &mut self.sums[to..to + tile.len() * width],
+                    add: columns.start > 0,
+                    // Tiles share the fetching, so that it is spread over the time that there is.
+                    fetch: next.filter(|_| self.tiles.len() > 1).map(|next| next.wrapping_add(i * LINE_COLUMNS * PANEL_ROWS)),
+                    stretch: if self.tiles.len() > 1 { self.tiles.len() * LINE_COLUMNS } else { usize::MAX },
+                };
+                call.run(simd, vectors, rows.end <= whole);
+            }
+            if columns.end == self.product.columns.len() {
+                (self.finish)(rows, &self.sums[..positions.len() * width], width);
+            }
+        }
+    }
+}
+
+impl<F> Work<'_, F> {
+    /// Where those rows end that make up whole vectors in panels of eight.
+    fn whole_rows<S: Simd>(&self) -> usize {
+        let end = self.rows.end.min(self.matrix.rows - self.matrix.rows % PANEL_ROWS).max(self.rows.start);
+        end - (end - self.rows.start) % S::LANES
+    }
+
+    /// Rows in stretches of as many vectors as tiles have, each from the first row of a panel on. Only the last vector of a stretch
+    /// may be one that is not whole.
+    fn strips<S: Simd>(&self) -> impl Iterator<Item = Range<usize>> + use<S, F> {
+        let Range { start, end } = self.rows;
+        let together = end.min(self.whole_rows::<S>() + S::LANES);
+        let unit = S::LANES.max(PANEL_ROWS);
+        let strips = balanced((together - start).div_ceil(unit), S::FILTER_TILE[1] * S::LANES / unit);
+        let rows = move |units: Range<usize>| start + units.start * unit..together.min(start + units.end * unit);
+        // Of vectors that are shorter than a panel, the last panel may have a second one.
+        strips.map(rows).chain((together < end).then_some(together..end))
+    }
+}
+
+/// Some vectors of rows times a few positions, over a block of columns.
+struct Call<'a> {
+    /// Of the first row and column.
+    weights: *const f32,
+    /// Numbers of a panel of eight rows.
+    panel_len: usize,
+    last: Last,
+    x: *const f32,
+    /// Invariant: the sum of one of these and one of the next lies inside `x`.
+    columns: &'a [usize],
+    positions: &'a [usize],
+    /// `[positions][vectors][lanes]`.
+    sums: &'a mut [f32],
+    /// Whether the sums of the columns before are there.
+    add: bool,
+    /// Weights of two columns that are needed next: a line of each panel is fetched for every `stretch` columns.
+    fetch: Option<*const f32>,
+    stretch: usize,
+}
+
+#[derive(Clone, Copy)]
+/// A vector of rows in one panel, or two where vectors are longer, that may have fewer rows than a vector has lanes.
+struct Last {
+    /// Of the first column.
+    weights: [*const f32; 2],
+    /// From one column to the next.
+    strides: [usize; 2],
+    rows: [usize; 2],
+}
+
+impl Call<'_> {
+    /// With so many vectors, of which the last one is `whole` or not.
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S, vectors: usize, whole: bool) {
+        // Where there are few sums, each addition would wait for the one before: they are split over every second or fourth column.
+        macro_rules! tile {
+            ($($positions:literal: $chains:literal)*) => {
+                match (self.positions.len(), vectors, whole) {
+                    $(
+                        ($positions, 1, true) => self.tile::<S, $positions, $chains, 1, true>(simd),
+                        ($positions, 2, true) => self.tile::<S, $positions, $chains, 2, true>(simd),
+                        ($positions, 3, true) => self.tile::<S, $positions, $chains, 3, true>(simd),
+                        ($positions, 1, false) => self.tile::<S, $positions, $chains, 1, false>(simd),
+                        ($positions, 2, false) => self.tile::<S, $positions, $chains, 2, false>(simd),
+                        ($positions, 3, false) => self.tile::<S, $positions, $chains, 3, false>(simd),
+                    )*
+                    (positions, ..) => unreachable!("a tile of {vectors} vectors by {positions}"),
+                }
+            };
+        }
+        tile!(1: 4  2: 4  3: 3  4: 4  5: 5  6: 6  7: 7  8: 8);
+    }
+
+    fn tile<S: Simd, const POSITIONS: usize, const CHAINS: usize, const VECTORS: usize, const WHOLE: bool>(self, simd: S) {
+        if VECTORS > S::FILTER_TILE[1] || POSITIONS * VECTORS > S::FILTER_TILE[0] * S::FILTER_TILE[1] {
+            unreachable!("a tile of {VECTORS} vectors by {POSITIONS}");
+        }
+        simd.vectorize(
+            #[inline(always)]
+            || {
+                let positions: &[usize; POSITIONS] = self.positions.try_into().expect("`run` asked for as many as there are");
+                let x: [*const f32; POSITIONS] = positions.map(
+                    #[inline(always)]
+                    |position| self.x.wrapping_add(position),
+                );
+                let mut sums = [[simd.splat(0.0); VECTORS]; CHAINS];
+                let mut column = 0;
+                while column < self.columns.len() {
+                    if let Some(next) = self.fetch {
+                        self.fetch::<S, VECTORS>(simd, next.wrapping_add(column * PANEL_ROWS));
+                    }
+                    let end = self.columns.len().min(column.saturating_add(self.stretch));
+                    while column + CHAINS / POSITIONS <= end {
+                        // SAFETY: these columns are there.
+                        unsafe { self.add_columns::<S, POSITIONS, CHAINS, VECTORS, WHOLE, CHAINS>(simd, &x, column, &mut sums) };
+                        column += CHAINS / POSITIONS;
+                    }
+                    while CHAINS > POSITIONS && column < end {
+                        // SAFETY: this column is there.
+                        unsafe {
+                            self.add_columns::<S, POSITIONS, CHAINS, VECTORS, WHOLE, POSITIONS>(simd, &x, column, &mut sums)
+                        };
+                        column += 1;
+                    }
+                }
+                unrolled::<CHAINS, VECTORS>(
+                    #[inline(always)]
+                    |chain, vector| {
+                        if chain >= POSITIONS {
+                            sums[chain % POSITIONS][vector] = simd.add(sums[chain % POSITIONS][vector], sums[chain][vector]);
+                        }
+                    },
+                );
+                let out = &mut self.sums[..POSITIONS * VECTORS * S::LANES];
+                unrolled::<POSITIONS, VECTORS>(
+                    #[inline(always)]
+                    |position, vector| {
+                        let to = &mut out[(position * VECTORS + vector) * S::LANES..][..S::LANES];
+                        let sum = sums[position][vector];
+                        // SAFETY: `to` has as many numbers as a vector has lanes.
+                        unsafe {
+                            let sum = if self.add { simd.add(sum, simd.load(to.as_ptr())) } else { sum };
+                            simd.store(to.as_mut_ptr(), sum);
+                        }
+                    },
+                );
+            },
+        );
+    }
+
+    /// Adds the products of `STEP / POSITIONS` columns from `column` on, each to sums of its own.
+    ///
+    /// # Safety
+    /// These columns must be there, and the vectors `WHOLE` if they are called so.
+    #[inline(always)]
+    unsafe fn add_columns<
+        S: Simd,
+        const POSITIONS: usize,
+        const CHAINS: usize,
+        const VECTORS: usize,
+        const WHOLE: bool,
+        const STEP: usize,
+    >(
+        &self,
+        simd: S,
+        x: &[*const f32; POSITIONS],
+        column: usize,
+        sums: &mut [[S::Vector; VECTORS]; CHAINS],
+    ) {
+        let (mut weights, mut offset) = ([simd.splat(0.0); VECTORS], 0);
+        unrolled::<STEP, 1>(
+            #[inline(always)]
+            |chain, _| {
+                if chain % POSITIONS == 0 {
+                    let column = column + chain / POSITIONS;
+                    // SAFETY: the caller promises that this column is there.
+                    offset = unsafe { *self.columns.get_unchecked(column) };
+                    unrolled::<1, VECTORS>(
+                        #[inline(always)]
+                        // SAFETY: as above.
+                        |_, vector| weights[vector] = unsafe { self.weights::<S, VECTORS, WHOLE>(simd, column, vector) },
+                    );
+                }
+                // SAFETY: by the invariant, the sum of these two offsets lies inside of the input.
+                let number = simd.splat(unsafe { *x[chain % POSITIONS].wrapping_add(offset) });
+                unrolled::<1, VECTORS>(
+                    #[inline(always)]
+                    |_, vector| sums[chain][vector] = simd.mul_add(number, weights[vector], sums[chain][vector]),
+                );
+            },
+        );
+    }
+
+    /// A vector of weights of one column.
+    ///
+    /// # Safety
+    /// Column and vector must be there, and the vector whole unless it is the last one and not `WHOLE`.
+    #[inline(always)]
+    unsafe fn weights<S: Simd, const VECTORS: usize, const WHOLE: bool>(
+        &self,
+        simd: S,
+        column: usize,
+        vector: usize,
+    ) -> S::Vector {
+        if !WHOLE && vector + 1 == VECTORS {
+            let Last { weights, strides, rows } = self.last;
+            let from = [weights[0].wrapping_add(column * strides[0]), weights[1].wrapping_add(column * strides[1])];
+            // SAFETY: these are weights of the column that the caller promises, as many as there are rows.
+            return unsafe { simd.load_rows(from, rows) };
+        }
+        let line = self.weights.wrapping_add(column * PANEL_ROWS);
+        let from = [self.panel::<S>(line, vector, 0), self.panel::<S>(line, vector, 1)];
+        // SAFETY: as above, of whole panels.
+        unsafe { simd.load_rows(from, [PANEL_ROWS.min(S::LANES); 2]) }
+    }
+
+    /// From the first row's place of some column to that of a vector's first or second panel.
+    #[inline(always)]
+    fn panel<S: Simd>(&self, first: *const f32, vector: usize, panel: usize) -> *const f32 {
+        let row = vector * S::LANES + panel * PANEL_ROWS;
+        first.wrapping_add(row / PANEL_ROWS * self.panel_len + row % PANEL_ROWS)
+    }
+
+    /// Asks for a line of each panel.
+    #[inline(always)]
+    fn fetch<S: Simd, const VECTORS: usize>(&self, simd: S, line: *const f32) {
+        unrolled::<1, VECTORS>(
+            #[inline(always)]
+            |_, vector| {
+                simd.prefetch(self.panel::<S>(line, vector, 0));
+                if S::LANES > PANEL_ROWS {
+                    simd.prefetch(self.panel::<S>(line, vector, 1));
+                }
+            },
+        );
+    }
+}
