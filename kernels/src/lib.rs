@@ -1,8 +1,8 @@
 //! What a layer costs: the numeric work of each operator on plain slices. This crate knows no files, no graphs and no models.
 //!
 //! Tensors are row-major `f32`, activations NCHW. Whatever can be computed from shapes alone is computed by a kernel's `new`;
-//! its `run` reads slices, writes every element of its output (never reads it), and leaves nothing behind. A convolution is
-//! three hops: [`conv::Conv::run`] -> its tiles and panels -> the register tile.
+//! its `run` reads slices, writes every element of its output (and reads it only where a convolution is to add to it), allocates
+//! nothing and leaves nothing behind. A convolution is three hops: [`conv::Conv::run`] -> its tiles and panels -> the register tile.
 //!
 //! Every kernel splits its work the same way for every number of threads, so results do not depend on it.
 

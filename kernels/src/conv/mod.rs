@@ -3,7 +3,7 @@
 //!
 //! [`Conv::new`] decides everything that shapes decide: how the image is staged, tiles of output positions, where each column
 //! reads, which form computes each group, and who computes what where threads share the work. [`Conv::run`] is then a loop over
-//! tiles and panels around [`crate::tile::multiply`].
+//! tiles and panels around the register tile of `tile.rs`.
 
 mod border;
 mod geometry;
