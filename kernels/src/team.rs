@@ -4,7 +4,7 @@
 use std::cell::UnsafeCell;
 use std::io;
 use std::ops::Range;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, mpsc};
 use std::thread::{self, JoinHandle};
@@ -135,15 +135,17 @@ impl Team {
         unsafe { *shared.current.get() = current };
         shared.next.0.store(0, Ordering::Relaxed);
         shared.panicked.store(false, Ordering::Relaxed);
-        // However this thread leaves its own work, nobody is inside when `f` goes.
-        let end = Shut(shared);
         shared.gate.0.fetch_add(OPEN, Ordering::SeqCst);
-        if shared.asleep.load(Ordering::SeqCst) > 0 {
-            shared.wake();
-        }
-        shared.work(current);
-        drop(end);
-        assert!(!shared.panicked.load(Ordering::Relaxed), "a thread that shared the work panicked");
+        // A panic goes no further before all helpers are outside: they use `f`.
+        let own = catch_unwind(AssertUnwindSafe(|| {
+            if shared.asleep.load(Ordering::SeqCst) > 0 {
+                shared.wake();
+            }
+            shared.work(current);
+        }));
+        let panicked = shared.end();
+        own.unwrap_or_else(|panic| resume_unwind(panic));
+        assert!(!panicked, "a thread that shared the work panicked");
     }
 }
 
@@ -155,20 +157,6 @@ impl Drop for Team {
             // What a loop panics with was caught: a helper ends well.
             let _ = helper.join();
         }
-    }
-}
-
-/// Ends a loop: shuts the gate, waits until all helpers have left, and gives the team back.
-struct Shut<'a>(&'a Shared);
-
-impl Drop for Shut<'_> {
-    fn drop(&mut self) {
-        self.0.gate.0.fetch_add(OPEN, Ordering::AcqRel);
-        let mut looks = 0;
-        while self.0.gate.0.load(Ordering::Acquire) & INSIDE != 0 {
-            pause(&mut looks);
-        }
-        self.0.taken.store(false, Ordering::Release);
     }
 }
 
@@ -223,6 +211,18 @@ impl Shared {
             bed = self.bell.wait(bed).expect("nobody panics in bed");
         }
         self.asleep.fetch_sub(1, Ordering::SeqCst);
+    }
+
+    /// Ends a loop: shuts the gate, waits until all helpers have left, and gives the team back. Whether one of them panicked.
+    fn end(&self) -> bool {
+        self.gate.0.fetch_add(OPEN, Ordering::AcqRel);
+        let mut looks = 0;
+        while self.gate.0.load(Ordering::Acquire) & INSIDE != 0 {
+            pause(&mut looks);
+        }
+        let panicked = self.panicked.load(Ordering::Relaxed);
+        self.taken.store(false, Ordering::Release);
+        panicked
     }
 
     fn wake(&self) {
