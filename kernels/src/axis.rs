@@ -1,6 +1,9 @@
 //! Operations along one axis, and reordering of axes. A tensor is seen as `[outer][axis][inner]`.
 
-use crate::{Threading, count_pieces, expect_len};
+use crate::{Exec, count_pieces, expect_len, math};
+
+/// Numbers of an inner axis that are handled at a time: what is known of them stays in the first-level cache.
+const BLOCK: usize = 256;
 
 /// Where a position of the new axis comes from.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -13,92 +16,285 @@ pub enum From {
     Between(usize, usize, f32),
 }
 
-/// Builds `[outer][sources][inner]` from `x`, which is `[outer][extent][inner]`.
-///
-/// # Panics
-/// If a slice has another length than the shapes call for, or a position lies outside `extent`.
-pub fn remap(x: &[f32], extent: usize, inner: usize, sources: &[From], out: &mut [f32], threading: Threading) {
-    if sources.is_empty() || inner == 0 {
-        return expect_len("output", out, 0);
+/// An axis that is rebuilt from what it was.
+#[derive(Debug)]
+pub struct Remap {
+    extent: usize,
+    inner: usize,
+    /// Positions of the new axis.
+    len: usize,
+    runs: Vec<Run>,
+}
+
+/// Neighbouring positions of a new axis.
+#[derive(Debug)]
+enum Run {
+    Constant {
+        value: f32,
+        len: usize,
+    },
+    /// Old positions, `step` apart.
+    Positions {
+        first: usize,
+        step: usize,
+        len: usize,
+    },
+    /// For each one the two old ones, and the share of the second.
+    Between(Vec<(usize, usize, f32)>),
+}
+
+impl Remap {
+    /// Builds `[outer][sources][inner]` from `[outer][extent][inner]`.
+    ///
+    /// # Panics
+    /// If a position lies outside `extent`.
+    pub fn new(extent: usize, inner: usize, sources: &[From]) -> Self {
+        let mut runs: Vec<Run> = Vec::new();
+        for source in sources {
+            match (*source, runs.last_mut()) {
+                (From::Constant(new), Some(Run::Constant { value, len })) if new.to_bits() == value.to_bits() => *len += 1,
+                (From::Constant(value), _) => runs.push(Run::Constant { value, len: 1 }),
+                (From::Position(p), Some(Run::Positions { first, step, len })) if *len == 1 && p >= *first => {
+                    (*step, *len) = (p - *first, 2);
+                }
+                (From::Position(p), Some(Run::Positions { first, step, len })) if p == *first + *step * *len => *len += 1,
+                (From::Position(first), _) => runs.push(Run::Positions { first, step: 1, len: 1 }),
+                (From::Between(a, b, share), Some(Run::Between(pairs))) => pairs.push((a, b, share)),
+                (From::Between(a, b, share), _) => runs.push(Run::Between(vec![(a, b, share)])),
+            }
+            let highest = match *source {
+                From::Position(p) => Some(p),
+                From::Between(a, b, _) => Some(a.max(b)),
+                From::Constant(_) => None,
+            };
+            assert!(highest.is_none_or(|p| p < extent), "{source:?} of {extent} positions");
+        }
+        Remap { extent, inner, len: sources.len(), runs }
     }
-    let outer = count_pieces("output", out, sources.len() * inner);
-    expect_len("input", x, outer * extent * inner);
-    threading.for_each_chunk(out, sources.len() * inner, |i, out| {
-        let x = &x[i * extent * inner..][..extent * inner];
-        for (out, from) in out.chunks_exact_mut(inner).zip(sources) {
-            match *from {
-                From::Constant(value) => out.fill(value),
-                From::Position(position) => out.copy_from_slice(&x[position * inner..][..inner]),
-                From::Between(a, b, share) => {
-                    let pairs = x[a * inner..][..inner].iter().zip(&x[b * inner..][..inner]);
-                    out.iter_mut().zip(pairs).for_each(|(o, (a, b))| *o = a * (1.0 - share) + b * share);
+
+    /// `x` is `[outer][extent][inner]`, `out` is `[outer][sources][inner]`.
+    ///
+    /// # Panics
+    /// If a slice has another length than the shapes call for.
+    pub fn run(&self, x: &[f32], out: &mut [f32], exec: Exec) {
+        let (from, to) = (self.extent * self.inner, self.len * self.inner);
+        if to == 0 {
+            return expect_len("output", out, 0);
+        }
+        expect_len("input", x, count_pieces("output", out, to) * from);
+        exec.for_each_chunk(
+            out,
+            to,
+            #[inline(always)]
+            |i, out| self.rebuild(&x[i * from..][..from], out),
+        );
+    }
+
+    #[inline(always)]
+    fn rebuild(&self, x: &[f32], mut out: &mut [f32]) {
+        let inner = self.inner;
+        for run in &self.runs {
+            let len = match run {
+                Run::Constant { len, .. } | Run::Positions { len, .. } => *len,
+                Run::Between(pairs) => pairs.len(),
+            };
+            let (run_out, rest) = out.split_at_mut(len * inner);
+            out = rest;
+            match *run {
+                Run::Constant { value, .. } => run_out.fill(value),
+                Run::Positions { first, step: 1, .. } => run_out.copy_from_slice(&x[first * inner..][..len * inner]),
+                Run::Positions { first, step, .. } if inner == 1 => {
+                    for (i, o) in run_out.iter_mut().enumerate() {
+                        *o = x[first + i * step];
+                    }
+                }
+                Run::Positions { first, step, .. } => {
+                    for (i, o) in run_out.chunks_exact_mut(inner).enumerate() {
+                        o.copy_from_slice(&x[(first + i * step) * inner..][..inner]);
+                    }
+                }
+                Run::Between(ref pairs) if inner == 1 => {
+                    for (o, &(a, b, share)) in run_out.iter_mut().zip(pairs) {
+                        *o = x[a] * (1.0 - share) + x[b] * share;
+                    }
+                }
+                Run::Between(ref pairs) => {
+                    for (out, &(a, b, share)) in run_out.chunks_exact_mut(inner).zip(pairs) {
+                        for (o, (a, b)) in out.iter_mut().zip(x[a * inner..].iter().zip(&x[b * inner..])) {
+                            *o = a * (1.0 - share) + b * share;
+                        }
+                    }
                 }
             }
         }
-    });
+    }
 }
 
 /// Mean over the middle axis: `x` is `[outer][extent][inner]`, `out` is `[outer][inner]`.
 ///
 /// # Panics
 /// If a slice has another length than the shapes call for.
-pub fn mean(x: &[f32], extent: usize, inner: usize, out: &mut [f32], threading: Threading) {
+pub fn mean(x: &[f32], extent: usize, inner: usize, out: &mut [f32], exec: Exec) {
     let outer = count_pieces("output", out, inner);
     expect_len("input", x, outer * extent * inner);
-    threading.for_each_chunk(out, inner, |i, out| {
-        let x = &x[i * extent * inner..][..extent * inner];
-        for (j, o) in out.iter_mut().enumerate() {
-            let sum: f64 = x[j..].iter().step_by(inner).map(|&v| f64::from(v)).sum();
-            *o = (sum / extent as f64) as f32;
-        }
-    });
+    let len = extent * inner;
+    exec.for_each_chunk(
+        out,
+        inner,
+        #[inline(always)]
+        |i, out| {
+            let x = &x[i * len..][..len];
+            if let [out] = out {
+                *out = (math::sum(x, |v| v) / extent as f64) as f32;
+                return;
+            }
+            for (block, out) in out.chunks_mut(BLOCK).enumerate() {
+                let mut sums = [0.0; BLOCK];
+                for x in x.chunks_exact(inner) {
+                    for (sum, &v) in sums[..out.len()].iter_mut().zip(&x[block * BLOCK..]) {
+                        *sum += f64::from(v);
+                    }
+                }
+                for (o, sum) in out.iter_mut().zip(sums) {
+                    *o = (sum / extent as f64) as f32;
+                }
+            }
+        },
+    );
 }
 
 /// Position of the largest number along the middle axis, as f32: `x` is `[outer][extent][inner]`, `out` is `[outer][inner]`. Of
-/// equal ones the first, or the `last`.
+/// equal ones the first, or the `last`; NaN is larger than nothing.
 ///
 /// # Panics
 /// If a slice has another length than the shapes call for.
-pub fn arg_max(x: &[f32], extent: usize, inner: usize, last: bool, out: &mut [f32], threading: Threading) {
+pub fn arg_max(x: &[f32], extent: usize, inner: usize, last: bool, out: &mut [f32], exec: Exec) {
     let outer = count_pieces("output", out, inner);
     expect_len("input", x, outer * extent * inner);
-    threading.for_each_chunk(out, inner, |i, out| {
-        let x = &x[i * extent * inner..][..extent * inner];
-        for (j, o) in out.iter_mut().enumerate() {
-            let mut best = 0;
-            for (position, &v) in x[j..].iter().step_by(inner).enumerate() {
-                let largest = x[best * inner + j];
-                if v > largest || (last && v == largest) {
-                    best = position;
+    let len = extent * inner;
+    exec.for_each_chunk(
+        out,
+        inner,
+        #[inline(always)]
+        |i, out| {
+            let x = &x[i * len..][..len];
+            if let [out] = out {
+                *out = position_of_largest(x, last) as f32;
+                return;
+            }
+            for (block, out) in out.chunks_mut(BLOCK).enumerate() {
+                let mut largest = [f32::NEG_INFINITY; BLOCK];
+                out.fill(0.0);
+                for (position, x) in x.chunks_exact(inner).enumerate() {
+                    for ((o, largest), &v) in out.iter_mut().zip(&mut largest).zip(&x[block * BLOCK..]) {
+                        let wins = if last { v >= *largest } else { v > *largest };
+                        *o = if wins { position as f32 } else { *o };
+                        *largest = if wins { v } else { *largest };
+                    }
                 }
             }
-            *o = best as f32;
-        }
-    });
+        },
+    );
 }
 
-/// A copy in another order: `out` is row-major of extents `shape`, and its element at index (i, j, ...) is
-/// `x[i * strides[0] + j * strides[1] + ...]`. Strides of 0 repeat.
-///
-/// # Panics
-/// If shape and strides differ in length, or do not fit the slices.
-pub fn strided_copy(x: &[f32], shape: &[usize], strides: &[usize], out: &mut [f32], threading: Threading) {
-    assert_eq!(shape.len(), strides.len(), "one stride for each axis");
-    expect_len("output", out, shape.iter().product());
-    let (Some((&run, outer)), Some(&stride)) = (shape.split_last(), strides.last()) else {
-        out.copy_from_slice(x);
-        return;
-    };
-    threading.for_each_chunk(out, run, |i, out| {
-        let (mut rest, mut at) = (i, 0);
-        for (extent, stride) in outer.iter().zip(strides).rev() {
-            at += rest % extent * stride;
-            rest /= extent;
+#[inline(always)]
+fn position_of_largest(x: &[f32], last: bool) -> usize {
+    let largest = math::largest(x);
+    let found = if last { x.iter().rposition(|&v| v == largest) } else { x.iter().position(|&v| v == largest) };
+    found.unwrap_or(0)
+}
+
+/// A copy of a tensor in another order of its axes.
+#[derive(Debug)]
+pub struct StridedCopy {
+    /// Extent and stride in the input of each axis of the output, merged as far as possible.
+    axes: Vec<(usize, usize)>,
+    /// The first of the axes that are copied together: in tiles, if they are more than the last one.
+    tiled: usize,
+    len: usize,
+}
+
+/// Rows and columns of a tile: a cache line each.
+const TILE: usize = 16;
+
+impl StridedCopy {
+    /// The output is row-major of extents `shape`; its element at index (i, j, ...) is the input's number
+    /// `i * strides[0] + j * strides[1] + ...`. Strides of 0 repeat.
+    ///
+    /// # Panics
+    /// If shape and strides differ in length.
+    pub fn new(shape: &[usize], strides: &[usize]) -> Self {
+        assert_eq!(shape.len(), strides.len(), "one stride for each axis");
+        let mut axes: Vec<(usize, usize)> = Vec::new();
+        for (&extent, &stride) in shape.iter().zip(strides).filter(|(extent, _)| **extent != 1) {
+            match axes.last_mut() {
+                Some(last) if last.1 == extent * stride => *last = (last.0 * extent, stride),
+                _ => axes.push((extent, stride)),
+            }
         }
-        match stride {
-            0 => out.fill(x[at]),
-            1 => out.copy_from_slice(&x[at..at + out.len()]),
-            _ => out.iter_mut().zip(x[at..].iter().step_by(stride)).for_each(|(o, x)| *o = *x),
+        let last = axes.len().saturating_sub(1);
+        let tiled = match axes.last() {
+            // Neighbours of the input lie along another axis than those of the output.
+            Some((_, 2..)) => axes.iter().position(|&(_, stride)| stride == 1).unwrap_or(last),
+            _ => last,
+        };
+        StridedCopy { axes, tiled, len: shape.iter().product() }
+    }
+
+    /// # Panics
+    /// If the slices do not fit shape and strides.
+    pub fn run(&self, x: &[f32], out: &mut [f32], exec: Exec) {
+        expect_len("output", out, self.len);
+        let (outer, inner) = self.axes.split_at(self.tiled);
+        let len = inner.iter().map(|a| a.0).product();
+        exec.for_each_chunk(
+            out,
+            len,
+            #[inline(always)]
+            |i, out| {
+                let x = &x[offset(outer, i)..];
+                match *inner {
+                    [] | [(_, 1)] => out.copy_from_slice(&x[..out.len()]),
+                    [(_, 0)] => out.fill(x[0]),
+                    [(_, stride)] => {
+                        for (i, o) in out.iter_mut().enumerate() {
+                            *o = x[i * stride];
+                        }
+                    }
+                    [(rows, _), ref middle @ .., (columns, stride)] => {
+                        let pitch = out.len() / rows;
+                        for (i, start) in (0..pitch).step_by(columns).enumerate() {
+                            transpose(&x[offset(middle, i)..], stride, [rows, columns], &mut out[start..], pitch);
+                        }
+                    }
+                }
+            },
+        );
+    }
+}
+
+/// Where index `i` of the axes, in row-major order, begins in the input.
+#[inline(always)]
+fn offset(axes: &[(usize, usize)], mut i: usize) -> usize {
+    let mut at = 0;
+    for &(extent, stride) in axes.iter().rev() {
+        at += i % extent * stride;
+        i /= extent;
+    }
+    at
+}
+
+/// `out[row][column] = x[column][row]`, in rows of `pitch` and of `stride` numbers.
+#[inline(always)]
+fn transpose(x: &[f32], stride: usize, [rows, columns]: [usize; 2], out: &mut [f32], pitch: usize) {
+    for first_row in (0..rows).step_by(TILE) {
+        for first in (0..columns).step_by(TILE) {
+            for row in first_row..rows.min(first_row + TILE) {
+                let out = &mut out[row * pitch + first..][..TILE.min(columns - first)];
+                for (i, o) in out.iter_mut().enumerate() {
+                    *o = x[row + (first + i) * stride];
+                }
+            }
         }
-    });
+    }
 }

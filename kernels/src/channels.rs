@@ -1,6 +1,6 @@
 //! Moving whole channels: choosing them, putting removed ones back, joining them.
 
-use crate::{Threading, count_pieces, expect_len};
+use crate::{Exec, count_pieces, expect_len};
 
 /// Where an output channel comes from.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -15,19 +15,25 @@ pub enum Source {
 ///
 /// # Panics
 /// If a slice has another length than the shapes call for, or a source lies outside `channels`.
-pub fn select(x: &[f32], channels: usize, plane: usize, sources: &[Source], out: &mut [f32], threading: Threading) {
+pub fn select(x: &[f32], channels: usize, plane: usize, sources: &[Source], out: &mut [f32], exec: Exec) {
     if out.is_empty() {
         return;
     }
-    let batch = count_pieces("output", out, sources.len() * plane);
+    let image = sources.len() * plane;
+    let batch = count_pieces("output", out, image);
     expect_len("input", x, batch * channels * plane);
-    threading.for_each_chunk(out, plane, |i, out| match sources[i % sources.len()] {
-        Source::Constant(value) => out.fill(value),
-        Source::Channel(channel) => {
-            assert!(channel < channels, "channel {channel} of {channels}");
-            out.copy_from_slice(&x[(i / sources.len() * channels + channel) * plane..][..plane]);
-        }
-    });
+    exec.for_each_chunk(
+        out,
+        plane,
+        #[inline(always)]
+        |i, out| match sources[i % sources.len()] {
+            Source::Constant(value) => out.fill(value),
+            Source::Channel(channel) => {
+                assert!(channel < channels, "channel {channel} of {channels}");
+                out.copy_from_slice(&x[(i / sources.len() * channels + channel) * plane..][..plane]);
+            }
+        },
+    );
 }
 
 /// Puts one part of a concatenation in its place: `part` is `[outer][len]`, and `out` is `[outer][total]`, of which the numbers

@@ -1,19 +1,98 @@
 //! Operations that work number by number.
 
-use crate::{Threading, expect_len};
+use crate::{Activation, Exec, expect_len, math};
 
-/// Numbers handled by one piece of work.
-const GRAIN: usize = 1 << 14;
+/// Numbers that are handled at a time where nothing else divides them.
+const CHUNK: usize = 1 << 12;
 
-/// `f` of each number.
+/// A function of one number.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Function {
+    /// One that convolutions apply as well.
+    Activation(Activation),
+    /// `1 / (1 + e^-x)`.
+    Sigmoid,
+    /// Hyperbolic tangent.
+    Tanh,
+    /// `max(0, min(1, alpha x + beta))`.
+    HardSigmoid {
+        /// Slope.
+        alpha: f32,
+        /// Offset.
+        beta: f32,
+    },
+    /// `x max(0, min(1, x / 6 + 1/2))`.
+    HardSwish,
+    /// `x` if positive, else `alpha (e^x - 1)`.
+    Elu {
+        /// Limit of the negative part, with its sign changed.
+        alpha: f32,
+    },
+    /// `x tanh(ln(1 + e^x))`.
+    Mish,
+    /// Square root.
+    Sqrt,
+}
+
+/// `function` of each number.
 ///
 /// # Panics
 /// If the slices differ in length.
-pub fn map(x: &[f32], out: &mut [f32], f: impl Fn(f32) -> f32 + Send + Sync, threading: Threading) {
+pub fn map(x: &[f32], out: &mut [f32], function: Function, exec: Exec) {
     expect_len("input", x, out.len());
-    threading.for_each_chunk(out, GRAIN, |i, out| {
-        out.iter_mut().zip(&x[i * GRAIN..]).for_each(|(o, &x)| *o = f(x));
-    });
+    let map = Map { x, out, exec };
+    match function {
+        Function::Activation(activation) => map.by(move |x| activation.of(x)),
+        Function::Sigmoid => map.by(math::sigmoid),
+        Function::Tanh => map.by(math::tanh),
+        Function::HardSigmoid { alpha, beta } => map.by(move |x| (alpha * x + beta).clamp(0.0, 1.0)),
+        Function::HardSwish => map.by(|x| x * (x * (1.0 / 6.0) + 0.5).clamp(0.0, 1.0)),
+        Function::Elu { alpha } => map.by(move |x| math::elu(x, alpha)),
+        Function::Mish => map.by(math::mish),
+        Function::Sqrt => map.by(f32::sqrt),
+    }
+}
+
+/// What [`map`] reads and writes.
+struct Map<'a> {
+    x: &'a [f32],
+    out: &'a mut [f32],
+    exec: Exec<'a>,
+}
+
+impl Map<'_> {
+    /// `f`, which must be inlined, of each number.
+    fn by(self, f: impl Fn(f32) -> f32 + Copy + Sync) {
+        self.exec.for_each_chunk(
+            self.out,
+            CHUNK,
+            #[inline(always)]
+            |i, out| {
+                // A copy of what it captured, which no write to `out` can change.
+                let f = f;
+                for (o, &x) in out.iter_mut().zip(&self.x[i * CHUNK..]) {
+                    *o = f(x);
+                }
+            },
+        );
+    }
+}
+
+/// A function of two numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Operation {
+    /// `a + b`.
+    Add,
+    /// `a - b`.
+    Sub,
+    /// `a b`.
+    Mul,
+    /// `a / b`.
+    Div,
+    /// `a` to the power of `b`.
+    Pow,
+    /// `a` if positive, else `a b`.
+    PRelu,
 }
 
 /// Two tensors side by side with numpy's broadcasting, as runs over the innermost axis.
@@ -23,7 +102,7 @@ pub struct Broadcast {
     outer: Vec<(usize, usize, usize)>,
     /// Length of a run, and whether a and b move along it (or repeat one number).
     run: (usize, bool, bool),
-    /// Elements of a, of b and of the sum.
+    /// Elements of a, of b and of the result.
     lens: [usize; 3],
 }
 
@@ -55,35 +134,95 @@ impl Broadcast {
         Broadcast { outer: axes.collect(), run: (len, sa == 1, sb == 1), lens: [stride_a, stride_b, total] }
     }
 
-    /// `out = f(a, b)`, number by number.
+    /// `operation` on a and b, number by number, followed by a Relu or not.
     ///
     /// # Panics
     /// If a slice has another length than the shapes call for.
-    pub fn run(&self, a: &[f32], b: &[f32], out: &mut [f32], f: impl Fn(f32, f32) -> f32 + Send + Sync, threading: Threading) {
+    pub fn run(&self, [a, b]: [&[f32]; 2], out: &mut [f32], operation: Operation, relu: bool, exec: Exec) {
         for (what, slice, len) in [("a", a, self.lens[0]), ("b", b, self.lens[1]), ("output", &*out, self.lens[2])] {
             expect_len(what, slice, len);
         }
-        let (run, a_moves, b_moves) = self.run;
-        let apply = |a: &[f32], b: &[f32], out: &mut [f32]| match (a_moves, b_moves) {
-            (true, true) => out.iter_mut().zip(a.iter().zip(b)).for_each(|(o, (&x, &y))| *o = f(x, y)),
-            (true, false) => out.iter_mut().zip(a).for_each(|(o, &x)| *o = f(x, b[0])),
-            (false, true) => out.iter_mut().zip(b).for_each(|(o, &y)| *o = f(a[0], y)),
-            (false, false) => out.fill(f(a[0], b[0])),
-        };
-        if self.outer.is_empty() {
-            let at = |moves: bool, i: usize| if moves { i * GRAIN } else { 0 };
-            threading.for_each_chunk(out, GRAIN, |i, out| apply(&a[at(a_moves, i)..], &b[at(b_moves, i)..], out));
-            return;
+        let pairs = Pairs { broadcast: self, a, b, out, relu, exec };
+        match operation {
+            Operation::Add => pairs.by(|a, b| a + b),
+            Operation::Sub => pairs.by(|a, b| a - b),
+            Operation::Mul => pairs.by(|a, b| a * b),
+            Operation::Div => pairs.by(|a, b| a / b),
+            Operation::Pow => pairs.by(f32::powf),
+            Operation::PRelu => pairs.by(|a, b| if a < 0.0 { a * b } else { a }),
         }
-        threading.for_each_chunk(out, run, |i, out| {
-            let (mut rest, mut at_a, mut at_b) = (i, 0, 0);
-            for &(extent, sa, sb) in &self.outer {
-                let position = rest % extent;
-                rest /= extent;
-                at_a += position * sa;
-                at_b += position * sb;
-            }
-            apply(&a[at_a..], &b[at_b..], out);
-        });
     }
+
+    /// Where run `i` begins in a and in b.
+    #[inline(always)]
+    fn start_of(&self, mut i: usize) -> [usize; 2] {
+        let [mut a, mut b] = [0, 0];
+        for &(extent, stride_a, stride_b) in &self.outer {
+            let position = i % extent;
+            i /= extent;
+            a += position * stride_a;
+            b += position * stride_b;
+        }
+        [a, b]
+    }
+}
+
+/// What [`Broadcast::run`] reads and writes.
+struct Pairs<'a> {
+    broadcast: &'a Broadcast,
+    a: &'a [f32],
+    b: &'a [f32],
+    out: &'a mut [f32],
+    relu: bool,
+    exec: Exec<'a>,
+}
+
+impl Pairs<'_> {
+    /// `f`, which must be inlined, of each pair of numbers.
+    fn by(self, f: impl Fn(f32, f32) -> f32 + Copy + Sync) {
+        let Pairs { broadcast, a, b, out, relu, exec } = self;
+        let (run, a_moves, b_moves) = broadcast.run;
+        // Where all is one run, any part of it will do.
+        let one_run = broadcast.outer.is_empty();
+        let len = if one_run { CHUNK } else { run };
+        exec.for_each_chunk(
+            out,
+            len,
+            #[inline(always)]
+            |i, out| {
+                // Copies, which no write to `out` can change.
+                let (f, relu) = (f, relu);
+                let [at_a, at_b] = match one_run {
+                    true => [a_moves, b_moves].map(|moves| if moves { i * len } else { 0 }),
+                    false => broadcast.start_of(i),
+                };
+                let (a, b) = (&a[at_a..], &b[at_b..]);
+                match (a_moves, b_moves) {
+                    (true, true) => {
+                        for (o, (&a, &b)) in out.iter_mut().zip(a.iter().zip(b)) {
+                            *o = relu_if(relu, f(a, b));
+                        }
+                    }
+                    (true, false) => {
+                        let b = b[0];
+                        for (o, &a) in out.iter_mut().zip(a) {
+                            *o = relu_if(relu, f(a, b));
+                        }
+                    }
+                    (false, true) => {
+                        let a = a[0];
+                        for (o, &b) in out.iter_mut().zip(b) {
+                            *o = relu_if(relu, f(a, b));
+                        }
+                    }
+                    (false, false) => out.fill(relu_if(relu, f(a[0], b[0]))),
+                }
+            },
+        );
+    }
+}
+
+#[inline(always)]
+fn relu_if(relu: bool, x: f32) -> f32 {
+    if !relu || x > 0.0 { x } else { 0.0 }
 }

@@ -11,8 +11,10 @@ pub mod axis;
 pub mod channels;
 pub mod conv;
 pub mod elementwise;
+mod exec;
 mod filter_tile;
 pub mod fully_connected;
+mod math;
 pub mod normalize;
 mod parallel;
 pub mod pool;
@@ -21,6 +23,7 @@ mod team;
 mod tile;
 
 pub use activation::Activation;
+pub use exec::Exec;
 pub use simd::Isa;
 pub use team::Team;
 

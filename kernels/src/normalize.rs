@@ -1,7 +1,10 @@
 //! Normalisations: LRN across channels, softmax, per-channel scale and shift.
 
-use crate::{Threading, count_pieces, expect_len};
+use crate::{Exec, count_pieces, expect_len, math};
 use std::ops::Range;
+
+/// Numbers of a plane that are handled at a time: what is known of them stays in the first-level cache.
+const BLOCK: usize = 256;
 
 /// Local response normalisation: `x / (bias + alpha / size * sum of squares)^beta` over `size` neighbouring channels.
 #[derive(Clone, Debug)]
@@ -31,32 +34,71 @@ impl Lrn {
     ///
     /// # Panics
     /// If a slice has another length than the shapes call for.
-    pub fn run(&self, x: &[f32], out: &mut [f32], threading: Threading) {
-        expect_len("input", x, out.len());
-        count_pieces("output", out, self.channels * self.plane);
-        let scale = self.alpha / self.size as f32;
-        threading.for_each_chunk(out, self.plane, |i, out| {
-            let (image, channel) = (i / self.channels * self.channels, i % self.channels);
-            out.fill(0.0);
-            for other in Self::window(channel, self.size, self.channels) {
-                let other = &x[(image + other) * self.plane..][..self.plane];
-                out.iter_mut().zip(other).for_each(|(o, x)| *o += x * x);
-            }
-            let own = &x[i * self.plane..][..self.plane];
-            for (o, x) in out.iter_mut().zip(own) {
-                *o = x / self.power(self.bias + scale * *o);
-            }
-        });
+    pub fn run(&self, x: &[f32], out: &mut [f32], exec: Exec) {
+        // Powers that are roots, by roots.
+        if self.beta == 0.75 {
+            self.run_by(x, out, exec, |base| base.sqrt() * base.sqrt().sqrt());
+        } else if self.beta == 0.5 {
+            self.run_by(x, out, exec, f32::sqrt);
+        } else if self.beta == 1.0 {
+            self.run_by(x, out, exec, |base| base);
+        } else {
+            self.run_by(x, out, exec, |base| base.powf(self.beta));
+        }
     }
 
-    /// `base^beta`; 3/4, which everyone uses, by square roots.
-    fn power(&self, base: f32) -> f32 {
-        if self.beta == 0.75 {
-            let root = base.sqrt();
-            root * root.sqrt()
-        } else {
-            base.powf(self.beta)
+    /// With a `power` that must be inlined.
+    fn run_by(&self, x: &[f32], out: &mut [f32], exec: Exec, power: impl Fn(f32) -> f32 + Copy + Sync) {
+        expect_len("input", x, out.len());
+        count_pieces("output", out, self.channels * self.plane);
+        let (bias, scale) = (self.bias, self.alpha / self.size as f32);
+        let divide = move |x: f32, squares: f32| x / power(bias + scale * squares);
+        exec.for_each_chunk(
+            out,
+            self.plane,
+            #[inline(always)]
+            |i, out| {
+                let (image, channel) = (i / self.channels * self.channels, i % self.channels);
+                let window = Self::window(channel, self.size, self.channels);
+                let own = &x[i * self.plane..][..self.plane];
+                let planes = &x[(image + window.start) * self.plane..(image + window.end) * self.plane];
+                match window.len() {
+                    3 => divide_by_squares::<3>(own, planes, out, divide),
+                    4 => divide_by_squares::<4>(own, planes, out, divide),
+                    5 => divide_by_squares::<5>(own, planes, out, divide),
+                    _ => {
+                        out.fill(0.0);
+                        for plane in planes.chunks_exact(self.plane) {
+                            for (o, x) in out.iter_mut().zip(plane) {
+                                *o += x * x;
+                            }
+                        }
+                        for (o, &x) in out.iter_mut().zip(own) {
+                            *o = divide(x, *o);
+                        }
+                    }
+                }
+            },
+        );
+    }
+}
+
+/// `divide(x, sum of squares)` of each number of a plane and those that stand at its place in `N` planes. Each sum is made afresh:
+/// a running one, from which squares are taken again, would lose digits.
+#[inline(always)]
+fn divide_by_squares<const N: usize>(x: &[f32], planes: &[f32], out: &mut [f32], divide: impl Fn(f32, f32) -> f32) {
+    let len = out.len();
+    let x = &x[..len];
+    let planes: [&[f32]; N] = std::array::from_fn(
+        #[inline(always)]
+        |i| &planes[i * len..][..len],
+    );
+    for i in 0..len {
+        let mut sum = 0.0;
+        for plane in planes {
+            sum += plane[i] * plane[i];
         }
+        out[i] = divide(x[i], sum);
     }
 }
 
@@ -64,52 +106,91 @@ impl Lrn {
 ///
 /// # Panics
 /// If a slice has another length than the shapes call for.
-pub fn softmax(x: &[f32], axis: usize, inner: usize, out: &mut [f32], threading: Threading) {
+pub fn softmax(x: &[f32], axis: usize, inner: usize, out: &mut [f32], exec: Exec) {
     expect_len("input", x, out.len());
-    count_pieces("output", out, axis * inner);
-    threading.for_each_chunk(out, axis * inner, |outer, out| {
-        let x = &x[outer * axis * inner..][..axis * inner];
-        for i in 0..inner {
-            let max = x[i..].iter().step_by(inner).copied().fold(f32::NEG_INFINITY, f32::max);
-            let mut sum = 0.0;
-            for (o, x) in out[i..].iter_mut().step_by(inner).zip(x[i..].iter().step_by(inner)) {
-                *o = (x - max).exp();
-                sum += *o;
+    let len = axis * inner;
+    count_pieces("output", out, len);
+    exec.for_each_chunk(
+        out,
+        len,
+        #[inline(always)]
+        |outer, out| {
+            let x = &x[outer * len..][..len];
+            if inner == 1 {
+                let sum = math::exp_all(x, math::largest(x), out);
+                for o in out {
+                    *o /= sum;
+                }
+                return;
             }
-            out[i..].iter_mut().step_by(inner).for_each(|o| *o /= sum);
-        }
-    });
+            for first in (0..inner).step_by(BLOCK) {
+                let columns = first..inner.min(first + BLOCK);
+                let (mut max, mut sum) = ([f32::NEG_INFINITY; BLOCK], [0.0; BLOCK]);
+                for x in x.chunks_exact(inner) {
+                    for (max, &x) in max.iter_mut().zip(&x[columns.clone()]) {
+                        *max = math::max(*max, x);
+                    }
+                }
+                for (x, out) in x.chunks_exact(inner).zip(out.chunks_exact_mut(inner)) {
+                    let lines = max.iter().zip(&mut sum);
+                    for ((o, &x), (&max, sum)) in out[columns.clone()].iter_mut().zip(&x[columns.clone()]).zip(lines) {
+                        *o = math::exp(x - max);
+                        *sum += *o;
+                    }
+                }
+                for out in out.chunks_exact_mut(inner) {
+                    for (o, sum) in out[columns.clone()].iter_mut().zip(sum) {
+                        *o /= sum;
+                    }
+                }
+            }
+        },
+    );
 }
 
 /// `scale[c] * x + shift[c]` on `[batch][channels][plane]`.
 ///
 /// # Panics
 /// If a slice has another length than the shapes call for.
-pub fn scale_shift(x: &[f32], plane: usize, scale: &[f32], shift: &[f32], out: &mut [f32], threading: Threading) {
+pub fn scale_shift(x: &[f32], plane: usize, scale: &[f32], shift: &[f32], out: &mut [f32], exec: Exec) {
     expect_len("input", x, out.len());
     expect_len("shift", shift, scale.len());
     count_pieces("output", out, scale.len() * plane);
-    threading.for_each_chunk(out, plane, |i, out| {
-        let (scale, shift) = (scale[i % scale.len()], shift[i % shift.len()]);
-        out.iter_mut().zip(&x[i * plane..]).for_each(|(o, x)| *o = scale * x + shift);
-    });
+    exec.for_each_chunk(
+        out,
+        plane,
+        #[inline(always)]
+        |i, out| {
+            let (scale, shift) = (scale[i % scale.len()], shift[i % shift.len()]);
+            for (o, x) in out.iter_mut().zip(&x[i * plane..]) {
+                *o = scale * x + shift;
+            }
+        },
+    );
 }
 
 /// Brings each plane of `[batch][channels][plane]` to mean 0 and variance 1, then scales and shifts it by its channel's numbers.
 ///
 /// # Panics
 /// If a slice has another length than the shapes call for.
-pub fn instance_norm(x: &[f32], plane: usize, [scale, shift]: [&[f32]; 2], epsilon: f32, out: &mut [f32], threading: Threading) {
+pub fn instance_norm(x: &[f32], plane: usize, [scale, shift]: [&[f32]; 2], epsilon: f32, out: &mut [f32], exec: Exec) {
     expect_len("input", x, out.len());
     expect_len("shift", shift, scale.len());
-    crate::count_pieces("input", x, scale.len() * plane);
-    threading.for_each_chunk(out, plane, |i, out| {
-        let x = &x[i * plane..][..plane];
-        // In f64: a variance far below the square of the mean survives.
-        let mean = x.iter().map(|&v| f64::from(v)).sum::<f64>() / plane as f64;
-        let variance = x.iter().map(|&v| (f64::from(v) - mean).powi(2)).sum::<f64>() / plane as f64;
-        let factor = f64::from(scale[i % scale.len()]) / (variance + f64::from(epsilon)).sqrt();
-        let shift = f64::from(shift[i % shift.len()]);
-        out.iter_mut().zip(x).for_each(|(o, &v)| *o = ((f64::from(v) - mean) * factor + shift) as f32);
-    });
+    count_pieces("input", x, scale.len() * plane);
+    exec.for_each_chunk(
+        out,
+        plane,
+        #[inline(always)]
+        |i, out| {
+            let x = &x[i * plane..][..plane];
+            // In f64: a variance far below the square of the mean survives.
+            let mean = math::sum(x, |v| v) / plane as f64;
+            let variance = math::sum(x, |v| (v - mean) * (v - mean)) / plane as f64;
+            let factor = f64::from(scale[i % scale.len()]) / (variance + f64::from(epsilon)).sqrt();
+            let shift = f64::from(shift[i % shift.len()]);
+            for (o, &v) in out.iter_mut().zip(x) {
+                *o = ((f64::from(v) - mean) * factor + shift) as f32;
+            }
+        },
+    );
 }

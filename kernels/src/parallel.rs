@@ -137,6 +137,14 @@ impl Threading<'_> {
         }
     }
 
+    /// Pieces that work is best cut into.
+    pub(crate) fn pieces(self) -> usize {
+        match self {
+            Threading::Single => 1,
+            Threading::Team(team) => team.pieces(),
+        }
+    }
+
     /// Calls `f(i, chunk)` for the `i`-th chunk of `len` elements of `out`.
     pub(crate) fn for_each_chunk(self, out: &mut [f32], len: usize, f: impl Fn(usize, &mut [f32]) + Sync) {
         let chunks = Chunks::new(out, len.max(1));

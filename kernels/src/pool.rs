@@ -1,7 +1,16 @@
 //! Pooling, plane by plane. Windows may hang over the input's edge; what lies outside never wins a maximum and is not summed.
+//!
+//! The input rows that a window sees are combined first, into a row that has room for the padding: then each output combines
+//! neighbours in that row, and no loop needs to know where the input ends.
 
 use crate::conv::Geometry;
-use crate::{Threading, count_pieces, expect_len};
+use crate::parallel::zip_with_scratch;
+use crate::simd::{MAX_LANES, Simd, Vectorized};
+use crate::{Exec, count_pieces, expect_len, math};
+
+/// Output rows that are begun before the first one is finished: a processor waits where it reads what it has just written in
+/// vectors that begin elsewhere.
+const ROWS: usize = 16;
 
 /// How a window becomes one number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,68 +32,223 @@ pub enum Reduce {
 pub struct Pool {
     geometry: Geometry,
     reduce: Reduce,
+    threads: usize,
+    /// Of each output row: the first input row that its windows see, and how many.
+    rows: Vec<(usize, usize)>,
+    /// Numbers of a combined row with its padding.
+    pitch: usize,
+    /// For each output row and each output column, how many taps a mean counts.
+    counts: [Vec<f32>; 2],
 }
 
 impl Pool {
-    /// Pools windows of `geometry` by `reduce`.
-    pub fn new(geometry: Geometry, reduce: Reduce) -> Self {
-        Pool { geometry, reduce }
+    /// Pools windows of `geometry` by `reduce`, on `threads` threads at most.
+    pub fn new(geometry: Geometry, reduce: Reduce, threads: usize) -> Self {
+        let g = &geometry;
+        let rows = (0..g.output[0]).map(|oh| {
+            let taps = g.taps_inside(0, oh);
+            (if taps.is_empty() { 0 } else { g.source(0, taps.start, oh) }, taps.len())
+        });
+        let count = |axis: usize, out: usize| match reduce {
+            Reduce::Max | Reduce::Mean => g.taps_inside(axis, out).len(),
+            Reduce::MeanWithPadding { pad_after } => {
+                let padded = g.pad_before[axis] + g.input[axis] + pad_after[axis];
+                padded.saturating_sub(out * g.strides[axis]).div_ceil(g.dilations[axis]).min(g.kernel[axis])
+            }
+        };
+        let counts = [0, 1].map(|axis| (0..g.output[axis]).map(|out| count(axis, out) as f32).collect());
+        // Windows are read in whole vectors.
+        let windows = g.output[1].next_multiple_of(MAX_LANES) * g.strides[1] + (g.kernel[1] - 1) * g.dilations[1];
+        let pitch = windows.max(g.pad_before[1] + g.input[1]).next_multiple_of(MAX_LANES);
+        Pool { rows: rows.collect(), pitch, counts, geometry, reduce, threads }
+    }
+
+    /// Numbers of scratch memory that one thread needs.
+    fn block_len(&self) -> usize {
+        self.pitch.saturating_mul(ROWS.min(self.rows.len()))
+    }
+
+    /// Numbers of scratch memory that [`Self::run`] needs.
+    pub fn scratch_len(&self) -> usize {
+        self.threads.saturating_mul(self.block_len())
     }
 
     /// `x` is `[planes][H][W]`, `out` is `[planes][OH][OW]`.
     ///
     /// # Panics
-    /// If a slice has another length than the shapes call for.
-    pub fn run(&self, x: &[f32], out: &mut [f32], threading: Threading) {
-        let g = &self.geometry;
-        let (input, output) = (g.input[0] * g.input[1], g.output[0] * g.output[1]);
-        expect_len("input", x, count_pieces("output", out, output) * input);
-        threading.for_each_chunk(out, output, |plane, out| self.plane(&x[plane * input..][..input], out));
+    /// If a slice has another length than the shapes call for, or `scratch` is too short.
+    pub fn run(&self, x: &[f32], out: &mut [f32], scratch: &mut [f32], exec: Exec) {
+        let (input, output) = (self.geometry.input_len(), self.geometry.output_len());
+        let planes = count_pieces("output", out, output);
+        expect_len("input", x, planes * input);
+        let scratch = &mut scratch[..self.scratch_len()];
+        let each = planes.div_ceil(self.threads);
+        zip_with_scratch(out, each * output, scratch, self.block_len(), exec.threading, |i, out, block| {
+            exec.isa.dispatch(Planes { pool: self, x: &x[i * each * input..], out, block });
+        });
+    }
+}
+
+/// Some planes of a pooling layer, for any instruction set.
+struct Planes<'a> {
+    pool: &'a Pool,
+    x: &'a [f32],
+    out: &'a mut [f32],
+    block: &'a mut [f32],
+}
+
+impl Vectorized for Planes<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        // The loops over the taps of windows that everyone uses are unrolled.
+        match (self.pool.geometry.kernel, self.pool.geometry.strides[1]) {
+            ([2, 2], 2) => self.reduce::<S, 2, 2>(simd),
+            ([3, 3], 1) => self.reduce::<S, 3, 1>(simd),
+            ([3, 3], 2) => self.reduce::<S, 3, 2>(simd),
+            (_, 1) => self.reduce::<S, 0, 1>(simd),
+            (_, 2) => self.reduce::<S, 0, 2>(simd),
+            _ => self.reduce::<S, 0, 0>(simd),
+        }
+    }
+}
+
+impl Planes<'_> {
+    /// For windows of `TAPS` rows and columns, `STRIDE` columns apart; 0 stands for any number.
+    fn reduce<S: Simd, const TAPS: usize, const STRIDE: usize>(mut self, simd: S) {
+        simd.vectorize(
+            #[inline(always)]
+            || match self.pool.reduce {
+                // As ONNX Runtime does, NaN loses against every number.
+                Reduce::Max => {
+                    self.combine::<S, TAPS, STRIDE>(
+                        simd,
+                        f32::NEG_INFINITY,
+                        #[inline(always)]
+                        |x, all| simd.max(x, all),
+                    );
+                }
+                Reduce::Mean | Reduce::MeanWithPadding { .. } => {
+                    self.combine::<S, TAPS, STRIDE>(
+                        simd,
+                        0.0,
+                        #[inline(always)]
+                        |x, all| simd.add(x, all),
+                    );
+                    self.divide();
+                }
+            },
+        );
     }
 
-    /// Tap by tap over the whole plane, so that the inner loop runs over output columns.
-    fn plane(&self, x: &[f32], out: &mut [f32]) {
-        let g = &self.geometry;
-        let (width, out_width) = (g.input[1], g.output[1]);
-        out.fill(if self.reduce == Reduce::Max { f32::NEG_INFINITY } else { 0.0 });
-        for kh in 0..g.kernel[0] {
-            for oh in g.inside(0, kh) {
-                let source = &x[g.source(0, kh, oh) * width..][..width];
-                for kw in 0..g.kernel[1] {
-                    let columns = g.inside(1, kw);
-                    if columns.is_empty() {
-                        continue;
+    #[inline(always)]
+    fn combine<S: Simd, const TAPS: usize, const STRIDE: usize>(
+        &mut self,
+        simd: S,
+        start: f32,
+        f: impl Fn(S::Vector, S::Vector) -> S::Vector + Copy,
+    ) {
+        let g = &self.pool.geometry;
+        let (width, out_width, pitch, pad) = (g.input[1], g.output[1], self.pool.pitch, g.pad_before[1]);
+        let [row_step, step] = [g.dilations[0] * width, g.dilations[1]];
+        let (taps, stride) = (g.kernel[1], g.strides[1]);
+        // What lies around the input stays as it is from here on.
+        self.block.fill(start);
+        let start = simd.splat(start);
+        for (x, out) in self.x.chunks_exact(g.input_len()).zip(self.out.chunks_exact_mut(g.output_len())) {
+            for (rows, out) in self.pool.rows.chunks(ROWS).zip(out.chunks_mut(ROWS * out_width)) {
+                for (&(first, count), row) in rows.iter().zip(self.block.chunks_exact_mut(pitch)) {
+                    let rows = Taps { x: &x[first * width..], step: row_step, count, stride: 1 };
+                    let row = &mut row[pad..pad + width];
+                    // Fewer at the upper and the lower edge.
+                    if count == TAPS {
+                        rows.combine::<S, TAPS, 1>(simd, start, row, f);
+                    } else {
+                        rows.combine::<S, 0, 1>(simd, start, row, f);
                     }
-                    let source = source[g.source(1, kw, columns.start)..].iter().step_by(g.strides[1]);
-                    let row = out[oh * out_width..][columns].iter_mut().zip(source);
-                    match self.reduce {
-                        // As ONNX Runtime does, NaN loses against every number.
-                        Reduce::Max => row.for_each(|(o, x)| *o = o.max(*x)),
-                        Reduce::Mean | Reduce::MeanWithPadding { .. } => row.for_each(|(o, x)| *o += x),
-                    }
+                }
+                for (out, row) in out.chunks_exact_mut(out_width).zip(self.block.chunks_exact(pitch)) {
+                    Taps { x: row, step, count: taps, stride }.combine::<S, TAPS, STRIDE>(simd, start, out, f);
                 }
             }
         }
-        if self.reduce != Reduce::Max {
-            for (oh, row) in out.chunks_exact_mut(out_width).enumerate() {
-                let rows = self.count(0, oh);
-                for (ow, o) in row.iter_mut().enumerate() {
-                    *o /= (rows * self.count(1, ow)).max(1) as f32;
+    }
+
+    /// Makes means of sums.
+    #[inline(always)]
+    fn divide(&mut self) {
+        let [rows, columns] = &self.pool.counts;
+        for plane in self.out.chunks_exact_mut(self.pool.geometry.output_len()) {
+            for (out, rows) in plane.chunks_exact_mut(columns.len()).zip(rows) {
+                for (o, columns) in out.iter_mut().zip(columns) {
+                    *o /= (rows * columns).max(1.0);
                 }
             }
         }
     }
+}
 
-    /// How many taps of output position `out` count along `axis`.
-    fn count(&self, axis: usize, out: usize) -> usize {
-        match self.reduce {
-            Reduce::MeanWithPadding { pad_after } => {
-                let g = &self.geometry;
-                let padded = g.pad_before[axis] + g.input[axis] + pad_after[axis];
-                padded.saturating_sub(out * g.strides[axis]).div_ceil(g.dilations[axis]).min(g.kernel[axis])
+/// Numbers that are combined: tap `t` of output `i` is `x[t * step + i * stride]`.
+struct Taps<'a> {
+    x: &'a [f32],
+    step: usize,
+    count: usize,
+    stride: usize,
+}
+
+impl Taps<'_> {
+    /// Folds `COUNT` taps of each output, `STRIDE` numbers from output to output, where 0 stands for any number.
+    #[inline(always)]
+    fn combine<S: Simd, const COUNT: usize, const STRIDE: usize>(
+        &self,
+        simd: S,
+        start: S::Vector,
+        out: &mut [f32],
+        f: impl Fn(S::Vector, S::Vector) -> S::Vector,
+    ) {
+        let len = out.len();
+        let stride = if STRIDE == 0 { self.stride } else { STRIDE };
+        // Slices of one length: what is read is checked once for all of them.
+        let reach = if STRIDE == 1 { len } else { len.next_multiple_of(S::LANES) * stride };
+        let taps: [&[f32]; COUNT] = std::array::from_fn(
+            #[inline(always)]
+            |tap| &self.x[tap * self.step..][..reach],
+        );
+        let mut at = 0;
+        while at < len {
+            let mut all = start;
+            for tap in taps {
+                all = f(every::<S, STRIDE>(simd, stride, &tap[at * stride..]), all);
             }
-            _ => self.geometry.taps_inside(axis, out).len(),
+            if COUNT == 0 {
+                for tap in 0..self.count {
+                    all = f(every::<S, STRIDE>(simd, stride, &self.x[tap * self.step + at * stride..]), all);
+                }
+            }
+            match &mut out[at..] {
+                out if out.len() < S::LANES => simd.put_first(out, all),
+                out => simd.put(out, all),
+            }
+            at += S::LANES;
         }
+    }
+}
+
+/// A vector of numbers that lie `STRIDE` apart, or `stride` if that is 0. At 1, as many as there are.
+#[inline(always)]
+fn every<S: Simd, const STRIDE: usize>(simd: S, stride: usize, x: &[f32]) -> S::Vector {
+    match STRIDE {
+        0 => {
+            let mut numbers = [0.0; MAX_LANES];
+            for (lane, number) in numbers[..S::LANES].iter_mut().enumerate() {
+                *number = x[lane * stride];
+            }
+            simd.get(&numbers)
+        }
+        1 if x.len() < S::LANES => simd.get_first(x),
+        1 => simd.get(x),
+        _ => simd.get_every::<STRIDE>(x),
     }
 }
 
@@ -92,21 +256,12 @@ impl Pool {
 ///
 /// # Panics
 /// If a slice has another length than the shapes call for.
-pub fn global_max(x: &[f32], plane: usize, out: &mut [f32], threading: Threading) {
+pub fn global_max(x: &[f32], plane: usize, out: &mut [f32], exec: Exec) {
     expect_len("input", x, out.len() * plane);
-    threading.for_each_chunk(out, 1, |i, out| {
-        out[0] = x[i * plane..][..plane].iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    });
-}
-
-/// Mean of each plane of `plane` numbers: `x` is `[planes][plane]`, `out` is `[planes]`.
-///
-/// # Panics
-/// If a slice has another length than the shapes call for.
-pub fn global_average(x: &[f32], plane: usize, out: &mut [f32], threading: Threading) {
-    expect_len("input", x, out.len() * plane);
-    threading.for_each_chunk(out, 1, |i, out| {
-        let sum: f64 = x[i * plane..][..plane].iter().map(|&v| f64::from(v)).sum();
-        out[0] = (sum / plane as f64) as f32;
-    });
+    exec.for_each_chunk(
+        out,
+        1,
+        #[inline(always)]
+        |i, out| out[0] = math::largest(&x[i * plane..][..plane]),
+    );
 }

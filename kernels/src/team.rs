@@ -113,6 +113,11 @@ impl Team {
         self.helpers.len() + 1
     }
 
+    /// Pieces that a loop is best cut into.
+    pub(crate) fn pieces(&self) -> usize {
+        PIECES * self.threads()
+    }
+
     /// Calls `f` once for each number below `count`, on any thread of the team, and returns when all calls have.
     ///
     /// # Panics
@@ -129,7 +134,7 @@ impl Team {
         if count <= 1 || self.helpers.is_empty() || shared.taken.swap(true, Ordering::Acquire) {
             return (0..count).for_each(f);
         }
-        let piece = (count / (PIECES * self.threads())).max(1);
+        let piece = (count / self.pieces()).max(1);
         let current = Loop { call: call::<F>, body: (&raw const f).cast(), count, piece };
         // SAFETY: this thread just took the team, and whoever had it before left the gate shut and nobody inside.
         unsafe { *shared.current.get() = current };

@@ -2,11 +2,9 @@
 
 mod common;
 
-use common::{Choices, Expected, Guarded, check_all, compare, numbers, run, sample};
+use common::{Choices, Expected, Guarded, check_all, compare, numbers, plainly, refuses_other_lengths, run_everywhere, sample};
 use fastrand::Rng;
-use sslm_kernels::axis::{From, arg_max, mean, remap, strided_copy};
-use sslm_kernels::normalize::instance_norm;
-use sslm_kernels::pool::{global_average, global_max};
+use sslm_kernels::axis::{From, Remap, StridedCopy, arg_max, mean};
 
 /// A tensor seen as `[outer][extent][inner]`.
 #[derive(Debug)]
@@ -19,15 +17,23 @@ struct Axis {
 
 impl Axis {
     fn choose(c: &mut Choices) -> Self {
-        let extent = c.of(&[1, 2, 3, 8, 17]);
+        let extent = c.of(&[1, 2, 3, 8, 17, 33]);
         let positions: Vec<usize> = (0..extent).collect();
-        let sources = (0..c.of(&[0, 1, 4, 11])).map(|_| match c.of(&[0, 1, 2]) {
-            0 => From::Position(c.of(&positions)),
-            1 => From::Constant(c.of(&[0.0, -1.5])),
-            _ => From::Between(c.of(&positions), c.of(&positions), c.of(&[0.0, 0.25, 1.0])),
-        });
-        let sources = sources.collect();
-        Axis { outer: c.of(&[1, 2, 5]), extent, inner: c.of(&[1, 2, 9]), sources }
+        let mut sources = Vec::new();
+        for _ in 0..c.of(&[0, 1, 4, 11]) {
+            match c.of(&[0, 1, 2, 3]) {
+                0 => sources.push(From::Position(c.of(&positions))),
+                1 => sources.push(From::Constant(c.of(&[0.0, -1.5]))),
+                2 => sources.push(From::Between(c.of(&positions), c.of(&positions), c.of(&[0.0, 0.25, 1.0]))),
+                _ => {
+                    // As slices and enlargements have them.
+                    let (first, step, repeats) = (c.of(&positions), c.of(&[1, 2, 3]), c.of(&[1, 1, 2]));
+                    let run = (first..extent).step_by(step);
+                    sources.extend(run.flat_map(|p| std::iter::repeat_n(From::Position(p), repeats)));
+                }
+            }
+        }
+        Axis { outer: c.of(&[1, 2, 5]), extent, inner: c.of(&[1, 2, 9, 300]), sources }
     }
 
     fn input(&self) -> Guarded {
@@ -57,7 +63,8 @@ fn an_axis_is_rebuilt() {
                 }));
             }
         }
-        let out = run(expected.len(), |out, threading| remap(&x, case.extent, case.inner, &case.sources, out, threading))?;
+        let remap = Remap::new(case.extent, case.inner, &case.sources);
+        let out = run_everywhere(expected.len(), |out, exec| remap.run(&x, out, exec))?;
         compare(&out, &expected)
     });
 }
@@ -65,48 +72,24 @@ fn an_axis_is_rebuilt() {
 #[test]
 fn means_and_largest_positions() {
     check_all(&sample(200, Axis::choose), |case| {
-        let x: Guarded = case.input().iter().map(|v| (v * 4.0).round()).collect(); // with many equal ones
+        let mut x: Guarded = case.input().iter().map(|v| (v * 4.0).round()).collect(); // with many equal ones
+        let means: Vec<Expected> =
+            case.lines(&x).iter().map(|l| Expected::sum(l.iter().map(|v| v / case.extent as f64))).collect();
+        compare(&run_everywhere(means.len(), |out, exec| mean(&x, case.extent, case.inner, out, exec))?, &means)?;
+        x.iter_mut().step_by(7).for_each(|x| *x = f32::NAN);
         let lines = case.lines(&x);
-        let means: Vec<Expected> = lines.iter().map(|l| Expected::sum(l.iter().map(|v| v / case.extent as f64))).collect();
-        let out = run(means.len(), |out, threading| mean(&x, case.extent, case.inner, out, threading))?;
-        compare(&out, &means)?;
         for last in [false, true] {
             let position = |line: &Vec<f64>| {
                 let largest = line.iter().copied().fold(f64::NEG_INFINITY, f64::max);
                 let found = |v: &f64| *v == largest;
                 let position = if last { line.iter().rposition(found) } else { line.iter().position(found) };
-                Expected::exactly(position.expect("the largest is one of them") as f32)
+                // Where all are NaN, none is found.
+                Expected::exactly(position.unwrap_or(0) as f32)
             };
-            let out = run(lines.len(), |out, threading| arg_max(&x, case.extent, case.inner, last, out, threading))?;
+            let out = run_everywhere(lines.len(), |out, exec| arg_max(&x, case.extent, case.inner, last, out, exec))?;
             compare(&out, &lines.iter().map(position).collect::<Vec<_>>())?;
         }
         Ok(())
-    });
-}
-
-#[test]
-fn planes_as_wholes() {
-    check_all(&sample(60, Axis::choose), |case| {
-        // [outer images][inner channels][extent]: each line is a plane.
-        let (planes, plane, channels) = (case.outer * case.inner, case.extent, case.inner);
-        let rng = &mut Rng::with_seed(22);
-        let x: Guarded = numbers(rng, planes * plane);
-        let (scale, shift): (Vec<f32>, Vec<f32>) = (numbers(rng, channels), numbers(rng, channels));
-        let all: Vec<Vec<f64>> = x.chunks(plane).map(|p| p.iter().map(|&v| f64::from(v)).collect()).collect();
-        let largest: Vec<Expected> =
-            all.iter().map(|p| Expected::near(p.iter().copied().fold(f64::MIN, f64::max), 0.0)).collect();
-        compare(&run(planes, |out, threading| global_max(&x, plane, out, threading))?, &largest)?;
-        let means: Vec<Expected> = all.iter().map(|p| Expected::sum(p.iter().map(|v| v / plane as f64))).collect();
-        compare(&run(planes, |out, threading| global_average(&x, plane, out, threading))?, &means)?;
-        let mut expected = Vec::new();
-        for (i, p) in all.iter().enumerate() {
-            let mean = p.iter().sum::<f64>() / plane as f64;
-            let variance = p.iter().map(|v| (v - mean) * (v - mean)).sum::<f64>() / plane as f64;
-            let (scale, shift) = (f64::from(scale[i % channels]), f64::from(shift[i % channels]));
-            expected.extend(p.iter().map(|v| Expected::sum([(v - mean) / (variance + 0.01).sqrt() * scale, shift])));
-        }
-        let parameters = [scale.as_slice(), shift.as_slice()];
-        compare(&run(x.len(), |out, threading| instance_norm(&x, plane, parameters, 0.01, out, threading))?, &expected)
     });
 }
 
@@ -121,7 +104,7 @@ struct Order {
 impl Order {
     fn choose(c: &mut Choices) -> Self {
         let rank = c.of(&[1, 2, 3, 4]);
-        let from: Vec<usize> = (0..rank).map(|_| c.of(&[1, 2, 3, 5])).collect();
+        let from: Vec<usize> = (0..rank).map(|_| c.of(&[1, 2, 3, 5, 16, 19])).collect();
         let mut left: Vec<usize> = (0..rank).collect();
         let mut axes = Vec::new();
         while !left.is_empty() {
@@ -149,7 +132,25 @@ fn axes_in_another_order() {
             expected = expected.iter().flat_map(|at| (0..*extent).map(move |i| at + i * stride)).collect();
         }
         let expected: Vec<Expected> = expected.into_iter().map(|at| Expected::exactly(x[at])).collect();
-        let out = run(expected.len(), |out, threading| strided_copy(&x, &shape, &strides, out, threading))?;
+        let copy = StridedCopy::new(&shape, &strides);
+        let out = run_everywhere(expected.len(), |out, exec| copy.run(&x, out, exec))?;
         compare(&out, &expected)
     });
+}
+
+#[test]
+fn refuses_wrong_lengths() {
+    let remap = Remap::new(3, 4, &[From::Position(2), From::Constant(1.0)]);
+    refuses_other_lengths([("input", 5 * 3 * 4), ("output", 5 * 2 * 4)], |[x, mut out]| remap.run(&x, &mut out, plainly()));
+    for inner in [1, 4] {
+        let lens = [("input", 5 * 3 * inner), ("output", 5 * inner)];
+        refuses_other_lengths(lens, |[x, mut out]| mean(&x, 3, inner, &mut out, plainly()));
+        refuses_other_lengths(lens, |[x, mut out]| arg_max(&x, 3, inner, false, &mut out, plainly()));
+    }
+}
+
+#[test]
+#[should_panic(expected = "Position(3) of 3 positions")]
+fn refuses_positions_outside() {
+    Remap::new(3, 1, &[From::Position(3)]);
 }

@@ -3,10 +3,10 @@
 mod common;
 
 use common::{
-    Choices, Expected, Guarded, POISON, check_all, compare, every, number, numbers, refuses_other_lengths, run, sample, written,
+    Choices, Expected, Guarded, POISON, check_all, compare, every, number, numbers, plainly, refuses_other_lengths,
+    run_everywhere, sample, written,
 };
 use fastrand::Rng;
-use sslm_kernels::Threading;
 use sslm_kernels::channels::{Source, insert, select};
 
 #[derive(Debug)]
@@ -47,7 +47,7 @@ fn selections() {
                 }
             }
         }
-        let out = run(expected.len(), |out, threading| select(&x, case.channels, case.plane, &case.sources, out, threading))?;
+        let out = run_everywhere(expected.len(), |out, exec| select(&x, case.channels, case.plane, &case.sources, out, exec))?;
         compare(&out, &expected)
     });
 }
@@ -89,7 +89,7 @@ fn insertions_touch_nothing_else() {
 #[test]
 fn refuses_wrong_lengths() {
     refuses_other_lengths([("input", 2 * 3 * 5), ("output", 2 * 2 * 5)], |[x, mut out]| {
-        select(&x, 3, 5, &[Source::Channel(2), Source::Constant(1.0)], &mut out, Threading::Single);
+        select(&x, 3, 5, &[Source::Channel(2), Source::Constant(1.0)], &mut out, plainly());
     });
     refuses_other_lengths([("part", 2 * 3), ("output", 2 * 5)], |[part, mut out]| insert(&part, 3, &mut out, 1, 5));
 }
@@ -97,7 +97,7 @@ fn refuses_wrong_lengths() {
 #[test]
 #[should_panic(expected = "channel 3 of 3")]
 fn refuses_channels_outside() {
-    select(&[1.0; 3], 3, 1, &[Source::Channel(3)], &mut [0.0], Threading::Single);
+    select(&[1.0; 3], 3, 1, &[Source::Channel(3)], &mut [0.0], plainly());
 }
 
 #[test]

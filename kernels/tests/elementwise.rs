@@ -1,22 +1,104 @@
-//! Relu at the edges of numbers, and sums against broadcasting as it is defined: index by index. Long tensors make the kernels
-//! split their work.
+//! Functions of one number and of two against their definitions in `f64`, and broadcasting as it is defined: index by index. Long
+//! tensors make the kernels split their work.
 
 mod common;
 
-use common::{Choices, Expected, Guarded, check_all, compare, every, numbers, refuses_other_lengths, run, sample};
+use common::{
+    Choices, Expected, Guarded, check_all, compare, every, number, numbers, plainly, refuses_other_lengths, run_everywhere,
+    sample,
+};
 use fastrand::Rng;
-use sslm_kernels::Threading;
-use sslm_kernels::elementwise::{Broadcast, map};
+use sslm_kernels::Activation;
+use sslm_kernels::elementwise::{Broadcast, Function, Operation, map};
+
+/// Each function with its definition.
+const FUNCTIONS: [(Function, fn(f64) -> f64); 10] = [
+    (Function::Activation(Activation::Relu), |x| x.max(0.0)),
+    (Function::Activation(Activation::LeakyRelu { alpha: 0.25 }), |x| if x < 0.0 { 0.25 * x } else { x }),
+    (Function::Activation(Activation::Clip { low: -0.5, high: 6.0 }), |x| x.clamp(-0.5, 6.0)),
+    (Function::Sigmoid, |x| 1.0 / (1.0 + (-x).exp())),
+    (Function::Tanh, f64::tanh),
+    (Function::HardSigmoid { alpha: 0.25, beta: 0.5 }, |x| (0.25 * x + 0.5).clamp(0.0, 1.0)),
+    (Function::HardSwish, |x| x * (x / 6.0 + 0.5).clamp(0.0, 1.0)),
+    (Function::Elu { alpha: 1.5 }, |x| if x < 0.0 { 1.5 * x.exp_m1() } else { x }),
+    (Function::Mish, |x| x * x.min(700.0).exp().ln_1p().tanh()),
+    (Function::Sqrt, f64::sqrt),
+];
 
 #[test]
-fn relu_of_every_kind_of_number() {
-    let special = [0.0, -0.0, f32::INFINITY, f32::NEG_INFINITY, f32::MIN_POSITIVE / 2.0, -f32::MIN_POSITIVE / 2.0, f32::MIN];
-    check_all(&[0, 1, 7, 8, 9, 16383, 16384, 16385, 40000], |&len| {
-        let some: Vec<f32> = numbers(&mut Rng::with_seed(14), 29);
-        let x: Guarded = special.into_iter().chain(some).cycle().take(len).collect();
-        // Either zero will do for negative zero.
-        let expected: Vec<Expected> = x.iter().map(|&x| Expected::exactly(if x > 0.0 { x } else { 0.0 })).collect();
-        compare(&run(len, |out, threading| map(&x, out, |v| v.max(0.0), threading))?, &expected)
+fn functions_of_numbers_of_any_magnitude() {
+    let special = [0.0, -0.0, f32::MIN_POSITIVE / 2.0, -f32::MIN_POSITIVE / 2.0, 1e-6, -1e-6, f32::MAX, f32::MIN];
+    let cases = every(|c| (c.of(&FUNCTIONS), c.of(&[0, 1, 7, 8, 9, 15, 16, 17, 500, 4095, 4096, 4097, 20000])));
+    check_all(&cases, |&((function, definition), len)| {
+        let rng = &mut Rng::with_seed(14);
+        let some = (0..500).map(|i| number(rng) * [1.0, 5.0, 20.0, 300.0][i % 4]);
+        let some: Vec<f32> = special.into_iter().chain(some).collect();
+        let sign = if function == Function::Sqrt { f32::abs } else { |x: f32| x };
+        let x: Guarded = some.into_iter().map(sign).cycle().take(len).collect();
+        let expected: Vec<Expected> = x
+            .iter()
+            .map(|&x| {
+                let value = definition(f64::from(x));
+                // A sum of 1/2 and a small product is rounded as 1/2 is.
+                let hard = matches!(function, Function::HardSigmoid { .. } | Function::HardSwish);
+                Expected::near(value, value.abs() + if hard { f64::from(x).abs().min(3.0) } else { 0.0 })
+            })
+            .collect();
+        compare(&run_everywhere(len, |out, exec| map(&x, out, function, exec))?, &expected)
+    });
+}
+
+#[test]
+fn functions_of_what_is_no_number() {
+    let x = [f32::INFINITY, f32::NEG_INFINITY, f32::NAN];
+    let of = |function: Function| {
+        let mut out = [0.0; 3];
+        map(&x, &mut out, function, plainly());
+        out.map(f64::from)
+    };
+    for (function, definition) in FUNCTIONS {
+        let [high, low, nan] = of(function);
+        assert_eq!(high, definition(f64::INFINITY), "{function:?} of infinity");
+        let expected = definition(f64::NEG_INFINITY);
+        assert!(low == expected || low.is_nan() && expected.is_nan(), "{function:?} of minus infinity is {low}");
+        match function {
+            Function::Activation(Activation::Relu) => assert_eq!(nan, 0.0),
+            Function::Activation(Activation::Clip { low, .. }) => assert_eq!(nan, f64::from(low)),
+            _ => assert!(nan.is_nan(), "{function:?} of NaN is {nan}"),
+        }
+    }
+}
+
+/// Each operation with its definition.
+const OPERATIONS: [(Operation, fn(f64, f64) -> f64); 6] = [
+    (Operation::Add, |a, b| a + b),
+    (Operation::Sub, |a, b| a - b),
+    (Operation::Mul, |a, b| a * b),
+    (Operation::Div, |a, b| a / b),
+    (Operation::Pow, f64::powf),
+    (Operation::PRelu, |a, b| if a < 0.0 { a * b } else { a }),
+];
+
+#[test]
+fn operations() {
+    let lens = [1, 15, 16, 17, 4095, 4096, 4097, 20000];
+    let cases = every(|c| (c.of(&OPERATIONS), c.of(&lens), c.of(&[false, true]), c.of(&[false, true]), c.of(&[false, true])));
+    check_all(&cases, |&((operation, definition), len, relu, a_repeats, b_repeats)| {
+        let rng = &mut Rng::with_seed(18);
+        let mut operand = |repeats: bool| -> Guarded { numbers(rng, if repeats { 1 } else { len }) };
+        let (mut a, b) = (operand(a_repeats), operand(b_repeats));
+        if operation == Operation::Pow {
+            a.iter_mut().for_each(|a| *a = a.abs());
+        }
+        let broadcast = Broadcast::new(&[a.len()], &[b.len()]);
+        let expected = |i: usize| {
+            let [a, b] = [&a, &b].map(|x| f64::from(x[i % x.len()]));
+            let value = definition(a, b);
+            Expected::near(value, value.abs() + a.abs() + b.abs()).relu(relu)
+        };
+        let expected: Vec<Expected> = (0..a.len().max(b.len())).map(expected).collect();
+        let out = run_everywhere(expected.len(), |out, exec| broadcast.run([&a, &b], out, operation, relu, exec))?;
+        compare(&out, &expected)
     });
 }
 
@@ -72,8 +154,8 @@ fn check(case: &Sum) -> Result<(), String> {
     };
     let expected: Vec<Expected> = (0..shape.iter().product()).map(sum).collect();
     let add = Broadcast::new(&case.a, &case.b);
-    let f = |a: f32, b: f32| if case.relu { (a + b).max(0.0) } else { a + b };
-    compare(&run(expected.len(), |out, threading| add.run(&a, &b, out, f, threading))?, &expected)
+    let out = run_everywhere(expected.len(), |out, exec| add.run([&a, &b], out, Operation::Add, case.relu, exec))?;
+    compare(&out, &expected)
 }
 
 #[test]
@@ -104,7 +186,7 @@ fn sums_of_long_or_empty_tensors() {
 
 #[test]
 fn refuses_wrong_lengths() {
-    refuses_other_lengths([("input", 5), ("output", 5)], |[x, mut out]| map(&x, &mut out, |v| v.max(0.0), Threading::Single));
+    refuses_other_lengths([("input", 5), ("output", 5)], |[x, mut out]| map(&x, &mut out, Function::Tanh, plainly()));
     let shapes: [([&[usize]; 2], [usize; 3]); 4] = [
         ([&[2, 3], &[2, 3]], [6, 6, 6]),
         ([&[2, 3], &[1]], [6, 1, 6]),
@@ -113,7 +195,7 @@ fn refuses_wrong_lengths() {
     ];
     for ([a, b], [a_len, b_len, out_len]) in shapes {
         refuses_other_lengths([("a", a_len), ("b", b_len), ("output", out_len)], |[x, y, mut out]| {
-            Broadcast::new(a, b).run(&x, &y, &mut out, |a, b| a + b, Threading::Single);
+            Broadcast::new(a, b).run([&x, &y], &mut out, Operation::Add, false, plainly());
         });
     }
 }

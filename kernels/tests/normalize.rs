@@ -3,16 +3,15 @@
 
 mod common;
 
-use common::{Expected, Guarded, check_all, compare, every, numbers, refuses, refuses_other_lengths, run};
+use common::{Expected, Guarded, check_all, compare, every, numbers, plainly, refuses, refuses_other_lengths, run_everywhere};
 use fastrand::Rng;
-use sslm_kernels::Threading;
-use sslm_kernels::normalize::{Lrn, scale_shift, softmax};
+use sslm_kernels::normalize::{Lrn, instance_norm, scale_shift, softmax};
 
 #[test]
 fn lrn() {
     let cases = every(|c| {
         let (alpha, bias) = c.of(&[(1.5, 1.0), (1e-4, 2.0)]);
-        let (channels, plane) = (c.of(&[1, 2, 5, 9]), c.of(&[1, 7]));
+        let (channels, plane) = (c.of(&[1, 2, 5, 9]), c.of(&[1, 7, 16, 67]));
         let lrn = Lrn { channels, plane, size: c.of(&[1, 2, 3, 4, 5, 6]), alpha, beta: c.of(&[0.75, 0.5, 1.0, 2.3]), bias };
         (c.of(&[1, 3]), lrn)
     });
@@ -38,7 +37,7 @@ fn lrn() {
                 }));
             }
         }
-        compare(&run(x.len(), |out, threading| lrn.run(&x, out, threading))?, &expected)
+        compare(&run_everywhere(x.len(), |out, exec| lrn.run(&x, out, exec))?, &expected)
     });
 }
 
@@ -55,7 +54,7 @@ struct SoftmaxCase {
 fn softmax_of_any_magnitude() {
     let cases = every(|c| {
         let (scale, offset) = c.of(&[(1.0, 0.0), (20.0, 0.0), (20.0, 1e4), (20.0, -1e4), (1e4, 0.0), (f32::MAX, 0.0)]);
-        SoftmaxCase { outer: c.of(&[0, 1, 3]), axis: c.of(&[1, 2, 10, 300]), inner: c.of(&[1, 5]), scale, offset }
+        SoftmaxCase { outer: c.of(&[0, 1, 3]), axis: c.of(&[1, 2, 10, 16, 300]), inner: c.of(&[1, 5, 70]), scale, offset }
     });
     check_all(&cases, |&SoftmaxCase { outer, axis, inner, scale, offset }| {
         let x: Vec<f32> = numbers(&mut Rng::with_seed(12), outer * axis * inner);
@@ -72,7 +71,7 @@ fn softmax_of_any_magnitude() {
                 expected[i] = Expected::near(value, value * (1.0 + exponent(i).abs()));
             }
         }
-        compare(&run(x.len(), |out, threading| softmax(&x, axis, inner, out, threading))?, &expected)
+        compare(&run_everywhere(x.len(), |out, exec| softmax(&x, axis, inner, out, exec))?, &expected)
     });
 }
 
@@ -90,21 +89,42 @@ fn scale_and_shift() {
                 expected.extend(channel.iter().map(|x| Expected::sum(terms(x))));
             }
         }
-        let out = run(x.len(), |out, threading| scale_shift(&x, plane, &scale, &shift, out, threading))?;
+        let out = run_everywhere(x.len(), |out, exec| scale_shift(&x, plane, &scale, &shift, out, exec))?;
         compare(&out, &expected)
+    });
+}
+
+#[test]
+fn planes_of_mean_0_and_variance_1() {
+    let cases = every(|c| (c.of(&[1, 3]), c.of(&[1, 2, 9]), c.of(&[1, 2, 15, 16, 17, 49, 300]), c.of(&[0.0, 100.0])));
+    check_all(&cases, |&(batch, channels, plane, offset)| {
+        let rng = &mut Rng::with_seed(22);
+        let (scale, shift): (Guarded, Guarded) = (numbers(rng, channels), numbers(rng, channels));
+        let x: Guarded = numbers::<Vec<f32>>(rng, batch * channels * plane).iter().map(|x| x + offset).collect();
+        let mut expected = Vec::new();
+        for (i, plane) in x.chunks_exact(plane).enumerate() {
+            let mean_of = |f: &dyn Fn(f64) -> f64| plane.iter().map(|&x| f(f64::from(x))).sum::<f64>() / plane.len() as f64;
+            let mean = mean_of(&|x| x);
+            let deviation = (mean_of(&|x| (x - mean).powi(2)) + 0.01).sqrt();
+            let terms =
+                |x: &f32| [(f64::from(*x) - mean) / deviation * f64::from(scale[i % channels]), f64::from(shift[i % channels])];
+            expected.extend(plane.iter().map(|x| Expected::sum(terms(x))));
+        }
+        compare(&run_everywhere(x.len(), |out, exec| instance_norm(&x, plane, [&scale, &shift], 0.01, out, exec))?, &expected)
     });
 }
 
 #[test]
 fn refuses_wrong_lengths() {
     type Kernel = fn(&[f32], &mut [f32]);
-    let kernels: [(&str, Kernel); 3] = [
+    let kernels: [(&str, Kernel); 4] = [
         ("lrn", |x, out| {
             let lrn = Lrn { channels: 3, plane: 4, size: 1, alpha: 1.0, beta: 0.75, bias: 1.0 };
-            lrn.run(x, out, Threading::Single);
+            lrn.run(x, out, plainly());
         }),
-        ("softmax", |x, out| softmax(x, 3, 4, out, Threading::Single)),
-        ("scale_shift", |x, out| scale_shift(x, 4, &[1.0; 3], &[1.0; 3], out, Threading::Single)),
+        ("softmax", |x, out| softmax(x, 3, 4, out, plainly())),
+        ("instance_norm", |x, out| instance_norm(x, 4, [&[1.0; 3]; 2], 0.1, out, plainly())),
+        ("scale_shift", |x, out| scale_shift(x, 4, &[1.0; 3], &[1.0; 3], out, plainly())),
     ];
     for (_, kernel) in kernels {
         refuses_other_lengths([("input", 24), ("output", 24)], |[x, mut out]| kernel(&x, &mut out));
@@ -112,6 +132,6 @@ fn refuses_wrong_lengths() {
     // Input and output agree, but on one channel more than whole images.
     check_all(&kernels, |(_, kernel)| refuses(|| kernel(&[1.0; 28], &mut [0.0; 28])));
     refuses_other_lengths([("scale", 3), ("shift", 3)], |[scale, shift]| {
-        scale_shift(&[1.0; 24], 4, &scale, &shift, &mut [0.0; 24], Threading::Single);
+        scale_shift(&[1.0; 24], 4, &scale, &shift, &mut [0.0; 24], plainly());
     });
 }

@@ -3,12 +3,11 @@
 mod common;
 
 use common::{
-    Expected, Guarded, POINTWISE, Window, check_all, compare, every, looks_at, numbers, pixel, positions, refuses_other_lengths,
-    run,
+    Expected, Guarded, POINTWISE, POISON, Window, check_all, compare, every, looks_at, numbers, pixel, plainly, positions,
+    refuses_other_lengths, run_everywhere,
 };
 use fastrand::Rng;
-use sslm_kernels::Threading;
-use sslm_kernels::pool::{Pool, Reduce, global_average};
+use sslm_kernels::pool::{Pool, Reduce, global_max};
 
 #[derive(Clone, Copy, Debug)]
 struct Case {
@@ -20,7 +19,11 @@ struct Case {
 fn check(case: &Case) -> Result<(), String> {
     let rng = &mut Rng::with_seed(9);
     let g = case.window.geometry(case.planes);
-    let planes: Vec<Vec<f32>> = (0..case.planes).map(|_| numbers(rng, g.input[0] * g.input[1])).collect();
+    let mut planes: Vec<Vec<f32>> = (0..case.planes).map(|_| numbers(rng, g.input[0] * g.input[1])).collect();
+    if case.reduce == Reduce::Max {
+        // NaN loses against every number.
+        planes.iter_mut().flatten().filter(|_| rng.u8(..8) == 0).for_each(|x| *x = f32::NAN);
+    }
     let x: Guarded = planes.concat().into_iter().collect();
 
     let reduce = |plane: &Vec<f32>, out: [usize; 2]| {
@@ -38,8 +41,11 @@ fn check(case: &Case) -> Result<(), String> {
     };
     let expected: Vec<Expected> =
         planes.iter().flat_map(|plane| positions(g.output).map(move |out| reduce(plane, out))).collect();
-    let pool = Pool::new(g.clone(), case.reduce);
-    compare(&run(expected.len(), |out, threading| pool.run(&x, out, threading))?, &expected)
+    let pool = Pool::new(g.clone(), case.reduce, 3);
+    let out = run_everywhere(expected.len(), |out, exec| {
+        pool.run(&x, out, &mut Guarded::poisoned(pool.scratch_len()), exec);
+    })?;
+    compare(&out, &expected)
 }
 
 #[test]
@@ -53,13 +59,33 @@ fn every_window() {
     check_all(&cases, check);
 }
 
+/// Rows that end at every place of a vector, and more of them than are begun at a time.
+#[test]
+fn rows_of_every_length() {
+    let mut cases = every(|c| {
+        let (kernel, stride) = c.of(&[(2, 2), (3, 2), (3, 1), (5, 1), (4, 2), (3, 3)]);
+        let width: usize = c.of(&(1..=36).collect::<Vec<_>>());
+        let window = Window {
+            input: [c.of(&[3, 35]), width],
+            kernel: [kernel; 2],
+            strides: [stride; 2],
+            pad_before: [c.of(&[0, 1]); 2],
+            pad_after: [1; 2],
+            ..POINTWISE
+        };
+        Case { planes: 4, window, reduce: c.of(&[Reduce::Max, Reduce::Mean]) }
+    });
+    cases.retain(|case| case.window.fits());
+    check_all(&cases, check);
+}
+
 /// Five taps: one lies before the input, two inside, two behind it, of which the padding counts none, one or both.
 #[test]
 fn means_count_what_they_should() {
     let padded = Window { input: [1, 2], kernel: [1, 5], pad_before: [0, 1], pad_after: [0, 2], ..POINTWISE };
     let mean = |reduce| {
-        let mut out = [0.0];
-        Pool::new(padded.geometry(1), reduce).run(&[1.0, 2.0], &mut out, Threading::Single);
+        let (pool, mut out) = (Pool::new(padded.geometry(1), reduce, 1), [0.0]);
+        pool.run(&[1.0, 2.0], &mut out, &mut vec![POISON; pool.scratch_len()], plainly());
         out[0]
     };
     assert_eq!(mean(Reduce::Mean), 3.0 / 2.0);
@@ -68,20 +94,23 @@ fn means_count_what_they_should() {
 
 #[test]
 fn global() {
-    let cases = every(|c| (c.of(&[0, 1, 2, 7]), c.of(&[1, 2, 49, 300])));
-    check_all(&cases, |&(planes, plane)| {
-        let x: Guarded = numbers(&mut Rng::with_seed(10), planes * plane);
-        let mean = |x: &[f32]| Expected::sum(x.iter().map(|&x| f64::from(x) / plane as f64));
-        let expected: Vec<Expected> = x.chunks_exact(plane).map(mean).collect();
-        compare(&run(planes, |out, threading| global_average(&x, plane, out, threading))?, &expected)
+    let cases = every(|c| (c.of(&[0, 1, 2, 7]), c.of(&[1, 2, 15, 16, 17, 49, 300]), c.of(&[false, true])));
+    check_all(&cases, |&(planes, plane, with_nan)| {
+        let mut x: Guarded = numbers(&mut Rng::with_seed(10), planes * plane);
+        if with_nan {
+            x.iter_mut().step_by(3).for_each(|x| *x = f32::NAN);
+        }
+        let largest = |x: &[f32]| Expected::exactly(x.iter().copied().fold(f32::NEG_INFINITY, f32::max));
+        let expected: Vec<Expected> = x.chunks_exact(plane).map(largest).collect();
+        compare(&run_everywhere(planes, |out, exec| global_max(&x, plane, out, exec))?, &expected)
     });
 }
 
 #[test]
 fn refuses_wrong_lengths() {
-    let pool = Pool::new(Window { kernel: [2, 2], ..POINTWISE }.geometry(1), Reduce::Max);
-    refuses_other_lengths([("input", 3 * 30), ("output", 3 * 20)], |[x, mut out]| pool.run(&x, &mut out, Threading::Single));
-    refuses_other_lengths([("input", 3 * 30), ("output", 3)], |[x, mut out]| {
-        global_average(&x, 30, &mut out, Threading::Single);
+    let pool = Pool::new(Window { kernel: [2, 2], ..POINTWISE }.geometry(1), Reduce::Max, 1);
+    refuses_other_lengths([("input", 3 * 30), ("output", 3 * 20)], |[x, mut out]| {
+        pool.run(&x, &mut out, &mut vec![POISON; pool.scratch_len()], plainly());
     });
+    refuses_other_lengths([("input", 3 * 30), ("output", 3)], |[x, mut out]| global_max(&x, 30, &mut out, plainly()));
 }

@@ -648,7 +648,7 @@ impl Op {
 }
 
 impl Activation {
-    /// The function itself; kernels and the folding of constants both use this one.
+    /// The function itself, which constants are folded by.
     #[inline]
     pub fn apply(&self, x: f32) -> f32 {
         match *self {
@@ -680,7 +680,7 @@ impl Activation {
 }
 
 impl Binary {
-    /// The function itself; kernels and the folding of constants both use this one.
+    /// The function itself, which constants are folded by.
     #[inline]
     pub fn apply(&self, a: f32, b: f32) -> f32 {
         match self {

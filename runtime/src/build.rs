@@ -282,6 +282,7 @@ impl<'m> Builder<'m> {
         let outputs = graph.outputs.iter().zip(&self.outputs).map(|(&v, &o)| binding(v, o)).collect();
         let scratch = |step: &Step<Operand, usize>| match &step.kernel {
             Kernel::Conv { conv, .. } => conv.scratch_len(),
+            Kernel::Pool(pool) => pool.scratch_len(),
             Kernel::FullyConnected { layer, .. } => layer.scratch_len(),
             _ => 0,
         };
@@ -306,7 +307,7 @@ impl<'m> Builder<'m> {
         let threads = self.threads;
         let no_team = |e| Error::new(ErrorKind::Resources, format!("{threads} threads: {e}"));
         let team = if threads > 1 { Some(Team::new(threads).map_err(no_team)?) } else { None };
-        let inner = Inner { model: self.model.clone(), steps, inputs, outputs, arena_len, scratch_len, team };
+        let inner = Inner { model: self.model.clone(), steps, inputs, outputs, arena_len, scratch_len, isa: self.isa, team };
         Ok(Plan { inner: Arc::new(inner) })
     }
 }

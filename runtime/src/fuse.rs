@@ -1,7 +1,9 @@
 //! Which nodes one step computes together: an operator, a sum that it is added to, an activation that is applied last.
 
-use sslm_format::{self as format, Binary, Graph, Node, Op, ValueId};
+use crate::operators;
+use sslm_format::{Binary, Graph, Node, Op, ValueId};
 use sslm_kernels::Activation;
+use sslm_kernels::elementwise::Function;
 
 /// A node, with those behind it that it computes along with itself because nobody else reads what lies between them.
 pub(crate) struct Fused<'g> {
@@ -83,12 +85,7 @@ impl<'g> Links<'g> {
     fn activated(&self, index: usize) -> Option<(usize, Activation)> {
         let node = &self.graph.nodes[index];
         let Op::Activation(function) = &node.op else { return None };
-        let function = match *function {
-            format::Activation::Relu => Activation::Relu,
-            format::Activation::Clip { low, high } => Activation::Clip { low, high },
-            format::Activation::LeakyRelu { alpha } => Activation::LeakyRelu { alpha },
-            _ => return None,
-        };
+        let Function::Activation(function) = operators::function(function) else { return None };
         let producer = self.only_for(node.inputs[0], node.output)?;
         let can = match &self.graph.nodes[producer].op {
             Op::Conv(_) | Op::ConvTranspose(_) | Op::Gemm(_) => true,

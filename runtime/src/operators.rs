@@ -11,9 +11,9 @@ use crate::fuse::Fused;
 use crate::step::Kernel;
 use sslm_format::{self as format, Binary, Compaction, Coordinates, Fill, Interpolation, Node, Op, ValueId, Window, shape};
 use sslm_kernels::Activation;
-use sslm_kernels::axis::From;
+use sslm_kernels::axis::{From, Remap, StridedCopy};
 use sslm_kernels::conv::{Column, Conv, Geometry, Group, Layer};
-use sslm_kernels::elementwise::Broadcast;
+use sslm_kernels::elementwise::{Broadcast, Function, Operation};
 use sslm_kernels::fully_connected::{self, FullyConnected};
 use sslm_kernels::normalize::Lrn;
 use sslm_kernels::pool::{Pool, Reduce};
@@ -73,7 +73,7 @@ pub(crate) fn add(b: &mut Builder<'_>, fused: &Fused<'_>) -> Result<()> {
             let place = b.emit(name, &op, kernel, macs, vec![read], len);
             b.define(output, place);
         }
-        Op::Activation(function) => per_channel(b, Kernel::Activation(function.clone())),
+        Op::Activation(function) => per_channel(b, Kernel::Activation(self::function(function))),
         Op::MaxPool(format::MaxPool { window, .. }) => {
             let pool = pool(b, window, x, node.output, Reduce::Max)?;
             per_channel(b, pool);
@@ -129,8 +129,9 @@ pub(crate) fn add(b: &mut Builder<'_>, fused: &Fused<'_>) -> Result<()> {
                 from[1] = kept.len();
             }
             let strides = row_major_strides(&from);
-            let shape = axes.iter().map(|&a| from[a]).collect();
-            let kernel = Kernel::StridedCopy { shape, strides: axes.iter().map(|&a| strides[a]).collect() };
+            let shape: Vec<usize> = axes.iter().map(|&a| from[a]).collect();
+            let strides: Vec<usize> = axes.iter().map(|&a| strides[a]).collect();
+            let kernel = Kernel::StridedCopy(StridedCopy::new(&shape, &strides));
             if stays { per_channel(b, kernel) } else { whole(b, kernel) }
         }
         Op::Expand(_) => {
@@ -138,8 +139,8 @@ pub(crate) fn add(b: &mut Builder<'_>, fused: &Fused<'_>) -> Result<()> {
             let missing = shape.len() - from.len();
             let own = row_major_strides(&from);
             let stride = |axis: usize| if axis < missing || from[axis - missing] == 1 { 0 } else { own[axis - missing] };
-            let strides = (0..shape.len()).map(stride).collect();
-            whole(b, Kernel::StridedCopy { shape, strides });
+            let strides: Vec<usize> = (0..shape.len()).map(stride).collect();
+            whole(b, Kernel::StridedCopy(StridedCopy::new(&shape, &strides)));
         }
         Op::Slice(format::Slice { axis, .. }) | Op::Gather(format::Gather { axis, .. }) => {
             let extent = b.shape(x)[*axis as usize];
@@ -228,7 +229,7 @@ fn pool(b: &Builder<'_>, window: &Window, x: ValueId, output: ValueId, reduce: R
         let found = format!("dilated windows that lie wholly in the padding of a {:?} input", geometry.input);
         return Err(Error::input("window", "at least one position of the input in every window", found));
     }
-    Ok(Kernel::Pool(Pool::new(geometry, reduce)))
+    Ok(Kernel::Pool(Pool::new(geometry, reduce, b.threads)))
 }
 
 fn convolution(b: &Builder<'_>, conv: &format::Conv, geometry: Geometry, x: ValueId, fused: &Fused<'_>, threads: usize) -> Conv {
@@ -305,6 +306,34 @@ fn concat(b: &mut Builder<'_>, name: &str, node: &Node, axis: usize) {
     b.define(node.output, place);
 }
 
+/// The kernels' name of a function.
+pub(crate) fn function(activation: &format::Activation) -> Function {
+    match *activation {
+        format::Activation::Relu => Function::Activation(Activation::Relu),
+        format::Activation::LeakyRelu { alpha } => Function::Activation(Activation::LeakyRelu { alpha }),
+        format::Activation::Clip { low, high } => Function::Activation(Activation::Clip { low, high }),
+        format::Activation::Sigmoid => Function::Sigmoid,
+        format::Activation::Tanh => Function::Tanh,
+        format::Activation::HardSigmoid { alpha, beta } => Function::HardSigmoid { alpha, beta },
+        format::Activation::HardSwish => Function::HardSwish,
+        format::Activation::Elu { alpha } => Function::Elu { alpha },
+        format::Activation::Mish => Function::Mish,
+        format::Activation::Sqrt => Function::Sqrt,
+    }
+}
+
+/// The kernels' name of an operation.
+fn operation(binary: &Binary) -> Operation {
+    match binary {
+        Binary::Add => Operation::Add,
+        Binary::Sub => Operation::Sub,
+        Binary::Mul => Operation::Mul,
+        Binary::Div => Operation::Div,
+        Binary::Pow => Operation::Pow,
+        Binary::PRelu => Operation::PRelu,
+    }
+}
+
 /// Each operand has the output's channels, or one for all of them.
 fn binary(b: &mut Builder<'_>, node: &Node, binary: &Binary, op: &str, output: ValueId, relu: bool) {
     let kept = b.compaction(node.output).map(|c| c.kept.as_slice());
@@ -324,7 +353,7 @@ fn binary(b: &mut Builder<'_>, node: &Node, binary: &Binary, op: &str, output: V
         reads.push(b.channels_of(v, wanted));
         shapes.push(own);
     }
-    let kernel = Kernel::Binary { op: binary.clone(), broadcast: Broadcast::new(&shapes[0], &shapes[1]), relu };
+    let kernel = Kernel::Binary { operation: operation(binary), broadcast: Broadcast::new(&shapes[0], &shapes[1]), relu };
     // One channel for all of them on both sides means that the output has one channel.
     if per_channel {
         let len = b.physical_len(node.output);
@@ -364,11 +393,12 @@ fn remap(b: &mut Builder<'_>, node: &Node, output: ValueId, maps: Vec<(usize, Ve
     let mut place = input_of(b, node, per_channel, &mut shape);
     for (axis, sources) in maps {
         let (extent, inner) = along(&shape, axis as u32);
+        let remap = Remap::new(extent, inner, &sources);
         shape[axis] = sources.len();
         // Between two axes' turns a tensor stands that is no value of the graph, so its size was not checked with theirs.
         let len = shape.iter().try_fold(1usize, |n, &e| n.checked_mul(e)).filter(|&n| n <= shape::MAX_ELEMENTS);
         let len = len.ok_or_else(|| Error::input("elements", format!("at most {}", shape::MAX_ELEMENTS), "more"))?;
-        place = b.emit(&node.name, node.op.name(), Kernel::Remap { extent, inner, sources }, 0, vec![place], len);
+        place = b.emit(&node.name, node.op.name(), Kernel::Remap(remap), 0, vec![place], len);
     }
     if per_channel {
         b.define(output, place)

@@ -3,7 +3,7 @@
 use crate::model::Model;
 use crate::session::Session;
 use crate::step::{Place, Step};
-use sslm_kernels::Team;
+use sslm_kernels::{Isa, Team};
 use std::sync::Arc;
 
 /// A model with batch, shapes, kernels, memory and threads fixed. Cloning is cheap.
@@ -19,6 +19,7 @@ pub(crate) struct Inner {
     pub(crate) outputs: Vec<Binding>,
     pub(crate) arena_len: usize,
     pub(crate) scratch_len: usize,
+    pub(crate) isa: Isa,
     /// Absent where everything runs on the caller's thread.
     pub(crate) team: Option<Team>,
 }

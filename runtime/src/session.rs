@@ -5,7 +5,7 @@ use crate::map::Line;
 use crate::plan::{Binding, Plan};
 use crate::step::Place;
 use crate::tensor::TensorView;
-use sslm_kernels::Threading;
+use sslm_kernels::{Exec, Threading};
 use std::time::{Duration, Instant};
 
 /// Runs a [`Plan`]. Owns its activations and scratch memory; make one per thread.
@@ -57,10 +57,10 @@ impl Session {
             }
         }
         let scratch: &mut [f32] = bytemuck::cast_slice_mut(&mut self.scratch);
-        let threading = plan.team.as_ref().map_or(Threading::Single, Threading::Team);
+        let exec = Exec { isa: plan.isa, threading: plan.team.as_ref().map_or(Threading::Single, Threading::Team) };
         for (i, step) in plan.steps.iter().enumerate() {
             let start = self.times.is_some().then(Instant::now);
-            step.run(&plan.model, arena, scratch, threading);
+            step.run(&plan.model, arena, scratch, exec);
             if let (Some(times), Some(start)) = (&mut self.times, start) {
                 times[i] = start.elapsed();
             }

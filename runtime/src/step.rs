@@ -1,15 +1,15 @@
 //! One step of a plan: a kernel, what it reads, where it writes.
 
 use crate::model::Model;
-use sslm_format::{Activation, Binary, BlobId};
-use sslm_kernels::Threading;
-use sslm_kernels::axis::{self, From};
+use sslm_format::BlobId;
+use sslm_kernels::axis::{self, Remap, StridedCopy};
 use sslm_kernels::channels::{self, Source};
 use sslm_kernels::conv::Conv;
-use sslm_kernels::elementwise::{self, Broadcast};
+use sslm_kernels::elementwise::{self, Broadcast, Function, Operation};
 use sslm_kernels::fully_connected::FullyConnected;
 use sslm_kernels::normalize::{self, Lrn};
 use sslm_kernels::pool::{self, Pool};
+use sslm_kernels::{Exec, Threading};
 use std::ops::Range;
 
 /// Where numbers are read from.
@@ -57,10 +57,10 @@ pub(crate) enum Kernel {
         shift: BlobId,
         epsilon: f32,
     },
-    Activation(Activation),
+    Activation(Function),
     /// Followed by a Relu or not.
     Binary {
-        op: Binary,
+        operation: Operation,
         broadcast: Broadcast,
         relu: bool,
     },
@@ -73,11 +73,7 @@ pub(crate) enum Kernel {
         plane: usize,
         sources: Vec<Source>,
     },
-    Remap {
-        extent: usize,
-        inner: usize,
-        sources: Vec<From>,
-    },
+    Remap(Remap),
     Mean {
         extent: usize,
         inner: usize,
@@ -87,10 +83,7 @@ pub(crate) enum Kernel {
         inner: usize,
         last: bool,
     },
-    StridedCopy {
-        shape: Vec<usize>,
-        strides: Vec<usize>,
-    },
+    StridedCopy(StridedCopy),
 }
 
 impl Kernel {
@@ -109,10 +102,10 @@ impl Kernel {
             Kernel::Binary { .. } => "broadcast",
             Kernel::Concat { .. } => "concat",
             Kernel::Select { .. } => "select",
-            Kernel::Remap { .. } => "remap",
+            Kernel::Remap(_) => "remap",
             Kernel::Mean { .. } => "mean",
             Kernel::ArgMax { .. } => "arg max",
-            Kernel::StridedCopy { .. } => "strided copy",
+            Kernel::StridedCopy(_) => "strided copy",
         };
         name.to_owned()
     }
@@ -152,8 +145,9 @@ impl<P, W> Step<P, W> {
 
 impl Step {
     /// Reads and writes the places of this step. `arena` and `scratch` are as long as the plan says.
-    pub(crate) fn run(&self, model: &Model, arena: &mut [f32], scratch: &mut [f32], threading: Threading) {
-        let threading = if self.threads > 1 { threading } else { Threading::Single };
+    pub(crate) fn run(&self, model: &Model, arena: &mut [f32], scratch: &mut [f32], exec: Exec) {
+        let threading = if self.threads > 1 { exec.threading } else { Threading::Single };
+        let exec = Exec { threading, ..exec };
         // The planner gave the output a range of its own, so every input lies wholly before or behind it.
         let (before, rest) = arena.split_at_mut(self.write.start);
         let (out, behind) = rest.split_at_mut(self.write.len());
@@ -172,34 +166,24 @@ impl Step {
             Kernel::FullyConnected { layer, weights, bias } => {
                 layer.run(read(0), model.blob(*weights), model.blob(*bias), out, scratch, threading);
             }
-            Kernel::Pool(pool) => pool.run(read(0), out, threading),
-            Kernel::GlobalAverage { plane } => pool::global_average(read(0), *plane, out, threading),
-            Kernel::GlobalMax { plane } => pool::global_max(read(0), *plane, out, threading),
+            Kernel::Pool(pool) => pool.run(read(0), out, scratch, exec),
+            Kernel::GlobalAverage { plane } => axis::mean(read(0), *plane, 1, out, exec),
+            Kernel::GlobalMax { plane } => pool::global_max(read(0), *plane, out, exec),
             Kernel::InstanceNorm { plane, scale, shift, epsilon } => {
                 let parameters = [model.blob(*scale), model.blob(*shift)];
-                normalize::instance_norm(read(0), *plane, parameters, *epsilon, out, threading);
+                normalize::instance_norm(read(0), *plane, parameters, *epsilon, out, exec);
             }
-            Kernel::Lrn(lrn) => lrn.run(read(0), out, threading),
-            Kernel::Softmax { axis, inner } => normalize::softmax(read(0), *axis, *inner, out, threading),
+            Kernel::Lrn(lrn) => lrn.run(read(0), out, exec),
+            Kernel::Softmax { axis, inner } => normalize::softmax(read(0), *axis, *inner, out, exec),
             Kernel::ScaleShift { plane, scale, shift } => {
-                normalize::scale_shift(read(0), *plane, model.blob(*scale), model.blob(*shift), out, threading);
+                normalize::scale_shift(read(0), *plane, model.blob(*scale), model.blob(*shift), out, exec);
             }
-            Kernel::Activation(function) => match function {
-                // On its own, so that the compiler sees just this one in the loop.
-                Activation::Relu => elementwise::map(read(0), out, |x| Activation::Relu.apply(x), threading),
-                other => elementwise::map(read(0), out, |x| other.apply(x), threading),
-            },
-            Kernel::Binary { op, broadcast, relu } => match (op, relu) {
-                (Binary::Add, false) => broadcast.run(read(0), read(1), out, |a, b| a + b, threading),
-                (Binary::Add, true) => broadcast.run(read(0), read(1), out, |a, b| (a + b).max(0.0), threading),
-                (Binary::Mul, false) => broadcast.run(read(0), read(1), out, |a, b| a * b, threading),
-                (op, false) => broadcast.run(read(0), read(1), out, |a, b| op.apply(a, b), threading),
-                (op, true) => broadcast.run(read(0), read(1), out, |a, b| op.apply(a, b).max(0.0), threading),
-            },
-            Kernel::Remap { extent, inner, sources } => axis::remap(read(0), *extent, *inner, sources, out, threading),
-            Kernel::Mean { extent, inner } => axis::mean(read(0), *extent, *inner, out, threading),
-            Kernel::ArgMax { extent, inner, last } => axis::arg_max(read(0), *extent, *inner, *last, out, threading),
-            Kernel::StridedCopy { shape, strides } => axis::strided_copy(read(0), shape, strides, out, threading),
+            Kernel::Activation(function) => elementwise::map(read(0), out, *function, exec),
+            Kernel::Binary { operation, broadcast, relu } => broadcast.run([read(0), read(1)], out, *operation, *relu, exec),
+            Kernel::Remap(remap) => remap.run(read(0), out, exec),
+            Kernel::Mean { extent, inner } => axis::mean(read(0), *extent, *inner, out, exec),
+            Kernel::ArgMax { extent, inner, last } => axis::arg_max(read(0), *extent, *inner, *last, out, exec),
+            Kernel::StridedCopy(copy) => copy.run(read(0), out, exec),
             Kernel::Concat { lens } => {
                 let total = lens.iter().sum();
                 let mut offset = 0;
@@ -208,7 +192,7 @@ impl Step {
                     offset += len;
                 }
             }
-            Kernel::Select { channels, plane, sources } => channels::select(read(0), *channels, *plane, sources, out, threading),
+            Kernel::Select { channels, plane, sources } => channels::select(read(0), *channels, *plane, sources, out, exec),
         }
     }
 }

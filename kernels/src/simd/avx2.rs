@@ -120,6 +120,24 @@ impl Simd for Avx2 {
     }
 
     #[inline(always)]
+    unsafe fn load_every<const STRIDE: usize>(self, from: *const f32) -> __m256 {
+        // SAFETY: see above; no number here lies behind the last vector of `STRIDE`.
+        unsafe {
+            match STRIDE {
+                2 => {
+                    // Of each half, then of all: the even numbers of two vectors.
+                    let halves = _mm256_shuffle_ps::<0b10_00_10_00>(self.load(from), self.load(from.add(Self::LANES)));
+                    _mm256_castpd_ps(_mm256_permute4x64_pd::<0b11_01_10_00>(_mm256_castps_pd(halves)))
+                }
+                _ => {
+                    let at = |lane: usize| *from.add(lane * STRIDE);
+                    _mm256_setr_ps(at(0), at(1), at(2), at(3), at(4), at(5), at(6), at(7))
+                }
+            }
+        }
+    }
+
+    #[inline(always)]
     fn prefetch(self, from: *const f32) {
         // SAFETY: a hint, which reads nothing.
         unsafe { _mm_prefetch::<_MM_HINT_T0>(from.cast()) }

@@ -176,15 +176,17 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     ///
     /// # Safety
     /// `from` must be valid for reads of `STRIDE` times [`Self::LANES`] numbers.
+    unsafe fn load_every<const STRIDE: usize>(self, from: *const f32) -> Self::Vector;
+
+    /// Every `STRIDE`-th of the first numbers of a slice.
+    ///
+    /// # Panics
+    /// If it has fewer than `STRIDE` vectors' numbers.
     #[inline(always)]
-    unsafe fn load_every<const STRIDE: usize>(self, from: *const f32) -> Self::Vector {
-        let mut numbers = [0.0; MAX_LANES];
-        for (i, number) in numbers[..Self::LANES].iter_mut().enumerate() {
-            // SAFETY: the caller's promise.
-            *number = unsafe { *from.add(i * STRIDE) };
-        }
-        // SAFETY: the array has as many numbers as the widest vector.
-        unsafe { self.load(numbers.as_ptr()) }
+    fn get_every<const STRIDE: usize>(self, from: &[f32]) -> Self::Vector {
+        assert!(from.len() >= STRIDE * Self::LANES, "{STRIDE} vectors of {} numbers", from.len());
+        // SAFETY: there are enough, by the check above.
+        unsafe { self.load_every::<STRIDE>(from.as_ptr()) }
     }
 
     /// One number of each vector in turn.

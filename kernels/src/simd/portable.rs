@@ -91,6 +91,13 @@ impl Simd for Portable {
     }
 
     #[inline(always)]
+    unsafe fn load_every<const STRIDE: usize>(self, from: *const f32) -> [f32; 4] {
+        let at = |lane: usize| from.wrapping_add(lane * STRIDE);
+        // SAFETY: the caller promises four times `STRIDE` numbers.
+        unsafe { [*at(0), *at(1), *at(2), *at(3)] }
+    }
+
+    #[inline(always)]
     fn prefetch(self, _: *const f32) {}
 
     #[inline(always)]

@@ -10,7 +10,7 @@ pub(crate) use guarded::Guarded;
 use fastrand::Rng;
 use guarded::{Edge, with_edge};
 use sslm_kernels::conv::Geometry;
-use sslm_kernels::{PANEL_ROWS, Team, Threading};
+use sslm_kernels::{Exec, Isa, PANEL_ROWS, Team, Threading};
 use std::fmt::Debug;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -133,6 +133,21 @@ pub(crate) fn run(len: usize, kernel: impl Fn(&mut [f32], Threading)) -> Result<
     let shared = TEAM.with(|team| written(len, |out| kernel(out, Threading::Team(team))))?;
     same_bits(&single, &shared).map_err(|e| format!("one thread against three: {e}"))?;
     Ok(single)
+}
+
+/// What `kernel` writes with the best instruction set and, bit for bit the same, with each other one, on one thread and in a team.
+pub(crate) fn run_everywhere(len: usize, kernel: impl Fn(&mut [f32], Exec)) -> Result<Guarded, String> {
+    let with = |isa: Isa| run(len, |out, threading| kernel(out, Exec { isa, threading })).map_err(|e| format!("{isa}: {e}"));
+    let best = with(Isa::best())?;
+    for isa in Isa::available().skip(1) {
+        same_bits(&best, &*with(isa)?).map_err(|e| format!("{} against {isa}: {e}", Isa::best()))?;
+    }
+    Ok(best)
+}
+
+/// One thread, and the best instruction set.
+pub(crate) fn plainly() -> Exec<'static> {
+    Exec { isa: Isa::best(), threading: Threading::Single }
 }
 
 /// Whether two runs yield the very same numbers.
