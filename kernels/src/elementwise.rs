@@ -68,8 +68,6 @@ impl Map<'_> {
             CHUNK,
             #[inline(always)]
             |i, out| {
-                // A copy of what it captured, which no write to `out` can change.
-                let f = f;
                 for (o, &x) in out.iter_mut().zip(&self.x[i * CHUNK..]) {
                     *o = f(x);
                 }
