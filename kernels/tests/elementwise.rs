@@ -11,8 +11,11 @@ use fastrand::Rng;
 use sslm_kernels::Activation;
 use sslm_kernels::elementwise::{Broadcast, Function, Operation, map};
 
+/// What a function of one number is, in f64.
+type Definition = fn(f64) -> f64;
+
 /// Each function with its definition.
-const FUNCTIONS: [(Function, fn(f64) -> f64); 10] = [
+const FUNCTIONS: [(Function, Definition); 10] = [
     (Function::Activation(Activation::Relu), |x| x.max(0.0)),
     (Function::Activation(Activation::LeakyRelu { alpha: 0.25 }), |x| if x < 0.0 { 0.25 * x } else { x }),
     (Function::Activation(Activation::Clip { low: -0.5, high: 6.0 }), |x| x.clamp(-0.5, 6.0)),
@@ -69,8 +72,11 @@ fn functions_of_what_is_no_number() {
     }
 }
 
+/// What a function of two numbers is, in f64.
+type PairDefinition = fn(f64, f64) -> f64;
+
 /// Each operation with its definition.
-const OPERATIONS: [(Operation, fn(f64, f64) -> f64); 6] = [
+const OPERATIONS: [(Operation, PairDefinition); 6] = [
     (Operation::Add, |a, b| a + b),
     (Operation::Sub, |a, b| a - b),
     (Operation::Mul, |a, b| a * b),

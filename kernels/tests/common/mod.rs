@@ -140,7 +140,7 @@ pub(crate) fn run_everywhere(len: usize, kernel: impl Fn(&mut [f32], Exec)) -> R
     let with = |isa: Isa| run(len, |out, threading| kernel(out, Exec { isa, threading })).map_err(|e| format!("{isa}: {e}"));
     let best = with(Isa::best())?;
     for isa in Isa::available().skip(1) {
-        same_bits(&best, &*with(isa)?).map_err(|e| format!("{} against {isa}: {e}", Isa::best()))?;
+        same_bits(&best, &with(isa)?).map_err(|e| format!("{} against {isa}: {e}", Isa::best()))?;
     }
     Ok(best)
 }
