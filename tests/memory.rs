@@ -130,6 +130,7 @@ fn weights_stay_where_they_are() {
     session.run(sslm::TensorView::new(&[1, 16, 12, 12], &x).expect("the input fits")).expect("it runs");
     let grown = LIVE_BYTES.load(Relaxed) - before;
     assert!(model.weight_bytes() > 25_000_000, "{} bytes of weights", model.weight_bytes());
-    let tables = grown - plan.session_bytes();
-    assert!(tables < model.weight_bytes() / 50, "{grown} bytes live for {} bytes of activations", plan.session_bytes());
+    // Activations come from the operating system and are not counted here.
+    assert!(grown < model.weight_bytes() / 50, "{grown} bytes of tables");
+    assert!(plan.session_bytes() < model.weight_bytes() / 50, "{} bytes of activations", plan.session_bytes());
 }

@@ -8,7 +8,7 @@
 use crate::arena::{self, Buffer};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fuse::fuse;
-use crate::map::Line;
+use crate::memory::Memory;
 use crate::model::Model;
 use crate::operators;
 use crate::options::{Options, Threads};
@@ -302,7 +302,7 @@ impl<'m> Builder<'m> {
             })
             .collect();
 
-        // Sessions allocate without a way to fail: ask here whether so much can be had at all.
+        // Sessions have no way to fail: ask here whether so much can be had at all.
         can_be_had(arena_len.saturating_add(scratch_len))?;
         let threads = self.threads;
         let no_team = |e| Error::new(ErrorKind::Resources, format!("{threads} threads: {e}"));
@@ -314,9 +314,8 @@ impl<'m> Builder<'m> {
 
 /// Whether memory for so many numbers can be had.
 fn can_be_had(numbers: usize) -> Result<()> {
-    let lines = numbers.div_ceil(Line::FLOATS);
-    Vec::<Line>::new().try_reserve_exact(lines).map_err(|e| {
-        let what = format!("activations of {} MiB: {e}", lines.saturating_mul(size_of::<Line>()) >> 20);
+    Memory::new(numbers).map(drop).map_err(|e| {
+        let what = format!("activations of {} MiB: {e}", numbers.saturating_mul(size_of::<f32>()) >> 20);
         Error::new(ErrorKind::Resources, what)
     })
 }

@@ -20,6 +20,7 @@ mod build;
 mod error;
 mod fuse;
 mod map;
+mod memory;
 mod model;
 mod operators;
 mod options;

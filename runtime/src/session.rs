@@ -1,7 +1,7 @@
 //! Running a plan: memory that belongs to one thread at a time.
 
 use crate::error::{Error, Result};
-use crate::map::Line;
+use crate::memory::Memory;
 use crate::plan::{Binding, Plan};
 use crate::step::Place;
 use crate::tensor::TensorView;
@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 /// Runs a [`Plan`]. Owns its activations and scratch memory; make one per thread.
 pub struct Session {
     plan: Plan,
-    arena: Vec<Line>,
-    scratch: Vec<Line>,
+    arena: Memory,
+    scratch: Memory,
     /// Time of each step in the last run, if asked for.
     times: Option<Vec<Duration>>,
 }
@@ -25,8 +25,9 @@ pub struct Outputs<'a> {
 
 impl Session {
     pub(crate) fn new(plan: Plan) -> Self {
-        let lines = |len: usize| vec![Line::ZERO; len.div_ceil(Line::FLOATS)];
-        Session { arena: lines(plan.inner.arena_len), scratch: lines(plan.inner.scratch_len), times: None, plan }
+        // Like an allocation that does not tell: `prepare` asked whether there is so much.
+        let memory = |len: usize| Memory::new(len).expect("memory for activations");
+        Session { arena: memory(plan.inner.arena_len), scratch: memory(plan.inner.scratch_len), times: None, plan }
     }
 
     /// Runs a network of one input and yields its first output.
@@ -46,7 +47,7 @@ impl Session {
         if inputs.len() != plan.inputs.len() {
             return Err(Error::input("inputs", plan.inputs.len(), inputs.len()));
         }
-        let arena: &mut [f32] = bytemuck::cast_slice_mut(&mut self.arena);
+        let arena = self.arena.as_mut_slice();
         for (input, binding) in inputs.iter().zip(&plan.inputs) {
             if input.shape() != binding.shape {
                 let what = format!("shape of input '{}'", binding.name);
@@ -56,7 +57,7 @@ impl Session {
                 arena[range.clone()].copy_from_slice(input.data());
             }
         }
-        let scratch: &mut [f32] = bytemuck::cast_slice_mut(&mut self.scratch);
+        let scratch = self.scratch.as_mut_slice();
         let exec = Exec { isa: plan.isa, threading: plan.team.as_ref().map_or(Threading::Single, Threading::Team) };
         for (i, step) in plan.steps.iter().enumerate() {
             let start = self.times.is_some().then(Instant::now);
@@ -101,7 +102,7 @@ impl<'a> Outputs<'a> {
 
     fn view(&self, binding: &'a Binding) -> TensorView<'a> {
         let data = match &binding.place {
-            Place::Arena(range) => &bytemuck::cast_slice(&self.session.arena)[range.clone()],
+            Place::Arena(range) => &self.session.arena.as_slice()[range.clone()],
             Place::Blob(id) => self.session.plan.inner.model.blob(*id),
         };
         TensorView::new(&binding.shape, data).expect("the planner sized the place by the shape")
