@@ -14,6 +14,9 @@ const MAX_POSITIONS: usize = 8;
 /// 16 rows times these are 96 KiB, which stay in the second-level cache.
 const BLOCK_COLUMNS: usize = 512;
 
+/// Most tiles of positions whose sums are computed together: for each of them all weights are read once.
+const TILES: usize = 16;
+
 /// Columns whose weights in one panel fill a line of a cache.
 const LINE_COLUMNS: usize = 16 / PANEL_ROWS;
 
@@ -77,6 +80,11 @@ impl Product {
         Product { isa, rows, columns, positions, reach, tile, tiles, blocks }
     }
 
+    /// Size of the largest register tile, for reports: positions x filters.
+    pub(crate) fn describe(&self) -> String {
+        format!("{}x{}", self.tiles.first().map_or(0, |t| t.len()), self.tile[0] * self.isa.lanes())
+    }
+
     pub(crate) fn rows(&self) -> usize {
         self.rows
     }
@@ -85,37 +93,68 @@ impl Product {
         self.columns.len()
     }
 
-    /// Tiles of positions.
-    pub(crate) fn tiles(&self) -> &[Range<usize>] {
-        &self.tiles
+    /// What each of so many threads computes, none if there is nothing left for it: some of the rows, so that each weight is read
+    /// by one of them, or of the positions where that leaves them less apart.
+    pub(crate) fn share(&self, threads: usize) -> Vec<Item> {
+        let unit = self.isa.lanes().max(PANEL_ROWS);
+        let part = |count: usize, thread: usize| thread * count / threads..(thread + 1) * count / threads;
+        let rows = |thread: usize| {
+            let units = part(self.rows.div_ceil(unit), thread);
+            (units.start * unit).min(self.rows)..(units.end * unit).min(self.rows)
+        };
+        let by_rows = |thread: usize| Item { rows: rows(thread), tiles: 0..self.tiles.len() };
+        let by_positions = |thread: usize| Item { rows: 0..self.rows, tiles: part(self.tiles.len(), thread) };
+        let slowest = |item: &dyn Fn(usize) -> Item| {
+            (0..threads).map(item).map(|i| i.rows.len().next_multiple_of(unit) * self.positions(&i.tiles).len()).max()
+        };
+        let rows_first = slowest(&by_rows) <= slowest(&by_positions);
+        let items = (0..threads).map(|thread| if rows_first { by_rows(thread) } else { by_positions(thread) });
+        items.filter(|i| !i.rows.is_empty() && !i.tiles.is_empty()).collect()
     }
 
-    /// Numbers of scratch memory that [`Self::run`] needs for so many tiles.
-    pub(crate) fn scratch_len(&self, tiles: usize) -> usize {
-        tiles * self.tile[0] * self.tile[1] * self.isa.lanes()
+    /// Positions of some tiles.
+    pub(crate) fn positions(&self, tiles: &Range<usize>) -> Range<usize> {
+        let tiles = &self.tiles[tiles.clone()];
+        tiles.first().map_or(0, |t| t.start)..tiles.last().map_or(0, |t| t.end)
     }
 
-    /// Multiplies some `rows`, from the first one of a panel on, by the positions of some `tiles` of `x`. For a few rows after the
-    /// other it calls `finish(rows, sums, width)`: `sums` holds `width` numbers for each position, of which the first are its sums
-    /// of those rows.
+    /// Numbers of scratch memory that [`Self::run`] needs.
+    pub(crate) fn scratch_len(&self) -> usize {
+        (TILES.min(self.tiles.len()) * self.tile[0] * self.tile[1] * self.isa.lanes()).max(1)
+    }
+
+    /// Multiplies the rows of an item by its positions of `x`. For a few of both after the other it calls `finish`.
     ///
     /// # Panics
     /// If rows or tiles are not all there, or a slice is shorter than the sizes or [`Self::scratch_len`] call for.
-    pub(crate) fn run(
-        &self,
-        weights: &[f32],
-        rows: Range<usize>,
-        x: &[f32],
-        tiles: Range<usize>,
-        scratch: &mut [f32],
-        finish: impl FnMut(Range<usize>, &[f32], usize),
-    ) {
-        let matrix = Matrix::new(weights, self.rows, self.columns.len());
+    pub(crate) fn run(&self, weights: &[f32], item: &Item, x: &[f32], scratch: &mut [f32], mut finish: impl FnMut(Sums<'_>)) {
+        let (matrix, rows) = (Matrix::new(weights, self.rows, self.columns.len()), &item.rows);
         assert!(rows.start.is_multiple_of(PANEL_ROWS) && rows.end <= self.rows, "rows {rows:?} of {}", self.rows);
         assert!(self.reach <= x.len(), "an input of {} numbers, where {} are read", x.len(), self.reach);
-        let sums = &mut scratch[..self.scratch_len(tiles.len())];
-        self.isa.dispatch(Work { product: self, matrix, rows, x, tiles: &self.tiles[tiles], sums, finish });
+        for part in balanced(item.tiles.len(), TILES) {
+            let tiles = &self.tiles[item.tiles.clone()][part];
+            let sums = &mut scratch[..self.scratch_len()];
+            self.isa.dispatch(Work { product: self, matrix, rows: rows.clone(), x, tiles, sums, finish: &mut finish });
+        }
     }
+}
+
+/// Some rows and some tiles of positions.
+#[derive(Clone, Debug)]
+pub(crate) struct Item {
+    /// From the first one of a panel on.
+    pub(crate) rows: Range<usize>,
+    pub(crate) tiles: Range<usize>,
+}
+
+/// Sums of some rows at some positions.
+pub(crate) struct Sums<'a> {
+    pub(crate) rows: Range<usize>,
+    pub(crate) positions: Range<usize>,
+    /// `[positions][width]`, of which the first are the rows'.
+    pub(crate) numbers: &'a [f32],
+    /// A multiple of a vector's lanes.
+    pub(crate) width: usize,
 }
 
 /// What [`Product::run`] checked, for any instruction set.
@@ -129,7 +168,7 @@ struct Work<'a, F> {
     finish: F,
 }
 
-impl<F: FnMut(Range<usize>, &[f32], usize)> Vectorized for Work<'_, F> {
+impl<F: FnMut(Sums<'_>)> Vectorized for Work<'_, F> {
     type Output = ();
 
     #[inline(always)]
@@ -168,7 +207,8 @@ impl<F: FnMut(Range<usize>, &[f32], usize)> Vectorized for Work<'_, F> {
                 call.run(simd, vectors, rows.end <= whole);
             }
             if columns.end == self.product.columns.len() {
-                (self.finish)(rows, &self.sums[..positions.len() * width], width);
+                let numbers = &self.sums[..positions.len() * width];
+                (self.finish)(Sums { rows, positions: positions.clone(), numbers, width });
             }
         }
     }

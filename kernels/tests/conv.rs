@@ -12,7 +12,8 @@ use sslm_kernels::conv::{self, Column, Conv, Geometry, Group, Method};
 use sslm_kernels::{Activation, Isa, Threading};
 use std::ops::Range;
 
-const METHODS: [Option<Method>; 4] = [None, Some(Method::Packed), Some(Method::InPlace), Some(Method::Winograd)];
+const METHODS: [Option<Method>; 5] =
+    [None, Some(Method::Packed), Some(Method::InPlace), Some(Method::Winograd), Some(Method::FilterLanes)];
 
 /// Which columns of its live channels a group keeps.
 #[derive(Clone, Copy, Debug)]

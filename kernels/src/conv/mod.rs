@@ -6,6 +6,7 @@
 //! tiles and panels around the register tile of `tile.rs`.
 
 mod border;
+mod filter_lanes;
 mod geometry;
 mod lowering;
 mod packing;
@@ -20,9 +21,11 @@ use crate::simd::{Isa, Simd, Vectorized};
 use crate::tile::{self, Epilogue, InPlace, Packed, Panel, Place, Tap};
 use crate::{Activation, PANEL_ROWS, Threading, balanced, count_pieces, expect_len};
 use border::Border;
+use filter_lanes::FilterLanes;
 use lowering::Lowering;
 use share::{Item, Share};
-use stage::Stage;
+use stage::{Padding, Stage};
+use std::fmt::Debug;
 use std::ops::Range;
 use winograd::Winograd;
 
@@ -89,6 +92,8 @@ pub enum Method {
     InPlace,
     /// By fewer products between transformed tiles; see `winograd.rs`.
     Winograd,
+    /// With filters as lanes; see `filter_lanes.rs`.
+    FilterLanes,
 }
 
 /// A method with what it needs.
@@ -96,7 +101,38 @@ pub enum Method {
 enum Form {
     Packed,
     InPlace,
-    Winograd(Box<Winograd>),
+    /// One that does not go tile by tile.
+    Own(Box<dyn GroupKernel>),
+}
+
+impl Form {
+    /// Whether the register tile of `tile.rs` computes it.
+    fn is_tiled(&self) -> bool {
+        !matches!(self, Form::Own(_))
+    }
+}
+
+/// Computes the planes of a group its own way.
+trait GroupKernel: Debug + Send + Sync {
+    /// Method, sizes and instruction set, for reports.
+    fn describe(&self) -> String;
+
+    /// Numbers of scratch memory that [`Self::run`] needs.
+    fn scratch_len(&self) -> usize;
+
+    /// Computes the group's planes `out` of one image.
+    fn run(&self, layer: Weighted<'_>, image: &[f32], out: &mut [f32], scratch: &mut [f32], threading: Threading);
+}
+
+/// What a group multiplies with, and what it does with the sums.
+#[derive(Clone, Copy)]
+struct Weighted<'a> {
+    /// The group's.
+    weights: &'a [f32],
+    bias: &'a [f32],
+    activation: Activation,
+    /// Whether the output holds numbers that sums are added to.
+    add: bool,
 }
 
 impl Conv {
@@ -125,22 +161,24 @@ impl Conv {
         }
         let filters: usize = groups.iter().map(|g| g.filters).sum();
         let border = taps.map(|taps| Border::new(&geometry, filters, taps));
-        let stage = Stage::new(&geometry, all_columns());
+        let stage = Stage::new(&geometry, all_columns(), Padding::Masked);
         let highest = groups.iter().map(|g| g.filters.min(PANEL_ROWS)).max().unwrap_or(0);
         let lowering = Lowering::new(&geometry, &stage, isa.lanes(), tile::vectors_for(highest, isa.tile()));
         let (mut column, mut filter, mut weight) = (0, 0, 0);
         let prepare = |group: &Group| {
-            let taps = group.columns.iter().zip(column..).map(|(&c, i)| lowering.tap(&geometry, &stage, i, c)).collect();
+            let form = choose(&geometry, group, &lowering, isa, threads, method);
+            let columns = if form.is_tiled() { &*group.columns } else { &[] };
             let prepared = Prepared {
                 filters: filter..filter + group.filters,
                 weights: weight..weight + group.filters * group.columns.len(),
-                taps,
-                form: choose(&geometry, group, &lowering, isa, threads, method),
+                taps: columns.iter().zip(column..).map(|(&c, i)| lowering.tap(&geometry, &stage, i, c)).collect(),
+                form,
             };
             (column, filter, weight) = (column + group.columns.len(), prepared.filters.end, prepared.weights.end);
             prepared
         };
         let groups: Vec<Prepared> = groups.iter().map(prepare).collect();
+        let stage = if groups.iter().any(|g| g.form.is_tiled()) { stage } else { Stage::None };
         let share = Share::new(&groups, filters, &lowering.tiles, geometry.output_len(), threads);
         Conv { isa, geometry, groups, stage, lowering, border, activation, accumulate, share }
     }
@@ -159,7 +197,7 @@ impl Conv {
     fn block_len(&self) -> usize {
         let widest = self.lowering.tiles.iter().map(|t| t.vectors.len()).max().unwrap_or(0) * self.isa.lanes();
         let of = |group: &Prepared| match group.form {
-            Form::InPlace | Form::Winograd(_) => 0,
+            Form::InPlace | Form::Own(_) => 0,
             Form::Packed => {
                 let columns = column_blocks(group.taps.len()).map(|c| c.len()).max().unwrap_or(0);
                 let tiles = tiles_at_once(columns, widest).min(self.lowering.tiles.len());
@@ -175,13 +213,9 @@ impl Conv {
 
     /// Numbers of scratch memory that [`Self::run`] needs.
     pub fn scratch_len(&self) -> usize {
-        let of = |group: &Prepared| match &group.form {
-            Form::Winograd(winograd) => self.stage_len().saturating_add(winograd.scratch_len()),
-            Form::Packed | Form::InPlace => {
-                self.share.threads().saturating_mul(self.stage_len().saturating_add(self.block_len()))
-            }
-        };
-        self.groups.iter().map(of).max().unwrap_or(0)
+        let own = |group: &Prepared| if let Form::Own(kernel) = &group.form { kernel.scratch_len() } else { 0 };
+        let tiled = self.share.threads().saturating_mul(self.stage_len().saturating_add(self.block_len()));
+        self.groups.iter().map(own).max().unwrap_or(0).max(tiled)
     }
 
     /// What computes it, for reports: method, largest register tile (filters x positions) and instruction set.
@@ -190,7 +224,7 @@ impl Conv {
         let positions = self.lowering.tiles.iter().map(|t| t.vectors.len()).max().unwrap_or(0) * self.isa.lanes();
         let rows = largest.map_or(0, |g| g.filters.len().min(self.isa.tile()[0]));
         let method = match largest.map(|g| &g.form) {
-            Some(Form::Winograd(winograd)) => return format!("winograd {0}x{0} {1}", winograd.outputs(), self.isa),
+            Some(Form::Own(kernel)) => return kernel.describe(),
             Some(Form::InPlace) => "in place",
             Some(Form::Packed) | None => "packed",
         };
@@ -216,14 +250,14 @@ impl Conv {
 
         // As many images as all threads have equally many of go one to a thread; the others are shared.
         let threads = self.share.threads();
-        let each = if self.groups.iter().any(|g| matches!(g.form, Form::Winograd(_))) { 0 } else { batch / threads };
+        let each = if self.groups.iter().any(|g| !g.form.is_tiled()) { 0 } else { batch / threads };
         let (alone, shared) = out.split_at_mut(each * threads * out_len);
         let (stage_len, block_len) = (self.stage_len(), self.block_len());
         let own = |thread: usize, out: &mut [f32], scratch: &mut [f32]| {
             let (planes, block) = scratch.split_at_mut(stage_len);
             for (i, out) in out.chunks_exact_mut(out_len).enumerate() {
                 let image = &x[(thread * each + i) * image_len..][..image_len];
-                let planes = self.staged(image, planes, Threading::Single);
+                let planes = self.stage.of(&self.geometry, self.isa, image, planes, Threading::Single);
                 for item in self.share.whole() {
                     self.compute(item, planes, weights, bias, &mut Window::whole(out, self.geometry.output_len()), block);
                 }
@@ -232,17 +266,17 @@ impl Conv {
         parallel::zip_with_scratch(alone, each * out_len, scratch, stage_len + block_len, threading, own);
         for (i, out) in shared.chunks_exact_mut(out_len).enumerate() {
             let image = &x[(each * threads + i) * image_len..][..image_len];
-            self.by_winograd(image, weights, bias, out, &mut scratch[..], threading);
+            self.compute_own(image, weights, bias, out, &mut scratch[..], threading);
             let (planes, blocks) = scratch.split_at_mut(stage_len);
-            let planes = self.staged(image, planes, threading);
+            let planes = self.stage.of(&self.geometry, self.isa, image, planes, threading);
             self.share.partition().for_each(out, blocks, block_len, threading, |item, mut window, block| {
                 self.compute(self.share.item(item), planes, weights, bias, &mut window, block);
             });
         }
     }
 
-    /// Computes the groups that Winograd's method computes.
-    fn by_winograd(
+    /// Computes the groups that are not computed tile by tile.
+    fn compute_own(
         &self,
         image: &[f32],
         weights: &[f32],
@@ -253,31 +287,21 @@ impl Conv {
     ) {
         let plane = self.geometry.output_len();
         for group in &self.groups {
-            let Form::Winograd(winograd) = &group.form else { continue };
+            let Form::Own(kernel) = &group.form else { continue };
             let out = &mut out[group.filters.start * plane..group.filters.end * plane];
             if let Some(border) = &self.border {
                 for (filter, out) in group.filters.clone().zip(out.chunks_exact_mut(plane)) {
                     border.run(filter, 0..plane, self.geometry.output[1], self.accumulate, out);
                 }
             }
-            let layer = winograd::Weighted {
+            let layer = Weighted {
                 weights: &weights[group.weights.clone()],
                 bias: &bias[group.filters.clone()],
                 activation: self.activation,
                 add: self.accumulate || self.border.is_some(),
             };
-            winograd.run(layer, image, out, scratch, threading);
+            kernel.run(layer, image, out, scratch, threading);
         }
-    }
-
-    /// What columns are read from: the image, or what the stage makes of it in `planes`.
-    fn staged<'a>(&self, image: &'a [f32], planes: &'a mut [f32], threading: Threading) -> &'a [f32] {
-        if let Stage::None = self.stage {
-            return image;
-        }
-        let planes = &mut planes[..self.stage.len(&self.geometry)];
-        self.stage.run(&self.geometry, self.isa, image, planes, threading);
-        planes
     }
 
     /// Computes `item` of one image from the planes that its columns are read from.
@@ -398,17 +422,23 @@ impl<'w> Work<'_, 'w> {
 /// The method for one group: the wanted one if it applies, else the one that is expected to be fastest. Costs are counted in
 /// multiply-adds of vectors, by factors that were measured on AVX-512 (Zen 5): the register tile runs at eight ninths of the peak.
 fn choose(geometry: &Geometry, group: &Group, lowering: &Lowering, isa: Isa, threads: usize, wanted: Option<Method>) -> Form {
+    let Group { filters, columns } = group;
     let in_place = !matches!(lowering.in_place, lowering::InPlace::No);
-    let winograd = || Winograd::new(geometry, group.filters, &group.columns, isa, threads);
+    let winograd = || Winograd::new(geometry, *filters, columns, isa, threads);
+    let filter_lanes = || Form::Own(Box::new(FilterLanes::new(geometry, *filters, columns, isa, threads)));
     match wanted {
-        Some(Method::Winograd) => winograd().map_or(Form::Packed, |w| Form::Winograd(Box::new(w))),
+        Some(Method::Winograd) => winograd().map_or(Form::Packed, |w| Form::Own(Box::new(w))),
+        Some(Method::FilterLanes) => filter_lanes(),
         Some(Method::InPlace) if in_place => Form::InPlace,
         Some(_) => Form::Packed,
-        None if in_place && group.filters <= IN_PLACE => Form::InPlace,
+        None if in_place && *filters <= IN_PLACE => Form::InPlace,
         None => {
             let vectors = lowering.tiles.last().map_or(0, |t| t.vectors.end);
-            let packed = group.columns.len() * vectors * (group.filters * 9 / 8 + share::PACKING);
-            winograd().filter(|w| w.cost() < packed).map_or(Form::Packed, |w| Form::Winograd(Box::new(w)))
+            let packed = columns.len() * vectors * (filters * 9 / 8 + share::PACKING);
+            if let Some(winograd) = winograd().filter(|w| w.cost() < packed) {
+                return Form::Own(Box::new(winograd));
+            }
+            if FilterLanes::cost(geometry, *filters, columns.len(), isa) < packed { filter_lanes() } else { Form::Packed }
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Who computes what: threads share an image by output positions or by filters, whichever leaves them less apart.
 
+use super::Prepared;
 use super::lowering::Tile;
-use super::{Form, Prepared};
 use crate::parallel::{Part, Partition};
 use crate::{PANEL_ROWS, balanced};
 use std::ops::Range;
@@ -48,9 +48,8 @@ impl Share {
             }
         };
         let panels = |group: usize| groups[group].filters.len().div_ceil(PANEL_ROWS);
-        let working: Vec<usize> = (0..groups.len())
-            .filter(|&g| panels(g) > 0 && !tiles.is_empty() && !matches!(groups[g].form, Form::Winograd(_)))
-            .collect();
+        let working: Vec<usize> =
+            (0..groups.len()).filter(|&g| panels(g) > 0 && !tiles.is_empty() && groups[g].form.is_tiled()).collect();
         let whole: Vec<Item> = working.iter().map(|&g| item(g, 0..panels(g), 0..tiles.len())).collect();
         let cost = |item: &Item| {
             let vectors: usize = tiles[item.tiles.clone()].iter().map(|t| t.vectors.len()).sum();

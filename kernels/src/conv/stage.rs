@@ -29,13 +29,23 @@ pub(crate) enum Stage {
     },
 }
 
+/// What becomes of padding that taps of an image of stride 1 fall into.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Padding {
+    /// Who reads the planes masks it, if kernels are not too large for that.
+    Masked,
+    /// The planes hold it.
+    Written,
+}
+
 impl Stage {
     /// For the columns of all groups, one group after the other.
-    pub(crate) fn new(geometry: &Geometry, columns: impl Iterator<Item = Column>) -> Self {
+    pub(crate) fn new(geometry: &Geometry, columns: impl Iterator<Item = Column>, padding: Padding) -> Self {
         if geometry.transposed {
             return Stage::Lowered { columns: columns.collect() };
         }
-        if geometry.strides == [1, 1] && geometry.kernel[0] + geometry.kernel[1] <= MOST_MASKS {
+        let maskable = padding == Padding::Masked && geometry.kernel[0] + geometry.kernel[1] <= MOST_MASKS;
+        if geometry.strides == [1, 1] && (maskable || !overhangs(geometry)) {
             return Stage::None;
         }
         let (mut planes, mut index, mut beyond) = (Vec::new(), HashMap::new(), [0, 0]);
@@ -61,8 +71,7 @@ impl Stage {
 
     /// Whether taps of the planes can fall into padding.
     pub(crate) fn pads(&self, geometry: &Geometry) -> bool {
-        let inside = |axis: usize| (0..geometry.kernel[axis]).all(|tap| geometry.inside(axis, tap) == (0..geometry.output[axis]));
-        matches!(self, Stage::None) && !(inside(0) && inside(1))
+        matches!(self, Stage::None) && overhangs(geometry)
     }
 
     /// Where the column that is number `index` of its image reads for output position 0.
@@ -90,7 +99,7 @@ impl Stage {
         }
     }
 
-    /// Numbers that [`Self::run`] writes.
+    /// Numbers of all planes.
     pub(crate) fn len(&self, geometry: &Geometry) -> usize {
         let planes = match self {
             Stage::None => 0,
@@ -100,8 +109,24 @@ impl Stage {
         planes.saturating_mul(self.plane_len(geometry))
     }
 
-    /// Fills `planes` from `image`.
-    pub(crate) fn run(&self, geometry: &Geometry, isa: Isa, image: &[f32], planes: &mut [f32], threading: Threading) {
+    /// What columns are read from: the image, or what becomes of it in `planes`, which are at least [`Self::len`] numbers.
+    pub(crate) fn of<'a>(
+        &self,
+        geometry: &Geometry,
+        isa: Isa,
+        image: &'a [f32],
+        planes: &'a mut [f32],
+        threading: Threading,
+    ) -> &'a [f32] {
+        if let Stage::None = self {
+            return image;
+        }
+        let planes = &mut planes[..self.len(geometry)];
+        self.fill(geometry, isa, image, planes, threading);
+        planes
+    }
+
+    fn fill(&self, geometry: &Geometry, isa: Isa, image: &[f32], planes: &mut [f32], threading: Threading) {
         let plane_of = |channel: usize| &image[channel * geometry.input_len()..][..geometry.input_len()];
         match self {
             Stage::None => {}
@@ -118,6 +143,12 @@ impl Stage {
             }
         }
     }
+}
+
+/// Whether taps fall into padding.
+fn overhangs(geometry: &Geometry) -> bool {
+    let inside = |axis: usize| (0..geometry.kernel[axis]).all(|tap| geometry.inside(axis, tap) == (0..geometry.output[axis]));
+    !(inside(0) && inside(1))
 }
 
 /// Of a column's tap in the padded image: which of the planes it reads, and where for output position 0.
@@ -155,19 +186,18 @@ fn split_plane<S: Simd>(simd: S, SplitPlane { geometry, x, phase, width, plane }
     let pad = geometry.pad_before[1];
     let first = pad.saturating_sub(phase[1]).div_ceil(stride).min(width);
     let end = (input_width + pad).saturating_sub(phase[1]).div_ceil(stride).clamp(first, width);
+    let source_row = |row: usize| (row * row_stride + phase[0]).checked_sub(geometry.pad_before[0]).filter(|&r| r < height);
+    let rows_inside = source_row(0).is_some() && source_row(plane.len() / width - 1).is_some();
+    if !(rows_inside && first == 0 && end == width) {
+        plane.fill(0.0);
+    }
     for (row, out) in plane.chunks_exact_mut(width).enumerate() {
-        let Some(source) = (row * row_stride + phase[0]).checked_sub(geometry.pad_before[0]).filter(|&r| r < height) else {
-            out.fill(0.0);
-            continue;
-        };
-        out[..first].fill(0.0);
-        out[end..].fill(0.0);
-        if first < end {
+        if let Some(source) = source_row(row).filter(|_| first < end) {
             let source = &x[source * input_width..][..input_width][first * stride + phase[1] - pad..];
             let out = &mut out[first..end];
             // Known strides become shuffles of whole vectors.
             match stride {
-                1 => out.copy_from_slice(&source[..out.len()]),
+                1 => simd.copy(source, out),
                 2 => simd.every::<2>(source, out),
                 4 => simd.every::<4>(source, out),
                 _ => out.iter_mut().zip(source.iter().step_by(stride)).for_each(|(o, x)| *o = *x),

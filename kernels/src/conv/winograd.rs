@@ -10,6 +10,7 @@
 //! count as zeros.
 
 use super::geometry::{Column, Geometry};
+use super::{GroupKernel, Weighted};
 use crate::parallel::{self, Part, Partition, Window};
 use crate::simd::{Isa, MAX_LANES, Simd, Vectorized};
 use crate::tile::{self, Epilogue, MAX_VECTORS, Packed, Panel, Place};
@@ -126,11 +127,6 @@ impl Winograd {
         products + (channels + self.filters) * vectors * 1700 + panels * channels * self.grid[0].div_ceil(self.rows) * 300
     }
 
-    /// Outputs of a tile along an axis.
-    pub(crate) fn outputs(&self) -> usize {
-        self.outputs
-    }
-
     /// Tiles that are worked on together, at most.
     fn tiles(&self) -> usize {
         self.rows * self.grid[1]
@@ -181,13 +177,23 @@ impl Winograd {
         image.max(weights + products + outputs).next_multiple_of(MAX_LANES)
     }
 
-    /// Numbers of scratch memory that [`Self::run`] needs.
-    pub(crate) fn scratch_len(&self) -> usize {
+    /// Channels that a thread transforms.
+    fn channel_share(&self, thread: usize) -> Range<usize> {
+        let count = self.channels.len();
+        thread * count / self.threads..(thread + 1) * count / self.threads
+    }
+}
+
+impl GroupKernel for Winograd {
+    fn describe(&self) -> String {
+        format!("winograd {0}x{0} {1}", self.outputs, self.isa)
+    }
+
+    fn scratch_len(&self) -> usize {
         self.image_len().saturating_add(self.threads.saturating_mul(self.thread_len()))
     }
 
-    /// Computes the group's planes `out` of one image. With `add`, `out` holds numbers that sums are added to.
-    pub(crate) fn run(&self, layer: Weighted<'_>, image: &[f32], out: &mut [f32], scratch: &mut [f32], threading: Threading) {
+    fn run(&self, layer: Weighted<'_>, image: &[f32], out: &mut [f32], scratch: &mut [f32], threading: Threading) {
         let plane = self.geometry.output_len();
         crate::expect_len("output of a group", out, self.filters * plane);
         let (transformed, scratch) = scratch.split_at_mut(self.image_len());
@@ -207,23 +213,6 @@ impl Winograd {
             });
         }
     }
-
-    /// Channels that a thread transforms.
-    fn channel_share(&self, thread: usize) -> Range<usize> {
-        let count = self.channels.len();
-        thread * count / self.threads..(thread + 1) * count / self.threads
-    }
-}
-
-/// What a group multiplies with, and what it does with the sums.
-#[derive(Clone, Copy)]
-pub(crate) struct Weighted<'a> {
-    /// The group's.
-    pub(crate) weights: &'a [f32],
-    pub(crate) bias: &'a [f32],
-    pub(crate) activation: Activation,
-    /// Whether the output holds numbers that sums are added to.
-    pub(crate) add: bool,
 }
 
 /// Rows of tiles to work on together, and vectors of a register tile: about [`TILES`] tiles, such that few lanes stay empty.

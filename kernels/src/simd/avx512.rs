@@ -1,6 +1,6 @@
 //! AVX-512: sixteen lanes.
 
-use super::Simd;
+use super::{MAX_LANES, Simd};
 use std::arch::x86_64::*;
 
 /// A proof that the CPU has AVX-512 F, DQ, BW and VL, and FMA.
@@ -202,6 +202,35 @@ impl Simd for Avx512 {
                     _mm512_storeu_ps(to(3), _mm512_shuffle_f32x4::<0xdd>(halves[2], halves[3]));
                 }
                 _ => unreachable!("{N} vectors interleaved"),
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn transpose(self, x: &mut [__m512; MAX_LANES]) {
+        // SAFETY: see above.
+        unsafe {
+            // Four vectors at a time, in each quarter of them: four by four numbers.
+            for fours in x.as_chunks_mut::<4>().0 {
+                let [a, b, c, d] = *fours;
+                let pair = |a, b| [_mm512_unpacklo_ps(a, b), _mm512_unpackhi_ps(a, b)].map(|x| _mm512_castps_pd(x));
+                let ([ab_low, ab_high], [cd_low, cd_high]) = (pair(a, b), pair(c, d));
+                *fours = [
+                    _mm512_castpd_ps(_mm512_unpacklo_pd(ab_low, cd_low)),
+                    _mm512_castpd_ps(_mm512_unpackhi_pd(ab_low, cd_low)),
+                    _mm512_castpd_ps(_mm512_unpacklo_pd(ab_high, cd_high)),
+                    _mm512_castpd_ps(_mm512_unpackhi_pd(ab_high, cd_high)),
+                ];
+            }
+            // Then quarters, of every fourth vector.
+            for i in 0..4 {
+                let [a, b, c, d] = [x[i], x[i + 4], x[i + 8], x[i + 12]];
+                let (ab_low, ab_high) = (_mm512_shuffle_f32x4::<0x44>(a, b), _mm512_shuffle_f32x4::<0xee>(a, b));
+                let (cd_low, cd_high) = (_mm512_shuffle_f32x4::<0x44>(c, d), _mm512_shuffle_f32x4::<0xee>(c, d));
+                x[i] = _mm512_shuffle_f32x4::<0x88>(ab_low, cd_low);
+                x[i + 4] = _mm512_shuffle_f32x4::<0xdd>(ab_low, cd_low);
+                x[i + 8] = _mm512_shuffle_f32x4::<0x88>(ab_high, cd_high);
+                x[i + 12] = _mm512_shuffle_f32x4::<0xdd>(ab_high, cd_high);
             }
         }
     }

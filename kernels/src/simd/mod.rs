@@ -216,6 +216,34 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
         unsafe { self.store_interleaved(to.as_mut_ptr(), x) }
     }
 
+    /// Turns rows into columns: lane i of vector j becomes lane j of vector i, of the first [`Self::LANES`] vectors.
+    #[inline(always)]
+    fn transpose(self, x: &mut [Self::Vector; MAX_LANES]) {
+        let mut columns = [[0.0; MAX_LANES]; MAX_LANES];
+        for (j, x) in x[..Self::LANES].iter().enumerate() {
+            let mut numbers = [0.0; MAX_LANES];
+            self.put(&mut numbers, *x);
+            for i in 0..Self::LANES {
+                columns[i][j] = numbers[i];
+            }
+        }
+        for (x, column) in x[..Self::LANES].iter_mut().zip(&columns) {
+            *x = self.get(column);
+        }
+    }
+
+    /// Fills `to` with the first numbers of `from`, without the call that a few of them are not worth.
+    ///
+    /// # Panics
+    /// If there are not so many.
+    #[inline(always)]
+    fn copy(self, from: &[f32], to: &mut [f32]) {
+        let len = to.len();
+        for (from, to) in from[..len].chunks(Self::LANES).zip(to.chunks_mut(Self::LANES)) {
+            self.put_first(to, self.get_first(from));
+        }
+    }
+
     /// Fills `to` with every `STRIDE`-th number of `from`, from the first one on.
     ///
     /// # Panics

@@ -1,0 +1,108 @@
+//! Convolutions whose planes are so small that vectors of positions would be half empty. Lanes are filters instead, and each output
+//! position is what an image of a batch is to a fully connected layer.
+
+use super::geometry::{Column, Geometry};
+use super::stage::{Padding, Stage};
+use super::{GroupKernel, Weighted};
+use crate::filter_tile::{Item, Product, Sums};
+use crate::parallel::{Part, Partition, Window};
+use crate::simd::{Isa, MAX_LANES, Simd, Vectorized};
+use crate::{Threading, expect_len};
+
+/// One group's convolution.
+#[derive(Debug)]
+pub(crate) struct FilterLanes {
+    geometry: Geometry,
+    isa: Isa,
+    stage: Stage,
+    product: Product,
+    /// In order of the partition's parts.
+    items: Vec<Item>,
+    partition: Partition,
+}
+
+impl FilterLanes {
+    pub(crate) fn new(geometry: &Geometry, filters: usize, columns: &[Column], isa: Isa, threads: usize) -> Self {
+        let stage = Stage::new(geometry, columns.iter().copied(), Padding::Written);
+        let offset = |(i, &column): (usize, &Column)| {
+            // Padding is written out, so nothing lies before the input's first number.
+            usize::try_from(stage.offset(geometry, i, column)).expect("a place inside the staged input")
+        };
+        let offsets = columns.iter().enumerate().map(offset).collect();
+        let ([height, width], pitch) = (geometry.output, stage.pitch(geometry));
+        let positions = (0..height).flat_map(|row| (0..width).map(move |column| row * pitch + column)).collect();
+        let product = Product::new(isa, filters, offsets, positions);
+        let items = product.share(threads);
+        let part = |item: &Item| vec![Part { planes: item.rows.clone(), positions: product.positions(&item.tiles) }];
+        let partition = Partition::new(filters, geometry.output_len(), items.iter().map(part).collect());
+        FilterLanes { geometry: geometry.clone(), isa, stage, product, items, partition }
+    }
+
+    /// What one image costs, in multiply-adds of vectors: the register tile runs at eight ninths of the peak, and to stage the
+    /// input and to turn sums into planes takes as long as 64 columns do, measured on AVX-512 (Zen 5).
+    pub(crate) fn cost(geometry: &Geometry, filters: usize, columns: usize, isa: Isa) -> usize {
+        filters.div_ceil(isa.lanes()) * (columns + 64) * geometry.output_len() * 9 / 8
+    }
+
+    fn stage_len(&self) -> usize {
+        self.stage.len(&self.geometry).next_multiple_of(16)
+    }
+}
+
+impl GroupKernel for FilterLanes {
+    fn describe(&self) -> String {
+        format!("filter lanes {} {}", self.product.describe(), self.isa)
+    }
+
+    fn scratch_len(&self) -> usize {
+        self.stage_len().saturating_add(self.partition.lanes() * self.product.scratch_len())
+    }
+
+    fn run(&self, layer: Weighted<'_>, image: &[f32], out: &mut [f32], scratch: &mut [f32], threading: Threading) {
+        expect_len("bias", layer.bias, self.product.rows());
+        let (planes, scratch) = scratch.split_at_mut(self.stage_len());
+        let x = self.stage.of(&self.geometry, self.isa, image, planes, threading);
+        self.partition.for_each(out, scratch, self.product.scratch_len(), threading, |i, mut window, scratch| {
+            self.product.run(layer.weights, &self.items[i], x, scratch, |sums| {
+                self.isa.dispatch(Finish { layer, sums, window: &mut window });
+            });
+        });
+    }
+}
+
+/// Makes outputs of sums.
+struct Finish<'a, 'w> {
+    layer: Weighted<'a>,
+    sums: Sums<'a>,
+    window: &'a mut Window<'w>,
+}
+
+impl Vectorized for Finish<'_, '_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        let Finish { layer, sums: Sums { rows, positions, numbers, width }, window } = self;
+        simd.vectorize(
+            #[inline(always)]
+            || {
+                for (first, numbers) in positions.clone().step_by(S::LANES).zip(numbers.chunks(S::LANES * width)) {
+                    let here = first..positions.end.min(first + S::LANES);
+                    for (vector, first_row) in rows.clone().step_by(S::LANES).enumerate() {
+                        let mut block = [simd.splat(0.0); MAX_LANES];
+                        for (x, numbers) in block.iter_mut().zip(numbers.chunks_exact(width)) {
+                            *x = simd.get(&numbers[vector * S::LANES..]);
+                        }
+                        simd.transpose(&mut block);
+                        for (x, row) in block[..S::LANES].iter().zip(first_row..rows.end) {
+                            let out = window.part(row, here.clone());
+                            let x = if layer.add { simd.add(*x, simd.get_first(out)) } else { *x };
+                            let x = simd.add(x, simd.splat(layer.bias[row]));
+                            simd.put_first(out, layer.activation.apply(simd, x));
+                        }
+                    }
+                }
+            },
+        );
+    }
+}
