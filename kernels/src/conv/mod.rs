@@ -421,6 +421,7 @@ impl<'w> Work<'_, 'w> {
 
 /// The method for one group: the wanted one if it applies, else the one that is expected to be fastest. Costs are counted in
 /// multiply-adds of vectors, by factors that were measured on AVX-512 (Zen 5): the register tile runs at eight ninths of the peak.
+/// Every method costs less with fewer filters or columns, so a compact layer is never expected to be slower than a dense one.
 fn choose(geometry: &Geometry, group: &Group, lowering: &Lowering, isa: Isa, threads: usize, wanted: Option<Method>) -> Form {
     let Group { filters, columns } = group;
     let in_place = !matches!(lowering.in_place, lowering::InPlace::No);
@@ -431,14 +432,19 @@ fn choose(geometry: &Geometry, group: &Group, lowering: &Lowering, isa: Isa, thr
         Some(Method::FilterLanes) => filter_lanes(),
         Some(Method::InPlace) if in_place => Form::InPlace,
         Some(_) => Form::Packed,
-        None if in_place && *filters <= IN_PLACE => Form::InPlace,
         None => {
             let vectors = lowering.tiles.last().map_or(0, |t| t.vectors.end);
-            let packed = columns.len() * vectors * (filters * 9 / 8 + share::PACKING);
-            if let Some(winograd) = winograd().filter(|w| w.cost() < packed) {
-                return Form::Own(Box::new(winograd));
+            let (tiled, rows) = match in_place && *filters <= IN_PLACE {
+                true => (Form::InPlace, filters * 9 / 8),
+                false => (Form::Packed, filters * 9 / 8 + share::PACKING),
+            };
+            let tiled_cost = columns.len() * vectors * rows;
+            let winograd = winograd().map(|w| (w.cost(), w));
+            let winograd_cost = winograd.as_ref().map_or(usize::MAX, |w| w.0);
+            if FilterLanes::cost(geometry, *filters, columns.len(), isa) < tiled_cost.min(winograd_cost) {
+                return filter_lanes();
             }
-            if FilterLanes::cost(geometry, *filters, columns.len(), isa) < packed { filter_lanes() } else { Form::Packed }
+            winograd.filter(|w| w.0 < tiled_cost).map_or(tiled, |(_, w)| Form::Own(Box::new(w)))
         }
     }
 }
