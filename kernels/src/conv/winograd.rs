@@ -13,7 +13,7 @@ use super::geometry::{Column, Geometry};
 use super::{GroupKernel, Weighted};
 use crate::parallel::{self, Part, Partition, Window};
 use crate::simd::{Isa, MAX_LANES, Simd, Vectorized};
-use crate::tile::{self, Epilogue, MAX_VECTORS, Packed, Panel, Place};
+use crate::tile::{self, Epilogue, Packed, Panel, Place};
 use crate::{Activation, PANEL_ROWS, Threading, balanced};
 use std::ops::Range;
 
@@ -156,11 +156,6 @@ impl Winograd {
         self.channels.len() * self.width() + GAP
     }
 
-    /// Numbers of one point's rows, with room for a vector behind the last.
-    fn line_len(&self) -> usize {
-        (self.rows * self.grid[1] * self.outputs + POINTS + MAX_LANES).next_multiple_of(MAX_LANES)
-    }
-
     /// Numbers of the transformed weights of some filters and channels.
     fn weights_len(&self) -> usize {
         PRODUCTS * PANELS * (PANEL_ROWS * CHANNELS.min(self.channels.len()) + GAP)
@@ -168,8 +163,8 @@ impl Winograd {
 
     /// Scratch memory of one thread.
     fn thread_len(&self) -> usize {
-        // Rows of an image, what of them lies behind the last tile, and columns taken apart.
-        let image = POINTS * (self.line_len() + self.rows * POINTS + self.padded_tiles());
+        let lanes = self.isa.lanes();
+        let image = (POINTS * RING + PRODUCTS * lanes) * lanes;
         let filters = PANELS * PANEL_ROWS;
         let weights = self.weights_len();
         let products = PRODUCTS * (filters * self.padded_tiles() + GAP);
@@ -201,8 +196,10 @@ impl GroupKernel for Winograd {
         for first in (0..self.grid[0]).step_by(self.rows) {
             let rows = first..(first + self.rows).min(self.grid[0]);
             self.partition.for_each(transformed, scratch, self.thread_len(), threading, |i, mut window, scratch| {
-                for channel in self.channel_share(i) {
-                    let run = TransformImage { to: self, image, rows: rows.clone(), channel, window: &mut window, scratch };
+                let share = self.channel_share(i);
+                for first in share.clone().step_by(self.isa.lanes()) {
+                    let channels = first..share.end.min(first + self.isa.lanes());
+                    let run = TransformImage { to: self, image, rows: rows.clone(), channels, window: &mut window, scratch };
                     self.isa.dispatch(run);
                 }
             });
@@ -326,12 +323,17 @@ fn transform_output<S: Simd, const OUTPUTS: usize>(simd: S, m: [S::Vector; POINT
     )
 }
 
-/// Transforms the tiles of some rows in one channel.
+/// Columns of transformed rows that are remembered: the six of a tile may begin in one vector's columns and end in the next one's.
+const RING: usize = 2 * MAX_LANES;
+
+/// Transforms the tiles of some rows in a few channels, side by side: along a row lanes are columns, and where columns are told
+/// apart they are channels. Tiles are collected until they make up vectors.
 struct TransformImage<'a, 'w> {
     to: &'a Winograd,
     image: &'a [f32],
     rows: Range<usize>,
-    channel: usize,
+    /// As many as a vector has lanes, or fewer.
+    channels: Range<usize>,
     window: &'a mut Window<'w>,
     scratch: &'a mut [f32],
 }
@@ -356,99 +358,124 @@ impl Vectorized for TransformImage<'_, '_> {
 
 impl TransformImage<'_, '_> {
     #[inline(always)]
-    fn transform<S: Simd, const OUTPUTS: usize>(self, simd: S) {
-        let Winograd { geometry, grid, .. } = self.to;
-        let ([height, width], across) = (geometry.input, grid[1]);
-        let plane = &self.image[self.to.channels[self.channel].plane * height * width..][..height * width];
-        let (tiles, own, line_len) = (self.rows.len() * across, OUTPUTS * across, self.to.line_len());
-        let (lines, rest) = self.scratch.split_at_mut(POINTS * line_len);
-        let (beyond, columns) = rest.split_at_mut(POINTS * self.to.rows * POINTS);
-
-        // Down the columns: for each point a line of rows, of the columns that tiles begin in. What the last tile of a row has
-        // beyond them stands apart, so that lines have no gaps.
-        let (reach, pad) = (own + POINTS - OUTPUTS, geometry.pad_before[1]);
-        let columns_inside = width.min(reach - pad);
-        for (r, row) in self.rows.clone().enumerate() {
-            let source = |i: usize| {
-                let y = (row * OUTPUTS + i).checked_sub(geometry.pad_before[0]).filter(|&y| y < height);
-                y.map_or(&[][..], |y| &plane[y * width..][..columns_inside])
-            };
-            let sources: [&[f32]; POINTS] = std::array::from_fn(source);
-            // Where the same numbers of the next rows lie: below, or in the next channel.
-            let next = match self.to.channels.get(self.channel + 1) {
-                Some(next) if row + 1 == self.rows.end => {
-                    let planes = next.plane as isize - self.to.channels[self.channel].plane as isize;
-                    planes * (height * width) as isize - (r * OUTPUTS * width) as isize
-                }
-                _ => (OUTPUTS * width) as isize,
-            };
-            for i in 0..POINTS {
-                lines[i * line_len + r * own..][..reach].fill(0.0);
+    fn transform<S: Simd, const OUTPUTS: usize>(mut self, simd: S) {
+        let (across, pad) = (self.to.grid[1], self.to.geometry.pad_before[1]);
+        let scratch = std::mem::take(&mut self.scratch);
+        // `[point][column][channel]`, and `[product][tile][channel]`.
+        let (ring, products) = scratch.split_at_mut(POINTS * RING * S::LANES);
+        let in_ring = |point: usize, column: usize| (point * RING + column % RING) * S::LANES;
+        let mut tiles = 0;
+        for row in self.rows.clone() {
+            for point in 0..POINTS {
+                ring[in_ring(point, 0)..][..pad * S::LANES].fill(0.0);
             }
-            for x in (0..columns_inside).step_by(S::LANES) {
-                let d = vectors::<S, POINTS>(
-                    simd,
-                    #[inline(always)]
-                    |i| {
-                        let here = &sources[i][x.min(sources[i].len())..];
-                        simd.prefetch(here.as_ptr().wrapping_offset(next));
-                        simd.get_first(here)
-                    },
-                );
-                let transformed = transform_input(simd, d);
-                for i in 0..POINTS {
-                    simd.put(&mut lines[i * line_len + r * own + pad + x..], transformed[i]);
-                }
-            }
-            for i in 0..POINTS {
-                let line = &lines[i * line_len + r * own + own..];
-                beyond[(i * self.to.rows + r) * POINTS..][..POINTS - OUTPUTS].copy_from_slice(&line[..POINTS - OUTPUTS]);
-            }
-        }
-
-        // Along the rows: number j of all tiles lies `OUTPUTS` apart, the later ones as the first ones of the next tile.
-        let (block, padded) = (self.to.width(), self.to.padded_tiles());
-        let count = tiles.next_multiple_of(block);
-        for i in 0..POINTS {
-            let line = &lines[i * line_len..][..tiles * OUTPUTS];
-            for j in 0..POINTS {
-                let (shift, first) = (j / OUTPUTS, j % OUTPUTS);
-                let (before, column) = columns.split_at_mut(j * padded);
-                let column = &mut column[..count];
-                if shift == 0 {
-                    simd.every::<OUTPUTS>(&line[first..], &mut column[..tiles]);
-                } else {
-                    let from = &before[first * padded..][..tiles];
-                    column[..tiles - shift.min(tiles)].copy_from_slice(&from[shift.min(tiles)..]);
-                    for r in 0..self.rows.len() {
-                        let beyond = &beyond[(i * self.to.rows + r) * POINTS..];
-                        for t in across.saturating_sub(shift)..across {
-                            column[r * across + t] = beyond[t * OUTPUTS + j - own];
-                        }
-                    }
-                }
-                column[tiles..].fill(0.0);
-            }
-            for (number, start) in (0..count).step_by(block).enumerate() {
-                let mut transformed = [[simd.splat(0.0); POINTS]; MAX_VECTORS];
-                for (vector, all) in transformed[..self.to.vectors].iter_mut().enumerate() {
-                    let at = start + vector * S::LANES;
+            let mut tile = 0;
+            for first in (0..across * OUTPUTS + POINTS - OUTPUTS - pad).step_by(S::LANES) {
+                let mut down = [[simd.splat(0.0); MAX_LANES]; POINTS];
+                for (channel, number) in self.channels.clone().enumerate() {
+                    let source = self.source::<S, OUTPUTS>(number, row);
                     let d = vectors::<S, POINTS>(
                         simd,
                         #[inline(always)]
-                        |j| simd.get(&columns[j * padded + at..]),
+                        |i| {
+                            let here = source.row(i, first);
+                            simd.prefetch(here.as_ptr().wrapping_offset(source.next));
+                            simd.get_first(here)
+                        },
                     );
-                    *all = transform_input(simd, d);
+                    for (down, x) in down.iter_mut().zip(transform_input(simd, d)) {
+                        down[channel] = x;
+                    }
                 }
-                for j in 0..POINTS {
-                    let (plane, position) = ((i * POINTS + j) * self.to.blocks() + number, self.channel * block);
-                    let out = self.window.part(plane, position..position + block);
-                    for (all, out) in transformed.iter().zip(out.chunks_exact_mut(S::LANES)) {
-                        simd.put(out, all[j]);
+                for (point, down) in down.iter_mut().enumerate() {
+                    simd.transpose(down);
+                    for (i, x) in down[..S::LANES].iter().enumerate() {
+                        simd.put(&mut ring[in_ring(point, pad + first + i)..], *x);
+                    }
+                }
+                let ready = pad + first + S::LANES;
+                while tile < across && tile * OUTPUTS + POINTS <= ready {
+                    for i in 0..POINTS {
+                        let d = vectors::<S, POINTS>(
+                            simd,
+                            #[inline(always)]
+                            |j| simd.get(&ring[in_ring(i, tile * OUTPUTS + j)..]),
+                        );
+                        for (j, x) in transform_input(simd, d).into_iter().enumerate() {
+                            simd.put(&mut products[((i * POINTS + j) * S::LANES + tiles % S::LANES) * S::LANES..], x);
+                        }
+                    }
+                    (tile, tiles) = (tile + 1, tiles + 1);
+                    if tiles.is_multiple_of(S::LANES) {
+                        self.store(simd, tiles - S::LANES, products);
                     }
                 }
             }
         }
+        if !tiles.is_multiple_of(S::LANES) {
+            // Lanes behind the last tile hold anything: what becomes of them is no output.
+            self.store(simd, tiles - tiles % S::LANES, products);
+        }
+    }
+
+    /// What a channel has for a row of tiles.
+    #[inline(always)]
+    fn source<S: Simd, const OUTPUTS: usize>(&self, channel: usize, row: usize) -> Source<'_> {
+        let [height, width] = self.to.geometry.input;
+        let plane = self.to.channels[channel].plane;
+        // Later the same numbers are needed of the rows below, and then of other channels.
+        let next = match self.to.channels.get(channel + S::LANES) {
+            Some(later) if row + 1 == self.rows.end => {
+                (later.plane as isize - plane as isize) * (height * width) as isize
+                    - ((row - self.rows.start) * OUTPUTS * width) as isize
+            }
+            _ => (OUTPUTS * width) as isize,
+        };
+        Source {
+            plane: &self.image[plane * height * width..][..height * width],
+            width,
+            first_row: (row * OUTPUTS) as isize - self.to.geometry.pad_before[0] as isize,
+            next,
+        }
+    }
+
+    /// Puts a vector of tiles, from `first` on, where they are multiplied: for each product and channel side by side.
+    #[inline(always)]
+    fn store<S: Simd>(&mut self, simd: S, first: usize, products: &[f32]) {
+        let block = self.to.width();
+        for (product, tiles) in products.chunks_exact(S::LANES * S::LANES).take(PRODUCTS).enumerate() {
+            let mut vectors = [simd.splat(0.0); MAX_LANES];
+            for (vector, tile) in vectors.iter_mut().zip(tiles.chunks_exact(S::LANES)) {
+                *vector = simd.get(tile);
+            }
+            simd.transpose(&mut vectors);
+            let plane = product * self.to.blocks() + first / block;
+            for (vector, channel) in vectors.iter().zip(self.channels.clone()) {
+                let position = channel * block + first % block;
+                simd.put(self.window.part(plane, position..position + S::LANES), *vector);
+            }
+        }
+    }
+}
+
+/// A plane, of which six rows are read.
+struct Source<'a> {
+    plane: &'a [f32],
+    width: usize,
+    /// Rows may lie in the padding.
+    first_row: isize,
+    /// How far away the numbers lie that are read later in the place of these.
+    next: isize,
+}
+
+impl Source<'_> {
+    /// The numbers of the row that is number `i` of the six from `column` on, if there are any. Where there are none, still a
+    /// place in the plane: masked loads from places that are not mapped take long.
+    #[inline(always)]
+    fn row(&self, i: usize, column: usize) -> &[f32] {
+        let row = usize::try_from(self.first_row + i as isize).ok().filter(|_| column < self.width);
+        let row = row.and_then(|row| self.plane.get(row * self.width + column..(row + 1) * self.width));
+        row.unwrap_or(&self.plane[..0])
     }
 }
 

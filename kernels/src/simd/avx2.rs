@@ -1,6 +1,6 @@
 //! AVX2 with FMA: eight lanes.
 
-use super::Simd;
+use super::{MAX_LANES, Simd};
 use std::arch::x86_64::*;
 
 /// A proof that the CPU has AVX2 and FMA.
@@ -133,6 +133,31 @@ impl Simd for Avx2 {
                     let at = |lane: usize| *from.add(lane * STRIDE);
                     _mm256_setr_ps(at(0), at(1), at(2), at(3), at(4), at(5), at(6), at(7))
                 }
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn transpose(self, x: &mut [__m256; MAX_LANES]) {
+        // SAFETY: see above.
+        unsafe {
+            // Four vectors at a time, in each half of them: four by four numbers.
+            for fours in x[..Self::LANES].as_chunks_mut::<4>().0 {
+                let [a, b, c, d] = *fours;
+                let pair = |a, b| [_mm256_unpacklo_ps(a, b), _mm256_unpackhi_ps(a, b)].map(|x| _mm256_castps_pd(x));
+                let ([ab_low, ab_high], [cd_low, cd_high]) = (pair(a, b), pair(c, d));
+                *fours = [
+                    _mm256_castpd_ps(_mm256_unpacklo_pd(ab_low, cd_low)),
+                    _mm256_castpd_ps(_mm256_unpackhi_pd(ab_low, cd_low)),
+                    _mm256_castpd_ps(_mm256_unpacklo_pd(ab_high, cd_high)),
+                    _mm256_castpd_ps(_mm256_unpackhi_pd(ab_high, cd_high)),
+                ];
+            }
+            // Then halves, of every fourth vector.
+            for i in 0..4 {
+                let (low, high) = (x[i], x[i + 4]);
+                x[i] = _mm256_permute2f128_ps::<0x20>(low, high);
+                x[i + 4] = _mm256_permute2f128_ps::<0x31>(low, high);
             }
         }
     }
