@@ -164,7 +164,7 @@ impl Winograd {
     /// Scratch memory of one thread.
     fn thread_len(&self) -> usize {
         let lanes = self.isa.lanes();
-        let image = (POINTS * RING + PRODUCTS * lanes) * lanes;
+        let image = (POINTS * RING + (POINTS + PRODUCTS) * lanes) * lanes;
         let filters = PANELS * PANEL_ROWS;
         let weights = self.weights_len();
         let products = PRODUCTS * (filters * self.padded_tiles() + GAP);
@@ -361,39 +361,25 @@ impl TransformImage<'_, '_> {
     fn transform<S: Simd, const OUTPUTS: usize>(mut self, simd: S) {
         let (across, pad) = (self.to.grid[1], self.to.geometry.pad_before[1]);
         let scratch = std::mem::take(&mut self.scratch);
-        // `[point][column][channel]`, and `[product][tile][channel]`.
-        let (ring, products) = scratch.split_at_mut(POINTS * RING * S::LANES);
+        // `[point][column][channel]`, `[point][channel][column]` and `[product][tile][channel]`.
+        let (ring, rest) = scratch.split_at_mut(POINTS * RING * S::LANES);
+        let (down, products) = rest.split_at_mut(POINTS * S::LANES * S::LANES);
         let in_ring = |point: usize, column: usize| (point * RING + column % RING) * S::LANES;
         let mut tiles = 0;
         for row in self.rows.clone() {
             for point in 0..POINTS {
                 ring[in_ring(point, 0)..][..pad * S::LANES].fill(0.0);
             }
-            let mut tile = 0;
-            for first in (0..across * OUTPUTS + POINTS - OUTPUTS - pad).step_by(S::LANES) {
-                let mut down = [[simd.splat(0.0); MAX_LANES]; POINTS];
-                for (channel, number) in self.channels.clone().enumerate() {
-                    let source = self.source::<S, OUTPUTS>(number, row);
-                    let d = vectors::<S, POINTS>(
-                        simd,
-                        #[inline(always)]
-                        |i| {
-                            let here = source.row(i, first);
-                            simd.prefetch(here.as_ptr().wrapping_offset(source.next));
-                            simd.get_first(here)
-                        },
-                    );
-                    for (down, x) in down.iter_mut().zip(transform_input(simd, d)) {
-                        down[channel] = x;
-                    }
-                }
-                for (point, down) in down.iter_mut().enumerate() {
-                    simd.transpose(down);
-                    for (i, x) in down[..S::LANES].iter().enumerate() {
-                        simd.put(&mut ring[in_ring(point, pad + first + i)..], *x);
-                    }
-                }
-                let ready = pad + first + S::LANES;
+            let (mut tile, mut ready) = (0, pad);
+            while tile < across {
+                self.transform_columns::<S, OUTPUTS>(
+                    simd,
+                    [row, ready - pad],
+                    down,
+                    #[inline(always)]
+                    |point, column, x| simd.put(&mut ring[in_ring(point, ready + column)..], x),
+                );
+                ready += S::LANES;
                 while tile < across && tile * OUTPUTS + POINTS <= ready {
                     for i in 0..POINTS {
                         let d = vectors::<S, POINTS>(
@@ -415,6 +401,43 @@ impl TransformImage<'_, '_> {
         if !tiles.is_multiple_of(S::LANES) {
             // Lanes behind the last tile hold anything: what becomes of them is no output.
             self.store(simd, tiles - tiles % S::LANES, products);
+        }
+    }
+
+    /// Transforms a vector of columns, from `first` on, of a row of tiles: `put(point, column, x)` takes a vector of channels.
+    /// `down` is `[point][channel][column]`.
+    #[inline(always)]
+    fn transform_columns<S: Simd, const OUTPUTS: usize>(
+        &self,
+        simd: S,
+        [row, first]: [usize; 2],
+        down: &mut [f32],
+        mut put: impl FnMut(usize, usize, S::Vector),
+    ) {
+        let point_len = S::LANES * S::LANES;
+        if first >= self.to.geometry.input[1] {
+            // Behind the image.
+            return (0..POINTS).for_each(|point| (0..S::LANES).for_each(|column| put(point, column, simd.splat(0.0))));
+        }
+        for (lane, channel) in self.channels.clone().enumerate() {
+            let source = self.source::<S, OUTPUTS>(channel, row);
+            let d = vectors::<S, POINTS>(
+                simd,
+                #[inline(always)]
+                |i| {
+                    let here = source.row(i, first);
+                    simd.prefetch(here.as_ptr().wrapping_offset(source.next));
+                    simd.get_first(here)
+                },
+            );
+            for (down, x) in down.chunks_exact_mut(point_len).zip(transform_input(simd, d)) {
+                simd.put(&mut down[lane * S::LANES..], x);
+            }
+        }
+        for (point, down) in down.chunks_exact(point_len).enumerate() {
+            for (column, x) in transposed(simd, down)[..S::LANES].iter().enumerate() {
+                put(point, column, *x);
+            }
         }
     }
 
@@ -444,18 +467,24 @@ impl TransformImage<'_, '_> {
     fn store<S: Simd>(&mut self, simd: S, first: usize, products: &[f32]) {
         let block = self.to.width();
         for (product, tiles) in products.chunks_exact(S::LANES * S::LANES).take(PRODUCTS).enumerate() {
-            let mut vectors = [simd.splat(0.0); MAX_LANES];
-            for (vector, tile) in vectors.iter_mut().zip(tiles.chunks_exact(S::LANES)) {
-                *vector = simd.get(tile);
-            }
-            simd.transpose(&mut vectors);
             let plane = product * self.to.blocks() + first / block;
-            for (vector, channel) in vectors.iter().zip(self.channels.clone()) {
-                let position = channel * block + first % block;
-                simd.put(self.window.part(plane, position..position + S::LANES), *vector);
+            let out = self.window.part(plane, self.channels.start * block..self.channels.end * block);
+            for (vector, out) in transposed(simd, tiles).iter().zip(out.chunks_exact_mut(block)) {
+                simd.put(&mut out[first % block..], *vector);
             }
         }
     }
+}
+
+/// The columns of a square of numbers, whose rows are vectors.
+#[inline(always)]
+fn transposed<S: Simd>(simd: S, rows: &[f32]) -> [S::Vector; MAX_LANES] {
+    let mut vectors = [simd.splat(0.0); MAX_LANES];
+    for (vector, row) in vectors.iter_mut().zip(rows.chunks_exact(S::LANES)) {
+        *vector = simd.get(row);
+    }
+    simd.transpose(&mut vectors);
+    vectors
 }
 
 /// A plane, of which six rows are read.
