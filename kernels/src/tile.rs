@@ -339,17 +339,7 @@ fn run<S: Simd, L: Lowered<S>, const ROWS: usize, const VECTORS: usize, const WA
                     #[inline(always)]
                     |row, vector| sums[row][vector] = simd.add(sums[row][vector], simd.splat(bias[row])),
                 );
-                match activation {
-                    Activation::None => {}
-                    Activation::Relu => unrolled::<ROWS, VECTORS>(
-                        #[inline(always)]
-                        |row, vector| sums[row][vector] = simd.max(sums[row][vector], simd.splat(0.0)),
-                    ),
-                    other => unrolled::<ROWS, VECTORS>(
-                        #[inline(always)]
-                        |row, vector| sums[row][vector] = other.apply(simd, sums[row][vector]),
-                    ),
-                }
+                activate(simd, activation, &mut sums);
             }
             unrolled::<ROWS, VECTORS>(
                 #[inline(always)]
@@ -361,6 +351,26 @@ fn run<S: Simd, L: Lowered<S>, const ROWS: usize, const VECTORS: usize, const WA
             );
         },
     );
+}
+
+/// Applies `activation` to a tile of sums.
+#[inline(always)]
+pub(crate) fn activate<S: Simd, const ROWS: usize, const VECTORS: usize>(
+    simd: S,
+    activation: Activation,
+    sums: &mut [[S::Vector; VECTORS]; ROWS],
+) {
+    match activation {
+        Activation::None => {}
+        Activation::Relu => unrolled::<ROWS, VECTORS>(
+            #[inline(always)]
+            |row, vector| sums[row][vector] = simd.max(sums[row][vector], simd.splat(0.0)),
+        ),
+        other => unrolled::<ROWS, VECTORS>(
+            #[inline(always)]
+            |row, vector| sums[row][vector] = other.apply(simd, sums[row][vector]),
+        ),
+    }
 }
 
 /// Calls `f` for every row and vector of a tile, unrolled from the start: an array that is only indexed by numbers that the

@@ -12,8 +12,14 @@ use sslm_kernels::conv::{self, Column, Conv, Geometry, Group, Method};
 use sslm_kernels::{Activation, Isa, Threading};
 use std::ops::Range;
 
-const METHODS: [Option<Method>; 5] =
-    [None, Some(Method::Packed), Some(Method::InPlace), Some(Method::Winograd), Some(Method::FilterLanes)];
+const METHODS: [Option<Method>; 6] = [
+    None,
+    Some(Method::Packed),
+    Some(Method::InPlace),
+    Some(Method::Winograd),
+    Some(Method::FilterLanes),
+    Some(Method::Depthwise),
+];
 
 /// Which columns of its live channels a group keeps.
 #[derive(Clone, Copy, Debug)]
@@ -251,6 +257,34 @@ fn sizes_around_tiles() {
         }
     });
     let cases: Vec<Case> = cases.into_iter().filter(|case| case.window.fits()).collect();
+    check_all(&cases, check);
+}
+
+/// Groups of one channel on planes of every size, beside groups of several.
+#[test]
+fn planes() {
+    let sizes = [[1, 1], [1, 16], [2, 17], [7, 7], [8, 15], [9, 33], [70, 3], [31, 20], [17, 131], [3, 300]];
+    let one = |filters: usize, keep: Keep| Part { filters, live_channels: 1, constant_channels: 0, keep };
+    let mut cases = every(|c| {
+        let (kernel, keep) = (c.of(&[3, 5]), c.of(&[Keep::All, Keep::Half]));
+        let several = [one(1, keep), one(2, Keep::Backwards), one(0, keep), Part { keep, ..PART }, one(9, keep), one(1, keep)];
+        Case {
+            batch: 2,
+            window: Window {
+                input: c.of(&sizes),
+                kernel: [kernel; 2],
+                strides: c.of(&[[1, 1], [2, 2], [4, 3]]),
+                dilations: c.of(&[[1, 1], [2, 5]]),
+                pad_before: [kernel / 2; 2],
+                pad_after: [kernel / 2; 2],
+                overhang: 0,
+            },
+            groups: c.of(&[vec![one(1, keep); 7], several.to_vec()]),
+            activation: Activation::Relu,
+            accumulate: false,
+        }
+    });
+    cases.retain(|case| case.window.fits());
     check_all(&cases, check);
 }
 

@@ -27,10 +27,14 @@ pub struct Geometry {
 impl Geometry {
     /// Output positions along `axis` whose kernel tap `tap` falls inside the input. Not of transposed geometries.
     pub(crate) fn inside(&self, axis: usize, tap: usize) -> Range<usize> {
-        let (stride, pad, offset) = (self.strides[axis], self.pad_before[axis], tap * self.dilations[axis]);
-        let first = pad.saturating_sub(offset).div_ceil(stride);
-        let end = (self.input[axis] + pad).saturating_sub(offset).div_ceil(stride);
-        let end = end.min(self.output[axis]);
+        self.cells(axis, tap * self.dilations[axis], self.output[axis])
+    }
+
+    /// Of `count` positions along `axis` of the padded input, a stride apart from `start` on, those that lie in the input.
+    pub(crate) fn cells(&self, axis: usize, start: usize, count: usize) -> Range<usize> {
+        let (stride, pad) = (self.strides[axis], self.pad_before[axis]);
+        let first = pad.saturating_sub(start).div_ceil(stride);
+        let end = (self.input[axis] + pad).saturating_sub(start).div_ceil(stride).min(count);
         first.min(end)..end
     }
 

@@ -6,6 +6,7 @@
 //! tiles and panels around the register tile of `tile.rs`.
 
 mod border;
+mod depthwise;
 mod filter_lanes;
 mod geometry;
 mod lowering;
@@ -21,6 +22,7 @@ use crate::simd::{Isa, Simd, Vectorized};
 use crate::tile::{self, Epilogue, InPlace, Packed, Panel, Place, Tap};
 use crate::{Activation, PANEL_ROWS, Threading, balanced, count_pieces, expect_len};
 use border::Border;
+use depthwise::Depthwise;
 use filter_lanes::FilterLanes;
 use lowering::Lowering;
 use share::{Item, Share};
@@ -65,6 +67,7 @@ pub struct Conv {
     groups: Vec<Prepared>,
     stage: Stage,
     lowering: Lowering,
+    depthwise: Option<Depthwise>,
     border: Option<Border>,
     activation: Activation,
     accumulate: bool,
@@ -94,6 +97,8 @@ pub enum Method {
     Winograd,
     /// With filters as lanes; see `filter_lanes.rs`.
     FilterLanes,
+    /// Plane by plane; see `depthwise.rs`.
+    Depthwise,
 }
 
 /// A method with what it needs.
@@ -101,6 +106,8 @@ pub enum Method {
 enum Form {
     Packed,
     InPlace,
+    /// Plane by plane, together with all other groups of this form.
+    Depthwise,
     /// One that does not go tile by tile.
     Own(Box<dyn GroupKernel>),
 }
@@ -108,7 +115,7 @@ enum Form {
 impl Form {
     /// Whether the register tile of `tile.rs` computes it.
     fn is_tiled(&self) -> bool {
-        !matches!(self, Form::Own(_))
+        matches!(self, Form::Packed | Form::InPlace)
     }
 }
 
@@ -153,16 +160,16 @@ impl Conv {
     }
 
     fn build(layer: Layer<'_>, isa: Isa, threads: usize, method: Option<Method>) -> Self {
-        let Layer { geometry, groups, taps, activation, accumulate } = layer;
-        let all_columns = || groups.iter().flat_map(|g| &g.columns).copied();
+        let Layer { geometry, groups: kept, taps, activation, accumulate } = layer;
+        let all_columns = || kept.iter().flat_map(|g| &g.columns).copied();
         for column in all_columns() {
             let fits = column.channel < geometry.channels && column.kh < geometry.kernel[0] && column.kw < geometry.kernel[1];
             assert!(fits, "{column:?} lies outside {geometry:?}");
         }
-        let filters: usize = groups.iter().map(|g| g.filters).sum();
+        let filters: usize = kept.iter().map(|g| g.filters).sum();
         let border = taps.map(|taps| Border::new(&geometry, filters, taps));
         let stage = Stage::new(&geometry, all_columns(), Padding::Masked);
-        let highest = groups.iter().map(|g| g.filters.min(PANEL_ROWS)).max().unwrap_or(0);
+        let highest = kept.iter().map(|g| g.filters.min(PANEL_ROWS)).max().unwrap_or(0);
         let lowering = Lowering::new(&geometry, &stage, isa.lanes(), tile::vectors_for(highest, isa.tile()));
         let (mut column, mut filter, mut weight) = (0, 0, 0);
         let prepare = |group: &Group| {
@@ -177,10 +184,11 @@ impl Conv {
             (column, filter, weight) = (column + group.columns.len(), prepared.filters.end, prepared.weights.end);
             prepared
         };
-        let groups: Vec<Prepared> = groups.iter().map(prepare).collect();
+        let groups: Vec<Prepared> = kept.iter().map(prepare).collect();
+        let depthwise = Depthwise::new(&geometry, &kept, &groups, isa, threads);
         let stage = if groups.iter().any(|g| g.form.is_tiled()) { stage } else { Stage::None };
         let share = Share::new(&groups, filters, &lowering.tiles, geometry.output_len(), threads);
-        Conv { isa, geometry, groups, stage, lowering, border, activation, accumulate, share }
+        Conv { isa, geometry, groups, stage, lowering, depthwise, border, activation, accumulate, share }
     }
 
     /// Output planes.
@@ -197,7 +205,7 @@ impl Conv {
     fn block_len(&self) -> usize {
         let widest = self.lowering.tiles.iter().map(|t| t.vectors.len()).max().unwrap_or(0) * self.isa.lanes();
         let of = |group: &Prepared| match group.form {
-            Form::InPlace | Form::Own(_) => 0,
+            Form::InPlace | Form::Depthwise | Form::Own(_) => 0,
             Form::Packed => {
                 let columns = column_blocks(group.taps.len()).map(|c| c.len()).max().unwrap_or(0);
                 let tiles = tiles_at_once(columns, widest).min(self.lowering.tiles.len());
@@ -215,7 +223,8 @@ impl Conv {
     pub fn scratch_len(&self) -> usize {
         let own = |group: &Prepared| if let Form::Own(kernel) = &group.form { kernel.scratch_len() } else { 0 };
         let tiled = self.share.threads().saturating_mul(self.stage_len().saturating_add(self.block_len()));
-        self.groups.iter().map(own).max().unwrap_or(0).max(tiled)
+        let depthwise = self.depthwise.as_ref().map_or(0, Depthwise::scratch_len);
+        self.groups.iter().map(own).max().unwrap_or(0).max(tiled).max(depthwise)
     }
 
     /// What computes it, for reports: method, largest register tile (filters x positions) and instruction set.
@@ -225,6 +234,7 @@ impl Conv {
         let rows = largest.map_or(0, |g| g.filters.len().min(self.isa.tile()[0]));
         let method = match largest.map(|g| &g.form) {
             Some(Form::Own(kernel)) => return kernel.describe(),
+            Some(Form::Depthwise) => return format!("depthwise {}", self.isa),
             Some(Form::InPlace) => "in place",
             Some(Form::Packed) | None => "packed",
         };
@@ -267,6 +277,14 @@ impl Conv {
         for (i, out) in shared.chunks_exact_mut(out_len).enumerate() {
             let image = &x[(each * threads + i) * image_len..][..image_len];
             self.compute_own(image, weights, bias, out, &mut scratch[..], threading);
+            if let Some(depthwise) = &self.depthwise {
+                let (border, activation, accumulate) = (self.border.as_ref(), self.activation, self.accumulate);
+                let layer = depthwise::Weighted { weights, bias, border, activation, accumulate };
+                depthwise.run(layer, image, out, scratch, threading);
+            }
+            if self.share.whole().is_empty() {
+                continue;
+            }
             let (planes, blocks) = scratch.split_at_mut(stage_len);
             let planes = self.stage.of(&self.geometry, self.isa, image, planes, threading);
             self.share.partition().for_each(out, blocks, block_len, threading, |item, mut window, block| {
@@ -430,8 +448,10 @@ fn choose(geometry: &Geometry, group: &Group, lowering: &Lowering, isa: Isa, thr
     match wanted {
         Some(Method::Winograd) => winograd().map_or(Form::Packed, |w| Form::Own(Box::new(w))),
         Some(Method::FilterLanes) => filter_lanes(),
+        Some(Method::Depthwise) if depthwise::applies(geometry, group) => Form::Depthwise,
         Some(Method::InPlace) if in_place => Form::InPlace,
         Some(_) => Form::Packed,
+        None if *filters <= depthwise::FILTERS && depthwise::applies(geometry, group) => Form::Depthwise,
         None => {
             let vectors = lowering.tiles.last().map_or(0, |t| t.vectors.end);
             let (tiled, rows) = match in_place && *filters <= IN_PLACE {

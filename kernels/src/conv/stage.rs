@@ -5,6 +5,7 @@ use super::geometry::{Column, Geometry};
 use crate::Threading;
 use crate::simd::{Isa, Simd, Vectorized};
 use std::collections::HashMap;
+use std::ops::Range;
 
 /// Kernel rows and columns together for which each tile has masks that say where a tap falls into padding; the padding of larger
 /// kernels, which nobody trains, is written out instead.
@@ -152,7 +153,7 @@ fn overhangs(geometry: &Geometry) -> bool {
 }
 
 /// Of a column's tap in the padded image: which of the planes it reads, and where for output position 0.
-fn split(geometry: &Geometry, column: Column) -> ([usize; 2], [usize; 2]) {
+pub(super) fn split(geometry: &Geometry, column: Column) -> ([usize; 2], [usize; 2]) {
     let at = [column.kh * geometry.dilations[0], column.kw * geometry.dilations[1]];
     let strides = geometry.strides;
     ([0, 1].map(|axis| at[axis] % strides[axis]), [0, 1].map(|axis| at[axis] / strides[axis]))
@@ -183,9 +184,7 @@ impl Vectorized for SplitPlane<'_> {
 fn split_plane<S: Simd>(simd: S, SplitPlane { geometry, x, phase, width, plane }: SplitPlane<'_>) {
     let ([height, input_width], [row_stride, stride]) = (geometry.input, geometry.strides);
     // Cells of a row that lie in the input, and the input column of the first of them.
-    let pad = geometry.pad_before[1];
-    let first = pad.saturating_sub(phase[1]).div_ceil(stride).min(width);
-    let end = (input_width + pad).saturating_sub(phase[1]).div_ceil(stride).clamp(first, width);
+    let Range { start: first, end } = geometry.cells(1, phase[1], width);
     let source_row = |row: usize| (row * row_stride + phase[0]).checked_sub(geometry.pad_before[0]).filter(|&r| r < height);
     let rows_inside = source_row(0).is_some() && source_row(plane.len() / width - 1).is_some();
     if !(rows_inside && first == 0 && end == width) {
@@ -193,16 +192,21 @@ fn split_plane<S: Simd>(simd: S, SplitPlane { geometry, x, phase, width, plane }
     }
     for (row, out) in plane.chunks_exact_mut(width).enumerate() {
         if let Some(source) = source_row(row).filter(|_| first < end) {
-            let source = &x[source * input_width..][..input_width][first * stride + phase[1] - pad..];
-            let out = &mut out[first..end];
-            // Known strides become shuffles of whole vectors.
-            match stride {
-                1 => simd.copy(source, out),
-                2 => simd.every::<2>(source, out),
-                4 => simd.every::<4>(source, out),
-                _ => out.iter_mut().zip(source.iter().step_by(stride)).for_each(|(o, x)| *o = *x),
-            }
+            let start = source * input_width + first * stride + phase[1] - geometry.pad_before[1];
+            every(simd, stride, &x[start..], &mut out[first..end]);
         }
+    }
+}
+
+/// Fills `to` with every `stride`-th number of `from`, from the first one on.
+#[inline(always)]
+pub(super) fn every<S: Simd>(simd: S, stride: usize, from: &[f32], to: &mut [f32]) {
+    // Known strides become shuffles of whole vectors.
+    match stride {
+        1 => simd.every::<1>(from, to),
+        2 => simd.every::<2>(from, to),
+        4 => simd.every::<4>(from, to),
+        _ => to.iter_mut().zip(from.iter().step_by(stride)).for_each(|(o, x)| *o = *x),
     }
 }
 

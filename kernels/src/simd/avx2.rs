@@ -124,6 +124,7 @@ impl Simd for Avx2 {
         // SAFETY: see above; no number here lies behind the last vector of `STRIDE`.
         unsafe {
             match STRIDE {
+                1 => self.load(from),
                 2 => {
                     // Of each half, then of all: the even numbers of two vectors.
                     let halves = _mm256_shuffle_ps::<0b10_00_10_00>(self.load(from), self.load(from.add(Self::LANES)));

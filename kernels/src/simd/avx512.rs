@@ -149,6 +149,7 @@ impl Simd for Avx512 {
             let even = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
             let fourth = _mm512_setr_epi32(0, 4, 8, 12, 16, 20, 24, 28, 0, 4, 8, 12, 16, 20, 24, 28);
             match STRIDE {
+                1 => at(0),
                 2 => _mm512_permutex2var_ps(at(0), even, at(1)),
                 4 => {
                     let low = _mm512_permutex2var_ps(at(0), fourth, at(1));

@@ -232,18 +232,6 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
         }
     }
 
-    /// Fills `to` with the first numbers of `from`, without the call that a few of them are not worth.
-    ///
-    /// # Panics
-    /// If there are not so many.
-    #[inline(always)]
-    fn copy(self, from: &[f32], to: &mut [f32]) {
-        let len = to.len();
-        for (from, to) in from[..len].chunks(Self::LANES).zip(to.chunks_mut(Self::LANES)) {
-            self.put_first(to, self.get_first(from));
-        }
-    }
-
     /// Fills `to` with every `STRIDE`-th number of `from`, from the first one on.
     ///
     /// # Panics
@@ -251,21 +239,22 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     #[inline(always)]
     fn every<const STRIDE: usize>(self, from: &[f32], to: &mut [f32]) {
         let mut done = 0;
-        while done + Self::LANES <= to.len() && (done + Self::LANES) * STRIDE <= from.len() {
-            // SAFETY: the loop's condition, for both.
-            unsafe { self.store(to[done..].as_mut_ptr(), self.load_every::<STRIDE>(from[done * STRIDE..].as_ptr())) };
+        for (to, from) in to.chunks_exact_mut(Self::LANES).zip(from.chunks_exact(STRIDE * Self::LANES)) {
+            self.put(to, self.get_every::<STRIDE>(from));
             done += Self::LANES;
         }
-        // Where fewer are left than whole vectors take, a copy has room behind them.
         while done < to.len() {
-            let mut room = [[0.0; MAX_LANES]; STRIDE];
-            let left = &from[done * STRIDE..];
-            let left = &left[..left.len().min(Self::LANES * STRIDE)];
             let count = Self::LANES.min(to.len() - done);
+            let left = &from[done * STRIDE..];
             assert!((count - 1) * STRIDE < left.len(), "{count} numbers {STRIDE} apart in {}", left.len());
-            room.as_flattened_mut()[..left.len()].copy_from_slice(left);
-            // SAFETY: there is room for whole vectors.
-            let numbers = unsafe { self.load_every::<STRIDE>(room.as_flattened().as_ptr()) };
+            let numbers = if left.len() >= STRIDE * Self::LANES {
+                self.get_every::<STRIDE>(left)
+            } else {
+                // Where fewer are left than whole vectors take, a copy has room behind them.
+                let mut room = [[0.0; MAX_LANES]; STRIDE];
+                room.as_flattened_mut()[..left.len()].copy_from_slice(left);
+                self.get_every::<STRIDE>(room.as_flattened())
+            };
             self.put_first(&mut to[done..done + count], numbers);
             done += count;
         }
