@@ -38,10 +38,13 @@ impl FilterLanes {
         FilterLanes { geometry: geometry.clone(), isa, stage, product, items, partition }
     }
 
-    /// What one image costs, in multiply-adds of vectors: the register tile runs at eight ninths of the peak, and to stage the
-    /// input and to turn sums into planes takes as long as 64 columns do, measured on AVX-512 (Zen 5).
-    pub(crate) fn cost(geometry: &Geometry, filters: usize, columns: usize, isa: Isa) -> usize {
-        filters.div_ceil(isa.lanes()) * (columns + 64) * geometry.output_len() * 9 / 8
+    /// What one image is expected to cost, in multiply-adds of vectors (see `choice.rs`).
+    pub(super) fn cost(&self) -> f64 {
+        let vectors = self.product.rows().div_ceil(self.isa.lanes()) as f64;
+        let positions = self.geometry.output_len();
+        // Tiles have eight positions or a little fewer.
+        let products = self.product.columns() * positions.next_multiple_of(8);
+        vectors * (1.07 * products as f64 + 30.0 * positions as f64) + 50.0 * self.stage.rows() as f64
     }
 
     fn stage_len(&self) -> usize {

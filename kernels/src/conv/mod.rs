@@ -6,6 +6,7 @@
 //! tiles and panels around the register tile of `tile.rs`.
 
 mod border;
+mod choice;
 mod depthwise;
 mod filter_lanes;
 mod geometry;
@@ -23,13 +24,11 @@ use crate::tile::{self, Epilogue, InPlace, Packed, Panel, Place, Tap};
 use crate::{Activation, PANEL_ROWS, Threading, balanced, count_pieces, expect_len};
 use border::Border;
 use depthwise::Depthwise;
-use filter_lanes::FilterLanes;
 use lowering::Lowering;
 use share::{Item, Share};
 use stage::{Padding, Stage};
 use std::fmt::Debug;
 use std::ops::Range;
-use winograd::Winograd;
 
 /// Numbers of a lowered block that is packed at a time: it is read once for each panel of weights, from the second-level cache.
 const BLOCK: usize = 128 * 1024;
@@ -39,10 +38,6 @@ const NEAR: usize = 64 * 1024;
 
 /// Most columns of a block: one panel's weights for them, 24 KiB, stay in the first-level cache.
 const MAX_COLUMNS: usize = 768;
-
-/// Filters up to which reading columns where they lie, once for each panel, beats gathering them: measured on ResNet-20's and
-/// LeNet's layers, where 16 filters take 24 instead of 31 us, 20 take the same, and more take longer.
-const IN_PLACE: usize = 2 * PANEL_ROWS;
 
 /// What a convolution computes.
 #[derive(Clone, Debug)]
@@ -173,7 +168,7 @@ impl Conv {
         let lowering = Lowering::new(&geometry, &stage, isa.lanes(), tile::vectors_for(highest, isa.tile()));
         let (mut column, mut filter, mut weight) = (0, 0, 0);
         let prepare = |group: &Group| {
-            let form = choose(&geometry, group, &lowering, isa, threads, method);
+            let form = choice::choose(&geometry, group, &stage, &lowering, isa, threads, method);
             let columns = if form.is_tiled() { &*group.columns } else { &[] };
             let prepared = Prepared {
                 filters: filter..filter + group.filters,
@@ -434,38 +429,6 @@ impl<'w> Work<'_, 'w> {
             place,
             Epilogue { add, finish },
         );
-    }
-}
-
-/// The method for one group: the wanted one if it applies, else the one that is expected to be fastest. Costs are counted in
-/// multiply-adds of vectors, by factors that were measured on AVX-512 (Zen 5): the register tile runs at eight ninths of the peak.
-/// Every method costs less with fewer filters or columns, so a compact layer is never expected to be slower than a dense one.
-fn choose(geometry: &Geometry, group: &Group, lowering: &Lowering, isa: Isa, threads: usize, wanted: Option<Method>) -> Form {
-    let Group { filters, columns } = group;
-    let in_place = !matches!(lowering.in_place, lowering::InPlace::No);
-    let winograd = || Winograd::new(geometry, *filters, columns, isa, threads);
-    let filter_lanes = || Form::Own(Box::new(FilterLanes::new(geometry, *filters, columns, isa, threads)));
-    match wanted {
-        Some(Method::Winograd) => winograd().map_or(Form::Packed, |w| Form::Own(Box::new(w))),
-        Some(Method::FilterLanes) => filter_lanes(),
-        Some(Method::Depthwise) if depthwise::applies(geometry, group) => Form::Depthwise,
-        Some(Method::InPlace) if in_place => Form::InPlace,
-        Some(_) => Form::Packed,
-        None if *filters <= depthwise::FILTERS && depthwise::applies(geometry, group) => Form::Depthwise,
-        None => {
-            let vectors = lowering.tiles.last().map_or(0, |t| t.vectors.end);
-            let (tiled, rows) = match in_place && *filters <= IN_PLACE {
-                true => (Form::InPlace, filters * 9 / 8),
-                false => (Form::Packed, filters * 9 / 8 + share::PACKING),
-            };
-            let tiled_cost = columns.len() * vectors * rows;
-            let winograd = winograd().map(|w| (w.cost(), w));
-            let winograd_cost = winograd.as_ref().map_or(usize::MAX, |w| w.0);
-            if FilterLanes::cost(geometry, *filters, columns.len(), isa) < tiled_cost.min(winograd_cost) {
-                return filter_lanes();
-            }
-            winograd.filter(|w| w.0 < tiled_cost).map_or(tiled, |(_, w)| Form::Own(Box::new(w)))
-        }
     }
 }
 

@@ -100,6 +100,15 @@ impl Stage {
         }
     }
 
+    /// Rows of all planes.
+    pub(crate) fn rows(&self) -> usize {
+        match self {
+            Stage::None => 0,
+            Stage::Phases { planes, size, .. } => planes.len() * size[0],
+            Stage::Lowered { columns } => columns.len(),
+        }
+    }
+
     /// Numbers of all planes.
     pub(crate) fn len(&self, geometry: &Geometry) -> usize {
         let planes = match self {

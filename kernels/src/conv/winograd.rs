@@ -115,16 +115,15 @@ impl Winograd {
         })
     }
 
-    /// What one image costs, in multiply-adds of vectors. The factors were measured on AVX-512 (Zen 5): to transform the tiles of
-    /// a vector in a channel or back in a filter takes as long as 1700, a panel's weights for a channel as long as 300, and a
-    /// register tile of one vector takes seven quarters of its share.
-    pub(crate) fn cost(&self) -> usize {
+    /// What one image is expected to cost, in multiply-adds of vectors (see `choice.rs`).
+    pub(super) fn cost(&self) -> f64 {
         let of_rows = |rows: usize| (rows * self.grid[1]).next_multiple_of(self.width()) / self.isa.lanes();
-        let vectors = self.grid[0] / self.rows * of_rows(self.rows) + of_rows(self.grid[0] % self.rows);
-        let (channels, panels) = (self.channels.len(), self.filters.div_ceil(PANEL_ROWS));
-        let products = PRODUCTS * self.filters * channels * vectors;
-        let products = if self.vectors == 1 { products * 7 / 4 } else { products };
-        products + (channels + self.filters) * vectors * 1700 + panels * channels * self.grid[0].div_ceil(self.rows) * 300
+        let vectors = (self.grid[0] / self.rows * of_rows(self.rows) + of_rows(self.grid[0] % self.rows)) as f64;
+        let (channels, filters, panels) = (self.channels.len(), self.filters, self.filters.div_ceil(PANEL_ROWS));
+        // A register tile of one vector loads as much as it computes.
+        let products = (PRODUCTS * filters * channels) as f64 * if self.vectors == 1 { 1.5 } else { 1.0 };
+        let weights = (panels * channels * self.grid[0].div_ceil(self.rows)) as f64;
+        vectors * (products + 1650.0 * channels as f64 + 650.0 * filters as f64) + 250.0 * weights
     }
 
     /// Tiles that are worked on together, at most.

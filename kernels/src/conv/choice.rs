@@ -1,0 +1,91 @@
+//! Which method computes a group: the one that is expected to cost least. Costs are counted in multiply-adds of vectors. Their factors
+//! are fits to the times of 726 layers on one thread with AVX-512 (Zen 5): 2x2 to 56x56 positions, 3 to 1024 channels, 4 to 256
+//! filters, of which all columns or down to a seventh are kept.
+//!
+//! No cost falls when filters or columns are added, so a compact layer is never expected to be slower than a dense one.
+
+use super::filter_lanes::FilterLanes;
+use super::geometry::{Geometry, Group};
+use super::lowering::{InPlace, Lowering};
+use super::stage::Stage;
+use super::winograd::Winograd;
+use super::{Form, GroupKernel, Method, depthwise};
+use crate::PANEL_ROWS;
+use crate::simd::Isa;
+
+/// The wanted method if it applies, else the one that is expected to be fastest.
+pub(super) fn choose(
+    geometry: &Geometry,
+    group: &Group,
+    stage: &Stage,
+    lowering: &Lowering,
+    isa: Isa,
+    threads: usize,
+    wanted: Option<Method>,
+) -> Form {
+    let Group { filters, columns } = group;
+    let winograd = || Winograd::new(geometry, *filters, columns, isa, threads);
+    let filter_lanes = || FilterLanes::new(geometry, *filters, columns, isa, threads);
+    match wanted {
+        Some(Method::Winograd) => winograd().map_or(Form::Packed, |w| Form::Own(Box::new(w))),
+        Some(Method::FilterLanes) => Form::Own(Box::new(filter_lanes())),
+        Some(Method::Depthwise) if depthwise::applies(geometry, group) => Form::Depthwise,
+        Some(Method::InPlace) if !matches!(lowering.in_place, InPlace::No) => Form::InPlace,
+        Some(_) => Form::Packed,
+        None if *filters <= depthwise::FILTERS && depthwise::applies(geometry, group) => Form::Depthwise,
+        None => {
+            let tiled = |factors: Factors| factors.cost(group, stage, lowering);
+            let own = |cost: f64, kernel: Box<dyn GroupKernel>| (cost, Form::Own(kernel));
+            let in_place = Factors::in_place(lowering).map(|factors| (tiled(factors), Form::InPlace));
+            let lanes = (geometry.output_len() <= MOST_POSITIONS).then(filter_lanes).map(|l| own(l.cost(), Box::new(l)));
+            let winograd = winograd().map(|w| own(w.cost(), Box::new(w)));
+            let others = in_place.into_iter().chain(lanes).chain(winograd);
+            others
+                .fold((tiled(Factors::packed(lowering)), Form::Packed), |best, other| if other.0 < best.0 { other } else { best })
+                .1
+        }
+    }
+}
+
+/// Positions up to which lanes are filters: vectors of more positions are full.
+const MOST_POSITIONS: usize = 1024;
+
+/// What the register tile of `tile.rs` costs besides its products.
+struct Factors {
+    /// A product of a filter's weight and a vector.
+    product: f64,
+    /// A vector that is gathered.
+    gather: f64,
+    /// A column of a panel and a tile.
+    column: f64,
+}
+
+/// A number of the output.
+const OUTPUT: f64 = 0.4;
+/// A row of the planes that an image is split into.
+const STAGED_ROW: f64 = 40.0;
+
+impl Factors {
+    fn packed(lowering: &Lowering) -> Self {
+        let whole_vectors = matches!(lowering.in_place, InPlace::One(_));
+        Factors { product: 0.8, gather: if whole_vectors { 9.0 } else { 16.0 }, column: 5.0 }
+    }
+
+    /// Unless positions lie in more runs than can be read in place.
+    fn in_place(lowering: &Lowering) -> Option<Self> {
+        let column = match lowering.in_place {
+            InPlace::One(_) if !lowering.masked() => 10.7,
+            InPlace::One(_) => 16.7,
+            InPlace::Two(_) => 27.0,
+            InPlace::No => return None,
+        };
+        Some(Factors { product: 0.57, gather: 0.0, column })
+    }
+
+    fn cost(&self, group: &Group, stage: &Stage, lowering: &Lowering) -> f64 {
+        let (vectors, positions) = lowering.tiles.last().map_or((0, 0), |t| (t.vectors.end, t.positions.end));
+        let panels = group.filters.div_ceil(PANEL_ROWS) * lowering.tiles.len();
+        let of_column = vectors as f64 * (group.filters as f64 * self.product + self.gather) + panels as f64 * self.column;
+        group.columns.len() as f64 * of_column + (positions * group.filters) as f64 * OUTPUT + stage.rows() as f64 * STAGED_ROW
+    }
+}
