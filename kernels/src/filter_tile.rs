@@ -40,8 +40,10 @@ impl<'a> Matrix<'a> {
         PANEL_ROWS.min(self.rows.saturating_sub(row - row % PANEL_ROWS))
     }
 
-    /// Where the weight of `row` and `column` lies; of a row behind the last one, anywhere.
+    /// Where the weight of `row` and `column` lies; of a row behind the last one, that of the first row: masked loads from where
+    /// there is no memory load nothing, but take some 130 ns.
     fn at(&self, row: usize, column: usize) -> *const f32 {
+        let row = if row < self.rows { row } else { 0 };
         let (panel, row_of_panel) = (row - row % PANEL_ROWS, row % PANEL_ROWS);
         self.weights.as_ptr().wrapping_add(panel * self.columns + column * self.stride(row) + row_of_panel)
     }
