@@ -2,10 +2,11 @@
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use sslm::{Model, Options, TensorView, Threads};
+use std::path::Path;
 
 fn load(c: &mut Criterion) {
     let mut group = c.benchmark_group("load");
-    let path = sslm_benches::models().join("lenet/lenet.sslm");
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tools/models/lenet/lenet.sslm");
     let options = Options::new().threads(Threads::Single);
     let image = vec![0.5; 784];
     group.bench_function("open", |b| b.iter(|| Model::open(&path).expect("it opens")));

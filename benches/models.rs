@@ -1,27 +1,55 @@
-//! Whole models, dense and compact, one thread: `cargo bench --bench models`.
+//! Whole networks with random weights, dense and with the paper's sparsities, of one image and of eight.
+//!
+//! ```sh
+//! cargo bench -p sslm-benches --bench models                                  # all: some five minutes
+//! cargo bench -p sslm-benches --bench models -- --quick                       # all: some two minutes
+//! cargo bench -p sslm-benches --bench models -- '(Le|Conv)Net.*/1$'           # by name: net, batch/form/threads
+//! ```
+//!
+//! A network is built when it is first asked for: VGG-16 takes seconds and 600 MB. How times are taken and what the table says: see
+//! `layers.rs`. A model's floor counts weights, input and output as its bytes.
 
-use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use sslm::{Options, TensorView, Threads};
+use fastrand::Rng;
+use sslm::{Model, Options, TensorView, Threads};
+use sslm_benches::compare::{self, Form, Work, as_test};
+use sslm_benches::cores::Cores;
+use sslm_benches::nets::{NETS, Net};
+use std::cell::LazyCell;
 
-fn lenet(c: &mut Criterion) {
-    let mut group = c.benchmark_group("lenet");
-    let models = [
-        ("dense", sslm_benches::converted("lenet/lenet.onnx", true)),
-        ("compact", sslm_benches::converted("lenet/lenet.onnx", false)),
-    ];
-    for batch in [1, 32] {
-        group.throughput(Throughput::Elements(batch as u64));
-        for (form, model) in &models {
-            let plan = model.prepare(&Options::new().batch(batch).threads(Threads::Single)).expect("LeNet prepares");
-            let (mut session, shape) = (plan.session(), [batch, 1, 28, 28]);
-            let image: Vec<f32> = (0..batch * 784).map(|i| (i % 17) as f32 / 8.0 - 1.0).collect();
-            group.bench_function(BenchmarkId::new(*form, batch), |b| {
-                b.iter(|| session.run(TensorView::new(&shape, &image).expect("it fits")).map(|y| y.data()[0]).expect("it runs"));
-            });
+fn main() {
+    // Networks for larger images take seconds to build.
+    let nets = NETS.iter().filter(|net| !as_test() || net.input[1] < 100);
+    let with_models = |net: &'static Net| {
+        let models: Vec<_> = net.forms.iter().map(|form| LazyCell::new(|| net.model(form))).collect();
+        (net, models)
+    };
+    let nets: Vec<_> = nets.map(with_models).collect();
+    compare::run(|comparisons| {
+        let cores = comparisons.cores();
+        for (net, models) in &nets {
+            for batch in [1, 8] {
+                let forms = net.forms.iter().zip(models);
+                let forms = forms.map(|(name, model)| Form::new(*name, move || run(model, batch, cores)));
+                comparisons.compare(&format!("{} batch {batch}", net.name), "whole", &forms.collect::<Vec<_>>(), 1);
+            }
         }
-    }
-    group.finish();
+    });
 }
 
-criterion_group!(benches, lenet);
-criterion_main!(benches);
+fn run(model: &Model, batch: usize, cores: &Cores) -> Work<'static> {
+    let options = Options::new().batch(batch).threads(Threads::Count(cores.count()));
+    let plan = cores.adopt(|| model.prepare(&options)).expect("the model prepares");
+    let mut session = plan.session();
+    let shape = plan.input_shapes().next().expect("the model has an input").to_vec();
+    let mut rng = Rng::with_seed(7);
+    let images: Vec<f32> = (0..shape.iter().product()).map(|_| rng.f32() * 2.0 - 1.0).collect();
+    let outputs: usize = plan.output_shapes().map(|shape| shape.iter().product::<usize>()).sum();
+    Work {
+        kernel: String::new(),
+        macs: plan.steps().map(|step| step.macs).sum(),
+        bytes: model.weight_bytes() + (images.len() + outputs) * size_of::<f32>(),
+        call: Box::new(move || {
+            session.run(TensorView::new(&shape, &images).expect("it fits")).expect("it runs");
+        }),
+    }
+}

@@ -366,7 +366,7 @@ impl Isa {
 
     /// Runs `f`, plain code that the compiler vectorises, compiled for this set. Closures that are not inlined into it are not.
     #[inline]
-    pub(crate) fn vectorize<R>(self, f: impl FnOnce() -> R) -> R {
+    pub fn vectorize<R>(self, f: impl FnOnce() -> R) -> R {
         match self.0 {
             Set::Portable(simd) => simd.vectorize(f),
             #[cfg(target_arch = "x86_64")]

@@ -1,0 +1,49 @@
+//! Short bursts of work that bound what any kernel can do: multiply-adds in registers, and reads of memory. They are plain loops over
+//! arrays, which the compiler turns into vectors of the instruction set.
+
+use sslm_kernels::Isa;
+use std::hint::black_box;
+
+/// Rounds of a burst of multiply-adds: some 50 us.
+const ROUNDS: usize = 16_000;
+
+/// Multiply-adds in registers; returns how many operations these were, two for each.
+pub fn multiply_add(isa: Isa) -> usize {
+    // As many numbers as fit the registers, so that no sum waits for itself.
+    match isa.lanes() {
+        16 => multiply_adds::<384>(isa, f32::mul_add),
+        8 => multiply_adds::<96>(isa, f32::mul_add),
+        _ => multiply_adds::<32>(isa, |x, a, b| x * a + b),
+    }
+}
+
+/// Reads all `numbers`, up to a few at the end.
+pub fn read(isa: Isa, numbers: &[f32]) {
+    isa.vectorize(
+        #[inline(always)]
+        || {
+            let mut sums = [0f32; 128];
+            for chunk in numbers.as_chunks::<128>().0 {
+                sums.iter_mut().zip(chunk).for_each(|(sum, x)| *sum += x);
+            }
+            black_box(sums);
+        },
+    );
+}
+
+#[inline(always)]
+fn multiply_adds<const N: usize>(isa: Isa, multiply_add: impl Fn(f32, f32, f32) -> f32) -> usize {
+    isa.vectorize(
+        #[inline(always)]
+        || {
+            // Numbers that neither grow nor vanish.
+            let (a, b) = (black_box(0.999), black_box(1e-3));
+            let mut sums = [0.5f32; N];
+            for _ in 0..ROUNDS {
+                sums.iter_mut().for_each(|x| *x = multiply_add(*x, a, b));
+            }
+            black_box(sums);
+        },
+    );
+    2 * N * ROUNDS
+}

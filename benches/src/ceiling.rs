@@ -1,0 +1,76 @@
+//! What this machine can do at most: the floor under every time.
+
+use crate::bursts;
+use crate::cores::Cores;
+use sslm_kernels::Isa;
+use std::fmt;
+use std::sync::{Arc, Barrier};
+use std::time::Instant;
+
+/// Bytes that are read at least for one measurement.
+const LEAST_READ: usize = 4 << 20;
+
+/// Numbers of a cache line.
+const LINE: usize = 16;
+
+/// The most that some cores reach.
+pub struct Ceiling<'c> {
+    isa: Isa,
+    cores: &'c Cores,
+    /// Multiply-adds count as two.
+    operations_per_second: f64,
+}
+
+impl<'c> Ceiling<'c> {
+    /// Takes some 50 ms.
+    pub fn measure(isa: Isa, cores: &'c Cores) -> Self {
+        let operations_per_second = together(cores, 500, || (), move |()| bursts::multiply_add(isa));
+        Ceiling { isa, cores, operations_per_second }
+    }
+
+    /// So many operations on so many bytes take at least this long: at the rate of the best burst, or as long as it takes to read so
+    /// many bytes again and again, out of whichever cache holds them.
+    pub fn seconds(&self, operations: usize, bytes: usize) -> f64 {
+        (operations as f64 / self.operations_per_second).max(bytes as f64 / self.bytes_per_second(bytes))
+    }
+
+    fn bytes_per_second(&self, bytes: usize) -> f64 {
+        let (isa, len) = (self.isa, bytes / size_of::<f32>() / self.cores.count());
+        let passes = (LEAST_READ / bytes).max(1);
+        let read = move |numbers: &mut Vec<f32>| {
+            // Vectors that lie across two lines would be read at half the rate.
+            let first = numbers.as_ptr().align_offset(LINE * size_of::<f32>());
+            (0..passes).for_each(|_| bursts::read(isa, &numbers[first..][..len]));
+            passes * len * size_of::<f32>()
+        };
+        together(self.cores, 20, move || vec![1.0; len + LINE], read)
+    }
+}
+
+/// The sum of each core's best rate of `count` bursts, which return how much work they did. All start at once.
+fn together<D>(
+    cores: &Cores,
+    count: usize,
+    data: impl Fn() -> D + Clone + Send + 'static,
+    burst: impl Fn(&mut D) -> usize + Clone + Send + 'static,
+) -> f64 {
+    let barrier = Arc::new(Barrier::new(cores.count()));
+    let best = move || {
+        let mut data = data();
+        barrier.wait();
+        let rate = |_| {
+            let start = Instant::now();
+            let work = burst(&mut data);
+            work as f64 / start.elapsed().as_secs_f64()
+        };
+        (0..count).map(rate).fold(0.0, f64::max)
+    };
+    cores.each(best).iter().sum()
+}
+
+impl fmt::Display for Ceiling<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [near, far] = [256 << 10, 256 << 20].map(|bytes| self.bytes_per_second(bytes) / 1e9);
+        write!(f, "{:.0} Gop/s; reads {near:.0} GB/s of 256 KiB, {far:.0} of 256 MiB", self.operations_per_second / 1e9)
+    }
+}

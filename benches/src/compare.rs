@@ -1,0 +1,152 @@
+//! Forms of the same work against each other, through Criterion, which brings names, filters and statistics. What it cannot do is
+//! done here: samples are taken in quiet moments, and those of forms that are compared in turns, so that whatever slows the machine
+//! for a while slows all of them. A table at the end says how far the times are from what the machine can do, and whether less work
+//! is as much less time.
+
+use crate::ceiling::Ceiling;
+use crate::cores::Cores;
+use crate::quiet::{Quiet, Sample, calls_of_a_sample};
+use crate::table::{Other, Row, Spread, Table};
+use criterion::{BenchmarkId, Criterion};
+use sslm_kernels::Isa;
+use std::cell::{OnceCell, RefCell};
+use std::time::Duration;
+
+/// Whether benchmarks run once each, to see that they do: as `cargo test` and `cargo bench -- --test` run them.
+pub fn as_test() -> bool {
+    let given = |flag: &str| std::env::args().any(|argument| argument == flag);
+    given("--test") || !given("--bench")
+}
+
+/// Something that can be done again and again.
+pub struct Work<'a> {
+    /// What computes it, where that is one thing.
+    pub kernel: String,
+    /// Multiply-accumulates of a call.
+    pub macs: usize,
+    /// Bytes that it reads and writes at least.
+    pub bytes: usize,
+    /// Does it.
+    pub call: Box<dyn FnMut() + 'a>,
+}
+
+/// One way to do some work.
+pub struct Form<'a> {
+    name: String,
+    prepare: Box<dyn Fn() -> Work<'a> + 'a>,
+}
+
+impl<'a> Form<'a> {
+    /// One with a name for filters and tables; `prepare` is called when it is about to be timed.
+    pub fn new(name: impl Into<String>, prepare: impl Fn() -> Work<'a> + 'a) -> Self {
+        Form { name: name.into(), prepare: Box::new(prepare) }
+    }
+}
+
+/// Comparisons on some cores, and what they found.
+pub struct Comparisons<'c> {
+    criterion: &'c mut Criterion,
+    isa: Isa,
+    cores: &'c Cores,
+    measured: Option<(Ceiling<'c>, Quiet<'c>)>,
+    table: Table,
+}
+
+/// Runs `all` comparisons on one core and on two, as Criterion's command line says, and prints what they found.
+pub fn run(all: impl Fn(&mut Comparisons<'_>)) {
+    let time = Duration::from_millis(500);
+    let criterion = Criterion::default().sample_size(10).nresamples(10_000).warm_up_time(time / 10).measurement_time(time);
+    let criterion = &mut criterion.configure_from_args();
+    for count in [1, 2] {
+        let Some(cores) = &Cores::new(count) else {
+            println!("{count} threads are left out: there are fewer cores");
+            continue;
+        };
+        let isa = Isa::best();
+        let mut comparisons = Comparisons { criterion: &mut *criterion, isa, cores, measured: None, table: Table::default() };
+        all(&mut comparisons);
+        if let Some((ceiling, _)) = &comparisons.measured {
+            println!("\nThreads: {count}. Instruction set: {isa}. At most {ceiling}.\n{}", comparisons.table);
+        }
+    }
+    criterion.final_summary();
+}
+
+/// Work on its way to a row of the table.
+struct Timed<'a> {
+    work: RefCell<Work<'a>>,
+    calls_of_a_sample: usize,
+}
+
+impl Timed<'_> {
+    fn sample(&self, quiet: &mut Quiet) -> Sample {
+        quiet.sample(self.calls_of_a_sample, &mut self.work.borrow_mut().call)
+    }
+}
+
+impl<'c> Comparisons<'c> {
+    /// What runs.
+    pub fn isa(&self) -> Isa {
+        self.isa
+    }
+
+    /// Where it runs.
+    pub fn cores(&self) -> &'c Cores {
+        self.cores
+    }
+
+    /// Times each form as `net layer/form/threads`, in turns with those before it that are among the first `dense` ones.
+    pub fn compare(&mut self, net: &str, layer: &str, forms: &[Form<'_>], dense: usize) {
+        let all: Vec<OnceCell<Timed>> = forms.iter().map(|_| OnceCell::new()).collect();
+        let timed = |i: usize| {
+            all[i].get_or_init(|| {
+                let mut work = (forms[i].prepare)();
+                let calls_of_a_sample = if as_test() { 1 } else { calls_of_a_sample(&mut work.call) };
+                Timed { work: RefCell::new(work), calls_of_a_sample }
+            })
+        };
+        let mut group = self.criterion.benchmark_group(format!("{net} {layer}"));
+        for (i, form) in forms.iter().enumerate() {
+            let others = 0..i.min(dense);
+            let (mut times, mut other_times) = (Vec::new(), vec![Vec::new(); others.len()]);
+            group.bench_function(BenchmarkId::new(&form.name, self.cores.count()), |bencher| {
+                let own = timed(i);
+                if as_test() {
+                    bencher.iter(&mut own.work.borrow_mut().call);
+                    return;
+                }
+                let (_, quiet) = self.measured.get_or_insert_with(|| {
+                    let ceiling = Ceiling::measure(self.isa, self.cores);
+                    (ceiling, Quiet::new(self.isa, self.cores))
+                });
+                bencher.iter_custom(|calls| {
+                    let before = times.len();
+                    for _ in 0..calls.div_ceil(own.calls_of_a_sample as u64) {
+                        for (other, times) in others.clone().zip(&mut other_times) {
+                            times.push(timed(other).sample(quiet));
+                        }
+                        times.push(own.sample(quiet));
+                    }
+                    let median = Spread::of(&times[before..]).map_or(0.0, |spread| spread.median);
+                    Duration::from_secs_f64(median * calls as f64)
+                });
+            });
+            let (Some((ceiling, _)), Some(time)) = (&self.measured, Spread::of(&times)) else { continue };
+            let work = timed(i).work.borrow();
+            let other = |(other, times): (usize, &Vec<Sample>)| {
+                Some(Other { time: Spread::of(times)?, macs: timed(other).work.borrow().macs })
+            };
+            self.table.add(Row {
+                net: net.to_owned(),
+                layer: layer.to_owned(),
+                form: form.name.clone(),
+                kernel: work.kernel.clone(),
+                macs: work.macs,
+                time,
+                floor: ceiling.seconds(2 * work.macs, work.bytes),
+                others: others.clone().zip(&other_times).filter_map(other).collect(),
+            });
+        }
+        group.finish();
+    }
+}

@@ -1,0 +1,104 @@
+//! Time taken while nobody else uses the cores: between two short bursts that both run at full speed, and without having to wait
+//! for a core. Neighbours on a shared machine slow samples down two to ten times; this tells such samples from those that count.
+
+use crate::bursts;
+use crate::cores::Cores;
+use sslm_kernels::Isa;
+use std::time::{Duration, Instant};
+
+/// Of the best burst seen: slower ones are disturbed. Clocks alone make a difference of some 5 %, neighbours one of 50 % or more.
+const FULL_SPEED: f64 = 0.9;
+
+/// Of a sample's time: waiting for a core any longer disturbs it.
+const MOST_WAITED: f64 = 0.02;
+
+/// How long, and how often at least, a quiet sample is tried for. After that it is taken as it comes, and said to be noisy.
+const PATIENCE: Duration = Duration::from_millis(20);
+const LEAST_TRIES: usize = 3;
+
+/// Samples are at least so long, by as many calls as that takes.
+const LEAST: Duration = Duration::from_micros(200);
+
+/// Tells quiet moments of some cores from others.
+pub struct Quiet<'c> {
+    isa: Isa,
+    cores: &'c Cores,
+    /// Rate of the best burst.
+    best: f64,
+}
+
+/// A time.
+#[derive(Clone, Copy, Debug)]
+pub struct Sample {
+    /// Of one call.
+    pub seconds: f64,
+    /// Whether nobody interfered.
+    pub quiet: bool,
+}
+
+impl<'c> Quiet<'c> {
+    /// Looks for the best burst first.
+    pub fn new(isa: Isa, cores: &'c Cores) -> Self {
+        let mut quiet = Quiet { isa, cores, best: 0.0 };
+        for _ in 0..200 {
+            quiet.now();
+        }
+        quiet
+    }
+
+    /// Whether a burst on every core at once runs at full speed on all of them.
+    fn now(&mut self) -> bool {
+        let isa = self.isa;
+        let rate = move || {
+            let start = Instant::now();
+            let work = bursts::multiply_add(isa);
+            work as f64 / start.elapsed().as_secs_f64()
+        };
+        let slowest = self.cores.each(rate).into_iter().fold(f64::INFINITY, f64::min);
+        self.best = self.best.max(slowest);
+        slowest >= FULL_SPEED * self.best
+    }
+
+    /// One sample of `calls` calls, after others that bring caches and threads into their state.
+    pub fn sample(&mut self, calls: usize, mut call: impl FnMut()) -> Sample {
+        let (start, mut tries) = (Instant::now(), 0);
+        loop {
+            tries += 1;
+            while !self.now() && start.elapsed() < PATIENCE {}
+            let (fast, waited) = (self.now(), self.cores.waited());
+            warm(&mut call);
+            let begin = Instant::now();
+            (0..calls).for_each(|_| call());
+            let elapsed = begin.elapsed();
+            let waited = self.cores.waited().saturating_sub(waited);
+            let quiet = fast && waited < elapsed.mul_f64(MOST_WAITED) && self.now();
+            if quiet || (start.elapsed() >= PATIENCE && tries >= LEAST_TRIES) {
+                return Sample { seconds: elapsed.as_secs_f64() / calls as f64, quiet };
+            }
+        }
+    }
+}
+
+/// Brings the caches into their state and wakes the threads that share the work, which takes them some 100 us.
+fn warm(mut call: impl FnMut()) {
+    let begin = Instant::now();
+    call();
+    while begin.elapsed() < LEAST {
+        call();
+    }
+}
+
+/// How many calls make a sample long enough.
+pub fn calls_of_a_sample(mut call: impl FnMut()) -> usize {
+    warm(&mut call);
+    let mut calls = 1;
+    loop {
+        let begin = Instant::now();
+        (0..calls).for_each(|_| call());
+        let elapsed = begin.elapsed();
+        if elapsed >= LEAST / 2 {
+            return (calls as f64 * LEAST.as_secs_f64() / elapsed.as_secs_f64()).ceil() as usize;
+        }
+        calls *= 2;
+    }
+}

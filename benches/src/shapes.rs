@@ -1,0 +1,148 @@
+//! Layers and what pruning leaves of them, from `data/layers.json`: facts, each with its source.
+
+use fastrand::Rng;
+use serde::Deserialize;
+use sslm_kernels::conv::{Column, Geometry, Group};
+
+/// Some layers of a network.
+#[derive(Deserialize)]
+pub struct Net {
+    /// Its name.
+    pub net: String,
+    /// Convolutions.
+    pub layers: Vec<ConvShape>,
+    /// Layers behind them.
+    #[serde(default)]
+    pub fully_connected: Vec<FullyConnectedShape>,
+    /// What is left of the convolutions when they are pruned, in several ways.
+    pub pruned: Vec<Pruned>,
+}
+
+/// A convolution of square images.
+#[derive(Deserialize)]
+pub struct ConvShape {
+    /// Its name.
+    pub name: String,
+    /// Of the input.
+    pub channels: usize,
+    /// Of all groups.
+    pub filters: usize,
+    /// Height and width.
+    pub kernel: usize,
+    /// Height and width.
+    pub input: usize,
+    /// In both directions.
+    #[serde(default = "one")]
+    pub stride: usize,
+    /// On every side.
+    #[serde(default)]
+    pub pad: usize,
+    /// How many groups.
+    #[serde(default = "one")]
+    pub groups: usize,
+}
+
+/// A fully connected layer.
+#[derive(Deserialize)]
+pub struct FullyConnectedShape {
+    /// Its name.
+    pub name: String,
+    /// Inputs.
+    pub features: usize,
+    /// Outputs.
+    pub rows: usize,
+}
+
+/// What is left of each convolution.
+#[derive(Deserialize)]
+pub struct Pruned {
+    /// How its source calls it.
+    pub name: String,
+    /// Filters of all groups.
+    pub filters: Vec<usize>,
+    /// Input channels that columns are left of, where the source says so.
+    pub channels: Option<Vec<usize>>,
+    /// Columns of each group.
+    pub columns: Vec<usize>,
+}
+
+/// What is kept of one convolution.
+#[derive(Clone, Copy)]
+pub struct Kept {
+    /// Of all groups.
+    pub filters: usize,
+    /// Of each group, the first ones.
+    pub channels: usize,
+    /// Of each group, at random among those of the channels.
+    pub columns: usize,
+}
+
+fn one() -> usize {
+    1
+}
+
+/// All networks.
+///
+/// # Panics
+/// If the file is broken.
+pub fn nets() -> Vec<Net> {
+    serde_json::from_str(include_str!("../data/layers.json")).expect("layers.json is valid")
+}
+
+impl Net {
+    /// What pruning leaves of convolution `layer`, with names. Where the source does not say which columns are left, there are two
+    /// forms: columns at random, and about as many in whole channels.
+    pub fn pruned(&self, layer: usize) -> Vec<(String, Kept)> {
+        let taps = self.layers[layer].kernel.pow(2);
+        let forms = |pruned: &Pruned| {
+            let (name, filters, columns) = (&pruned.name, pruned.filters[layer], pruned.columns[layer]);
+            if let Some(channels) = &pruned.channels {
+                return vec![(name.clone(), Kept { filters, channels: channels[layer], columns })];
+            }
+            let channels = ((columns + taps / 2) / taps).max(1);
+            vec![
+                (format!("{name}, random"), Kept { filters, columns, ..self.layers[layer].whole() }),
+                (format!("{name}, aligned"), Kept { filters, channels, columns: channels * taps }),
+            ]
+        };
+        self.pruned.iter().flat_map(forms).collect()
+    }
+}
+
+impl ConvShape {
+    /// All of it.
+    pub fn whole(&self) -> Kept {
+        let channels = self.channels / self.groups;
+        Kept { filters: self.filters, channels, columns: channels * self.kernel.pow(2) }
+    }
+
+    /// For the kernels.
+    pub fn geometry(&self) -> Geometry {
+        let output = (self.input + 2 * self.pad - self.kernel) / self.stride + 1;
+        Geometry {
+            channels: self.channels,
+            input: [self.input; 2],
+            output: [output; 2],
+            kernel: [self.kernel; 2],
+            strides: [self.stride; 2],
+            dilations: [1, 1],
+            pad_before: [self.pad; 2],
+            transposed: false,
+        }
+    }
+
+    /// What each group keeps; the same in every run.
+    pub fn groups(&self, kept: Kept) -> Vec<Group> {
+        let (channels, taps) = (self.channels / self.groups, self.kernel * self.kernel);
+        let mut rng = Rng::with_seed(2016);
+        let group = |group: usize| {
+            let filters = (group + 1) * kept.filters / self.groups - group * kept.filters / self.groups;
+            let mut columns = rng.choose_multiple(0..kept.channels * taps, kept.columns);
+            columns.sort_unstable();
+            let column =
+                |i: usize| Column { channel: group * channels + i / taps, kh: i % taps / self.kernel, kw: i % self.kernel };
+            Group { filters, columns: columns.into_iter().map(column).collect() }
+        };
+        (0..self.groups).map(group).collect()
+    }
+}
