@@ -167,6 +167,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "a million numbers, and no memory")]
     fn functions_are_as_exact_as_they_say() {
         let all = [f32::NEG_INFINITY, f32::INFINITY];
         for (name, worst, allowed) in [

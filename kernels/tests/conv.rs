@@ -290,6 +290,7 @@ fn planes() {
 
 /// More columns than a block holds, and more positions than are packed at a time.
 #[test]
+#[cfg_attr(miri, ignore = "takes hours")]
 fn columns_and_positions_in_blocks() {
     let cases = every(|c| Case {
         batch: 1,

@@ -94,6 +94,7 @@ fn every_tile() {
 
 /// Any columns, of which there are more than a block has, and more images than are computed together.
 #[test]
+#[cfg_attr(miri, ignore = "takes hours")]
 fn mixtures() {
     let cases = sample(300, |c| Case {
         batch: c.of(&[1, 2, 8, 9, 31, 32, 33, 64, 130]),
