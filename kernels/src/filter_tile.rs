@@ -73,7 +73,7 @@ impl Product {
     pub(crate) fn new(isa: Isa, rows: usize, columns: Vec<usize>, positions: Vec<usize>) -> Self {
         let [most_broadcasts, most_vectors] = isa.filter_tile();
         let vectors = rows.div_ceil(isa.lanes()).clamp(1, most_vectors);
-        let tile = [vectors, (most_broadcasts * most_vectors / vectors).min(MAX_POSITIONS)];
+        let tile = [vectors, positions_for([most_broadcasts, most_vectors], vectors)];
         let tiles: Vec<_> = balanced(positions.len(), tile[1]).collect();
         // Weights that are used once stream best in one go.
         let most_columns = if tiles.len() > 1 { BLOCK_COLUMNS } else { columns.len().max(1) };
@@ -189,24 +189,27 @@ impl<F: FnMut(Sums<'_>)> Vectorized for Work<'_, F> {
             let next = work.peek().map(|(rows, columns)| self.matrix.at(rows.start, columns.start));
             for (i, tile) in self.tiles.iter().enumerate() {
                 let to = (tile.start - positions.start) * width;
-                let call = Call {
-                    weights: self.matrix.at(rows.start, columns.start),
+                let weights = Panels {
+                    first: self.matrix.at(rows.start, columns.start),
                     panel_len: PANEL_ROWS * self.matrix.columns,
                     last: Last {
                         weights: panels.map(|row| self.matrix.at(row, columns.start)),
                         strides: panels.map(|row| self.matrix.stride(row)),
                         rows: panels.map(|row| rows.end.saturating_sub(row).min(PANEL_ROWS).min(S::LANES)),
                     },
+                    // Tiles share the fetching, so that it is spread over the time that there is.
+                    next: next.filter(|_| self.tiles.len() > 1).map(|next| next.wrapping_add(i * LINE_COLUMNS * PANEL_ROWS)),
+                    stretch: self.tiles.len() * LINE_COLUMNS,
+                };
+                let call = Call {
+                    weights,
                     x: self.x.as_ptr(),
                     columns: &self.product.columns[columns.clone()],
                     positions: &self.product.positions[tile.clone()],
                     sums: &mut self.sums[to..to + tile.len() * width],
                     add: columns.start > 0,
-                    // Tiles share the fetching, so that it is spread over the time that there is.
-                    fetch: next.filter(|_| self.tiles.len() > 1).map(|next| next.wrapping_add(i * LINE_COLUMNS * PANEL_ROWS)),
-                    stretch: if self.tiles.len() > 1 { self.tiles.len() * LINE_COLUMNS } else { usize::MAX },
                 };
-                call.run(simd, vectors, rows.end <= whole);
+                if rows.end <= whole { call.run(simd, vectors) } else { call.but_last().run(simd, vectors) }
             }
             if columns.end == self.product.columns.len() {
                 let numbers = &self.sums[..positions.len() * width];
@@ -236,28 +239,37 @@ impl<F> Work<'_, F> {
     }
 }
 
-/// Some vectors of rows times a few positions, over a block of columns.
-struct Call<'a> {
+/// Weights of some vectors of rows.
+trait Weights<S: Simd>: Copy {
+    /// One of `VECTORS` vectors of a column.
+    ///
+    /// # Safety
+    /// Column and vector must be there.
+    unsafe fn vector<const VECTORS: usize>(self, simd: S, column: usize, vector: usize) -> S::Vector;
+
+    /// Whether [`Self::fetch`] does anything.
+    const FETCHES: bool;
+
+    /// Asks for a little of what is needed next; `column` says which part. Returns after how many columns it wants to be called
+    /// again.
+    fn fetch<const VECTORS: usize>(self, simd: S, column: usize) -> usize;
+}
+
+/// Weights in panels. Only the last vector may be one that is not `WHOLE`.
+#[derive(Clone, Copy)]
+struct Panels<const WHOLE: bool> {
     /// Of the first row and column.
-    weights: *const f32,
+    first: *const f32,
     /// Numbers of a panel of eight rows.
     panel_len: usize,
     last: Last,
-    x: *const f32,
-    /// Invariant: the sum of one of these and one of the next lies inside `x`.
-    columns: &'a [usize],
-    positions: &'a [usize],
-    /// `[positions][vectors][lanes]`.
-    sums: &'a mut [f32],
-    /// Whether the sums of the columns before are there.
-    add: bool,
-    /// Weights of two columns that are needed next: a line of each panel is fetched for every `stretch` columns.
-    fetch: Option<*const f32>,
+    /// Weights of two columns that are needed next: a line of each panel is fetched for every stretch of columns.
+    next: Option<*const f32>,
     stretch: usize,
 }
 
-#[derive(Clone, Copy)]
 /// A vector of rows in one panel, or two where vectors are longer, that may have fewer rows than a vector has lanes.
+#[derive(Clone, Copy)]
 struct Last {
     /// Of the first column.
     weights: [*const f32; 2],
@@ -266,21 +278,136 @@ struct Last {
     rows: [usize; 2],
 }
 
-impl Call<'_> {
-    /// With so many vectors, of which the last one is `whole` or not.
+impl<const WHOLE: bool> Panels<WHOLE> {
+    /// From the first row's place of some column to that of a vector's first or second panel.
     #[inline(always)]
-    fn run<S: Simd>(self, simd: S, vectors: usize, whole: bool) {
+    fn panel<S: Simd>(&self, first: *const f32, vector: usize, panel: usize) -> *const f32 {
+        let row = vector * S::LANES + panel * PANEL_ROWS;
+        first.wrapping_add(row / PANEL_ROWS * self.panel_len + row % PANEL_ROWS)
+    }
+}
+
+impl<S: Simd, const WHOLE: bool> Weights<S> for Panels<WHOLE> {
+    const FETCHES: bool = true;
+
+    #[inline(always)]
+    unsafe fn vector<const VECTORS: usize>(self, simd: S, column: usize, vector: usize) -> S::Vector {
+        if !WHOLE && vector + 1 == VECTORS {
+            let Last { weights, strides, rows } = self.last;
+            let from = [weights[0].wrapping_add(column * strides[0]), weights[1].wrapping_add(column * strides[1])];
+            // SAFETY: these are weights of the column that the caller promises, as many as there are rows.
+            return unsafe { simd.load_rows(from, rows) };
+        }
+        let line = self.first.wrapping_add(column * PANEL_ROWS);
+        let from = [self.panel::<S>(line, vector, 0), self.panel::<S>(line, vector, 1)];
+        // SAFETY: as above, of whole panels.
+        unsafe { simd.load_rows(from, [PANEL_ROWS.min(S::LANES); 2]) }
+    }
+
+    #[inline(always)]
+    fn fetch<const VECTORS: usize>(self, simd: S, column: usize) -> usize {
+        let Some(next) = self.next else { return usize::MAX };
+        let line = next.wrapping_add(column * PANEL_ROWS);
+        unrolled::<1, VECTORS>(
+            #[inline(always)]
+            |_, vector| {
+                simd.prefetch(self.panel::<S>(line, vector, 0));
+                if S::LANES > PANEL_ROWS {
+                    simd.prefetch(self.panel::<S>(line, vector, 1));
+                }
+            },
+        );
+        self.stretch
+    }
+}
+
+/// Weights whose vectors lie side by side: `[columns][vectors][lanes]`.
+#[derive(Clone, Copy)]
+struct Lines(*const f32);
+
+impl<S: Simd> Weights<S> for Lines {
+    const FETCHES: bool = false;
+
+    #[inline(always)]
+    unsafe fn vector<const VECTORS: usize>(self, simd: S, column: usize, vector: usize) -> S::Vector {
+        // SAFETY: the caller promises that this vector is there.
+        unsafe { simd.load(self.0.wrapping_add((column * VECTORS + vector) * S::LANES)) }
+    }
+
+    #[inline(always)]
+    fn fetch<const VECTORS: usize>(self, _: S, _: usize) -> usize {
+        usize::MAX
+    }
+}
+
+/// Multiplies `vectors` vectors of rows, whose weights are `[columns][vectors][lanes]`, by positions of `x`: the number of the input
+/// that a column has at a position lies at the sum of both. Tiles have `together` positions, on which depends how sums are rounded.
+/// They are `[positions][vectors][lanes]`; with `add`, those of columns before are there.
+///
+/// # Panics
+/// If a slice is shorter than that, or a sum lies outside of `x`.
+#[inline(always)]
+pub(crate) fn multiply_lines<S: Simd>(
+    simd: S,
+    weights: &[f32],
+    x: &[f32],
+    [columns, positions]: [&[usize]; 2],
+    [vectors, together]: [usize; 2],
+    sums: &mut [f32],
+    add: bool,
+) {
+    let reach = columns.iter().max().zip(positions.iter().max()).map_or(0, |(column, position)| column + position + 1);
+    assert!(reach <= x.len(), "an input of {} numbers, where {reach} are read", x.len());
+    assert!(columns.len() * vectors * S::LANES <= weights.len(), "{} columns of weights", columns.len());
+    for tile in balanced(positions.len(), together) {
+        let sums = &mut sums[tile.start * vectors * S::LANES..tile.end * vectors * S::LANES];
+        let (weights, x) = (Lines(weights.as_ptr()), x.as_ptr());
+        Call { weights, x, columns, positions: &positions[tile], sums, add }.run(simd, vectors);
+    }
+}
+
+/// Most positions of a tile of so many vectors.
+pub(crate) fn positions_for([broadcasts, most_vectors]: [usize; 2], vectors: usize) -> usize {
+    (broadcasts * most_vectors / vectors).min(MAX_POSITIONS)
+}
+
+/// Some vectors of rows times a few positions, over a block of columns.
+struct Call<'a, W> {
+    /// Of the first column.
+    weights: W,
+    x: *const f32,
+    /// Invariant: the sum of one of these and one of the next lies inside `x`.
+    columns: &'a [usize],
+    positions: &'a [usize],
+    /// `[positions][vectors][lanes]`.
+    sums: &'a mut [f32],
+    /// Whether the sums of the columns before are there.
+    add: bool,
+}
+
+impl<'a> Call<'a, Panels<true>> {
+    /// With a last vector that is not whole.
+    fn but_last(self) -> Call<'a, Panels<false>> {
+        let Call { weights: Panels { first, panel_len, last, next, stretch }, x, columns, positions, sums, add } = self;
+        Call { weights: Panels { first, panel_len, last, next, stretch }, x, columns, positions, sums, add }
+    }
+}
+
+impl<W: Copy> Call<'_, W> {
+    /// With so many vectors.
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S, vectors: usize)
+    where
+        W: Weights<S>,
+    {
         // Where there are few sums, each addition would wait for the one before: they are split over every second or fourth column.
         macro_rules! tile {
             ($($positions:literal: $chains:literal)*) => {
-                match (self.positions.len(), vectors, whole) {
+                match (self.positions.len(), vectors) {
                     $(
-                        ($positions, 1, true) => self.tile::<S, $positions, $chains, 1, true>(simd),
-                        ($positions, 2, true) => self.tile::<S, $positions, $chains, 2, true>(simd),
-                        ($positions, 3, true) => self.tile::<S, $positions, $chains, 3, true>(simd),
-                        ($positions, 1, false) => self.tile::<S, $positions, $chains, 1, false>(simd),
-                        ($positions, 2, false) => self.tile::<S, $positions, $chains, 2, false>(simd),
-                        ($positions, 3, false) => self.tile::<S, $positions, $chains, 3, false>(simd),
+                        ($positions, 1) => self.tile::<S, $positions, $chains, 1>(simd),
+                        ($positions, 2) => self.tile::<S, $positions, $chains, 2>(simd),
+                        ($positions, 3) => self.tile::<S, $positions, $chains, 3>(simd),
                     )*
                     (positions, ..) => unreachable!("a tile of {vectors} vectors by {positions}"),
                 }
@@ -289,7 +416,10 @@ impl Call<'_> {
         tile!(1: 4  2: 4  3: 3  4: 4  5: 5  6: 6  7: 7  8: 8);
     }
 
-    fn tile<S: Simd, const POSITIONS: usize, const CHAINS: usize, const VECTORS: usize, const WHOLE: bool>(self, simd: S) {
+    fn tile<S: Simd, const POSITIONS: usize, const CHAINS: usize, const VECTORS: usize>(self, simd: S)
+    where
+        W: Weights<S>,
+    {
         if VECTORS > S::FILTER_TILE[1] || POSITIONS * VECTORS > S::FILTER_TILE[0] * S::FILTER_TILE[1] {
             unreachable!("a tile of {VECTORS} vectors by {POSITIONS}");
         }
@@ -302,24 +432,16 @@ impl Call<'_> {
                     |position| self.x.wrapping_add(position),
                 );
                 let mut sums = [[simd.splat(0.0); VECTORS]; CHAINS];
-                let mut column = 0;
-                while column < self.columns.len() {
-                    if let Some(next) = self.fetch {
-                        self.fetch::<S, VECTORS>(simd, next.wrapping_add(column * PANEL_ROWS));
-                    }
-                    let end = self.columns.len().min(column.saturating_add(self.stretch));
-                    while column + CHAINS / POSITIONS <= end {
-                        // SAFETY: these columns are there.
-                        unsafe { self.add_columns::<S, POSITIONS, CHAINS, VECTORS, WHOLE, CHAINS>(simd, &x, column, &mut sums) };
-                        column += CHAINS / POSITIONS;
-                    }
-                    while CHAINS > POSITIONS && column < end {
-                        // SAFETY: this column is there.
-                        unsafe {
-                            self.add_columns::<S, POSITIONS, CHAINS, VECTORS, WHOLE, POSITIONS>(simd, &x, column, &mut sums)
-                        };
-                        column += 1;
-                    }
+                let (mut column, count) = (0, self.columns.len());
+                // A loop of its own: inside of another one, sums would not stay in registers.
+                if !W::FETCHES {
+                    self.add_until::<S, POSITIONS, CHAINS, VECTORS>(simd, &x, 0..count, &mut sums);
+                    column = count;
+                }
+                while column < count {
+                    let end = count.min(column.saturating_add(self.weights.fetch::<VECTORS>(simd, column)));
+                    self.add_until::<S, POSITIONS, CHAINS, VECTORS>(simd, &x, column..end, &mut sums);
+                    column = end;
                 }
                 unrolled::<CHAINS, VECTORS>(
                     #[inline(always)]
@@ -346,25 +468,44 @@ impl Call<'_> {
         );
     }
 
+    /// Adds the products of some columns.
+    #[inline(always)]
+    fn add_until<S: Simd, const POSITIONS: usize, const CHAINS: usize, const VECTORS: usize>(
+        &self,
+        simd: S,
+        x: &[*const f32; POSITIONS],
+        columns: Range<usize>,
+        sums: &mut [[S::Vector; VECTORS]; CHAINS],
+    ) where
+        W: Weights<S>,
+    {
+        let mut column = columns.start;
+        while column + CHAINS / POSITIONS <= columns.end {
+            // SAFETY: these columns are there.
+            unsafe { self.add_columns::<S, POSITIONS, CHAINS, VECTORS, CHAINS>(simd, x, column, sums) };
+            column += CHAINS / POSITIONS;
+        }
+        while CHAINS > POSITIONS && column < columns.end {
+            // SAFETY: this column is there.
+            unsafe { self.add_columns::<S, POSITIONS, CHAINS, VECTORS, POSITIONS>(simd, x, column, sums) };
+            column += 1;
+        }
+    }
+
     /// Adds the products of `STEP / POSITIONS` columns from `column` on, each to sums of its own.
     ///
     /// # Safety
-    /// These columns must be there, and the vectors `WHOLE` if they are called so.
+    /// These columns must be there.
     #[inline(always)]
-    unsafe fn add_columns<
-        S: Simd,
-        const POSITIONS: usize,
-        const CHAINS: usize,
-        const VECTORS: usize,
-        const WHOLE: bool,
-        const STEP: usize,
-    >(
+    unsafe fn add_columns<S: Simd, const POSITIONS: usize, const CHAINS: usize, const VECTORS: usize, const STEP: usize>(
         &self,
         simd: S,
         x: &[*const f32; POSITIONS],
         column: usize,
         sums: &mut [[S::Vector; VECTORS]; CHAINS],
-    ) {
+    ) where
+        W: Weights<S>,
+    {
         let (mut weights, mut offset) = ([simd.splat(0.0); VECTORS], 0);
         unrolled::<STEP, 1>(
             #[inline(always)]
@@ -376,7 +517,7 @@ impl Call<'_> {
                     unrolled::<1, VECTORS>(
                         #[inline(always)]
                         // SAFETY: as above.
-                        |_, vector| weights[vector] = unsafe { self.weights::<S, VECTORS, WHOLE>(simd, column, vector) },
+                        |_, vector| weights[vector] = unsafe { self.weights.vector::<VECTORS>(simd, column, vector) },
                     );
                 }
                 // SAFETY: by the invariant, the sum of these two offsets lies inside of the input.
@@ -385,50 +526,6 @@ impl Call<'_> {
                     #[inline(always)]
                     |_, vector| sums[chain][vector] = simd.mul_add(number, weights[vector], sums[chain][vector]),
                 );
-            },
-        );
-    }
-
-    /// A vector of weights of one column.
-    ///
-    /// # Safety
-    /// Column and vector must be there, and the vector whole unless it is the last one and not `WHOLE`.
-    #[inline(always)]
-    unsafe fn weights<S: Simd, const VECTORS: usize, const WHOLE: bool>(
-        &self,
-        simd: S,
-        column: usize,
-        vector: usize,
-    ) -> S::Vector {
-        if !WHOLE && vector + 1 == VECTORS {
-            let Last { weights, strides, rows } = self.last;
-            let from = [weights[0].wrapping_add(column * strides[0]), weights[1].wrapping_add(column * strides[1])];
-            // SAFETY: these are weights of the column that the caller promises, as many as there are rows.
-            return unsafe { simd.load_rows(from, rows) };
-        }
-        let line = self.weights.wrapping_add(column * PANEL_ROWS);
-        let from = [self.panel::<S>(line, vector, 0), self.panel::<S>(line, vector, 1)];
-        // SAFETY: as above, of whole panels.
-        unsafe { simd.load_rows(from, [PANEL_ROWS.min(S::LANES); 2]) }
-    }
-
-    /// From the first row's place of some column to that of a vector's first or second panel.
-    #[inline(always)]
-    fn panel<S: Simd>(&self, first: *const f32, vector: usize, panel: usize) -> *const f32 {
-        let row = vector * S::LANES + panel * PANEL_ROWS;
-        first.wrapping_add(row / PANEL_ROWS * self.panel_len + row % PANEL_ROWS)
-    }
-
-    /// Asks for a line of each panel.
-    #[inline(always)]
-    fn fetch<S: Simd, const VECTORS: usize>(&self, simd: S, line: *const f32) {
-        unrolled::<1, VECTORS>(
-            #[inline(always)]
-            |_, vector| {
-                simd.prefetch(self.panel::<S>(line, vector, 0));
-                if S::LANES > PANEL_ROWS {
-                    simd.prefetch(self.panel::<S>(line, vector, 1));
-                }
             },
         );
     }

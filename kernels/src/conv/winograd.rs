@@ -5,16 +5,20 @@
 //! The points that polynomials are evaluated at are 0, +-a, +-b and infinity with a^2 = 1/2 and b^2 = 2. They keep all factors of
 //! the transforms near 1, so that results are nearly as exact as sums of products.
 //!
+//! Lanes are channels of the transformed image and filters of the transformed weights, so that tiles need not fill vectors: rows
+//! become vectors of channels, and vectors of filters become rows, by transposing squares of numbers.
+//!
 //! Weights are transformed anew in every run, some filters and channels at a time: a stored copy would be four times as large as
 //! they are, and reading that from memory takes about as long. So they stay in the file, and only there. Columns that are not kept
 //! count as zeros.
 
 use super::geometry::{Column, Geometry};
 use super::{GroupKernel, Weighted};
-use crate::parallel::{self, Part, Partition, Window};
+use crate::filter_tile;
+use crate::parallel;
 use crate::simd::{Isa, MAX_LANES, Simd, Vectorized};
-use crate::tile::{self, Epilogue, Packed, Panel, Place};
-use crate::{Activation, PANEL_ROWS, Threading, balanced};
+use crate::tile::unrolled;
+use crate::{PANEL_ROWS, Threading, balanced};
 use std::ops::Range;
 
 /// Numbers of a tile along an axis, and so points of evaluation.
@@ -25,11 +29,13 @@ const PRODUCTS: usize = POINTS * POINTS;
 const A: f32 = std::f32::consts::FRAC_1_SQRT_2;
 const B: f32 = std::f32::consts::SQRT_2;
 
-/// Panels whose weights are transformed together, and channels: 36 x 32 x 128 numbers stay in the second-level cache.
-const PANELS: usize = 4;
-const CHANNELS: usize = 128;
+/// Channels whose weights are transformed together, for a few vectors of filters: 36 x 96 x 48 numbers fit the second-level cache.
+const CHANNELS: usize = 96;
 /// Tiles of an image that are worked on together: enough for the transform of weights to pay, few enough for the cache.
-const TILES: usize = 224;
+const TILES: usize = 112;
+
+/// Columns ahead of which weights are fetched.
+const AHEAD: usize = 40;
 
 /// Numbers between the stretches of different products: without them, they would often lie whole pages apart, and caches hold few
 /// lines of the same place in a page.
@@ -49,19 +55,27 @@ pub(crate) struct Winograd {
     grid: [usize; 2],
     /// Rows of tiles that are worked on together.
     rows: usize,
-    /// Vectors of tiles in a register tile.
-    vectors: usize,
+    /// Tiles of a register tile.
+    together: usize,
+    /// Where the numbers of each channel, and of each tile, lie in a transformed image.
+    places: [Vec<usize>; 2],
     isa: Isa,
     threads: usize,
-    /// How threads share the channels of transformed images: planes are blocks of tiles of one product.
-    partition: Partition,
 }
 
 #[derive(Debug)]
 struct Channel {
     plane: usize,
-    /// For each tap (`kh * KW + kw`) the number of its column, if it is kept.
-    columns: Vec<Option<u32>>,
+    taps: Taps,
+}
+
+/// Which columns a channel's taps (`kh * KW + kw`) are.
+#[derive(Debug)]
+enum Taps {
+    /// One after the other from this one on.
+    All(usize),
+    /// Those that are kept.
+    Some(Vec<Option<u32>>),
 }
 
 impl Winograd {
@@ -80,101 +94,89 @@ impl Winograd {
             return None;
         }
         let outputs = POINTS + 1 - width;
-        let mut channels: Vec<Channel> = Vec::new();
+        let mut channels: Vec<(usize, Vec<Option<u32>>)> = Vec::new();
         for (number, column) in columns.iter().enumerate() {
-            let known = channels.iter().rposition(|c| c.plane == column.channel);
+            let known = channels.iter().rposition(|c| c.0 == column.channel);
             let at = known.unwrap_or(channels.len());
             if known.is_none() {
-                channels.push(Channel { plane: column.channel, columns: vec![None; width * width] });
+                channels.push((column.channel, vec![None; width * width]));
             }
             // Columns that are listed twice are for the other methods.
-            if channels[at].columns[column.kh * width + column.kw].replace(u32::try_from(number).ok()?).is_some() {
+            if channels[at].1[column.kh * width + column.kw].replace(u32::try_from(number).ok()?).is_some() {
                 return None;
             }
         }
+        let channel = |(plane, columns): (usize, Vec<Option<u32>>)| {
+            let start = columns[0].unwrap_or(0);
+            let all = (start..).zip(&columns).all(|(number, column)| *column == Some(number));
+            Channel { plane, taps: if all { Taps::All(start as usize) } else { Taps::Some(columns) } }
+        };
+        let channels: Vec<Channel> = channels.into_iter().map(channel).collect();
         let grid = geometry.output.map(|size| size.div_ceil(outputs));
-        let (rows, vectors) = blocking(grid, isa);
-        let width = vectors * isa.lanes();
-        let blocks = (rows * grid[1]).div_ceil(width);
-        let share = |thread: usize| thread * channels.len() / threads * width..(thread + 1) * channels.len() / threads * width;
-        let part = |thread: usize| vec![Part { planes: 0..PRODUCTS * blocks, positions: share(thread) }];
-        let partition = Partition::new(PRODUCTS * blocks, channels.len() * width + GAP, (0..threads).map(part).collect());
-        let geometry = geometry.clone();
-        Some(Winograd {
-            geometry,
+        let rows = balanced(grid[0], (TILES / grid[1]).max(1)).map(|rows| rows.len()).max().unwrap_or(1);
+        let [broadcasts, vectors] = isa.filter_tile();
+        let together = filter_tile::positions_for([broadcasts, vectors], filters.div_ceil(isa.lanes()).min(vectors));
+        let mut winograd = Winograd {
+            geometry: geometry.clone(),
             filters,
             channels,
             columns: columns.len(),
             outputs,
             grid,
             rows,
-            vectors,
+            together,
+            places: [Vec::new(), Vec::new()],
             isa,
             threads,
-            partition,
-        })
+        };
+        let (lanes, group_len) = (isa.lanes(), winograd.group_len());
+        let of_channel = |channel: usize| channel / lanes * group_len + channel % lanes;
+        winograd.places =
+            [(0..winograd.channels.len()).map(of_channel).collect(), (0..rows * grid[1]).map(|tile| tile * lanes).collect()];
+        Some(winograd)
     }
 
     /// What one image is expected to cost, in multiply-adds of vectors (see `choice.rs`).
     pub(super) fn cost(&self) -> f64 {
-        let of_rows = |rows: usize| (rows * self.grid[1]).next_multiple_of(self.width()) / self.isa.lanes();
-        let vectors = (self.grid[0] / self.rows * of_rows(self.rows) + of_rows(self.grid[0] % self.rows)) as f64;
-        let (channels, filters, panels) = (self.channels.len(), self.filters, self.filters.div_ceil(PANEL_ROWS));
-        // A register tile of one vector loads as much as it computes.
-        let products = (PRODUCTS * filters * channels) as f64 * if self.vectors == 1 { 1.5 } else { 1.0 };
-        let weights = (panels * channels * self.grid[0].div_ceil(self.rows)) as f64;
-        vectors * (products + 1650.0 * channels as f64 + 650.0 * filters as f64) + 250.0 * weights
+        let (channels, lanes) = (self.channels.len(), self.isa.lanes());
+        let (channel_vectors, filter_vectors) = (channels.div_ceil(lanes), self.filters.div_ceil(lanes));
+        let tiles = (self.grid[0] * self.grid[1]) as f64;
+        let weights = (filter_vectors * channels * self.grid[0].div_ceil(self.rows)) as f64;
+        tiles * ((PRODUCTS * channels * filter_vectors) as f64 + 1000.0 * channel_vectors as f64 + 650.0 * filter_vectors as f64)
+            + 400.0 * weights
     }
 
-    /// Tiles that are worked on together, at most.
-    fn tiles(&self) -> usize {
-        self.rows * self.grid[1]
+    /// Numbers of one product's tiles of a vector of channels.
+    fn product_len(&self) -> usize {
+        self.rows * self.grid[1] * self.isa.lanes() + GAP
     }
 
-    /// Tiles in one register tile.
-    fn width(&self) -> usize {
-        self.vectors * self.isa.lanes()
-    }
-
-    fn padded_tiles(&self) -> usize {
-        self.tiles().next_multiple_of(self.width())
-    }
-
-    /// Blocks of register tiles.
-    fn blocks(&self) -> usize {
-        self.padded_tiles() / self.width()
-    }
-
-    /// Numbers of transformed images: `[product][block of tiles][channel][tile]`.
+    /// Numbers of a transformed image: `[vector of channels][product][tile][channel]`.
     fn image_len(&self) -> usize {
-        PRODUCTS * self.blocks() * self.block_len()
+        self.channels.len().div_ceil(self.isa.lanes()) * self.group_len()
     }
 
-    /// Numbers from one block of tiles to the next.
-    fn block_len(&self) -> usize {
-        self.channels.len() * self.width() + GAP
+    /// Numbers of a vector of channels.
+    fn group_len(&self) -> usize {
+        PRODUCTS * self.product_len()
     }
 
-    /// Numbers of the transformed weights of some filters and channels.
-    fn weights_len(&self) -> usize {
-        PRODUCTS * PANELS * (PANEL_ROWS * CHANNELS.min(self.channels.len()) + GAP)
+    /// Numbers of the transformed weights of one product: `[channel][filter]` of some channels and some vectors of filters.
+    fn weights_len(&self, vectors: usize) -> usize {
+        CHANNELS.min(self.channels.len()) * vectors * self.isa.lanes() + GAP
+    }
+
+    /// Numbers of one product's sums: `[tile][filter]` of some vectors of filters.
+    fn sums_len(&self, vectors: usize) -> usize {
+        self.rows * self.grid[1] * vectors * self.isa.lanes() + GAP
     }
 
     /// Scratch memory of one thread.
     fn thread_len(&self) -> usize {
-        let lanes = self.isa.lanes();
-        let image = (POINTS * RING + (POINTS + PRODUCTS) * lanes) * lanes;
-        let filters = PANELS * PANEL_ROWS;
-        let weights = self.weights_len();
-        let products = PRODUCTS * (filters * self.padded_tiles() + GAP);
-        let outputs = self.outputs * self.outputs * self.padded_tiles();
-        image.max(weights + products + outputs).next_multiple_of(MAX_LANES)
-    }
-
-    /// Channels that a thread transforms.
-    fn channel_share(&self, thread: usize) -> Range<usize> {
-        let count = self.channels.len();
-        thread * count / self.threads..(thread + 1) * count / self.threads
+        let (lanes, vectors) = (self.isa.lanes(), self.isa.filter_tile()[1]);
+        let image = POINTS * (RING + lanes) * lanes;
+        let filters = self.outputs * lanes * lanes + PRODUCTS * (self.weights_len(vectors) + self.sums_len(vectors));
+        image.max(filters).next_multiple_of(MAX_LANES)
     }
 }
 
@@ -184,44 +186,33 @@ impl GroupKernel for Winograd {
     }
 
     fn scratch_len(&self) -> usize {
-        self.image_len().saturating_add(self.threads.saturating_mul(self.thread_len()))
+        self.image_len().next_multiple_of(MAX_LANES).saturating_add(self.threads.saturating_mul(self.thread_len()))
     }
 
     fn run(&self, layer: Weighted<'_>, image: &[f32], out: &mut [f32], scratch: &mut [f32], threading: Threading) {
-        let plane = self.geometry.output_len();
+        let (plane, lanes) = (self.geometry.output_len(), self.isa.lanes());
         crate::expect_len("output of a group", out, self.filters * plane);
-        let (transformed, scratch) = scratch.split_at_mut(self.image_len());
-        let share = self.filters.div_ceil(PANEL_ROWS).div_ceil(self.threads) * PANEL_ROWS;
-        for first in (0..self.grid[0]).step_by(self.rows) {
-            let rows = first..(first + self.rows).min(self.grid[0]);
-            self.partition.for_each(transformed, scratch, self.thread_len(), threading, |i, mut window, scratch| {
-                let share = self.channel_share(i);
-                for first in share.clone().step_by(self.isa.lanes()) {
-                    let channels = first..share.end.min(first + self.isa.lanes());
-                    let run = TransformImage { to: self, image, rows: rows.clone(), channels, window: &mut window, scratch };
-                    self.isa.dispatch(run);
+        let (transformed, scratch) = scratch.split_at_mut(self.image_len().next_multiple_of(MAX_LANES));
+        let transformed = &mut transformed[..self.image_len()];
+        // Threads share the channels, and then the filters.
+        let part = |count: usize, unit: usize| count.div_ceil(unit).div_ceil(self.threads) * unit;
+        let (channels, filters) = (part(self.channels.len(), lanes), part(self.filters, lanes.max(PANEL_ROWS)));
+        for rows in balanced(self.grid[0], self.rows) {
+            let groups_len = channels / lanes * self.group_len();
+            parallel::zip_with_scratch(transformed, groups_len, scratch, self.thread_len(), threading, |i, to, scratch| {
+                for (group, to) in to.chunks_exact_mut(self.group_len()).enumerate() {
+                    let first = i * channels + group * lanes;
+                    let channels = first..self.channels.len().min(first + lanes);
+                    self.isa.dispatch(TransformImage { of: self, image, rows: rows.clone(), channels, to, scratch });
                 }
             });
             let transformed = &*transformed;
-            parallel::zip_with_scratch(out, share * plane, scratch, self.thread_len(), threading, |i, out, scratch| {
-                let filters = i * share..i * share + out.len() / plane;
-                self.isa.dispatch(Filters { to: self, layer, transformed, rows: rows.clone(), filters, out, scratch });
+            parallel::zip_with_scratch(out, filters * plane, scratch, self.thread_len(), threading, |i, out, scratch| {
+                let filters = i * filters..i * filters + out.len() / plane;
+                self.isa.dispatch(Filters { of: self, layer, transformed, rows: rows.clone(), filters, out, scratch });
             });
         }
     }
-}
-
-/// Rows of tiles to work on together, and vectors of a register tile: about [`TILES`] tiles, such that few lanes stay empty.
-fn blocking(grid: [usize; 2], isa: Isa) -> (usize, usize) {
-    let most = (TILES / grid[1]).clamp(1, grid[0]);
-    let options = (1..=most).flat_map(|rows| [(rows, 3), (rows, 2), (rows, 1)]);
-    let filled = |&(rows, vectors): &(usize, usize)| {
-        let of = |rows: usize| (rows * grid[1]).next_multiple_of(vectors * isa.lanes());
-        let tiles = grid[0] / rows * of(rows) + of(grid[0] % rows);
-        // A register tile of one vector loads as much as it computes.
-        (tiles * if vectors == 1 { 3 } else { 2 }, usize::MAX - rows, 3 - vectors)
-    };
-    options.filter(|&(_, vectors)| vectors <= isa.tile()[1]).min_by_key(filled).unwrap_or((1, 1))
 }
 
 /// `factor * x + plus`.
@@ -275,33 +266,39 @@ fn transform_weights<S: Simd, const TAPS: usize>(simd: S, g: [S::Vector; TAPS]) 
     [g[0], plus_a, minus_a, plus_b, minus_b, g[TAPS - 1]]
 }
 
-/// `G g G^T` for the taps of a channel, whose columns `load` loads; `store` takes the products one by one.
+/// `G g G^T` for the taps of a channel, which `load` loads; `store` takes the products one by one.
 #[inline(always)]
 fn transform_taps<S: Simd, const TAPS: usize>(
     simd: S,
-    channel: &Channel,
     mut load: impl FnMut(usize) -> S::Vector,
     mut store: impl FnMut(usize, S::Vector),
 ) {
     let mut down = [[simd.splat(0.0); TAPS]; POINTS];
-    for j in 0..TAPS {
-        let taps = vectors::<S, TAPS>(
-            simd,
-            #[inline(always)]
-            |i| match channel.columns[i * TAPS + j] {
-                None => simd.splat(0.0),
-                Some(column) => load(column as usize),
-            },
-        );
-        for (down, x) in down.iter_mut().zip(transform_weights::<S, TAPS>(simd, taps)) {
-            down[j] = x;
-        }
-    }
-    for (i, down) in down.into_iter().enumerate() {
-        for (j, x) in transform_weights::<S, TAPS>(simd, down).into_iter().enumerate() {
-            store(i * POINTS + j, x);
-        }
-    }
+    unrolled::<TAPS, 1>(
+        #[inline(always)]
+        |j, _| {
+            let taps = vectors::<S, TAPS>(
+                simd,
+                #[inline(always)]
+                |i| load(i * TAPS + j),
+            );
+            let transformed = transform_weights::<S, TAPS>(simd, taps);
+            unrolled::<POINTS, 1>(
+                #[inline(always)]
+                |i, _| down[i][j] = transformed[i],
+            );
+        },
+    );
+    unrolled::<POINTS, 1>(
+        #[inline(always)]
+        |i, _| {
+            let products = transform_weights::<S, TAPS>(simd, down[i]);
+            unrolled::<POINTS, 1>(
+                #[inline(always)]
+                |j, _| store(i * POINTS + j, products[j]),
+            );
+        },
+    );
 }
 
 /// `A^T m` for six vectors.
@@ -325,24 +322,25 @@ fn transform_output<S: Simd, const OUTPUTS: usize>(simd: S, m: [S::Vector; POINT
 /// Columns of transformed rows that are remembered: the six of a tile may begin in one vector's columns and end in the next one's.
 const RING: usize = 2 * MAX_LANES;
 
-/// Transforms the tiles of some rows in a few channels, side by side: along a row lanes are columns, and where columns are told
-/// apart they are channels. Tiles are collected until they make up vectors.
-struct TransformImage<'a, 'w> {
-    to: &'a Winograd,
+/// Transforms the tiles of some rows in a vector of channels, side by side: along a row lanes are columns, and where columns are
+/// told apart they are channels.
+struct TransformImage<'a> {
+    of: &'a Winograd,
     image: &'a [f32],
     rows: Range<usize>,
     /// As many as a vector has lanes, or fewer.
     channels: Range<usize>,
-    window: &'a mut Window<'w>,
+    /// `[product][tile][channel]`.
+    to: &'a mut [f32],
     scratch: &'a mut [f32],
 }
 
-impl Vectorized for TransformImage<'_, '_> {
+impl Vectorized for TransformImage<'_> {
     type Output = ();
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        match self.to.outputs {
+        match self.of.outputs {
             4 => simd.vectorize(
                 #[inline(always)]
                 || self.transform::<S, 4>(simd),
@@ -355,16 +353,16 @@ impl Vectorized for TransformImage<'_, '_> {
     }
 }
 
-impl TransformImage<'_, '_> {
+impl TransformImage<'_> {
     #[inline(always)]
     fn transform<S: Simd, const OUTPUTS: usize>(mut self, simd: S) {
-        let (across, pad) = (self.to.grid[1], self.to.geometry.pad_before[1]);
-        let scratch = std::mem::take(&mut self.scratch);
-        // `[point][column][channel]`, `[point][channel][column]` and `[product][tile][channel]`.
-        let (ring, rest) = scratch.split_at_mut(POINTS * RING * S::LANES);
-        let (down, products) = rest.split_at_mut(POINTS * S::LANES * S::LANES);
+        let (across, pad, product_len) = (self.of.grid[1], self.of.geometry.pad_before[1], self.of.product_len());
+        let (scratch, to) = (std::mem::take(&mut self.scratch), std::mem::take(&mut self.to));
+        // `[point][column][channel]` and `[point][channel][column]`.
+        let (ring, down) = scratch.split_at_mut(POINTS * RING * S::LANES);
+        let down = &mut down[..POINTS * S::LANES * S::LANES];
         let in_ring = |point: usize, column: usize| (point * RING + column % RING) * S::LANES;
-        let mut tiles = 0;
+        let mut done = 0;
         for row in self.rows.clone() {
             for point in 0..POINTS {
                 ring[in_ring(point, 0)..][..pad * S::LANES].fill(0.0);
@@ -387,19 +385,12 @@ impl TransformImage<'_, '_> {
                             |j| simd.get(&ring[in_ring(i, tile * OUTPUTS + j)..]),
                         );
                         for (j, x) in transform_input(simd, d).into_iter().enumerate() {
-                            simd.put(&mut products[((i * POINTS + j) * S::LANES + tiles % S::LANES) * S::LANES..], x);
+                            simd.put(&mut to[(i * POINTS + j) * product_len + done * S::LANES..], x);
                         }
                     }
-                    (tile, tiles) = (tile + 1, tiles + 1);
-                    if tiles.is_multiple_of(S::LANES) {
-                        self.store(simd, tiles - S::LANES, products);
-                    }
+                    (tile, done) = (tile + 1, done + 1);
                 }
             }
-        }
-        if !tiles.is_multiple_of(S::LANES) {
-            // Lanes behind the last tile hold anything: what becomes of them is no output.
-            self.store(simd, tiles - tiles % S::LANES, products);
         }
     }
 
@@ -414,7 +405,7 @@ impl TransformImage<'_, '_> {
         mut put: impl FnMut(usize, usize, S::Vector),
     ) {
         let point_len = S::LANES * S::LANES;
-        if first >= self.to.geometry.input[1] {
+        if first >= self.of.geometry.input[1] {
             // Behind the image.
             return (0..POINTS).for_each(|point| (0..S::LANES).for_each(|column| put(point, column, simd.splat(0.0))));
         }
@@ -434,19 +425,22 @@ impl TransformImage<'_, '_> {
             }
         }
         for (point, down) in down.chunks_exact(point_len).enumerate() {
-            for (column, x) in transposed(simd, down)[..S::LANES].iter().enumerate() {
-                put(point, column, *x);
-            }
+            each_column(
+                simd,
+                down,
+                #[inline(always)]
+                |column, x| put(point, column, x),
+            );
         }
     }
 
     /// What a channel has for a row of tiles.
     #[inline(always)]
     fn source<S: Simd, const OUTPUTS: usize>(&self, channel: usize, row: usize) -> Source<'_> {
-        let [height, width] = self.to.geometry.input;
-        let plane = self.to.channels[channel].plane;
+        let [height, width] = self.of.geometry.input;
+        let plane = self.of.channels[channel].plane;
         // Later the same numbers are needed of the rows below, and then of other channels.
-        let next = match self.to.channels.get(channel + S::LANES) {
+        let next = match self.of.channels.get(channel + S::LANES) {
             Some(later) if row + 1 == self.rows.end => {
                 (later.plane as isize - plane as isize) * (height * width) as isize
                     - ((row - self.rows.start) * OUTPUTS * width) as isize
@@ -456,34 +450,23 @@ impl TransformImage<'_, '_> {
         Source {
             plane: &self.image[plane * height * width..][..height * width],
             width,
-            first_row: (row * OUTPUTS) as isize - self.to.geometry.pad_before[0] as isize,
+            first_row: (row * OUTPUTS) as isize - self.of.geometry.pad_before[0] as isize,
             next,
-        }
-    }
-
-    /// Puts a vector of tiles, from `first` on, where they are multiplied: for each product and channel side by side.
-    #[inline(always)]
-    fn store<S: Simd>(&mut self, simd: S, first: usize, products: &[f32]) {
-        let block = self.to.width();
-        for (product, tiles) in products.chunks_exact(S::LANES * S::LANES).take(PRODUCTS).enumerate() {
-            let plane = product * self.to.blocks() + first / block;
-            let out = self.window.part(plane, self.channels.start * block..self.channels.end * block);
-            for (vector, out) in transposed(simd, tiles).iter().zip(out.chunks_exact_mut(block)) {
-                simd.put(&mut out[first % block..], *vector);
-            }
         }
     }
 }
 
-/// The columns of a square of numbers, whose rows are vectors.
+/// Calls `f` with the columns of a square of numbers, whose rows are vectors.
 #[inline(always)]
-fn transposed<S: Simd>(simd: S, rows: &[f32]) -> [S::Vector; MAX_LANES] {
+fn each_column<S: Simd>(simd: S, rows: &[f32], mut f: impl FnMut(usize, S::Vector)) {
     let mut vectors = [simd.splat(0.0); MAX_LANES];
     for (vector, row) in vectors.iter_mut().zip(rows.chunks_exact(S::LANES)) {
         *vector = simd.get(row);
     }
     simd.transpose(&mut vectors);
-    vectors
+    for (column, x) in vectors[..S::LANES].iter().enumerate() {
+        f(column, *x);
+    }
 }
 
 /// A plane, of which six rows are read.
@@ -509,7 +492,7 @@ impl Source<'_> {
 
 /// The products of some filters with the transformed tiles of some rows, and their outputs.
 struct Filters<'a> {
-    to: &'a Winograd,
+    of: &'a Winograd,
     layer: Weighted<'a>,
     transformed: &'a [f32],
     rows: Range<usize>,
@@ -524,7 +507,7 @@ impl Vectorized for Filters<'_> {
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        match self.to.outputs {
+        match self.of.outputs {
             4 => self.filters::<S, 3, 4>(simd),
             _ => self.filters::<S, 5, 2>(simd),
         }
@@ -534,173 +517,209 @@ impl Vectorized for Filters<'_> {
 impl Filters<'_> {
     fn filters<S: Simd, const TAPS: usize, const OUTPUTS: usize>(mut self, simd: S) {
         let scratch = std::mem::take(&mut self.scratch);
-        let (weights, rest) = scratch.split_at_mut(self.to.weights_len());
-        let (products, outputs) = rest.split_at_mut(PRODUCTS * (PANELS * PANEL_ROWS * self.to.padded_tiles() + GAP));
-        for first in self.filters.clone().step_by(PANELS * PANEL_ROWS) {
-            let filters = first..(first + PANELS * PANEL_ROWS).min(self.filters.end);
-            for block in balanced(self.to.channels.len(), CHANNELS) {
-                simd.vectorize(
-                    #[inline(always)]
-                    || self.transform_weights::<S, TAPS>(simd, filters.clone(), block.clone(), weights),
-                );
-                self.multiply(simd, filters.len(), block, weights, products);
+        for vectors in balanced(self.filters.len().div_ceil(S::LANES), S::FILTER_TILE[1]) {
+            let [first, end] = [vectors.start, vectors.end].map(|v| (self.filters.start + v * S::LANES).min(self.filters.end));
+            let (rows, rest) = scratch.split_at_mut(OUTPUTS * S::LANES * S::LANES);
+            let (weights, sums) = rest.split_at_mut(PRODUCTS * self.of.weights_len(vectors.len()));
+            for channels in balanced(self.of.channels.len(), CHANNELS) {
+                for (vector, first) in (first..end).step_by(S::LANES).enumerate() {
+                    simd.vectorize(
+                        #[inline(always)]
+                        || self.transform_weights::<S, TAPS>(simd, first, channels.clone(), [vector, vectors.len()], weights),
+                    );
+                }
+                self.multiply(simd, channels, vectors.len(), weights, sums);
             }
-            for filter in filters.clone() {
+            for (vector, first) in (first..end).step_by(S::LANES).enumerate() {
                 simd.vectorize(
                     #[inline(always)]
-                    || self.outputs::<S, OUTPUTS>(simd, filter, filters.clone(), products, outputs),
+                    || self.outputs::<S, OUTPUTS>(simd, first..end.min(first + S::LANES), [vector, vectors.len()], sums, rows),
                 );
             }
         }
     }
 
-    /// `[product][panel][channel][row]` of some filters and channels.
+    /// Transforms the weights of a vector of filters, from `first` on, and some channels. They become number `vector` of `vectors`.
     #[inline(always)]
     fn transform_weights<S: Simd, const TAPS: usize>(
         &self,
         simd: S,
-        filters: Range<usize>,
+        first: usize,
         channels: Range<usize>,
+        [vector, vectors]: [usize; 2],
         out: &mut [f32],
     ) {
-        let (count, columns) = (channels.len(), self.to.columns);
-        let panel_len = PANEL_ROWS * count + GAP;
-        let product_len = filters.len().div_ceil(PANEL_ROWS) * panel_len;
-        let panel = |first: usize| {
-            // Panels of the matrix end at its last row, whichever filters these are.
-            let rows = PANEL_ROWS.min(self.to.filters - first);
-            (rows, &self.layer.weights[first * columns..][..rows * columns])
-        };
-        let mut first = filters.start;
-        while first < filters.end {
-            let (rows, weights) = panel(first);
-            let offset = (first - filters.start) / PANEL_ROWS * panel_len;
-            // A vector of two panels' rows takes two panels.
-            if S::LANES == 2 * PANEL_ROWS && first + S::LANES <= filters.end {
-                let (_, second) = panel(first + PANEL_ROWS);
-                for (c, channel) in self.to.channels[channels.clone()].iter().enumerate() {
-                    transform_taps::<S, TAPS>(
-                        simd,
-                        channel,
-                        #[inline(always)]
-                        |column| simd.get_halves([&weights[column * PANEL_ROWS..], &second[column * PANEL_ROWS..]]),
-                        #[inline(always)]
-                        |product, x| {
-                            let out = &mut out[product * product_len + offset..][..2 * panel_len];
-                            let (low, high) = out.split_at_mut(panel_len);
-                            simd.put_halves([&mut low[c * PANEL_ROWS..], &mut high[c * PANEL_ROWS..]], x);
-                        },
-                    );
-                }
-                first += S::LANES;
-                continue;
-            }
-            for (c, channel) in self.to.channels[channels.clone()].iter().enumerate() {
-                for row in (0..rows).step_by(S::LANES) {
-                    let lanes = S::LANES.min(rows - row);
-                    transform_taps::<S, TAPS>(
-                        simd,
-                        channel,
-                        #[inline(always)]
-                        |column| simd.get_first(&weights[column * rows + row..][..lanes]),
-                        #[inline(always)]
-                        |product, x| {
-                            simd.put_first(&mut out[product * product_len + offset + c * rows + row..][..lanes], x);
-                        },
-                    );
-                }
-            }
-            first += rows;
-        }
-    }
-
-    /// Adds the products of some filters and channels; the first channels begin the sums.
-    fn multiply<S: Simd>(&self, simd: S, filters: usize, channels: Range<usize>, weights: &[f32], products: &mut [f32]) {
-        let (width, panel_len) = (self.to.width(), PANEL_ROWS * channels.len() + GAP);
-        let (padded, count) = (self.to.padded_tiles(), (self.rows.len() * self.to.grid[1]).div_ceil(width));
-        for product in 0..PRODUCTS {
-            let weights = &weights[product * filters.div_ceil(PANEL_ROWS) * panel_len..];
-            let mut window = Window::whole(&mut products[product * (filters * padded + GAP)..][..filters * padded], padded);
-            for block in 0..count {
-                let plane = &self.transformed[(product * self.to.blocks() + block) * self.to.block_len()..];
-                let lowered =
-                    Packed::new::<S>(&plane[channels.start * width..channels.end * width], channels.len(), self.to.vectors);
-                for first in (0..filters).step_by(PANEL_ROWS) {
-                    let rows = PANEL_ROWS.min(filters - first);
-                    let weights = &weights[first / PANEL_ROWS * panel_len..][..rows * channels.len()];
-                    let place = Place { window: &mut window, plane: first, positions: block * width..(block + 1) * width };
-                    let epilogue = Epilogue { add: channels.start > 0, finish: None };
-                    tile::multiply(simd, Panel { weights, rows, to_next: 0 }, &lowered, place, epilogue);
-                }
+        let (product_len, width) = (self.of.weights_len(vectors), vectors * S::LANES);
+        let low = self.panel(first);
+        let high = if S::LANES > PANEL_ROWS { self.panel(first + PANEL_ROWS) } else { Panel::default() };
+        let rows = Rows { panels: [low, high], first: first % PANEL_ROWS };
+        for (c, channel) in self.of.channels[channels].iter().enumerate() {
+            let out = &mut out[c * width + vector * S::LANES..];
+            match channel.taps {
+                Taps::All(start) => transform_taps::<S, TAPS>(
+                    simd,
+                    #[inline(always)]
+                    |tap| {
+                        rows.fetch(simd, start + tap + AHEAD);
+                        rows.vector(simd, start + tap)
+                    },
+                    #[inline(always)]
+                    |product, x| simd.put(&mut out[product * product_len..], x),
+                ),
+                Taps::Some(ref columns) => transform_taps::<S, TAPS>(
+                    simd,
+                    #[inline(always)]
+                    |tap| columns[tap].map_or(simd.splat(0.0), |column| rows.vector(simd, column as usize)),
+                    #[inline(always)]
+                    |product, x| simd.put(&mut out[product * product_len..], x),
+                ),
             }
         }
     }
 
-    /// The outputs of one filter from the products of `filters`.
+    /// The panel of the matrix that a row is in, if there is such a row.
+    fn panel(&self, row: usize) -> Panel<'_> {
+        let first = row - row % PANEL_ROWS;
+        let rows = PANEL_ROWS.min(self.of.filters.saturating_sub(first));
+        let start = first.min(self.of.filters) * self.of.columns;
+        Panel { rows, weights: &self.layer.weights[start..start + rows * self.of.columns] }
+    }
+
+    /// Adds the products of some channels; the first ones begin the sums.
+    fn multiply<S: Simd>(&self, simd: S, channels: Range<usize>, vectors: usize, weights: &[f32], sums: &mut [f32]) {
+        let tiles = self.rows.len() * self.of.grid[1];
+        let [of_channels, of_tiles] = &self.of.places;
+        let stretches = weights.chunks_exact(self.of.weights_len(vectors)).zip(sums.chunks_exact_mut(self.of.sums_len(vectors)));
+        for (product, (weights, sums)) in stretches.take(PRODUCTS).enumerate() {
+            let places = [&of_channels[channels.clone()], &of_tiles[..tiles]];
+            let x = &self.transformed[product * self.of.product_len()..];
+            filter_tile::multiply_lines(simd, weights, x, places, [vectors, self.of.together], sums, channels.start > 0);
+        }
+    }
+
+    /// The outputs of a vector of `filters`, number `vector` of `vectors`, from the sums of products. `rows` is
+    /// `[row][column][filter]` of a few tiles.
     #[inline(always)]
     fn outputs<S: Simd, const OUTPUTS: usize>(
         &mut self,
         simd: S,
-        filter: usize,
         filters: Range<usize>,
-        products: &[f32],
-        lines: &mut [f32],
+        [vector, vectors]: [usize; 2],
+        sums: &[f32],
+        rows: &mut [f32],
     ) {
-        let Winograd { geometry, grid, .. } = self.to;
-        let (padded, tiles) = (self.to.padded_tiles(), self.rows.len() * grid[1]);
-        let line_len = OUTPUTS * padded;
-        let bias = simd.splat(self.layer.bias[filter]);
-        let activation = if self.layer.add { Activation::None } else { self.layer.activation };
-        for at in (0..tiles).step_by(S::LANES) {
-            let mut along = [[simd.splat(0.0); OUTPUTS]; POINTS];
-            for (i, along) in along.iter_mut().enumerate() {
-                let m = vectors::<S, POINTS>(
-                    simd,
-                    #[inline(always)]
-                    |j| {
-                        let product = (i * POINTS + j) * (filters.len() * padded + GAP);
-                        let here = &products[product + (filter - filters.start) * padded + at..];
-                        // So many streams are more than the hardware follows by itself.
-                        simd.prefetch(here.as_ptr().wrapping_add(2 * S::LANES));
-                        simd.get(here)
-                    },
-                );
-                *along = transform_output::<S, OUTPUTS>(simd, m);
-            }
-            let mut rows = [[simd.splat(0.0); OUTPUTS]; OUTPUTS];
-            for column in 0..OUTPUTS {
-                let m = vectors::<S, POINTS>(
-                    simd,
-                    #[inline(always)]
-                    |i| along[i][column],
-                );
-                let y = transform_output::<S, OUTPUTS>(simd, m);
-                for (row, y) in y.into_iter().enumerate() {
-                    rows[row][column] = activation.apply(simd, simd.add(y, bias));
+        let ([height, width], across) = (self.of.geometry.output, self.of.grid[1]);
+        let (sums_len, pitch) = (self.of.sums_len(vectors), vectors * S::LANES);
+        let bias = simd.get_first(&self.layer.bias[filters.clone()]);
+        let planes = (filters.start - self.filters.start) * height * width..(filters.end - self.filters.start) * height * width;
+        let planes = &mut self.out[planes];
+        for (r, row) in self.rows.clone().enumerate() {
+            // As many tiles as have a vector's columns.
+            for first in (0..across).step_by(S::LANES / OUTPUTS) {
+                for tile in first..across.min(first + S::LANES / OUTPUTS) {
+                    let at = (r * across + tile) * pitch + vector * S::LANES;
+                    transform_sums::<S, OUTPUTS>(
+                        simd,
+                        #[inline(always)]
+                        |product| simd.get(&sums[product * sums_len + at..]),
+                        #[inline(always)]
+                        |row, column, y| {
+                            let column = (tile - first) * OUTPUTS + column;
+                            simd.put(&mut rows[(row * S::LANES + column) * S::LANES..], simd.add(y, bias));
+                        },
+                    );
                 }
-            }
-            for (row, x) in rows.into_iter().enumerate() {
-                simd.put_interleaved(&mut lines[row * line_len + at * OUTPUTS..], x);
+                let columns = first * OUTPUTS..width.min(first * OUTPUTS + S::LANES);
+                for (y, rows) in (row * OUTPUTS..height).zip(rows.chunks_exact(S::LANES * S::LANES)) {
+                    each_column(
+                        simd,
+                        rows,
+                        #[inline(always)]
+                        |filter, x| {
+                            if filter < filters.len() {
+                                let out = &mut planes[filter * height * width + y * width..][columns.clone()];
+                                // More rows than the hardware follows by itself.
+                                simd.prefetch(out.as_ptr().wrapping_add(S::LANES));
+                                let x = if self.layer.add { simd.add(x, simd.get_first(out)) } else { x };
+                                simd.put_first(out, self.layer.activation.apply(simd, x));
+                            }
+                        },
+                    );
+                }
             }
         }
-        let [height, width] = geometry.output;
-        let own = OUTPUTS * grid[1];
-        let first = self.filters.start;
-        let plane = &mut self.out[(filter - first) * height * width..][..height * width];
-        for row in 0..OUTPUTS {
-            let line = &lines[row * line_len..][..tiles * OUTPUTS];
-            for (r, line) in self.rows.clone().zip(line.chunks_exact(own)) {
-                let Some(out) = plane.get_mut((r * OUTPUTS + row) * width..).and_then(|rest| rest.get_mut(..width)) else {
-                    continue;
-                };
-                let line = &line[..width];
-                if self.layer.add {
-                    let activation = self.layer.activation;
-                    out.iter_mut().zip(line).for_each(|(o, x)| *o = activation.of(*o + x));
-                } else {
-                    out.copy_from_slice(line);
-                }
-            }
+    }
+}
+
+/// `A^T m A` for the products of a tile, which `load` loads; `store` takes each row's and column's output.
+#[inline(always)]
+fn transform_sums<S: Simd, const OUTPUTS: usize>(
+    simd: S,
+    mut load: impl FnMut(usize) -> S::Vector,
+    mut store: impl FnMut(usize, usize, S::Vector),
+) {
+    let mut columns = [[simd.splat(0.0); POINTS]; OUTPUTS];
+    for i in 0..POINTS {
+        let m = vectors::<S, POINTS>(
+            simd,
+            #[inline(always)]
+            |j| load(i * POINTS + j),
+        );
+        for (column, y) in columns.iter_mut().zip(transform_output::<S, OUTPUTS>(simd, m)) {
+            column[i] = y;
+        }
+    }
+    for (column, m) in columns.into_iter().enumerate() {
+        for (row, y) in transform_output::<S, OUTPUTS>(simd, m).into_iter().enumerate() {
+            store(row, column, y);
+        }
+    }
+}
+
+/// Some rows of a matrix: `[columns][rows]`.
+#[derive(Clone, Copy, Default)]
+struct Panel<'a> {
+    weights: &'a [f32],
+    rows: usize,
+}
+
+impl<'a> Panel<'a> {
+    #[inline(always)]
+    fn column(&self, column: usize) -> &'a [f32] {
+        &self.weights[column * self.rows..(column + 1) * self.rows]
+    }
+}
+
+/// A vector of rows: of two panels, or where vectors are shorter than panels, the rows from `first` on of one.
+struct Rows<'a> {
+    panels: [Panel<'a>; 2],
+    first: usize,
+}
+
+impl Rows<'_> {
+    #[inline(always)]
+    fn vector<S: Simd>(&self, simd: S, column: usize) -> S::Vector {
+        let [low, high] = &self.panels;
+        if S::LANES <= PANEL_ROWS {
+            return simd.get_first(&low.column(column)[self.first..]);
+        }
+        if high.rows == PANEL_ROWS {
+            return simd.get_halves([low.column(column), high.column(column)]);
+        }
+        if high.rows == 0 {
+            return simd.get_first(low.column(column));
+        }
+        let mut numbers = [0.0; MAX_LANES];
+        numbers[..low.rows].copy_from_slice(low.column(column));
+        numbers[low.rows..low.rows + high.rows].copy_from_slice(high.column(column));
+        simd.get(&numbers)
+    }
+
+    /// Asks for a column.
+    #[inline(always)]
+    fn fetch<S: Simd>(&self, simd: S, column: usize) {
+        for panel in &self.panels {
+            simd.prefetch(panel.weights.as_ptr().wrapping_add(column * PANEL_ROWS));
         }
     }
 }

@@ -133,15 +133,6 @@ impl Simd for Avx512 {
     }
 
     #[inline(always)]
-    unsafe fn store_halves(self, to: [*mut f32; 2], x: __m512) {
-        // SAFETY: see above.
-        unsafe {
-            _mm256_storeu_ps(to[0], _mm512_castps512_ps256(x));
-            _mm256_storeu_ps(to[1], _mm512_extractf32x8_ps::<1>(x));
-        }
-    }
-
-    #[inline(always)]
     unsafe fn load_every<const STRIDE: usize>(self, from: *const f32) -> __m512 {
         // SAFETY: see above; no vector here begins behind the last one of `STRIDE`.
         unsafe {
@@ -161,48 +152,6 @@ impl Simd for Avx512 {
                     let lanes = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
                     _mm512_i32gather_ps::<4>(_mm512_mullo_epi32(lanes, stride), from)
                 }
-            }
-        }
-    }
-
-    #[inline(always)]
-    unsafe fn store_interleaved<const N: usize>(self, to: *mut f32, x: [__m512; N]) {
-        // SAFETY: see above.
-        unsafe {
-            let to = |i: usize| to.add(i * Self::LANES);
-            match N {
-                2 => {
-                    let low = _mm512_setr_epi32(0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
-                    let high = _mm512_setr_epi32(8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31);
-                    _mm512_storeu_ps(to(0), _mm512_permutex2var_ps(x[0], low, x[1]));
-                    _mm512_storeu_ps(to(1), _mm512_permutex2var_ps(x[0], high, x[1]));
-                }
-                4 => {
-                    // Quarters of each vector hold four numbers of each: every fourth group of four.
-                    let pairs = [
-                        _mm512_castps_pd(_mm512_unpacklo_ps(x[0], x[1])),
-                        _mm512_castps_pd(_mm512_unpacklo_ps(x[2], x[3])),
-                        _mm512_castps_pd(_mm512_unpackhi_ps(x[0], x[1])),
-                        _mm512_castps_pd(_mm512_unpackhi_ps(x[2], x[3])),
-                    ];
-                    let fours = [
-                        _mm512_castpd_ps(_mm512_unpacklo_pd(pairs[0], pairs[1])),
-                        _mm512_castpd_ps(_mm512_unpackhi_pd(pairs[0], pairs[1])),
-                        _mm512_castpd_ps(_mm512_unpacklo_pd(pairs[2], pairs[3])),
-                        _mm512_castpd_ps(_mm512_unpackhi_pd(pairs[2], pairs[3])),
-                    ];
-                    let halves = [
-                        _mm512_shuffle_f32x4::<0x44>(fours[0], fours[1]),
-                        _mm512_shuffle_f32x4::<0x44>(fours[2], fours[3]),
-                        _mm512_shuffle_f32x4::<0xee>(fours[0], fours[1]),
-                        _mm512_shuffle_f32x4::<0xee>(fours[2], fours[3]),
-                    ];
-                    _mm512_storeu_ps(to(0), _mm512_shuffle_f32x4::<0x88>(halves[0], halves[1]));
-                    _mm512_storeu_ps(to(1), _mm512_shuffle_f32x4::<0xdd>(halves[0], halves[1]));
-                    _mm512_storeu_ps(to(2), _mm512_shuffle_f32x4::<0x88>(halves[2], halves[3]));
-                    _mm512_storeu_ps(to(3), _mm512_shuffle_f32x4::<0xdd>(halves[2], halves[3]));
-                }
-                _ => unreachable!("{N} vectors interleaved"),
             }
         }
     }

@@ -99,20 +99,6 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
         unsafe { self.load(numbers.as_ptr()) }
     }
 
-    /// Half a vector each.
-    ///
-    /// # Safety
-    /// Each pointer must be valid for writes of half of [`Self::LANES`] numbers.
-    #[inline(always)]
-    unsafe fn store_halves(self, to: [*mut f32; 2], x: Self::Vector) {
-        let mut numbers = [0.0; MAX_LANES];
-        self.put(&mut numbers, x);
-        for (half, to) in numbers.chunks_exact(Self::LANES / 2).zip(to) {
-            // SAFETY: the caller's promise.
-            unsafe { to.copy_from_nonoverlapping(half.as_ptr(), half.len()) };
-        }
-    }
-
     /// The first numbers of two slices, half a vector each.
     ///
     /// # Panics
@@ -122,18 +108,6 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
         assert!(from[0].len() >= Self::LANES / 2 && from[1].len() >= Self::LANES / 2, "half a vector");
         // SAFETY: there are enough, by the check above.
         unsafe { self.load_halves([from[0].as_ptr(), from[1].as_ptr()]) }
-    }
-
-    /// Overwrites the first numbers of two slices, half a vector each.
-    ///
-    /// # Panics
-    /// If one has fewer than half of [`Self::LANES`].
-    #[inline(always)]
-    fn put_halves(self, to: [&mut [f32]; 2], x: Self::Vector) {
-        assert!(to[0].len() >= Self::LANES / 2 && to[1].len() >= Self::LANES / 2, "half a vector");
-        let [low, high] = to;
-        // SAFETY: there are enough, by the check above.
-        unsafe { self.store_halves([low.as_mut_ptr(), high.as_mut_ptr()], x) }
     }
 
     /// The first numbers of a slice.
@@ -187,33 +161,6 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
         assert!(from.len() >= STRIDE * Self::LANES, "{STRIDE} vectors of {} numbers", from.len());
         // SAFETY: there are enough, by the check above.
         unsafe { self.load_every::<STRIDE>(from.as_ptr()) }
-    }
-
-    /// One number of each vector in turn.
-    ///
-    /// # Safety
-    /// `to` must be valid for writes of `N` times [`Self::LANES`] numbers.
-    #[inline(always)]
-    unsafe fn store_interleaved<const N: usize>(self, to: *mut f32, x: [Self::Vector; N]) {
-        let mut numbers = [0.0; MAX_LANES];
-        for (i, x) in x.into_iter().enumerate() {
-            self.put(&mut numbers, x);
-            for (lane, number) in numbers[..Self::LANES].iter().enumerate() {
-                // SAFETY: the caller's promise.
-                unsafe { *to.add(lane * N + i) = *number };
-            }
-        }
-    }
-
-    /// Overwrites the first numbers of a slice with one number of each vector in turn.
-    ///
-    /// # Panics
-    /// If it has fewer than `N` vectors' numbers.
-    #[inline(always)]
-    fn put_interleaved<const N: usize>(self, to: &mut [f32], x: [Self::Vector; N]) {
-        assert!(to.len() >= N * Self::LANES, "{N} vectors of {} numbers", to.len());
-        // SAFETY: there are enough, by the check above.
-        unsafe { self.store_interleaved(to.as_mut_ptr(), x) }
     }
 
     /// Turns rows into columns: lane i of vector j becomes lane j of vector i, of the first [`Self::LANES`] vectors.
