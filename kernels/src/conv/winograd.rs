@@ -74,8 +74,8 @@ struct Channel {
 enum Taps {
     /// One after the other from this one on.
     All(usize),
-    /// Those that are kept.
-    Some(Vec<Option<u32>>),
+    /// The column of each and 1, or any column and 0 if the tap is not kept.
+    Some(Vec<(u32, f32)>),
 }
 
 impl Winograd {
@@ -107,9 +107,10 @@ impl Winograd {
             }
         }
         let channel = |(plane, columns): (usize, Vec<Option<u32>>)| {
-            let start = columns[0].unwrap_or(0);
-            let all = (start..).zip(&columns).all(|(number, column)| *column == Some(number));
-            Channel { plane, taps: if all { Taps::All(start as usize) } else { Taps::Some(columns) } }
+            let any = columns.iter().flatten().next().copied().unwrap_or(0);
+            let all = (any..).zip(&columns).all(|(number, column)| *column == Some(number));
+            let some = || columns.iter().map(|column| column.map_or((any, 0.0), |column| (column, 1.0))).collect();
+            Channel { plane, taps: if all { Taps::All(any as usize) } else { Taps::Some(some()) } }
         };
         let channels: Vec<Channel> = channels.into_iter().map(channel).collect();
         let grid = geometry.output.map(|size| size.div_ceil(outputs));
@@ -139,11 +140,13 @@ impl Winograd {
     /// What one image is expected to cost, in multiply-adds of vectors (see `choice.rs`).
     pub(super) fn cost(&self) -> f64 {
         let (channels, lanes) = (self.channels.len(), self.isa.lanes());
-        let (channel_vectors, filter_vectors) = (channels.div_ceil(lanes), self.filters.div_ceil(lanes));
-        let tiles = (self.grid[0] * self.grid[1]) as f64;
-        let weights = (filter_vectors * channels * self.grid[0].div_ceil(self.rows)) as f64;
-        tiles * ((PRODUCTS * channels * filter_vectors) as f64 + 1000.0 * channel_vectors as f64 + 650.0 * filter_vectors as f64)
-            + 400.0 * weights
+        let vectors_of = |count: usize| count.div_ceil(lanes) as f64;
+        let (of_channels, of_filters) = (vectors_of(channels), vectors_of(self.filters));
+        let (tiles, passes) = ((self.grid[0] * self.grid[1]) as f64, self.grid[0].div_ceil(self.rows) as f64);
+        let products = PRODUCTS as f64 * channels as f64 * of_filters;
+        // To transform a tile of an image takes as long as 330, and a vector of a row of tiles 3000 besides.
+        let image = of_channels * (tiles * 330.0 + self.grid[0] as f64 * vectors_of(self.geometry.input[1]) * 3000.0);
+        tiles * (1.2 * products + 420.0 * of_filters) + image + 330.0 * passes * of_filters * channels as f64
     }
 
     /// Numbers of one product's tiles of a vector of channels.
@@ -551,7 +554,10 @@ impl Filters<'_> {
     ) {
         let (product_len, width) = (self.of.weights_len(vectors), vectors * S::LANES);
         let low = self.panel(first);
-        let high = if S::LANES > PANEL_ROWS { self.panel(first + PANEL_ROWS) } else { Panel::default() };
+        // One without rows is somewhere in memory, too: masked loads from elsewhere take long.
+        let none = Panel { rows: 0, ..low };
+        let second = self.panel(first + PANEL_ROWS);
+        let high = if S::LANES > PANEL_ROWS && second.rows > 0 { second } else { none };
         let rows = Rows { panels: [low, high], first: first % PANEL_ROWS };
         for (c, channel) in self.of.channels[channels].iter().enumerate() {
             let out = &mut out[c * width + vector * S::LANES..];
@@ -569,7 +575,12 @@ impl Filters<'_> {
                 Taps::Some(ref columns) => transform_taps::<S, TAPS>(
                     simd,
                     #[inline(always)]
-                    |tap| columns[tap].map_or(simd.splat(0.0), |column| rows.vector(simd, column as usize)),
+                    |tap| {
+                        // No branch: nobody can predict which taps are kept.
+                        let (column, kept) = columns[tap];
+                        rows.fetch(simd, column as usize + AHEAD);
+                        simd.mul(simd.splat(kept), rows.vector(simd, column as usize))
+                    },
                     #[inline(always)]
                     |product, x| simd.put(&mut out[product * product_len..], x),
                 ),
@@ -677,7 +688,7 @@ fn transform_sums<S: Simd, const OUTPUTS: usize>(
 }
 
 /// Some rows of a matrix: `[columns][rows]`.
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Copy)]
 struct Panel<'a> {
     weights: &'a [f32],
     rows: usize,
@@ -706,13 +717,7 @@ impl Rows<'_> {
         if high.rows == PANEL_ROWS {
             return simd.get_halves([low.column(column), high.column(column)]);
         }
-        if high.rows == 0 {
-            return simd.get_first(low.column(column));
-        }
-        let mut numbers = [0.0; MAX_LANES];
-        numbers[..low.rows].copy_from_slice(low.column(column));
-        numbers[low.rows..low.rows + high.rows].copy_from_slice(high.column(column));
-        simd.get(&numbers)
+        simd.get_rows([low.column(column), high.column(column)])
     }
 
     /// Asks for a column.

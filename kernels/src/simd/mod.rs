@@ -99,6 +99,18 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
         unsafe { self.load(numbers.as_ptr()) }
     }
 
+    /// Weights of neighbouring rows, as [`Self::load_rows`] loads them: all numbers of the slices.
+    ///
+    /// # Panics
+    /// If there are more than [`crate::PANEL_ROWS`] or [`Self::LANES`] in one.
+    #[inline(always)]
+    fn get_rows(self, from: [&[f32]; 2]) -> Self::Vector {
+        let counts = from.map(<[f32]>::len);
+        assert!(counts.iter().all(|&count| count <= crate::PANEL_ROWS.min(Self::LANES)), "panels of {counts:?} rows");
+        // SAFETY: the slices have as many, which are few enough by the check above.
+        unsafe { self.load_rows(from.map(<[f32]>::as_ptr), counts) }
+    }
+
     /// The first numbers of two slices, half a vector each.
     ///
     /// # Panics
