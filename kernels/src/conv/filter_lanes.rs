@@ -3,7 +3,7 @@
 
 use super::geometry::{Column, Geometry};
 use super::stage::{Padding, Stage};
-use super::{GroupKernel, Weighted};
+use super::{GroupKernel, Method, Weighted};
 use crate::filter_tile::{Item, Product, Sums};
 use crate::parallel::{Part, Partition, Window};
 use crate::simd::{Isa, MAX_LANES, Simd, Vectorized};
@@ -53,8 +53,12 @@ impl FilterLanes {
 }
 
 impl GroupKernel for FilterLanes {
+    fn method(&self) -> Method {
+        Method::FilterLanes
+    }
+
     fn describe(&self) -> String {
-        format!("filter lanes {} {}", self.product.describe(), self.isa)
+        self.product.describe()
     }
 
     fn scratch_len(&self) -> usize {

@@ -11,12 +11,14 @@ mod depthwise;
 mod filter_lanes;
 mod geometry;
 mod lowering;
+mod method;
 mod packing;
 mod share;
 mod stage;
 mod winograd;
 
 pub use geometry::{Column, Geometry, Group};
+pub use method::Method;
 
 use crate::parallel::{self, Window};
 use crate::simd::{Isa, Simd, Vectorized};
@@ -81,21 +83,6 @@ struct Prepared {
     form: Form,
 }
 
-/// How the sums of a group are computed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Method {
-    /// Each tile's columns are gathered into a block that all panels of weights are multiplied with.
-    Packed,
-    /// Columns are read where they lie in the input.
-    InPlace,
-    /// By fewer products between transformed tiles; see `winograd.rs`.
-    Winograd,
-    /// With filters as lanes; see `filter_lanes.rs`.
-    FilterLanes,
-    /// Plane by plane; see `depthwise.rs`.
-    Depthwise,
-}
-
 /// A method with what it needs.
 #[derive(Debug)]
 enum Form {
@@ -112,11 +99,22 @@ impl Form {
     fn is_tiled(&self) -> bool {
         matches!(self, Form::Packed | Form::InPlace)
     }
+
+    fn method(&self) -> Method {
+        match self {
+            Form::Packed => Method::Packed,
+            Form::InPlace => Method::InPlace,
+            Form::Depthwise => Method::Depthwise,
+            Form::Own(kernel) => kernel.method(),
+        }
+    }
 }
 
 /// Computes the planes of a group its own way.
 trait GroupKernel: Debug + Send + Sync {
-    /// Method, sizes and instruction set, for reports.
+    fn method(&self) -> Method;
+
+    /// Sizes, for reports.
     fn describe(&self) -> String;
 
     /// Numbers of scratch memory that [`Self::run`] needs.
@@ -222,18 +220,28 @@ impl Conv {
         self.groups.iter().map(own).max().unwrap_or(0).max(tiled).max(depthwise)
     }
 
+    fn largest_group(&self) -> Option<&Prepared> {
+        self.groups.iter().max_by_key(|g| g.weights.len())
+    }
+
+    /// What computes its largest group.
+    pub fn method(&self) -> Method {
+        self.largest_group().map_or(Method::Packed, |g| g.form.method())
+    }
+
     /// What computes it, for reports: method, largest register tile (filters x positions) and instruction set.
     pub fn describe(&self) -> String {
-        let largest = self.groups.iter().max_by_key(|g| g.weights.len());
-        let positions = self.lowering.tiles.iter().map(|t| t.vectors.len()).max().unwrap_or(0) * self.isa.lanes();
-        let rows = largest.map_or(0, |g| g.filters.len().min(self.isa.tile()[0]));
-        let method = match largest.map(|g| &g.form) {
-            Some(Form::Own(kernel)) => return kernel.describe(),
-            Some(Form::Depthwise) => return format!("depthwise {}", self.isa),
-            Some(Form::InPlace) => "in place",
-            Some(Form::Packed) | None => "packed",
-        };
-        format!("{method} {rows}x{positions} {}", self.isa)
+        let (method, isa) = (self.method(), self.isa);
+        let largest = self.largest_group();
+        match largest.map(|g| &g.form) {
+            Some(Form::Own(kernel)) => format!("{method} {} {isa}", kernel.describe()),
+            Some(Form::Depthwise) => format!("{method} {isa}"),
+            Some(Form::Packed | Form::InPlace) | None => {
+                let rows = largest.map_or(0, |g| g.filters.len().min(isa.tile()[0]));
+                let positions = self.lowering.tiles.iter().map(|t| t.vectors.len()).max().unwrap_or(0) * isa.lanes();
+                format!("{method} {rows}x{positions} {isa}")
+            }
+        }
     }
 
     /// `x` is `[batch][channels][H][W]`, `out` is `[batch][kept filters][OH][OW]`. `weights` hold, group after group, kept

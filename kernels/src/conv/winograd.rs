@@ -13,7 +13,7 @@
 //! count as zeros.
 
 use super::geometry::{Column, Geometry};
-use super::{GroupKernel, Weighted};
+use super::{GroupKernel, Method, Weighted};
 use crate::filter_tile;
 use crate::parallel;
 use crate::simd::{Isa, MAX_LANES, Simd, Vectorized};
@@ -184,8 +184,12 @@ impl Winograd {
 }
 
 impl GroupKernel for Winograd {
+    fn method(&self) -> Method {
+        Method::Winograd
+    }
+
     fn describe(&self) -> String {
-        format!("winograd {0}x{0} {1}", self.outputs, self.isa)
+        format!("{0}x{0}", self.outputs)
     }
 
     fn scratch_len(&self) -> usize {
