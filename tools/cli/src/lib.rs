@@ -1,4 +1,9 @@
-//! What the command-line tools share, so that they behave alike: exit codes, tables, numbers, files that appear whole or not.
+//! What the command-line tools share, so that they behave alike: exit codes, tables, numbers, files that appear whole or not,
+//! progress.
+
+mod progress;
+
+pub use progress::Progress;
 
 use anyhow::{Context, Result, ensure};
 use comfy_table::{CellAlignment, LineStyle, Table, TableStyle};

@@ -12,7 +12,6 @@ pub mod graph;
 pub mod import;
 pub mod metadata;
 pub mod onnx;
-pub mod progress;
 pub mod report;
 pub mod shuffle;
 pub mod threshold;
@@ -22,8 +21,8 @@ use anyhow::{Context, Result, ensure};
 use certificate::Certificate;
 use emit::Metadata;
 use onnx::load::OnnxFile;
-use progress::Progress;
 use sha2::{Digest, Sha256};
+use ssl_cli::Progress;
 use sslm_format::{Preprocessing, Provenance};
 use std::path::{Path, PathBuf};
 

@@ -2,9 +2,8 @@
 
 use anyhow::{Context, Result, bail, ensure};
 use clap::Parser;
-use ssl_cli::{CheckFailed, thousands};
+use ssl_cli::{CheckFailed, Progress, thousands};
 use ssl_convert::certificate::Certificate;
-use ssl_convert::progress::Progress;
 use ssl_convert::verify::Checks;
 use ssl_convert::{Options, Summary, convert, metadata, report};
 use std::io::Write;

@@ -3,9 +3,9 @@
 
 use crate::emit::{self, Metadata};
 use crate::graph::Graph;
-use crate::progress::Progress;
 use anyhow::{Context, Result, bail, ensure};
 use serde::Serialize;
+use ssl_cli::Progress;
 use sslm::{Model, Options, Session, TensorView};
 use sslm_format::Dim;
 use std::io::BufWriter;

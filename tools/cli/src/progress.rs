@@ -3,7 +3,7 @@
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::time::Duration;
 
-/// Shows what a conversion is doing. The default shows nothing.
+/// Shows what a tool is doing. The default shows nothing.
 #[derive(Clone, Debug)]
 pub struct Progress(ProgressBar);
 
@@ -22,13 +22,13 @@ impl Progress {
     }
 
     /// The next step, whose parts are not counted.
-    pub(crate) fn step(&self, what: impl Into<String>) {
+    pub fn step(&self, what: impl Into<String>) {
         self.0.set_style(ProgressStyle::default_spinner());
         self.0.set_message(what.into());
     }
 
     /// The next step, of `parts` parts.
-    pub(crate) fn start(&self, what: &'static str, parts: usize) {
+    pub fn start(&self, what: &'static str, parts: usize) {
         self.0.set_length(parts as u64);
         self.0.set_position(0);
         self.0.set_message(what);
@@ -38,7 +38,7 @@ impl Progress {
     }
 
     /// One part of the step is done.
-    pub(crate) fn advance(&self) {
+    pub fn advance(&self) {
         self.0.inc(1);
     }
 
