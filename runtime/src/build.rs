@@ -11,7 +11,7 @@ use crate::fuse::fuse;
 use crate::memory::Memory;
 use crate::model::Model;
 use crate::operators;
-use crate::options::{Options, Threads};
+use crate::options::{Methods, Options, Threads};
 use crate::plan::{Binding, Inner, Plan};
 use crate::step::{Kernel, Place, Step};
 use sslm_format::{self as format, BlobId, Compaction, Node, ValueId, shape};
@@ -40,11 +40,15 @@ pub(crate) fn plan(model: &Model, options: &Options) -> Result<Plan> {
     if options.threads == Threads::Auto && threads > 1 && builder.steps.iter().map(Step::work).sum::<usize>() < SHARE_FROM {
         builder = build(model, options, 1)?;
     }
-    builder.finish()
+    let plan = builder.finish()?;
+    if let Methods::Tuned(tuning) = &options.methods {
+        tuning.check(&plan)?;
+    }
+    Ok(plan)
 }
 
 /// All steps, for at most `threads` threads.
-fn build<'m>(model: &'m Model, options: &Options, threads: usize) -> Result<Builder<'m>> {
+fn build<'m>(model: &'m Model, options: &'m Options, threads: usize) -> Result<Builder<'m>> {
     let graph = model.graph();
     let input_shapes = model.input_shapes(options)?;
     let known: Vec<shape::Shape> = input_shapes.iter().map(|s| s.iter().copied().map(Some).collect()).collect();
@@ -61,7 +65,7 @@ fn build<'m>(model: &'m Model, options: &Options, threads: usize) -> Result<Buil
 
     let isa = options.isa.unwrap_or_else(Isa::best);
     let groups = fuse(graph, &shapes);
-    let mut builder = Builder::new(model, shapes, isa, threads);
+    let mut builder = Builder::new(model, shapes, isa, threads, &options.methods);
     // Ask for the largest activation before tables are made whose size depends on it.
     let largest = (0..graph.values.len()).map(|i| builder.physical_len(ValueId(i as u32))).max().unwrap_or(0);
     can_be_had(largest)?;
@@ -94,6 +98,7 @@ pub(crate) struct Builder<'m> {
     pub(crate) model: &'m Model,
     pub(crate) isa: Isa,
     pub(crate) threads: usize,
+    pub(crate) methods: &'m Methods,
     /// Logical shape of each value.
     shapes: Vec<Vec<usize>>,
     steps: Vec<Step<Operand, usize>>,
@@ -107,10 +112,10 @@ pub(crate) struct Builder<'m> {
 }
 
 impl<'m> Builder<'m> {
-    fn new(model: &'m Model, shapes: Vec<Vec<usize>>, isa: Isa, threads: usize) -> Self {
+    fn new(model: &'m Model, shapes: Vec<Vec<usize>>, isa: Isa, threads: usize, methods: &'m Methods) -> Self {
         let places = vec![None; shapes.len()];
         let (steps, buffers, selected, outputs) = Default::default();
-        Builder { model, isa, threads, shapes, steps, buffers, places, selected, outputs }
+        Builder { model, isa, threads, methods, shapes, steps, buffers, places, selected, outputs }
     }
 
     /// Steps are numbered from 1: buffers of number 0 are filled before the first one.

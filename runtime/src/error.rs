@@ -15,6 +15,8 @@ pub enum ErrorKind {
     Format(sslm_format::ErrorKind),
     /// Options or inputs do not fit the model.
     Input,
+    /// A tuning is damaged, or was made under other conditions.
+    Tuning,
     /// Memory or threads could not be had.
     Resources,
 }

@@ -8,6 +8,8 @@ use sslm_kernels::elementwise::Function;
 /// A node, with those behind it that it computes along with itself because nobody else reads what lies between them.
 pub(crate) struct Fused<'g> {
     pub(crate) node: &'g Node,
+    /// Its number in the graph.
+    pub(crate) index: usize,
     /// Added to the node's sums, channel by channel.
     pub(crate) residual: Option<ValueId>,
     pub(crate) activation: Activation,
@@ -48,7 +50,7 @@ pub(crate) fn fuse<'g>(graph: &'g Graph, shapes: &[Vec<usize>]) -> Vec<Fused<'g>
             (index, residual) = (producer, Some(other));
             done[producer] = true;
         }
-        groups.push(Fused { node: &graph.nodes[index], residual, activation, output });
+        groups.push(Fused { node: &graph.nodes[index], index, residual, activation, output });
     }
     groups.reverse();
     groups

@@ -28,6 +28,8 @@ mod plan;
 mod session;
 mod step;
 mod tensor;
+mod tune;
+mod tuning;
 
 pub use error::{Error, ErrorKind, Result};
 pub use model::{Model, TensorInfo};
@@ -37,4 +39,6 @@ pub use session::{Outputs, Session};
 /// The file format's own types: graph, kept lists, preprocessing, provenance.
 pub use sslm_format as format;
 pub use sslm_kernels::Isa;
+pub use sslm_kernels::conv::Method;
 pub use tensor::TensorView;
+pub use tuning::{TunedLayer, Tuning};

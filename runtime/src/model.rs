@@ -5,6 +5,8 @@ use crate::error::{Error, Result};
 use crate::map::Bytes;
 use crate::options::Options;
 use crate::plan::Plan;
+use crate::tune;
+use crate::tuning::Tuning;
 use sslm_format::{BlobId, Dim, Graph, Loaded, Preprocessing, Provenance, Section, ValueId};
 use std::path::Path;
 use std::sync::Arc;
@@ -67,9 +69,20 @@ impl Model {
     /// Fixes batch, symbolic dims and threads, chooses kernels, plans memory.
     ///
     /// # Errors
-    /// If the options or the resulting shapes do not fit the model, or memory or threads cannot be had.
+    /// If the options or the resulting shapes do not fit the model, or memory or threads cannot be had, or the options' tuning was
+    /// made for something else ([`crate::ErrorKind::Tuning`]).
     pub fn prepare(&self, options: &Options) -> Result<Plan> {
         build::plan(self, options)
+    }
+
+    /// Measures which method is fastest for each convolution, with the options' threads, instruction set and shapes. It takes some
+    /// ten seconds, more for networks whose runs are long, and memory for the activations of several plans. `progress` is told how
+    /// many parts of how many are done.
+    ///
+    /// # Errors
+    /// As [`Self::prepare`].
+    pub fn tune(&self, options: &Options, progress: impl FnMut(usize, usize)) -> Result<Tuning> {
+        tune::tune(self, options, progress)
     }
 
     /// The network's inputs, in order.

@@ -55,8 +55,13 @@ pub(crate) fn add(b: &mut Builder<'_>, fused: &Fused<'_>) -> Result<()> {
             let transposed = matches!(node.op, Op::ConvTranspose(_));
             let geometry = Geometry { transposed, ..geometry(b, &conv.window, x, node.output) };
             let macs = b.model.blob(conv.weights).len() * b.plane(output) * b.shape(x)[0];
-            let kernel = convolution(b, conv, geometry, x, fused, b.threads_for(macs));
-            let kernel = Kernel::Conv { conv: Box::new(kernel), weights: conv.weights, bias: conv.bias };
+            let (layer, threads, node) = (convolution(b, conv, geometry, x, fused), b.threads_for(macs), fused.index);
+            let (method, timed) = b.methods.of(node);
+            let kernel = match method {
+                None => Conv::new(layer, b.isa, threads),
+                Some(method) => Conv::with_method(layer, b.isa, threads, method),
+            };
+            let kernel = Kernel::Conv { conv: Box::new(kernel), weights: conv.weights, bias: conv.bias, node, timed };
             let mut reads = vec![b.place_of(x)];
             reads.extend(fused.residual.map(|residual| b.channels_of(residual, kept)));
             let place = b.emit(name, &op, kernel, macs, reads, len);
@@ -232,7 +237,7 @@ fn pool(b: &Builder<'_>, window: &Window, x: ValueId, output: ValueId, reduce: R
     Ok(Kernel::Pool(Pool::new(geometry, reduce, b.threads)))
 }
 
-fn convolution(b: &Builder<'_>, conv: &format::Conv, geometry: Geometry, x: ValueId, fused: &Fused<'_>, threads: usize) -> Conv {
+fn convolution<'m>(b: &Builder<'m>, conv: &format::Conv, geometry: Geometry, x: ValueId, fused: &Fused<'_>) -> Layer<'m> {
     let [kernel_height, kernel_width] = conv.window.kernel.map(|n| n as usize);
     let taps = kernel_height * kernel_width;
     let (columns, channels) = (conv.columns_per_group(), (conv.channels / conv.group) as usize);
@@ -252,7 +257,7 @@ fn convolution(b: &Builder<'_>, conv: &format::Conv, geometry: Geometry, x: Valu
     let groups = conv.columns.iter().zip(filters).enumerate().map(group).collect();
     let taps = conv.taps.map(|t| b.model.blob(t));
     let (activation, accumulate) = (fused.activation, fused.residual.is_some());
-    Conv::new(Layer { geometry, groups, taps, activation, accumulate }, b.isa, threads)
+    Layer { geometry, groups, taps, activation, accumulate }
 }
 
 /// Flatten and Reshape copy nothing where the removed channels fall out of the result in the same way.

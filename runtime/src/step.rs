@@ -28,6 +28,10 @@ pub(crate) enum Kernel {
         conv: Box<Conv>,
         weights: BlobId,
         bias: BlobId,
+        /// Number of the node in the graph.
+        node: usize,
+        /// Whether its method was measured to be fastest.
+        timed: bool,
     },
     FullyConnected {
         layer: FullyConnected,
@@ -90,7 +94,7 @@ impl Kernel {
     /// What computes it, for reports.
     pub(crate) fn describe(&self) -> String {
         let name = match self {
-            Kernel::Conv { conv, .. } => return conv.describe(),
+            Kernel::Conv { conv, timed, .. } => return conv.describe() + if *timed { ", timed" } else { "" },
             Kernel::FullyConnected { .. } => "fully connected",
             Kernel::Pool(_) => "pool",
             Kernel::GlobalAverage { .. } | Kernel::GlobalMax { .. } => "global pool",
@@ -157,7 +161,7 @@ impl Step {
             Place::Arena(range) => &behind[range.start - self.write.end..range.end - self.write.end],
         };
         match &self.kernel {
-            Kernel::Conv { conv, weights, bias } => {
+            Kernel::Conv { conv, weights, bias, .. } => {
                 if self.reads.len() > 1 {
                     out.copy_from_slice(read(1));
                 }
