@@ -94,6 +94,39 @@ fn bench_and_profile_report_each_layer() {
 }
 
 #[test]
+fn tuning_is_stored_beside_the_model_and_used() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let lenet = text(folder.path().join("lenet.sslm"));
+    std::fs::copy(model(), &lenet).expect("a writable folder");
+    let tuning = format!("{lenet}.tuning.json");
+    let table = succeeds("ssl-run", &[&lenet, "--tune", "--threads", "1"]);
+    for part in ["/conv2/Conv", "expected", "fastest", "gain"] {
+        assert!(table.contains(part), "expected '{part}' in\n{table}");
+    }
+    let mut files: Vec<PathBuf> = std::fs::read_dir(&folder).expect("the folder").map(|e| e.expect("an entry").path()).collect();
+    files.sort();
+    assert_eq!(files, [&lenet, &tuning].map(PathBuf::from));
+
+    // Whether it is used or not, the answer is there, and one line says what was done.
+    let seven = digit(7);
+    let profile = |more: &[&str], note: &[&str]| {
+        let Run { code, stdout, stderr } = run("ssl-run", &[&[&*lenet, &seven, "--profile"], more].concat());
+        assert_eq!((code, stderr.lines().count()), (0, 1), "{stderr}");
+        assert!(note.iter().all(|part| stderr.contains(part)), "expected {note:?} in: {stderr}");
+        stdout.contains(", timed")
+    };
+    assert!(profile(&["--threads", "1"], &["methods as timed in", "lenet.sslm.tuning.json"]));
+    assert!(!profile(&["--threads", "2"], &["not used", "threads: expected 2, found 1", "--tune"]));
+    std::fs::write(&tuning, "{\"made_for\": 7}").expect("a writable folder");
+    assert!(!profile(&["--threads", "1"], &["not used", "lenet.sslm.tuning.json", "expected the tuning of a model", "--tune"]));
+
+    let json: Value = serde_json::from_str(&succeeds("ssl-run", &[&lenet, "--tune", "--json"])).expect("JSON");
+    let stored: Value = serde_json::from_slice(&std::fs::read(&tuning).expect("the file")).expect("JSON");
+    assert_eq!(json, stored);
+    refuses("ssl-run", &["missing.sslm", "--tune"], &["missing.sslm", "cannot open"]);
+}
+
+#[test]
 fn inspect_shows_header_layers_and_kept_counts() {
     let shown = succeeds("ssl-inspect", &[&model()]);
     for part in [

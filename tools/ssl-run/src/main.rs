@@ -1,10 +1,11 @@
-//! `ssl-run`: the command line of the runtime. [`classify`] runs images, [`tensors`] runs arrays, [`timing`] measures;
+//! `ssl-run`: the command line of the runtime. [`classify`] runs images, [`tensors`] runs arrays, [`timing`] and [`tune`] measure;
 //! [`preprocess`] says how an image becomes a tensor.
 
 mod classify;
 mod preprocess;
 mod tensors;
 mod timing;
+mod tune;
 
 use anyhow::{Result, bail, ensure};
 use clap::Parser;
@@ -15,7 +16,7 @@ use sslm::{Model, Options, Plan, Threads};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-/// Classify images with a .sslm model, or run, profile and time it on raw tensors.
+/// Classify images with a .sslm model, or run, profile, time and tune it on raw tensors.
 #[derive(Parser)]
 #[command(
     version,
@@ -24,6 +25,7 @@ use std::process::ExitCode;
   ssl-run --json --top 1 lenet.sslm *.png             # the same for programs
   ssl-run lenet.sslm --input x.npy --output y.npy     # float32, leading batch of any size
   ssl-run lenet.sslm --bench 1000 --threads 1         # min, median, p90 of the run and of each layer
+  ssl-run lenet.sslm --tune --threads 1               # times every method, stores the fastest for later runs
 
 Results go to stdout, notes to stderr. Exit codes: 0 success, 2 error."
 )]
@@ -44,7 +46,7 @@ struct Arguments {
     /// Where the result of --input goes
     #[arg(long, value_name = "NPY", requires = "input")]
     output: Option<PathBuf>,
-    /// Images per run for --input and --bench, where the model leaves it open [default: 32 for --input, else 1]
+    /// Images per run for --input, --bench and --tune, where the model leaves it open [default: 32 for --input, else 1]
     #[arg(long, value_name = "N")]
     batch: Option<usize>,
     /// Print the time of each layer, of one run after a warm-up
@@ -54,6 +56,10 @@ struct Arguments {
     /// first batch of --input; random numbers if there is neither
     #[arg(long, value_name = "N")]
     bench: Option<usize>,
+    /// Time every method of computing each convolution, for some ten seconds, and store which was fastest in MODEL.tuning.json.
+    /// Later runs of the same model, input shape and threads on the same kind of CPU use that file. Input: as for --bench
+    #[arg(long, conflicts_with_all = ["bench", "profile", "output"])]
+    tune: bool,
     /// Threads to compute with [default: all, or one for small models]
     #[arg(long, value_name = "N")]
     threads: Option<usize>,
@@ -73,19 +79,26 @@ fn run(arguments: &Arguments) -> Result<()> {
     model.verify_weights()?;
     ensure!(arguments.top > 0, "--top: expected at least 1, found 0");
     ensure!(arguments.batch != Some(0), "--batch: expected at least 1, found 0");
-    if arguments.profile || arguments.bench.is_some() {
+    if arguments.tune {
+        tune::run(arguments, &model)
+    } else if arguments.profile || arguments.bench.is_some() {
         timing::run(arguments, &model)
     } else if let Some(input) = &arguments.input {
         tensors::run(arguments, &model, input)
     } else if arguments.images.is_empty() {
-        bail!("nothing to run: expected images, --input or --bench (see --help)")
+        bail!("nothing to run: expected images, --input, --bench or --tune (see --help)")
     } else {
         classify::run(arguments, &model)
     }
 }
 
-/// A plan whose symbolic dims are those of an input of shape `shape`.
+/// A plan for an input of shape `shape`, by the tuning that lies beside the model if it fits.
 fn prepare(arguments: &Arguments, model: &Model, shape: &[usize]) -> Result<Plan> {
+    tune::prepare(&arguments.model, model, &options(arguments, model, shape)?)
+}
+
+/// Options by which symbolic dims are those of an input of shape `shape`.
+fn options(arguments: &Arguments, model: &Model, shape: &[usize]) -> Result<Options> {
     let threads = match arguments.threads {
         None => Threads::Auto,
         Some(0) => bail!("--threads: expected at least 1, found 0"),
@@ -102,7 +115,7 @@ fn prepare(arguments: &Arguments, model: &Model, shape: &[usize]) -> Result<Plan
             Dim::Symbolic { name } => options = options.dim(name, extent),
         }
     }
-    Ok(model.prepare(&options)?)
+    Ok(options)
 }
 
 /// The dims of the model's one input.

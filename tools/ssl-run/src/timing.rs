@@ -1,6 +1,6 @@
 //! `--bench` and `--profile`: how long a run and each of its layers take.
 
-use crate::{Arguments, batch, classify, input_dims, prepare, tensors};
+use crate::{Arguments, batch, classify, input_dims, options, prepare, tensors};
 use anyhow::{Context, Result, bail, ensure};
 use serde::Serialize;
 use ssl_cli::{printable, table, thousands};
@@ -110,7 +110,8 @@ fn quantile(sorted: &[Duration], q: f64) -> Duration {
     sorted[((sorted.len() as f64 * q).ceil() as usize).clamp(1, sorted.len()) - 1]
 }
 
-fn input(arguments: &Arguments, model: &Model) -> Result<(Vec<usize>, Vec<f32>)> {
+/// What is run for measurements: the shape and the numbers of an input.
+pub(crate) fn input(arguments: &Arguments, model: &Model) -> Result<(Vec<usize>, Vec<f32>)> {
     let dims = input_dims(model)?;
     let batch = batch(&dims, arguments.batch.unwrap_or(1));
     if let Some(path) = &arguments.input {
@@ -125,7 +126,7 @@ fn input(arguments: &Arguments, model: &Model) -> Result<(Vec<usize>, Vec<f32>)>
         Dim::Symbolic { .. } => bail!("the model's input is {}: give an image or --input, whose size is taken", describe(&dims)),
     };
     let shape: Vec<usize> = dims.iter().enumerate().map(extent).collect::<Result<_>>()?;
-    prepare(arguments, model, &shape)?; // refuses sizes that cannot be had, before they are made
+    model.prepare(&options(arguments, model, &shape)?)?; // refuses sizes that cannot be had, before they are made
     let mut random = fastrand::Rng::with_seed(1);
     let len = shape.iter().product();
     Ok((shape, (0..len).map(|_| random.f32() * 2.0 - 1.0).collect()))
