@@ -1,6 +1,6 @@
 //! Which method computes a group: the one that is expected to cost least. Costs are counted in multiply-adds of vectors. Their factors
-//! are fits to the times of 726 layers on one thread with AVX-512 (Zen 5): 2x2 to 56x56 positions, 3 to 1024 channels, 4 to 256
-//! filters, of which all columns or down to a seventh are kept.
+//! are fits to the times of 726 layers on one thread, with AVX-512 and with AVX2 (Zen 5): 2x2 to 56x56 positions, 3 to 1024 channels,
+//! 4 to 256 filters, of which all columns or down to a seventh are kept.
 //!
 //! No cost falls when filters or columns are added, so a compact layer is never expected to be slower than a dense one.
 
@@ -10,8 +10,7 @@ use super::lowering::{InPlace, Lowering};
 use super::stage::Stage;
 use super::winograd::Winograd;
 use super::{Form, GroupKernel, Method, depthwise};
-use crate::PANEL_ROWS;
-use crate::simd::Isa;
+use crate::simd::{Isa, MAX_LANES};
 
 /// The wanted method if it applies, else the one that is expected to be fastest.
 pub(super) fn choose(
@@ -34,14 +33,17 @@ pub(super) fn choose(
         Some(_) => Form::Packed,
         None if *filters <= depthwise::FILTERS && depthwise::applies(geometry, group) => Form::Depthwise,
         None => {
-            let tiled = |factors: Factors| factors.cost(group, stage, lowering);
+            let tiled = |factors: Factors| factors.cost(group, stage, lowering, isa);
             let own = |cost: f64, kernel: Box<dyn GroupKernel>| (cost, Form::Own(kernel));
-            let in_place = Factors::in_place(lowering).map(|factors| (tiled(factors), Form::InPlace));
+            let in_place = Factors::in_place(lowering, isa).map(|factors| (tiled(factors), Form::InPlace));
             let lanes = (geometry.output_len() <= MOST_POSITIONS).then(filter_lanes).map(|l| own(l.cost(), Box::new(l)));
             let winograd = winograd().map(|w| own(w.cost(), Box::new(w)));
             let others = in_place.into_iter().chain(lanes).chain(winograd);
             others
-                .fold((tiled(Factors::packed(lowering)), Form::Packed), |best, other| if other.0 < best.0 { other } else { best })
+                .fold(
+                    (tiled(Factors::packed(lowering, isa)), Form::Packed),
+                    |best, other| if other.0 < best.0 { other } else { best },
+                )
                 .1
         }
     }
@@ -56,8 +58,13 @@ struct Factors {
     product: f64,
     /// A vector that is gathered.
     gather: f64,
-    /// A column of a panel and a tile.
+    /// A column of a register tile.
     column: f64,
+}
+
+/// Products of a register tile.
+fn tile_len(isa: Isa) -> f64 {
+    isa.tile().iter().product::<usize>() as f64
 }
 
 /// A number of the output.
@@ -66,26 +73,29 @@ const OUTPUT: f64 = 0.4;
 const STAGED_ROW: f64 = 40.0;
 
 impl Factors {
-    fn packed(lowering: &Lowering) -> Self {
+    fn packed(lowering: &Lowering, isa: Isa) -> Self {
         let whole_vectors = matches!(lowering.in_place, InPlace::One(_));
-        Factors { product: 0.8, gather: if whole_vectors { 9.0 } else { 16.0 }, column: 5.0 }
+        Factors { product: 0.8, gather: if whole_vectors { 9.0 } else { 16.0 }, column: 0.21 * tile_len(isa) }
     }
 
     /// Unless positions lie in more runs than can be read in place.
-    fn in_place(lowering: &Lowering) -> Option<Self> {
-        let column = match lowering.in_place {
-            InPlace::One(_) if !lowering.masked() => 10.7,
-            InPlace::One(_) => 16.7,
-            InPlace::Two(_) => 27.0,
-            InPlace::No => return None,
+    fn in_place(lowering: &Lowering, isa: Isa) -> Option<Self> {
+        // Only AVX-512 has masked loads that cost no more than others.
+        let has_masks = isa.lanes() == MAX_LANES;
+        let of_product = match lowering.in_place {
+            InPlace::One(_) if !lowering.masked() => 0.45,
+            InPlace::One(_) if has_masks => 0.7,
+            InPlace::One(_) => 1.5,
+            InPlace::Two(_) if has_masks => 1.1,
+            InPlace::Two(_) | InPlace::No => return None,
         };
-        Some(Factors { product: 0.57, gather: 0.0, column })
+        Some(Factors { product: 0.57, gather: 0.0, column: of_product * tile_len(isa) })
     }
 
-    fn cost(&self, group: &Group, stage: &Stage, lowering: &Lowering) -> f64 {
+    fn cost(&self, group: &Group, stage: &Stage, lowering: &Lowering, isa: Isa) -> f64 {
         let (vectors, positions) = lowering.tiles.last().map_or((0, 0), |t| (t.vectors.end, t.positions.end));
-        let panels = group.filters.div_ceil(PANEL_ROWS) * lowering.tiles.len();
-        let of_column = vectors as f64 * (group.filters as f64 * self.product + self.gather) + panels as f64 * self.column;
+        let tiles = group.filters.div_ceil(isa.tile()[0]) * lowering.tiles.len();
+        let of_column = vectors as f64 * (group.filters as f64 * self.product + self.gather) + tiles as f64 * self.column;
         group.columns.len() as f64 * of_column + (positions * group.filters) as f64 * OUTPUT + stage.rows() as f64 * STAGED_ROW
     }
 }

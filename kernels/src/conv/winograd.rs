@@ -144,8 +144,9 @@ impl Winograd {
         let (of_channels, of_filters) = (vectors_of(channels), vectors_of(self.filters));
         let (tiles, passes) = ((self.grid[0] * self.grid[1]) as f64, self.grid[0].div_ceil(self.rows) as f64);
         let products = PRODUCTS as f64 * channels as f64 * of_filters;
-        // To transform a tile of an image takes as long as 330, and a vector of a row of tiles 3000 besides.
-        let image = of_channels * (tiles * 330.0 + self.grid[0] as f64 * vectors_of(self.geometry.input[1]) * 3000.0);
+        // Besides what each tile takes, squares of numbers are transposed.
+        let squares = self.grid[0] as f64 * vectors_of(self.geometry.input[1]);
+        let image = of_channels * (tiles * 330.0 + squares * 12.0 * (lanes * lanes) as f64);
         tiles * (1.2 * products + 420.0 * of_filters) + image + 330.0 * passes * of_filters * channels as f64
     }
 
