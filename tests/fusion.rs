@@ -82,6 +82,18 @@ fn activations_behind_convolutions() {
 }
 
 #[test]
+fn activations_behind_pools() {
+    for op in ["MaxPool", "AveragePool"] {
+        let mut net = net();
+        let y = conv(&mut net, "x", &[1]);
+        let y = net.node(op, &[&y], &[("kernel_shape", Ints(&[3, 3])), ("pads", Ints(&[1; 4]))]);
+        let y = relu(&mut net, &y);
+        let y = conv(&mut net, &y, &[]);
+        assert_eq!(check(net, &[&y]), ["Conv".to_owned(), format!("{op}+Relu"), "Conv".into()]);
+    }
+}
+
+#[test]
 fn an_activation_that_is_not_alone_is_a_step() {
     let mut net = net();
     let y = conv(&mut net, "x", &[]);

@@ -6,7 +6,7 @@
 use crate::conv::Geometry;
 use crate::parallel::zip_with_scratch;
 use crate::simd::{MAX_LANES, Simd, Vectorized};
-use crate::{Exec, count_pieces, expect_len, math};
+use crate::{Activation, Exec, count_pieces, expect_len, math};
 
 /// Output rows that are begun before the first one is finished: a processor waits where it reads what it has just written in
 /// vectors that begin elsewhere.
@@ -32,6 +32,7 @@ pub enum Reduce {
 pub struct Pool {
     geometry: Geometry,
     reduce: Reduce,
+    activation: Activation,
     threads: usize,
     /// Of each output row: the first input row that its windows see, and how many.
     rows: Vec<(usize, usize)>,
@@ -42,8 +43,8 @@ pub struct Pool {
 }
 
 impl Pool {
-    /// Pools windows of `geometry` by `reduce`, on `threads` threads at most.
-    pub fn new(geometry: Geometry, reduce: Reduce, threads: usize) -> Self {
+    /// Pools windows of `geometry` by `reduce` and applies `activation`, on `threads` threads at most.
+    pub fn new(geometry: Geometry, reduce: Reduce, activation: Activation, threads: usize) -> Self {
         let g = &geometry;
         let rows = (0..g.output[0]).map(|oh| {
             let taps = g.taps_inside(0, oh);
@@ -60,7 +61,7 @@ impl Pool {
         // Windows are read in whole vectors.
         let windows = g.output[1].next_multiple_of(MAX_LANES) * g.strides[1] + (g.kernel[1] - 1) * g.dilations[1];
         let pitch = windows.max(g.pad_before[1] + g.input[1]).next_multiple_of(MAX_LANES);
-        Pool { rows: rows.collect(), pitch, counts, geometry, reduce, threads }
+        Pool { rows: rows.collect(), pitch, counts, geometry, reduce, activation, threads }
     }
 
     /// Numbers of scratch memory that one thread needs.
@@ -140,6 +141,12 @@ impl Planes<'_> {
                 }
             },
         );
+        if self.pool.activation != Activation::None {
+            simd.vectorize(
+                #[inline(always)]
+                || self.activate(simd),
+            );
+        }
     }
 
     #[inline(always)]
@@ -172,6 +179,14 @@ impl Planes<'_> {
                     Taps { x: row, step, count: taps, stride }.combine::<S, TAPS, STRIDE>(simd, start, out, f);
                 }
             }
+        }
+    }
+
+    #[inline(always)]
+    fn activate<S: Simd>(&mut self, simd: S) {
+        for out in self.out.chunks_mut(S::LANES) {
+            let x = self.pool.activation.apply(simd, simd.get_first(out));
+            simd.put_first(out, x);
         }
     }
 

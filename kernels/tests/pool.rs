@@ -7,6 +7,7 @@ use common::{
     refuses_other_lengths, run_everywhere,
 };
 use fastrand::Rng;
+use sslm_kernels::Activation;
 use sslm_kernels::pool::{Pool, Reduce, global_max};
 
 #[derive(Clone, Copy, Debug)]
@@ -14,6 +15,7 @@ struct Case {
     planes: usize,
     window: Window,
     reduce: Reduce,
+    activation: Activation,
 }
 
 fn check(case: &Case) -> Result<(), String> {
@@ -41,11 +43,12 @@ fn check(case: &Case) -> Result<(), String> {
     };
     let expected: Vec<Expected> =
         planes.iter().flat_map(|plane| positions(g.output).map(move |out| reduce(plane, out))).collect();
-    let pool = Pool::new(g.clone(), case.reduce, 3);
+    let pool = Pool::new(g.clone(), case.reduce, case.activation, 3);
     let out = run_everywhere(expected.len(), |out, exec| {
         pool.run(&x, out, &mut Guarded::poisoned(pool.scratch_len()), exec);
     })?;
-    compare(&out, &expected)
+    let activated = |e: Expected| e.map(|x| f64::from(case.activation.of(x as f32)));
+    compare(&out, &expected.into_iter().map(activated).collect::<Vec<_>>())
 }
 
 #[test]
@@ -53,7 +56,12 @@ fn every_window() {
     let mut cases = every(|c| {
         let window = Window { overhang: c.of(&[0, 1]), ..Window::choose(c) };
         let with_padding = Reduce::MeanWithPadding { pad_after: window.pad_after };
-        Case { planes: 3, window, reduce: c.of(&[Reduce::Max, Reduce::Mean, with_padding]) }
+        Case {
+            planes: 3,
+            window,
+            reduce: c.of(&[Reduce::Max, Reduce::Mean, with_padding]),
+            activation: c.of(&[Activation::None, Activation::Relu]),
+        }
     });
     cases.retain(|case| case.window.fits());
     check_all(&cases, check);
@@ -73,7 +81,12 @@ fn rows_of_every_length() {
             pad_after: [1; 2],
             ..POINTWISE
         };
-        Case { planes: 4, window, reduce: c.of(&[Reduce::Max, Reduce::Mean]) }
+        Case {
+            planes: 4,
+            window,
+            reduce: c.of(&[Reduce::Max, Reduce::Mean]),
+            activation: Activation::Clip { low: -0.5, high: 0.5 },
+        }
     });
     cases.retain(|case| case.window.fits());
     check_all(&cases, check);
@@ -84,7 +97,7 @@ fn rows_of_every_length() {
 fn means_count_what_they_should() {
     let padded = Window { input: [1, 2], kernel: [1, 5], pad_before: [0, 1], pad_after: [0, 2], ..POINTWISE };
     let mean = |reduce| {
-        let (pool, mut out) = (Pool::new(padded.geometry(1), reduce, 1), [0.0]);
+        let (pool, mut out) = (Pool::new(padded.geometry(1), reduce, Activation::None, 1), [0.0]);
         pool.run(&[1.0, 2.0], &mut out, &mut vec![POISON; pool.scratch_len()], plainly());
         out[0]
     };
@@ -108,7 +121,7 @@ fn global() {
 
 #[test]
 fn refuses_wrong_lengths() {
-    let pool = Pool::new(Window { kernel: [2, 2], ..POINTWISE }.geometry(1), Reduce::Max, 1);
+    let pool = Pool::new(Window { kernel: [2, 2], ..POINTWISE }.geometry(1), Reduce::Max, Activation::None, 1);
     refuses_other_lengths([("input", 3 * 30), ("output", 3 * 20)], |[x, mut out]| {
         pool.run(&x, &mut out, &mut vec![POISON; pool.scratch_len()], plainly());
     });

@@ -90,7 +90,7 @@ impl<'g> Links<'g> {
         let Function::Activation(function) = operators::function(function) else { return None };
         let producer = self.only_for(node.inputs[0], node.output)?;
         let can = match &self.graph.nodes[producer].op {
-            Op::Conv(_) | Op::ConvTranspose(_) | Op::Gemm(_) => true,
+            Op::Conv(_) | Op::ConvTranspose(_) | Op::Gemm(_) | Op::MaxPool(_) | Op::AveragePool(_) => true,
             Op::Binary(_) => function == Activation::Relu || self.added_to(producer).is_some(),
             _ => false,
         };

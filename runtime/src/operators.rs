@@ -80,13 +80,13 @@ pub(crate) fn add(b: &mut Builder<'_>, fused: &Fused<'_>) -> Result<()> {
         }
         Op::Activation(function) => per_channel(b, Kernel::Activation(self::function(function))),
         Op::MaxPool(format::MaxPool { window, .. }) => {
-            let pool = pool(b, window, x, node.output, Reduce::Max)?;
+            let pool = pool(b, window, x, fused, Reduce::Max)?;
             per_channel(b, pool);
         }
         Op::AveragePool(format::AveragePool { window, count_include_pad, .. }) => {
             let [_, _, bottom, right] = padding(b, window, x);
             let reduce = if *count_include_pad { Reduce::MeanWithPadding { pad_after: [bottom, right] } } else { Reduce::Mean };
-            let pool = pool(b, window, x, node.output, reduce)?;
+            let pool = pool(b, window, x, fused, reduce)?;
             per_channel(b, pool);
         }
         Op::GlobalAveragePool => {
@@ -228,13 +228,13 @@ fn geometry(b: &Builder<'_>, window: &Window, x: ValueId, output: ValueId) -> Ge
     }
 }
 
-fn pool(b: &Builder<'_>, window: &Window, x: ValueId, output: ValueId, reduce: Reduce) -> Result<Kernel> {
-    let geometry = geometry(b, window, x, output);
+fn pool(b: &Builder<'_>, window: &Window, x: ValueId, fused: &Fused<'_>, reduce: Reduce) -> Result<Kernel> {
+    let geometry = geometry(b, window, x, fused.output);
     if !geometry.every_window_sees_input() {
         let found = format!("dilated windows that lie wholly in the padding of a {:?} input", geometry.input);
         return Err(Error::input("window", "at least one position of the input in every window", found));
     }
-    Ok(Kernel::Pool(Pool::new(geometry, reduce, b.threads)))
+    Ok(Kernel::Pool(Pool::new(geometry, reduce, fused.activation, b.threads)))
 }
 
 fn convolution<'m>(b: &Builder<'m>, conv: &format::Conv, geometry: Geometry, x: ValueId, fused: &Fused<'_>) -> Layer<'m> {
