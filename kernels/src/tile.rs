@@ -89,8 +89,12 @@ impl<S: Simd> Lowered<S> for Packed<'_> {
     #[inline(always)]
     unsafe fn vectors<const NV: usize>(&self, simd: S, column: usize) -> [S::Vector; NV] {
         let row = self.numbers.as_ptr().wrapping_add(column * NV * S::LANES);
-        // SAFETY: the caller promises a column below `columns` and `NV` = `vectors`, so the invariant puts all of them inside.
-        std::array::from_fn(|v| unsafe { simd.load(row.add(v * S::LANES)) })
+        vectors::<S, NV>(
+            simd,
+            #[inline(always)]
+            // SAFETY: the caller promises a column below `columns` and `NV` = `vectors`: the invariant puts all of them inside.
+            |v| unsafe { simd.load(row.add(v * S::LANES)) },
+        )
     }
 }
 
@@ -179,31 +183,39 @@ impl<S: Simd, const SEGMENTS: usize, const MASKED: bool> Lowered<S> for InPlace<
         let tap = unsafe { self.taps.get_unchecked(column) };
         let first = tap.offset + self.start;
         if first < 0 || first as usize + self.reach > self.x.len() {
-            return std::array::from_fn(|v| {
-                let numbers = self.near_end(S::LANES, tap, v);
-                // SAFETY: the array has as many numbers as the widest vector.
-                unsafe { simd.load(numbers.as_ptr()) }
-            });
+            return vectors::<S, NV>(
+                simd,
+                #[inline(always)]
+                |v| {
+                    let numbers = self.near_end(S::LANES, tap, v);
+                    // SAFETY: the array has as many numbers as the widest vector.
+                    unsafe { simd.load(numbers.as_ptr()) }
+                },
+            );
         }
         let mask = self.mask(tap);
         let at = self.x.as_ptr().wrapping_offset(tap.offset);
-        std::array::from_fn(|v| {
-            // SAFETY: the caller promises `NV` vectors, each of which has its segments.
-            let segments = unsafe { self.segments.get_unchecked(v) };
-            let inside = (mask >> (v * S::LANES)) as u16;
-            // SAFETY: whole vectors at every segment's start lie within `reach` of `first`: inside `x`, by the check above.
-            unsafe {
-                if SEGMENTS == 1 {
-                    let from = at.wrapping_offset(segments[0].start);
-                    return if MASKED { simd.load_masked(from, inside) } else { simd.load(from) };
+        vectors::<S, NV>(
+            simd,
+            #[inline(always)]
+            |v| {
+                // SAFETY: the caller promises `NV` vectors, each of which has its segments.
+                let segments = unsafe { self.segments.get_unchecked(v) };
+                let inside = (mask >> (v * S::LANES)) as u16;
+                // SAFETY: whole vectors at every segment's start lie within `reach` of `first`: inside `x`, by the check above.
+                unsafe {
+                    if SEGMENTS == 1 {
+                        let from = at.wrapping_offset(segments[0].start);
+                        return if MASKED { simd.load_masked(from, inside) } else { simd.load(from) };
+                    }
+                    let mut x = simd.splat(0.0);
+                    for segment in segments {
+                        x = simd.replace_masked(x, at.wrapping_offset(segment.start), segment.lanes & inside);
+                    }
+                    x
                 }
-                let mut x = simd.splat(0.0);
-                for segment in segments {
-                    x = simd.replace_masked(x, at.wrapping_offset(segment.start), segment.lanes & inside);
-                }
-                x
-            }
-        })
+            },
+        )
     }
 }
 
@@ -371,6 +383,17 @@ pub(crate) fn activate<S: Simd, const ROWS: usize, const VECTORS: usize>(
             |row, vector| sums[row][vector] = other.apply(simd, sums[row][vector]),
         ),
     }
+}
+
+/// `N` vectors, at most six, made one by one: [`std::array::from_fn`] may not be inlined into code of another instruction set.
+#[inline(always)]
+pub(crate) fn vectors<S: Simd, const N: usize>(simd: S, mut f: impl FnMut(usize) -> S::Vector) -> [S::Vector; N] {
+    let mut all = [simd.splat(0.0); N];
+    macro_rules! each {
+        ($($i:literal)*) => {{ $(if $i < N { all[$i] = f($i) })* }};
+    }
+    each!(0 1 2 3 4 5);
+    all
 }
 
 /// Calls `f` for every row and vector of a tile, unrolled from the start: an array that is only indexed by numbers that the

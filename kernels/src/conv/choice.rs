@@ -85,9 +85,9 @@ impl Factors {
         let of_product = match lowering.in_place {
             InPlace::One(_) if !lowering.masked() => 0.45,
             InPlace::One(_) if has_masks => 0.7,
-            InPlace::One(_) => 1.5,
             InPlace::Two(_) if has_masks => 1.1,
-            InPlace::Two(_) | InPlace::No => return None,
+            InPlace::One(_) | InPlace::Two(_) => 1.5,
+            InPlace::No => return None,
         };
         Some(Factors { product: 0.57, gather: 0.0, column: of_product * tile_len(isa) })
     }

@@ -17,7 +17,7 @@ use super::{GroupKernel, Method, Weighted};
 use crate::filter_tile;
 use crate::parallel;
 use crate::simd::{Isa, MAX_LANES, Simd, Vectorized};
-use crate::tile::unrolled;
+use crate::tile::{unrolled, vectors};
 use crate::{PANEL_ROWS, Threading, balanced};
 use std::ops::Range;
 
@@ -227,17 +227,6 @@ impl GroupKernel for Winograd {
 #[inline(always)]
 fn times<S: Simd>(simd: S, factor: f32, x: S::Vector, plus: S::Vector) -> S::Vector {
     simd.mul_add(simd.splat(factor), x, plus)
-}
-
-/// `N` vectors, at most six, made one by one: [`std::array::from_fn`] may not be inlined into code of another instruction set.
-#[inline(always)]
-fn vectors<S: Simd, const N: usize>(simd: S, mut f: impl FnMut(usize) -> S::Vector) -> [S::Vector; N] {
-    let mut all = [simd.splat(0.0); N];
-    macro_rules! each {
-        ($($i:literal)*) => {{ $(if $i < N { all[$i] = f($i) })* }};
-    }
-    each!(0 1 2 3 4 5);
-    all
 }
 
 /// `B^T d` for six vectors.
