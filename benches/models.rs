@@ -3,15 +3,16 @@
 //! ```sh
 //! cargo bench -p sslm-benches --bench models                                  # all: some five minutes
 //! cargo bench -p sslm-benches --bench models -- --quick                       # all: some two minutes
-//! cargo bench -p sslm-benches --bench models -- '(Le|Conv)Net.*/1$'           # by name: net, batch/form/threads
+//! cargo bench -p sslm-benches --bench models -- '(Le|Conv)Net.*/1$'           # by name: net whole network, batch/form/threads
 //! ```
 //!
 //! A network is built when it is first asked for: VGG-16 takes seconds and 600 MB. How times are taken and what the table says: see
 //! `layers.rs`. A model's floor counts weights, input and output as its bytes.
 
 use fastrand::Rng;
+use ssl_report::record::Measure;
 use sslm::{Model, Options, TensorView, Threads};
-use sslm_benches::compare::{self, Form, Work, as_test};
+use sslm_benches::compare::{self, Case, Form, Work, as_test};
 use sslm_benches::cores::Cores;
 use sslm_benches::nets::{NETS, Net};
 use std::cell::LazyCell;
@@ -30,7 +31,8 @@ fn main() {
             for batch in [1, 8] {
                 let forms = net.forms.iter().zip(models);
                 let forms = forms.map(|(name, model)| Form::new(*name, move || run(model, batch, cores)));
-                comparisons.compare(&format!("{} batch {batch}", net.name), "whole", &forms.collect::<Vec<_>>(), 1);
+                let case = Case { net: net.name, layer: "whole", measure: Measure::Network, batch };
+                comparisons.compare(&case, &forms.collect::<Vec<_>>(), 1);
             }
         }
     });

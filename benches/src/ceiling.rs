@@ -10,6 +10,9 @@ use std::time::Instant;
 /// Bytes that are read at least for one measurement.
 const LEAST_READ: usize = 4 << 20;
 
+/// What rates of reading are told of.
+const READS: [(&str, usize); 2] = [("256 KiB", 256 << 10), ("256 MiB", 256 << 20)];
+
 /// Numbers of a cache line.
 const LINE: usize = 16;
 
@@ -68,9 +71,18 @@ fn together<D>(
     cores.each(best).iter().sum()
 }
 
+impl Ceiling<'_> {
+    /// For records: what it is, and how much.
+    pub fn notes(&self) -> Vec<(String, String)> {
+        let reads =
+            READS.map(|(name, bytes)| (format!("GB/s from {name}"), format!("{:.1}", self.bytes_per_second(bytes) / 1e9)));
+        let operations = ("Gop/s".to_owned(), format!("{:.1}", self.operations_per_second / 1e9));
+        [operations].into_iter().chain(reads).collect()
+    }
+}
+
 impl fmt::Display for Ceiling<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let [near, far] = [256 << 10, 256 << 20].map(|bytes| self.bytes_per_second(bytes) / 1e9);
-        write!(f, "{:.0} Gop/s; reads {near:.0} GB/s of 256 KiB, {far:.0} of 256 MiB", self.operations_per_second / 1e9)
+        f.write_str(&self.notes().iter().map(|(what, much)| format!("{much} {what}")).collect::<Vec<_>>().join(", "))
     }
 }

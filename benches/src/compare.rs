@@ -1,15 +1,18 @@
 //! Forms of the same work against each other, through Criterion, which brings names, filters and statistics. What it cannot do is
 //! done here: samples are taken in quiet moments, and those of forms that are compared in turns, so that whatever slows the machine
 //! for a while slows all of them. A table at the end says how far the times are from what the machine can do, and whether less work
-//! is as much less time.
+//! is as much less time; `SSLM_RECORD` keeps what it is made of.
 
 use crate::ceiling::Ceiling;
 use crate::cores::Cores;
-use crate::quiet::{Quiet, Sample, calls_of_a_sample};
-use crate::table::{Other, Row, Spread, Table};
+use crate::machine;
+use crate::quiet::{Quartiles, Quiet, Sample, calls_of_a_sample};
+use crate::table::Table;
 use criterion::{BenchmarkId, Criterion};
+use ssl_report::record::{Measure, Record, Row};
 use sslm_kernels::Isa;
 use std::cell::{OnceCell, RefCell};
+use std::fmt;
 use std::time::Duration;
 
 /// Whether benchmarks run once each, to see that they do: as `cargo test` and `cargo bench -- --test` run them.
@@ -43,17 +46,31 @@ impl<'a> Form<'a> {
     }
 }
 
+/// What is computed in several forms.
+pub struct Case<'a> {
+    /// Of which network.
+    pub net: &'a str,
+    /// Which of its layers.
+    pub layer: &'a str,
+    /// What is timed.
+    pub measure: Measure,
+    /// Of so many images.
+    pub batch: usize,
+}
+
 /// Comparisons on some cores, and what they found.
 pub struct Comparisons<'c> {
     criterion: &'c mut Criterion,
     isa: Isa,
     cores: &'c Cores,
     measured: Option<(Ceiling<'c>, Quiet<'c>)>,
-    table: Table,
+    rows: Vec<Row>,
 }
 
-/// Runs `all` comparisons on one core and on two, as Criterion's command line says, and prints what they found.
+/// Runs `all` comparisons on one core and on two, as Criterion's command line says, and prints what they found. Where the
+/// environment names a file as `SSLM_RECORD`, it is added to that.
 pub fn run(all: impl Fn(&mut Comparisons<'_>)) {
+    let mut record = Record { notes: machine::notes(), rows: Vec::new() };
     let time = Duration::from_millis(500);
     let criterion = Criterion::default().sample_size(10).nresamples(10_000).warm_up_time(time / 10).measurement_time(time);
     let criterion = &mut criterion.configure_from_args();
@@ -63,13 +80,18 @@ pub fn run(all: impl Fn(&mut Comparisons<'_>)) {
             continue;
         };
         let isa = Isa::best();
-        let mut comparisons = Comparisons { criterion: &mut *criterion, isa, cores, measured: None, table: Table::default() };
+        let mut comparisons = Comparisons { criterion: &mut *criterion, isa, cores, measured: None, rows: Vec::new() };
         all(&mut comparisons);
         if let Some((ceiling, _)) = &comparisons.measured {
-            println!("\nThreads: {count}. Instruction set: {isa}. At most {ceiling}.\n{}", comparisons.table);
+            println!("\nThreads: {count}. Instruction set: {isa}. At most {ceiling}.\n{}", Table(&comparisons.rows));
+            ceiling.notes().into_iter().for_each(|(key, value)| record.note(&format!("{key}, threads {count}"), &value));
         }
+        record.rows.extend(comparisons.rows);
     }
     criterion.final_summary();
+    if !record.rows.is_empty() {
+        machine::keep(record);
+    }
 }
 
 /// Work on its way to a row of the table.
@@ -95,8 +117,8 @@ impl<'c> Comparisons<'c> {
         self.cores
     }
 
-    /// Times each form as `net layer/form/threads`, in turns with those before it that are among the first `dense` ones.
-    pub fn compare(&mut self, net: &str, layer: &str, forms: &[Form<'_>], dense: usize) {
+    /// Times each form as `net layer measure/form/threads`, in turns with those before it that are among the first `dense` ones.
+    pub fn compare(&mut self, case: &Case<'_>, forms: &[Form<'_>], dense: usize) {
         let all: Vec<OnceCell<Timed>> = forms.iter().map(|_| OnceCell::new()).collect();
         let timed = |i: usize| {
             all[i].get_or_init(|| {
@@ -105,11 +127,12 @@ impl<'c> Comparisons<'c> {
                 Timed { work: RefCell::new(work), calls_of_a_sample }
             })
         };
-        let mut group = self.criterion.benchmark_group(format!("{net} {layer}"));
+        let threads = self.cores.count();
+        let mut group = self.criterion.benchmark_group(case.to_string());
         for (i, form) in forms.iter().enumerate() {
             let others = 0..i.min(dense);
             let (mut times, mut other_times) = (Vec::new(), vec![Vec::new(); others.len()]);
-            group.bench_function(BenchmarkId::new(&form.name, self.cores.count()), |bencher| {
+            group.bench_function(BenchmarkId::new(&form.name, threads), |bencher| {
                 let own = timed(i);
                 if as_test() {
                     bencher.iter(&mut own.work.borrow_mut().call);
@@ -127,26 +150,51 @@ impl<'c> Comparisons<'c> {
                         }
                         times.push(own.sample(quiet));
                     }
-                    let median = Spread::of(&times[before..]).map_or(0.0, |spread| spread.median);
+                    let median = Quartiles::of(&times[before..]).map_or(0.0, |quartiles| quartiles.seconds[1]);
                     Duration::from_secs_f64(median * calls as f64)
                 });
             });
-            let (Some((ceiling, _)), Some(time)) = (&self.measured, Spread::of(&times)) else { continue };
-            let work = timed(i).work.borrow();
-            let other = |(other, times): (usize, &Vec<Sample>)| {
-                Some(Other { time: Spread::of(times)?, macs: timed(other).work.borrow().macs })
+            let Some((ceiling, _)) = &self.measured else { continue };
+            let row = |timed_form: usize, beside: &str, times: &[Sample]| {
+                let Quartiles { seconds, quiet, samples } = Quartiles::of(times)?;
+                let work = timed(timed_form).work.borrow();
+                let floor = ceiling.seconds(2 * work.macs, work.bytes);
+                let [floor_us, lower_quartile_us, median_us, upper_quartile_us] =
+                    [floor, seconds[0], seconds[1], seconds[2]].map(microseconds);
+                Some(Row {
+                    net: case.net.to_owned(),
+                    layer: case.layer.to_owned(),
+                    measure: case.measure,
+                    form: forms[timed_form].name.clone(),
+                    beside: beside.to_owned(),
+                    threads,
+                    batch: case.batch,
+                    kernel: work.kernel.clone(),
+                    macs: work.macs as u64,
+                    bytes: work.bytes as u64,
+                    floor_us,
+                    lower_quartile_us,
+                    median_us,
+                    upper_quartile_us,
+                    quiet,
+                    samples,
+                })
             };
-            self.table.add(Row {
-                net: net.to_owned(),
-                layer: layer.to_owned(),
-                form: form.name.clone(),
-                kernel: work.kernel.clone(),
-                macs: work.macs,
-                time,
-                floor: ceiling.seconds(2 * work.macs, work.bytes),
-                others: others.clone().zip(&other_times).filter_map(other).collect(),
-            });
+            self.rows.extend(row(i, "", &times));
+            self.rows.extend(others.zip(&other_times).filter_map(|(other, times)| row(other, &form.name, times)));
         }
         group.finish();
     }
+}
+
+impl fmt::Display for Case<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {} {}", self.net, self.layer, self.measure)?;
+        if self.batch > 1 { write!(f, " batch {}", self.batch) } else { Ok(()) }
+    }
+}
+
+/// Tenths of a nanosecond are all that can be told apart.
+fn microseconds(seconds: f64) -> f64 {
+    (seconds * 1e10).round() / 1e4
 }

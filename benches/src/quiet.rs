@@ -36,6 +36,28 @@ pub struct Sample {
     pub quiet: bool,
 }
 
+/// What some samples say.
+pub struct Quartiles {
+    /// Of a call: the lower quartile, the median and the upper quartile.
+    pub seconds: [f64; 3],
+    /// How many samples that is of: the quiet ones. 0: there was none, and it is of all.
+    pub quiet: usize,
+    /// How many were taken.
+    pub samples: usize,
+}
+
+impl Quartiles {
+    /// Of some samples; `None` of none.
+    pub fn of(samples: &[Sample]) -> Option<Self> {
+        let seconds = |quiet: bool| samples.iter().filter(move |s| s.quiet || !quiet).map(|s| s.seconds);
+        let quiet = seconds(true).count();
+        let mut times: Vec<f64> = seconds(quiet > 0).collect();
+        times.sort_by(f64::total_cmp);
+        let last = times.len().checked_sub(1)?;
+        Some(Quartiles { seconds: [1, 2, 3].map(|quarter| times[last * quarter / 4]), quiet, samples: samples.len() })
+    }
+}
+
 impl<'c> Quiet<'c> {
     /// Looks for the best burst first.
     pub fn new(isa: Isa, cores: &'c Cores) -> Self {

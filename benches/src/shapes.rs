@@ -16,6 +16,18 @@ pub struct Net {
     pub fully_connected: Vec<FullyConnectedShape>,
     /// What is left of the convolutions when they are pruned, in several ways.
     pub pruned: Vec<Pruned>,
+    /// What is left of them when zeros may be anywhere.
+    #[serde(default)]
+    pub sparse: Vec<Sparse>,
+}
+
+/// Zeros anywhere.
+#[derive(Deserialize)]
+pub struct Sparse {
+    /// How its source calls it.
+    pub name: String,
+    /// Percent of the weights of each convolution.
+    pub zeros: Vec<f64>,
 }
 
 /// A convolution of square images.
@@ -64,6 +76,9 @@ pub struct Pruned {
     pub channels: Option<Vec<usize>>,
     /// Columns of each group.
     pub columns: Vec<usize>,
+    /// Whether factors of low rank with as many multiply-accumulates are timed beside it.
+    #[serde(default)]
+    pub low_rank: bool,
 }
 
 /// What is kept of one convolution.
@@ -95,17 +110,23 @@ impl Net {
     pub fn pruned(&self, layer: usize) -> Vec<(String, Kept)> {
         let taps = self.layers[layer].kernel.pow(2);
         let forms = |pruned: &Pruned| {
-            let (name, filters, columns) = (&pruned.name, pruned.filters[layer], pruned.columns[layer]);
-            if let Some(channels) = &pruned.channels {
-                return vec![(name.clone(), Kept { filters, channels: channels[layer], columns })];
+            let (name, kept) = (&pruned.name, self.kept(pruned, layer));
+            if pruned.channels.is_some() {
+                return vec![(name.clone(), kept)];
             }
-            let channels = ((columns + taps / 2) / taps).max(1);
+            let channels = ((kept.columns + taps / 2) / taps).max(1);
             vec![
-                (format!("{name}, random"), Kept { filters, columns, ..self.layers[layer].whole() }),
-                (format!("{name}, aligned"), Kept { filters, channels, columns: channels * taps }),
+                (format!("{name}, random"), kept),
+                (format!("{name}, aligned"), Kept { filters: kept.filters, channels, columns: channels * taps }),
             ]
         };
         self.pruned.iter().flat_map(forms).collect()
+    }
+
+    /// What `pruned` leaves of convolution `layer`: exactly so many columns.
+    pub fn kept(&self, pruned: &Pruned, layer: usize) -> Kept {
+        let channels = pruned.channels.as_ref().map_or(self.layers[layer].whole().channels, |channels| channels[layer]);
+        Kept { filters: pruned.filters[layer], channels, columns: pruned.columns[layer] }
     }
 }
 
@@ -129,6 +150,12 @@ impl ConvShape {
             pad_before: [self.pad; 2],
             transposed: false,
         }
+    }
+
+    /// Channels between the two factors of each group that have about as many multiply-accumulates as what is kept.
+    pub fn rank(&self, kept: Kept) -> usize {
+        let (filters, columns) = (self.filters / self.groups, self.whole().columns);
+        (kept.filters / self.groups * kept.columns / (filters + columns)).max(1)
     }
 
     /// What each group keeps; the same in every run.

@@ -1,0 +1,66 @@
+//! Where, when and of what a record is, and where it is kept.
+
+use ssl_report::record::Record;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// Keys and values for a record.
+pub fn notes() -> Vec<(String, String)> {
+    // Cargo says `--bench` itself.
+    let quoted = |word: String| if word.starts_with('-') { word } else { format!("'{word}'") };
+    let command: Vec<String> = std::env::args().skip(1).filter(|word| word != "--bench").map(quoted).collect();
+    let bench = std::env::current_exe().ok().and_then(|path| Some(path.file_stem()?.to_string_lossy().into_owned()));
+    // Cargo adds a hash to the name.
+    let bench = bench.as_deref().and_then(|name| name.rsplit_once('-')).map_or(String::new(), |(name, _)| name.to_owned());
+    let load = fs::read_to_string("/proc/loadavg").ok();
+    let notes = [
+        ("date", Some(jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string())),
+        ("cpu", Some(cpu())),
+        ("cores", std::thread::available_parallelism().ok().map(|cores| cores.to_string())),
+        ("system", output("uname", &["-srm"])),
+        ("load before", load.and_then(|load| Some(load.split_whitespace().next()?.to_owned()))),
+        ("sslm", Some(env!("CARGO_PKG_VERSION").to_owned())),
+        ("revision", output("git", &["describe", "--always", "--dirty", "--exclude=*"])),
+        ("compiler", output("rustc", &["--version"])),
+        ("command", Some(format!("cargo bench -p sslm-benches --bench {bench} -- {}", command.join(" ")))),
+    ];
+    notes.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?))).collect()
+}
+
+/// Adds `record` to the file that the environment names as `SSLM_RECORD`, if it does: a path from the repository's root, or `auto`
+/// for `benches/record/CPU/DATE.csv`.
+///
+/// # Panics
+/// If the file is no record or cannot be written.
+pub fn keep(record: Record) {
+    let Some(name) = std::env::var_os("SSLM_RECORD") else { return };
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the benches lie in the repository");
+    let path = root.join(if name == "auto" { usual(&record) } else { name.into() });
+    let mut all = if path.exists() { Record::read(&path).unwrap_or_else(|e| panic!("{e:#}")) } else { Record::default() };
+    all.merge(record);
+    fs::create_dir_all(path.parent().unwrap_or(root)).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+    all.write(&path).unwrap_or_else(|e| panic!("{e:#}"));
+    println!("recorded in {}", path.display());
+}
+
+fn usual(record: &Record) -> PathBuf {
+    let note = |key| record.notes(key).next().unwrap_or("unknown");
+    let words: Vec<String> = note("cpu").split(|c: char| !c.is_ascii_alphanumeric()).map(str::to_ascii_lowercase).collect();
+    let cpu: Vec<&str> = words.iter().map(String::as_str).filter(|word| !word.is_empty()).collect();
+    let date = note("date").split('T').next().unwrap_or_default();
+    Path::new("benches/record").join(cpu.join("-")).join(format!("{date}.csv"))
+}
+
+/// The CPU's name, where the system tells it.
+fn cpu() -> String {
+    let all = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let name = all.lines().find_map(|line| line.strip_prefix("model name")?.split_once(':'));
+    name.map_or(std::env::consts::ARCH, |(_, name)| name.trim()).to_owned()
+}
+
+/// What a program prints; `None` where it is missing or fails.
+fn output(program: &str, arguments: &[&str]) -> Option<String> {
+    let output = Command::new(program).args(arguments).output().ok().filter(|output| output.status.success())?;
+    Some(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+}
