@@ -1,6 +1,6 @@
 //! What was found, for people to read.
 
-use ssl_report::gains::{self, Compared, Gain, Means, Together};
+use ssl_report::gains::{self, Compared, Gain, Means, Over};
 use ssl_report::record::Row;
 use std::fmt;
 
@@ -29,8 +29,8 @@ fn cells(compared: &Compared<'_>) -> [String; HEADINGS.len()] {
         format!("{:.2}", row.floor_us),
         percent(row.of_floor()),
         times(|gain| gain.work),
-        times(|gain| gain.time),
-        times(|gain| gain.least),
+        times(|gain| gain.time(Over::First)),
+        times(|gain| gain.time(Over::Fastest)),
     ]
 }
 
@@ -47,11 +47,17 @@ impl fmt::Display for Table<'_> {
             writeln!(f, "rows without a quiet sample, whose times say more about the neighbours: {noisy}")?;
         }
         for ((net, measure, form, _, _), gains) in gains::by_form(&compared).iter().filter(|(_, gains)| gains.len() > 1) {
-            let Some(Together { layers, work, time, least, summed }) = Together::of(gains) else { continue };
-            let [work, time, least] =
-                [work, time, least].map(|Means { plain, weighted }| format!("{plain:.2}x / {weighted:.2}x"));
-            write!(f, "{net}, {measure}, {form}, mean of {layers} layers / weighted by MACs: ")?;
-            writeln!(f, "MACs {work}, gain {time}, least {least}; sums of times {summed:.2}x")?;
+            let mean = |ratio: fn(&Gain) -> f64| {
+                let Means { plain, weighted } = gains::means(gains.iter().map(|gain| (gain.macs, ratio(gain))))?;
+                Some(format!("{plain:.2}x / {weighted:.2}x"))
+            };
+            let [Some(work), Some(time), Some(least)] =
+                [mean(|gain| gain.work), mean(|gain| gain.time(Over::First)), mean(|gain| gain.time(Over::Fastest))]
+            else {
+                continue;
+            };
+            write!(f, "{net}, {measure}, {form}, mean of {} layers / weighted by MACs: ", gains.len())?;
+            writeln!(f, "MACs {work}, gain {time}, least {least}")?;
         }
         Ok(())
     }

@@ -11,21 +11,42 @@ pub struct Compared<'r> {
     pub baselines: Vec<&'r Row>,
 }
 
-/// How many times as much a form would take.
+/// Which baseline a gain is over.
+#[derive(Clone, Copy)]
+pub enum Over {
+    /// The first one.
+    First,
+    /// The fastest one.
+    Fastest,
+}
+
+/// What a form has over its baselines.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct Gain {
-    /// Multiply-accumulates of the baseline.
+    /// Multiply-accumulates of the first baseline.
     pub macs: f64,
-    /// Microseconds of the baseline.
-    pub baseline_us: f64,
+    /// How many times as many it has: what could be gained.
+    pub work: f64,
     /// Microseconds.
     pub us: f64,
-    /// How many times as many multiply-accumulates the baseline has: what could be gained.
-    pub work: f64,
-    /// How many times as long the baseline takes.
-    pub time: f64,
-    /// How many times as long the fastest baseline takes.
-    pub least: f64,
+    /// Microseconds of the first baseline.
+    pub first_us: f64,
+    /// Microseconds of the fastest baseline.
+    pub fastest_us: f64,
+}
+
+impl Gain {
+    /// How many times as long a baseline takes.
+    pub fn time(&self, over: Over) -> f64 {
+        self.baseline_us(over) / self.us
+    }
+
+    fn baseline_us(&self, over: Over) -> f64 {
+        match over {
+            Over::First => self.first_us,
+            Over::Fastest => self.fastest_us,
+        }
+    }
 }
 
 /// Each measured form with its baselines.
@@ -50,14 +71,12 @@ impl Compared<'_> {
         if self.row.quiet == 0 || self.baselines.iter().any(|baseline| baseline.quiet == 0) {
             return None;
         }
-        let time = |baseline: &Row| baseline.median_us / self.row.median_us;
         Some(Gain {
             macs: first.macs as f64,
-            baseline_us: first.median_us,
-            us: self.row.median_us,
             work: first.macs as f64 / self.row.macs as f64,
-            time: time(first),
-            least: self.baselines.iter().map(|baseline| time(baseline)).fold(f64::INFINITY, f64::min),
+            us: self.row.median_us,
+            first_us: first.median_us,
+            fastest_us: self.baselines.iter().map(|baseline| baseline.median_us).fold(f64::INFINITY, f64::min),
         })
     }
 }
@@ -80,33 +99,10 @@ pub fn means(layers: impl IntoIterator<Item = (f64, f64)>) -> Option<Means> {
     (!layers.is_empty()).then_some(Means { plain, weighted })
 }
 
-/// What the layers of a net gain in one form.
-pub struct Together {
-    /// Of how many layers.
-    pub layers: usize,
-    /// Of [`Gain::work`].
-    pub work: Means,
-    /// Of [`Gain::time`].
-    pub time: Means,
-    /// Of [`Gain::least`].
-    pub least: Means,
-    /// The sum of all baselines' times by the sum of all times.
-    pub summed: f64,
-}
-
-impl Together {
-    /// Of some gains; `None` of none.
-    pub fn of(gains: &[Gain]) -> Option<Self> {
-        let mean = |ratio: fn(&Gain) -> f64| means(gains.iter().map(|gain| (gain.macs, ratio(gain))));
-        let sum = |us: fn(&Gain) -> f64| gains.iter().map(us).sum::<f64>();
-        Some(Together {
-            layers: gains.len(),
-            work: mean(|gain| gain.work)?,
-            time: mean(|gain| gain.time)?,
-            least: mean(|gain| gain.least)?,
-            summed: sum(|gain| gain.baseline_us) / sum(|gain| gain.us),
-        })
-    }
+/// The sum of the baselines' times by the sum of all times; `None` of no gain.
+pub fn summed(gains: &[Gain], over: Over) -> Option<f64> {
+    let [baselines, own] = [gains.iter().map(|gain| gain.baseline_us(over)).sum::<f64>(), gains.iter().map(|gain| gain.us).sum()];
+    (!gains.is_empty()).then_some(baselines / own)
 }
 
 /// Net, measure, form, threads and batch.
@@ -158,8 +154,11 @@ mod tests {
             row("a", "dense", "small", 100, 30.0),
         ];
         let gain = |rows: &[Row]| compare(rows)[2].gain();
-        let expected = Gain { macs: 100.0, baseline_us: 60.0, us: 20.0, work: 4.0, time: 3.0, least: 1.5 };
+        let expected = Gain { macs: 100.0, work: 4.0, us: 20.0, first_us: 60.0, fastest_us: 30.0 };
         assert_eq!(gain(&rows), Some(expected));
+        assert_eq!((expected.time(Over::First), expected.time(Over::Fastest)), (3.0, 1.5));
+        assert_eq!(summed(&[expected, Gain { us: 10.0, ..expected }], Over::First), Some(4.0));
+        assert_eq!(summed(&[], Over::First), None);
         assert_eq!(compare(&rows)[0].gain(), None);
         rows[4].quiet = 0;
         assert_eq!(gain(&rows), None);

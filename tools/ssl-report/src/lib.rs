@@ -1,5 +1,14 @@
-//! Records of benchmarks ([`record`]), and what they say ([`gains`]): the benches write the one and print the other, and the tool
-//! `ssl-report` makes pages of both.
+//! Records of benchmarks ([`record`]), and what they say ([`gains`]): the benches write the one and print the other. The tool makes
+//! pages of both: [`analysis`] makes a [`document`] of a record, beside the paper's figures, an older record ([`compare`]) and other
+//! runtimes ([`peers`]), and [`html`] and [`markdown`] write it down.
 
+pub mod analysis;
+mod charts;
+pub mod compare;
+pub mod document;
 pub mod gains;
+pub mod html;
+pub mod markdown;
+mod paper;
+pub mod peers;
 pub mod record;

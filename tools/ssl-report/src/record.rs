@@ -158,6 +158,7 @@ impl Record {
             row.check().with_context(|| row.name())?;
             record.rows.push(row);
         }
+        ensure!(!record.rows.is_empty(), "expected measurements, found none");
         let mut keys = HashSet::new();
         if let Some(twice) = record.rows.iter().find(|row| !keys.insert(row.key())) {
             bail!("measured twice: {}", twice.name());

@@ -1,0 +1,425 @@
+//! What a record says, in words, tables and figures.
+
+use crate::charts::{self, Colour, Roof, Series};
+use crate::compare::{self, Verdict};
+use crate::document::{Document, Part, Section, Table};
+use crate::gains::{self, Compared, Gain, Over};
+use crate::paper::{self, Entry};
+use crate::peers::{self, Peers};
+use crate::record::{Measure, Record, Row};
+use std::collections::BTreeSet;
+
+/// A report of `record`, beside an older one and other runtimes where there are such.
+pub fn report(record: &Record, baseline: Option<&Record>, peers: Option<&Peers>) -> Document {
+    let compared = gains::compare(&record.rows);
+    let mut sections = vec![reading(record)];
+    sections.extend(paper::entries().iter().filter_map(|entry| paper_entry(entry, &compared)));
+    sections.extend(networks(&compared));
+    sections.extend(roofline(record));
+    sections.extend(baseline.map(|baseline| changes(baseline, record)));
+    sections.extend(peers.map(|peers| beside_peers(peers, &record.rows)));
+    sections.push(all(&compared));
+    sections.push(conditions(record));
+    let cpu = record.notes("cpu").next().unwrap_or("an unknown CPU");
+    Document { title: format!("sslm on {cpu}"), sections }
+}
+
+fn reading(record: &Record) -> Section {
+    let rows = record.rows.iter().filter(|row| row.beside.is_empty());
+    let (all, disturbed) = (rows.clone().count(), rows.filter(|row| row.quiet == 0).count());
+    let dates: BTreeSet<&str> = record.notes("date").collect();
+    let texts = [
+        format!(
+            "{all} measurements, {} to {}. {disturbed} of them have no sample that nobody disturbed: their times are shown, and nothing \
+             is concluded from them.",
+            dates.first().unwrap_or(&"?"),
+            dates.last().unwrap_or(&"?")
+        ),
+        "Gains say how many times as long the dense layer takes, timed in turns with the pruned one. GEMM is the paper's measure: the \
+         matrix product alone, with the lowered matrix already there, one image, one thread. Convolution is the whole layer, from image \
+         to image, with lowering, bias and Relu; its gains are over the dense layer by the same method (packed), and over the fastest \
+         dense method there is. Means say in \
+         brackets how many layers they are of, where some were disturbed."
+            .to_owned(),
+        "The paper's 5.1x and 3.1x are plain means over five layers. What a network gains is nearer to the mean that is weighted by \
+         MACs, or to the ratio of summed times."
+            .to_owned(),
+    ];
+    Section { title: "How to read this".to_owned(), parts: texts.map(Part::Text).into() }
+}
+
+/// What was timed, in which form, on how many threads.
+type Form<'a> = (Measure, &'a str, usize);
+
+/// Ratios, layer by layer.
+struct Line {
+    title: String,
+    cells: Vec<Cell>,
+    /// The ratio of summed times.
+    summed: Option<f64>,
+    /// In figures, if they show it.
+    colour: Option<Colour>,
+}
+
+/// A ratio, with the multiply-accumulates before anything was removed.
+#[derive(Clone, Copy)]
+enum Cell {
+    Ratio { macs: f64, ratio: f64 },
+    Disturbed,
+    Missing,
+}
+
+impl Line {
+    fn ratios(&self) -> impl Iterator<Item = (f64, f64)> {
+        self.cells.iter().filter_map(|cell| if let Cell::Ratio { macs, ratio } = cell { Some((*macs, *ratio)) } else { None })
+    }
+
+    /// Layers, then what sums them up.
+    fn texts(&self) -> Vec<String> {
+        let text = |cell: &Cell| match cell {
+            Cell::Ratio { ratio, .. } => times(*ratio),
+            Cell::Disturbed => "disturbed".to_owned(),
+            Cell::Missing => "-".to_owned(),
+        };
+        let count = self.ratios().count();
+        let mean = |mean: Option<f64>| match mean {
+            Some(mean) if count == self.cells.len() => times(mean),
+            Some(mean) => format!("{} ({count})", times(mean)),
+            None => "-".to_owned(),
+        };
+        let means = gains::means(self.ratios());
+        let sums = [means.map(|means| means.plain), means.map(|means| means.weighted), self.summed];
+        self.cells.iter().map(text).chain(sums.map(mean)).collect()
+    }
+}
+
+/// The rows of one layer of a form.
+fn find<'c, 'r>(
+    compared: &'c [Compared<'r>],
+    net: &str,
+    layer: &str,
+    (measure, form, threads): Form<'_>,
+) -> Option<&'c Compared<'r>> {
+    compared.iter().find(|compared| {
+        let row = compared.row;
+        row.net == net
+            && row.layer == layer
+            && row.measure == measure
+            && row.form == form
+            && row.threads == threads
+            && row.batch == 1
+    })
+}
+
+fn paper_entry(entry: &Entry, compared: &[Compared<'_>]) -> Option<Section> {
+    let own: Vec<&Compared> = compared
+        .iter()
+        .filter(|c| entry.covers(&c.row.net, &c.row.form) && entry.layers.contains(&c.row.layer) && !c.baselines.is_empty())
+        .collect();
+    let mut parts = Vec::new();
+    let threads: BTreeSet<usize> = own.iter().map(|compared| compared.row.threads).collect();
+    for threads in threads {
+        let mut forms: Vec<Form<'_>> = Vec::new();
+        for compared in own.iter().filter(|compared| compared.row.threads == threads) {
+            let form = (compared.row.measure, compared.row.form.as_str(), threads);
+            if !forms.contains(&form) {
+                forms.push(form);
+            }
+        }
+        let lines = lines(entry, &forms, compared, threads == 1);
+        let title = format!("{}, {}", entry.form, count(threads, "thread"));
+        let series = lines.iter().filter_map(|line| {
+            let values = line.cells.iter().map(|cell| if let Cell::Ratio { ratio, .. } = cell { Some(*ratio) } else { None });
+            Some(Series { name: line.title.clone(), colour: line.colour?, values: values.collect() })
+        });
+        parts.push(Part::Figure(charts::bars(
+            &format!("Gains of {title}"),
+            "times as fast as dense",
+            &entry.layers,
+            &series.collect::<Vec<_>>(),
+        )));
+        parts.push(Part::Table(gains_table(&format!("Gains of {title}, layer by layer"), entry, &lines)));
+        parts.push(Part::Table(times_table(&format!("Times of {title}"), entry, &forms, compared)));
+    }
+    (!parts.is_empty()).then(|| Section { title: entry.title.clone(), parts })
+}
+
+fn lines(entry: &Entry, forms: &[Form<'_>], compared: &[Compared<'_>], with_paper: bool) -> Vec<Line> {
+    // Multiply-accumulates before and after, of the form that has exactly what the entry keeps.
+    let work = |layer: &String| {
+        let compared = find(compared, &entry.net, layer, *forms.first()?)?;
+        Some((compared.baselines.first()?.macs as f64, compared.row.macs as f64))
+    };
+    let known = |ratio: &dyn Fn(usize, f64, f64) -> f64| {
+        let cell = |(i, layer): (usize, &String)| {
+            work(layer).map_or(Cell::Missing, |(macs, kept)| Cell::Ratio { macs, ratio: ratio(i, macs, kept) })
+        };
+        entry.layers.iter().enumerate().map(cell).collect::<Vec<Cell>>()
+    };
+    let line = |title: &str, cells, colour| Line { title: title.to_owned(), cells, summed: None, colour };
+    let mut lines = vec![line("MACs: what could be gained", known(&|_, macs, kept| macs / kept), Some(Colour::Work))];
+    if with_paper {
+        lines.push(line("paper, CPU", known(&|i, _, _| entry.cpu[i]), Some(Colour::Paper)));
+        lines.extend(entry.gpu.as_ref().map(|gpu| line("paper, GPU", known(&|i, _, _| gpu[i]), None)));
+    }
+    for &form in forms {
+        let (measure, name, _) = form;
+        let detail = name.strip_prefix(&entry.form).unwrap_or_default();
+        // Others keep something else.
+        let drawn = matches!(detail, "" | ", random");
+        let gain = |layer: &String| find(compared, &entry.net, layer, form).map(Compared::gain);
+        let gains: Vec<Gain> = entry.layers.iter().filter_map(|layer| gain(layer)?).collect();
+        let mut measured = |over: Over, title: String, colour: Colour| {
+            let cell = |layer: &String| match gain(layer) {
+                Some(Some(gain)) => Cell::Ratio { macs: gain.macs, ratio: gain.time(over) },
+                Some(None) => Cell::Disturbed,
+                None => Cell::Missing,
+            };
+            let cells = entry.layers.iter().map(cell).collect();
+            lines.push(Line { title, cells, summed: gains::summed(&gains, over), colour: drawn.then_some(colour) });
+        };
+        let colour = match measure {
+            Measure::Gemm => Colour::Gemm,
+            Measure::LibraryGemm => Colour::Library,
+            Measure::Convolution | Measure::Network => Colour::Convolution,
+        };
+        measured(Over::First, format!("{measure}{detail}"), colour);
+        if measure == Measure::Convolution {
+            measured(Over::Fastest, format!("{measure}{detail}, over fastest dense"), Colour::Least);
+        }
+    }
+    lines
+}
+
+fn gains_table(caption: &str, entry: &Entry, lines: &[Line]) -> Table {
+    let layers = entry.layers.iter().map(String::as_str);
+    let headings: Vec<&str> = ["gain"].into_iter().chain(layers).chain(["mean", "weighted by MACs", "summed times"]).collect();
+    let mut table = Table::new(caption, &headings, 1);
+    table.rows = lines.iter().map(|line| [line.title.clone()].into_iter().chain(line.texts()).collect()).collect();
+    table.sums = 3;
+    table
+}
+
+const TIME_HEADINGS: [&str; 10] =
+    ["kernel", "MMAC", "dense us", "us", "spread", "quiet samples", "floor us", "of floor", "gain", "gain of MACs"];
+
+fn times_table(caption: &str, entry: &Entry, forms: &[Form<'_>], compared: &[Compared<'_>]) -> Table {
+    let mut table = Table::new(caption, &[&["layer", "measure", "form"], &TIME_HEADINGS[..]].concat(), 4);
+    table.long = true;
+    for layer in &entry.layers {
+        for &form in forms {
+            let Some(compared) = find(compared, &entry.net, layer, form) else { continue };
+            let row = compared.row;
+            let names = [layer.clone(), row.measure.to_string(), row.form.clone()];
+            table.rows.push(names.into_iter().chain(time_cells(compared)).collect());
+        }
+    }
+    table
+}
+
+/// As [`TIME_HEADINGS`] say.
+fn time_cells(compared: &Compared<'_>) -> [String; TIME_HEADINGS.len()] {
+    let (row, gain) = (compared.row, compared.gain());
+    let ratio = |text: fn(&Gain) -> String| gain.as_ref().map_or(String::new(), text);
+    [
+        row.kernel.clone(),
+        format!("{:.3}", row.macs as f64 / 1e6),
+        compared.baselines.first().map_or(String::new(), |dense| microseconds(dense.median_us)),
+        microseconds(row.median_us),
+        percent(row.spread()),
+        format!("{} of {}", row.quiet, row.samples),
+        microseconds(row.floor_us),
+        percent(row.of_floor()),
+        ratio(|gain| times(gain.time(Over::First))),
+        ratio(|gain| percent(gain.time(Over::First) / gain.work)),
+    ]
+}
+
+fn networks(compared: &[Compared<'_>]) -> Option<Section> {
+    let networks: Vec<&Compared> = compared.iter().filter(|compared| compared.row.measure == Measure::Network).collect();
+    let mut table = Table::new(
+        "Whole networks; dense is the same network with nothing removed",
+        &[&["net", "form", "threads", "batch"], &TIME_HEADINGS[1..]].concat(),
+        2,
+    );
+    for compared in &networks {
+        let row = compared.row;
+        let names = [row.net.clone(), row.form.clone(), row.threads.to_string(), row.batch.to_string()];
+        table.rows.push(names.into_iter().chain(time_cells(compared).into_iter().skip(1)).collect());
+    }
+    let mut parts = Vec::new();
+    let pruned: Vec<&&Compared> =
+        networks.iter().filter(|c| c.row.threads == 1 && c.row.batch == 1 && !c.baselines.is_empty()).collect();
+    if !pruned.is_empty() {
+        let series = |name: &str, colour, value: fn(&Gain) -> f64| Series {
+            name: name.to_owned(),
+            colour,
+            values: pruned.iter().map(|compared| Some(value(&compared.gain()?))).collect(),
+        };
+        let names: Vec<String> = pruned.iter().map(|compared| short(compared.row)).collect();
+        let series = [
+            series("MACs: what could be gained", Colour::Work, |gain| gain.work),
+            series("measured", Colour::Convolution, |gain| gain.time(Over::First)),
+        ];
+        let title = "Gains of whole networks, one image, one thread";
+        parts.push(Part::Figure(charts::bars(title, "times as fast as dense", &names, &series)));
+    }
+    parts.push(Part::Table(table));
+    (!networks.is_empty()).then(|| Section { title: "Whole networks".to_owned(), parts })
+}
+
+/// A name for the foot of a narrow bar: forms that are named after their net need not name it twice.
+fn short(row: &Row) -> String {
+    if row.form.starts_with(&row.net) { row.form.clone() } else { format!("{} {}", row.net, row.form) }
+}
+
+fn roofline(record: &Record) -> Option<Section> {
+    let threads: BTreeSet<usize> = record.rows.iter().map(|row| row.threads).collect();
+    let figure = |&threads: &usize| {
+        // Of several runs the best one: a ceiling is the most that was seen.
+        let best = |what: &str| {
+            let key = format!("{what}, threads {threads}");
+            record
+                .notes(&key)
+                .filter_map(|value| value.parse::<f64>().ok())
+                .filter(|rate| rate.is_finite() && *rate > 0.0)
+                .reduce(f64::max)
+        };
+        let read = |from: &str| Some((from.to_owned(), best(&format!("GB/s from {from}"))?));
+        let roof = Roof { peak: best("Gop/s")?, reads: ["256 KiB", "256 MiB"].into_iter().filter_map(read).collect() };
+        let series = |name: &str, colour: Colour, is: &dyn Fn(&Row) -> bool| {
+            let rows =
+                record.rows.iter().filter(|row| row.threads == threads && row.beside.is_empty() && row.bytes > 0 && is(row));
+            let point = |row: &Row| {
+                let operations = 2.0 * row.macs as f64;
+                (operations / row.bytes as f64, operations / row.median_us / 1e3)
+            };
+            Series { name: name.to_owned(), colour, values: rows.map(point).collect() }
+        };
+        let dense = |row: &Row| matches!(row.form.as_str(), "dense" | "packed");
+        let ours = |row: &Row| row.measure == Measure::Convolution && !row.form.contains("library");
+        let series = [
+            series("dense layers", Colour::Work, &|row| ours(row) && dense(row)),
+            series("pruned layers", Colour::Convolution, &|row| ours(row) && !dense(row)),
+            series("whole networks", Colour::Gemm, &|row| row.measure == Measure::Network),
+        ];
+        let series: Vec<_> = series.into_iter().filter(|series| !series.values.is_empty()).collect();
+        let title = format!("Roofline, {}", count(threads, "thread"));
+        (!series.is_empty()).then(|| charts::roofline(&title, &roof, &series))
+    };
+    let figures: Vec<Part> = threads.iter().filter_map(figure).map(Part::Figure).collect();
+    let text = "Rates of multiply-adds, two operations each, over operations per byte that has to be read or written. Lines are what the \
+                machine can do: its best burst of multiply-adds, and its best reads from a cache and from memory. Winograd's method needs fewer \
+                multiply-adds than are counted, so its points can lie above.";
+    let parts = [Part::Text(text.to_owned())].into_iter().chain(figures).collect::<Vec<_>>();
+    (parts.len() > 1).then(|| Section { title: "What the machine sets".to_owned(), parts })
+}
+
+/// What moved since `old`, first what became slower.
+pub fn changes(old: &Record, new: &Record) -> Section {
+    let mut changes = compare::changes(old, new);
+    changes.sort_by(|a, b| b.ratio().total_cmp(&a.ratio()));
+    let count = |verdict| changes.iter().filter(|change| change.verdict == verdict).count();
+    let [slower, faster, same, disturbed] = [Verdict::Slower, Verdict::Faster, Verdict::Same, Verdict::Disturbed].map(count);
+    let text = format!(
+        "Of {} measurements in both records {slower} became slower, {faster} faster, {same} stayed as they were, and {disturbed} were disturbed. \
+         Moved means that medians differ by more than {} and that the ranges between the quartiles do not overlap.",
+        changes.len(),
+        percent(compare::NOISE)
+    );
+    let headings = ["measurement", "verdict", "old us", "new us", "new of old", "old spread", "new spread"];
+    let mut table = Table::new("What moved", &headings, 2);
+    let moved = changes.iter().filter(|change| matches!(change.verdict, Verdict::Slower | Verdict::Faster));
+    let row = |change: &compare::Change| {
+        let verdict = if change.verdict == Verdict::Slower { "slower" } else { "faster" };
+        vec![
+            change.new.name(),
+            verdict.to_owned(),
+            microseconds(change.old.median_us),
+            microseconds(change.new.median_us),
+            percent(change.ratio()),
+            percent(change.old.spread()),
+            percent(change.new.spread()),
+        ]
+    };
+    table.rows = moved.map(row).collect();
+    let table = (!table.rows.is_empty()).then_some(Part::Table(table));
+    Section { title: "Against an older record".to_owned(), parts: [Part::Text(text)].into_iter().chain(table).collect() }
+}
+
+fn beside_peers(peers: &Peers, rows: &[Row]) -> Section {
+    let names: BTreeSet<&str> = peers.results.values().flat_map(|model| model.peers.keys()).map(String::as_str).collect();
+    let mut parts = vec![Part::Text(format!(
+        "Medians in ms of other runtimes, from a session of their own ({}). They can be compared with sslm's only where \
+         both were taken on the same machine under the same load, which this report cannot know.",
+        peers.args
+    ))];
+    for threads in [1, 2] {
+        let headings: Vec<&str> = ["model", "fastest of the others", "sslm"].into_iter().chain(names.iter().copied()).collect();
+        let mut table = Table::new(format!("Other runtimes, {}", count(threads, "thread")), &headings, 2);
+        for (name, model) in &peers.results {
+            let time = |peer: &str| model.peers.get(peer)?.get(&format!("t{threads}"))?.ms;
+            let own = peers::known_as(name).and_then(|(net, layer, form, batch)| {
+                let same = |row: &&Row| {
+                    row.net.to_lowercase().replace('-', "") == net
+                        && row.layer == layer
+                        && row.form == form
+                        && row.batch == batch
+                        && row.threads == threads
+                        && row.beside.is_empty()
+                        && matches!(row.measure, Measure::Convolution | Measure::Network)
+                };
+                Some(rows.iter().find(same)?.median_us / 1e3)
+            });
+            let others: Vec<Option<f64>> = names.iter().map(|peer| time(peer)).collect();
+            let known = names.iter().zip(&others).filter_map(|(peer, ms)| Some((*peer, (*ms)?)));
+            let fastest = known.min_by(|a, b| a.1.total_cmp(&b.1)).map_or("-", |(peer, _)| peer);
+            let cells = [own].into_iter().chain(others).map(|ms| ms.map_or("-".to_owned(), |ms| format!("{ms:.3}")));
+            table.rows.push([name.clone(), fastest.to_owned()].into_iter().chain(cells).collect());
+        }
+        parts.push(Part::Table(table));
+    }
+    let mut versions = Table::new("Versions of other runtimes", &["runtime", "version"], 2);
+    versions.rows = peers.versions.iter().map(|(peer, version)| vec![peer.clone(), version.clone()]).collect();
+    parts.push(Part::Table(versions));
+    Section { title: "Other runtimes".to_owned(), parts }
+}
+
+fn all(compared: &[Compared<'_>]) -> Section {
+    let headings = [&["net", "layer", "measure", "form", "threads", "batch"], &TIME_HEADINGS[..]].concat();
+    let mut table = Table::new("Everything that was measured", &headings, 4);
+    table.long = true;
+    for compared in compared {
+        let row = compared.row;
+        let names = [&row.net, &row.layer, &row.measure.to_string(), &row.form].map(String::clone);
+        let counts = [row.threads, row.batch].map(|count| count.to_string());
+        table.rows.push(names.into_iter().chain(counts).chain(time_cells(compared)).collect());
+    }
+    Section { title: "All measurements".to_owned(), parts: vec![Part::Table(table)] }
+}
+
+fn conditions(record: &Record) -> Section {
+    let text = "Threads are pinned, one to a core. A sample counts as quiet if short bursts of multiply-adds before and after it ran at full \
+                speed, and no thread had to wait for a core; medians, quartiles and spread (the distance of the quartiles) are of quiet \
+                samples alone where there are any. Floors are the larger of two times: all multiply-adds at the rate of the best burst, and all \
+                bytes at the rate of the best read. Baselines are timed in turns with each form that is compared with them.";
+    let mut table = Table::new("Machine, versions and commands", &["what", "value"], 2);
+    table.rows = record.notes.iter().map(|(key, value)| vec![key.clone(), value.clone()]).collect();
+    Section { title: "Machine and method".to_owned(), parts: vec![Part::Text(text.to_owned()), Part::Table(table)] }
+}
+
+fn times(ratio: f64) -> String {
+    format!("{ratio:.2}x")
+}
+
+fn percent(share: f64) -> String {
+    format!("{:.0} %", share * 100.0)
+}
+
+fn microseconds(us: f64) -> String {
+    if us < 100.0 { format!("{us:.2}") } else { format!("{us:.0}") }
+}
+
+fn count(n: usize, what: &str) -> String {
+    if n == 1 { format!("1 {what}") } else { format!("{n} {what}s") }
+}

@@ -1,0 +1,61 @@
+//! What moved between two records.
+
+use crate::record::{Record, Row};
+use std::collections::HashMap;
+
+/// Medians closer than this say nothing: two runs of the same program differ by as much, by where its memory lies and how clocks rise.
+pub const NOISE: f64 = 0.05;
+
+/// What became of a row.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Verdict {
+    /// Beyond noise.
+    Slower,
+    /// Beyond noise.
+    Faster,
+    /// Within noise.
+    Same,
+    /// One of the two has no quiet sample.
+    Disturbed,
+}
+
+/// A row of both records.
+pub struct Change<'r> {
+    /// Before.
+    pub old: &'r Row,
+    /// After.
+    pub new: &'r Row,
+    /// What it means.
+    pub verdict: Verdict,
+}
+
+impl Change<'_> {
+    /// How many times as long it takes now.
+    pub fn ratio(&self) -> f64 {
+        self.new.median_us / self.old.median_us
+    }
+}
+
+/// Of all that both records hold, in the order of the newer one. A row moved if its medians differ by more than [`NOISE`], and the
+/// ranges between its quartiles do not overlap.
+pub fn changes<'r>(old: &'r Record, new: &'r Record) -> Vec<Change<'r>> {
+    let before: HashMap<_, &Row> = old.rows.iter().map(|row| (row.key(), row)).collect();
+    let own = new.rows.iter().filter(|row| row.beside.is_empty());
+    let change = |new: &'r Row| {
+        let old = *before.get(&new.key())?;
+        Some(Change { old, new, verdict: judge(old, new) })
+    };
+    own.filter_map(change).collect()
+}
+
+fn judge(old: &Row, new: &Row) -> Verdict {
+    if old.quiet == 0 || new.quiet == 0 {
+        Verdict::Disturbed
+    } else if new.median_us > old.median_us * (1.0 + NOISE) && new.lower_quartile_us > old.upper_quartile_us {
+        Verdict::Slower
+    } else if old.median_us > new.median_us * (1.0 + NOISE) && old.lower_quartile_us > new.upper_quartile_us {
+        Verdict::Faster
+    } else {
+        Verdict::Same
+    }
+}

@@ -1,0 +1,78 @@
+//! Other runtimes' times, as the peers' harness writes them.
+
+use anyhow::{Context, Result, ensure};
+use serde::Deserialize;
+use std::collections::BTreeMap;
+use std::path::Path;
+
+/// Larger files are none.
+const MOST_BYTES: u64 = 64 << 20;
+
+/// A session of the harness.
+#[derive(Deserialize)]
+pub struct Peers {
+    /// By `model.form.bBATCH`.
+    pub results: BTreeMap<String, Model>,
+    /// Of each peer.
+    #[serde(default)]
+    pub versions: BTreeMap<String, String>,
+    /// Command line.
+    #[serde(default)]
+    pub args: String,
+}
+
+/// Times of a model.
+#[derive(Deserialize)]
+pub struct Model {
+    /// By peer and by `tTHREADS`.
+    pub peers: BTreeMap<String, BTreeMap<String, Time>>,
+}
+
+/// A time; none where the peer failed.
+#[derive(Deserialize)]
+pub struct Time {
+    /// Median, of the quiet samples if there are enough.
+    pub ms: Option<f64>,
+}
+
+impl Peers {
+    /// Reads a file.
+    ///
+    /// # Errors
+    /// If it cannot be read or is something else.
+    pub fn read(path: &Path) -> Result<Self> {
+        let name = || path.display().to_string();
+        let len = path.metadata().with_context(|| format!("cannot read {}", name()))?.len();
+        ensure!(len <= MOST_BYTES, "{}: expected peers' times of at most {MOST_BYTES} bytes, found {len}", name());
+        let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", name()))?;
+        let peers: Peers = serde_json::from_str(&text).with_context(name)?;
+        for (model, peer, ms) in peers.times() {
+            ensure!(ms.is_finite() && ms > 0.0, "{}: {model}, {peer}: expected milliseconds above 0, found {ms}", name());
+        }
+        Ok(peers)
+    }
+
+    /// Models, peers and milliseconds.
+    fn times(&self) -> impl Iterator<Item = (&str, &str, f64)> {
+        self.results.iter().flat_map(|(name, model)| {
+            model.peers.iter().flat_map(move |(peer, times)| {
+                times.values().filter_map(move |time| Some((name.as_str(), peer.as_str(), time.ms?)))
+            })
+        })
+    }
+}
+
+/// What records call a model of the harness: net in small letters without hyphens, layer, form and batch; `None` where they have none like it.
+pub(crate) fn known_as(model: &str) -> Option<(&str, &str, &'static str, usize)> {
+    let (name, rest) = model.split_once('.')?;
+    let (form, batch) = rest.rsplit_once(".b")?;
+    let (net, layer) = name.split_once('_').unwrap_or((name, "whole"));
+    let form = match (net, form) {
+        (_, "dense") => "dense",
+        ("lenet", "masked-f3-12" | "compact-f3-12") => "LeNet 3",
+        ("alexnet", "masked-rand" | "compact-rand") if layer != "whole" => "entry 2, random",
+        ("alexnet", "masked-chan" | "compact-chan") if layer != "whole" => "entry 2, aligned",
+        _ => return None,
+    };
+    Some((net, layer, form, batch.parse().ok()?))
+}

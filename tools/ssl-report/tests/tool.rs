@@ -1,0 +1,150 @@
+//! The tool as people use and misuse it, on records made here.
+
+use ssl_report::record::{Measure, Record, Row};
+use std::path::Path;
+use std::process::{Command, Output};
+
+fn run(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_ssl-report")).args(arguments).output().expect("the tool runs")
+}
+
+/// A time with a spread of 2 %.
+fn row(layer: &str, form: &str, beside: &str, macs: u64, median_us: f64) -> Row {
+    Row {
+        net: "AlexNet".to_owned(),
+        layer: layer.to_owned(),
+        measure: Measure::Gemm,
+        form: form.to_owned(),
+        beside: beside.to_owned(),
+        threads: 1,
+        batch: 1,
+        kernel: "<b>&'\"|".to_owned(),
+        macs,
+        bytes: 1000,
+        floor_us: median_us / 2.0,
+        median_us,
+        lower_quartile_us: median_us * 0.99,
+        upper_quartile_us: median_us * 1.01,
+        quiet: 9,
+        samples: 10,
+    }
+}
+
+/// Five layers, dense and as entry 2 leaves them, which gain 2, 3, 4, 5 and 6 times; and a network.
+fn record() -> Record {
+    let mut record = Record::default();
+    record.note("cpu", "<script>alert(1)</script>");
+    record.note("Gop/s, threads 1", "100");
+    record.note("GB/s from 256 MiB, threads 1", "not a number");
+    for (i, layer) in ["conv1", "conv2", "conv3", "conv4", "conv5"].into_iter().enumerate() {
+        let us = 10.0 * (i + 1) as f64;
+        record.rows.push(row(layer, "dense", "", 12_000, us * (i + 2) as f64));
+        record.rows.push(row(layer, "entry 2", "", 3_000, us));
+        record.rows.push(row(layer, "dense", "entry 2", 12_000, us * (i + 2) as f64));
+    }
+    record.rows.push(Row { measure: Measure::Network, ..row("whole", "dense", "", 1_000_000, 1000.0) });
+    record
+}
+
+fn path(folder: &Path, name: &str) -> String {
+    folder.join(name).to_str().expect("names are text").to_owned()
+}
+
+#[test]
+fn slower_kernels_are_flagged() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let [old, new] = ["old.csv", "new.csv"].map(|name| path(folder.path(), name));
+    record().write(old.as_ref()).expect("it is written");
+    let compare = |change: fn(&mut Row)| {
+        let mut changed = record();
+        change(&mut changed.rows[4]);
+        changed.write(new.as_ref()).expect("it is written");
+        let output = run(&["compare", &old, &new]);
+        (output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned())
+    };
+    fn scale(changed: &mut Row, factor: f64) {
+        *changed = row("conv2", "entry 2", "", 3_000, changed.median_us * factor);
+    }
+    type Case = (&'static str, fn(&mut Row), i32, &'static str);
+    let cases: [Case; 6] = [
+        ("the same", |_| {}, 0, "11 measurements in both records 0 became slower, 0 faster, 11 stayed"),
+        ("a little slower", |row| scale(row, 1.04), 0, "0 became slower, 0 faster, 11 stayed"),
+        ("slower", |row| scale(row, 1.3), 1, "AlexNet conv2, GEMM, entry 2, threads 1"),
+        ("faster", |row| scale(row, 0.7), 0, "0 became slower, 1 faster, 10 stayed"),
+        (
+            "slower within the quartiles",
+            |row| {
+                scale(row, 1.3);
+                row.lower_quartile_us = 20.0;
+            },
+            0,
+            "0 became slower, 0 faster, 11 stayed",
+        ),
+        (
+            "slower, without a quiet sample",
+            |row| {
+                scale(row, 1.3);
+                row.quiet = 0;
+            },
+            0,
+            "and 1 were disturbed",
+        ),
+    ];
+    for (name, change, code, text) in cases {
+        let (found, stdout) = compare(change);
+        assert_eq!(found, Some(code), "{name}: {stdout}");
+        assert!(stdout.contains(text), "{name}: {stdout}");
+    }
+}
+
+#[test]
+fn pages_hold_everything_and_need_nothing() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let [csv, html, markdown, peers] = ["r.csv", "r.html", "r.md", "p.json"].map(|name| path(folder.path(), name));
+    record().write(csv.as_ref()).expect("it is written");
+    let times =
+        r#"{"results": {"alexnet_conv1.dense.b1": {"macs": 1, "peers": {"ort": {"t1": {"ms": 1.25}, "t2": {"error": "no"}}}}}}"#;
+    std::fs::write(&peers, times).expect("it is written");
+    let output = run(&[&csv, "--baseline", &csv, "--peers", &peers, "-o", &html, "--markdown", &markdown]);
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    let [html, markdown] = [html, markdown].map(|path| std::fs::read_to_string(path).expect("it is written"));
+
+    for foreign in ["http:", "https:", "//", "src=", "url(", "@import", "<script", "<link", "<b>"] {
+        assert!(!html.contains(foreign), "{foreign}");
+    }
+    for (start, end) in
+        [("<svg ", "</svg>"), ("<svg ", "<desc "), ("<table>", "</table>"), ("<table>", "<caption>"), ("<td", "</td>")]
+    {
+        assert_eq!(html.matches(start).count(), html.matches(end).count(), "{start} and {end}");
+    }
+    assert!(html.matches("<svg ").count() == 2, "bars and a roofline");
+    assert!(!markdown.contains("<script"));
+    // Means of 2 to 6: 4 plain, 5 / (1/2 + 1/3 + 1/4 + 1/5 + 1/6) weighted by equal MACs; 20+60+120+200+300 by 10+20+30+40+50.
+    let line = "| GEMM | 2.00x | 3.00x | 4.00x | 5.00x | 6.00x | 4.00x | 3.45x | 4.67x |";
+    assert!(markdown.contains(line), "{markdown}");
+    assert!(markdown.contains("| paper, CPU | 1.05x | 3.37x | 6.27x | 9.73x | 4.93x | 5.07x |"), "{markdown}");
+    assert!(markdown.contains("| alexnet\\_conv1.dense.b1 | ort | - | 1.250 |"), "{markdown}");
+}
+
+#[test]
+fn what_cannot_be_read_is_one_message_and_no_page() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let [csv, html, broken, nothing] = ["r.csv", "r.html", "broken", "nothing"].map(|name| path(folder.path(), name));
+    record().write(csv.as_ref()).expect("it is written");
+    std::fs::write(&broken, "{\"results\": {\"a\": {\"peers\": {\"b\": {\"t1\": {\"ms\": -1}}}}}}").expect("it is written");
+    let cases: [(&[&str], &str); 6] = [
+        (&[&nothing, "-o", &html], "cannot read"),
+        (&[&broken, "-o", &html], "expected measurements, found none"),
+        (&[&csv, "-o", &html, "--peers", &csv], "expected value"),
+        (&[&csv, "-o", &html, "--peers", &broken], "expected milliseconds above 0, found -1"),
+        (&[&csv], "--output"),
+        (&["compare", &csv], "<NEW>"),
+    ];
+    for (arguments, expected) in cases {
+        let output = run(arguments);
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {stderr}");
+        assert!(stderr.contains(expected), "{arguments:?}: {stderr}");
+        assert!(!Path::new(&html).exists(), "{arguments:?}");
+    }
+}
