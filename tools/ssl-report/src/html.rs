@@ -52,7 +52,7 @@ fn table(table: &Table) -> Markup {
     let class = |column: usize| if column >= first_sum { "number sum" } else { number(column).unwrap_or_default() };
     html! {
         // Wide tables scroll by themselves; with a keyboard, too.
-        div.wide tabindex="0" role="region" aria-label=(printable(&table.caption)) {
+        section.wide tabindex="0" aria-label=(printable(&table.caption)) {
             table {
                 caption { (printable(&table.caption)) }
                 thead { tr { @for (i, heading) in table.headings.iter().enumerate() {
