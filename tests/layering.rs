@@ -13,7 +13,8 @@ const ARROWS: [(&str, &[&str]); 10] = [
     // The runtime, because a file is certified by running it.
     ("ssl-convert", &["ssl-cli", "ssl-images", "sslm", "sslm-format"]),
     ("ssl-inspect", &["ssl-cli", "sslm"]),
-    ("ssl-report", &["ssl-cli"]),
+    // A model is timed beside its dense form.
+    ("ssl-report", &["ssl-cli", "ssl-convert", "sslm"]),
     ("ssl-run", &["ssl-cli", "ssl-images", "sslm"]),
     ("sslm-tests", &["ssl-convert", "sslm", "sslm-format"]),
 ];

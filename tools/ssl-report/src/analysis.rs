@@ -320,11 +320,12 @@ pub fn changes(old: &Record, new: &Record) -> Section {
     let mut changes = compare::changes(old, new);
     changes.sort_by(|a, b| b.ratio().total_cmp(&a.ratio()));
     let count = |verdict| changes.iter().filter(|change| change.verdict == verdict).count();
-    let [slower, faster, same, disturbed] = [Verdict::Slower, Verdict::Faster, Verdict::Same, Verdict::Disturbed].map(count);
+    let [slower, faster, same, unclear] = [Verdict::Slower, Verdict::Faster, Verdict::Same, Verdict::Unclear].map(count);
     let text = format!(
-        "Of {} measurements in both records {slower} became slower, {faster} faster, {same} stayed as they were, and {disturbed} were disturbed. \
-         Moved means that medians differ by more than {} and that the ranges between the quartiles do not overlap.",
+        "Of {} measurements in both records {slower} became slower, {faster} faster, {same} stayed as they were, and {unclear} have fewer \
+         than {} quiet samples. Moved means that medians differ by more than {} and that the ranges between the quartiles do not overlap.",
         changes.len(),
+        compare::LEAST_QUIET,
         percent(compare::NOISE)
     );
     let headings = ["measurement", "verdict", "old us", "new us", "new of old", "old spread", "new spread"];

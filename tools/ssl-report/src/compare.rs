@@ -4,7 +4,10 @@ use crate::record::{Record, Row};
 use std::collections::HashMap;
 
 /// Medians closer than this say nothing: two runs of the same program differ by as much, by where its memory lies and how clocks rise.
-pub const NOISE: f64 = 0.05;
+pub const NOISE: f64 = 0.1;
+
+/// Fewer quiet samples than this say nothing, either.
+pub const LEAST_QUIET: usize = 5;
 
 /// What became of a row.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -15,8 +18,8 @@ pub enum Verdict {
     Faster,
     /// Within noise.
     Same,
-    /// One of the two has no quiet sample.
-    Disturbed,
+    /// One of the two has fewer than [`LEAST_QUIET`] quiet samples.
+    Unclear,
 }
 
 /// A row of both records.
@@ -49,8 +52,8 @@ pub fn changes<'r>(old: &'r Record, new: &'r Record) -> Vec<Change<'r>> {
 }
 
 fn judge(old: &Row, new: &Row) -> Verdict {
-    if old.quiet == 0 || new.quiet == 0 {
-        Verdict::Disturbed
+    if old.quiet.min(new.quiet) < LEAST_QUIET {
+        Verdict::Unclear
     } else if new.median_us > old.median_us * (1.0 + NOISE) && new.lower_quartile_us > old.upper_quartile_us {
         Verdict::Slower
     } else if old.median_us > new.median_us * (1.0 + NOISE) && old.lower_quartile_us > new.upper_quartile_us {

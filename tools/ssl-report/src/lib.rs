@@ -1,6 +1,6 @@
 //! Records of benchmarks ([`record`]), and what they say ([`gains`]): the benches write the one and print the other. The tool makes
 //! pages of both: [`analysis`] makes a [`document`] of a record, beside the paper's figures, an older record ([`compare`]) and other
-//! runtimes ([`peers`]), and [`html`] and [`markdown`] write it down.
+//! runtimes ([`peers`]), and [`html`] and [`markdown`] write it down. [`model`] times a user's own model.
 
 pub mod analysis;
 mod charts;
@@ -9,6 +9,7 @@ pub mod document;
 pub mod gains;
 pub mod html;
 pub mod markdown;
+pub mod model;
 mod paper;
 pub mod peers;
 pub mod record;

@@ -1,13 +1,14 @@
-//! `ssl-report`: pages of records, and what moved between two of them.
+//! `ssl-report`: pages of records, what moved between two of them, and where the time of a model goes.
 
 use anyhow::{Context, Result};
 use clap::{Args, Parser, Subcommand};
 use ssl_cli::CheckFailed;
 use ssl_report::compare::{self, Verdict};
-use ssl_report::document::Part;
+use ssl_report::document::{Part, Section};
 use ssl_report::peers::Peers;
 use ssl_report::record::Record;
-use ssl_report::{analysis, html, markdown};
+use ssl_report::{analysis, html, markdown, model};
+use sslm::Model;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -22,6 +23,7 @@ use std::process::ExitCode;
   SSLM_RECORD=new.csv cargo bench -p sslm-benches --bench layers   # a record
   ssl-report new.csv -o report.html --markdown report.md
   ssl-report compare old.csv new.csv                               # what moved beyond noise
+  ssl-report bench small.sslm --onnx masked.onnx                   # a model's layers, compact and dense
 
 Exit codes: 0 success, 1 something became slower, 2 error."
 )]
@@ -60,12 +62,24 @@ enum Command {
         /// After
         new: PathBuf,
     },
+    /// Time the layers of a model, and say which to prune next
+    Bench {
+        /// The model
+        model: PathBuf,
+        /// What it was converted from, whose dense form is timed in turns with it
+        #[arg(long, value_name = "ONNX")]
+        onnx: Option<PathBuf>,
+        /// Threads to compute with
+        #[arg(long, value_name = "N", default_value_t = 1)]
+        threads: usize,
+    },
 }
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let result = match &arguments.command {
         Some(Command::Compare { old, new }) => compare(old, new),
+        Some(Command::Bench { model, onnx, threads }) => bench(model, onnx.as_deref(), *threads),
         None => page(&arguments.page),
     };
     ssl_cli::finish("ssl-report", result)
@@ -91,23 +105,34 @@ fn write(path: &Path, text: &str) -> Result<()> {
 
 fn compare(old: &Path, new: &Path) -> Result<()> {
     let [old, new] = [Record::read(old)?, Record::read(new)?];
-    let section = analysis::changes(&old, &new);
+    print(&analysis::changes(&old, &new))?;
+    let slower = compare::changes(&old, &new).iter().filter(|change| change.verdict == Verdict::Slower).count();
+    if slower > 0 {
+        return Err(CheckFailed(format!("{slower} measurements became slower")).into());
+    }
+    Ok(())
+}
+
+fn bench(model: &Path, onnx: Option<&Path>, threads: usize) -> Result<()> {
+    let compact = Model::open(model)?;
+    compact.verify_weights()?;
+    let dense = onnx.map(model::dense).transpose()?;
+    print(&model::report(&compact, dense.as_ref(), threads)?)
+}
+
+fn print(section: &Section) -> Result<()> {
     let mut out = std::io::stdout().lock();
     for part in &section.parts {
         match part {
-            Part::Text(text) => writeln!(out, "{text}")?,
+            Part::Text(text) => writeln!(out, "{}", ssl_cli::printable(text))?,
             Part::Table(found) => {
                 let headings: Vec<&str> = found.headings.iter().map(String::as_str).collect();
                 let mut table = ssl_cli::table(&headings, found.first_number);
                 found.rows.iter().for_each(|row| _ = table.add_row(row.iter().map(|cell| ssl_cli::printable(cell))));
-                writeln!(out, "{table}")?;
+                writeln!(out, "{}:\n{table}", found.caption)?;
             }
             Part::Figure(_) => {}
         }
-    }
-    let slower = compare::changes(&old, &new).iter().filter(|change| change.verdict == Verdict::Slower).count();
-    if slower > 0 {
-        return Err(CheckFailed(format!("{slower} measurements became slower")).into());
     }
     Ok(())
 }

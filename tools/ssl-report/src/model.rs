@@ -1,0 +1,203 @@
+//! Where the time of a user's own model goes, layer by layer, beside its dense form, and which layer to prune next.
+
+use crate::document::{Part, Section, Table};
+use anyhow::{Context, Result, bail, ensure};
+use ssl_cli::{kept_of, thousands};
+use sslm::format::{ConvTranspose, Dim, Op};
+use sslm::{Model, Options, Plan, Session, TensorView, Threads};
+use std::collections::HashMap;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+/// How long a model is run at least, and how often.
+const PATIENCE: Duration = Duration::from_secs(2);
+const LEAST_RUNS: usize = 20;
+
+/// How many layers are told to be worth pruning.
+const CANDIDATES: usize = 3;
+
+/// What is known of a layer.
+struct Layer {
+    name: String,
+    op: String,
+    macs: usize,
+    us: f64,
+}
+
+/// One form of a model, and what its runs took.
+struct Timed {
+    plan: Plan,
+    session: Session,
+    runs: Vec<Duration>,
+    /// Of each step.
+    steps: Vec<Vec<Duration>>,
+}
+
+impl Timed {
+    fn new(model: &Model, options: &Options) -> Result<Self> {
+        let plan = model.prepare(options)?;
+        let mut session = plan.session();
+        session.set_timing(true);
+        let steps = vec![Vec::new(); plan.steps().len()];
+        Ok(Timed { plan, session, runs: Vec::new(), steps })
+    }
+
+    fn run(&mut self, input: TensorView<'_>) -> Result<()> {
+        let start = Instant::now();
+        self.session.run(input)?;
+        self.runs.push(start.elapsed());
+        self.steps.iter_mut().zip(self.session.step_times()).for_each(|(all, &time)| all.push(time));
+        Ok(())
+    }
+
+    /// Steps of the same node together: a node can have a `Select` beside it.
+    fn layers(&mut self) -> Vec<Layer> {
+        let mut layers: Vec<Layer> = Vec::new();
+        for (step, times) in self.plan.steps().zip(&mut self.steps) {
+            let us = quartiles(times)[1];
+            match layers.last_mut().filter(|layer| layer.name == step.name) {
+                Some(layer) => (layer.us, layer.macs) = (layer.us + us, layer.macs + step.macs),
+                None => layers.push(Layer { name: step.name.to_owned(), op: step.op.to_owned(), macs: step.macs, us }),
+            }
+        }
+        layers
+    }
+}
+
+/// Microseconds.
+fn quartiles(times: &mut [Duration]) -> [f64; 3] {
+    times.sort();
+    [1, 2, 3].map(|quarter| times[(times.len() - 1) * quarter / 4].as_secs_f64() * 1e6)
+}
+
+/// Times the model `compact` on one image of random numbers, in turns with `dense` if there is one.
+///
+/// # Errors
+/// If a model cannot be run on such an image.
+pub fn report(compact: &Model, dense: Option<&Model>, threads: usize) -> Result<Section> {
+    ensure!(threads > 0, "--threads: expected at least 1, found 0");
+    let options = Options::new().batch(1).threads(Threads::Count(threads));
+    let shape = input_shape(compact)?;
+    let mut compact_timed = Timed::new(compact, &options)?;
+    let mut dense_timed = dense.map(|dense| Timed::new(dense, &options)).transpose()?;
+    let mut random = fastrand::Rng::with_seed(1);
+    let numbers: Vec<f32> = (0..shape.iter().product()).map(|_| random.f32() * 2.0 - 1.0).collect();
+    let input = TensorView::new(&shape, &numbers)?;
+    let start = Instant::now();
+    while start.elapsed() < PATIENCE || compact_timed.runs.len() < LEAST_RUNS {
+        compact_timed.run(input)?;
+        dense_timed.as_mut().map(|dense| dense.run(input)).transpose()?;
+    }
+    let layers = compact_timed.layers();
+    let dense_layers = dense_timed.as_mut().map(Timed::layers);
+    let mut table = layer_table(compact, &layers, dense_layers.as_deref());
+    table.caption = format!("Layers, one image, threads: {threads}, medians of {} runs", compact_timed.runs.len());
+
+    let own = quartiles(&mut compact_timed.runs);
+    let mut parts = vec![Part::Table(table), Part::Text(format!("A run: {}.", time_and_spread(own)))];
+    if let Some(dense) = &mut dense_timed {
+        let dense = quartiles(&mut dense.runs);
+        let gain = dense[1] / own[1];
+        parts.push(Part::Text(format!("The dense form, in turns with it: {}; {gain:.2} times as long.", time_and_spread(dense))));
+    }
+    parts.extend(advice(&layers).into_iter().map(Part::Text));
+    Ok(Section { title: "Where the time goes".to_owned(), parts })
+}
+
+/// The shape of one image.
+fn input_shape(model: &Model) -> Result<Vec<usize>> {
+    let inputs = model.inputs();
+    let [input] = &inputs[..] else { bail!("the model has {} inputs: expected one", inputs.len()) };
+    let extent = |(axis, dim): (usize, &Dim)| match dim {
+        Dim::Fixed { size } => usize::try_from(*size).context("the input is too large"),
+        Dim::Symbolic { .. } if axis == 0 => Ok(1),
+        Dim::Symbolic { name } => bail!("the input's extent '{name}' is open: expected a model for one image size"),
+    };
+    input.dims.iter().enumerate().map(extent).collect()
+}
+
+fn layer_table(model: &Model, layers: &[Layer], dense: Option<&[Layer]>) -> Table {
+    let headings = ["layer", "op", "filters", "columns", "MACs", "us", "share", "dense MACs", "dense us", "predicted us", "gain"];
+    let shown = if dense.is_some() { headings.len() } else { headings.len() - 4 };
+    let mut table = Table::new("", &headings[..shown], 2);
+    let total: f64 = layers.iter().map(|layer| layer.us).sum();
+    let mut own: HashMap<&str, &Layer> = layers.iter().map(|layer| (layer.name.as_str(), layer)).collect();
+    // In the dense order, in which removed layers have a place.
+    for layer in dense.unwrap_or(layers) {
+        let now = own.remove(layer.name.as_str());
+        let macs = now.map_or(0, |now| now.macs);
+        let us = now.map_or(0.0, |now| now.us);
+        let [filters, columns] = kept(model, &layer.name);
+        let mut row = vec![layer.name.clone(), layer.op.clone(), filters, columns, thousands(macs as u64)];
+        row.extend([format!("{us:.2}"), format!("{:.0} %", 100.0 * us / total)]);
+        if dense.is_some() {
+            // As much less time as there are fewer multiply-accumulates.
+            let predicted = (layer.macs > 0).then(|| layer.us * macs as f64 / layer.macs as f64);
+            let gain = if us > 0.0 { format!("{:.2}x", layer.us / us) } else { "removed".to_owned() };
+            let predicted = predicted.map_or(String::new(), |us| format!("{us:.2}"));
+            row.extend([thousands(layer.macs as u64), format!("{:.2}", layer.us), predicted, gain]);
+        }
+        table.rows.push(row);
+    }
+    table
+}
+
+/// Filters and columns of the node of that name, where it has such.
+fn kept(model: &Model, name: &str) -> [String; 2] {
+    let graph = model.graph();
+    let Some(node) = graph.nodes.iter().find(|node| node.name == name) else { return [String::new(), String::new()] };
+    let output = &graph.values[node.output.index()];
+    match &node.op {
+        Op::Conv(conv) | Op::ConvTranspose(ConvTranspose { conv, .. }) => {
+            let per_group = conv.columns_per_group();
+            let columns = conv.columns.iter().map(|columns| columns.count(per_group)).sum();
+            [
+                kept_of(conv.kept_filters(output).iter().sum(), conv.filters as usize),
+                kept_of(columns, per_group * conv.columns.len()),
+            ]
+        }
+        Op::Gemm(gemm) => {
+            let features = gemm.features as usize;
+            [kept_of(gemm.kept_rows(output), gemm.rows as usize), kept_of(gemm.columns.count(features), features)]
+        }
+        _ => [String::new(), String::new()],
+    }
+}
+
+fn time_and_spread([lower, median, upper]: [f64; 3]) -> String {
+    format!("{median:.1} us, spread {:.0} %", 100.0 * (upper - lower) / median)
+}
+
+/// The bottleneck, and what to prune next.
+fn advice(layers: &[Layer]) -> Vec<String> {
+    let total: f64 = layers.iter().map(|layer| layer.us).sum();
+    let share = |layer: &Layer| 100.0 * layer.us / total;
+    let mut slowest: Vec<&Layer> = layers.iter().collect();
+    slowest.sort_by(|a, b| b.us.total_cmp(&a.us));
+    let bottleneck =
+        slowest.first().map(|layer| format!("The bottleneck is {}: {:.0} % of all layers.", layer.name, share(layer)));
+    let prunable: Vec<String> = slowest
+        .iter()
+        .filter(|layer| layer.macs > 0)
+        .take(CANDIDATES)
+        .map(|layer| format!("{} ({:.2} us)", layer.name, layer.us / 10.0))
+        .collect();
+    let next = format!(
+        "What to prune next: a tenth fewer filters or columns saves about a tenth of a layer's time, most in {}. Fewer filters also \
+         save columns in the layers that read them.",
+        prunable.join(", ")
+    );
+    bottleneck.into_iter().chain((!prunable.is_empty()).then_some(next)).collect()
+}
+
+/// The dense form of the ONNX network at `path`.
+///
+/// # Errors
+/// If it cannot be converted.
+pub fn dense(path: &Path) -> Result<Model> {
+    let folder = tempfile::tempdir().context("cannot make a temporary folder")?;
+    let target = folder.path().join("dense.sslm");
+    ssl_convert::convert(path, &target, &ssl_convert::Options { dense: true, ..Default::default() })?;
+    // The map outlives the file's name.
+    Ok(Model::open(&target)?)
+}
