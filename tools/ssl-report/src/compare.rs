@@ -3,7 +3,7 @@
 use crate::record::{Record, Row};
 use std::collections::HashMap;
 
-/// Medians closer than this say nothing: two runs of the same program differ by as much, by where its memory lies and how clocks rise.
+/// Medians closer than this say nothing: two runs of the same program differ by up to as much (`docs/benchmarks.md`).
 pub const NOISE: f64 = 0.1;
 
 /// Fewer quiet samples than this say nothing, either.
