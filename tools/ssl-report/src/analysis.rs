@@ -226,7 +226,7 @@ fn time_cells(compared: &Compared<'_>) -> [String; TIME_HEADINGS.len()] {
         format!("{:.3}", row.macs as f64 / 1e6),
         compared.baselines.first().map_or(String::new(), |dense| microseconds(dense.median_us)),
         microseconds(row.median_us),
-        percent(row.spread()),
+        if row.quiet == 1 || row.samples == 1 { "-".to_owned() } else { percent(row.spread()) },
         format!("{} of {}", row.quiet, row.samples),
         microseconds(row.floor_us),
         percent(row.of_floor()),
@@ -248,29 +248,24 @@ fn networks(compared: &[Compared<'_>]) -> Option<Section> {
         table.rows.push(names.into_iter().chain(time_cells(compared).into_iter().skip(1)).collect());
     }
     let mut parts = Vec::new();
-    let pruned: Vec<&&Compared> =
-        networks.iter().filter(|c| c.row.threads == 1 && c.row.batch == 1 && !c.baselines.is_empty()).collect();
-    if !pruned.is_empty() {
+    let shown = |c: &&&Compared| c.row.threads == 1 && c.row.batch == 1 && !c.baselines.is_empty();
+    let shown: Vec<&Compared> = networks.iter().filter(shown).copied().collect();
+    for pruned in shown.chunk_by(|a, b| a.row.net == b.row.net) {
         let series = |name: &str, colour, value: fn(&Gain) -> f64| Series {
             name: name.to_owned(),
             colour,
             values: pruned.iter().map(|compared| Some(value(&compared.gain()?))).collect(),
         };
-        let names: Vec<String> = pruned.iter().map(|compared| short(compared.row)).collect();
+        let forms: Vec<String> = pruned.iter().map(|compared| compared.row.form.clone()).collect();
         let series = [
             series("MACs: what could be gained", Colour::Work, |gain| gain.work),
             series("measured", Colour::Convolution, |gain| gain.time(Over::First)),
         ];
-        let title = "Gains of whole networks, one image, one thread";
-        parts.push(Part::Figure(charts::bars(title, "times as fast as dense", &names, &series)));
+        let title = format!("Gains of {}, one image, one thread", pruned[0].row.net);
+        parts.push(Part::Figure(charts::bars(&title, "times as fast as dense", &forms, &series)));
     }
     parts.push(Part::Table(table));
     (!networks.is_empty()).then(|| Section { title: "Whole networks".to_owned(), parts })
-}
-
-/// A name for the foot of a narrow bar: forms that are named after their net need not name it twice.
-fn short(row: &Row) -> String {
-    if row.form.starts_with(&row.net) { row.form.clone() } else { format!("{} {}", row.net, row.form) }
 }
 
 fn roofline(record: &Record) -> Option<Section> {
