@@ -130,11 +130,9 @@ impl Remap {
     }
 }
 
-/// Mean over the middle axis: `x` is `[outer][extent][inner]`, `out` is `[outer][inner]`.
-///
-/// # Panics
-/// If a slice has another length than the shapes call for.
-pub fn mean(x: &[f32], extent: usize, inner: usize, out: &mut [f32], exec: Exec) {
+/// Calls `f([extent][inner], [inner])` for each outer index of `x`, which is `[outer][extent][inner]`, and `out`.
+#[inline(always)]
+fn reduce(x: &[f32], [extent, inner]: [usize; 2], out: &mut [f32], exec: Exec, f: impl Fn(&[f32], &mut [f32]) + Sync) {
     let outer = count_pieces("output", out, inner);
     expect_len("input", x, outer * extent * inner);
     let len = extent * inner;
@@ -142,8 +140,22 @@ pub fn mean(x: &[f32], extent: usize, inner: usize, out: &mut [f32], exec: Exec)
         out,
         inner,
         #[inline(always)]
-        |i, out| {
-            let x = &x[i * len..][..len];
+        |i, out| f(&x[i * len..][..len], out),
+    );
+}
+
+/// Mean over the middle axis: `x` is `[outer][extent][inner]`, `out` is `[outer][inner]`.
+///
+/// # Panics
+/// If a slice has another length than the shapes call for.
+pub fn mean(x: &[f32], extent: usize, inner: usize, out: &mut [f32], exec: Exec) {
+    reduce(
+        x,
+        [extent, inner],
+        out,
+        exec,
+        #[inline(always)]
+        |x, out| {
             if let [out] = out {
                 *out = (math::sum(x, |v| v) / extent as f64) as f32;
                 return;
@@ -169,15 +181,13 @@ pub fn mean(x: &[f32], extent: usize, inner: usize, out: &mut [f32], exec: Exec)
 /// # Panics
 /// If a slice has another length than the shapes call for.
 pub fn arg_max(x: &[f32], extent: usize, inner: usize, last: bool, out: &mut [f32], exec: Exec) {
-    let outer = count_pieces("output", out, inner);
-    expect_len("input", x, outer * extent * inner);
-    let len = extent * inner;
-    exec.for_each_chunk(
+    reduce(
+        x,
+        [extent, inner],
         out,
-        inner,
+        exec,
         #[inline(always)]
-        |i, out| {
-            let x = &x[i * len..][..len];
+        |x, out| {
             if let [out] = out {
                 *out = position_of_largest(x, last) as f32;
                 return;

@@ -396,6 +396,19 @@ pub(crate) fn vectors<S: Simd, const N: usize>(simd: S, mut f: impl FnMut(usize)
     all
 }
 
+/// Calls `f` with the columns of a square of numbers, whose rows begin `pitch` numbers apart. Rows that are not there are 0.
+#[inline(always)]
+pub(crate) fn each_column<S: Simd>(simd: S, rows: &[f32], pitch: usize, mut f: impl FnMut(usize, S::Vector)) {
+    let mut vectors = [simd.splat(0.0); MAX_LANES];
+    for (vector, row) in vectors[..S::LANES].iter_mut().zip(rows.chunks(pitch)) {
+        *vector = simd.get(row);
+    }
+    simd.transpose(&mut vectors);
+    for (column, x) in vectors[..S::LANES].iter().enumerate() {
+        f(column, *x);
+    }
+}
+
 /// Calls `f` for every row and vector of a tile, unrolled from the start: an array that is only indexed by numbers that the
 /// compiler knows lives in registers.
 #[inline(always)]

@@ -6,7 +6,8 @@ use super::stage::{Padding, Stage};
 use super::{GroupKernel, Method, Weighted};
 use crate::filter_tile::{Item, Product, Sums};
 use crate::parallel::{Part, Partition, Window};
-use crate::simd::{Isa, MAX_LANES, Simd, Vectorized};
+use crate::simd::{Isa, Simd, Vectorized};
+use crate::tile::each_column;
 use crate::{Threading, expect_len};
 
 /// One group's convolution.
@@ -96,17 +97,22 @@ impl Vectorized for Finish<'_, '_> {
                 for (first, numbers) in positions.clone().step_by(S::LANES).zip(numbers.chunks(S::LANES * width)) {
                     let here = first..positions.end.min(first + S::LANES);
                     for (vector, first_row) in rows.clone().step_by(S::LANES).enumerate() {
-                        let mut block = [simd.splat(0.0); MAX_LANES];
-                        for (x, numbers) in block.iter_mut().zip(numbers.chunks_exact(width)) {
-                            *x = simd.get(&numbers[vector * S::LANES..]);
-                        }
-                        simd.transpose(&mut block);
-                        for (x, row) in block[..S::LANES].iter().zip(first_row..rows.end) {
-                            let out = window.part(row, here.clone());
-                            let x = if layer.add { simd.add(*x, simd.get_first(out)) } else { *x };
-                            let x = simd.add(x, simd.splat(layer.bias[row]));
-                            simd.put_first(out, layer.activation.apply(simd, x));
-                        }
+                        let rows = first_row..rows.end.min(first_row + S::LANES);
+                        each_column(
+                            simd,
+                            &numbers[vector * S::LANES..],
+                            width,
+                            #[inline(always)]
+                            |lane, x| {
+                                if lane < rows.len() {
+                                    let row = rows.start + lane;
+                                    let out = window.part(row, here.clone());
+                                    let x = if layer.add { simd.add(x, simd.get_first(out)) } else { x };
+                                    let x = simd.add(x, simd.splat(layer.bias[row]));
+                                    simd.put_first(out, layer.activation.apply(simd, x));
+                                }
+                            },
+                        );
                     }
                 }
             },

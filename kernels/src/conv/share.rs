@@ -8,7 +8,7 @@ use std::ops::Range;
 
 /// What packing a column costs, in rows of weights multiplied with it: measured on AVX-512, where a gathered vector takes about as
 /// long as four products.
-pub(super) const PACKING: usize = 4;
+const PACKING: usize = 4;
 
 /// Some panels and some tiles of one group.
 #[derive(Clone, Debug, PartialEq)]

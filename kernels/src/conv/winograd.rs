@@ -17,7 +17,7 @@ use super::{GroupKernel, Method, Weighted};
 use crate::filter_tile;
 use crate::parallel;
 use crate::simd::{Isa, MAX_LANES, Simd, Vectorized};
-use crate::tile::{unrolled, vectors};
+use crate::tile::{each_column, unrolled, vectors};
 use crate::{PANEL_ROWS, Threading, balanced};
 use std::ops::Range;
 
@@ -425,6 +425,7 @@ impl TransformImage<'_> {
             each_column(
                 simd,
                 down,
+                S::LANES,
                 #[inline(always)]
                 |column, x| put(point, column, x),
             );
@@ -450,19 +451,6 @@ impl TransformImage<'_> {
             first_row: (row * OUTPUTS) as isize - self.of.geometry.pad_before[0] as isize,
             next,
         }
-    }
-}
-
-/// Calls `f` with the columns of a square of numbers, whose rows are vectors.
-#[inline(always)]
-fn each_column<S: Simd>(simd: S, rows: &[f32], mut f: impl FnMut(usize, S::Vector)) {
-    let mut vectors = [simd.splat(0.0); MAX_LANES];
-    for (vector, row) in vectors.iter_mut().zip(rows.chunks_exact(S::LANES)) {
-        *vector = simd.get(row);
-    }
-    simd.transpose(&mut vectors);
-    for (column, x) in vectors[..S::LANES].iter().enumerate() {
-        f(column, *x);
     }
 }
 
@@ -639,6 +627,7 @@ impl Filters<'_> {
                     each_column(
                         simd,
                         rows,
+                        S::LANES,
                         #[inline(always)]
                         |filter, x| {
                             if filter < filters.len() {
