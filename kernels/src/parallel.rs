@@ -13,13 +13,7 @@ pub(crate) struct Window<'a> {
     borrowed: PhantomData<&'a mut [f32]>,
 }
 
-impl<'a> Window<'a> {
-    /// All of `out`, which is `[planes][plane_len]`.
-    pub(crate) fn whole(out: &'a mut [f32], plane_len: usize) -> Self {
-        let planes = crate::count_pieces("output", out, plane_len);
-        Window { start: out.as_mut_ptr(), plane_len, planes: 0..planes, positions: 0..plane_len, borrowed: PhantomData }
-    }
-
+impl Window<'_> {
     /// Some positions of one plane.
     ///
     /// # Panics
@@ -151,27 +145,28 @@ impl Threading<'_> {
         // SAFETY: each number comes once.
         self.for_each(chunks.count(), |i| f(i, unsafe { chunks.get(i) }));
     }
-}
 
-/// Calls `f(i, piece i of out, stretch i of scratch)` for the pieces of `out_len` numbers.
-///
-/// # Panics
-/// If there are fewer stretches of scratch memory than pieces.
-pub(crate) fn zip_with_scratch(
-    out: &mut [f32],
-    out_len: usize,
-    scratch: &mut [f32],
-    scratch_len: usize,
-    threading: Threading,
-    f: impl Fn(usize, &mut [f32], &mut [f32]) + Sync,
-) {
-    if out.is_empty() {
-        return;
+    /// Calls `f(i, piece i of out, stretch i of scratch)` for the pieces of `out_len` numbers, the last one perhaps shorter, each
+    /// with `scratch_len` numbers of scratch memory of its own.
+    ///
+    /// # Panics
+    /// If there are fewer stretches of scratch memory than pieces.
+    pub fn zip_with_scratch(
+        self,
+        out: &mut [f32],
+        out_len: usize,
+        scratch: &mut [f32],
+        scratch_len: usize,
+        f: impl Fn(usize, &mut [f32], &mut [f32]) + Sync,
+    ) {
+        if out.is_empty() {
+            return;
+        }
+        let pieces = Chunks::new(out, out_len);
+        let scratch = Chunks::new(&mut scratch[..pieces.count() * scratch_len], scratch_len);
+        // SAFETY: each number comes once.
+        self.for_each(pieces.count(), |i| unsafe { f(i, pieces.get(i), scratch.get(i)) });
     }
-    let pieces = Chunks::new(out, out_len);
-    let scratch = Chunks::new(&mut scratch[..pieces.count() * scratch_len], scratch_len);
-    // SAFETY: each number comes once.
-    threading.for_each(pieces.count(), |i| unsafe { f(i, pieces.get(i), scratch.get(i)) });
 }
 
 /// Stretches of `len` numbers of a slice, the last one perhaps shorter, that go to different threads.
@@ -257,7 +252,7 @@ mod tests {
     #[test]
     fn a_window_ends_where_it_ends() {
         let mut out = [0.0; 21];
-        let mut window = Window::whole(&mut out, 7);
+        let mut window = Window { start: out.as_mut_ptr(), plane_len: 7, planes: 0..3, positions: 0..7, borrowed: PhantomData };
         window.tile(1..3, 0..7);
         for (planes, positions) in [(1..4, 0..7), (0..1, 3..8)] {
             assert!(catch_unwind(std::panic::AssertUnwindSafe(|| window.tile(planes.clone(), positions.clone()))).is_err());

@@ -4,7 +4,6 @@
 //! neighbours in that row, and no loop needs to know where the input ends.
 
 use crate::conv::Geometry;
-use crate::parallel::zip_with_scratch;
 use crate::simd::{MAX_LANES, Simd, Vectorized};
 use crate::{Activation, Exec, count_pieces, expect_len, math};
 
@@ -84,7 +83,7 @@ impl Pool {
         expect_len("input", x, planes * input);
         let scratch = &mut scratch[..self.scratch_len()];
         let each = planes.div_ceil(self.threads);
-        zip_with_scratch(out, each * output, scratch, self.block_len(), exec.threading, |i, out, block| {
+        exec.threading.zip_with_scratch(out, each * output, scratch, self.block_len(), |i, out, block| {
             exec.isa.dispatch(Planes { pool: self, x: &x[i * each * input..], out, block });
         });
     }

@@ -1,5 +1,4 @@
-//! From a logical graph to the steps of a plan. Here it is decided which kernel runs each node, on which physical channels, and
-//! where every activation lies.
+//! From nodes to steps: which kernel runs each node, on which physical channels, and where every activation lies.
 //!
 //! A value's channels may be partly removed; operators are defined on all of them. Each operator's rule (in `operators`) says
 //! which channels it wants to see, and [`Builder::channels_of`] provides just those, by a `Select` step where they differ from
@@ -7,85 +6,23 @@
 
 use crate::arena::{self, Buffer};
 use crate::error::{Error, ErrorKind, Result};
-use crate::fuse::fuse;
+use crate::fuse::Fused;
 use crate::memory::Memory;
 use crate::model::Model;
 use crate::operators;
-use crate::options::{Methods, Options, Threads};
-use crate::plan::{Binding, Inner, Plan};
+use crate::options::Methods;
+use crate::plan::Program;
 use crate::step::{Kernel, Place, Step};
-use sslm_format::{self as format, BlobId, Compaction, Node, ValueId, shape};
+use sslm_format::{self as format, BlobId, Compaction, Node, ValueId};
+use sslm_kernels::Isa;
 use sslm_kernels::channels::Source;
-use sslm_kernels::{Isa, Team};
 use std::collections::HashMap;
-use std::sync::Arc;
 
 const _: () = assert!(format::panels::ROWS == sslm_kernels::PANEL_ROWS, "the file's panels are the kernels'");
 
 /// A step's work is shared by as many threads as get this much of it each, in multiply-accumulates: about a microsecond. Measured
 /// on two Zen 5 cores, sharing costs 0.3 us: steps of 2 us become a sixth faster, those of 0.8 us slower.
 const GRAIN: usize = 100_000;
-
-/// Runs of less work stay on one thread under [`Threads::Auto`]: about 100 us. Waking helpers that fell asleep between runs costs
-/// the caller 5 us, and they come so late that runs of 45 us gain nothing; at 80 us they gain a fifth, at 240 us a third.
-const SHARE_FROM: usize = 100 * GRAIN;
-
-pub(crate) fn plan(model: &Model, options: &Options) -> Result<Plan> {
-    let threads = match options.threads {
-        Threads::Single => 1,
-        Threads::Count(n) => n.max(1),
-        Threads::Auto => std::thread::available_parallelism().map_or(1, usize::from),
-    };
-    let mut builder = build(model, options, threads)?;
-    if options.threads == Threads::Auto && threads > 1 && builder.steps.iter().map(Step::work).sum::<usize>() < SHARE_FROM {
-        builder = build(model, options, 1)?;
-    }
-    let plan = builder.finish()?;
-    if let Methods::Tuned(tuning) = &options.methods {
-        tuning.check(&plan)?;
-    }
-    Ok(plan)
-}
-
-/// All steps, for at most `threads` threads.
-fn build<'m>(model: &'m Model, options: &'m Options, threads: usize) -> Result<Builder<'m>> {
-    let graph = model.graph();
-    let input_shapes = model.input_shapes(options)?;
-    let known: Vec<shape::Shape> = input_shapes.iter().map(|s| s.iter().copied().map(Some).collect()).collect();
-    let mut shapes = Vec::with_capacity(graph.values.len());
-    for (value, inferred) in graph.values.iter().zip(shape::infer(graph, &known)?) {
-        let extents: Option<Vec<usize>> = inferred.iter().copied().collect();
-        match extents {
-            Some(s) if s.iter().all(|&e| e > 0) => shapes.push(s),
-            _ => {
-                return Err(Error::input(format!("shape of '{}'", value.name), "extents of at least 1", format!("{inferred:?}")));
-            }
-        }
-    }
-
-    let isa = options.isa.unwrap_or_else(Isa::best);
-    let groups = fuse(graph, &shapes);
-    let mut builder = Builder::new(model, shapes, isa, threads, &options.methods);
-    // Ask for the largest activation before tables are made whose size depends on it.
-    let largest = (0..graph.values.len()).map(|i| builder.physical_len(ValueId(i as u32))).max().unwrap_or(0);
-    can_be_had(largest)?;
-    for input in &graph.inputs {
-        let buffer = builder.new_buffer(builder.physical_len(input.value), 0);
-        builder.define(input.value, buffer);
-    }
-    for fused in &groups {
-        let Node { name, op, .. } = fused.node;
-        operators::add(&mut builder, fused).map_err(|e| e.within(format!("node '{name}' ({})", op.name())))?;
-    }
-    for &value in &graph.outputs {
-        let output = builder.all_channels_of(value);
-        if let Operand::Buffer(b) = output {
-            builder.buffers[b].last = usize::MAX;
-        }
-        builder.outputs.push(output);
-    }
-    Ok(builder)
-}
 
 /// Where a value lies while buffers have no addresses yet.
 #[derive(Clone, Copy, PartialEq)]
@@ -107,15 +44,50 @@ pub(crate) struct Builder<'m> {
     pub(crate) places: Vec<Option<Operand>>,
     /// Where a value lies with other channels.
     selected: HashMap<(ValueId, Option<Vec<u32>>), Operand>,
-    /// Where the network's outputs lie.
-    outputs: Vec<Operand>,
 }
 
 impl<'m> Builder<'m> {
-    fn new(model: &'m Model, shapes: Vec<Vec<usize>>, isa: Isa, threads: usize, methods: &'m Methods) -> Self {
+    /// For values of these shapes and steps on at most `threads` threads.
+    ///
+    /// # Errors
+    /// If there is no room for the largest value: better now than after tables were made whose size depends on it.
+    pub(crate) fn new(model: &'m Model, shapes: Vec<Vec<usize>>, isa: Isa, threads: usize, methods: &'m Methods) -> Result<Self> {
         let places = vec![None; shapes.len()];
-        let (steps, buffers, selected, outputs) = Default::default();
-        Builder { model, isa, threads, methods, shapes, steps, buffers, places, selected, outputs }
+        let (steps, buffers, selected) = Default::default();
+        let builder = Builder { model, isa, threads, methods, shapes, steps, buffers, places, selected };
+        let largest = (0..builder.places.len()).map(|i| builder.physical_len(ValueId(i as u32))).max().unwrap_or(0);
+        can_be_had(largest)?;
+        Ok(builder)
+    }
+
+    /// Makes room for a value that is there before the first step.
+    pub(crate) fn given(&mut self, value: ValueId) -> Operand {
+        let place = self.new_buffer(self.physical_len(value), 0);
+        self.define(value, place);
+        place
+    }
+
+    /// Appends the steps of all these nodes.
+    pub(crate) fn add_all(&mut self, groups: &[Fused<'_>]) -> Result<()> {
+        groups.iter().try_for_each(|group| self.add(group))
+    }
+
+    /// Appends the steps of a node and of what is fused into it.
+    pub(crate) fn add(&mut self, group: &Fused<'_>) -> Result<()> {
+        let Node { name, op, .. } = group.node;
+        operators::add(self, group).map_err(|e| e.within(format!("node '{name}' ({})", op.name())))
+    }
+
+    /// Keeps what lies there to the end.
+    pub(crate) fn keep(&mut self, place: Operand) {
+        if let Operand::Buffer(b) = place {
+            self.buffers[b].last = usize::MAX;
+        }
+    }
+
+    /// What all steps cost, as [`Step::work`] has it.
+    pub(crate) fn work(&self) -> usize {
+        self.steps.iter().map(Step::work).sum()
     }
 
     /// Steps are numbered from 1: buffers of number 0 are filled before the first one.
@@ -270,21 +242,10 @@ impl<'m> Builder<'m> {
         }
     }
 
-    fn finish(mut self) -> Result<Plan> {
+    /// The steps with memory laid out for them, and where everything lies.
+    pub(crate) fn finish(mut self) -> (Program, impl Fn(Operand) -> Place) {
         self.add_in_place();
-        let graph = self.model.graph();
         let (places, arena_len) = arena::place(&self.buffers);
-        let place = |operand: Operand| match operand {
-            Operand::Buffer(b) => Place::Arena(places[b].clone()),
-            Operand::Blob(id) => Place::Blob(id),
-        };
-        let binding = |value: ValueId, operand: Operand| Binding {
-            name: self.model.name(value).to_owned(),
-            shape: self.shapes[value.index()].clone(),
-            place: place(operand),
-        };
-        let inputs = graph.inputs.iter().filter_map(|i| self.places[i.value.index()].map(|p| binding(i.value, p))).collect();
-        let outputs = graph.outputs.iter().zip(&self.outputs).map(|(&v, &o)| binding(v, o)).collect();
         let scratch = |step: &Step<Operand, usize>| match &step.kernel {
             Kernel::Conv { conv, .. } => conv.scratch_len(),
             Kernel::Pool(pool) => pool.scratch_len(),
@@ -292,33 +253,28 @@ impl<'m> Builder<'m> {
             _ => 0,
         };
         let scratch_len = self.steps.iter().map(scratch).max().unwrap_or(0);
-        let steps: Vec<Step> = self
-            .steps
-            .into_iter()
-            .map(|s| Step {
-                name: s.name,
-                op: s.op,
-                kernel: s.kernel,
-                macs: s.macs,
-                numbers: s.numbers,
-                threads: s.threads,
-                reads: s.reads.into_iter().map(place).collect(),
-                write: places[s.write].clone(),
-            })
-            .collect();
-
-        // Sessions have no way to fail: ask here whether so much can be had at all.
-        can_be_had(arena_len.saturating_add(scratch_len))?;
-        let threads = self.threads;
-        let no_team = |e| Error::new(ErrorKind::Resources, format!("{threads} threads: {e}"));
-        let team = if threads > 1 { Some(Team::new(threads).map_err(no_team)?) } else { None };
-        let inner = Inner { model: self.model.clone(), steps, inputs, outputs, arena_len, scratch_len, isa: self.isa, team };
-        Ok(Plan { inner: Arc::new(inner) })
+        let writes: Vec<_> = self.steps.iter().map(|s| places[s.write].clone()).collect();
+        let place = move |operand: Operand| match operand {
+            Operand::Buffer(b) => Place::Arena(places[b].clone()),
+            Operand::Blob(id) => Place::Blob(id),
+        };
+        let step = |(s, write): (Step<Operand, usize>, _)| Step {
+            name: s.name,
+            op: s.op,
+            kernel: s.kernel,
+            macs: s.macs,
+            numbers: s.numbers,
+            threads: s.threads,
+            reads: s.reads.into_iter().map(&place).collect(),
+            write,
+        };
+        let steps = self.steps.into_iter().zip(writes).map(step).collect();
+        (Program { steps, arena_len, scratch_len }, place)
     }
 }
 
 /// Whether memory for so many numbers can be had.
-fn can_be_had(numbers: usize) -> Result<()> {
+pub(crate) fn can_be_had(numbers: usize) -> Result<()> {
     Memory::new(numbers).map(drop).map_err(|e| {
         let what = format!("activations of {} MiB: {e}", numbers.saturating_mul(size_of::<f32>()) >> 20);
         Error::new(ErrorKind::Resources, what)

@@ -1,10 +1,10 @@
 //! An open model: mapped bytes and what validation found in them.
 
-use crate::build;
 use crate::error::{Error, Result};
 use crate::map::Bytes;
 use crate::options::Options;
 use crate::plan::Plan;
+use crate::prepare;
 use crate::tune;
 use crate::tuning::Tuning;
 use sslm_format::{BlobId, Dim, Graph, Loaded, Preprocessing, Provenance, Section, ValueId};
@@ -72,7 +72,7 @@ impl Model {
     /// If the options or the resulting shapes do not fit the model, or memory or threads cannot be had, or the options' tuning was
     /// made for something else ([`crate::ErrorKind::Tuning`]).
     pub fn prepare(&self, options: &Options) -> Result<Plan> {
-        build::plan(self, options)
+        prepare::plan(self, options)
     }
 
     /// Measures which method is fastest for each convolution, with the options' threads, instruction set and shapes. It takes some

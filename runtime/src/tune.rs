@@ -79,7 +79,7 @@ struct Convolution<'a> {
 }
 
 fn convolutions(plan: &Plan) -> impl Iterator<Item = Convolution<'_>> {
-    plan.inner.steps.iter().enumerate().filter_map(|(step, s)| match &s.kernel {
+    plan.inner.steps().enumerate().filter_map(|(step, s)| match &s.kernel {
         Kernel::Conv { conv, node, .. } => Some(Convolution { step, node: *node, name: &s.name, method: conv.method() }),
         _ => None,
     })

@@ -20,7 +20,7 @@ mod winograd;
 pub use geometry::{Column, Geometry, Group};
 pub use method::Method;
 
-use crate::parallel::{self, Window};
+use crate::parallel::Window;
 use crate::simd::{Isa, Simd, Vectorized};
 use crate::tile::{self, Epilogue, InPlace, Packed, Panel, Place, Tap};
 use crate::{Activation, PANEL_ROWS, Threading, balanced, count_pieces, expect_len};
@@ -215,7 +215,7 @@ impl Conv {
     /// Numbers of scratch memory that [`Self::run`] needs.
     pub fn scratch_len(&self) -> usize {
         let own = |group: &Prepared| if let Form::Own(kernel) = &group.form { kernel.scratch_len() } else { 0 };
-        let tiled = self.share.threads().saturating_mul(self.stage_len().saturating_add(self.block_len()));
+        let tiled = self.stage_len().saturating_add(self.share.partition().lanes().saturating_mul(self.block_len()));
         let depthwise = self.depthwise.as_ref().map_or(0, Depthwise::scratch_len);
         self.groups.iter().map(own).max().unwrap_or(0).max(tiled).max(depthwise)
     }
@@ -261,31 +261,16 @@ impl Conv {
         expect_len("bias", bias, self.filters());
         let scratch = &mut scratch[..self.scratch_len()];
 
-        // As many images as all threads have equally many of go one to a thread; the others are shared.
-        let threads = self.share.threads();
-        let each = if self.groups.iter().any(|g| !g.form.is_tiled()) { 0 } else { batch / threads };
-        let (alone, shared) = out.split_at_mut(each * threads * out_len);
         let (stage_len, block_len) = (self.stage_len(), self.block_len());
-        let own = |thread: usize, out: &mut [f32], scratch: &mut [f32]| {
-            let (planes, block) = scratch.split_at_mut(stage_len);
-            for (i, out) in out.chunks_exact_mut(out_len).enumerate() {
-                let image = &x[(thread * each + i) * image_len..][..image_len];
-                let planes = self.stage.of(&self.geometry, self.isa, image, planes, Threading::Single);
-                for item in self.share.whole() {
-                    self.compute(item, planes, weights, bias, &mut Window::whole(out, self.geometry.output_len()), block);
-                }
-            }
-        };
-        parallel::zip_with_scratch(alone, each * out_len, scratch, stage_len + block_len, threading, own);
-        for (i, out) in shared.chunks_exact_mut(out_len).enumerate() {
-            let image = &x[(each * threads + i) * image_len..][..image_len];
-            self.compute_own(image, weights, bias, out, &mut scratch[..], threading);
+        for (i, out) in out.chunks_exact_mut(out_len).enumerate() {
+            let image = &x[i * image_len..][..image_len];
+            self.compute_own(image, weights, bias, out, scratch, threading);
             if let Some(depthwise) = &self.depthwise {
                 let (border, activation, accumulate) = (self.border.as_ref(), self.activation, self.accumulate);
                 let layer = depthwise::Weighted { weights, bias, border, activation, accumulate };
                 depthwise.run(layer, image, out, scratch, threading);
             }
-            if self.share.whole().is_empty() {
+            if self.share.is_empty() {
                 continue;
             }
             let (planes, blocks) = scratch.split_at_mut(stage_len);

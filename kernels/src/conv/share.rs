@@ -26,8 +26,6 @@ pub(crate) struct Item {
 /// The items of one image.
 #[derive(Debug)]
 pub(crate) struct Share {
-    /// All work of an image on one thread.
-    whole: Vec<Item>,
     /// In order of the partition's parts.
     items: Vec<Item>,
     partition: Partition,
@@ -50,14 +48,13 @@ impl Share {
         let panels = |group: usize| groups[group].filters.len().div_ceil(PANEL_ROWS);
         let working: Vec<usize> =
             (0..groups.len()).filter(|&g| panels(g) > 0 && !tiles.is_empty() && groups[g].form.is_tiled()).collect();
-        let whole: Vec<Item> = working.iter().map(|&g| item(g, 0..panels(g), 0..tiles.len())).collect();
         let cost = |item: &Item| {
             let vectors: usize = tiles[item.tiles.clone()].iter().map(|t| t.vectors.len()).sum();
             (item.filters.len() + PACKING) * groups[item.group].taps.len().max(1) * vectors
         };
 
         // By positions: (group, tile) in a row, cut where each thread has its part of the cost.
-        let all: usize = whole.iter().map(cost).sum();
+        let all: usize = working.iter().map(|&g| cost(&item(g, 0..panels(g), 0..tiles.len()))).sum();
         let mut by_positions: Vec<Vec<Item>> = vec![Vec::new(); threads];
         let mut before = 0;
         for &group in &working {
@@ -85,15 +82,12 @@ impl Share {
         let lanes = if slowest(&by_filters) < slowest(&by_positions) { by_filters } else { by_positions };
         let part = |item: &Item| Part { planes: item.filters.clone(), positions: item.positions.clone() };
         let parts = lanes.iter().map(|lane| lane.iter().map(part).collect()).collect();
-        Share { whole, items: lanes.into_iter().flatten().collect(), partition: Partition::new(planes, positions, parts) }
+        Share { items: lanes.into_iter().flatten().collect(), partition: Partition::new(planes, positions, parts) }
     }
 
-    pub(crate) fn threads(&self) -> usize {
-        self.partition.lanes()
-    }
-
-    pub(crate) fn whole(&self) -> &[Item] {
-        &self.whole
+    /// Whether there is nothing to do.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.items.is_empty()
     }
 
     pub(crate) fn item(&self, index: usize) -> &Item {

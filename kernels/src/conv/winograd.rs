@@ -15,7 +15,6 @@
 use super::geometry::{Column, Geometry};
 use super::{GroupKernel, Method, Weighted};
 use crate::filter_tile;
-use crate::parallel;
 use crate::simd::{Isa, MAX_LANES, Simd, Vectorized};
 use crate::tile::{each_column, unrolled, vectors};
 use crate::{PANEL_ROWS, Threading, balanced};
@@ -207,7 +206,7 @@ impl GroupKernel for Winograd {
         let (channels, filters) = (part(self.channels.len(), lanes), part(self.filters, lanes.max(PANEL_ROWS)));
         for rows in balanced(self.grid[0], self.rows) {
             let groups_len = channels / lanes * self.group_len();
-            parallel::zip_with_scratch(transformed, groups_len, scratch, self.thread_len(), threading, |i, to, scratch| {
+            threading.zip_with_scratch(transformed, groups_len, scratch, self.thread_len(), |i, to, scratch| {
                 for (group, to) in to.chunks_exact_mut(self.group_len()).enumerate() {
                     let first = i * channels + group * lanes;
                     let channels = first..self.channels.len().min(first + lanes);
@@ -215,7 +214,7 @@ impl GroupKernel for Winograd {
                 }
             });
             let transformed = &*transformed;
-            parallel::zip_with_scratch(out, filters * plane, scratch, self.thread_len(), threading, |i, out, scratch| {
+            threading.zip_with_scratch(out, filters * plane, scratch, self.thread_len(), |i, out, scratch| {
                 let filters = i * filters..i * filters + out.len() / plane;
                 self.isa.dispatch(Filters { of: self, layer, transformed, rows: rows.clone(), filters, out, scratch });
             });

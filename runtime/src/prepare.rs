@@ -1,0 +1,183 @@
+//! From a model and options to a plan: shapes, threads, what is computed image by image, and what everything needs.
+
+use crate::build::{Builder, Operand, can_be_had};
+use crate::error::{Error, ErrorKind, Result};
+use crate::fuse::{Fused, fuse};
+use crate::images::{self, Beginning};
+use crate::model::Model;
+use crate::options::{Methods, Options, Threads};
+use crate::plan::{Binding, Images, Inner, Plan};
+use crate::step::Place;
+use sslm_format::{self as format, Op, ValueId, shape};
+use sslm_kernels::{Isa, Team};
+use std::ops::Range;
+use std::sync::Arc;
+
+/// Runs of less work stay on one thread under [`Threads::Auto`], in multiply-accumulates: about 100 us. Waking helpers that fell
+/// asleep between runs costs the caller 5 us, and they come so late that runs of 45 us gain nothing; at 80 us they gain a fifth, at
+/// 240 us a third.
+const SHARE_FROM: usize = 10_000_000;
+
+/// A batch is computed image by image if its images are at least this part of what all threads could compute in the same time.
+const EQUAL: f64 = 0.9;
+
+pub(crate) fn plan(model: &Model, options: &Options) -> Result<Plan> {
+    let threads = match options.threads {
+        Threads::Single => 1,
+        Threads::Count(n) => n.max(1),
+        Threads::Auto => std::thread::available_parallelism().map_or(1, usize::from),
+    };
+    let mut draft = Draft::new(model, options, threads)?;
+    if options.threads == Threads::Auto && threads > 1 && draft.work() < SHARE_FROM {
+        draft = Draft::new(model, options, 1)?;
+    }
+    let plan = draft.finish()?;
+    if let Methods::Tuned(tuning) = &options.methods {
+        tuning.check(&plan)?;
+    }
+    Ok(plan)
+}
+
+/// All steps of a plan, before memory is laid out.
+struct Draft<'m> {
+    model: &'m Model,
+    threads: usize,
+    images: Option<ByImage<'m>>,
+    /// What is computed of the whole batch.
+    rest: Builder<'m>,
+    /// Where the network's inputs lie: one image of them, where images are computed one by one.
+    inputs: Vec<Operand>,
+    outputs: Vec<Operand>,
+}
+
+/// What is computed image by image.
+struct ByImage<'m> {
+    /// For one image, on one thread.
+    builder: Builder<'m>,
+    batch: usize,
+    /// What it yields: where that lies for one image, and for all of them.
+    yields: [Operand; 2],
+}
+
+impl<'m> Draft<'m> {
+    /// For at most `threads` threads.
+    fn new(model: &'m Model, options: &'m Options, threads: usize) -> Result<Self> {
+        let graph = model.graph();
+        let input_shapes = model.input_shapes(options)?;
+        let shapes = all_shapes(model, &input_shapes)?;
+        let groups = fuse(graph, &shapes);
+        let isa = options.isa.unwrap_or_else(Isa::best);
+        let builder = |shapes, threads| Builder::new(model, shapes, isa, threads, &options.methods);
+        let given = |builder: &mut Builder<'m>| graph.inputs.iter().map(|input| builder.given(input.value)).collect();
+        let beginning = beginning(model, &input_shapes, &shapes, &groups, threads);
+        let mut rest = builder(shapes, threads)?;
+        let (mut alone, mut images) = (0, None);
+        let inputs = if let Some((batch, one, Beginning { groups: end, yields })) = beginning {
+            let mut builder = builder(one, 1)?;
+            let inputs = given(&mut builder);
+            builder.add_all(&groups[..end])?;
+            let place = builder.place_of(yields);
+            builder.keep(place);
+            images = Some(ByImage { builder, batch, yields: [place, rest.given(yields)] });
+            alone = end;
+            inputs
+        } else {
+            given(&mut rest)
+        };
+        for group in groups[..alone].iter().filter(|group| matches!(group.node.op, Op::Constant(_))) {
+            rest.add(group)?;
+        }
+        rest.add_all(&groups[alone..])?;
+        let output = |&value: &ValueId| {
+            let place = rest.all_channels_of(value);
+            rest.keep(place);
+            place
+        };
+        let outputs = graph.outputs.iter().map(output).collect();
+        Ok(Draft { model, threads, images, rest, inputs, outputs })
+    }
+
+    /// Of a run, as [`crate::step::Step::work`] has it.
+    fn work(&self) -> usize {
+        self.rest.work() + self.images.as_ref().map_or(0, ByImage::work)
+    }
+
+    fn finish(self) -> Result<Plan> {
+        let Draft { model, threads, images, rest, inputs, outputs } = self;
+        let graph = model.graph();
+        let name_and_shape = |value: ValueId| (model.name(value).to_owned(), rest.shape(value).to_vec());
+        let named_inputs: Vec<_> = graph.inputs.iter().map(|input| name_and_shape(input.value)).collect();
+        let named_outputs: Vec<_> = graph.outputs.iter().map(|&value| name_and_shape(value)).collect();
+        let bind = |named: Vec<(String, Vec<usize>)>, places: Vec<Place>| -> Vec<Binding> {
+            named.into_iter().zip(places).map(|((name, shape), place)| Binding { name, shape, place }).collect()
+        };
+        let (isa, lanes) = (rest.isa, images.as_ref().map_or(1, |images| rest.threads_for(images.work()).min(images.batch)));
+        let (rest, place) = rest.finish();
+        let outputs = bind(named_outputs, outputs.into_iter().map(&place).collect());
+        let (inputs, images) = match images {
+            None => (bind(named_inputs, inputs.into_iter().map(&place).collect()), None),
+            Some(ByImage { builder, batch, yields: [one, all] }) => {
+                let all = range(place(all));
+                let (program, place) = builder.finish();
+                let images = Images { program, each: batch.div_ceil(lanes), lanes, one: range(place(one)), all };
+                (bind(named_inputs, inputs.into_iter().map(&place).collect()), Some(images))
+            }
+        };
+        // Sessions have no way to fail: ask here whether so much can be had at all.
+        let of_images = images.as_ref().map_or(0, Images::memory_len);
+        can_be_had(rest.arena_len.saturating_add(rest.scratch_len).saturating_add(of_images))?;
+        let no_team = |e| Error::new(ErrorKind::Resources, format!("{threads} threads: {e}"));
+        let team = if threads > 1 { Some(Team::new(threads).map_err(no_team)?) } else { None };
+        Ok(Plan { inner: Arc::new(Inner { model: model.clone(), images, rest, inputs, outputs, isa, team }) })
+    }
+}
+
+impl ByImage<'_> {
+    /// Of the whole batch.
+    fn work(&self) -> usize {
+        self.builder.work().saturating_mul(self.batch)
+    }
+}
+
+/// The part of a network that is computed image by image, with the batch and the shapes of all values for one image. There is none
+/// where threads would have no equal shares.
+fn beginning(
+    model: &Model,
+    inputs: &[Vec<usize>],
+    shapes: &[Vec<usize>],
+    groups: &[Fused<'_>],
+    threads: usize,
+) -> Option<(usize, Vec<Vec<usize>>, Beginning)> {
+    let batch = *inputs.first()?.first()?;
+    let rounds = batch.div_ceil(threads);
+    if batch < 2 || (batch as f64) < EQUAL * (rounds * threads) as f64 {
+        return None;
+    }
+    let mut one = inputs.to_vec();
+    one.iter_mut().for_each(|shape| shape[..1].fill(1));
+    // A model that fixes its batch in the middle allows no other.
+    let one = all_shapes(model, &one).ok()?;
+    let beginning = images::beginning(model.graph(), groups, [&one, shapes])?;
+    Some((batch, one, beginning))
+}
+
+/// The shapes of all values.
+fn all_shapes(model: &Model, inputs: &[Vec<usize>]) -> Result<Vec<Vec<usize>>> {
+    let graph = model.graph();
+    let known: Vec<shape::Shape> = inputs.iter().map(|s| s.iter().copied().map(Some).collect()).collect();
+    let concrete = |(value, inferred): (&format::Value, shape::Shape)| {
+        let extents: Option<Vec<usize>> = inferred.iter().copied().collect();
+        extents
+            .filter(|s| s.iter().all(|&e| e > 0))
+            .ok_or_else(|| Error::input(format!("shape of '{}'", value.name), "extents of at least 1", format!("{inferred:?}")))
+    };
+    graph.values.iter().zip(shape::infer(graph, &known)?).map(concrete).collect()
+}
+
+/// Of what a node computes.
+fn range(place: Place) -> Range<usize> {
+    match place {
+        Place::Arena(range) => range,
+        Place::Blob(_) => unreachable!("only constants lie in the file"),
+    }
+}

@@ -1,0 +1,161 @@
+//! A batch goes through the beginning of a network image by image: where images stay apart, as far as that is better, and with the
+//! same result as all at once.
+
+use ssl_convert::onnx::proto::ModelProto;
+use sslm::{Model, Options, Plan, Threads};
+use sslm_tests::compare::{all_values, convert, input, prepare, run_all, run_session};
+use sslm_tests::onnx::{Net, Value::*};
+use sslm_tests::tools::lenet;
+
+const CHANNELS: usize = 6;
+
+fn net() -> Net {
+    Net::new(&["batch", "6", "height", "width"])
+}
+
+fn shape(batch: usize) -> [usize; 4] {
+    [batch, CHANNELS, 8, 9]
+}
+
+/// A convolution to the same shape.
+fn conv(net: &mut Net, x: &str) -> String {
+    let (weights, bias) = (net.random(CHANNELS * CHANNELS * 9), net.random(CHANNELS));
+    net.conv(x, [CHANNELS, CHANNELS, 3, 3], &weights, &bias, &[("pads", Ints(&[1; 4]))])
+}
+
+fn gemm(net: &mut Net, x: &str, features: usize) -> String {
+    let (flat, weights) = (net.node("Flatten", &[x], &[]), net.random(features * 5));
+    let weights = net.weights(&[features, 5], &weights);
+    net.node("Gemm", &[&flat, &weights], &[])
+}
+
+/// What runs image by image: the operators of the steps.
+fn by_image(plan: &Plan) -> Vec<String> {
+    plan.steps().filter(|s| s.by_image).map(|s| s.op.to_owned()).collect()
+}
+
+/// Checks that batches yield what each network says that computes every value of the whole batch, with the same bits on any number
+/// of threads, run after run. Yields what runs image by image of four.
+fn check(net: Net, outputs: &[&str]) -> Vec<String> {
+    let model = net.finish(outputs);
+    let open = |model: &ModelProto| Model::from_bytes(&convert(model, true)).expect("what was written is valid");
+    let (reference, model) = (open(&all_values(&model)), open(&model));
+    for batch in 1..10 {
+        let (shape, x) = (shape(batch), input(&shape(batch)));
+        let mut other = x.clone();
+        other.reverse();
+        let expected = run_all(&reference, &shape, &x);
+        let single = run_all(&model, &shape, &x);
+        for threads in 1..5 {
+            let mut session = prepare(&model, &shape, Threads::Count(threads)).session();
+            for run in 0..2 {
+                let found = run_session(&mut session, &shape, &x);
+                assert!(found == single, "{batch} images, {threads} threads, run {run}: other bits than one thread's");
+                run_session(&mut session, &shape, &other);
+            }
+        }
+        for ((name, _, expected), (_, _, found)) in expected.iter().zip(&single) {
+            let largest = expected.iter().fold(0f32, |m, x| m.max(x.abs()));
+            let error = expected.iter().zip(found).fold(0f32, |m, (a, b)| m.max((a - b).abs()));
+            assert!(error <= 1e-5 * largest, "{batch} images: {name} is off by {error:e}");
+        }
+    }
+    assert!(by_image(&prepare(&model, &shape(1), Threads::Count(4))).is_empty(), "one image is no batch");
+    by_image(&prepare(&model, &shape(4), Threads::Count(2)))
+}
+
+#[test]
+fn images_go_alone_up_to_the_first_fully_connected_layer() {
+    let mut net = net();
+    let y = conv(&mut net, "x");
+    let y = net.node("Relu", &[&y], &[]);
+    let y = net.node("MaxPool", &[&y], &[("kernel_shape", Ints(&[2, 2])), ("strides", Ints(&[2, 2]))]);
+    let y = gemm(&mut net, &y, CHANNELS * 16);
+    let y = net.node("Softmax", &[&y], &[]);
+    assert_eq!(check(net, &[&y]), ["Conv+Relu", "MaxPool"]);
+}
+
+#[test]
+fn residuals_and_constants_come_along() {
+    let mut net = net();
+    let y = conv(&mut net, "x");
+    let slopes = net.random(CHANNELS);
+    let slopes = net.weights(&[1, CHANNELS, 1, 1], &slopes);
+    // Slopes are a stored constant.
+    let y = net.node("PRelu", &[&y, &slopes], &[]);
+    let z = conv(&mut net, &y);
+    let z = net.node("Add", &[&z, &y], &[]);
+    let z = net.node("Concat", &[&z, "x"], &[("axis", Int(1))]);
+    let flat = gemm(&mut net, &z, 2 * CHANNELS * 72);
+    let mean = net.node("ReduceMean", &[&z], &[("axes", Ints(&[2, 3]))]);
+    assert!(check(net, &[&mean, &flat]).ends_with(&["Concat".to_owned()]));
+}
+
+#[test]
+fn nothing_is_handed_over_but_one_value() {
+    let mut net = net();
+    let stem = conv(&mut net, "x");
+    let (a, b) = (conv(&mut net, &stem), conv(&mut net, &stem));
+    let (a, b) = (gemm(&mut net, &a, CHANNELS * 72), gemm(&mut net, &b, CHANNELS * 72));
+    assert_eq!(check(net, &[&a, &b]), ["Conv"]);
+    // An input that is read at the end is a second value everywhere.
+    let mut net = self::net();
+    let y = conv(&mut net, "x");
+    let y = gemm(&mut net, &y, CHANNELS * 72);
+    let x = gemm(&mut net, "x", CHANNELS * 72);
+    let y = net.node("Add", &[&x, &y], &[]);
+    assert!(check(net, &[&y]).is_empty());
+}
+
+#[test]
+fn images_that_meet_are_computed_together() {
+    let swap: [(&str, &[i64]); 2] = [("mixes", &[1, 0, 2, 3]), ("stays", &[0, 1, 3, 2])];
+    for (name, axes) in swap {
+        let mut net = net();
+        let y = conv(&mut net, "x");
+        let y = net.node("Transpose", &[&y], &[("perm", Ints(axes))]);
+        let y = net.node("Relu", &[&y], &[]);
+        let expected: &[&str] = if name == "mixes" { &["Conv"] } else { &["Conv", "Transpose", "Relu"] };
+        assert_eq!(check(net, &[&y]), expected, "{name}");
+    }
+    // Over axis 0: the mean of all images, their softmax, the first of them in front of all.
+    let mut net = net();
+    let y = conv(&mut net, "x");
+    let mean = net.node("ReduceMean", &[&y], &[("axes", Ints(&[0])), ("keepdims", Int(1))]);
+    let y = net.node("Add", &[&y, &mean], &[]);
+    assert_eq!(check(net, &[&y]), ["Conv"]);
+    let mut net = self::net();
+    let y = conv(&mut net, "x");
+    let y = net.node("Softmax", &[&y], &[("axis", Int(0))]);
+    assert_eq!(check(net, &[&y]), ["Conv"]);
+    let mut net = self::net();
+    let y = conv(&mut net, "x");
+    let ends = [net.integers(&[0]), net.integers(&[1]), net.integers(&[0])];
+    let first = net.node("Slice", &[&y, &ends[0], &ends[1], &ends[2]], &[]);
+    let y = net.node("Concat", &[&first, &y], &[("axis", Int(0))]);
+    assert_eq!(check(net, &[&y]), ["Conv"]);
+}
+
+#[test]
+fn a_whole_network_may_go_image_by_image() {
+    let mut net = net();
+    let y = conv(&mut net, "x");
+    let y = net.node("GlobalAveragePool", &[&y], &[]);
+    let y = net.node("Flatten", &[&y], &[]);
+    assert_eq!(check(net, &[&y]), ["Conv", "GlobalAveragePool"]);
+}
+
+/// Memory does not grow with the images that are computed one by one, and threads that would get unequal shares do not begin so.
+#[test]
+fn memory_and_shares() {
+    let model = Model::open(lenet().join("lenet.sslm")).expect("the model opens");
+    let plan = |batch, threads| model.prepare(&Options::new().batch(batch).threads(threads)).expect("it can be prepared");
+    let [one, many] = [1, 64].map(|batch| plan(batch, Threads::Single).session_bytes());
+    assert!(many < 16 * one, "{one} bytes for one image, {many} for 64");
+    assert!(by_image(&plan(9, Threads::Count(8))).is_empty());
+    assert!(!by_image(&plan(16, Threads::Count(8))).is_empty());
+    let steps: Vec<_> = plan(16, Threads::Single).steps().map(|s| (s.macs, s.op.to_owned())).collect();
+    for ((macs, op), one) in steps.iter().zip(plan(1, Threads::Single).steps()) {
+        assert_eq!((*macs, op.as_str()), (16 * one.macs, one.op), "a plan's steps are of the whole batch");
+    }
+}
