@@ -250,6 +250,9 @@ trait Weights<S: Simd>: Copy {
     /// Whether [`Self::fetch`] does anything.
     const FETCHES: bool;
 
+    /// Whether the sums of one or two positions may be split, and then be rounded in another way than those of more.
+    const SPLITS: bool;
+
     /// Asks for a little of what is needed next; `column` says which part. Returns after how many columns it wants to be called
     /// again.
     fn fetch<const VECTORS: usize>(self, simd: S, column: usize) -> usize;
@@ -289,6 +292,7 @@ impl<const WHOLE: bool> Panels<WHOLE> {
 
 impl<S: Simd, const WHOLE: bool> Weights<S> for Panels<WHOLE> {
     const FETCHES: bool = true;
+    const SPLITS: bool = true;
 
     #[inline(always)]
     unsafe fn vector<const VECTORS: usize>(self, simd: S, column: usize, vector: usize) -> S::Vector {
@@ -327,6 +331,7 @@ struct Lines(*const f32);
 
 impl<S: Simd> Weights<S> for Lines {
     const FETCHES: bool = false;
+    const SPLITS: bool = false;
 
     #[inline(always)]
     unsafe fn vector<const VECTORS: usize>(self, simd: S, column: usize, vector: usize) -> S::Vector {
@@ -341,8 +346,8 @@ impl<S: Simd> Weights<S> for Lines {
 }
 
 /// Multiplies `vectors` vectors of rows, whose weights are `[columns][vectors][lanes]`, by positions of `x`: the number of the input
-/// that a column has at a position lies at the sum of both. Tiles have `together` positions, on which depends how sums are rounded.
-/// They are `[positions][vectors][lanes]`; with `add`, those of columns before are there.
+/// that a column has at a position lies at the sum of both. Sums are `[positions][vectors][lanes]`; with `add`, those of columns before
+/// are there. They are rounded the same way whatever else is computed along with them.
 ///
 /// # Panics
 /// If a slice is shorter than that, or a sum lies outside of `x`.
@@ -352,14 +357,14 @@ pub(crate) fn multiply_lines<S: Simd>(
     weights: &[f32],
     x: &[f32],
     [columns, positions]: [&[usize]; 2],
-    [vectors, together]: [usize; 2],
+    vectors: usize,
     sums: &mut [f32],
     add: bool,
 ) {
     let reach = columns.iter().max().zip(positions.iter().max()).map_or(0, |(column, position)| column + position + 1);
     assert!(reach <= x.len(), "an input of {} numbers, where {reach} are read", x.len());
     assert!(columns.len() * vectors * S::LANES <= weights.len(), "{} columns of weights", columns.len());
-    for tile in balanced(positions.len(), together) {
+    for tile in balanced(positions.len(), positions_for(S::FILTER_TILE, vectors)) {
         let sums = &mut sums[tile.start * vectors * S::LANES..tile.end * vectors * S::LANES];
         let (weights, x) = (Lines(weights.as_ptr()), x.as_ptr());
         Call { weights, x, columns, positions: &positions[tile], sums, add }.run(simd, vectors);
@@ -367,7 +372,7 @@ pub(crate) fn multiply_lines<S: Simd>(
 }
 
 /// Most positions of a tile of so many vectors.
-pub(crate) fn positions_for([broadcasts, most_vectors]: [usize; 2], vectors: usize) -> usize {
+fn positions_for([broadcasts, most_vectors]: [usize; 2], vectors: usize) -> usize {
     (broadcasts * most_vectors / vectors).min(MAX_POSITIONS)
 }
 
@@ -400,20 +405,20 @@ impl<W: Copy> Call<'_, W> {
     where
         W: Weights<S>,
     {
-        // Where there are few sums, each addition would wait for the one before: they are split over every second or fourth column.
+        // Where there are few sums, each addition would wait for the one before: they may be split over every second or fourth column.
         macro_rules! tile {
-            ($($positions:literal: $chains:literal)*) => {
-                match (self.positions.len(), vectors) {
+            ($($positions:literal $splits:pat => $chains:literal)*) => {
+                match (self.positions.len(), W::SPLITS, vectors) {
                     $(
-                        ($positions, 1) => self.tile::<S, $positions, $chains, 1>(simd),
-                        ($positions, 2) => self.tile::<S, $positions, $chains, 2>(simd),
-                        ($positions, 3) => self.tile::<S, $positions, $chains, 3>(simd),
+                        ($positions, $splits, 1) => self.tile::<S, $positions, $chains, 1>(simd),
+                        ($positions, $splits, 2) => self.tile::<S, $positions, $chains, 2>(simd),
+                        ($positions, $splits, 3) => self.tile::<S, $positions, $chains, 3>(simd),
                     )*
                     (positions, ..) => unreachable!("a tile of {vectors} vectors by {positions}"),
                 }
             };
         }
-        tile!(1: 4  2: 4  3: 3  4: 4  5: 5  6: 6  7: 7  8: 8);
+        tile!(1 false => 1  2 false => 2  1 true => 4  2 true => 4  3 _ => 3  4 _ => 4  5 _ => 5  6 _ => 6  7 _ => 7  8 _ => 8);
     }
 
     fn tile<S: Simd, const POSITIONS: usize, const CHAINS: usize, const VECTORS: usize>(self, simd: S)

@@ -24,12 +24,22 @@ impl Window<'_> {
         unsafe { std::slice::from_raw_parts_mut(start, positions.len()) }
     }
 
+    /// The same positions of some planes.
+    ///
+    /// # Panics
+    /// If they do not lie in this rectangle.
+    #[inline(always)]
+    pub(crate) fn planes(&mut self, planes: Range<usize>, positions: Range<usize>) -> Planes<'_> {
+        let start = self.tile(planes.clone(), positions.clone());
+        Planes { start, plane_len: self.plane_len, count: planes.len(), len: positions.len(), borrowed: PhantomData }
+    }
+
     /// Where a smaller rectangle starts: it may be read and written as long as this borrow lasts, its planes
     /// [`Self::plane_len`] numbers apart.
     ///
     /// # Panics
     /// If it does not lie in this one.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn tile(&mut self, planes: Range<usize>, positions: Range<usize>) -> *mut f32 {
         let inside = |outer: &Range<usize>, inner: &Range<usize>| {
             outer.start <= inner.start && inner.start <= inner.end && inner.end <= outer.end
@@ -41,6 +51,25 @@ impl Window<'_> {
     /// Numbers from one plane to the next.
     pub(crate) fn plane_len(&self) -> usize {
         self.plane_len
+    }
+}
+
+/// The same positions of some planes, borrowed exclusively.
+pub(crate) struct Planes<'a> {
+    /// Invariant: `count` stretches of `len` numbers, `plane_len` apart. Checked by `Window::planes`.
+    start: *mut f32,
+    plane_len: usize,
+    count: usize,
+    len: usize,
+    borrowed: PhantomData<&'a mut [f32]>,
+}
+
+impl Planes<'_> {
+    /// Those of plane number `i`, if there are so many.
+    #[inline(always)]
+    pub(crate) fn get(&mut self, i: usize) -> Option<&mut [f32]> {
+        // SAFETY: the struct's invariant; `self` borrows all of them exclusively.
+        (i < self.count).then(|| unsafe { std::slice::from_raw_parts_mut(self.start.add(i * self.plane_len), self.len) })
     }
 }
 

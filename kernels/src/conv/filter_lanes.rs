@@ -98,17 +98,16 @@ impl Vectorized for Finish<'_, '_> {
                     let here = first..positions.end.min(first + S::LANES);
                     for (vector, first_row) in rows.clone().step_by(S::LANES).enumerate() {
                         let rows = first_row..rows.end.min(first_row + S::LANES);
+                        let mut planes = window.planes(rows.clone(), here.clone());
                         each_column(
                             simd,
                             &numbers[vector * S::LANES..],
                             width,
                             #[inline(always)]
                             |lane, x| {
-                                if lane < rows.len() {
-                                    let row = rows.start + lane;
-                                    let out = window.part(row, here.clone());
+                                if let Some(out) = planes.get(lane) {
                                     let x = if layer.add { simd.add(x, simd.get_first(out)) } else { x };
-                                    let x = simd.add(x, simd.splat(layer.bias[row]));
+                                    let x = simd.add(x, simd.splat(layer.bias[rows.start + lane]));
                                     simd.put_first(out, layer.activation.apply(simd, x));
                                 }
                             },

@@ -15,6 +15,7 @@
 use super::geometry::{Column, Geometry};
 use super::{GroupKernel, Method, Weighted};
 use crate::filter_tile;
+use crate::parallel::{Part, Partition, Window};
 use crate::simd::{Isa, MAX_LANES, Simd, Vectorized};
 use crate::tile::{each_column, unrolled, vectors};
 use crate::{PANEL_ROWS, Threading, balanced};
@@ -54,12 +55,21 @@ pub(crate) struct Winograd {
     grid: [usize; 2],
     /// Rows of tiles that are worked on together.
     rows: usize,
-    /// Tiles of a register tile.
-    together: usize,
     /// Where the numbers of each channel, and of each tile, lie in a transformed image.
     places: [Vec<usize>; 2],
     isa: Isa,
-    threads: usize,
+    /// What each thread computes.
+    items: Vec<Item>,
+    partition: Partition,
+    /// Whether each thread transforms what it needs of the image by itself. Otherwise all of them share that, too.
+    apart: bool,
+}
+
+/// Some filters at some rows of tiles.
+#[derive(Clone, Debug)]
+struct Item {
+    filters: Range<usize>,
+    rows: Range<usize>,
 }
 
 #[derive(Debug)]
@@ -114,8 +124,6 @@ impl Winograd {
         let channels: Vec<Channel> = channels.into_iter().map(channel).collect();
         let grid = geometry.output.map(|size| size.div_ceil(outputs));
         let rows = balanced(grid[0], (TILES / grid[1]).max(1)).map(|rows| rows.len()).max().unwrap_or(1);
-        let [broadcasts, vectors] = isa.filter_tile();
-        let together = filter_tile::positions_for([broadcasts, vectors], filters.div_ceil(isa.lanes()).min(vectors));
         let mut winograd = Winograd {
             geometry: geometry.clone(),
             filters,
@@ -124,28 +132,58 @@ impl Winograd {
             outputs,
             grid,
             rows,
-            together,
             places: [Vec::new(), Vec::new()],
             isa,
-            threads,
+            items: Vec::new(),
+            partition: Partition::new(0, 0, Vec::new()),
+            apart: false,
         };
         let (lanes, group_len) = (isa.lanes(), winograd.group_len());
         let of_channel = |channel: usize| channel / lanes * group_len + channel % lanes;
         winograd.places =
             [(0..winograd.channels.len()).map(of_channel).collect(), (0..rows * grid[1]).map(|tile| tile * lanes).collect()];
+        winograd.share(threads);
         Some(winograd)
+    }
+
+    /// Decides who computes what: threads share the rows of tiles, where each transforms all weights, or the channels and then the
+    /// filters of the same rows, as many of them as make up vectors.
+    fn share(&mut self, threads: usize) {
+        let [unit, channels] = [self.isa.lanes().max(PANEL_ROWS), self.channels.len()];
+        let by_rows = balanced(self.grid[0], self.grid[0].div_ceil(threads));
+        let part = |count: usize| count.div_ceil(unit).div_ceil(threads) * unit;
+        let filters = part(self.filters);
+        let by_filters = (0..self.filters.div_ceil(filters)).map(|i| i * filters..self.filters.min((i + 1) * filters));
+        let of_rows = self.cost_of(self.grid[0].div_ceil(threads), channels, self.filters);
+        let of_filters = self.cost_of(self.grid[0], part(channels).min(channels), filters.min(self.filters));
+        self.apart = of_rows <= of_filters;
+        self.items = match self.apart {
+            true => by_rows.map(|rows| Item { filters: 0..self.filters, rows }).collect(),
+            false => by_filters.map(|filters| Item { filters, rows: 0..self.grid[0] }).collect(),
+        };
+        let [height, width] = self.geometry.output;
+        let position = |row: usize| (row * self.outputs).min(height) * width;
+        let lane = |Item { filters, rows }: &Item| {
+            vec![Part { planes: filters.clone(), positions: position(rows.start)..position(rows.end) }]
+        };
+        self.partition = Partition::new(self.filters, height * width, self.items.iter().map(lane).collect());
     }
 
     /// What one image is expected to cost, in multiply-adds of vectors (see `choice.rs`).
     pub(super) fn cost(&self) -> f64 {
+        self.cost_of(self.grid[0], self.channels.len(), self.filters)
+    }
+
+    /// What some filters at some rows of tiles are expected to cost, and the transform of some channels there.
+    fn cost_of(&self, rows: usize, transformed: usize, filters: usize) -> f64 {
         let (channels, lanes) = (self.channels.len(), self.isa.lanes());
         let vectors_of = |count: usize| count.div_ceil(lanes) as f64;
-        let (of_channels, of_filters) = (vectors_of(channels), vectors_of(self.filters));
-        let (tiles, passes) = ((self.grid[0] * self.grid[1]) as f64, self.grid[0].div_ceil(self.rows) as f64);
+        let of_filters = vectors_of(filters);
+        let (tiles, passes) = ((rows * self.grid[1]) as f64, rows.div_ceil(self.rows) as f64);
         let products = PRODUCTS as f64 * channels as f64 * of_filters;
         // Besides what each tile takes, squares of numbers are transposed.
-        let squares = self.grid[0] as f64 * vectors_of(self.geometry.input[1]);
-        let image = of_channels * (tiles * 330.0 + squares * 12.0 * (lanes * lanes) as f64);
+        let squares = rows as f64 * vectors_of(self.geometry.input[1]);
+        let image = vectors_of(transformed) * (tiles * 330.0 + squares * 12.0 * (lanes * lanes) as f64);
         tiles * (1.2 * products + 420.0 * of_filters) + image + 330.0 * passes * of_filters * channels as f64
     }
 
@@ -157,6 +195,11 @@ impl Winograd {
     /// Numbers of a transformed image: `[vector of channels][product][tile][channel]`.
     fn image_len(&self) -> usize {
         self.channels.len().div_ceil(self.isa.lanes()) * self.group_len()
+    }
+
+    /// Numbers of a transformed image with room for whole vectors behind it.
+    fn padded_image_len(&self) -> usize {
+        self.image_len().next_multiple_of(MAX_LANES)
     }
 
     /// Numbers of a vector of channels.
@@ -172,6 +215,27 @@ impl Winograd {
     /// Numbers of one product's sums: `[tile][filter]` of some vectors of filters.
     fn sums_len(&self, vectors: usize) -> usize {
         self.rows * self.grid[1] * vectors * self.isa.lanes() + GAP
+    }
+
+    /// Channels that each thread transforms where threads share them.
+    fn channels_of_part(&self) -> usize {
+        let lanes = self.isa.lanes();
+        self.channels.len().div_ceil(lanes).div_ceil(self.items.len()) * lanes
+    }
+
+    /// Rows of tiles in parts that are worked on together.
+    fn passes(&self, rows: &Range<usize>) -> impl Iterator<Item = Range<usize>> + use<> {
+        let start = rows.start;
+        balanced(rows.len(), self.rows).map(move |part| start + part.start..start + part.end)
+    }
+
+    /// Transforms the tiles of some rows in some channels, from the first one of a vector on.
+    fn transform(&self, image: &[f32], rows: &Range<usize>, channels: Range<usize>, to: &mut [f32], scratch: &mut [f32]) {
+        let firsts = channels.clone().step_by(self.isa.lanes());
+        for (first, to) in firsts.zip(to.chunks_exact_mut(self.group_len())) {
+            let channels = first..channels.end.min(first + self.isa.lanes());
+            self.isa.dispatch(TransformImage { of: self, image, rows: rows.clone(), channels, to, scratch });
+        }
     }
 
     /// Scratch memory of one thread.
@@ -193,30 +257,35 @@ impl GroupKernel for Winograd {
     }
 
     fn scratch_len(&self) -> usize {
-        self.image_len().next_multiple_of(MAX_LANES).saturating_add(self.threads.saturating_mul(self.thread_len()))
+        let images = if self.apart { self.items.len() } else { 1 };
+        images.saturating_mul(self.padded_image_len()).saturating_add(self.items.len().saturating_mul(self.thread_len()))
     }
 
     fn run(&self, layer: Weighted<'_>, image: &[f32], out: &mut [f32], scratch: &mut [f32], threading: Threading) {
-        let (plane, lanes) = (self.geometry.output_len(), self.isa.lanes());
-        crate::expect_len("output of a group", out, self.filters * plane);
-        let (transformed, scratch) = scratch.split_at_mut(self.image_len().next_multiple_of(MAX_LANES));
-        let transformed = &mut transformed[..self.image_len()];
-        // Threads share the channels, and then the filters.
-        let part = |count: usize, unit: usize| count.div_ceil(unit).div_ceil(self.threads) * unit;
-        let (channels, filters) = (part(self.channels.len(), lanes), part(self.filters, lanes.max(PANEL_ROWS)));
-        for rows in balanced(self.grid[0], self.rows) {
-            let groups_len = channels / lanes * self.group_len();
-            threading.zip_with_scratch(transformed, groups_len, scratch, self.thread_len(), |i, to, scratch| {
-                for (group, to) in to.chunks_exact_mut(self.group_len()).enumerate() {
-                    let first = i * channels + group * lanes;
-                    let channels = first..self.channels.len().min(first + lanes);
-                    self.isa.dispatch(TransformImage { of: self, image, rows: rows.clone(), channels, to, scratch });
+        let (image_len, thread_len) = (self.padded_image_len(), self.thread_len());
+        if self.apart {
+            return self.partition.for_each(out, scratch, image_len + thread_len, threading, |i, mut window, scratch| {
+                let (transformed, scratch) = scratch.split_at_mut(image_len);
+                for rows in self.passes(&self.items[i].rows) {
+                    self.transform(image, &rows, 0..self.channels.len(), transformed, scratch);
+                    let filters = self.items[i].filters.clone();
+                    self.isa.dispatch(Filters { of: self, layer, transformed, rows, filters, out: &mut window, scratch });
                 }
             });
+        }
+        let (transformed, scratch) = scratch.split_at_mut(image_len);
+        let transformed = &mut transformed[..self.image_len()];
+        let channels = self.channels_of_part();
+        for rows in self.passes(&(0..self.grid[0])) {
+            let part_len = channels / self.isa.lanes() * self.group_len();
+            threading.zip_with_scratch(transformed, part_len, scratch, thread_len, |i, to, scratch| {
+                let channels = i * channels..self.channels.len().min((i + 1) * channels);
+                self.transform(image, &rows, channels, to, scratch);
+            });
             let transformed = &*transformed;
-            threading.zip_with_scratch(out, filters * plane, scratch, self.thread_len(), |i, out, scratch| {
-                let filters = i * filters..i * filters + out.len() / plane;
-                self.isa.dispatch(Filters { of: self, layer, transformed, rows: rows.clone(), filters, out, scratch });
+            self.partition.for_each(out, scratch, thread_len, threading, |i, mut window, scratch| {
+                let (rows, filters) = (rows.clone(), self.items[i].filters.clone());
+                self.isa.dispatch(Filters { of: self, layer, transformed, rows, filters, out: &mut window, scratch });
             });
         }
     }
@@ -475,18 +544,17 @@ impl Source<'_> {
 }
 
 /// The products of some filters with the transformed tiles of some rows, and their outputs.
-struct Filters<'a> {
+struct Filters<'a, 'w> {
     of: &'a Winograd,
     layer: Weighted<'a>,
     transformed: &'a [f32],
     rows: Range<usize>,
     filters: Range<usize>,
-    /// The planes of just these filters.
-    out: &'a mut [f32],
+    out: &'a mut Window<'w>,
     scratch: &'a mut [f32],
 }
 
-impl Vectorized for Filters<'_> {
+impl Vectorized for Filters<'_, '_> {
     type Output = ();
 
     #[inline(always)]
@@ -498,7 +566,7 @@ impl Vectorized for Filters<'_> {
     }
 }
 
-impl Filters<'_> {
+impl Filters<'_, '_> {
     fn filters<S: Simd, const TAPS: usize, const OUTPUTS: usize>(mut self, simd: S) {
         let scratch = std::mem::take(&mut self.scratch);
         for vectors in balanced(self.filters.len().div_ceil(S::LANES), S::FILTER_TILE[1]) {
@@ -585,7 +653,7 @@ impl Filters<'_> {
         for (product, (weights, sums)) in stretches.take(PRODUCTS).enumerate() {
             let places = [&of_channels[channels.clone()], &of_tiles[..tiles]];
             let x = &self.transformed[product * self.of.product_len()..];
-            filter_tile::multiply_lines(simd, weights, x, places, [vectors, self.of.together], sums, channels.start > 0);
+            filter_tile::multiply_lines(simd, weights, x, places, vectors, sums, channels.start > 0);
         }
     }
 
@@ -603,8 +671,6 @@ impl Filters<'_> {
         let ([height, width], across) = (self.of.geometry.output, self.of.grid[1]);
         let (sums_len, pitch) = (self.of.sums_len(vectors), vectors * S::LANES);
         let bias = simd.get_first(&self.layer.bias[filters.clone()]);
-        let planes = (filters.start - self.filters.start) * height * width..(filters.end - self.filters.start) * height * width;
-        let planes = &mut self.out[planes];
         for (r, row) in self.rows.clone().enumerate() {
             // As many tiles as have a vector's columns.
             for first in (0..across).step_by(S::LANES / OUTPUTS) {
@@ -623,14 +689,15 @@ impl Filters<'_> {
                 }
                 let columns = first * OUTPUTS..width.min(first * OUTPUTS + S::LANES);
                 for (y, rows) in (row * OUTPUTS..height).zip(rows.chunks_exact(S::LANES * S::LANES)) {
+                    let here = y * width + columns.start..y * width + columns.end;
+                    let mut planes = self.out.planes(filters.clone(), here);
                     each_column(
                         simd,
                         rows,
                         S::LANES,
                         #[inline(always)]
                         |filter, x| {
-                            if filter < filters.len() {
-                                let out = &mut planes[filter * height * width + y * width..][columns.clone()];
+                            if let Some(out) = planes.get(filter) {
                                 // More rows than the hardware follows by itself.
                                 simd.prefetch(out.as_ptr().wrapping_add(S::LANES));
                                 let x = if self.layer.add { simd.add(x, simd.get_first(out)) } else { x };
