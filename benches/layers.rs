@@ -6,7 +6,7 @@
 //! cargo bench -p sslm-benches --bench layers -- 'AlexNet.*GEMM/.*/1$'    # by name: net layer measure/form/threads
 //! ```
 //!
-//! `convolution` is a layer with its lowering, bias and Relu, one image, on one and two threads that are pinned to cores. There,
+//! `convolution` is a layer with its lowering, bias and Relu, one image or eight, on one and two threads that are pinned to cores. There,
 //! `packed` is the dense layer as a plain sum of products, `dense` the same by whatever is expected to be fastest; where that is packed
 //! too, the two differ by what cannot be measured. Beside them stand factors of low rank with as many multiply-accumulates as what is
 //! pruned, and the dense layer by im2col and a library. `GEMM` is the paper's measure: the matrix product alone, with the lowered
@@ -25,8 +25,11 @@ use sslm_benches::shapes::{self, Kept, Net};
 use sslm_benches::works::{self, On};
 use sslm_kernels::conv::Method;
 
+/// Images of a batch.
+const BATCH: usize = 8;
+
 fn main() {
-    compare::run(|comparisons| {
+    let record = compare::run(|comparisons| {
         let on = On { isa: comparisons.isa(), cores: comparisons.cores() };
         for net in &shapes::nets() {
             for layer in 0..net.layers.len() {
@@ -36,6 +39,7 @@ fn main() {
                     library_products(comparisons, net, layer);
                 }
                 convolutions(comparisons, net, layer, on);
+                batches(comparisons, net, layer, on);
             }
             for shape in &net.fully_connected {
                 let case = Case { net: &net.net, layer: &shape.name, measure: Measure::Convolution, batch: 1 };
@@ -43,6 +47,7 @@ fn main() {
             }
         }
     });
+    compare::keep(record);
 }
 
 /// Dense, and what each entry of the paper's tables leaves, with names.
@@ -71,8 +76,9 @@ fn library_products(comparisons: &mut Comparisons<'_>, net: &Net, layer: usize) 
 
 fn convolutions(comparisons: &mut Comparisons<'_>, net: &Net, layer: usize, on: On<'_>) {
     let shape = &net.layers[layer];
-    let form =
-        |name: &str, kept, method| Form::new(name, move || works::convolution(shape.geometry(), shape.groups(kept), method, on));
+    let form = |name: &str, kept, method| {
+        Form::new(name, move || works::convolution(1, shape.geometry(), shape.groups(kept), method, on))
+    };
     let mut forms = vec![form("packed", shape.whole(), Some(Method::Packed)), form("dense", shape.whole(), None)];
     forms.extend(net.pruned(layer).iter().map(|(name, kept)| form(name, *kept, None)));
     for pruned in net.pruned.iter().filter(|pruned| pruned.low_rank) {
@@ -85,4 +91,14 @@ fn convolutions(comparisons: &mut Comparisons<'_>, net: &Net, layer: usize, on: 
         forms.push(Form::new("dense, im2col and library", library));
     }
     comparisons.compare(&Case { net: &net.net, layer: &shape.name, measure: Measure::Convolution, batch: 1 }, &forms, 2);
+}
+
+/// Some images at once: the dense layer, and what is left of it.
+fn batches(comparisons: &mut Comparisons<'_>, net: &Net, layer: usize, on: On<'_>) {
+    let shape = &net.layers[layer];
+    let form =
+        |name: &str, kept| Form::new(name, move || works::convolution(BATCH, shape.geometry(), shape.groups(kept), None, on));
+    let mut forms = vec![form("dense", shape.whole())];
+    forms.extend(net.pruned(layer).iter().map(|(name, kept)| form(name, *kept)));
+    comparisons.compare(&Case { net: &net.net, layer: &shape.name, measure: Measure::Convolution, batch: BATCH }, &forms, 1);
 }

@@ -25,7 +25,7 @@ fn main() {
         (net, models)
     };
     let nets: Vec<_> = nets.map(with_models).collect();
-    compare::run(|comparisons| {
+    let record = compare::run(|comparisons| {
         let cores = comparisons.cores();
         for (net, models) in &nets {
             for batch in [1, 8] {
@@ -36,6 +36,7 @@ fn main() {
             }
         }
     });
+    compare::keep(record);
 }
 
 fn run(model: &Model, batch: usize, cores: &Cores) -> Work<'static> {

@@ -34,7 +34,8 @@ impl<'c> Ceiling<'c> {
     /// So many operations on so many bytes take at least this long: at the rate of the best burst, or as long as it takes to read so
     /// many bytes again and again, out of whichever cache holds them.
     pub fn seconds(&self, operations: usize, bytes: usize) -> f64 {
-        (operations as f64 / self.operations_per_second).max(bytes as f64 / self.bytes_per_second(bytes))
+        let reading = if bytes == 0 { 0.0 } else { bytes as f64 / self.bytes_per_second(bytes) };
+        (operations as f64 / self.operations_per_second).max(reading)
     }
 
     fn bytes_per_second(&self, bytes: usize) -> f64 {

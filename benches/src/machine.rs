@@ -23,6 +23,7 @@ pub fn notes() -> Vec<(String, String)> {
         ("sslm", Some(env!("CARGO_PKG_VERSION").to_owned())),
         ("revision", output("git", &["describe", "--always", "--dirty", "--exclude=*"])),
         ("compiler", output("rustc", &["--version"])),
+        ("slowed", std::env::var("SSLM_SLOWED").ok()),
         ("command", Some(format!("cargo bench -p sslm-benches --bench {bench} -- {}", command.join(" ")))),
     ];
     notes.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?))).collect()

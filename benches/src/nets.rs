@@ -5,6 +5,7 @@ use fastrand::Rng;
 use ssl_convert::onnx::proto::ModelProto;
 use sslm::Model;
 use sslm_tests::onnx::{Net as Onnx, Value, encode};
+use tempfile::TempPath;
 
 /// A network and the forms that it comes in.
 pub struct Net {
@@ -33,13 +34,22 @@ impl Net {
     /// # Panics
     /// If it cannot be.
     pub fn model(&self, form: &str) -> Model {
-        let folder = tempfile::tempdir().expect("a temporary folder");
-        let [onnx, path] = ["model.onnx", "model.sslm"].map(|name| folder.path().join(name));
+        let file = self.file(form);
+        // The map outlives the file's name.
+        Model::open(&file).unwrap_or_else(|e| panic!("{}: {e}", self.name))
+    }
+
+    /// The file of one of its forms, which is gone when this is dropped.
+    ///
+    /// # Panics
+    /// If it cannot be written.
+    pub fn file(&self, form: &str) -> TempPath {
+        let onnx = tempfile::NamedTempFile::new().expect("a temporary file").into_temp_path();
+        let file = tempfile::NamedTempFile::new().expect("a temporary file").into_temp_path();
         let (builder, x) = Builder::new(self.input);
         std::fs::write(&onnx, encode(&(self.build)(builder, x, form))).expect("the file can be written");
-        ssl_convert::convert(&onnx, &path, &ssl_convert::Options::default()).unwrap_or_else(|e| panic!("{}: {e:#}", self.name));
-        // The map outlives the file's name.
-        Model::open(&path).unwrap_or_else(|e| panic!("{}: {e}", self.name))
+        ssl_convert::convert(&onnx, &file, &ssl_convert::Options::default()).unwrap_or_else(|e| panic!("{}: {e:#}", self.name));
+        file
     }
 }
 

@@ -75,21 +75,33 @@ struct Prepared {
 
 impl Prepared {
     fn new(geometry: Geometry, groups: Vec<Group>, activation: Activation, method: Option<Method>, on: On<'_>) -> Self {
+        Self::of_batch(1, geometry, groups, activation, method, on)
+    }
+
+    /// For so many images at once.
+    fn of_batch(
+        batch: usize,
+        geometry: Geometry,
+        groups: Vec<Group>,
+        activation: Activation,
+        method: Option<Method>,
+        on: On<'_>,
+    ) -> Self {
         let rng = &mut Rng::with_seed(7);
         let image = geometry.input[0] * geometry.input[1];
         let filters: usize = groups.iter().map(|g| g.filters).sum();
         let read: BTreeSet<usize> = groups.iter().flat_map(|g| &g.columns).map(|c| c.channel).collect();
-        let x = Numbers::random(rng, geometry.channels * image);
+        let x = Numbers::random(rng, batch * geometry.channels * image);
         let weights = Numbers::random(rng, groups.iter().map(|g| g.filters * g.columns.len()).sum());
         let bias = Numbers::random(rng, filters);
-        let out = Numbers::zeros(filters * positions(&geometry));
+        let out = Numbers::zeros(batch * filters * positions(&geometry));
         let layer = Layer { geometry, groups, taps: None, activation, accumulate: false };
         let conv = match method {
             None => Conv::new(layer, on.isa, on.cores.count()),
             Some(method) => Conv::with_method(layer, on.isa, on.cores.count(), method),
         };
         let scratch = Numbers::zeros(conv.scratch_len());
-        Prepared { conv, x, weights, bias, out, scratch, read: read.len() * image }
+        Prepared { conv, x, weights, bias, out, scratch, read: batch * read.len() * image }
     }
 
     fn bytes(&self) -> usize {
@@ -102,10 +114,11 @@ impl Prepared {
     }
 }
 
-/// A convolution with bias and Relu, by `method` or by whatever is expected to be fastest.
-pub fn convolution<'c>(geometry: Geometry, groups: Vec<Group>, method: Option<Method>, on: On<'c>) -> Work<'c> {
-    let mut conv = Prepared::new(geometry, groups, Activation::Relu, method, on);
-    Work { kernel: conv.conv.describe(), macs: conv.conv.macs(), bytes: conv.bytes(), call: Box::new(move || conv.run(on)) }
+/// A convolution with bias and Relu of some images, by `method` or by whatever is expected to be fastest.
+pub fn convolution<'c>(batch: usize, geometry: Geometry, groups: Vec<Group>, method: Option<Method>, on: On<'c>) -> Work<'c> {
+    let mut conv = Prepared::of_batch(batch, geometry, groups, Activation::Relu, method, on);
+    let (kernel, macs, bytes) = (conv.conv.describe(), batch * conv.conv.macs(), conv.bytes());
+    Work { kernel, macs, bytes, call: Box::new(move || conv.run(on)) }
 }
 
 /// The matrix product of a convolution, with the lowered matrix already there: a 1x1 convolution of as many channels as there are

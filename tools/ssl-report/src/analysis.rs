@@ -15,6 +15,7 @@ pub fn report(record: &Record, baseline: Option<&Record>, peers: Option<&Peers>)
     let mut sections = vec![reading(record)];
     sections.extend(paper::entries().iter().filter_map(|entry| paper_entry(entry, &compared)));
     sections.extend(networks(&compared));
+    sections.extend(loading(record));
     sections.extend(roofline(record));
     sections.extend(baseline.map(|baseline| changes(baseline, record)));
     sections.extend(peers.map(|peers| beside_peers(peers, &record.rows)));
@@ -181,7 +182,7 @@ fn lines(entry: &Entry, forms: &[Form<'_>], compared: &[Compared<'_>], with_pape
         let colour = match measure {
             Measure::Gemm => Colour::Gemm,
             Measure::LibraryGemm => Colour::Library,
-            Measure::Convolution | Measure::Network => Colour::Convolution,
+            Measure::Convolution | Measure::Network | Measure::Load => Colour::Convolution,
         };
         measured(Over::First, format!("{measure}{detail}"), colour);
         if measure == Measure::Convolution {
@@ -268,6 +269,27 @@ fn networks(compared: &[Compared<'_>]) -> Option<Section> {
     (!networks.is_empty()).then(|| Section { title: "Whole networks".to_owned(), parts })
 }
 
+fn loading(record: &Record) -> Option<Section> {
+    let mut table = Table::new(
+        "From a file in the page cache to the first answer, one thread, one image",
+        &["net", "form", "what", "us", "spread", "quiet samples"],
+        3,
+    );
+    for row in record.rows.iter().filter(|row| row.measure == Measure::Load) {
+        let quiet = format!("{} of {}", row.quiet, row.samples);
+        let times = [microseconds(row.median_us), percent(row.spread()), quiet];
+        table.rows.push([row.net.clone(), row.form.clone(), row.layer.clone()].into_iter().chain(times).collect());
+    }
+    if table.rows.is_empty() {
+        return None;
+    }
+    let memory = record.notes("private memory").map(|note| {
+        Part::Text(format!("Memory of a process that it shares with no other, behind what it had before loading: {note}."))
+    });
+    let parts = [Part::Table(table)].into_iter().chain(memory).collect();
+    Some(Section { title: "Loading".to_owned(), parts })
+}
+
 fn roofline(record: &Record) -> Option<Section> {
     let threads: BTreeSet<usize> = record.rows.iter().map(|row| row.threads).collect();
     let figure = |&threads: &usize| {
@@ -345,40 +367,57 @@ pub fn changes(old: &Record, new: &Record) -> Section {
 
 fn beside_peers(peers: &Peers, rows: &[Row]) -> Section {
     let names: BTreeSet<&str> = peers.results.values().flat_map(|model| model.peers.keys()).map(String::as_str).collect();
-    let mut parts = vec![Part::Text(format!(
-        "Medians in ms of other runtimes, from a session of their own ({}). They can be compared with sslm's only where \
-         both were taken on the same machine under the same load, which this report cannot know.",
-        peers.args
-    ))];
+    // In a session that sslm took part in, times are comparable; the record's are from another one.
+    let together = names.contains(OWN_NAME);
+    let others: Vec<&str> = names.into_iter().filter(|&name| name != OWN_NAME).collect();
+    let comparable = match together {
+        true => "sslm took part in it, in turns with the others.",
+        false => {
+            "sslm's are the record's: they can be compared only where both were taken on the same machine under the same load, which this \
+             report cannot know."
+        }
+    };
+    let mut parts = vec![Part::Text(format!("Medians in ms, of one session ({}). {comparable}", peers.args))];
     for threads in [1, 2] {
-        let headings: Vec<&str> = ["model", "fastest of the others", "sslm"].into_iter().chain(names.iter().copied()).collect();
+        let headings: Vec<&str> =
+            ["model", "fastest of the others", "it takes", "sslm"].into_iter().chain(others.iter().copied()).collect();
         let mut table = Table::new(format!("Other runtimes, {}", count(threads, "thread")), &headings, 2);
         for (name, model) in &peers.results {
             let time = |peer: &str| model.peers.get(peer)?.get(&format!("t{threads}"))?.ms;
-            let own = peers::known_as(name).and_then(|(net, layer, form, batch)| {
-                let same = |row: &&Row| {
-                    row.net.to_lowercase().replace('-', "") == net
-                        && row.layer == layer
-                        && row.form == form
-                        && row.batch == batch
-                        && row.threads == threads
-                        && row.beside.is_empty()
-                        && matches!(row.measure, Measure::Convolution | Measure::Network)
-                };
-                Some(rows.iter().find(same)?.median_us / 1e3)
-            });
-            let others: Vec<Option<f64>> = names.iter().map(|peer| time(peer)).collect();
-            let known = names.iter().zip(&others).filter_map(|(peer, ms)| Some((*peer, (*ms)?)));
-            let fastest = known.min_by(|a, b| a.1.total_cmp(&b.1)).map_or("-", |(peer, _)| peer);
-            let cells = [own].into_iter().chain(others).map(|ms| ms.map_or("-".to_owned(), |ms| format!("{ms:.3}")));
-            table.rows.push([name.clone(), fastest.to_owned()].into_iter().chain(cells).collect());
+            let own = if together { time(OWN_NAME) } else { recorded(name, threads, rows) };
+            let theirs: Vec<Option<f64>> = others.iter().map(|peer| time(peer)).collect();
+            let known = others.iter().zip(&theirs).filter_map(|(peer, ms)| Some((*peer, (*ms)?)));
+            let Some((fastest, ms)) = known.min_by(|a, b| a.1.total_cmp(&b.1)) else { continue };
+            let ratio = own.map_or("-".to_owned(), |own| times(ms / own));
+            let cells = [own].into_iter().chain(theirs).map(|ms| ms.map_or("-".to_owned(), |ms| format!("{ms:.3}")));
+            table.rows.push([name.clone(), fastest.to_owned(), ratio].into_iter().chain(cells).collect());
         }
-        parts.push(Part::Table(table));
+        if !table.rows.is_empty() {
+            parts.push(Part::Table(table));
+        }
     }
     let mut versions = Table::new("Versions of other runtimes", &["runtime", "version"], 2);
     versions.rows = peers.versions.iter().map(|(peer, version)| vec![peer.clone(), version.clone()]).collect();
     parts.push(Part::Table(versions));
     Section { title: "Other runtimes".to_owned(), parts }
+}
+
+/// What the harness calls sslm.
+const OWN_NAME: &str = "sslm";
+
+/// Milliseconds that a model of the harness took in a record.
+fn recorded(model: &str, threads: usize, rows: &[Row]) -> Option<f64> {
+    let (net, layer, form, batch) = peers::known_as(model)?;
+    let same = |row: &&Row| {
+        row.net.to_lowercase().replace('-', "") == net
+            && row.layer == layer
+            && row.form == form
+            && row.batch == batch
+            && row.threads == threads
+            && row.beside.is_empty()
+            && matches!(row.measure, Measure::Convolution | Measure::Network)
+    };
+    Some(rows.iter().find(same)?.median_us / 1e3)
 }
 
 fn all(compared: &[Compared<'_>]) -> Section {

@@ -27,6 +27,9 @@ pub enum Measure {
     /// A whole network.
     #[serde(rename = "network")]
     Network,
+    /// What comes before a network's runs. Its floor, if there is one, is that of the first run.
+    #[serde(rename = "load")]
+    Load,
 }
 
 impl fmt::Display for Measure {
@@ -36,6 +39,7 @@ impl fmt::Display for Measure {
             Measure::LibraryGemm => "library GEMM",
             Measure::Convolution => "convolution",
             Measure::Network => "network",
+            Measure::Load => "load",
         })
     }
 }
@@ -112,7 +116,7 @@ impl Row {
             lower <= median && median <= upper,
             "expected the median between the quartiles, found {lower}, {median}, {upper}"
         );
-        ensure!(self.macs > 0, "macs: expected at least 1, found 0");
+        ensure!(self.macs > 0 || self.measure == Measure::Load, "macs: expected at least 1, found 0");
         ensure!(self.quiet <= self.samples, "expected at most {} quiet samples, found {}", self.samples, self.quiet);
         for (name, number) in [("threads", self.threads), ("batch", self.batch), ("samples", self.samples)] {
             ensure!(number > 0, "{name}: expected at least 1, found 0");

@@ -123,7 +123,23 @@ fn pages_hold_everything_and_need_nothing() {
     let line = "| GEMM | 2.00x | 3.00x | 4.00x | 5.00x | 6.00x | 4.00x | 3.45x | 4.67x |";
     assert!(markdown.contains(line), "{markdown}");
     assert!(markdown.contains("| paper, CPU | 1.05x | 3.37x | 6.27x | 9.73x | 4.93x | 5.07x |"), "{markdown}");
-    assert!(markdown.contains("| alexnet\\_conv1.dense.b1 | ort | - | 1.250 |"), "{markdown}");
+    // The record has the matrix product alone, which is nothing to compare with.
+    assert!(markdown.contains("| alexnet\\_conv1.dense.b1 | ort | - | - | 1.250 |"), "{markdown}");
+}
+
+#[test]
+fn times_of_one_session_are_set_beside_each_other() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let [csv, html, markdown, peers] = ["r.csv", "r.html", "r.md", "p.json"].map(|name| path(folder.path(), name));
+    record().write(csv.as_ref()).expect("it is written");
+    let times = r#"{"results": {"lenet.dense.b1": {"peers": {
+        "ort": {"t1": {"ms": 0.5}}, "ncnn": {"t1": {"ms": 0.25}, "t2": {"ms": null}}, "sslm": {"t1": {"ms": 0.125}}}}}}"#;
+    std::fs::write(&peers, times).expect("it is written");
+    let output = run(&[&csv, "--peers", &peers, "-o", &html, "--markdown", &markdown]);
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    let markdown = std::fs::read_to_string(markdown).expect("it is written");
+    assert!(markdown.contains("| lenet.dense.b1 | ncnn | 2.00x | 0.125 | 0.250 | 0.500 |"), "{markdown}");
+    assert!(!markdown.contains("Other runtimes, 2 threads"), "{markdown}");
 }
 
 #[test]
