@@ -9,7 +9,7 @@ use super::geometry::{Geometry, Group};
 use super::lowering::{InPlace, Lowering};
 use super::stage::Stage;
 use super::winograd::Winograd;
-use super::{Form, GroupKernel, Method, depthwise};
+use super::{Form, GroupKernel, Method, channel_lanes, depthwise};
 use crate::simd::{Isa, MAX_LANES};
 
 /// The wanted method if it applies, else the one that is expected to be fastest.
@@ -28,9 +28,11 @@ pub(super) fn choose(
     match wanted {
         Some(Method::Winograd) => winograd().map_or(Form::Packed, |w| Form::Own(Box::new(w))),
         Some(Method::FilterLanes) => Form::Own(Box::new(filter_lanes())),
+        Some(Method::ChannelLanes) if channel_lanes::applies(geometry, group) => Form::ChannelLanes,
         Some(Method::Depthwise) if depthwise::applies(geometry, group) => Form::Depthwise,
         Some(Method::InPlace) if !matches!(lowering.in_place, InPlace::No) => Form::InPlace,
         Some(_) => Form::Packed,
+        None if channel_lanes::applies(geometry, group) && channel_lanes::pays(geometry) => Form::ChannelLanes,
         None if *filters <= depthwise::FILTERS && depthwise::applies(geometry, group) => Form::Depthwise,
         None => {
             let tiled = |factors: Factors| factors.cost(group, stage, lowering, isa);

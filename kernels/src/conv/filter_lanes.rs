@@ -79,10 +79,10 @@ impl GroupKernel for FilterLanes {
 }
 
 /// Makes outputs of sums.
-struct Finish<'a, 'w> {
-    layer: Weighted<'a>,
-    sums: Sums<'a>,
-    window: &'a mut Window<'w>,
+pub(super) struct Finish<'a, 'w> {
+    pub(super) layer: Weighted<'a>,
+    pub(super) sums: Sums<'a>,
+    pub(super) window: &'a mut Window<'w>,
 }
 
 impl Vectorized for Finish<'_, '_> {

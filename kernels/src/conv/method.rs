@@ -16,11 +16,14 @@ pub enum Method {
     FilterLanes,
     /// Plane by plane; see `depthwise.rs`.
     Depthwise,
+    /// Some planes of a depthwise layer at a time; see `channel_lanes.rs`.
+    ChannelLanes,
 }
 
 impl Method {
     /// Every method.
-    pub const ALL: [Method; 5] = [Method::Packed, Method::InPlace, Method::Winograd, Method::FilterLanes, Method::Depthwise];
+    pub const ALL: [Method; 6] =
+        [Method::Packed, Method::InPlace, Method::Winograd, Method::FilterLanes, Method::Depthwise, Method::ChannelLanes];
 
     /// Its name in reports and files, which stays the same.
     fn name(self) -> &'static str {
@@ -30,6 +33,7 @@ impl Method {
             Method::Winograd => "winograd",
             Method::FilterLanes => "filter lanes",
             Method::Depthwise => "depthwise",
+            Method::ChannelLanes => "channel lanes",
         }
     }
 }

@@ -6,6 +6,7 @@
 //! tiles and panels around the register tile of `tile.rs`.
 
 mod border;
+mod channel_lanes;
 mod choice;
 mod depthwise;
 mod filter_lanes;
@@ -25,6 +26,7 @@ use crate::simd::{Isa, Simd, Vectorized};
 use crate::tile::{self, Epilogue, InPlace, Packed, Panel, Place, Tap};
 use crate::{Activation, PANEL_ROWS, Threading, balanced, count_pieces, expect_len};
 use border::Border;
+use channel_lanes::ChannelLanes;
 use depthwise::Depthwise;
 use lowering::Lowering;
 use share::{Item, Share};
@@ -65,6 +67,7 @@ pub struct Conv {
     stage: Stage,
     lowering: Lowering,
     depthwise: Option<Depthwise>,
+    channel_lanes: Option<ChannelLanes>,
     border: Option<Border>,
     activation: Activation,
     accumulate: bool,
@@ -90,6 +93,8 @@ enum Form {
     InPlace,
     /// Plane by plane, together with all other groups of this form.
     Depthwise,
+    /// Some planes at a time, together with all other groups of this form.
+    ChannelLanes,
     /// One that does not go tile by tile.
     Own(Box<dyn GroupKernel>),
 }
@@ -105,6 +110,7 @@ impl Form {
             Form::Packed => Method::Packed,
             Form::InPlace => Method::InPlace,
             Form::Depthwise => Method::Depthwise,
+            Form::ChannelLanes => Method::ChannelLanes,
             Form::Own(kernel) => kernel.method(),
         }
     }
@@ -179,9 +185,10 @@ impl Conv {
         };
         let groups: Vec<Prepared> = kept.iter().map(prepare).collect();
         let depthwise = Depthwise::new(&geometry, &kept, &groups, isa, threads);
+        let channel_lanes = ChannelLanes::new(&geometry, &kept, &groups, isa, threads);
         let stage = if groups.iter().any(|g| g.form.is_tiled()) { stage } else { Stage::None };
         let share = Share::new(&groups, filters, &lowering.tiles, geometry.output_len(), threads);
-        Conv { isa, geometry, groups, stage, lowering, depthwise, border, activation, accumulate, share }
+        Conv { isa, geometry, groups, stage, lowering, depthwise, channel_lanes, border, activation, accumulate, share }
     }
 
     /// Output planes.
@@ -198,7 +205,7 @@ impl Conv {
     fn block_len(&self) -> usize {
         let widest = self.lowering.tiles.iter().map(|t| t.vectors.len()).max().unwrap_or(0) * self.isa.lanes();
         let of = |group: &Prepared| match group.form {
-            Form::InPlace | Form::Depthwise | Form::Own(_) => 0,
+            Form::InPlace | Form::Depthwise | Form::ChannelLanes | Form::Own(_) => 0,
             Form::Packed => {
                 let columns = column_blocks(group.taps.len()).map(|c| c.len()).max().unwrap_or(0);
                 let tiles = tiles_at_once(columns, widest).min(self.lowering.tiles.len());
@@ -217,7 +224,8 @@ impl Conv {
         let own = |group: &Prepared| if let Form::Own(kernel) = &group.form { kernel.scratch_len() } else { 0 };
         let tiled = self.stage_len().saturating_add(self.share.partition().lanes().saturating_mul(self.block_len()));
         let depthwise = self.depthwise.as_ref().map_or(0, Depthwise::scratch_len);
-        self.groups.iter().map(own).max().unwrap_or(0).max(tiled).max(depthwise)
+        let channel_lanes = self.channel_lanes.as_ref().map_or(0, ChannelLanes::scratch_len);
+        self.groups.iter().map(own).max().unwrap_or(0).max(tiled).max(depthwise).max(channel_lanes)
     }
 
     fn largest_group(&self) -> Option<&Prepared> {
@@ -235,7 +243,7 @@ impl Conv {
         let largest = self.largest_group();
         match largest.map(|g| &g.form) {
             Some(Form::Own(kernel)) => format!("{method} {} {isa}", kernel.describe()),
-            Some(Form::Depthwise) => format!("{method} {isa}"),
+            Some(Form::Depthwise | Form::ChannelLanes) => format!("{method} {isa}"),
             Some(Form::Packed | Form::InPlace) | None => {
                 let rows = largest.map_or(0, |g| g.filters.len().min(isa.tile()[0]));
                 let positions = self.lowering.tiles.iter().map(|t| t.vectors.len()).max().unwrap_or(0) * isa.lanes();
@@ -265,10 +273,13 @@ impl Conv {
         for (i, out) in out.chunks_exact_mut(out_len).enumerate() {
             let image = &x[i * image_len..][..image_len];
             self.compute_own(image, weights, bias, out, scratch, threading);
+            let (border, activation, accumulate) = (self.border.as_ref(), self.activation, self.accumulate);
+            let layer = depthwise::Weighted { weights, bias, border, activation, accumulate };
             if let Some(depthwise) = &self.depthwise {
-                let (border, activation, accumulate) = (self.border.as_ref(), self.activation, self.accumulate);
-                let layer = depthwise::Weighted { weights, bias, border, activation, accumulate };
                 depthwise.run(layer, image, out, scratch, threading);
+            }
+            if let Some(channel_lanes) = &self.channel_lanes {
+                channel_lanes.run(layer, image, out, scratch, threading);
             }
             if self.share.is_empty() {
                 continue;
