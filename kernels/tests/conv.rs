@@ -243,7 +243,8 @@ fn mixtures() {
 #[test]
 fn sizes_around_tiles() {
     let filters: Vec<usize> = (1..=9).chain([15, 16, 17, 25]).collect();
-    let widths: Vec<usize> = (1..=20).chain([23, 24, 25, 31, 32, 33, 47, 48, 49, 50, 63, 64, 65, 97, 130]).collect();
+    let wide = [23, 24, 25, 31, 32, 33, 47, 48, 49, 50, 63, 64, 65, 97, 130];
+    let widths: Vec<usize> = (1..=20).chain(wide.into_iter().filter(|_| !cfg!(miri))).collect();
     let cases = every(|c| {
         let (padding, width) = (c.of(&[[0, 0], [1, 1]]), c.of(&widths));
         Case {
@@ -268,6 +269,7 @@ fn sizes_around_tiles() {
 #[test]
 fn planes() {
     let sizes = [[1, 1], [1, 16], [2, 17], [7, 7], [8, 15], [9, 33], [70, 3], [31, 20], [17, 131], [3, 300]];
+    let sizes = if cfg!(miri) { &sizes[..5] } else { &sizes[..] };
     let one = |filters: usize, keep: Keep| Part { filters, live_channels: 1, constant_channels: 0, keep };
     let mut cases = every(|c| {
         let (kernel, keep) = (c.of(&[3, 5]), c.of(&[Keep::All, Keep::Half]));
@@ -275,7 +277,7 @@ fn planes() {
         Case {
             batch: 2,
             window: Window {
-                input: c.of(&sizes),
+                input: c.of(sizes),
                 kernel: [kernel; 2],
                 strides: c.of(&[[1, 1], [2, 2], [4, 3]]),
                 dilations: c.of(&[[1, 1], [2, 5]]),

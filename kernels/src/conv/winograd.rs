@@ -34,6 +34,9 @@ const CHANNELS: usize = 96;
 /// Tiles of an image that are worked on together: enough for the transform of weights to pay, few enough for the cache.
 const TILES: usize = 112;
 
+/// What threads lose that share channels and then filters, and so write for each other what they read.
+const MEETING: f64 = 1.15;
+
 /// Columns ahead of which weights are fetched.
 const AHEAD: usize = 40;
 
@@ -156,7 +159,7 @@ impl Winograd {
         let by_filters = (0..self.filters.div_ceil(filters)).map(|i| i * filters..self.filters.min((i + 1) * filters));
         let of_rows = self.cost_of(self.grid[0].div_ceil(threads), channels, self.filters);
         let of_filters = self.cost_of(self.grid[0], part(channels).min(channels), filters.min(self.filters));
-        self.apart = of_rows <= of_filters;
+        self.apart = of_rows <= MEETING * of_filters;
         self.items = match self.apart {
             true => by_rows.map(|rows| Item { filters: 0..self.filters, rows }).collect(),
             false => by_filters.map(|filters| Item { filters, rows: 0..self.grid[0] }).collect(),
