@@ -4,19 +4,35 @@ use crate::charts::{self, Colour, Roof, Series};
 use crate::compare::{self, Verdict};
 use crate::document::{Document, Part, Section, Table};
 use crate::gains::{self, Compared, Gain, Over};
+use crate::gpu;
+use crate::lines::{Cell, Line, gains_table, times};
 use crate::paper::{self, Entry};
 use crate::peers::{self, Peers};
 use crate::record::{Measure, Record, Row};
 use std::collections::BTreeSet;
 
-/// A report of `record`, beside an older one and other runtimes where there are such.
-pub fn report(record: &Record, baseline: Option<&Record>, peers: Option<&Peers>) -> Document {
+/// What a record is set beside, where there is such.
+#[derive(Clone, Copy, Default)]
+pub struct Beside<'a> {
+    /// An older record.
+    pub baseline: Option<&'a Record>,
+    /// Other runtimes.
+    pub peers: Option<&'a Peers>,
+    /// What was measured on a GPU.
+    pub gpu: Option<&'a gpu::Report>,
+    /// What PyTorch took there.
+    pub gpu_peers: Option<&'a gpu::PyTorch>,
+}
+
+/// A report of `record`.
+pub fn report(record: &Record, Beside { baseline, peers, gpu, gpu_peers }: Beside<'_>) -> Document {
     let compared = gains::compare(&record.rows);
     let mut sections = vec![reading(record)];
     sections.extend(paper::entries().iter().filter_map(|entry| paper_entry(entry, &compared)));
     sections.extend(networks(&compared));
     sections.extend(loading(record));
     sections.extend(roofline(record));
+    sections.extend(gpu.map(|gpu| gpu::section(gpu, gpu_peers)));
     sections.extend(baseline.map(|baseline| changes(baseline, record)));
     sections.extend(peers.map(|peers| beside_peers(peers, &record.rows)));
     sections.push(all(&compared));
@@ -51,48 +67,6 @@ fn reading(record: &Record) -> Section {
 
 /// What was timed, in which form, on how many threads.
 type Form<'a> = (Measure, &'a str, usize);
-
-/// Ratios, layer by layer.
-struct Line {
-    title: String,
-    cells: Vec<Cell>,
-    /// The ratio of summed times.
-    summed: Option<f64>,
-    /// In figures, if they show it.
-    colour: Option<Colour>,
-}
-
-/// A ratio, with the multiply-accumulates before anything was removed.
-#[derive(Clone, Copy)]
-enum Cell {
-    Ratio { macs: f64, ratio: f64 },
-    Disturbed,
-    Missing,
-}
-
-impl Line {
-    fn ratios(&self) -> impl Iterator<Item = (f64, f64)> {
-        self.cells.iter().filter_map(|cell| if let Cell::Ratio { macs, ratio } = cell { Some((*macs, *ratio)) } else { None })
-    }
-
-    /// Layers, then what sums them up.
-    fn texts(&self) -> Vec<String> {
-        let text = |cell: &Cell| match cell {
-            Cell::Ratio { ratio, .. } => times(*ratio),
-            Cell::Disturbed => "disturbed".to_owned(),
-            Cell::Missing => "-".to_owned(),
-        };
-        let count = self.ratios().count();
-        let mean = |mean: Option<f64>| match mean {
-            Some(mean) if count == self.cells.len() => times(mean),
-            Some(mean) => format!("{} ({count})", times(mean)),
-            None => "-".to_owned(),
-        };
-        let means = gains::means(self.ratios());
-        let sums = [means.map(|means| means.plain), means.map(|means| means.weighted), self.summed];
-        self.cells.iter().map(text).chain(sums.map(mean)).collect()
-    }
-}
 
 /// The rows of one layer of a form.
 fn find<'c, 'r>(
@@ -139,7 +113,7 @@ fn paper_entry(entry: &Entry, compared: &[Compared<'_>]) -> Option<Section> {
             &entry.layers,
             &series.collect::<Vec<_>>(),
         )));
-        parts.push(Part::Table(gains_table(&format!("Gains of {title}, layer by layer"), entry, &lines)));
+        parts.push(Part::Table(gains_table(&format!("Gains of {title}, layer by layer"), &entry.layers, &lines)));
         parts.push(Part::Table(times_table(&format!("Times of {title}"), entry, &forms, compared)));
     }
     (!parts.is_empty()).then(|| Section { title: entry.title.clone(), parts })
@@ -190,15 +164,6 @@ fn lines(entry: &Entry, forms: &[Form<'_>], compared: &[Compared<'_>], with_pape
         }
     }
     lines
-}
-
-fn gains_table(caption: &str, entry: &Entry, lines: &[Line]) -> Table {
-    let layers = entry.layers.iter().map(String::as_str);
-    let headings: Vec<&str> = ["gain"].into_iter().chain(layers).chain(["mean", "weighted by MACs", "summed times"]).collect();
-    let mut table = Table::new(caption, &headings, 1);
-    table.rows = lines.iter().map(|line| [line.title.clone()].into_iter().chain(line.texts()).collect()).collect();
-    table.sums = 3;
-    table
 }
 
 const TIME_HEADINGS: [&str; 10] =
@@ -441,10 +406,6 @@ fn conditions(record: &Record) -> Section {
     let mut table = Table::new("Machine, versions and commands", &["what", "value"], 2);
     table.rows = record.notes.iter().map(|(key, value)| vec![key.clone(), value.clone()]).collect();
     Section { title: "Machine and method".to_owned(), parts: vec![Part::Text(text.to_owned()), Part::Table(table)] }
-}
-
-fn times(ratio: f64) -> String {
-    format!("{ratio:.2}x")
 }
 
 fn percent(share: f64) -> String {

@@ -3,11 +3,12 @@
 use anyhow::{Context, Result};
 use clap::{Args, Parser, Subcommand};
 use ssl_cli::CheckFailed;
+use ssl_report::analysis::Beside;
 use ssl_report::compare::{self, Verdict};
 use ssl_report::document::{Part, Section};
 use ssl_report::peers::Peers;
 use ssl_report::record::Record;
-use ssl_report::{analysis, html, markdown, model};
+use ssl_report::{analysis, gpu, html, markdown, model};
 use sslm::Model;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -45,6 +46,12 @@ struct PageArguments {
     /// Other runtimes' times, as the peers' harness writes them
     #[arg(long, value_name = "JSON")]
     peers: Option<PathBuf>,
+    /// Times on a GPU, as the bench `gpu` writes them
+    #[arg(long, value_name = "JSON")]
+    gpu: Option<PathBuf>,
+    /// PyTorch's times on that GPU, as benches/gpu_peers.py writes them
+    #[arg(long, value_name = "JSON", requires = "gpu")]
+    gpu_peers: Option<PathBuf>,
     /// Where the page goes
     #[arg(short, long, value_name = "HTML", required = true)]
     output: Option<PathBuf>,
@@ -89,7 +96,10 @@ fn page(arguments: &PageArguments) -> Result<()> {
     let record = Record::read(arguments.record.as_deref().context("expected a record")?)?;
     let baseline = arguments.baseline.as_deref().map(Record::read).transpose()?;
     let peers = arguments.peers.as_deref().map(Peers::read).transpose()?;
-    let document = analysis::report(&record, baseline.as_ref(), peers.as_ref());
+    let gpu = arguments.gpu.as_deref().map(gpu::Report::read).transpose()?;
+    let gpu_peers = arguments.gpu_peers.as_deref().map(gpu::PyTorch::read).transpose()?;
+    let (baseline, peers, gpu, gpu_peers) = (baseline.as_ref(), peers.as_ref(), gpu.as_ref(), gpu_peers.as_ref());
+    let document = analysis::report(&record, Beside { baseline, peers, gpu, gpu_peers });
     if let Some(path) = &arguments.markdown {
         write(path, &markdown::text(&document))?;
     }

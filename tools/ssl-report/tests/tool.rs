@@ -187,3 +187,56 @@ fn layers_of_a_model_are_timed_beside_their_dense_form() {
         assert!(stderr.contains(expected), "{arguments:?}: {stderr}");
     }
 }
+
+#[test]
+fn times_on_a_gpu_are_gains() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let [csv, html, markdown, gpu, torch] = ["r.csv", "r.html", "r.md", "g.json", "t.json"].map(|name| path(folder.path(), name));
+    record().write(csv.as_ref()).expect("it is written");
+    let time = |layer: usize, form: &str, measure: &str, method: &str, expected: bool, macs: usize, us: f64| {
+        format!(
+            r#"{{"net": "AlexNet", "layer": "conv{layer}", "form": "{form}", "batch": 128, "measure": "{measure}", "method": "{method}",
+                "precision": "fp32", "expected": {expected}, "macs": {macs}, "min_us": 1, "median_us": {us}}}"#
+        )
+    };
+    let of_layer = |layer: usize| {
+        let gain = layer as f64;
+        [
+            time(layer, "dense", "layer", "tile", true, 1000, 1.0),
+            time(layer, "dense", "layer", "cublas", false, 1000, 60.0),
+            time(layer, "dense", "product", "cublas", false, 1000, 30.0),
+            time(layer, "entry 2", "layer", "cublas", false, 500, 77.0),
+            time(layer, "entry 2", "layer", "tile", true, 500, 60.0 / gain),
+            time(layer, "entry 2", "product", "cublas", false, 500, 15.0),
+        ]
+        .join(", ")
+    };
+    let layers = (1..6).map(of_layer).collect::<Vec<_>>().join(", ");
+    let network = r#"{"net": "AlexNet", "form": "dense", "batch": 1, "precision": "fp32", "macs": 1000000, "median_us": 10, "steps_us": 9}"#;
+    std::fs::write(&gpu, format!(r#"{{"device": "G", "layers": [{layers}], "networks": [{network}]}}"#)).expect("it is written");
+    let row = |format: &str, us: f64| {
+        format!(
+            r#"{{"net": "AlexNet", "layer": "conv2", "form": "dense", "batch": 128, "format": "{format}", "precision": "fp32",
+                "min_us": 1, "median_us": {us}}}"#
+        )
+    };
+    let rows = [row("default", 90.0), row("channels_last", 45.0)].join(", ");
+    std::fs::write(&torch, format!(r#"{{"device": "G", "torch": "9", "cudnn": 9, "layers": [{rows}]}}"#)).expect("it is written");
+
+    let output = run(&[&csv, "--gpu", &gpu, "--gpu-peers", &torch, "-o", &html, "--markdown", &markdown]);
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    let markdown = std::fs::read_to_string(markdown).expect("it is written");
+    for line in [
+        "| MACs: what could be gained | 2.00x | 2.00x | 2.00x | 2.00x | 2.00x | 2.00x | 2.00x | - |",
+        "| paper, GPU, one image | 1.00x | 2.37x | 4.94x | 4.03x | 3.05x | 3.08x |",
+        "| product | 2.00x | 2.00x | 2.00x | 2.00x | 2.00x | 2.00x | 2.00x | 2.00x |",
+        // Means of 1 to 5: 3 plain, 5 / (1 + 1/2 + 1/3 + 1/4 + 1/5) weighted by equal MACs.
+        "| layer | 1.00x | 2.00x | 3.00x | 4.00x | 5.00x | 3.00x | 2.19x | 2.19x |",
+        "| layer, over PyTorch's dense | - | 1.50x | - | - | - | 1.50x (1) | 1.50x (1) | 1.50x (1) |",
+        "| AlexNet | dense | fp32 | 1 | 10.0 | 9.0 | 200 | 1.00x |",
+    ] {
+        assert!(markdown.contains(line), "{line}: {markdown}");
+    }
+    let output = run(&[&csv, "--gpu", &torch, "-o", &html]);
+    assert_eq!(output.status.code(), Some(2), "{output:?}");
+}

@@ -1,0 +1,261 @@
+//! Times on a GPU: the file that the bench `gpu` writes, PyTorch's beside it, and what they say.
+
+use crate::document::{Part, Section, Table};
+use crate::lines::{Cell, Line, gains_table, times};
+use crate::paper;
+use anyhow::{Context, Result, ensure};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
+use std::path::Path;
+
+/// Larger files are none.
+const MOST_BYTES: u64 = 64 << 20;
+
+/// What the bench measured.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Report {
+    /// What the device calls itself.
+    pub device: String,
+    /// Single layers.
+    pub layers: Vec<LayerTime>,
+    /// Whole networks.
+    pub networks: Vec<NetworkTime>,
+}
+
+/// Times of a layer.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct LayerTime {
+    /// Of which network.
+    pub net: String,
+    /// Its name.
+    pub layer: String,
+    /// `dense`, or what an entry of the paper's tables keeps.
+    pub form: String,
+    /// Images.
+    pub batch: usize,
+    /// What was timed.
+    pub measure: Measure,
+    /// What computes it.
+    pub method: String,
+    /// `fp32` or `tf32`.
+    pub precision: String,
+    /// Whether this method is the one that is expected to be fastest.
+    pub expected: bool,
+    /// Multiply-accumulates.
+    pub macs: usize,
+    /// The least of all samples.
+    pub min_us: f64,
+    /// Their median.
+    pub median_us: f64,
+}
+
+/// What a layer's time is the time of.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Measure {
+    /// From image to image, lowering included.
+    Layer,
+    /// The matrix product alone, by cuBLAS.
+    Product,
+}
+
+/// Times of a whole network.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct NetworkTime {
+    /// Its name.
+    pub net: String,
+    /// `dense`, or what is left of it.
+    pub form: String,
+    /// Images.
+    pub batch: usize,
+    /// `fp32` or `tf32`.
+    pub precision: String,
+    /// Multiply-accumulates of the batch.
+    pub macs: usize,
+    /// Of whole runs, with copying input and output.
+    pub median_us: f64,
+    /// Of all steps, launched one by one.
+    pub steps_us: f64,
+}
+
+/// What PyTorch took on the same device.
+#[derive(Clone, Debug, Deserialize)]
+pub struct PyTorch {
+    /// The device.
+    pub device: String,
+    /// Its version.
+    pub torch: String,
+    /// cuDNN's version.
+    pub cudnn: u64,
+    /// Single layers.
+    pub layers: Vec<PyTorchTime>,
+}
+
+/// Times of a layer there.
+#[derive(Clone, Debug, Deserialize)]
+pub struct PyTorchTime {
+    /// Of which network.
+    pub net: String,
+    /// Its name.
+    pub layer: String,
+    /// As a [`LayerTime`]'s; what is pruned is there as zeros.
+    pub form: String,
+    /// Images.
+    pub batch: usize,
+    /// Order of numbers in memory.
+    pub format: String,
+    /// `fp32` or `tf32`.
+    pub precision: String,
+    /// Median.
+    pub median_us: f64,
+}
+
+impl Report {
+    /// Reads a file.
+    ///
+    /// # Errors
+    /// If it cannot be read or is something else.
+    pub fn read(path: &Path) -> Result<Self> {
+        let report: Report = read(path)?;
+        let times = report.layers.iter().map(|l| l.median_us).chain(report.networks.iter().map(|n| n.median_us.min(n.steps_us)));
+        check(path, times)?;
+        Ok(report)
+    }
+}
+
+impl PyTorch {
+    /// Reads a file.
+    ///
+    /// # Errors
+    /// If it cannot be read or is something else.
+    pub fn read(path: &Path) -> Result<Self> {
+        let times: PyTorch = read(path)?;
+        check(path, times.layers.iter().map(|l| l.median_us))?;
+        Ok(times)
+    }
+}
+
+fn read<T: DeserializeOwned>(path: &Path) -> Result<T> {
+    let name = || path.display().to_string();
+    let len = path.metadata().with_context(|| format!("cannot read {}", name()))?.len();
+    ensure!(len <= MOST_BYTES, "{}: expected times of at most {MOST_BYTES} bytes, found {len}", name());
+    let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", name()))?;
+    serde_json::from_str(&text).with_context(name)
+}
+
+fn check(path: &Path, mut times: impl Iterator<Item = f64>) -> Result<()> {
+    let wrong = times.find(|us| !us.is_finite() || *us <= 0.0);
+    ensure!(wrong.is_none(), "{}: expected microseconds above 0, found {}", path.display(), wrong.unwrap_or_default());
+    Ok(())
+}
+
+/// What the files say. Everything is in fp32: the dense layer is lowered and multiplied by cuBLAS.
+pub(crate) fn section(report: &Report, torch: Option<&PyTorch>) -> Section {
+    let torch = torch.filter(|torch| torch.device == report.device);
+    let mut text = format!(
+        "Measured on {} by events of the device. Gains are over the dense layer, lowered and multiplied by cuBLAS, in fp32; product is \
+         the matrix product alone, without lowering, as the paper measured it.",
+        report.device
+    );
+    if let Some(PyTorch { torch, cudnn, .. }) = torch {
+        text += &format!(" PyTorch {torch} with cuDNN {cudnn} took the dense layer in its faster memory format.");
+    }
+    let mut parts = vec![Part::Text(text)];
+    for entry in paper::entries() {
+        let of_entry = |l: &&LayerTime| entry.covers(&l.net, &l.form);
+        let batches: BTreeSet<usize> = report.layers.iter().filter(of_entry).map(|l| l.batch).collect();
+        for batch in batches {
+            let lines = lines(report, torch, &entry, batch);
+            let caption = format!("{}: gains of {} on the GPU, batch {batch}", entry.net, entry.form);
+            parts.push(Part::Table(gains_table(&caption, &entry.layers, &lines)));
+        }
+    }
+    if !report.networks.is_empty() {
+        parts.push(Part::Table(networks(report)));
+    }
+    Section { title: "On a GPU".to_owned(), parts }
+}
+
+fn lines(report: &Report, torch: Option<&PyTorch>, entry: &paper::Entry, batch: usize) -> Vec<Line> {
+    let find = |layer: &str, form: &str, measure: Measure, is: &dyn Fn(&LayerTime) -> bool| {
+        let same =
+            |l: &&LayerTime| (l.net.as_str(), l.layer.as_str(), l.form.as_str(), l.batch) == (&*entry.net, layer, form, batch);
+        report.layers.iter().filter(same).find(|l| l.measure == measure && l.precision == "fp32" && is(l))
+    };
+    let line = |title: &str, change: &dyn Fn(&str) -> Option<Change>| {
+        let changes: Vec<Option<Change>> = entry.layers.iter().map(|layer| change(layer)).collect();
+        let cell = |change: &Option<Change>| {
+            change.as_ref().map_or(Cell::Missing, |c| Cell::Ratio { macs: c.macs as f64, ratio: c.before / c.after })
+        };
+        let sums = changes.iter().flatten().fold([0.0, 0.0], |sums, c| [sums[0] + c.before, sums[1] + c.after]);
+        let summed = (sums[1] > 0.0).then(|| sums[0] / sums[1]);
+        Line { title: title.to_owned(), cells: changes.iter().map(cell).collect(), summed, colour: None }
+    };
+    let dense = |layer: &str| find(layer, "dense", Measure::Layer, &|l| l.method == "cublas");
+    let own = |layer: &str| find(layer, &entry.form, Measure::Layer, &|l| l.expected);
+    let product = |layer: &str, form: &str| find(layer, form, Measure::Product, &|_| true);
+    let work = line("MACs: what could be gained", &|layer| {
+        let (dense, own) = (dense(layer)?, own(layer)?);
+        Some(Change { macs: dense.macs, before: dense.macs as f64, after: own.macs as f64 })
+    });
+    // Sums of multiply-accumulates are no times, and the paper tells none.
+    let mut lines = vec![Line { summed: None, ..work }];
+    if let Some(gpu) = &entry.gpu {
+        let paper = line("paper, GPU, one image", &|layer| {
+            let i = entry.layers.iter().position(|l| l == layer)?;
+            Some(Change { macs: dense(layer)?.macs, before: gpu[i], after: 1.0 })
+        });
+        lines.push(Line { summed: None, ..paper });
+    }
+    lines.push(line("product", &|layer| {
+        let (dense, own) = (product(layer, "dense")?, product(layer, &entry.form)?);
+        Some(Change { macs: dense.macs, before: dense.median_us, after: own.median_us })
+    }));
+    lines.push(line("layer", &|layer| {
+        let (dense, own) = (dense(layer)?, own(layer)?);
+        Some(Change { macs: dense.macs, before: dense.median_us, after: own.median_us })
+    }));
+    if let Some(torch) = torch {
+        let fastest = |layer: &str| {
+            let same = |l: &&PyTorchTime| {
+                (l.net.as_str(), l.layer.as_str(), l.form.as_str(), l.batch, l.precision.as_str())
+                    == (&*entry.net, layer, "dense", batch, "fp32")
+            };
+            torch.layers.iter().filter(same).map(|l| l.median_us).reduce(f64::min)
+        };
+        lines.push(line("layer, over PyTorch's dense", &|layer| {
+            Some(Change { macs: dense(layer)?.macs, before: fastest(layer)?, after: own(layer)?.median_us })
+        }));
+    }
+    lines
+}
+
+/// Of a layer that had so many multiply-accumulates.
+struct Change {
+    macs: usize,
+    before: f64,
+    after: f64,
+}
+
+fn networks(report: &Report) -> Table {
+    let headings = ["net", "form", "precision", "batch", "us", "us of all steps", "Gop/s", "gain"];
+    let mut table = Table::new("Whole networks on the GPU; runs copy input and output", &headings, 3);
+    for net in &report.networks {
+        let same =
+            |n: &&NetworkTime| (&n.net, &n.precision, n.batch) == (&net.net, &net.precision, net.batch) && n.form == "dense";
+        let gain = report.networks.iter().find(same).map_or("-".to_owned(), |dense| times(dense.median_us / net.median_us));
+        let rate = 2.0 * net.macs as f64 / net.median_us / 1e3;
+        table.rows.push(vec![
+            net.net.clone(),
+            net.form.clone(),
+            net.precision.clone(),
+            net.batch.to_string(),
+            format!("{:.1}", net.median_us),
+            format!("{:.1}", net.steps_us),
+            format!("{rate:.0}"),
+            gain,
+        ]);
+    }
+    table
+}
