@@ -4,7 +4,7 @@ use cargo_metadata::{DependencyKind, MetadataCommand};
 use std::collections::BTreeSet;
 
 /// Who may use whom (tests and benches may use everything).
-const ARROWS: [(&str, &[&str]); 10] = [
+const ARROWS: [(&str, &[&str]); 11] = [
     ("sslm-format", &[]),
     ("sslm-kernels", &[]),
     ("sslm", &["sslm-format", "sslm-kernels"]),
@@ -16,6 +16,8 @@ const ARROWS: [(&str, &[&str]); 10] = [
     // A model is timed beside its dense form.
     ("ssl-report", &["ssl-cli", "ssl-convert", "sslm"]),
     ("ssl-run", &["ssl-cli", "ssl-images", "sslm"]),
+    // Emulated and real devices, for the tests of the kernels too.
+    ("sslm-devices", &["sslm-kernels"]),
     ("sslm-tests", &["ssl-convert", "sslm", "sslm-format"]),
 ];
 
@@ -45,11 +47,17 @@ fn crates_depend_only_downwards() {
 #[test]
 fn unsafe_stays_where_it_is_expected() {
     // Everything else is safe code; these files hold the invariants.
-    const EXPECTED: [&str; 13] = [
+    const EXPECTED: [&str; 20] = [
         // A library's matrix product, to compare with.
         "benches/src/library.rs",
         // Vectors of each instruction set, the register tiles, gathering into blocks, threads and what each of them may write.
         "kernels/src/conv/packing.rs",
+        // CUDA: launches, for which lengths were checked, and the driver.
+        "kernels/src/cuda/conv.rs",
+        "kernels/src/cuda/device.rs",
+        "kernels/src/cuda/gpu.rs",
+        "kernels/src/cuda/kernels.rs",
+        "kernels/src/cuda/operators.rs",
         "kernels/src/filter_tile.rs",
         "kernels/src/parallel.rs",
         "kernels/src/simd/avx2.rs",
@@ -60,8 +68,12 @@ fn unsafe_stays_where_it_is_expected() {
         "kernels/src/tile.rs",
         // Buffers of tests between pages that may not be touched.
         "kernels/tests/common/guarded.rs",
+        // Loading NVRTC, where it is.
+        "kernels/tests/cuda.rs",
         // Memory maps.
         "runtime/src/map.rs",
+        // Compiled kernels and their memory.
+        "tests/devices/src/emulated.rs",
         "tools/ssl-convert/src/onnx/load.rs",
     ];
     let root = sslm_tests::tools::root();

@@ -251,6 +251,16 @@ impl StridedCopy {
         StridedCopy { axes, tiled, len: shape.iter().product() }
     }
 
+    /// Extent and stride in the input of each axis of the output, outermost first.
+    pub(crate) fn axes(&self) -> &[(usize, usize)] {
+        &self.axes
+    }
+
+    /// Numbers of the output.
+    pub(crate) fn output_len(&self) -> usize {
+        self.len
+    }
+
     /// # Panics
     /// If the slices do not fit shape and strides.
     pub fn run(&self, x: &[f32], out: &mut [f32], exec: Exec) {

@@ -151,6 +151,17 @@ impl Broadcast {
         }
     }
 
+    /// Elements of a, of b and of the result.
+    pub(crate) fn lens(&self) -> [usize; 3] {
+        self.lens
+    }
+
+    /// Extent, stride in a and stride in b of each axis, innermost first.
+    pub(crate) fn axes(&self) -> impl Iterator<Item = (usize, usize, usize)> {
+        let (len, a_moves, b_moves) = self.run;
+        [(len, usize::from(a_moves), usize::from(b_moves))].into_iter().chain(self.outer.iter().copied())
+    }
+
     /// Where run `i` begins in a and in b.
     #[inline(always)]
     fn start_of(&self, mut i: usize) -> [usize; 2] {

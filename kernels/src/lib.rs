@@ -10,6 +10,7 @@ mod activation;
 pub mod axis;
 pub mod channels;
 pub mod conv;
+pub mod cuda;
 pub mod elementwise;
 mod exec;
 mod filter_tile;

@@ -2,9 +2,13 @@
 
 mod common;
 
-use common::{Choices, Expected, Guarded, check_all, compare, numbers, plainly, refuses_other_lengths, run_everywhere, sample};
+use common::{
+    Choices, Expected, Guarded, check_all, compare, numbers, on_devices, plainly, put, refuses_other_lengths, run_everywhere,
+    sample,
+};
 use fastrand::Rng;
 use sslm_kernels::axis::{From, Remap, StridedCopy, arg_max, mean};
+use sslm_kernels::cuda::operators::{self, Along};
 
 /// A tensor seen as `[outer][extent][inner]`.
 #[derive(Debug)]
@@ -65,7 +69,12 @@ fn an_axis_is_rebuilt() {
         }
         let remap = Remap::new(case.extent, case.inner, &case.sources);
         let out = run_everywhere(expected.len(), |out, exec| remap.run(&x, out, exec))?;
-        compare(&out, &expected)
+        compare(&out, &expected)?;
+        on_devices(&expected, 1.0, |device, stream, out| {
+            let x = put(device, stream, &x)?;
+            let remap = operators::Remap::new(case.extent, case.inner, &case.sources, device, stream)?;
+            remap.run(stream, x.view(), out)
+        })
     });
 }
 
@@ -76,6 +85,13 @@ fn means_and_largest_positions() {
         let means: Vec<Expected> =
             case.lines(&x).iter().map(|l| Expected::sum(l.iter().map(|v| v / case.extent as f64))).collect();
         compare(&run_everywhere(means.len(), |out, exec| mean(&x, case.extent, case.inner, out, exec))?, &means)?;
+        let along = |what: Along, x: &[f32], expected: &[Expected]| {
+            on_devices(expected, 1.0, |device, stream, out| {
+                let x = put(device, stream, x)?;
+                operators::along(stream, what, x.view(), [case.extent, case.inner], out)
+            })
+        };
+        along(Along::Mean, &x, &means)?;
         x.iter_mut().step_by(7).for_each(|x| *x = f32::NAN);
         let lines = case.lines(&x);
         for last in [false, true] {
@@ -87,7 +103,9 @@ fn means_and_largest_positions() {
                 Expected::exactly(position.unwrap_or(0) as f32)
             };
             let out = run_everywhere(lines.len(), |out, exec| arg_max(&x, case.extent, case.inner, last, out, exec))?;
-            compare(&out, &lines.iter().map(position).collect::<Vec<_>>())?;
+            let expected: Vec<Expected> = lines.iter().map(position).collect();
+            compare(&out, &expected)?;
+            along(Along::ArgMax { last }, &x, &expected)?;
         }
         Ok(())
     });
@@ -134,7 +152,11 @@ fn axes_in_another_order() {
         let expected: Vec<Expected> = expected.into_iter().map(|at| Expected::exactly(x[at])).collect();
         let copy = StridedCopy::new(&shape, &strides);
         let out = run_everywhere(expected.len(), |out, exec| copy.run(&x, out, exec))?;
-        compare(&out, &expected)
+        compare(&out, &expected)?;
+        on_devices(&expected, 1.0, |device, stream, out| {
+            let x = put(device, stream, &x)?;
+            operators::strided_copy(stream, &copy, x.view(), out)
+        })
     });
 }
 

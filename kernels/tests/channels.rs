@@ -3,11 +3,12 @@
 mod common;
 
 use common::{
-    Choices, Expected, Guarded, POISON, check_all, compare, every, number, numbers, plainly, refuses_other_lengths,
-    run_everywhere, sample, written,
+    Choices, Expected, Guarded, POISON, check_all, compare, every, number, numbers, on_devices, plainly, put,
+    refuses_other_lengths, run_everywhere, sample, written,
 };
 use fastrand::Rng;
 use sslm_kernels::channels::{Source, insert, select};
+use sslm_kernels::cuda::operators;
 
 #[derive(Debug)]
 struct Selection {
@@ -74,7 +75,17 @@ fn joins() {
                 offset += len;
             }
         })?;
-        compare(&out, &expected)
+        compare(&out, &expected)?;
+        on_devices(&expected, 1.0, |device, stream, out| {
+            let mut offset = 0;
+            for (part, len) in parts.iter().zip(lens) {
+                let part = put(device, stream, &part.concat())?;
+                operators::insert(stream, part.view(), *len, out, offset, lens.iter().sum())?;
+                stream.wait()?; // before the part is freed
+                offset += len;
+            }
+            Ok(())
+        })
     });
 }
 

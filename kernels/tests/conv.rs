@@ -4,12 +4,12 @@
 mod common;
 
 use common::{
-    Choices, Expected, Guarded, POINTWISE, POISON, Window, check_all, compare_within, every, looks_at, number, numbers, panels,
-    pixel, positions, refuses, refuses_other_lengths, run, same_bits, sample,
+    Choices, Expected, Guarded, POINTWISE, POISON, Window, check_all, compare_within, every, looks_at, number, numbers,
+    on_devices, panels, pixel, positions, put, refuses, refuses_other_lengths, run, same_bits, sample,
 };
 use fastrand::Rng;
 use sslm_kernels::conv::{self, Column, Conv, Geometry, Group, Method};
-use sslm_kernels::{Activation, Isa, Threading};
+use sslm_kernels::{Activation, Isa, Threading, cuda};
 use std::ops::Range;
 
 /// Which columns of its live channels a group keeps.
@@ -132,33 +132,89 @@ impl Layer {
     }
 }
 
-/// Runs a case with every instruction set, planned for one thread and for three.
-fn check(case: &Case) -> Result<(), String> {
-    let rng = &mut Rng::with_seed(5);
-    let layer = Layer::random(case, rng);
-    let geometry = case.window.geometry(layer.live_channels());
-    let images: Vec<_> = (0..case.batch).map(|_| layer.image(geometry.input.iter().product(), rng)).collect();
-    let bias: Guarded = numbers(rng, layer.filters.len());
-    let expected: Vec<Expected> = images.iter().flat_map(|image| layer.expected(image, &geometry, &bias)).collect();
-    let before: Vec<f32> = numbers(rng, expected.len());
-    let finish = |(e, &before): (Expected, &f32)| {
-        let e = if case.accumulate { e.plus(before) } else { e };
-        e.map(|x| f64::from(case.activation.of(x as f32)))
-    };
-    let expected: Vec<Expected> = expected.into_iter().zip(&before).map(finish).collect();
+/// A case with numbers, and what is to come of them.
+struct Problem {
+    layer: Layer,
+    geometry: Geometry,
+    x: Guarded,
+    weights: Guarded,
+    bias: Guarded,
+    /// What the output holds before.
+    before: Vec<f32>,
+    expected: Vec<Expected>,
+}
 
-    let is_live = |(plane, constant): (_, &Option<f32>)| constant.is_none().then_some(plane);
-    let live_planes = images.iter().flat_map(|image| image.iter().zip(&layer.constants).filter_map(is_live));
-    let x: Guarded = live_planes.flatten().copied().collect();
-    let weights: Guarded = layer.weights.iter().copied().collect();
+impl Problem {
+    fn new(case: &Case) -> Self {
+        let rng = &mut Rng::with_seed(5);
+        let layer = Layer::random(case, rng);
+        let geometry = case.window.geometry(layer.live_channels());
+        let images: Vec<_> = (0..case.batch).map(|_| layer.image(geometry.input.iter().product(), rng)).collect();
+        let bias: Guarded = numbers(rng, layer.filters.len());
+        let expected: Vec<Expected> = images.iter().flat_map(|image| layer.expected(image, &geometry, &bias)).collect();
+        let before: Vec<f32> = numbers(rng, expected.len());
+        let finish = |(e, &before): (Expected, &f32)| {
+            let e = if case.accumulate { e.plus(before) } else { e };
+            e.map(|x| f64::from(case.activation.of(x as f32)))
+        };
+        let expected: Vec<Expected> = expected.into_iter().zip(&before).map(finish).collect();
+
+        let is_live = |(plane, constant): (_, &Option<f32>)| constant.is_none().then_some(plane);
+        let live_planes = images.iter().flat_map(|image| image.iter().zip(&layer.constants).filter_map(is_live));
+        let x: Guarded = live_planes.flatten().copied().collect();
+        let weights: Guarded = layer.weights.iter().copied().collect();
+        Problem { layer, geometry, x, weights, bias, before, expected }
+    }
+
+    /// What the kernels are told.
+    fn description(&self, case: &Case) -> conv::Layer<'_> {
+        let Problem { layer, geometry, .. } = self;
+        conv::Layer {
+            geometry: geometry.clone(),
+            groups: layer.groups.clone(),
+            taps: (layer.live_channels() < layer.constants.len()).then_some(&*layer.border),
+            activation: case.activation,
+            accumulate: case.accumulate,
+        }
+    }
+}
+
+fn check(case: &Case) -> Result<(), String> {
+    let problem = Problem::new(case);
+    check_on_cpu(case, &problem)?;
+    check_on_devices(case, &problem)
+}
+
+/// By every method, with what sums are added to in the output and apart from it.
+fn check_on_devices(case: &Case, problem: &Problem) -> Result<(), String> {
+    let Problem { x, weights, bias, before, expected, .. } = problem;
+    let description = problem.description(case);
+    for (method, apart) in cuda::Method::ALL.into_iter().flat_map(|method| [false, true].map(|apart| (method, apart))) {
+        if apart && !case.accumulate {
+            continue;
+        }
+        on_devices(expected, 1.0, |device, stream, out| {
+            let choice = cuda::Choice { method: Some(method), ..Default::default() };
+            let conv = cuda::Conv::new(&description, case.batch, [weights, bias], choice, device, stream)?;
+            let [x, residual] = [put(device, stream, x)?, put(device, stream, before)?];
+            let scratch = device.allocate(conv.scratch_len())?;
+            if case.accumulate && !apart {
+                stream.upload(before, out)?;
+            }
+            let (x, residual, scratch) = (x.view(), apart.then_some(residual.view()), scratch.view());
+            conv.run(stream, cuda::Tensors { x, residual, out, scratch })?;
+            stream.wait() // before all is freed
+        })
+        .map_err(|e| format!("{method}: {e}"))?;
+    }
+    Ok(())
+}
+
+/// With every instruction set, planned for one thread and for three.
+fn check_on_cpu(case: &Case, problem: &Problem) -> Result<(), String> {
+    let Problem { layer, geometry, x, weights, bias, before, expected } = problem;
+    let description = problem.description(case);
     let macs = layer.groups.iter().map(|g| g.filters * g.columns.len() * geometry.output[0] * geometry.output[1]).sum();
-    let description = conv::Layer {
-        geometry,
-        groups: layer.groups.clone(),
-        taps: (layer.live_channels() < layer.constants.len()).then_some(&*layer.border),
-        activation: case.activation,
-        accumulate: case.accumulate,
-    };
     let methods = || Method::ALL.into_iter().map(Some).chain([None]);
     for (isa, method) in Isa::available().flat_map(|isa| methods().map(move |method| (isa, method))) {
         let mut first: Option<Guarded> = None;
@@ -170,14 +226,14 @@ fn check(case: &Case) -> Result<(), String> {
             let here = |e| format!("{isa}, {method:?} ({}), planned for {threads} threads: {e}", conv.describe());
             let out = run(expected.len(), |out, threading| {
                 if case.accumulate {
-                    out.copy_from_slice(&before);
+                    out.copy_from_slice(before);
                 }
-                conv.run(&x, &weights, &bias, out, &mut Guarded::poisoned(conv.scratch_len()), threading);
+                conv.run(x, weights, bias, out, &mut Guarded::poisoned(conv.scratch_len()), threading);
             })
             .map_err(here)?;
             // Transforms round a few times more than sums do.
             let slack = if conv.method() == Method::Winograd { 8.0 } else { 1.0 };
-            compare_within(&out, &expected, slack).map_err(here)?;
+            compare_within(&out, expected, slack).map_err(here)?;
             if !conv.describe().starts_with(&conv.method().to_string()) {
                 return Err(here("described as another method than its own".to_owned()));
             }
@@ -262,7 +318,24 @@ fn sizes_around_tiles() {
         }
     });
     let cases: Vec<Case> = cases.into_iter().filter(|case| case.window.fits()).collect();
-    check_all(&cases, check);
+    check_all(&cases, |case| check_on_cpu(case, &Problem::new(case)));
+}
+
+/// Sizes below, at and above those of the device's tiles, which run on from image to image.
+#[test]
+fn sizes_around_tiles_of_devices() {
+    let cases = every(|c| {
+        let (live_channels, keep) = c.of(&[(1, Keep::All), (16, Keep::All), (17, Keep::Backwards)]);
+        let filters = c.of(&[1, 7, 8, 9, 16, 17, 32, 33, 63, 64, 65, 130]);
+        Case {
+            batch: c.of(&[1, 3]),
+            window: Window { input: [1, c.of(&[1, 42, 43, 127, 128, 129, 257])], ..POINTWISE },
+            groups: vec![Part { filters, live_channels, keep, ..PART }],
+            activation: Activation::Relu,
+            accumulate: false,
+        }
+    });
+    check_all(&cases, |case| check_on_devices(case, &Problem::new(case)));
 }
 
 /// Groups of one channel on planes of every size, beside groups of several.
@@ -291,7 +364,7 @@ fn planes() {
         }
     });
     cases.retain(|case| case.window.fits());
-    check_all(&cases, check);
+    check_all(&cases, |case| check_on_cpu(case, &Problem::new(case)));
 }
 
 /// More columns than a block holds, and more positions than are packed at a time.

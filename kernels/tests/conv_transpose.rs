@@ -3,10 +3,10 @@
 
 mod common;
 
-use common::{Choices, Expected, Guarded, check_all, compare, number, numbers, panels, run, sample};
+use common::{Choices, Expected, Guarded, check_all, compare, number, numbers, on_devices, panels, put, run, sample};
 use fastrand::Rng;
 use sslm_kernels::conv::{Column, Conv, Geometry, Group, Layer};
-use sslm_kernels::{Activation, Isa};
+use sslm_kernels::{Activation, Isa, cuda};
 
 #[derive(Debug)]
 struct Case {
@@ -89,6 +89,15 @@ fn check(case: &Case) -> Result<(), String> {
             conv.run(&x, &panels, &bias, out, &mut vec![f32::NAN; conv.scratch_len()], threading);
         })?;
         compare(&out, &expected).map_err(|e| format!("{isa}: {e}"))?;
+    }
+    for method in cuda::Method::ALL {
+        on_devices(&expected, 1.0, |device, stream, out| {
+            let choice = cuda::Choice { method: Some(method), ..Default::default() };
+            let conv = cuda::Conv::new(&layer, case.batch, [&panels, &bias], choice, device, stream)?;
+            let (x, scratch) = (put(device, stream, &x)?, device.allocate(conv.scratch_len())?);
+            conv.run(stream, cuda::Tensors { x: x.view(), residual: None, out, scratch: scratch.view() })?;
+            stream.wait() // before all is freed
+        })?;
     }
     Ok(())
 }

@@ -4,11 +4,12 @@
 mod common;
 
 use common::{
-    Choices, Expected, Guarded, check_all, compare, every, number, numbers, plainly, refuses_other_lengths, run_everywhere,
-    sample,
+    Choices, Expected, Guarded, check_all, compare, every, number, numbers, on_devices, plainly, put, refuses_other_lengths,
+    run_everywhere, sample,
 };
 use fastrand::Rng;
 use sslm_kernels::Activation;
+use sslm_kernels::cuda::operators;
 use sslm_kernels::elementwise::{Broadcast, Function, Operation, map};
 
 /// What a function of one number is, in f64.
@@ -47,7 +48,11 @@ fn functions_of_numbers_of_any_magnitude() {
                 Expected::near(value, value.abs() + if hard { f64::from(x).abs().min(3.0) } else { 0.0 })
             })
             .collect();
-        compare(&run_everywhere(len, |out, exec| map(&x, out, function, exec))?, &expected)
+        compare(&run_everywhere(len, |out, exec| map(&x, out, function, exec))?, &expected)?;
+        on_devices(&expected, 1.0, |device, stream, out| {
+            let x = put(device, stream, &x)?;
+            operators::map(stream, x.view(), out, function)
+        })
     });
 }
 
@@ -104,7 +109,11 @@ fn operations() {
         };
         let expected: Vec<Expected> = (0..a.len().max(b.len())).map(expected).collect();
         let out = run_everywhere(expected.len(), |out, exec| broadcast.run([&a, &b], out, operation, relu, exec))?;
-        compare(&out, &expected)
+        compare(&out, &expected)?;
+        on_devices(&expected, 1.0, |device, stream, out| {
+            let [a, b] = [put(device, stream, &a)?, put(device, stream, &b)?];
+            operators::binary(stream, &broadcast, [a.view(), b.view()], out, operation, relu)
+        })
     });
 }
 
@@ -161,7 +170,11 @@ fn check(case: &Sum) -> Result<(), String> {
     let expected: Vec<Expected> = (0..shape.iter().product()).map(sum).collect();
     let add = Broadcast::new(&case.a, &case.b);
     let out = run_everywhere(expected.len(), |out, exec| add.run([&a, &b], out, Operation::Add, case.relu, exec))?;
-    compare(&out, &expected)
+    compare(&out, &expected)?;
+    on_devices(&expected, 1.0, |device, stream, out| {
+        let [a, b] = [put(device, stream, &a)?, put(device, stream, &b)?];
+        operators::binary(stream, &add, [a.view(), b.view()], out, Operation::Add, case.relu)
+    })
 }
 
 #[test]

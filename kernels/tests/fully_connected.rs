@@ -4,12 +4,12 @@
 mod common;
 
 use common::{
-    Choices, Expected, Guarded, POISON, check_all, compare, every, number, numbers, panels, refuses_other_lengths, run,
-    same_bits, sample,
+    Choices, Expected, Guarded, POISON, check_all, compare, every, number, numbers, on_devices, panels, put,
+    refuses_other_lengths, run, same_bits, sample,
 };
 use fastrand::Rng;
 use sslm_kernels::fully_connected::{FullyConnected, Layer};
-use sslm_kernels::{Activation, Isa, Threading};
+use sslm_kernels::{Activation, Isa, Threading, cuda};
 
 #[derive(Clone, Copy, Debug)]
 enum Keep {
@@ -70,6 +70,18 @@ fn check(case: &Case) -> Result<(), String> {
             let first = first.get_or_insert_with(|| out.iter().copied().collect());
             same_bits(first, &out).map_err(|e| format!("{isa}, planned for {threads} threads: {e}"))?;
         }
+    }
+    let &Case { batch, features, activation, .. } = case;
+    let layer = Layer { batch, features, rows: case.rows, columns, activation };
+    for method in cuda::Method::ALL {
+        on_devices(&expected, 1.0, |device, stream, out| {
+            let choice = cuda::Choice { method: Some(method), ..Default::default() };
+            let layer = cuda::Conv::fully_connected(&layer, [&weights, &bias], choice, device, stream)?;
+            let (x, scratch) = (put(device, stream, &x)?, device.allocate(layer.scratch_len())?);
+            layer.run(stream, cuda::Tensors { x: x.view(), residual: None, out, scratch: scratch.view() })?;
+            stream.wait() // before all is freed
+        })
+        .map_err(|e| format!("{method:?}: {e}"))?;
     }
     Ok(())
 }

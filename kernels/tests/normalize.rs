@@ -3,8 +3,12 @@
 
 mod common;
 
-use common::{Expected, Guarded, check_all, compare, every, numbers, plainly, refuses, refuses_other_lengths, run_everywhere};
+use common::{
+    Expected, Guarded, check_all, compare, every, numbers, on_devices, plainly, put, refuses, refuses_other_lengths,
+    run_everywhere,
+};
 use fastrand::Rng;
+use sslm_kernels::cuda::operators::{self, Along};
 use sslm_kernels::normalize::{Lrn, instance_norm, scale_shift, softmax};
 
 #[test]
@@ -37,7 +41,11 @@ fn lrn() {
                 }));
             }
         }
-        compare(&run_everywhere(x.len(), |out, exec| lrn.run(&x, out, exec))?, &expected)
+        compare(&run_everywhere(x.len(), |out, exec| lrn.run(&x, out, exec))?, &expected)?;
+        on_devices(&expected, 1.0, |device, stream, out| {
+            let x = put(device, stream, &x)?;
+            operators::lrn(stream, lrn, x.view(), out)
+        })
     });
 }
 
@@ -71,7 +79,11 @@ fn softmax_of_any_magnitude() {
                 expected[i] = Expected::near(value, value * (1.0 + exponent(i).abs()));
             }
         }
-        compare(&run_everywhere(x.len(), |out, exec| softmax(&x, axis, inner, out, exec))?, &expected)
+        compare(&run_everywhere(x.len(), |out, exec| softmax(&x, axis, inner, out, exec))?, &expected)?;
+        on_devices(&expected, 1.0, |device, stream, out| {
+            let x = put(device, stream, &x)?;
+            operators::along(stream, Along::Softmax, x.view(), [axis, inner], out)
+        })
     });
 }
 
@@ -90,7 +102,11 @@ fn scale_and_shift() {
             }
         }
         let out = run_everywhere(x.len(), |out, exec| scale_shift(&x, plane, &scale, &shift, out, exec))?;
-        compare(&out, &expected)
+        compare(&out, &expected)?;
+        on_devices(&expected, 1.0, |device, stream, out| {
+            let [x, scale, shift] = [put(device, stream, &x)?, put(device, stream, &scale)?, put(device, stream, &shift)?];
+            operators::scale_shift(stream, x.view(), plane, [scale.view(), shift.view()], out)
+        })
     });
 }
 
@@ -110,7 +126,11 @@ fn planes_of_mean_0_and_variance_1() {
                 |x: &f32| [(f64::from(*x) - mean) / deviation * f64::from(scale[i % channels]), f64::from(shift[i % channels])];
             expected.extend(plane.iter().map(|x| Expected::sum(terms(x))));
         }
-        compare(&run_everywhere(x.len(), |out, exec| instance_norm(&x, plane, [&scale, &shift], 0.01, out, exec))?, &expected)
+        compare(&run_everywhere(x.len(), |out, exec| instance_norm(&x, plane, [&scale, &shift], 0.01, out, exec))?, &expected)?;
+        on_devices(&expected, 1.0, |device, stream, out| {
+            let [x, scale, shift] = [put(device, stream, &x)?, put(device, stream, &scale)?, put(device, stream, &shift)?];
+            operators::instance_norm(stream, x.view(), plane, [scale.view(), shift.view()], 0.01, out)
+        })
     });
 }
 

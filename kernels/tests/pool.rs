@@ -3,11 +3,12 @@
 mod common;
 
 use common::{
-    Expected, Guarded, POINTWISE, POISON, Window, check_all, compare, every, looks_at, numbers, pixel, plainly, positions,
-    refuses_other_lengths, run_everywhere,
+    Expected, Guarded, POINTWISE, POISON, Window, check_all, compare, every, looks_at, numbers, on_devices, pixel, plainly,
+    positions, put, refuses_other_lengths, run_everywhere,
 };
 use fastrand::Rng;
 use sslm_kernels::Activation;
+use sslm_kernels::cuda::operators::{self, Along};
 use sslm_kernels::pool::{Pool, Reduce, global_max};
 
 #[derive(Clone, Copy, Debug)]
@@ -48,7 +49,12 @@ fn check(case: &Case) -> Result<(), String> {
         pool.run(&x, out, &mut Guarded::poisoned(pool.scratch_len()), exec);
     })?;
     let activated = |e: Expected| e.map(|x| f64::from(case.activation.of(x as f32)));
-    compare(&out, &expected.into_iter().map(activated).collect::<Vec<_>>())
+    let expected: Vec<Expected> = expected.into_iter().map(activated).collect();
+    compare(&out, &expected)?;
+    on_devices(&expected, 1.0, |device, stream, out| {
+        let x = put(device, stream, &x)?;
+        operators::Pool::new(&g, case.reduce, case.activation)?.run(stream, x.view(), out)
+    })
 }
 
 #[test]
@@ -115,7 +121,11 @@ fn global() {
         }
         let largest = |x: &[f32]| Expected::exactly(x.iter().copied().fold(f32::NEG_INFINITY, f32::max));
         let expected: Vec<Expected> = x.chunks_exact(plane).map(largest).collect();
-        compare(&run_everywhere(planes, |out, exec| global_max(&x, plane, out, exec))?, &expected)
+        compare(&run_everywhere(planes, |out, exec| global_max(&x, plane, out, exec))?, &expected)?;
+        on_devices(&expected, 1.0, |device, stream, out| {
+            let x = put(device, stream, &x)?;
+            operators::along(stream, Along::Largest, x.view(), [plane, 1], out)
+        })
     });
 }
 

@@ -45,6 +45,13 @@ impl Border {
         Border { row_class, column_runs, row_classes: row_taps.len(), column_classes: column_taps.len(), sums }
     }
 
+    /// The class of each output row and of each output column, how many classes of rows and of columns there are, and what is added:
+    /// `[filters][row class][column class]`.
+    pub(crate) fn tables(&self) -> (&[usize], Vec<usize>, [usize; 2], &[f32]) {
+        let columns = self.column_runs.iter().flat_map(|(run, class)| run.clone().map(|_| *class)).collect();
+        (&self.row_class, columns, [self.row_classes, self.column_classes], &self.sums)
+    }
+
     /// Writes what constants add to the output `positions` of `filter`, or adds it to what is there. Rows have `width` positions.
     pub(crate) fn run(&self, filter: usize, positions: Range<usize>, width: usize, add: bool, out: &mut [f32]) {
         for row in positions.start / width..positions.end.div_ceil(width) {

@@ -18,6 +18,7 @@ mod share;
 mod stage;
 mod winograd;
 
+pub(crate) use border::Border;
 pub use geometry::{Column, Geometry, Group};
 pub use method::Method;
 
@@ -25,7 +26,6 @@ use crate::parallel::Window;
 use crate::simd::{Isa, Simd, Vectorized};
 use crate::tile::{self, Epilogue, InPlace, Packed, Panel, Place, Tap};
 use crate::{Activation, PANEL_ROWS, Threading, balanced, count_pieces, expect_len};
-use border::Border;
 use channel_lanes::ChannelLanes;
 use depthwise::Depthwise;
 use lowering::Lowering;

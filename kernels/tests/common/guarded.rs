@@ -25,6 +25,11 @@ pub(crate) fn with_edge<T>(edge: Edge, f: impl FnOnce() -> T) -> T {
     f()
 }
 
+/// Where what this thread makes [`Guarded`] has its edge now.
+pub(crate) fn edge() -> Edge {
+    EDGE.get()
+}
+
 /// Numbers between two pages that may not be touched.
 pub(crate) struct Guarded {
     /// The first and the last page are the gaps; the pages between them hold the numbers and poison.

@@ -8,11 +8,13 @@ mod guarded;
 pub(crate) use guarded::Guarded;
 
 use fastrand::Rng;
-use guarded::{Edge, with_edge};
+use guarded::{Edge, edge, with_edge};
 use sslm_kernels::conv::Geometry;
+use sslm_kernels::cuda::{self, Buffer, Device, Stream, View};
 use sslm_kernels::{Exec, Isa, PANEL_ROWS, Team, Threading};
 use std::fmt::Debug;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 
 /// Stands where nothing may be read, and in outputs until they are written.
 pub(crate) const POISON: f32 = f32::NAN;
@@ -145,6 +147,47 @@ pub(crate) fn run_everywhere(len: usize, kernel: impl Fn(&mut [f32], Exec)) -> R
         same_bits(&best, &with(isa)?).map_err(|e| format!("{} against {isa}: {e}", Isa::best()))?;
     }
     Ok(best)
+}
+
+/// Numbers in the memory of a device.
+pub(crate) fn put(device: &dyn Device, stream: &mut dyn Stream, numbers: &[f32]) -> cuda::Result<Buffer> {
+    let buffer = device.allocate(numbers.len())?;
+    stream.upload(numbers, buffer.view())?;
+    Ok(buffer)
+}
+
+/// Compares what `kernel` writes on every device with what is expected. Emulated devices have either edge themselves, so this is done
+/// for one edge of the CPU's buffers only.
+pub(crate) fn on_devices(
+    expected: &[Expected],
+    slack: f64,
+    kernel: impl Fn(&dyn Device, &mut dyn Stream, View<'_>) -> cuda::Result<()>,
+) -> Result<(), String> {
+    // Miri runs no foreign code.
+    if cfg!(miri) || matches!(edge(), Edge::Before) {
+        return Ok(());
+    }
+    thread_local!(static DEVICES: Vec<Arc<dyn Device>> = sslm_devices::devices());
+    DEVICES.with(|devices| {
+        let mut first: Option<Vec<f32>> = None;
+        for device in devices {
+            let run = || -> cuda::Result<Vec<f32>> {
+                let mut stream = device.stream()?;
+                let out = put(&**device, &mut *stream, &vec![POISON; expected.len()])?;
+                kernel(&**device, &mut *stream, out.view())?;
+                let mut numbers = vec![POISON; expected.len()];
+                stream.download(out.view(), &mut numbers)?;
+                Ok(numbers)
+            };
+            let out = run().map_err(|e| format!("{device:?}: {e}"))?;
+            compare_within(&out, expected, slack).map_err(|e| format!("{device:?}: {e}"))?;
+            // Whatever the order of threads is.
+            if device.name() == "emulated" {
+                same_bits(first.get_or_insert_with(|| out.clone()), &out).map_err(|e| format!("{device:?}: {e}"))?;
+            }
+        }
+        Ok(())
+    })
 }
 
 /// One thread, and the best instruction set.

@@ -1,0 +1,11 @@
+// What makes the kernels CUDA. For a CPU, tests put other definitions in its place.
+#define DEVICE static __device__ __forceinline__
+#define KERNEL(name, Arguments) extern "C" __global__ void __launch_bounds__(256) name(const struct Arguments a)
+#define SHARED(type, name, count) __shared__ __align__(16) type name[count];
+#define UNROLL _Pragma("unroll")
+#define ROLLED _Pragma("unroll 1")
+#define UNROLL_4 _Pragma("unroll 4")
+#ifndef INFINITY
+#define INFINITY __int_as_float(0x7f800000)
+#endif
+

@@ -1,0 +1,88 @@
+//! The CUDA backend apart from what its kernels compute: that they compile, that the PTX is theirs, and what happens where a device
+//! is missing or full.
+
+use sslm_devices::{Edge, Emulated, Order, emulated, gpu};
+use sslm_kernels::cuda::{Device, Error, NAMES, PTX, source};
+
+#[test]
+fn the_ptx_is_of_this_source() {
+    let expected = format!("// of the source with CRC-32 {:08x}\n", crc32fast::hash(source().as_bytes()));
+    assert!(PTX.starts_with(&expected), "kernels.ptx is stale: kernels/examples/ptx.rs makes it anew");
+    for name in NAMES {
+        assert!(PTX.contains(&format!(".visible .entry {name}(")), "no kernel {name}");
+    }
+}
+
+/// By whatever version of NVRTC is here.
+#[test]
+fn the_source_compiles() {
+    use cudarc::nvrtc::{CompileOptions, compile_ptx_with_opts, sys};
+    // SAFETY: loading NVRTC runs its initialisers, which is what they are for.
+    if !unsafe { sys::is_culib_present() } {
+        let required = std::env::var("SSLM_REQUIRE").is_ok_and(|all| all.split(',').any(|name| name.trim() == "nvrtc"));
+        assert!(!required, "SSLM_REQUIRE names nvrtc, which was not found");
+        eprintln!("NOT TESTED: the CUDA source was not compiled: NVRTC was not found");
+        return;
+    }
+    for arch in ["compute_75", "compute_90"] {
+        let options = CompileOptions { arch: Some(arch), ..Default::default() };
+        compile_ptx_with_opts(source(), options).unwrap_or_else(|e| panic!("{arch}: {e:?}"));
+    }
+}
+
+#[test]
+fn without_a_driver_a_device_says_so() {
+    match sslm_kernels::cuda::Gpu::open(0) {
+        Ok(gpu) => assert!(!gpu.name().is_empty()),
+        Err(Error::Unavailable(why)) => assert!(!why.is_empty()),
+        Err(other) => panic!("{other:?} instead of `Unavailable`"),
+    }
+    // There is no device of this number anywhere.
+    assert!(matches!(sslm_kernels::cuda::Gpu::open(1000), Err(Error::Unavailable(_))));
+}
+
+/// A device that has no room left says so, and works on.
+#[test]
+fn memory_ends_and_comes_back() {
+    for device in emulated() {
+        let device = device.with_memory(4000);
+        let half = device.allocate(500).expect("there is room");
+        assert_eq!(device.allocate(501).err(), Some(Error::OutOfMemory { bytes: 2004 }));
+        drop(half);
+        assert!(device.allocate(1000).is_ok());
+    }
+    if let Some(gpu) = gpu() {
+        assert!(matches!(gpu.allocate(1 << 50), Err(Error::OutOfMemory { .. })));
+        assert!(gpu.allocate(1 << 20).is_ok());
+    }
+}
+
+/// What is written on one stream comes back as it was, whatever other streams do.
+#[test]
+fn numbers_come_back() {
+    let devices = emulated().into_iter().map(|device| std::sync::Arc::new(device) as std::sync::Arc<dyn Device>).chain(gpu());
+    for device in devices {
+        std::thread::scope(|scope| {
+            for thread in 0..3 {
+                let device = &device;
+                scope.spawn(move || {
+                    let mut stream = device.stream().expect("a stream");
+                    let numbers: Vec<f32> = (0..1000).map(|i| (i * 3 + thread) as f32).collect();
+                    let buffer = device.allocate(1000).expect("there is room");
+                    stream.upload(&numbers, buffer.view()).expect("an upload");
+                    let mut found = vec![0.0; 500];
+                    stream.download(buffer.part(250..750), &mut found).expect("a download");
+                    assert_eq!(found, numbers[250..750]);
+                });
+            }
+        });
+    }
+}
+
+#[test]
+#[should_panic(expected = "of 10 numbers")]
+fn parts_lie_within_their_buffer() {
+    let Some(device) = Emulated::new(Order::Ascending, Edge::Behind).ok() else { panic!("without cc: 5..11 of 10 numbers") };
+    let buffer = device.allocate(10).expect("there is room");
+    buffer.part(5..11);
+}
