@@ -3,7 +3,7 @@
 
 use ssl_convert::onnx::proto::ModelProto;
 use sslm::{Model, Threads};
-use sslm_tests::compare::{all_values, convert, input, prepare, run_all, run_session};
+use sslm_tests::compare::{all_values, convert, input, on_devices, prepare, run_all, run_session};
 use sslm_tests::onnx::{Net, Value::*};
 
 /// Channels of every value.
@@ -45,14 +45,15 @@ fn check(net: Net, outputs: &[&str]) -> Vec<String> {
         other.reverse();
         let expected = run_all(&reference, &shape, &x);
         for (form, model) in [("dense", &dense), ("compact", &open(&model, false))] {
-            for threads in [Threads::Single, Threads::Count(2)] {
-                let mut session = prepare(model, &shape, threads).session();
+            let cpu = [Threads::Single, Threads::Count(2)];
+            let cpu = cpu.map(|threads| (format!("{threads:?}"), prepare(model, &shape, threads).session()));
+            for (place, mut session) in on_devices(model, &shape).into_iter().chain(cpu) {
                 for run in 0..2 {
                     let found = run_session(&mut session, &shape, &x);
                     for ((name, _, expected), (_, _, found)) in expected.iter().zip(&found) {
                         let largest = expected.iter().fold(0f32, |m, x| m.max(x.abs()));
                         let error = expected.iter().zip(found).fold(0f32, |m, (a, b)| m.max((a - b).abs()));
-                        assert!(error <= 1e-5 * largest, "{form}, {threads:?}, {shape:?}, run {run}: {name} is off by {error:e}");
+                        assert!(error <= 1e-5 * largest, "{form}, {place}, {shape:?}, run {run}: {name} is off by {error:e}");
                     }
                     // Whatever a run leaves behind must not matter to the next one.
                     run_session(&mut session, &shape, &other);

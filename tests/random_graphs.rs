@@ -8,9 +8,9 @@
 //! `SSLM_SAVE=DIR` writes the graphs as `DIR/SEED.onnx`, for `tests/scripts/fuzz_onnxruntime.py --models DIR`.
 
 use ssl_convert::onnx::proto::ModelProto;
-use sslm::Model;
+use sslm::{Model, Threads};
 use sslm_format::{Kept, Op};
-use sslm_tests::compare::{all_values, compact_equals_dense, convert, input, run_all};
+use sslm_tests::compare::{Output, all_values, compact_equals_dense, convert, input, on_devices, prepare, run_all, run_session};
 use sslm_tests::onnx::{Net, Value, encode};
 use sslm_tests::random::{Case, Random, case};
 use std::panic::catch_unwind;
@@ -64,20 +64,31 @@ fn check(case: &Case) -> Result<[usize; 2], String> {
         let x = input(shape);
         let expected = run_all(&reference, shape, &x);
         for (form, model) in [("compact", &compact), ("dense", &dense)] {
-            for ((name, expected_shape, expected), (_, found_shape, found)) in expected.iter().zip(run_all(model, shape, &x)) {
-                if *expected_shape != found_shape {
-                    return Err(format!("{form}, {name} at {shape:?}: shape {found_shape:?}, expected {expected_shape:?}"));
-                }
-                let largest = expected.iter().fold(SMALL, |m, x| m.max(x.abs()));
-                let worst = expected.iter().zip(&found).map(|(a, b)| (a - b).abs() / largest).fold(0.0, f32::max);
-                let finite = found.iter().all(|x| x.is_finite());
-                if !finite || worst > TOLERANCE {
-                    return Err(format!("{form}, {name} at {shape:?}: relative error {worst:e}, finite: {finite}"));
-                }
+            let cpu = ("CPU".to_owned(), prepare(model, shape, Threads::Single).session());
+            for (place, mut session) in on_devices(model, shape).into_iter().chain([cpu]) {
+                // Of a device, the run that is a replay of what was recorded.
+                run_session(&mut session, shape, &x);
+                let found = run_session(&mut session, shape, &x);
+                compare(&expected, &found).map_err(|e| format!("{form} on {place} at {shape:?}: {e}"))?;
             }
         }
     }
     Ok([&compact, &dense].map(Model::weight_bytes))
+}
+
+fn compare(expected: &[Output], found: &[Output]) -> Result<(), String> {
+    for ((name, expected_shape, expected), (_, found_shape, found)) in expected.iter().zip(found) {
+        if expected_shape != found_shape {
+            return Err(format!("{name}: shape {found_shape:?}, expected {expected_shape:?}"));
+        }
+        let largest = expected.iter().fold(SMALL, |m, x| m.max(x.abs()));
+        let worst = expected.iter().zip(found).map(|(a, b)| (a - b).abs() / largest).fold(0.0, f32::max);
+        let finite = found.iter().all(|x| x.is_finite());
+        if !finite || worst > TOLERANCE {
+            return Err(format!("{name}: relative error {worst:e}, finite: {finite}"));
+        }
+    }
+    Ok(())
 }
 
 /// What a filter of a chain is there for.

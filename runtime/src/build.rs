@@ -1,28 +1,27 @@
-//! From nodes to steps: which kernel runs each node, on which physical channels, and where every activation lies.
+//! From nodes to steps: what is computed for each node, on which physical channels, and where every activation lies.
 //!
 //! A value's channels may be partly removed; operators are defined on all of them. Each operator's rule (in `operators`) says
 //! which channels it wants to see, and [`Builder::channels_of`] provides just those, by a `Select` step where they differ from
 //! what exists. Nodes whose output keeps no channel yield no step at all.
 
 use crate::arena::{self, Buffer};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::Result;
 use crate::fuse::Fused;
-use crate::memory::Memory;
 use crate::model::Model;
 use crate::operators;
-use crate::options::Methods;
-use crate::plan::Program;
-use crate::step::{Kernel, Place, Step};
+use crate::step::{About, Place, Step};
+use crate::work::{Described, Selection, Work};
 use sslm_format::{self as format, BlobId, Compaction, Node, ValueId};
-use sslm_kernels::Isa;
 use sslm_kernels::channels::Source;
 use std::collections::HashMap;
 
 const _: () = assert!(format::panels::ROWS == sslm_kernels::PANEL_ROWS, "the file's panels are the kernels'");
 
-/// A step's work is shared by as many threads as get this much of it each, in multiply-accumulates: about a microsecond. Measured
-/// on two Zen 5 cores, sharing costs 0.3 us: steps of 2 us become a sixth faster, those of 0.8 us slower.
-const GRAIN: usize = 100_000;
+/// Steps with places for all that they read and write, for any backend.
+pub(crate) struct Planned<'m> {
+    pub(crate) steps: Vec<Step<Described<'m>>>,
+    pub(crate) arena_len: usize,
+}
 
 /// Where a value lies while buffers have no addresses yet.
 #[derive(Clone, Copy, PartialEq)]
@@ -33,12 +32,9 @@ pub(crate) enum Operand {
 
 pub(crate) struct Builder<'m> {
     pub(crate) model: &'m Model,
-    pub(crate) isa: Isa,
-    pub(crate) threads: usize,
-    pub(crate) methods: &'m Methods,
     /// Logical shape of each value.
     shapes: Vec<Vec<usize>>,
-    steps: Vec<Step<Operand, usize>>,
+    steps: Vec<Step<Described<'m>, Operand, usize>>,
     buffers: Vec<Buffer>,
     /// Where each value lies, with the channels that it keeps.
     pub(crate) places: Vec<Option<Operand>>,
@@ -47,14 +43,14 @@ pub(crate) struct Builder<'m> {
 }
 
 impl<'m> Builder<'m> {
-    /// For values of these shapes and steps on at most `threads` threads.
+    /// For values of these shapes. `can_be_had` is asked whether there is room for so many numbers.
     ///
     /// # Errors
-    /// If there is no room for the largest value: better now than after tables were made whose size depends on it.
-    pub(crate) fn new(model: &'m Model, shapes: Vec<Vec<usize>>, isa: Isa, threads: usize, methods: &'m Methods) -> Result<Self> {
+    /// If there is none for the largest value: better now than after tables were made whose size depends on it.
+    pub(crate) fn new(model: &'m Model, shapes: Vec<Vec<usize>>, can_be_had: fn(usize) -> Result<()>) -> Result<Self> {
         let places = vec![None; shapes.len()];
         let (steps, buffers, selected) = Default::default();
-        let builder = Builder { model, isa, threads, methods, shapes, steps, buffers, places, selected };
+        let builder = Builder { model, shapes, steps, buffers, places, selected };
         let largest = (0..builder.places.len()).map(|i| builder.physical_len(ValueId(i as u32))).max().unwrap_or(0);
         can_be_had(largest)?;
         Ok(builder)
@@ -85,9 +81,9 @@ impl<'m> Builder<'m> {
         }
     }
 
-    /// What all steps cost, as [`Step::work`] has it.
+    /// What all steps cost, as [`About::work`] has it.
     pub(crate) fn work(&self) -> usize {
-        self.steps.iter().map(Step::work).sum()
+        self.steps.iter().map(|step| step.about.work()).sum()
     }
 
     /// Steps are numbered from 1: buffers of number 0 are filled before the first one.
@@ -141,11 +137,6 @@ impl<'m> Builder<'m> {
         }
     }
 
-    /// How many threads share so much work, in multiply-accumulates.
-    pub(crate) fn threads_for(&self, work: usize) -> usize {
-        (work / GRAIN).clamp(1, self.threads)
-    }
-
     fn len_of(&self, operand: Operand) -> usize {
         match operand {
             Operand::Buffer(b) => self.buffers[b].len,
@@ -154,20 +145,27 @@ impl<'m> Builder<'m> {
     }
 
     /// Appends a step and yields what it writes.
-    pub(crate) fn emit(&mut self, name: &str, op: &str, kernel: Kernel, macs: usize, reads: Vec<Operand>, len: usize) -> Operand {
+    pub(crate) fn emit(
+        &mut self,
+        name: &str,
+        op: &str,
+        work: Work<Described<'m>>,
+        macs: usize,
+        reads: Vec<Operand>,
+        len: usize,
+    ) -> Operand {
         let now = self.next_step();
         for read in &reads {
             if let Operand::Buffer(b) = read {
                 self.buffers[*b].last = now;
             }
         }
-        let parameters = kernel.parameters().into_iter().flatten().map(Operand::Blob);
+        let parameters = work.parameters().into_iter().flatten().map(Operand::Blob);
         let numbers = reads.iter().copied().chain(parameters).map(|operand| self.len_of(operand)).sum::<usize>() + len;
         let place = self.new_buffer(len, now);
         let write = self.buffers.len() - 1;
-        let mut step = Step { name: name.to_owned(), op: op.to_owned(), kernel, macs, numbers, threads: 1, reads, write };
-        step.threads = self.threads_for(step.work());
-        self.steps.push(step);
+        let about = About { name: name.to_owned(), op: op.to_owned(), macs, numbers };
+        self.steps.push(Step { about, work, reads, write });
         place
     }
 
@@ -212,7 +210,7 @@ impl<'m> Builder<'m> {
         let from = self.place_of(value);
         let (channels, plane) = (self.physical_channels(value), self.plane(value));
         let len = self.shape(value)[0] * sources.len() * plane;
-        self.emit(name, op, Kernel::Select { channels, plane, sources }, 0, vec![from], len)
+        self.emit(name, op, Work::Select(Selection { channels, plane, sources }), 0, vec![from], len)
     }
 
     pub(crate) fn all_channels_of(&mut self, value: ValueId) -> Operand {
@@ -225,14 +223,14 @@ impl<'m> Builder<'m> {
         let sources: Vec<Source> = c.kept.iter().map(|&c| Source::Channel(c as usize)).collect();
         let (channels, plane, len) = (self.shape(value)[1], self.plane(value), self.physical_len(value));
         let name = self.model.name(value);
-        let place = self.emit(name, "Select", Kernel::Select { channels, plane, sources }, 0, vec![place], len);
+        let place = self.emit(name, "Select", Work::Select(Selection { channels, plane, sources }), 0, vec![place], len);
         self.define(value, place);
     }
 
     /// Lets a convolution that is added to a residual add to it where it lies, if nothing else needs it any more.
     fn add_in_place(&mut self) {
         for (i, step) in self.steps.iter_mut().enumerate() {
-            if let (Kernel::Conv { .. }, &[x, Operand::Buffer(residual)]) = (&step.kernel, &step.reads[..])
+            if let (Work::Conv { .. }, &[x, Operand::Buffer(residual)]) = (&step.work, &step.reads[..])
                 && x != Operand::Buffer(residual)
                 && self.buffers[residual].last == i + 1
             {
@@ -243,40 +241,21 @@ impl<'m> Builder<'m> {
     }
 
     /// The steps with memory laid out for them, and where everything lies.
-    pub(crate) fn finish(mut self) -> (Program, impl Fn(Operand) -> Place) {
+    pub(crate) fn finish(mut self) -> (Planned<'m>, impl Fn(Operand) -> Place) {
         self.add_in_place();
         let (places, arena_len) = arena::place(&self.buffers);
-        let scratch = |step: &Step<Operand, usize>| match &step.kernel {
-            Kernel::Conv { conv, .. } => conv.scratch_len(),
-            Kernel::Pool(pool) => pool.scratch_len(),
-            Kernel::FullyConnected { layer, .. } => layer.scratch_len(),
-            _ => 0,
-        };
-        let scratch_len = self.steps.iter().map(scratch).max().unwrap_or(0);
         let writes: Vec<_> = self.steps.iter().map(|s| places[s.write].clone()).collect();
         let place = move |operand: Operand| match operand {
             Operand::Buffer(b) => Place::Arena(places[b].clone()),
             Operand::Blob(id) => Place::Blob(id),
         };
-        let step = |(s, write): (Step<Operand, usize>, _)| Step {
-            name: s.name,
-            op: s.op,
-            kernel: s.kernel,
-            macs: s.macs,
-            numbers: s.numbers,
-            threads: s.threads,
-            reads: s.reads.into_iter().map(&place).collect(),
+        let placed = |(Step { about, work, reads, .. }, write): (Step<_, Operand, usize>, _)| Step {
+            about,
+            work,
+            reads: reads.into_iter().map(&place).collect(),
             write,
         };
-        let steps = self.steps.into_iter().zip(writes).map(step).collect();
-        (Program { steps, arena_len, scratch_len }, place)
+        let steps = self.steps.into_iter().zip(writes).map(placed).collect();
+        (Planned { steps, arena_len }, place)
     }
-}
-
-/// Whether memory for so many numbers can be had.
-pub(crate) fn can_be_had(numbers: usize) -> Result<()> {
-    Memory::new(numbers).map(drop).map_err(|e| {
-        let what = format!("activations of {} MiB: {e}", numbers.saturating_mul(size_of::<f32>()) >> 20);
-        Error::new(ErrorKind::Resources, what)
-    })
 }

@@ -1,5 +1,6 @@
 //! The one error type of the runtime.
 
+use sslm_kernels::cuda;
 use std::fmt::Display;
 
 /// Result of a runtime call.
@@ -19,6 +20,10 @@ pub enum ErrorKind {
     Tuning,
     /// Memory or threads could not be had.
     Resources,
+    /// There is no device of the backend, or not what it needs: the message names what is missing.
+    BackendUnavailable,
+    /// A device failed.
+    Device,
 }
 
 /// What went wrong, where, what was expected and what was found.
@@ -52,5 +57,16 @@ impl Error {
 impl From<sslm_format::Error> for Error {
     fn from(e: sslm_format::Error) -> Self {
         Error::new(ErrorKind::Format(e.kind()), &e)
+    }
+}
+
+impl From<cuda::Error> for Error {
+    fn from(e: cuda::Error) -> Self {
+        let kind = match e {
+            cuda::Error::Unavailable(_) => ErrorKind::BackendUnavailable,
+            cuda::Error::OutOfMemory { .. } | cuda::Error::TooLarge { .. } => ErrorKind::Resources,
+            _ => ErrorKind::Device,
+        };
+        Error::new(kind, &e)
     }
 }

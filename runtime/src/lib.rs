@@ -17,6 +17,8 @@
 
 mod arena;
 mod build;
+mod cpu;
+mod cuda;
 mod error;
 mod fuse;
 mod images;
@@ -32,15 +34,17 @@ mod step;
 mod tensor;
 mod tune;
 mod tuning;
+mod work;
 
 pub use error::{Error, ErrorKind, Result};
 pub use model::{Model, TensorInfo};
-pub use options::{Options, Threads};
+pub use options::{Backend, Options, Threads};
 pub use plan::{Plan, StepInfo};
 pub use session::{Outputs, Session};
 /// The file format's own types: graph, kept lists, preprocessing, provenance.
 pub use sslm_format as format;
 pub use sslm_kernels::Isa;
 pub use sslm_kernels::conv::Method;
+pub use sslm_kernels::cuda::{Device, Gpu, Precision};
 pub use tensor::TensorView;
 pub use tuning::{TunedLayer, Tuning};

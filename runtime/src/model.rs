@@ -70,12 +70,12 @@ impl Model {
     ///
     /// # Errors
     /// If the options or the resulting shapes do not fit the model, or memory or threads cannot be had, or the options' tuning was
-    /// made for something else ([`crate::ErrorKind::Tuning`]).
+    /// made for something else ([`crate::ErrorKind::Tuning`]), or the backend is not there ([`crate::ErrorKind::BackendUnavailable`]).
     pub fn prepare(&self, options: &Options) -> Result<Plan> {
         prepare::plan(self, options)
     }
 
-    /// Measures which method is fastest for each convolution, with the options' threads, instruction set and shapes. It takes some
+    /// Measures which of the CPU's methods is fastest for each convolution, with the options' threads, instruction set and shapes. It takes some
     /// ten seconds, more for networks whose runs are long, and memory for the activations of several plans. `progress` is told how
     /// many parts of how many are done.
     ///

@@ -1,4 +1,4 @@
-//! The rule of each operator: which channels of its inputs it wants to see, which kernel computes it, and which channels of its
+//! The rule of each operator: which channels of its inputs it wants to see, what computes it, and which channels of its
 //! output that yields.
 //!
 //! There are three kinds. Where output channel c depends on input channel c alone, the kernel runs on just the channels that the
@@ -8,18 +8,18 @@
 use crate::build::{Builder, Operand};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fuse::Fused;
-use crate::step::Kernel;
+use crate::work::{Convolution, Described, Pooling, RebuiltAxis, Work};
 use sslm_format::{self as format, Binary, Compaction, Coordinates, Fill, Interpolation, Node, Op, ValueId, Window, shape};
 use sslm_kernels::Activation;
-use sslm_kernels::axis::{From, Remap, StridedCopy};
-use sslm_kernels::conv::{Column, Conv, Geometry, Group, Layer};
+use sslm_kernels::axis::{From, StridedCopy};
+use sslm_kernels::conv::{Column, Geometry, Group, Layer};
 use sslm_kernels::elementwise::{Broadcast, Function, Operation};
-use sslm_kernels::fully_connected::{self, FullyConnected};
+use sslm_kernels::fully_connected;
 use sslm_kernels::normalize::Lrn;
-use sslm_kernels::pool::{Pool, Reduce};
+use sslm_kernels::pool::Reduce;
 
 /// Adds the steps of a node and of what is fused into it.
-pub(crate) fn add(b: &mut Builder<'_>, fused: &Fused<'_>) -> Result<()> {
+pub(crate) fn add<'m>(b: &mut Builder<'m>, fused: &Fused<'_>) -> Result<()> {
     let (node, output) = (fused.node, fused.output);
     if b.compaction(output).is_some_and(|c| c.kept.is_empty()) {
         return Ok(());
@@ -38,16 +38,16 @@ pub(crate) fn add(b: &mut Builder<'_>, fused: &Fused<'_>) -> Result<()> {
     let kept = b.compaction(node.output).map(|c| c.kept.as_slice());
     let len = b.physical_len(node.output);
     // A kernel on the channels that the output keeps.
-    let per_channel = |b: &mut Builder<'_>, kernel: Kernel| {
+    let per_channel = |b: &mut Builder<'m>, work: Work<Described<'m>>| {
         let read = if b.shape(x).len() < 2 { b.place_of(x) } else { b.channels_of(x, kept) };
-        let place = b.emit(name, &op, kernel, 0, vec![read], len);
+        let place = b.emit(name, &op, work, 0, vec![read], len);
         b.define(output, place);
     };
     // A kernel from all channels to all channels.
-    let whole = |b: &mut Builder<'_>, kernel: Kernel| {
+    let whole = |b: &mut Builder<'m>, work: Work<Described<'m>>| {
         let read = b.all_channels_of(x);
         let len = b.shape(node.output).iter().product();
-        let place = b.emit(name, &op, kernel, 0, vec![read], len);
+        let place = b.emit(name, &op, work, 0, vec![read], len);
         b.define_from_all(output, place);
     };
     match &node.op {
@@ -55,16 +55,17 @@ pub(crate) fn add(b: &mut Builder<'_>, fused: &Fused<'_>) -> Result<()> {
             let transposed = matches!(node.op, Op::ConvTranspose(_));
             let geometry = Geometry { transposed, ..geometry(b, &conv.window, x, node.output) };
             let macs = b.model.blob(conv.weights).len() * b.plane(output) * b.shape(x)[0];
-            let (layer, threads, node) = (convolution(b, conv, geometry, x, fused), b.threads_for(macs), fused.index);
-            let (method, timed) = b.methods.of(node);
-            let kernel = match method {
-                None => Conv::new(layer, b.isa, threads),
-                Some(method) => Conv::with_method(layer, b.isa, threads, method),
+            let described = Convolution {
+                layer: convolution(b, conv, geometry, x, fused),
+                images: b.shape(x)[0],
+                macs,
+                parameters: [conv.weights, conv.bias],
+                node: fused.index,
             };
-            let kernel = Kernel::Conv { conv: Box::new(kernel), weights: conv.weights, bias: conv.bias, node, timed };
+            let work = Work::Conv { conv: described, weights: conv.weights, bias: conv.bias };
             let mut reads = vec![b.place_of(x)];
             reads.extend(fused.residual.map(|residual| b.channels_of(residual, kept)));
-            let place = b.emit(name, &op, kernel, macs, reads, len);
+            let place = b.emit(name, &op, work, macs, reads, len);
             b.define(output, place);
         }
         Op::Gemm(gemm) => {
@@ -72,13 +73,12 @@ pub(crate) fn add(b: &mut Builder<'_>, fused: &Fused<'_>) -> Result<()> {
             let columns = gemm.columns.iter(gemm.features as usize).map(|f| physical(b.compaction(x), f)).collect();
             let rows = b.compaction(node.output).map_or(gemm.rows as usize, |c| c.kept.len());
             let layer = fully_connected::Layer { batch: len / rows, features, rows, columns, activation: fused.activation };
-            let layer = FullyConnected::new(layer, b.isa, b.threads);
-            let (macs, read) = (layer.macs(), b.place_of(x));
-            let kernel = Kernel::FullyConnected { layer, weights: gemm.weights, bias: gemm.bias };
-            let place = b.emit(name, &op, kernel, macs, vec![read], len);
+            let (macs, read) = (layer.batch * rows * layer.columns.len(), b.place_of(x));
+            let work = Work::FullyConnected { layer, weights: gemm.weights, bias: gemm.bias };
+            let place = b.emit(name, &op, work, macs, vec![read], len);
             b.define(output, place);
         }
-        Op::Activation(function) => per_channel(b, Kernel::Activation(self::function(function))),
+        Op::Activation(function) => per_channel(b, Work::Activation(self::function(function))),
         Op::MaxPool(format::MaxPool { window, .. }) => {
             let pool = pool(b, window, x, fused, Reduce::Max)?;
             per_channel(b, pool);
@@ -91,36 +91,36 @@ pub(crate) fn add(b: &mut Builder<'_>, fused: &Fused<'_>) -> Result<()> {
         }
         Op::GlobalAveragePool => {
             let plane = b.plane(x);
-            per_channel(b, Kernel::GlobalAverage { plane });
+            per_channel(b, Work::GlobalAverage { plane });
         }
         Op::GlobalMaxPool => {
             let plane = b.plane(x);
-            per_channel(b, Kernel::GlobalMax { plane });
+            per_channel(b, Work::GlobalMax { plane });
         }
         Op::BatchNorm(format::BatchNorm { scale, shift }) => {
             expect_per_channel(b, *scale, node.output)?;
             let plane = b.plane(x);
-            per_channel(b, Kernel::ScaleShift { plane, scale: *scale, shift: *shift });
+            per_channel(b, Work::ScaleShift { plane, scale: *scale, shift: *shift });
         }
         Op::InstanceNorm(format::InstanceNorm { scale, shift, epsilon }) => {
             expect_per_channel(b, *scale, node.output)?;
             let plane = b.plane(x);
-            per_channel(b, Kernel::InstanceNorm { plane, scale: *scale, shift: *shift, epsilon: *epsilon });
+            per_channel(b, Work::InstanceNorm { plane, scale: *scale, shift: *shift, epsilon: *epsilon });
         }
         Op::Lrn(lrn) => {
             let (channels, plane) = (b.shape(x)[1], b.plane(x));
             let format::Lrn { size, alpha, beta, bias } = *lrn;
-            whole(b, Kernel::Lrn(Lrn { channels, plane, size: size as usize, alpha, beta, bias }));
+            whole(b, Work::Lrn(Lrn { channels, plane, size: size as usize, alpha, beta, bias }));
         }
         Op::Softmax(softmax) => {
             let (start, end) = (softmax.start as usize, softmax.end as usize);
             let shape = b.shape(x);
             let (axis, inner) = (shape[start..end].iter().product(), shape[end..].iter().product());
-            whole(b, Kernel::Softmax { axis, inner });
+            whole(b, Work::Softmax { axis, inner });
         }
         Op::ArgMax(arg) => {
             let (extent, inner) = along(b.shape(x), arg.axis);
-            whole(b, Kernel::ArgMax { extent, inner, last: arg.last });
+            whole(b, Work::ArgMax { extent, inner, last: arg.last });
         }
         Op::Flatten(_) | Op::Reshape(_) => reshape(b, x, output),
         Op::Concat(concat) => self::concat(b, name, node, concat.axis as usize),
@@ -136,8 +136,8 @@ pub(crate) fn add(b: &mut Builder<'_>, fused: &Fused<'_>) -> Result<()> {
             let strides = row_major_strides(&from);
             let shape: Vec<usize> = axes.iter().map(|&a| from[a]).collect();
             let strides: Vec<usize> = axes.iter().map(|&a| strides[a]).collect();
-            let kernel = Kernel::StridedCopy(StridedCopy::new(&shape, &strides));
-            if stays { per_channel(b, kernel) } else { whole(b, kernel) }
+            let work = Work::StridedCopy(StridedCopy::new(&shape, &strides));
+            if stays { per_channel(b, work) } else { whole(b, work) }
         }
         Op::Expand(_) => {
             let (from, shape) = (b.shape(x).to_vec(), b.shape(node.output).to_vec());
@@ -145,7 +145,7 @@ pub(crate) fn add(b: &mut Builder<'_>, fused: &Fused<'_>) -> Result<()> {
             let own = row_major_strides(&from);
             let stride = |axis: usize| if axis < missing || from[axis - missing] == 1 { 0 } else { own[axis - missing] };
             let strides: Vec<usize> = (0..shape.len()).map(stride).collect();
-            whole(b, Kernel::StridedCopy(StridedCopy::new(&shape, &strides)));
+            whole(b, Work::StridedCopy(StridedCopy::new(&shape, &strides)));
         }
         Op::Slice(format::Slice { axis, .. }) | Op::Gather(format::Gather { axis, .. }) => {
             let extent = b.shape(x)[*axis as usize];
@@ -228,13 +228,13 @@ fn geometry(b: &Builder<'_>, window: &Window, x: ValueId, output: ValueId) -> Ge
     }
 }
 
-fn pool(b: &Builder<'_>, window: &Window, x: ValueId, fused: &Fused<'_>, reduce: Reduce) -> Result<Kernel> {
+fn pool<'m>(b: &Builder<'m>, window: &Window, x: ValueId, fused: &Fused<'_>, reduce: Reduce) -> Result<Work<Described<'m>>> {
     let geometry = geometry(b, window, x, fused.output);
     if !geometry.every_window_sees_input() {
         let found = format!("dilated windows that lie wholly in the padding of a {:?} input", geometry.input);
         return Err(Error::input("window", "at least one position of the input in every window", found));
     }
-    Ok(Kernel::Pool(Pool::new(geometry, reduce, fused.activation, b.threads)))
+    Ok(Work::Pool(Pooling { geometry, reduce, activation: fused.activation }))
 }
 
 fn convolution<'m>(b: &Builder<'m>, conv: &format::Conv, geometry: Geometry, x: ValueId, fused: &Fused<'_>) -> Layer<'m> {
@@ -307,7 +307,7 @@ fn concat(b: &mut Builder<'_>, name: &str, node: &Node, axis: usize) {
         first += extent;
     }
     let len = b.physical_len(node.output);
-    let place = b.emit(name, node.op.name(), Kernel::Concat { lens }, 0, reads, len);
+    let place = b.emit(name, node.op.name(), Work::Concat { lens }, 0, reads, len);
     b.define(node.output, place);
 }
 
@@ -358,14 +358,14 @@ fn binary(b: &mut Builder<'_>, node: &Node, binary: &Binary, op: &str, output: V
         reads.push(b.channels_of(v, wanted));
         shapes.push(own);
     }
-    let kernel = Kernel::Binary { operation: operation(binary), broadcast: Broadcast::new(&shapes[0], &shapes[1]), relu };
+    let work = Work::Binary { operation: operation(binary), broadcast: Broadcast::new(&shapes[0], &shapes[1]), relu };
     // One channel for all of them on both sides means that the output has one channel.
     if per_channel {
         let len = b.physical_len(node.output);
-        let place = b.emit(&node.name, op, kernel, 0, reads, len);
+        let place = b.emit(&node.name, op, work, 0, reads, len);
         b.define(output, place);
     } else {
-        let place = b.emit(&node.name, op, kernel, 0, reads, shape.iter().product());
+        let place = b.emit(&node.name, op, work, 0, reads, shape.iter().product());
         b.define_from_all(output, place);
     }
 }
@@ -398,12 +398,11 @@ fn remap(b: &mut Builder<'_>, node: &Node, output: ValueId, maps: Vec<(usize, Ve
     let mut place = input_of(b, node, per_channel, &mut shape);
     for (axis, sources) in maps {
         let (extent, inner) = along(&shape, axis as u32);
-        let remap = Remap::new(extent, inner, &sources);
         shape[axis] = sources.len();
         // Between two axes' turns a tensor stands that is no value of the graph, so its size was not checked with theirs.
         let len = shape.iter().try_fold(1usize, |n, &e| n.checked_mul(e)).filter(|&n| n <= shape::MAX_ELEMENTS);
         let len = len.ok_or_else(|| Error::input("elements", format!("at most {}", shape::MAX_ELEMENTS), "more"))?;
-        place = b.emit(&node.name, node.op.name(), Kernel::Remap(remap), 0, vec![place], len);
+        place = b.emit(&node.name, node.op.name(), Work::Remap(RebuiltAxis { extent, inner, sources }), 0, vec![place], len);
     }
     if per_channel {
         b.define(output, place)
@@ -509,7 +508,7 @@ fn reduce_mean(b: &mut Builder<'_>, node: &Node, output: ValueId, axes: &[u32]) 
     for stretch in stretches.into_iter().rev() {
         let (extent, inner) = (shape[stretch.clone()].iter().product(), shape[stretch.end..].iter().product());
         shape[stretch].fill(1);
-        place = b.emit(&node.name, node.op.name(), Kernel::Mean { extent, inner }, 0, vec![place], shape.iter().product());
+        place = b.emit(&node.name, node.op.name(), Work::Mean { extent, inner }, 0, vec![place], shape.iter().product());
     }
     if per_channel { b.define(output, place) } else { b.define_from_all(output, place) }
 }

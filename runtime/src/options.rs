@@ -3,7 +3,9 @@
 use crate::tuning::Tuning;
 use sslm_kernels::Isa;
 use sslm_kernels::conv::Method;
+use sslm_kernels::cuda::{Device, Precision};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// How many threads a plan computes with. Steps that are too short to share run on the calling thread in any case.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -17,6 +19,18 @@ pub enum Threads {
     Count(usize),
 }
 
+/// What computes a plan.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Backend {
+    /// The CPU.
+    #[default]
+    Cpu,
+    /// The machine's first CUDA device, or an error if it cannot be used.
+    Cuda,
+    /// The machine's first CUDA device, or the CPU if it cannot be used or has no room; [`crate::Plan::fallback`] says why.
+    Auto,
+}
+
 /// Choices for [`crate::Model::prepare`].
 #[derive(Clone, Debug, Default)]
 pub struct Options {
@@ -25,6 +39,9 @@ pub struct Options {
     pub(crate) isa: Option<Isa>,
     pub(crate) dims: BTreeMap<String, usize>,
     pub(crate) methods: Methods,
+    pub(crate) backend: Backend,
+    pub(crate) device: Option<Arc<dyn Device>>,
+    pub(crate) precision: Precision,
 }
 
 /// Which methods convolutions are computed by.
@@ -85,6 +102,27 @@ impl Options {
     #[must_use]
     pub fn dim(mut self, name: impl Into<String>, extent: usize) -> Self {
         self.dims.insert(name.into(), extent);
+        self
+    }
+
+    /// What computes the plan.
+    #[must_use]
+    pub fn backend(mut self, backend: Backend) -> Self {
+        self.backend = backend;
+        self
+    }
+
+    /// As [`Backend::Cuda`], on a device that is open already: several plans share what it took to open it.
+    #[must_use]
+    pub fn device(mut self, device: Arc<dyn Device>) -> Self {
+        self.device = Some(device);
+        self.backend(Backend::Cuda)
+    }
+
+    /// How a CUDA device rounds the products of convolutions and fully connected layers. The CPU always computes in `f32`.
+    #[must_use]
+    pub fn precision(mut self, precision: Precision) -> Self {
+        self.precision = precision;
         self
     }
 

@@ -1,11 +1,9 @@
 //! A prepared model: immutable, shareable between threads.
 
-use crate::map::Line;
 use crate::model::Model;
 use crate::session::Session;
-use crate::step::{Place, Step};
-use sslm_kernels::{Isa, Team};
-use std::ops::Range;
+use crate::step::Place;
+use crate::{cpu, cuda};
 use std::sync::Arc;
 
 /// A model with batch, shapes, kernels, memory and threads fixed. Cloning is cheap.
@@ -16,60 +14,17 @@ pub struct Plan {
 
 pub(crate) struct Inner {
     pub(crate) model: Model,
-    /// What comes first, where a batch begins image by image.
-    pub(crate) images: Option<Images>,
-    /// Of the whole batch.
-    pub(crate) rest: Program,
     pub(crate) inputs: Vec<Binding>,
     pub(crate) outputs: Vec<Binding>,
-    pub(crate) isa: Isa,
-    /// Absent where everything runs on the caller's thread.
-    pub(crate) team: Option<Team>,
-}
-
-impl Inner {
-    /// In the order in which they run, with how many times each one does.
-    pub(crate) fn steps(&self) -> impl ExactSizeIterator<Item = &Step> {
-        let images = self.images.as_ref().map_or(&[][..], |images| &images.program.steps);
-        let count = images.len();
-        (0..count + self.rest.steps.len()).map(move |i| if i < count { &images[i] } else { &self.rest.steps[i - count] })
-    }
-}
-
-/// Steps with memory laid out for them.
-pub(crate) struct Program {
-    pub(crate) steps: Vec<Step>,
-    pub(crate) arena_len: usize,
-    pub(crate) scratch_len: usize,
-}
-
-/// What is computed image by image, on threads that take images of their own.
-pub(crate) struct Images {
-    /// For one image.
     pub(crate) program: Program,
-    /// Images that each thread takes; the last one perhaps fewer.
-    pub(crate) each: usize,
-    /// Threads that take images.
-    pub(crate) lanes: usize,
-    /// What it yields: where that lies in the program's arena, and where that of all images lies in the batch's arena.
-    pub(crate) one: Range<usize>,
-    pub(crate) all: Range<usize>,
+    /// Why it is the CPU's although a device was asked for first.
+    pub(crate) fallback: Option<String>,
 }
 
-impl Images {
-    /// Numbers of memory that a thread computes in.
-    pub(crate) fn lane_len(&self) -> usize {
-        self.program.arena_len.next_multiple_of(Line::FLOATS) + self.program.scratch_len.next_multiple_of(Line::FLOATS)
-    }
-
-    /// Numbers of memory that all threads compute in.
-    pub(crate) fn memory_len(&self) -> usize {
-        self.lanes.saturating_mul(self.lane_len())
-    }
-
-    pub(crate) fn batch(&self) -> usize {
-        self.all.len() / self.one.len()
-    }
+/// What computes it.
+pub(crate) enum Program {
+    Cpu(cpu::Program),
+    Cuda(cuda::Program),
 }
 
 /// An input or output of the network and where it lies.
@@ -107,20 +62,17 @@ impl Plan {
 
     /// What runs, in order.
     pub fn steps(&self) -> impl ExactSizeIterator<Item = StepInfo<'_>> {
-        let images = self.inner.images.as_ref();
-        self.inner.steps().enumerate().map(move |(i, step)| match images.filter(|images| i < images.program.steps.len()) {
-            None => step.info(),
-            Some(images) => {
-                let StepInfo { macs, bytes, .. } = step.info();
-                StepInfo {
-                    macs: macs * images.batch(),
-                    bytes: bytes * images.batch(),
-                    threads: images.lanes,
-                    by_image: true,
-                    ..step.info()
-                }
-            }
+        (0..self.steps_len()).map(|i| match &self.inner.program {
+            Program::Cpu(program) => program.info(i),
+            Program::Cuda(program) => program.steps[i].info(),
         })
+    }
+
+    pub(crate) fn steps_len(&self) -> usize {
+        match &self.inner.program {
+            Program::Cpu(program) => program.steps().len(),
+            Program::Cuda(program) => program.steps.len(),
+        }
     }
 
     /// Shapes that [`Session::run_all`] expects, in order.
@@ -133,29 +85,33 @@ impl Plan {
         self.inner.outputs.iter().map(|b| b.shape.as_slice())
     }
 
-    /// Bytes of memory that each session owns.
+    /// Bytes of memory that each session owns, on a device if it runs there.
     pub fn session_bytes(&self) -> usize {
-        let Program { arena_len, scratch_len, .. } = self.inner.rest;
-        (arena_len + scratch_len + self.inner.images.as_ref().map_or(0, Images::memory_len)) * size_of::<f32>()
+        let numbers = match &self.inner.program {
+            Program::Cpu(program) => program.session_len(),
+            Program::Cuda(program) => program.session_len(),
+        };
+        numbers * size_of::<f32>()
     }
 
     /// Threads that a run uses at most.
     pub fn threads(&self) -> usize {
-        self.inner.team.as_ref().map_or(1, Team::threads)
-    }
-}
-
-impl Step {
-    fn info(&self) -> StepInfo<'_> {
-        let Step { name, op, kernel, macs, numbers, threads, .. } = self;
-        StepInfo {
-            name,
-            op,
-            kernel: kernel.describe(),
-            macs: *macs,
-            bytes: numbers * size_of::<f32>(),
-            threads: *threads,
-            by_image: false,
+        match &self.inner.program {
+            Program::Cpu(program) => program.threads(),
+            Program::Cuda(_) => 1,
         }
+    }
+
+    /// The device that runs it; `None` if that is the CPU.
+    pub fn device(&self) -> Option<String> {
+        match &self.inner.program {
+            Program::Cpu(_) => None,
+            Program::Cuda(program) => Some(program.name()),
+        }
+    }
+
+    /// Why it runs on the CPU although [`crate::Backend::Auto`] asked for a device.
+    pub fn fallback(&self) -> Option<&str> {
+        self.inner.fallback.as_deref()
     }
 }

@@ -1,15 +1,16 @@
 //! From a model and options to a plan: shapes, threads, what is computed image by image, and what everything needs.
 
-use crate::build::{Builder, Operand, can_be_had};
+use crate::build::{Builder, Operand, Planned};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fuse::{Fused, fuse};
 use crate::images::{self, Beginning};
 use crate::model::Model;
-use crate::options::{Methods, Options, Threads};
-use crate::plan::{Binding, Images, Inner, Plan};
+use crate::options::{Backend, Methods, Options, Threads};
+use crate::plan::{Binding, Inner, Plan, Program};
 use crate::step::Place;
+use crate::{cpu, cuda};
 use sslm_format::{self as format, Op, ValueId, shape};
-use sslm_kernels::{Isa, Team};
+use sslm_kernels::cuda::fits;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -22,26 +23,69 @@ const SHARE_FROM: usize = 10_000_000;
 const EQUAL: f64 = 0.9;
 
 pub(crate) fn plan(model: &Model, options: &Options) -> Result<Plan> {
+    match options.backend {
+        Backend::Cpu => on_cpu(model, options, None),
+        Backend::Cuda => on_device(model, options),
+        Backend::Auto => match on_device(model, options) {
+            Err(e) if matches!(e.kind(), ErrorKind::BackendUnavailable | ErrorKind::Resources) => {
+                on_cpu(model, options, Some(e.to_string()))
+            }
+            plan => plan,
+        },
+    }
+}
+
+fn on_cpu(model: &Model, options: &Options, fallback: Option<String>) -> Result<Plan> {
     let threads = match options.threads {
         Threads::Single => 1,
         Threads::Count(n) => n.max(1),
         Threads::Auto => std::thread::available_parallelism().map_or(1, usize::from),
     };
-    let mut draft = Draft::new(model, options, threads)?;
-    if options.threads == Threads::Auto && threads > 1 && draft.work() < SHARE_FROM {
-        draft = Draft::new(model, options, 1)?;
+    let draft = |threads| Draft::new(model, options, Some(threads), cpu::can_be_had).map(|draft| (draft, threads));
+    let (mut draft_and_threads, auto) = (draft(threads)?, options.threads == Threads::Auto);
+    if auto && threads > 1 && draft_and_threads.0.work() < SHARE_FROM {
+        draft_and_threads = draft(1)?;
     }
-    let plan = draft.finish()?;
+    let (draft, threads) = draft_and_threads;
+    let plan = draft.finish(fallback, |drafted| Ok(Program::Cpu(cpu::Program::new(drafted, options, threads)?)))?;
     if let Methods::Tuned(tuning) = &options.methods {
         tuning.check(&plan)?;
     }
     Ok(plan)
 }
 
+/// A device computes the whole batch in every step.
+fn on_device(model: &Model, options: &Options) -> Result<Plan> {
+    let device = cuda::device(options)?;
+    if matches!(options.methods, Methods::Tuned(_)) {
+        let what = format!("tuning made for another backend: expected {}, found a CPU", device.name());
+        return Err(Error::new(ErrorKind::Tuning, what));
+    }
+    let draft = Draft::new(model, options, None, |numbers| Ok(fits("activation", numbers)?))?;
+    draft.finish(None, |drafted| Ok(Program::Cuda(cuda::Program::new(drafted.rest, model, options, device)?)))
+}
+
+/// What a backend makes a program of.
+pub(crate) struct Drafted<'m> {
+    pub(crate) images: Option<DraftedImages<'m>>,
+    /// Of the whole batch.
+    pub(crate) rest: Planned<'m>,
+}
+
+/// What is computed image by image.
+pub(crate) struct DraftedImages<'m> {
+    /// For one image.
+    pub(crate) one: Planned<'m>,
+    pub(crate) batch: usize,
+    /// What all images cost, in multiply-accumulates.
+    pub(crate) work: usize,
+    /// What they yield: where that lies for one image, and for all of them.
+    pub(crate) yields: [Range<usize>; 2],
+}
+
 /// All steps of a plan, before memory is laid out.
 struct Draft<'m> {
     model: &'m Model,
-    threads: usize,
     images: Option<ByImage<'m>>,
     /// What is computed of the whole batch.
     rest: Builder<'m>,
@@ -52,7 +96,7 @@ struct Draft<'m> {
 
 /// What is computed image by image.
 struct ByImage<'m> {
-    /// For one image, on one thread.
+    /// For one image.
     builder: Builder<'m>,
     batch: usize,
     /// What it yields: where that lies for one image, and for all of them.
@@ -60,20 +104,20 @@ struct ByImage<'m> {
 }
 
 impl<'m> Draft<'m> {
-    /// For at most `threads` threads.
-    fn new(model: &'m Model, options: &'m Options, threads: usize) -> Result<Self> {
+    /// For at most `threads` threads, or for what computes no images one by one. `can_be_had` says whether there is room for so many
+    /// numbers.
+    fn new(model: &'m Model, options: &Options, threads: Option<usize>, can_be_had: fn(usize) -> Result<()>) -> Result<Self> {
         let graph = model.graph();
         let input_shapes = model.input_shapes(options)?;
         let shapes = all_shapes(model, &input_shapes)?;
         let groups = fuse(graph, &shapes);
-        let isa = options.isa.unwrap_or_else(Isa::best);
-        let builder = |shapes, threads| Builder::new(model, shapes, isa, threads, &options.methods);
+        let builder = |shapes| Builder::new(model, shapes, can_be_had);
         let given = |builder: &mut Builder<'m>| graph.inputs.iter().map(|input| builder.given(input.value)).collect();
-        let beginning = beginning(model, &input_shapes, &shapes, &groups, threads);
-        let mut rest = builder(shapes, threads)?;
+        let beginning = threads.and_then(|threads| beginning(model, &input_shapes, &shapes, &groups, threads));
+        let mut rest = builder(shapes)?;
         let (mut alone, mut images) = (0, None);
         let inputs = if let Some((batch, one, Beginning { groups: end, yields })) = beginning {
-            let mut builder = builder(one, 1)?;
+            let mut builder = builder(one)?;
             let inputs = given(&mut builder);
             builder.add_all(&groups[..end])?;
             let place = builder.place_of(yields);
@@ -94,16 +138,17 @@ impl<'m> Draft<'m> {
             place
         };
         let outputs = graph.outputs.iter().map(output).collect();
-        Ok(Draft { model, threads, images, rest, inputs, outputs })
+        Ok(Draft { model, images, rest, inputs, outputs })
     }
 
-    /// Of a run, as [`crate::step::Step::work`] has it.
+    /// Of a run, as [`crate::step::About::work`] has it.
     fn work(&self) -> usize {
         self.rest.work() + self.images.as_ref().map_or(0, ByImage::work)
     }
 
-    fn finish(self) -> Result<Plan> {
-        let Draft { model, threads, images, rest, inputs, outputs } = self;
+    /// A plan of the program that a backend makes of it.
+    fn finish(self, fallback: Option<String>, program: impl FnOnce(Drafted<'m>) -> Result<Program>) -> Result<Plan> {
+        let Draft { model, images, rest, inputs, outputs } = self;
         let graph = model.graph();
         let name_and_shape = |value: ValueId| (model.name(value).to_owned(), rest.shape(value).to_vec());
         let named_inputs: Vec<_> = graph.inputs.iter().map(|input| name_and_shape(input.value)).collect();
@@ -111,24 +156,20 @@ impl<'m> Draft<'m> {
         let bind = |named: Vec<(String, Vec<usize>)>, places: Vec<Place>| -> Vec<Binding> {
             named.into_iter().zip(places).map(|((name, shape), place)| Binding { name, shape, place }).collect()
         };
-        let (isa, lanes) = (rest.isa, images.as_ref().map_or(1, |images| rest.threads_for(images.work()).min(images.batch)));
         let (rest, place) = rest.finish();
         let outputs = bind(named_outputs, outputs.into_iter().map(&place).collect());
         let (inputs, images) = match images {
             None => (bind(named_inputs, inputs.into_iter().map(&place).collect()), None),
-            Some(ByImage { builder, batch, yields: [one, all] }) => {
+            Some(images) => {
+                let (work, ByImage { builder, batch, yields: [one, all] }) = (images.work(), images);
                 let all = range(place(all));
-                let (program, place) = builder.finish();
-                let images = Images { program, each: batch.div_ceil(lanes), lanes, one: range(place(one)), all };
+                let (planned, place) = builder.finish();
+                let images = DraftedImages { one: planned, batch, work, yields: [range(place(one)), all] };
                 (bind(named_inputs, inputs.into_iter().map(&place).collect()), Some(images))
             }
         };
-        // Sessions have no way to fail: ask here whether so much can be had at all.
-        let of_images = images.as_ref().map_or(0, Images::memory_len);
-        can_be_had(rest.arena_len.saturating_add(rest.scratch_len).saturating_add(of_images))?;
-        let no_team = |e| Error::new(ErrorKind::Resources, format!("{threads} threads: {e}"));
-        let team = if threads > 1 { Some(Team::new(threads).map_err(no_team)?) } else { None };
-        Ok(Plan { inner: Arc::new(Inner { model: model.clone(), images, rest, inputs, outputs, isa, team }) })
+        let program = program(Drafted { images, rest })?;
+        Ok(Plan { inner: Arc::new(Inner { model: model.clone(), inputs, outputs, program, fallback }) })
     }
 }
 

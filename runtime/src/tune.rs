@@ -1,14 +1,15 @@
 //! Measures which method is fastest for each convolution: whole networks run with every method in turn, so that each layer finds
 //! caches as it does in real runs, and what disturbs the machine for a while disturbs all of them.
 
+use crate::cpu::{self, Prepared};
 use crate::error::Result;
 use crate::model::Model;
-use crate::options::{Methods, Options};
-use crate::plan::Plan;
+use crate::options::{Backend, Methods, Options};
+use crate::plan::{Plan, Program};
 use crate::session::Session;
-use crate::step::Kernel;
 use crate::tensor::TensorView;
 use crate::tuning::{MadeFor, TunedLayer, Tuning};
+use crate::work::Work;
 use sslm_kernels::conv::Method;
 use std::time::{Duration, Instant};
 
@@ -22,7 +23,7 @@ const RUNS: usize = 3;
 const CLEARLY_FASTER: f64 = 0.97;
 
 pub(crate) fn tune(model: &Model, options: &Options, mut progress: impl FnMut(usize, usize)) -> Result<Tuning> {
-    let prepare = |methods| model.prepare(&Options { methods, ..options.clone() });
+    let prepare = |methods| model.prepare(&Options { methods, backend: Backend::Cpu, ..options.clone() });
     let plan = prepare(Methods::Expected)?;
     let mut candidates = vec![Candidate::new(&plan, None, true)];
     for method in Method::ALL {
@@ -79,8 +80,14 @@ struct Convolution<'a> {
 }
 
 fn convolutions(plan: &Plan) -> impl Iterator<Item = Convolution<'_>> {
-    plan.inner.steps().enumerate().filter_map(|(step, s)| match &s.kernel {
-        Kernel::Conv { conv, node, .. } => Some(Convolution { step, node: *node, name: &s.name, method: conv.method() }),
+    let cpu = match &plan.inner.program {
+        Program::Cpu(program) => Some(program),
+        Program::Cuda(_) => None,
+    };
+    cpu.into_iter().flat_map(cpu::Program::steps).enumerate().filter_map(|(step, s)| match &s.step.work {
+        Work::Conv { conv: Prepared { conv, node, .. }, .. } => {
+            Some(Convolution { step, node: *node, name: &s.step.about.name, method: conv.method() })
+        }
         _ => None,
     })
 }

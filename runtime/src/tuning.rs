@@ -2,7 +2,7 @@
 //! holds for, and the file that it is stored in.
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::plan::Plan;
+use crate::plan::{Plan, Program};
 use serde::{Deserialize, Serialize};
 use sslm_kernels::conv::Method;
 use std::ffi::OsString;
@@ -129,7 +129,10 @@ impl MadeFor {
             sslm: env!("CARGO_PKG_VERSION").to_owned(),
             model: format!("{:08x}-{:08x}", checksum("GRPH"), checksum("WGTS")),
             inputs: plan.input_shapes().map(<[usize]>::to_vec).collect(),
-            isa: plan.inner.isa.to_string(),
+            isa: match &plan.inner.program {
+                Program::Cpu(program) => program.isa.to_string(),
+                Program::Cuda(program) => program.name(),
+            },
             threads: plan.threads(),
             cpu: cpu(),
         }

@@ -4,10 +4,11 @@ use crate::onnx::encode;
 use ssl_convert::emit::{self, Metadata};
 use ssl_convert::onnx::load::OnnxFile;
 use ssl_convert::onnx::proto::{ModelProto, ValueInfoProto};
-use sslm::{Model, Options, Plan, Session, TensorView, Threads};
+use sslm::{Device, Model, Options, Plan, Session, TensorView, Threads};
 use sslm_format::Dim;
 use std::io::Cursor;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 /// The bytes of the `.sslm` file of a model.
 ///
@@ -38,13 +39,32 @@ pub fn all_values(model: &ModelProto) -> ModelProto {
 /// # Panics
 /// If it cannot be prepared.
 pub fn prepare(model: &Model, shape: &[usize], threads: Threads) -> Plan {
-    let mut options = Options::new().threads(threads);
+    prepare_with(model, shape, Options::new().threads(threads))
+}
+
+/// A plan for an input of `shape` with more options.
+///
+/// # Panics
+/// If it cannot be prepared.
+pub fn prepare_with(model: &Model, shape: &[usize], mut options: Options) -> Plan {
     for (dim, &extent) in model.inputs()[0].dims.iter().zip(shape) {
         if let Dim::Symbolic { name } = dim {
             options = options.dim(name, extent);
         }
     }
     model.prepare(&options).unwrap_or_else(|e| panic!("{shape:?}: {e}"))
+}
+
+/// A session for an input of `shape` on every device, with its name.
+///
+/// # Panics
+/// If one cannot be prepared.
+pub fn on_devices(model: &Model, shape: &[usize]) -> Vec<(String, Session)> {
+    thread_local!(static DEVICES: Vec<Arc<dyn Device>> = sslm_devices::devices());
+    let session = |device: &Arc<dyn Device>| {
+        (format!("{device:?}"), prepare_with(model, shape, Options::new().device(Arc::clone(device))).session())
+    };
+    DEVICES.with(|devices| devices.iter().map(session).collect())
 }
 
 /// An output: name, shape and numbers.
@@ -84,7 +104,7 @@ pub fn input(shape: &[usize]) -> Vec<f32> {
 }
 
 /// Checks that the compact and the dense model equal the dense one that fuses nothing, to 1e-5 of the output's largest magnitude
-/// for every input shape, and yields the compact one.
+/// for every input shape, on the CPU and on every device, and yields the compact one.
 ///
 /// # Panics
 /// If one does not, naming the shape and the difference.
@@ -96,10 +116,16 @@ pub fn compact_equals_dense(model: &ModelProto, shapes: &[&[usize]]) -> Model {
         let expected = run(&reference, shape, &x);
         let largest = expected.1.iter().fold(1e-30f32, |m, x| m.max(x.abs()));
         for (form, model) in [("compact", &compact), ("dense", &dense)] {
-            let found = run(model, shape, &x);
-            assert_eq!(expected.0, found.0, "{form}, {shape:?}: shape of the output");
-            let error = expected.1.iter().zip(&found.1).fold(0f32, |m, (a, b)| m.max((a - b).abs())) / largest;
-            assert!(error <= 1e-5, "{form}, {shape:?}: relative error {error:e}");
+            let cpu = ("CPU".to_owned(), prepare(model, shape, Threads::Single).session());
+            for (place, mut session) in on_devices(model, shape).into_iter().chain([cpu]) {
+                // Devices launch step by step, then record that, then replay it.
+                for run in 0..3 {
+                    let (_, found_shape, found) = run_session(&mut session, shape, &x).swap_remove(0);
+                    assert_eq!(expected.0, found_shape, "{form} on {place}, {shape:?}: shape of the output");
+                    let error = expected.1.iter().zip(&found).fold(0f32, |m, (a, b)| m.max((a - b).abs())) / largest;
+                    assert!(error <= 1e-5, "{form} on {place}, {shape:?}, run {run}: relative error {error:e}");
+                }
+            }
         }
     }
     compact
