@@ -44,6 +44,23 @@ fn classifies_every_shipped_digit() {
     assert!(lines[1].contains('%') && lines[1].ends_with(" 7"), "{plain}");
 }
 
+/// Without a GPU `cuda` is an error that names what is missing, and `auto` says who computes instead.
+#[test]
+fn backends() {
+    let (model, seven) = (model(), digit(7));
+    let with = |backend: &str| run("ssl-run", &[&model, &seven, "--backend", backend]);
+    let (cpu, cuda, auto) = (with("cpu"), with("cuda"), with("auto"));
+    assert_eq!((cpu.code, auto.code, &auto.stdout), (0, 0, &cpu.stdout), "{}", auto.stderr);
+    if sslm_devices::gpu().is_some() {
+        assert_eq!((cuda.code, &cuda.stdout, auto.stderr.as_str()), (0, &cpu.stdout, ""), "{}", cuda.stderr);
+    } else {
+        assert_eq!((cuda.code, cuda.stdout.as_str()), (2, ""));
+        assert!(cuda.stderr.contains("CUDA is not available: "), "{}", cuda.stderr);
+        assert!(auto.stderr.starts_with("ssl-run: the CPU computes: CUDA is not available: "), "{}", auto.stderr);
+    }
+    refuses("ssl-run", &[&model, "--tune", "--backend", "cuda"], &["--tune", "--backend"]);
+}
+
 #[test]
 fn raw_tensors_of_any_batch() {
     let folder = tempfile::tempdir().expect("a temporary folder");

@@ -8,13 +8,14 @@ mod timing;
 mod tune;
 
 use anyhow::{Result, bail, ensure};
-use clap::Parser;
+use clap::{Parser, ValueEnum};
 use preprocess::Flags;
 use ssl_images::describe;
 use sslm::format::Dim;
 use sslm::{Model, Options, Plan, Threads};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Once;
 
 /// Classify images with a .sslm model, or run, profile, time and tune it on raw tensors.
 #[derive(Parser)]
@@ -25,6 +26,7 @@ use std::process::ExitCode;
   ssl-run --json --top 1 lenet.sslm *.png             # the same for programs
   ssl-run lenet.sslm --input x.npy --output y.npy     # float32, leading batch of any size
   ssl-run lenet.sslm --bench 1000 --threads 1         # min, median, p90 of the run and of each layer
+  ssl-run lenet.sslm --bench 1000 --backend cuda      # the same on the first CUDA device
   ssl-run lenet.sslm --tune --threads 1               # times every method, stores the fastest for later runs
 
 Results go to stdout, notes to stderr. Exit codes: 0 success, 2 error."
@@ -63,11 +65,30 @@ struct Arguments {
     /// Threads to compute with [default: all, or one for small models]
     #[arg(long, value_name = "N")]
     threads: Option<usize>,
+    /// What computes: the CPU, the first CUDA device, or that device if it can be used and else the CPU
+    #[arg(long, value_enum, value_name = "WHAT", default_value_t = Backend::Cpu, conflicts_with = "tune")]
+    backend: Backend,
+    /// How a CUDA device rounds the products of convolutions and fully connected layers
+    #[arg(long, value_enum, value_name = "HOW", default_value_t = Precision::Fp32)]
+    precision: Precision,
     /// Class names, one a line, instead of the model's own
     #[arg(long, value_name = "FILE")]
     labels: Option<PathBuf>,
     #[command(flatten)]
     preprocessing: Flags,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Backend {
+    Cpu,
+    Cuda,
+    Auto,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Precision {
+    Fp32,
+    Tf32,
 }
 
 fn main() -> ExitCode {
@@ -92,9 +113,15 @@ fn run(arguments: &Arguments) -> Result<()> {
     }
 }
 
-/// A plan for an input of shape `shape`, by the tuning that lies beside the model if it fits.
+/// A plan for an input of shape `shape`, by the tuning that lies beside the model if it fits. Where the CPU has to do what a device was
+/// asked for, stderr says so, once.
 fn prepare(arguments: &Arguments, model: &Model, shape: &[usize]) -> Result<Plan> {
-    tune::prepare(&arguments.model, model, &options(arguments, model, shape)?)
+    static SAID: Once = Once::new();
+    let plan = tune::prepare(&arguments.model, model, &options(arguments, model, shape)?)?;
+    if let Some(why) = plan.fallback() {
+        SAID.call_once(|| eprintln!("ssl-run: the CPU computes: {why}"));
+    }
+    Ok(plan)
 }
 
 /// Options by which symbolic dims are those of an input of shape `shape`.
@@ -104,7 +131,16 @@ fn options(arguments: &Arguments, model: &Model, shape: &[usize]) -> Result<Opti
         Some(0) => bail!("--threads: expected at least 1, found 0"),
         Some(n) => Threads::Count(n),
     };
-    let mut options = Options::new().threads(threads);
+    let backend = match arguments.backend {
+        Backend::Cpu => sslm::Backend::Cpu,
+        Backend::Cuda => sslm::Backend::Cuda,
+        Backend::Auto => sslm::Backend::Auto,
+    };
+    let precision = match arguments.precision {
+        Precision::Fp32 => sslm::Precision::Fp32,
+        Precision::Tf32 => sslm::Precision::Tf32,
+    };
+    let mut options = Options::new().threads(threads).backend(backend).precision(precision);
     let dims = input_dims(model)?;
     ensure!(dims.len() == shape.len(), "the model's input has {} axes, what is given has {}: {shape:?}", dims.len(), shape.len());
     for (dim, &extent) in dims.iter().zip(shape) {

@@ -15,6 +15,8 @@ const WARM_UP: Duration = Duration::from_millis(200);
 
 #[derive(Serialize)]
 struct Report {
+    /// `null` for the CPU.
+    device: Option<String>,
     threads: usize,
     batch: usize,
     runs: usize,
@@ -83,6 +85,7 @@ pub(crate) fn run(arguments: &Arguments, model: &Model) -> Result<()> {
     whole.sort();
     layers.iter_mut().for_each(|l| l.sort());
     let report = Report {
+        device: plan.device(),
         threads: plan.threads(),
         batch: shape[0],
         runs,
@@ -155,9 +158,7 @@ fn print(arguments: &Arguments, report: &Report) -> Result<()> {
     writeln!(out, "{layers}")?;
     let RunMs { min, median, p90 } = report.run_ms;
     let Report { threads, batch, runs, .. } = report;
-    writeln!(
-        out,
-        "run: min {min:.4} ms, median {median:.4} ms, p90 {p90:.4} ms ({runs} runs, batch {batch}, threads {threads})"
-    )?;
+    let place = report.device.clone().unwrap_or_else(|| format!("threads {threads}"));
+    writeln!(out, "run: min {min:.4} ms, median {median:.4} ms, p90 {p90:.4} ms ({runs} runs, batch {batch}, {place})")?;
     Ok(())
 }
