@@ -5,8 +5,11 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::LazyLock;
 
-/// The repository.
+/// The repository: where the tests were compiled, or where `SSLM_ROOT` says that a copy of it lies.
 pub fn root() -> PathBuf {
+    if let Some(root) = std::env::var_os("SSLM_ROOT") {
+        return root.into();
+    }
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("tests/ lies in the repository").to_path_buf()
 }
 

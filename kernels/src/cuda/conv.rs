@@ -352,12 +352,6 @@ impl Conv {
                 }
             };
             let sums = out.part(first * out_len + group.filters.start * positions..(first + images) * out_len);
-            let matrix = |view: View<'_>, leading: usize, stride: usize| Matrix {
-                address: view.address(),
-                transposed: false,
-                leading,
-                stride,
-            };
             let weights = matrix(self.weights.part(group.weights.clone()), filters, 0);
             let add = self.accumulate && residual.is_none();
             // Column by column, a lowered image is positions x columns, and the weights are filters x columns.
@@ -385,9 +379,7 @@ impl Conv {
                     precision: self.precision,
                 }
             };
-            // SAFETY: the views reach to the end of the last image's matrix: in place, the columns' numbers follow each other from
-            // `start` on and end within the image (`side_by_side`); lowered ones were written just now.
-            unsafe { stream.gemm(&gemm) }?;
+            stream.gemm(&gemm)?;
         }
         Ok(())
     }
@@ -427,6 +419,10 @@ fn side_by_side(g: &Geometry, group: &Group) -> Option<usize> {
     let first = start(group.columns.first()?)?;
     let follows = |(i, c): (usize, &Column)| start(c) == Some(first + i * positions);
     group.columns.iter().enumerate().all(follows).then_some(first)
+}
+
+fn matrix(view: View<'_>, leading: usize, stride: usize) -> Matrix<'_> {
+    Matrix { view, transposed: false, leading, stride }
 }
 
 /// By groups' sizes and the positions of all images.

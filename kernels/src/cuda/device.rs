@@ -91,15 +91,14 @@ pub trait Stream: Send {
     /// If it cannot be started.
     unsafe fn launch(&mut self, launch: &Launch) -> Result<()>;
 
-    /// Starts a product of matrices.
-    ///
-    /// # Safety
-    /// All numbers that [`Gemm`] says are read and written lie in memory of this device that stays until the stream has come past
-    /// it, and those that are read have been written.
+    /// Starts products of matrices.
     ///
     /// # Errors
-    /// If it cannot be started.
-    unsafe fn gemm(&mut self, gemm: &Gemm) -> Result<()>;
+    /// If they cannot be started.
+    ///
+    /// # Panics
+    /// If [`Gemm::check`] does.
+    fn gemm(&mut self, gemm: &Gemm<'_>) -> Result<()>;
 
     /// From now on launches and products are recorded instead of run.
     ///
@@ -116,7 +115,7 @@ pub trait Stream: Send {
     /// Runs what was recorded.
     ///
     /// # Safety
-    /// What was promised for the launches and products of the recording holds now.
+    /// What was promised for the launches of the recording holds now, and the memory of its products is still there.
     ///
     /// # Errors
     /// If it cannot be started.
@@ -166,7 +165,7 @@ pub enum Precision {
 /// Products C = A B of `batch` pairs of matrices, in cuBLAS's terms: column by column, `C` is m x n, and a leading dimension is the
 /// distance of two columns. Where a stride from one matrix to the next is 0, all products share that matrix.
 #[derive(Clone, Copy, Debug)]
-pub struct Gemm {
+pub struct Gemm<'a> {
     /// Rows of A and C.
     pub m: usize,
     /// Columns of B and C.
@@ -174,9 +173,9 @@ pub struct Gemm {
     /// Columns of A, rows of B; at least 1.
     pub k: usize,
     /// A and B.
-    pub factors: [Matrix; 2],
-    /// C.
-    pub out: Matrix,
+    pub factors: [Matrix<'a>; 2],
+    /// C, which is not transposed.
+    pub out: Matrix<'a>,
     /// Whether the products are added to what C holds.
     pub add: bool,
     /// How many products.
@@ -187,9 +186,9 @@ pub struct Gemm {
 
 /// Where the matrices of a batch lie.
 #[derive(Clone, Copy, Debug)]
-pub struct Matrix {
-    /// Of the first number of the first matrix.
-    pub address: u64,
+pub struct Matrix<'a> {
+    /// From the first number of the first matrix on, at least up to the last one of the last.
+    pub view: View<'a>,
     /// Whether it is stored row by row instead.
     pub transposed: bool,
     /// Distance of two columns (or rows, if it is transposed).
@@ -198,7 +197,24 @@ pub struct Matrix {
     pub stride: usize,
 }
 
-/// Memory of a device. It is freed when this is dropped.
+impl Gemm<'_> {
+    /// Checks that all numbers lie within the views.
+    ///
+    /// # Panics
+    /// If a matrix does not fit its view or its leading dimension, or a size is 0.
+    #[track_caller]
+    pub fn check(&self) {
+        let Gemm { m, n, k, factors: [a, b], out, batch, .. } = self;
+        assert!(m.min(n).min(k).min(batch) > &0 && !out.transposed, "{self:?}");
+        for (matrix, rows, columns) in [(a, m, k), (b, k, n), (out, m, n)] {
+            let (rows, columns) = if matrix.transposed { (columns, rows) } else { (rows, columns) };
+            let end = (batch - 1) * matrix.stride + (columns - 1) * matrix.leading + rows;
+            assert!(matrix.leading >= *rows && end <= matrix.view.len(), "{matrix:?} in {self:?}");
+        }
+    }
+}
+
+/// Memory of a device. It is freed when this is dropped, once the device is done with it.
 pub struct Buffer {
     address: u64,
     len: usize,
@@ -208,6 +224,7 @@ pub struct Buffer {
 impl Buffer {
     /// # Safety
     /// From `address` on there are `len` numbers of device memory for as long as `memory` is not dropped, and nobody else has them.
+    /// Dropping it waits for all that was started on them.
     pub unsafe fn new(address: u64, len: usize, memory: Box<dyn Any + Send + Sync>) -> Self {
         Buffer { address, len, _memory: memory }
     }

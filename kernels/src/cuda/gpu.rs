@@ -112,7 +112,7 @@ impl Drop for Memory {
     fn drop(&mut self) {
         // A device that failed has no memory left to free.
         let _ = self.context.bind_to_thread();
-        // SAFETY: the address came from `malloc_sync`, and nobody has it any more.
+        // SAFETY: the address came from `malloc_sync`, and nobody has it any more. The driver waits for what the device is doing with it.
         let _ = unsafe { result::free_sync(self.address) };
     }
 }
@@ -187,7 +187,8 @@ impl Stream for GpuStream {
         .map_err(failed)
     }
 
-    unsafe fn gemm(&mut self, gemm: &Gemm) -> Result<()> {
+    fn gemm(&mut self, gemm: &Gemm<'_>) -> Result<()> {
+        gemm.check();
         self.bind()?;
         let handle = match &self.blas {
             Some(blas) => blas.handle,
@@ -195,8 +196,8 @@ impl Stream for GpuStream {
         };
         let [a, b] = &gemm.factors;
         let int = |n: usize| c_int::try_from(n).map_err(|_| Error::TooLarge { what: "matrix", found: n });
-        let stride = |m: &Matrix| m.stride as c_longlong;
-        let operation = |m: &Matrix| match m.transposed {
+        let stride = |m: &Matrix<'_>| m.stride as c_longlong;
+        let operation = |m: &Matrix<'_>| match m.transposed {
             true => blas::cublasOperation_t::CUBLAS_OP_T,
             false => blas::cublasOperation_t::CUBLAS_OP_N,
         };
@@ -206,7 +207,8 @@ impl Stream for GpuStream {
         };
         let (one, beta) = (1.0f32, if gemm.add { 1.0f32 } else { 0.0 });
         let number = blas::cudaDataType_t::CUDA_R_32F;
-        // SAFETY: the caller's promise about the matrices; factors of sums are read before the call returns.
+        // SAFETY: all numbers lie within views of this device's memory, as was checked; the factors of sums are read before the call
+        // returns.
         unsafe {
             cublas::result::gemm_strided_batched_ex(
                 handle,
@@ -216,16 +218,16 @@ impl Stream for GpuStream {
                 int(gemm.n)?,
                 int(gemm.k)?,
                 (&raw const one).cast(),
-                a.address as *const c_void,
+                a.view.address() as *const c_void,
                 number,
                 int(a.leading)?,
                 stride(a),
-                b.address as *const c_void,
+                b.view.address() as *const c_void,
                 number,
                 int(b.leading)?,
                 stride(b),
                 (&raw const beta).cast(),
-                gemm.out.address as *mut c_void,
+                gemm.out.view.address() as *mut c_void,
                 number,
                 int(gemm.out.leading)?,
                 stride(&gemm.out),

@@ -188,12 +188,22 @@ struct EmulatedStream {
 enum Work {
     /// With a copy of the arguments, aligned for addresses.
     Launch(Launch, Vec<u64>),
-    Gemm(Gemm),
+    Product(Product),
+}
+
+/// A [`Gemm`] as `multiply` takes it.
+#[derive(Clone)]
+struct Product {
+    sizes: [usize; 4],
+    /// Address; whether it is transposed, leading dimension, stride.
+    matrices: [(u64, [usize; 3]); 3],
+    add: bool,
+    rounded: bool,
 }
 
 impl EmulatedStream {
     /// # Safety
-    /// As [`Stream::launch`] and [`Stream::gemm`].
+    /// As [`Stream::launch`]; the numbers of products are there.
     unsafe fn run(&mut self, work: Work) -> Result<()> {
         if self.recording {
             self.recorded.push(work);
@@ -220,17 +230,12 @@ impl EmulatedStream {
                     _ => Err(Error::Failed(format!("{kernel}: blocks of {block:?} threads"))),
                 }
             }
-            Work::Gemm(gemm) => {
-                let matrix = |m: &Matrix| [usize::from(m.transposed), m.leading, m.stride];
-                let ([a, b], c) = (&gemm.factors, &gemm.out);
-                let [of_a, of_b, of_c] = [matrix(a), matrix(b), matrix(c)];
-                let [add, rounded] = [gemm.add, gemm.precision == Precision::Tf32].map(c_int::from);
-                let number = |m: &Matrix| std::ptr::with_exposed_provenance_mut::<f32>(m.address as usize);
-                let sizes = [gemm.m, gemm.n, gemm.k, gemm.batch];
-                check(gemm)?;
+            Work::Product(Product { sizes, matrices: [(a, of_a), (b, of_b), (c, of_c)], add, rounded }) => {
+                let number = |address: &u64| std::ptr::with_exposed_provenance_mut::<f32>(*address as usize);
+                let [of_a, of_b, of_c] = [of_a, of_b, of_c].map(|m| m.as_ptr());
+                let (add, rounded) = (c_int::from(*add), c_int::from(*rounded));
                 // SAFETY: the caller's promise.
                 unsafe {
-                    let [of_a, of_b, of_c] = [of_a.as_ptr(), of_b.as_ptr(), of_c.as_ptr()];
                     (compiled.multiply)(sizes.as_ptr(), number(a), of_a, number(b), of_b, number(c), of_c, add, rounded);
                 }
                 Ok(())
@@ -241,15 +246,6 @@ impl EmulatedStream {
     fn not_while_recording(&self, what: &str) -> Result<()> {
         if self.recording { Err(Error::Failed(format!("{what} while recording"))) } else { Ok(()) }
     }
-}
-
-/// What cuBLAS would refuse.
-fn check(gemm: &Gemm) -> Result<()> {
-    let Gemm { m, n, k, factors: [a, b], out, batch, .. } = gemm;
-    let rows = |matrix: &Matrix, [rows, columns]: [usize; 2]| if matrix.transposed { columns } else { rows };
-    let fits = [(a, [*m, *k]), (b, [*k, *n]), (out, [*m, *n])].iter().all(|(matrix, size)| matrix.leading >= rows(matrix, *size));
-    let sizes = [*m, *n, *k, *batch].iter().all(|size| (1..1 << 31).contains(size));
-    if fits && sizes && !out.transposed { Ok(()) } else { Err(Error::Failed(format!("{gemm:?} is not valid"))) }
 }
 
 /// The address on the CPU.
@@ -286,9 +282,18 @@ impl Stream for EmulatedStream {
         unsafe { self.run(Work::Launch(*launch, arguments)) }
     }
 
-    unsafe fn gemm(&mut self, gemm: &Gemm) -> Result<()> {
-        // SAFETY: the caller's promise.
-        unsafe { self.run(Work::Gemm(*gemm)) }
+    fn gemm(&mut self, gemm: &Gemm<'_>) -> Result<()> {
+        gemm.check();
+        let Gemm { m, n, k, factors: [a, b], out, batch, add, precision } = gemm;
+        let matrix = |m: &Matrix<'_>| (m.view.address(), [usize::from(m.transposed), m.leading, m.stride]);
+        let product = Product {
+            sizes: [*m, *n, *k, *batch],
+            matrices: [matrix(a), matrix(b), matrix(out)],
+            add: *add,
+            rounded: *precision == Precision::Tf32,
+        };
+        // SAFETY: all numbers lie within views, as was checked.
+        unsafe { self.run(Work::Product(product)) }
     }
 
     fn begin_recording(&mut self) -> Result<()> {

@@ -1,0 +1,258 @@
+//! Layers and whole networks on a CUDA device, timed by its own events, as JSON: dense and pruned, by every method, lowering included,
+//! and the matrix product alone.
+//!
+//! ```sh
+//! cargo bench -p sslm-benches --bench gpu -- --json gpu.json
+//! ```
+//!
+//! Each layer runs as it does in a session: recorded once, several times in a row, and replayed. Nothing is measured
+//! without `--json` or on a machine without a device; as a test, a small layer runs on an emulated one. `gpu_peers.py` times PyTorch on the same layers.
+
+use fastrand::Rng;
+use serde::Serialize;
+use sslm::{Model, Options, TensorView};
+use sslm_benches::compare::as_test;
+use sslm_benches::nets::NETS;
+use sslm_benches::shapes::{ConvShape, Kept, Net, nets};
+use sslm_kernels::Activation;
+use sslm_kernels::conv::Layer;
+use sslm_kernels::cuda::{Buffer, Choice, Conv, Device, Gemm, Gpu, Matrix, Method, Precision, Result, Stream, Tensors};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// What is left of AlexNet, as the paper's table 4 calls it.
+const ENTRIES: [&str; 2] = ["entry 2", "entry 5"];
+const BATCHES: [usize; 4] = [1, 32, 128, 256];
+/// Replays that are timed.
+const SAMPLES: usize = 15;
+/// About how long one replay takes.
+const REPLAY: Duration = Duration::from_millis(2);
+
+#[derive(Serialize)]
+struct Report {
+    device: String,
+    layers: Vec<LayerTime>,
+    networks: Vec<NetworkTime>,
+}
+
+#[derive(Serialize)]
+struct LayerTime {
+    net: String,
+    layer: String,
+    form: String,
+    batch: usize,
+    /// `layer`, or `product` for the matrix product alone.
+    measure: &'static str,
+    method: String,
+    precision: String,
+    /// Whether this method is the one that is expected to be fastest.
+    expected: bool,
+    macs: usize,
+    min_us: f64,
+    median_us: f64,
+}
+
+#[derive(Serialize)]
+struct NetworkTime {
+    net: String,
+    form: String,
+    batch: usize,
+    precision: String,
+    macs: usize,
+    /// Of whole runs, with copying input and output.
+    median_us: f64,
+    /// Of all steps, launched one by one.
+    steps_us: f64,
+}
+
+fn main() {
+    if as_test() {
+        return smoke_test();
+    }
+    let Some(path) = std::env::args().skip_while(|a| a != "--json").nth(1) else {
+        return eprintln!("gpu: nothing was measured: expected --json FILE");
+    };
+    let device: Arc<dyn Device> = match Gpu::open(0) {
+        Ok(gpu) => Arc::new(gpu),
+        Err(e) => return eprintln!("gpu: nothing was measured: {e}"),
+    };
+    let mut layers = Vec::new();
+    let all = nets();
+    let alexnet = all.iter().find(|net| net.net == "AlexNet").expect("layers.json has AlexNet");
+    for batch in BATCHES {
+        for (layer, shape) in alexnet.layers.iter().enumerate() {
+            for (form, kept) in forms(alexnet, layer) {
+                let times = time_layer(&*device, alexnet, shape, &form, kept, batch);
+                layers.extend(times.unwrap_or_else(|e| panic!("{} {form}, batch {batch}: {e}", shape.name)));
+            }
+            eprintln!("{} of batch {batch}", shape.name);
+        }
+    }
+    let networks = time_networks(&device).unwrap_or_else(|e| panic!("{e}"));
+    let report = Report { device: device.name(), layers, networks };
+    std::fs::write(path, serde_json::to_string_pretty(&report).expect("text and numbers")).expect("the file can be written");
+}
+
+/// Everything, and what is left by each entry.
+fn forms(net: &Net, layer: usize) -> Vec<(String, Kept)> {
+    let pruned = net.pruned.iter().filter(|p| ENTRIES.contains(&p.name.as_str())).map(|p| (p.name.clone(), net.kept(p, layer)));
+    [("dense".to_owned(), net.layers[layer].whole())].into_iter().chain(pruned).collect()
+}
+
+/// The emulated device takes the way of the real one.
+fn smoke_test() {
+    let all = nets();
+    let net = &all[0];
+    for device in sslm_devices::emulated().into_iter().take(1) {
+        let times = time_layer(&device, net, &net.layers[0], "dense", net.layers[0].whole(), 1).expect("it runs");
+        assert!(times.iter().all(|t| t.median_us >= t.min_us));
+    }
+}
+
+/// Times by every method that is worth it, and of the matrix products alone.
+fn time_layer(device: &dyn Device, net: &Net, shape: &ConvShape, form: &str, kept: Kept, batch: usize) -> Result<Vec<LayerTime>> {
+    let (rng, stream) = (&mut Rng::with_seed(11), &mut *device.stream()?);
+    let layer = Layer {
+        geometry: shape.geometry(),
+        groups: shape.groups(kept),
+        taps: None,
+        activation: Activation::Relu,
+        accumulate: false,
+    };
+    let positions = layer.geometry.output[0] * layer.geometry.output[1];
+    let filters: usize = layer.groups.iter().map(|g| g.filters).sum();
+    let numbers = |rng: &mut Rng, len: usize| (0..len).map(|_| rng.f32() * 2.0 - 1.0).collect::<Vec<f32>>();
+    let weights = numbers(rng, layer.groups.iter().map(|g| g.filters * g.columns.len()).sum());
+    let bias = numbers(rng, filters);
+    let x = put(device, stream, &numbers(rng, batch * layer.geometry.channels * shape.input * shape.input))?;
+    let out = device.allocate(batch * filters * positions)?;
+    let macs = batch * weights.len() * positions;
+    let row = |measure, method: String, precision: Precision, expected, times: [f64; 2]| LayerTime {
+        net: net.net.clone(),
+        layer: shape.name.clone(),
+        form: form.to_owned(),
+        batch,
+        measure,
+        method,
+        precision: format!("{precision:?}").to_lowercase(),
+        expected,
+        macs,
+        min_us: times[0],
+        median_us: times[1],
+    };
+
+    let own = Conv::new(&layer, batch, [&weights, &bias], Choice::default(), device, stream)?.describe();
+    let mut rows = Vec::new();
+    let all = Method::ALL.map(|method| (method, Precision::Fp32)).into_iter().chain([(Method::Library, Precision::Tf32)]);
+    for (method, precision) in all {
+        // A thread for each number takes long where numbers are sums of much.
+        if method == Method::Direct && form == "dense" {
+            continue;
+        }
+        let choice = Choice { precision, method: Some(method) };
+        let conv = Conv::new(&layer, batch, [&weights, &bias], choice, device, stream)?;
+        let scratch = device.allocate(conv.scratch_len())?;
+        let tensors = Tensors { x: x.view(), residual: None, out: out.view(), scratch: scratch.view() };
+        let times = time(stream, |stream| conv.run(stream, tensors))?;
+        rows.push(row("layer", method.to_string(), precision, conv.describe() == own, times));
+    }
+
+    let largest = layer.groups.iter().map(|g| g.filters * g.columns.len()).max().unwrap_or(0);
+    let columns = layer.groups.iter().map(|g| g.columns.len()).max().unwrap_or(0);
+    let (left, right) = (device.allocate(batch * columns * positions)?, put(device, stream, &numbers(rng, largest))?);
+    for precision in [Precision::Fp32, Precision::Tf32] {
+        let times = time(stream, |stream| {
+            layer.groups.iter().try_for_each(|group| {
+                let (m, n, k) = (positions, group.filters, group.columns.len());
+                let matrix = |view, leading, stride| Matrix { view, transposed: false, leading, stride };
+                let factors = [matrix(left.view(), m, m * k), Matrix { transposed: true, ..matrix(right.view(), n, 0) }];
+                let product = matrix(out.view(), m, m * filters);
+                stream.gemm(&Gemm { m, n, k, factors, out: product, add: false, batch, precision })
+            })
+        })?;
+        rows.push(row("product", "cublas".to_owned(), precision, false, times));
+    }
+    Ok(rows)
+}
+
+fn put(device: &dyn Device, stream: &mut dyn Stream, numbers: &[f32]) -> Result<Buffer> {
+    let buffer = device.allocate(numbers.len())?;
+    stream.upload(numbers, buffer.view())?;
+    Ok(buffer)
+}
+
+/// Least and median microseconds of one `work`.
+fn time(stream: &mut dyn Stream, work: impl Fn(&mut dyn Stream) -> Result<()>) -> Result<[f64; 2]> {
+    work(stream)?; // makes libraries ready
+    stream.mark()?;
+    work(stream)?;
+    stream.mark()?;
+    let once = stream.laps()?[0].max(Duration::from_nanos(100));
+    let repeats = (REPLAY.as_nanos() / once.as_nanos()).clamp(1, 100) as usize;
+    stream.begin_recording()?;
+    let recorded = (0..repeats).try_for_each(|_| work(stream));
+    stream.end_recording()?;
+    recorded?;
+    let mut samples = Vec::with_capacity(SAMPLES);
+    for sample in 0..=SAMPLES {
+        stream.mark()?;
+        // SAFETY: what `work` borrows is there until this function returns.
+        unsafe { stream.replay() }?;
+        stream.mark()?;
+        let lap = stream.laps()?[0].as_secs_f64() * 1e6 / repeats as f64;
+        if sample > 0 {
+            samples.push(lap);
+        }
+    }
+    samples.sort_by(f64::total_cmp);
+    Ok([samples[0], samples[SAMPLES / 2]])
+}
+
+fn time_networks(device: &Arc<dyn Device>) -> sslm::Result<Vec<NetworkTime>> {
+    let mut rows = Vec::new();
+    for net in NETS.iter().filter(|net| ["AlexNet", "ResNet-50"].contains(&net.name)) {
+        for form in net.forms {
+            let model = net.model(form);
+            for batch in BATCHES {
+                for precision in [Precision::Fp32, Precision::Tf32] {
+                    let options = Options::new().device(Arc::clone(device)).precision(precision);
+                    let [median_us, steps_us] = time_network(&model, net.input, batch, &options)?;
+                    let macs = model.prepare(&Options::new().batch(1))?.steps().map(|step| step.macs).sum::<usize>() * batch;
+                    let (net, form) = (net.name.to_owned(), (*form).to_owned());
+                    let precision = format!("{precision:?}").to_lowercase();
+                    rows.push(NetworkTime { net, form, batch, precision, macs, median_us, steps_us });
+                }
+            }
+            eprintln!("{} {form}", net.name);
+        }
+    }
+    Ok(rows)
+}
+
+/// Median microseconds of a run, and of all of its steps.
+fn time_network(model: &Model, [c, h, w]: [usize; 3], batch: usize, options: &Options) -> sslm::Result<[f64; 2]> {
+    let (shape, mut rng) = ([batch, c, h, w], Rng::with_seed(7));
+    let images: Vec<f32> = (0..shape.iter().product()).map(|_| rng.f32() * 2.0 - 1.0).collect();
+    let images = TensorView::new(&shape, &images)?;
+    let mut session = model.prepare(&options.clone().batch(batch))?.session();
+    // The first run makes libraries ready, the second one records.
+    session.run(images)?;
+    session.run(images)?;
+    let mut runs = Vec::with_capacity(SAMPLES);
+    for _ in 0..SAMPLES {
+        let start = Instant::now();
+        session.run(images)?;
+        runs.push(start.elapsed());
+    }
+    session.set_timing(true);
+    let mut steps = Vec::with_capacity(SAMPLES);
+    for _ in 0..SAMPLES {
+        session.run(images)?;
+        steps.push(session.step_times().iter().sum::<Duration>());
+    }
+    let median = |mut times: Vec<Duration>| {
+        times.sort();
+        times[SAMPLES / 2].as_secs_f64() * 1e6
+    };
+    Ok([median(runs), median(steps)])
+}
