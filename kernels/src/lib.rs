@@ -1,4 +1,5 @@
-//! What a layer costs: the numeric work of each operator on plain slices. This crate knows no files, no graphs and no models.
+//! What a layer costs: the numeric work of each operator on plain slices, and on CUDA devices ([`cuda`]). This crate
+//! knows no files, no graphs and no models.
 //!
 //! Tensors are row-major `f32`, activations NCHW. Whatever can be computed from shapes alone is computed by a kernel's `new`;
 //! its `run` reads slices, writes every element of its output (and reads it only where a convolution is to add to it), allocates

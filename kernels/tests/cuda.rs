@@ -1,6 +1,8 @@
 //! The CUDA backend apart from what its kernels compute: that they compile, that the PTX is theirs, and what happens where a device
 //! is missing or full.
 
+#![cfg(not(miri))] // which runs no foreign code
+
 use sslm_devices::{Edge, Emulated, Order, emulated, gpu};
 use sslm_kernels::cuda::{Device, Error, NAMES, PTX, source};
 

@@ -14,7 +14,7 @@
 
 #define NONE_LESS (-INFINITY)
 
-// ---- Activations, numbered as in kernels.rs.
+// ---- Functions, numbered as in operators.rs; the first four are activations.
 
 DEVICE float activate(int function, float p, float q, float x) {
     switch (function) {

@@ -66,7 +66,7 @@ macro_rules! arguments {
 }
 
 arguments! {
-    /// `activate` and more functions: see `FUNCTIONS`.
+    /// A function of one number, numbered as in `operators.rs`.
     Map ["map"] { x: Floats, out: Output, count: i32, function: i32, p: f32, q: f32 }
 
     /// A convolution: all of it, or the part of one group.
@@ -133,7 +133,7 @@ pub fn source() -> String {
     [include_str!("prelude.cu"), &body()].concat()
 }
 
-/// The source compiled, by `tests/scripts/ptx.py`. Its first line holds a checksum of the source.
+/// The source compiled, by `examples/ptx.rs`. Its first line holds a checksum of the source.
 pub const PTX: &str = include_str!("kernels.ptx");
 
 /// Starts a kernel.
