@@ -9,19 +9,20 @@ From the MNIST test set and a masked ONNX model it writes
 """
 
 import argparse
+import json
 from pathlib import Path
 
 import numpy as np
 import onnxruntime
+import torch
 from PIL import Image
 
-from ssl_train.data import normalise, read_pair
+from ssl_train.data.batches import Normalisation
+from ssl_train.data.idx import read_pair
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="folder with the IDX files of MNIST")
     parser.add_argument("--onnx", type=Path, required=True, help="the masked model")
     parser.add_argument("--golden", type=Path, required=True, help="folder for the arrays")
@@ -31,7 +32,9 @@ def main() -> None:
 
     pixels, labels = read_pair(arguments.data, "t10k")
     session = onnxruntime.InferenceSession(str(arguments.onnx), providers=["CPUExecutionProvider"])
-    images = normalise(pixels)
+    rule = json.loads(session.get_modelmeta().custom_metadata_map["ssl.preprocessing"])
+    normalise = Normalisation(rule["scale"], rule["mean"], rule["std"])
+    images = normalise(torch.from_numpy(pixels.copy())[:, None]).numpy()
     chunks = np.array_split(images, 10)  # all at once would take over a gigabyte
     logits = np.concatenate([session.run(["logits"], {"image": c})[0] for c in chunks])
 
