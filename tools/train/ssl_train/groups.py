@@ -42,7 +42,7 @@ class GroupSpec:
     strength: float = 1.0
     """Factor of lambda for these groups."""
     keep: int = 0
-    """Once at most this many groups are alive, the dead ones stay dead and the others are shrunk no further."""
+    """Once at most this many groups are alive, the dead ones stay dead, and no other dies. 0: no limit."""
 
 
 class Groups:

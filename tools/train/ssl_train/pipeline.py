@@ -16,7 +16,7 @@ import platform
 import shutil
 import time
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 
 import onnx
@@ -32,7 +32,7 @@ from ssl_train.masks import Masks
 from ssl_train.models import MODELS
 from ssl_train.progress import log
 from ssl_train.recipes import Recipe, StageSection
-from ssl_train.sparsify import Sparsifier
+from ssl_train.sparsify import Sparsifier, specs_of
 from ssl_train.ssl import SSL
 from ssl_train.training import Trainer
 
@@ -241,22 +241,13 @@ class Run:
             "sparsify",
             **{"lambda": sparsifier.ssl.lam},
             validation_error=round(self.trainer.error(self.model, self.data.validation), 4),
-            settled=[f"{s.layer} {s.kind}" for s in sparsifier.ssl.settled],
+            settled=sparsifier.ssl.state_dict()["settled"],
         )
 
     def _prune(self) -> None:
-        state = checkpoint.load(self._file("sparsify"))
-        specs_optimizer = self.trainer.sgd(self.model, 0.0, 0.0)
-        sparsifier = Sparsifier(
-            replace(self.recipe, sparsify=replace(self.recipe.sparsify, target_speedup=None)),
-            self.model,
-            specs_optimizer,
-            self.tools,
-        )
-        ssl: SSL = sparsifier.ssl
-        ssl.masks.update(state["masks"])
-        settled = set(state["summary"]["sparsify"]["settled"])
-        ssl.settled = {g.spec for g in ssl.groups if f"{g.spec.layer} {g.spec.kind}" in settled}
+        # The optimiser takes no step.
+        ssl = SSL(self.model, specs_of(self.recipe, self.model), self.trainer.sgd(self.model, 0.0, 0.0))
+        ssl.load_state_dict({"masks": self.masks, "settled": self.summary["sparsify"]["settled"]})
         cut = choose_cut(
             ssl, lambda model: self.trainer.error(model, self.data.validation), self.recipe.prune.tolerance
         )

@@ -35,26 +35,17 @@ class Sparsifier:
             raise SslError("sparsify: the recipe's groups fit no layer of the model")
         self.last_check = 0.0
         self.best = None
-        """State of the model, masks and settled specs before `max_drop` was spent."""
+        """State of the model and of `ssl` before `max_drop` was spent."""
         self.costs = None
         if self.settings.target_speedup is not None:
             self.costs = cost.measure(model, self.shape, tools)
 
     def state(self) -> dict:
-        return {
-            "masks": dict(self.ssl.masks),
-            "settled": [[spec.layer, spec.kind] for spec in self.ssl.settled],
-            "last_check": self.last_check,
-            "best": self.best,
-        }
+        return {"ssl": self.ssl.state_dict(), "last_check": self.last_check, "best": self.best}
 
     def load(self, state: dict) -> None:
-        self.ssl.masks.clear()
-        self.ssl.masks.update(state["masks"])
-        settled = {tuple(pair) for pair in state["settled"]}
-        self.ssl.settled = {g.spec for g in self.ssl.groups if (g.spec.layer, g.spec.kind) in settled}
-        self.last_check = state["last_check"]
-        self.best = state["best"]
+        self.ssl.load_state_dict(state["ssl"])
+        self.last_check, self.best = state["last_check"], state["best"]
 
     def after_step(self, now: float) -> bool:
         """The proximal step at `now` (epochs since the stage began); whether the goal is reached."""
@@ -90,16 +81,15 @@ class Sparsifier:
             self._expect_something_left()
             return False
         if drop <= self.settings.max_drop:
-            self.best = deepcopy({"model": self.model.state_dict(), **self.state()} | {"best": None})
+            self.best = deepcopy({"model": self.model.state_dict(), "ssl": self.ssl.state_dict()})
             return False
         if self.best is None:
             raise SslError(
                 f"sparsify: the first epoch already costs {drop:.2f} points of accuracy, more than max_drop "
                 f"{self.settings.max_drop}: lower sparsify.lambda_start"
             )
-        best = self.best
-        self.model.load_state_dict(best["model"])
-        self.load(best)
+        self.model.load_state_dict(self.best["model"])
+        self.ssl.load_state_dict(self.best["ssl"])
         return True
 
     def _expect_something_left(self) -> None:

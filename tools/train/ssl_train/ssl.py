@@ -21,6 +21,9 @@ NEGLIGIBLE = 1e-2
 """A group counts as dead below this fraction of the largest of its family. Under momentum and noise most dead groups
 are not exactly zero at any one moment; any fraction between 1e-3 and 1e-1 gave the same networks."""
 
+SURVIVAL = 0.9
+"""What is left of a group's norm after a step, at least, where its spec has lost enough groups."""
+
 
 class SSL:
     """Takes the proximal step that follows every `optimizer.step()`.
@@ -45,8 +48,8 @@ class SSL:
         """Lambda, in units of the loss for each unit of norm; change it at will."""
         self.masks = Masks()
         """What `freeze` and `GroupSpec.keep` hold at zero."""
-        self.settled: set[GroupSpec] = set()
-        """Specs whose groups are shrunk no further."""
+        self.settled: dict[GroupSpec, float] = {}
+        """Specs that have lost enough, and the lambda at which they did, which stays theirs."""
 
     def _reach(self, weight: torch.Tensor) -> float:
         group = next(g for g in self.optimizer.param_groups if any(p is weight for p in g["params"]))
@@ -57,18 +60,26 @@ class SSL:
         """Shrink every group by one step at the current lambda and learning rate."""
         for groups in self.groups:
             spec = groups.spec
-            if spec in self.settled:
-                continue
             norms = groups.norms()
-            threshold = self.lam * spec.strength * self._reach(groups.weight)
+            threshold = self.settled.get(spec, self.lam) * spec.strength * self._reach(groups.weight)
             # A group at or below the threshold (a zero group included) becomes exactly 0.
             factors = torch.where(norms > threshold, 1 - threshold / norms, torch.zeros_like(norms))
-            groups.scale(factors)
-            if spec.keep:
+            groups.scale(factors.clamp(min=SURVIVAL) if spec in self.settled else factors)
+            if spec.keep and spec not in self.settled:
                 alive = norms * factors > NEGLIGIBLE * (norms * factors).max()
                 if alive.sum() <= spec.keep:
                     self.freeze(groups, alive)
         self.masks.apply(self.model)
+
+    def state_dict(self) -> dict:
+        """What `freeze` and `GroupSpec.keep` have decided so far."""
+        settled = [[spec.layer, spec.kind, lam] for spec, lam in self.settled.items()]
+        return {"masks": dict(self.masks), "settled": settled}
+
+    def load_state_dict(self, state: dict) -> None:
+        specs = {(groups.spec.layer, groups.spec.kind): groups.spec for groups in self.groups}
+        self.masks = Masks(state["masks"])
+        self.settled = {specs[layer, kind]: lam for layer, kind, lam in state["settled"]}
 
     def penalty(self) -> torch.Tensor:
         """`lambda * sum strength ||w_g||`, differentiable (gradient 0 where a group is 0): the paper's form, to be
@@ -77,9 +88,13 @@ class SSL:
         return self.lam * torch.stack(terms).sum()
 
     def freeze(self, groups: Groups, alive: torch.Tensor) -> None:
-        """Hold the groups that are not `alive` (bool, shaped as their norms) at zero and shrink the others no more."""
+        """Hold the groups that are not `alive` (bool, shaped as their norms) at zero, and let none of the others die.
+
+        They stay under the present lambda: released, they would grow, and the layers behind them, whose scale they
+        take over, would no longer lose groups.
+        """
         self.masks.restrict(groups.spec.layer, groups.mask(alive))
-        self.settled.add(groups.spec)
+        self.settled[groups.spec] = self.lam
 
     @torch.no_grad()
     def relative_norms(self) -> list[torch.Tensor]:

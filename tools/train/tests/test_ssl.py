@@ -134,17 +134,19 @@ def test_the_penalty_of_a_zero_group_has_no_gradient():
     assert model[0].weight.grad.flatten().tolist() == [0.0, 0.0]
 
 
-def test_a_layer_that_has_lost_enough_is_shrunk_no_further():
+def test_a_layer_that_has_lost_enough_loses_no_more():
     model = layer(5.0, 3.0, 1.0, 2.0)
     ssl = ssl_of(model, GroupSpec("0", "shape", keep=2))
     for _ in range(2):
         ssl.step()
     assert weights(model) == pytest.approx([3.0, 1.0, 0.0, 0.0])
+    ssl.lam = 100.0  # not its own any more
+    model[0].weight.data += 10
     ssl.step()
-    assert weights(model) == pytest.approx([3.0, 1.0, 0.0, 0.0])
-    model[0].weight.data += 1
-    ssl.step()
-    assert weights(model) == pytest.approx([4.0, 2.0, 0.0, 0.0])
+    assert weights(model) == pytest.approx([12.0, 10.0, 0.0, 0.0])
+    for _ in range(100):
+        ssl.step()
+    assert all(w > 0 for w in weights(model)[:2]) and not any(weights(model)[2:])
 
 
 def test_negligible_groups_are_not_alive():

@@ -70,7 +70,8 @@ class SparsifySection:
     lr: float
     groups: dict[str, float]
     """Kind of groups to strength."""
-    weight_decay: float = 0.0
+    weight_decay: float = 5e-4
+    """Else layers without groups take over the scale of those with groups, and the penalty has no hold."""
     lambda_start: float = 1e-3
     lambda_growth: float = 1.25
     """Factor for each epoch; 1 holds lambda constant, as the paper does."""
