@@ -2,7 +2,8 @@
 
 SSL leaves some groups exactly zero, others merely small. Sorted, the norms of a family fall off somewhere; the cut
 goes through the widest gap (as a ratio) below a limit. The limit is the largest of `LIMITS` whose cut costs no more
-validation error than tolerated, for all families together.
+validation error than tolerated, for all families together. A family that still has more than `GroupSpec.keep` groups
+keeps its largest.
 """
 
 from collections.abc import Callable
@@ -50,6 +51,12 @@ def widest_gap(norms: torch.Tensor, limit: float) -> Gap:
     return max(gaps, key=lambda gap: gap.kept / gap.removed, default=Gap(0.0, 0.0))
 
 
+def _after(norms: torch.Tensor, count: int) -> Gap:
+    """The gap below the `count` largest."""
+    kept, removed = norms.flatten().topk(count + 1).values[-2:].tolist()
+    return Gap(removed, kept)
+
+
 def _masks(ssl: SSL, limit: float) -> tuple[Masks, dict[str, Gap]]:
     masks, gaps = Masks(ssl.masks), {}
     relative = ssl.relative_norms()
@@ -60,6 +67,8 @@ def _masks(ssl: SSL, limit: float) -> tuple[Masks, dict[str, Gap]]:
             continue
         family = torch.cat(whole) if spec.kind == "layer" else norms
         gap = widest_gap(family, limit)
+        if 0 < spec.keep < family.numel():
+            gap = max(gap, _after(family, spec.keep), key=lambda gap: gap.removed)
         gaps[f"{spec.layer} {spec.kind}"] = gap
         alive = norms > gap.removed
         masks.restrict(spec.layer, groups.mask(alive))

@@ -22,7 +22,7 @@ NEGLIGIBLE = 1e-2
 are not exactly zero at any one moment; any fraction between 1e-3 and 1e-1 gave the same networks."""
 
 SURVIVAL = 0.9
-"""What is left of a group's norm after a step, at least, where its spec has lost enough groups."""
+"""What a step leaves of the groups of a spec that has lost enough, at least."""
 
 
 class SSL:
@@ -62,10 +62,14 @@ class SSL:
             spec = groups.spec
             norms = groups.norms()
             threshold = self.settled.get(spec, self.lam) * spec.strength * self._reach(groups.weight)
+            if spec in self.settled:
+                mean = norms.sum() / norms.count_nonzero().clamp(min=1)
+                groups.scale((1 - threshold / mean).clamp(min=SURVIVAL))
+                continue
             # A group at or below the threshold (a zero group included) becomes exactly 0.
             factors = torch.where(norms > threshold, 1 - threshold / norms, torch.zeros_like(norms))
-            groups.scale(factors.clamp(min=SURVIVAL) if spec in self.settled else factors)
-            if spec.keep and spec not in self.settled:
+            groups.scale(factors)
+            if spec.keep:
                 alive = norms * factors > NEGLIGIBLE * (norms * factors).max()
                 if alive.sum() <= spec.keep:
                     self.freeze(groups, alive)
@@ -90,7 +94,8 @@ class SSL:
     def freeze(self, groups: Groups, alive: torch.Tensor) -> None:
         """Hold the groups that are not `alive` (bool, shaped as their norms) at zero, and let none of the others die.
 
-        They stay under the present lambda: released, they would grow, and the layers behind them, whose scale they
+        They stay under the present lambda, but all by the same factor, so that none falls behind: 1 - t / mean norm,
+        by which the penalty shrinks as before. Released, they would grow, and the layers behind them, whose scale they
         take over, would no longer lose groups.
         """
         self.masks.restrict(groups.spec.layer, groups.mask(alive))

@@ -61,6 +61,12 @@ def test_without_tolerance_only_zeros_go():
     assert model[0].weight.count_nonzero() == 3  # choosing changes nothing
 
 
+def test_no_more_are_kept_than_asked_for():
+    model = model_with(0.7, 0.8, 0.9, 1.0)
+    ssl = SSL(model, [GroupSpec("0", "shape", keep=3)], torch.optim.SGD(model.parameters(), lr=0.1))
+    assert choose_cut(ssl, lost, 0.0).masks["0"].flatten().tolist() == [False, True, True, True]
+
+
 def test_what_is_settled_stays():
     cut = cut_of(model_with(0.0, 0.04, 0.4, 1.0), lost, 9.0, keep=3)
     assert cut.masks["0"].flatten().tolist() == [False, True, True, True]

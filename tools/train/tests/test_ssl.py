@@ -141,9 +141,10 @@ def test_a_layer_that_has_lost_enough_loses_no_more():
         ssl.step()
     assert weights(model) == pytest.approx([3.0, 1.0, 0.0, 0.0])
     ssl.lam = 100.0  # not its own any more
-    model[0].weight.data += 10
+    model[0].weight.data *= 10
     ssl.step()
-    assert weights(model) == pytest.approx([12.0, 10.0, 0.0, 0.0])
+    # By one factor, and by as much in all as single steps of 1 for each.
+    assert weights(model) == pytest.approx([30 * 0.95, 10 * 0.95, 0.0, 0.0])
     for _ in range(100):
         ssl.step()
     assert all(w > 0 for w in weights(model)[:2]) and not any(weights(model)[2:])
