@@ -25,7 +25,7 @@ from ssl_train.groups import Groups, GroupSpec
 from ssl_train.masks import Masks
 from ssl_train.pipeline import Run
 from ssl_train.sparsify import specs_of
-from ssl_train.sslm import Structure, structure_of
+from ssl_train.sslm import Structure
 
 CONTROLS = ("dense", "magnitude", "l1", "low-rank")
 
@@ -68,13 +68,12 @@ def measure(run: Run) -> dict:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "model.onnx")
         export(run.model, path, run.recipe.data.shape)
-        structure = structure_of(run.tools.certificate(path))
         run.tools.convert(path, path.with_suffix(".sslm"))
         times = run.tools.bench(path.with_suffix(".sslm"), BENCH_RUNS)["run_ms"]
     return {
         **run.errors(),
         "epochs": sum(row["stage"] != "baseline" for row in run.rows),
-        "macs": structure.macs,
+        "macs": run.tools.structure(run.model, run.recipe.data.shape).macs,
         "nonzero_weights": sum(int(w.count_nonzero()) for w in weights),
         "min_ms": times["min"],
     }

@@ -9,13 +9,11 @@ logarithms of the fractions; below the smallest fraction nothing more is promise
 import math
 import tempfile
 from bisect import bisect
+from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-import onnx
 import torch
-from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
 from ssl_train.export import export
@@ -25,6 +23,8 @@ from ssl_train.sslm import Layer, Structure, Tools
 FRACTIONS = (0.0625, 0.125, 0.25, 0.5, 1.0)
 RUNS = 100
 """Runs of which the median is taken."""
+MOST_BYTES = 2**28
+"""Weights that are timed in one network."""
 
 Grid = list[list[float]]
 """Times in ms by kept fraction of filters (outer) and of columns (inner), as in `FRACTIONS`."""
@@ -60,7 +60,7 @@ class CostModel:
 
     def ms(self, structure: Structure) -> float:
         """One image, one thread."""
-        return self.rest + sum(self.layers[name].at(layer) for name, layer in structure.layers.items())
+        return self.rest + sum(cost.at(structure.layers[name]) for name, cost in self.layers.items())
 
     def speedup(self, structure: Structure) -> float:
         """Over the dense network."""
@@ -99,62 +99,66 @@ def measure(model: nn.Module, input_shape: tuple[int, int, int], tools: Tools) -
         module = model.get_submodule(name)
         key = (shape, repr(module))
         if key not in known:
-            known[key] = LayerCost(*(_time(module, shape, whole, tools) for whole in (False, True)))
+            scattered = _time(module, shape, False, tools)
+            linear = isinstance(module, nn.Linear)
+            known[key] = LayerCost(scattered, scattered if linear else _time(module, shape, True, tools))
         layers[name] = known[key]
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder, "dense.onnx")
-        export(model, path, input_shape)
-        tools.convert(path, path.with_suffix(".sslm"), "--dense", "--verify", 0)
-        steps = tools.bench(path.with_suffix(".sslm"), RUNS)["layers"]
+    steps = _bench(model, input_shape, tools, "--dense")
     return CostModel(layers, sum(step["median_ms"] for step in steps if not step["macs"]))
 
 
-def _time(module: nn.Module, shape: tuple[int, ...], whole_channels: bool, tools: Tools) -> Grid:
-    """One layer at all fractions: copies with different masks side by side in one network, timed in turns."""
-    random = np.random.default_rng(0)
-    nodes, weights, outputs = [], [], []
-    original = tuple(module.weight.shape)
-    groups = getattr(module, "groups", 1)
-    for i, filters in enumerate(FRACTIONS):
-        for j, columns in enumerate(FRACTIONS):
-            weight = random.standard_normal(original).astype(np.float32)
-            weight *= _kept(original[0], filters, random).reshape(-1, *[1] * (len(original) - 1))
-            taps = original[1:2] if whole_channels else original[1:]
-            mask = np.stack([_kept(math.prod(taps), columns, random).reshape(taps) for _ in range(groups)])
-            mask = mask.repeat(original[0] // groups, 0)
-            weight *= mask.reshape(*mask.shape, *[1] * (len(original) - mask.ndim))
-            name = f"{i}_{j}"
-            weights.append(numpy_helper.from_array(weight, f"w{name}"))
-            outputs.append(helper.make_tensor_value_info(f"y{name}", TensorProto.FLOAT, None))
-            if isinstance(module, nn.Linear):
-                nodes.append(helper.make_node("Gemm", ["x", f"w{name}"], [f"y{name}"], name, transB=1))
-                continue
-            nodes.append(
-                helper.make_node(
-                    "Conv",
-                    ["x", f"w{name}"],
-                    [f"y{name}"],
-                    name,
-                    kernel_shape=module.kernel_size,
-                    strides=module.stride,
-                    pads=[*module.padding, *module.padding],
-                    dilations=module.dilation,
-                    group=groups,
-                )
-            )
-    given = helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)
-    graph = helper.make_graph(nodes, "layer", [given], outputs, weights)
+def _bench(model: nn.Module, input_shape: tuple[int, ...], tools: Tools, *options: str) -> list[dict]:
+    """The runtime's steps, timed."""
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder, "layer.onnx")
-        onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
-        tools.convert(path, path.with_suffix(".sslm"), "--verify", 0)
-        steps = tools.bench(path.with_suffix(".sslm"), RUNS)["layers"]
-    times = {step["name"]: step["median_ms"] for step in steps if step["macs"]}
-    return [[times[f"{i}_{j}"] for j in range(len(FRACTIONS))] for i in range(len(FRACTIONS))]
+        path = Path(folder, "model.onnx")
+        export(model, path, input_shape)
+        tools.convert(path, path.with_suffix(".sslm"), "--verify", 0, *options)
+        return tools.bench(path.with_suffix(".sslm"), RUNS)["layers"]
 
 
-def _kept(count: int, fraction: float, random: np.random.Generator) -> np.ndarray:
-    """float32 [count]: ones at random places, zeros elsewhere."""
-    mask = np.zeros(count, np.float32)
-    mask[random.permutation(count)[: max(1, round(fraction * count))]] = 1
-    return mask
+class _SideBySide(nn.Module):
+    """Copies of a layer that read the same input."""
+
+    def __init__(self, copies: dict[str, nn.Module]):
+        super().__init__()
+        self.copies = nn.ModuleDict(copies)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.cat([copy(x).flatten(1) for copy in self.copies.values()], 1)
+
+
+def _time(module: nn.Module, shape: tuple[int, ...], whole_channels: bool, tools: Tools) -> Grid:
+    """One layer at all fractions: copies with different masks, as many as fit side by side in one network, where they
+    are timed in turns."""
+    places = [(i, j) for i in range(len(FRACTIONS)) for j in range(len(FRACTIONS))]
+    size = 4 * module.weight.numel()
+    together = max(1, MOST_BYTES // size)
+    grid = [[0.0] * len(FRACTIONS) for _ in FRACTIONS]
+    for chunk in (places[start : start + together] for start in range(0, len(places), together)):
+        copies = {f"at_{i}_{j}": _masked(module, FRACTIONS[i], FRACTIONS[j], whole_channels) for i, j in chunk}
+        steps = _bench(_SideBySide(copies), shape[1:], tools)
+        times = {step["name"].strip("/").split("/")[0]: step["median_ms"] for step in steps}
+        for i, j in chunk:
+            grid[i][j] = times[f"at_{i}_{j}"]
+    return grid
+
+
+@torch.no_grad()
+def _masked(module: nn.Module, filters: float, columns: float, whole_channels: bool) -> nn.Module:
+    """A copy that keeps these fractions, at random places."""
+    copy = deepcopy(module).cpu()
+    copy.weight.normal_()  # a trained layer may have zeros of its own
+    groups = getattr(module, "groups", 1)
+    outputs, *taps = copy.weight.shape
+    copy.weight.mul_(_kept([outputs], filters).view(-1, *[1] * len(taps)))
+    columns = torch.stack([_kept(taps[:1] if whole_channels else taps, columns) for _ in range(groups)])
+    columns = columns.repeat_interleave(outputs // groups, 0)
+    copy.weight.mul_(columns.view(*columns.shape, *[1] * (1 + len(taps) - columns.ndim)))
+    return copy
+
+
+def _kept(shape: list[int], fraction: float) -> torch.Tensor:
+    """Ones at random places, zeros elsewhere."""
+    mask = torch.zeros(math.prod(shape))
+    mask[torch.randperm(len(mask))[: max(1, round(fraction * len(mask)))]] = 1
+    return mask.view(shape)

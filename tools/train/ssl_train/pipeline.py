@@ -23,7 +23,7 @@ import onnx
 import torch
 from torch import nn
 
-from ssl_train import checkpoint, pictures, schedule, sslm
+from ssl_train import checkpoint, pictures, schedule
 from ssl_train.cut import choose_cut
 from ssl_train.data import Data
 from ssl_train.errors import SslError
@@ -34,6 +34,7 @@ from ssl_train.progress import log
 from ssl_train.recipes import Recipe, StageSection
 from ssl_train.sparsify import Sparsifier, specs_of
 from ssl_train.ssl import SSL
+from ssl_train.sslm import Tools
 from ssl_train.training import Trainer
 
 STAGES = ("baseline", "sparsify", "prune", "finetune")
@@ -61,7 +62,7 @@ def build(recipe: Recipe, classes: int) -> nn.Module:
 class Run:
     """One recipe, one seed, one folder."""
 
-    def __init__(self, folder: Path, recipe: Recipe, data: Data, seed: int, device: torch.device, tools: sslm.Tools):
+    def __init__(self, folder: Path, recipe: Recipe, data: Data, seed: int, device: torch.device, tools: Tools):
         self.folder = folder
         self.recipe = recipe
         self.data = data
@@ -275,7 +276,7 @@ class Run:
         pictures.course(self.folder / "course.png", self.rows)
         metrics = {"units": UNITS, **self.summary}
         if self.tools.found():
-            structure = sslm.structure_of(self.tools.certificate(path))
+            structure = self.tools.structure(self.model, settings.shape)
             metrics["structure"] = {
                 "macs": structure.macs_fraction,
                 "removed_layers": structure.removed_layers,

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import onnx
 from torch import nn
 
 from ssl_train.errors import SslError
@@ -34,7 +35,7 @@ class Structure:
     """What is left of a network."""
 
     layers: dict[str, Layer]
-    """By module name."""
+    """By module name; by node, where a layer is not called with its own weight."""
 
     @property
     def macs(self) -> int:
@@ -59,11 +60,11 @@ class Structure:
         return " ".join([f"MACs {100 * self.macs_fraction:.1f} %", *lost])
 
 
-def module_name(node: str) -> str:
-    """The module that the exporter named a node after: "/blocks/blocks.0/conv/Conv" is of "blocks.0.conv"."""
-    parts = node.strip("/").split("/")[:-1]
-    inner = [part for part, below in zip(parts, [*parts[1:], ""]) if not below.startswith(f"{part}.")]
-    return ".".join(inner)
+def module_names(path: Path) -> dict[str, str]:
+    """Node to module, for the convolutions and linear layers of an exported model: weights keep their modules' names."""
+    nodes = onnx.load(path).graph.node
+    weights = {node.name: node.input[1] for node in nodes if node.op_type in ("Conv", "Gemm")}
+    return {node: weight.removesuffix(".weight") for node, weight in weights.items() if weight.endswith(".weight")}
 
 
 class Tools:
@@ -93,25 +94,20 @@ class Tools:
             raise SslError(f"{name}: exit code {done.returncode}: {done.stderr.strip()}")
         return done.stdout
 
-    def convert(self, onnx: Path, sslm: Path, *options: object) -> None:
+    def convert(self, model: Path, sslm: Path, *options: object) -> None:
         """Write the compact form of a masked model."""
-        self._run("ssl-convert", onnx, "-o", sslm, *options)
-
-    def certificate(self, onnx: Path) -> dict:
-        """Everything that `ssl-convert` says about the conversion of a masked model."""
-        with tempfile.TemporaryDirectory() as folder:
-            report = Path(folder, "report.json")
-            self.convert(onnx, Path(folder, "model.sslm"), "--report", report)
-            return json.loads(report.read_text())
+        self._run("ssl-convert", model, "-o", sslm, *options)
 
     def structure(self, model: nn.Module, input_shape: tuple[int, int, int]) -> Structure:
-        """What is left of a network with zeros in place; BatchNorm is left to the converter."""
+        """What is left of a network with zeros in place."""
         with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder, "model.onnx")
+            path, report = Path(folder, "model.onnx"), Path(folder, "report.json")
+            # Folding BatchNorm is left to the converter: here it would rename weights.
             export(deepcopy(model).cpu(), path, input_shape, fold_batchnorm=False)
-            report = Path(folder, "report.json")
             self.convert(path, Path(folder, "model.sslm"), "--verify", 0, "--report", report)
-            return structure_of(json.loads(report.read_text()))
+            names = module_names(path)
+            layers = json.loads(report.read_text())["layers"]
+        return Structure({names.get(layer["name"], layer["name"]): _layer(layer) for layer in layers})
 
     def run(self, sslm: Path, images: np.ndarray) -> np.ndarray:
         """Outputs float32 [n, ...] for images float32 [n, ...]."""
@@ -131,13 +127,7 @@ class Tools:
         return json.loads(self._run("ssl-run", sslm, "--bench", runs, "--threads", 1, "--json"))
 
 
-def structure_of(certificate: dict) -> Structure:
-    """The counts in a certificate."""
-    layers = {}
-    for layer in certificate["layers"]:
-        filters, channels, columns = (
-            (layer[k]["kept"], layer[k]["original"]) for k in ("filters", "channels", "columns")
-        )
-        macs = (layer["macs"]["after"], layer["macs"]["before"])
-        layers[module_name(layer["name"])] = Layer(filters, channels, columns, macs, layer["removed"])
-    return Structure(layers)
+def _layer(report: dict) -> Layer:
+    """A layer of a certificate."""
+    counts = [(report[key]["kept"], report[key]["original"]) for key in ("filters", "channels", "columns")]
+    return Layer(*counts, (report["macs"]["after"], report["macs"]["before"]), report["removed"])

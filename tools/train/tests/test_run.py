@@ -12,7 +12,7 @@ from ssl_train import checkpoint, cli, pipeline, recipes
 from ssl_train.data import load
 from ssl_train.errors import SslError
 from ssl_train.pipeline import Run
-from ssl_train.sslm import Tools, module_name
+from ssl_train.sslm import Tools
 
 SMOKE = str(Path(__file__).with_name("smoke.toml"))
 NO_TOOLS = Tools(Path("/nonexistent"))
@@ -132,18 +132,6 @@ def test_files_are_replaced_whole_or_not_at_all(tmp_path):
     with pytest.raises(OSError, match="disk full"):
         checkpoint.write(path, fail)
     assert path.read_text() == "before" and list(tmp_path.iterdir()) == [path]
-
-
-@pytest.mark.parametrize(
-    ("node", "module"),
-    [
-        ("/conv1/Conv", "conv1"),
-        ("/block1_1/shortcut/shortcut.0/Conv", "block1_1.shortcut.0"),
-        ("/a/a.0/a.0.b/Gemm", "a.0.b"),
-    ],
-)
-def test_nodes_are_traced_to_modules(node, module):
-    assert module_name(node) == module
 
 
 def call(monkeypatch, capsys, *arguments: object) -> tuple[int, str, str]:

@@ -155,15 +155,12 @@ def load(name: str, overrides: list[str]) -> Recipe:
 def parse(table: dict, where: str) -> Recipe:
     """A recipe from its TOML, checked."""
     recipe = _build(Recipe, table, where)
-    for section, key, least in _LEAST:
-        value = getattr(getattr(recipe, section), key)
-        if (
-            value is not None
-            and not (math.isfinite(value) or key == "lambda_max")
-            or value is not None
-            and value < least
-        ):
-            raise SslError(f"{where}: {section}.{key}: expected at least {least}, found {value}")
+    for section, least in _LEAST.items():
+        for key, bound in least.items():
+            value = getattr(getattr(recipe, section), key)
+            # Written so that NaN is refused, too.
+            if value is not None and not bound <= value:
+                raise SslError(f"{where}: {section}.{key}: expected at least {bound}, found {value}")
     if recipe.optimizer.momentum >= 1:
         raise SslError(f"{where}: optimizer.momentum: expected less than 1, found {recipe.optimizer.momentum}")
     if not recipe.sparsify.groups:
@@ -175,26 +172,26 @@ def parse(table: dict, where: str) -> Recipe:
     return recipe
 
 
-_LEAST = [
-    *(("optimizer", key, least) for key, least in {"batch": 1, "momentum": 0}.items()),
-    *((stage, key, least) for stage in ("baseline", "finetune") for key, least in {"epochs": 1, "lr": 0}.items()),
-    *(
-        ("sparsify", key, least)
-        for key, least in {
-            "epochs": 1,
-            "lr": 0,
-            "lambda_start": 1e-12,
-            "lambda_growth": 1,
-            "lambda_max": 0,
-            "target_macs": 0,
-            "target_speedup": 1,
-            "remove_layers": 1,
-            "max_drop": 0,
-        }.items()
-    ),
-    ("prune", "tolerance", 0),
-    ("data", "shift", 0),
-]
+_STAGE = {"epochs": 1, "lr": 0, "weight_decay": 0}
+
+_LEAST = {
+    "data": {"shift": 0, "short_side": 1},
+    "optimizer": {"batch": 1, "momentum": 0},
+    "baseline": _STAGE,
+    "sparsify": _STAGE
+    | {
+        "lambda_start": 1e-12,
+        "lambda_growth": 1,
+        "lambda_max": 0,
+        "target_macs": 0,
+        "target_speedup": 1,
+        "remove_layers": 1,
+        "max_drop": 0,
+    },
+    "prune": {"tolerance": 0},
+    "finetune": _STAGE,
+}
+"""The smallest number that each key may have."""
 
 
 def _merge(table: dict, more: dict) -> None:
