@@ -1,5 +1,6 @@
 //! The shipped LeNet against outputs that onnxruntime computed from its masked ONNX: the `.sslm` in the repository (which also
-//! freezes the format: later readers must keep reading it), a fresh conversion, and the dense one.
+//! freezes the format: later readers must keep reading it), a fresh conversion, and the dense one; and all shipped models against
+//! what the converter writes.
 
 use ndarray::{Array2, Array4, Axis};
 use ndarray_npy::read_npy;
@@ -57,14 +58,21 @@ fn fresh_conversions_match_onnxruntime() {
 }
 
 #[test]
-fn the_shipped_file_is_what_the_converter_writes() {
+fn every_shipped_file_is_what_the_converter_writes() {
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let path = folder.path().join("lenet.sslm");
-    ssl_convert::convert(&lenet().join("lenet.onnx"), &path, &ssl_convert::Options::default())
-        .expect("the shipped ONNX converts");
-    let same =
-        std::fs::read(&path).expect("the conversion") == std::fs::read(lenet().join("lenet.sslm")).expect("the shipped file");
-    assert!(same, "tools/models/lenet/lenet.sslm is stale: convert lenet.onnx anew");
+    let models = std::fs::read_dir(root().join("tools/models")).expect("the shipped models");
+    let mut seen = 0;
+    for model in models.map(|entry| entry.expect("a model's folder").path()).filter(|path| path.is_dir()) {
+        let name = model.file_name().expect("a name").to_str().expect("in UTF-8");
+        let shipped = model.join(format!("{name}.sslm"));
+        let path = folder.path().join(name);
+        ssl_convert::convert(&model.join(format!("{name}.onnx")), &path, &ssl_convert::Options::default())
+            .unwrap_or_else(|e| panic!("{name}: {e:#}"));
+        let same = std::fs::read(&path).expect("the conversion") == std::fs::read(&shipped).expect("the shipped file");
+        assert!(same, "{} is stale: convert its ONNX anew", shipped.display());
+        seen += 1;
+    }
+    assert!(seen > 0, "no models found");
 }
 
 #[test]
