@@ -30,7 +30,7 @@ from ssl_train.sslm import Structure
 CONTROLS = ("dense", "magnitude", "l1", "low-rank")
 
 BENCH_RUNS = 1000
-BISECTIONS = 8
+BISECTIONS = 7
 """Halvings of the interval of scales in which the magnitude control looks for equal work."""
 
 
@@ -84,9 +84,9 @@ def magnitude_within(other: Run, run: Run) -> Masks:
     shape, specs = run.recipe.data.shape, specs_of(run.recipe, run.model)
     allowed = run.tools.structure(run.model, shape).macs
     low, high, best = 0.0, 2.0, None
-    # Where a group of one kind takes others along, equal counts are not equal work.
-    for scale in (1.0, *[None] * BISECTIONS):
-        scale = (low + high) / 2 if scale is None else scale
+    # As many groups of each kind (scale 1, the first) are not as much work where one kind takes others along.
+    for _ in range(BISECTIONS):
+        scale = (low + high) / 2
         masks, trial = magnitude(other.model, specs, run.masks, scale), deepcopy(other.model)
         masks.apply(trial)
         if run.tools.structure(trial, shape).macs <= allowed:

@@ -16,6 +16,10 @@ class Masks(dict[str, torch.Tensor]):
         """Keep only what `mask` keeps, too."""
         self[layer] = self[layer] & mask if layer in self else mask
 
+    def to(self, device: torch.device) -> "Masks":
+        """The same masks where the model is."""
+        return Masks({layer: mask.to(device) for layer, mask in self.items()})
+
     @torch.no_grad()
     def apply(self, model: nn.Module) -> None:
         """Make the masked weights of `model` exactly zero."""

@@ -38,6 +38,7 @@ from ssl_train.sslm import Tools
 from ssl_train.training import Trainer
 
 STAGES = ("baseline", "sparsify", "prune", "finetune")
+UNITS = "errors: percent, top-1; cpu_seconds: processor time of all threads; counts: kept, original; macs: share left"
 
 
 def build(recipe: Recipe, classes: int) -> nn.Module:
@@ -120,7 +121,7 @@ class Run:
     def _restore(self, state: dict, path: Path) -> None:
         try:
             self.model.load_state_dict(state["model"])
-            self.masks = Masks(state["masks"])
+            self.masks = Masks(state["masks"]).to(self.device)
             self.rows, self.summary = state["rows"], state["summary"]
             self.trainer.generator.set_state(state["generator"])
             torch.set_rng_state(state["torch"])
@@ -161,9 +162,13 @@ class Run:
         rate: Callable[[float], float],
         after_step: Callable[[float], bool],
         after_epoch: Callable[[dict], bool] = lambda row: False,
+        live: Callable[[], str] = lambda: "",
         extra: Sparsifier | None = None,
     ) -> None:
-        """Train for the stage's epochs, or until `after_step` or `after_epoch` says so, with a checkpoint after each."""
+        """Train for the stage's epochs, or until `after_step` or `after_epoch` says so, with a checkpoint after each.
+
+        `live` describes what is left, for people; `extra` has state of its own in the checkpoint.
+        """
         path = self.folder / "checkpoint.pt"
         first = 0
         if path.exists() and (state := checkpoint.load(path))["stage"] == stage:
@@ -175,20 +180,22 @@ class Run:
         for epoch in range(first, settings.epochs):
             began = time.process_time()
             title = f"{stage} {epoch + 1}/{settings.epochs}"
-            went = self.trainer.epoch(title, epoch, self.model, optimizer, rate, after_step)
+            went = self.trainer.epoch(title, epoch, self.model, optimizer, rate, after_step, live)
             error = self.trainer.error(self.model, self.data.validation)
             row = {
                 "stage": stage,
                 "epoch": epoch + 1,
                 "lr": optimizer.param_groups[0]["lr"],
                 "loss": round(went.loss, 5),
+                "training_error": round(went.error, 4),
                 "validation_error": round(error, 4),
+                "live": live(),
             }
             spent = after_epoch(row)
             row["cpu_seconds"] = round(time.process_time() - began, 2)
             self.rows.append(row)
-            live = f"  lambda {row['lambda']:.2e}  {row['live']}" if "live" in row else ""
-            log(f"{title}  loss {went.loss:.4f}  validation error {error:.2f} %  {row['cpu_seconds']:.0f} s{live}")
+            seconds = f"{row['cpu_seconds']:.0f} s"
+            log(f"{title}  loss {went.loss:.4f}  validation error {error:.2f} %  {seconds}  {row['live']}".rstrip())
             checkpoint.save_csv(self.folder / "metrics.csv", self.rows)
             if went.finished or spent:
                 return
@@ -227,7 +234,6 @@ class Run:
 
         def after_epoch(row: dict) -> bool:
             row["lambda"] = sparsifier.ssl.lam
-            row["live"] = " ".join(f"{spec.layer} {n} {spec.kind}s" for spec, n in sparsifier.ssl.alive().items())
             spent = sparsifier.after_epoch(row["validation_error"] - before)
             if settings.needs_structure or self.tools.found():
                 row["macs"] = round(sparsifier.structure().macs_fraction, 6)
@@ -235,7 +241,16 @@ class Run:
 
         lr = settings.lr
         stage = StageSection(settings.epochs, lr)
-        self._epochs("sparsify", stage, optimizer, lambda _: lr, sparsifier.after_step, after_epoch, sparsifier)
+        self._epochs(
+            "sparsify",
+            stage,
+            optimizer,
+            lambda _: lr,
+            sparsifier.after_step,
+            after_epoch,
+            sparsifier.describe,
+            sparsifier,
+        )
         self.masks = Masks(sparsifier.ssl.masks)
         pictures.norms(self.folder / "norms.png", sparsifier.ssl)
         self._finish(
@@ -284,6 +299,3 @@ class Run:
             }
             log(structure.describe())
         checkpoint.save_json(self.folder / "metrics.json", metrics)
-
-
-UNITS = "errors: percent, top-1; cpu_seconds: processor time of all threads; counts: kept, original; macs: share left"

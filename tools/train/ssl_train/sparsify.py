@@ -65,6 +65,11 @@ class Sparsifier:
         self.ssl.live().apply(trial)
         return self.tools.structure(trial, self.shape)
 
+    def describe(self) -> str:
+        """Lambda and the groups that are alive."""
+        alive = ", ".join(f"{spec.layer} {n} {spec.kind}s" for spec, n in self.ssl.alive().items())
+        return f"lambda {self.ssl.lam:.2e}: {alive}"
+
     def reached(self, structure: Structure) -> bool:
         """Whether any of the goals that speak of the whole structure is."""
         settings = self.settings

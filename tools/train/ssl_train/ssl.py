@@ -82,7 +82,7 @@ class SSL:
 
     def load_state_dict(self, state: dict) -> None:
         specs = {(groups.spec.layer, groups.spec.kind): groups.spec for groups in self.groups}
-        self.masks = Masks(state["masks"])
+        self.masks = Masks(state["masks"]).to(next(self.model.parameters()).device)
         self.settled = {specs[layer, kind]: lam for layer, kind, lam in state["settled"]}
 
     def penalty(self) -> torch.Tensor:

@@ -22,6 +22,8 @@ class Epoch:
 
     loss: float
     """Mean over the images that were seen."""
+    error: float
+    """Of the augmented images, in percent, while it trained."""
     finished: bool
     """Whether `after_step` said so."""
 
@@ -59,15 +61,17 @@ class Trainer:
         optimizer: torch.optim.Optimizer,
         rate: Callable[[float], float],
         after_step: Callable[[float], bool],
+        live: Callable[[], str],
     ) -> Epoch:
-        """Train once over all images, or until `after_step` returns true.
+        """Train once over all images, or until `after_step` returns true. `live` says what is left of the network.
 
         `rate` gives the learning rate; both get the time in epochs, of which `number` are over at the beginning.
         """
         model.train()
         settings, (_, height, width) = self.recipe.data, self.recipe.data.shape
         order = torch.randperm(len(self.data.train), generator=self.generator)
-        total, seen, finished = torch.zeros((), device=self.device), 0, False
+        total, wrong = torch.zeros((), device=self.device), torch.zeros((), device=self.device)
+        seen, finished = 0, False
         with bar(self.steps_per_epoch, title) as shown:
             for step, (pixels, labels) in enumerate(batches(self.data.train, order, self.recipe.optimizer.batch)):
                 for group in optimizer.param_groups:
@@ -75,22 +79,25 @@ class Trainer:
                 pixels = augment(pixels, height, width, settings.shift, settings.flip, self.generator)
                 labels = labels.to(self.device)
                 with torch.autocast(self.device.type, torch.bfloat16, enabled=self.recipe.optimizer.amp):
-                    loss = nn.functional.cross_entropy(model(self._input(pixels)), labels)
+                    logits = model(self._input(pixels))
+                    loss = nn.functional.cross_entropy(logits, labels)
                 optimizer.zero_grad()
                 loss.backward()
                 optimizer.step()
                 finished = after_step(number + (step + 1) / self.steps_per_epoch)
                 total += loss.detach() * len(labels)
+                wrong += (logits.argmax(1) != labels).sum()
                 seen += len(labels)
                 shown.update()
                 if not shown.disable and step % 20 == 0:
-                    shown.set_postfix(loss=f"{total.item() / seen:.4f}")
+                    right = 100 - 100 * wrong.item() / seen
+                    shown.set_postfix_str(f"loss {total.item() / seen:.4f}, accuracy {right:.1f} %  {live()}")
                 if finished:
                     break
         mean = total.item() / seen
         if not math.isfinite(mean):
             raise SslError(f"{title}: expected a finite loss, found {mean}; a lower learning rate may help")
-        return Epoch(mean, finished)
+        return Epoch(mean, 100 * wrong.item() / seen, finished)
 
     @torch.no_grad()
     def error(self, model: nn.Module, split: Split) -> float:
