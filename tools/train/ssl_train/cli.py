@@ -119,10 +119,15 @@ def execute(arguments: argparse.Namespace) -> None:
     out = getattr(arguments, "out", None)
     if out is not None and not out.absolute().parent.is_dir():
         raise SslError(f"{out.absolute().parent}: no such folder")
+    if out is not None and out.is_dir():
+        raise SslError(f"{out}: expected the name of a file, found a folder")
+    tools = Tools(arguments.tools)
+    if recipe.sparsify.needs_structure and arguments.command in ("run", "sparsify"):
+        tools.require("ssl-convert", "ssl-run")  # now rather than after the baseline
     chosen = device(arguments.device)
     data = load(arguments.data, recipe.data.shape, recipe.data.short_side)
     folder = arguments.run or out.with_suffix(".run")
-    run = Run(folder, recipe, data, arguments.seed, chosen, Tools(arguments.tools))
+    run = Run(folder, recipe, data, arguments.seed, chosen, tools)
     # Stages after the first, export and controls build on what is in the folder.
     continues = arguments.command not in ("run", "baseline") and arguments.baseline is None
     run.start(resume=continues or arguments.resume, baseline=arguments.baseline)

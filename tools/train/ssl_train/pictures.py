@@ -74,5 +74,8 @@ def course(path: Path, rows: list[dict]) -> None:
     axis.set_xlabel("multiply-accumulates left, %")
     axis.set_ylabel("validation error, %")
     axis.set_xscale("log")
+    axis.xaxis.set_major_formatter("{x:g}")
+    axis.xaxis.set_minor_formatter("{x:g}")
+    axis.tick_params(axis="x", which="minor", labelsize=7)
     axis.legend(fontsize=8)
     _save(figure, path)

@@ -62,12 +62,12 @@ class Sparsifier:
     def structure(self) -> Structure:
         """What would be left without the groups that are negligible now."""
         trial = deepcopy(self.model)
-        self.ssl.live().apply(trial)
+        self.ssl.live_masks().apply(trial)
         return self.tools.structure(trial, self.shape)
 
     def describe(self) -> str:
         """Lambda and the groups that are alive."""
-        alive = ", ".join(f"{spec.layer} {n} {spec.kind}s" for spec, n in self.ssl.alive().items())
+        alive = ", ".join(f"{spec.layer} {n} {spec.kind}s" for spec, n in self.ssl.counts().items())
         return f"lambda {self.ssl.lam:.2e}: {alive}"
 
     def reached(self, structure: Structure) -> bool:

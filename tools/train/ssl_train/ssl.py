@@ -114,14 +114,14 @@ class SSL:
         ]
         return [n / most if most > 0 else n for n, most in zip(norms, largest)]
 
-    def live(self) -> Masks:
+    def live_masks(self) -> Masks:
         """What is left without the groups that are negligible now."""
         masks = Masks(self.masks)
         for groups, norms in zip(self.groups, self.relative_norms()):
             masks.restrict(groups.spec.layer, groups.mask(norms > NEGLIGIBLE))
         return masks
 
-    def alive(self) -> dict[GroupSpec, int]:
+    def counts(self) -> dict[GroupSpec, int]:
         """How many groups of each spec are more than negligible."""
         return {
             groups.spec: int((norms > NEGLIGIBLE).sum()) for groups, norms in zip(self.groups, self.relative_norms())

@@ -84,11 +84,18 @@ class Tools:
         """Whether `ssl-convert` is there."""
         return self._path("ssl-convert") is not None
 
-    def _run(self, name: str, *arguments: object) -> str:
-        found = self._path(name)
-        if found is None:
+    def require(self, *names: str) -> list[str]:
+        """Paths of these tools."""
+        paths = [self._path(name) for name in names]
+        if None in paths:
             where = self.folder or "the search path"
-            raise SslError(f"{name}: not found in {where}; build it with cargo build --release and pass --tools")
+            raise SslError(
+                f"{names[paths.index(None)]}: not found in {where}; build it with cargo build --release and pass --tools"
+            )
+        return paths
+
+    def _run(self, name: str, *arguments: object) -> str:
+        (found,) = self.require(name)
         done = subprocess.run([found, *map(str, arguments)], check=False, capture_output=True, text=True)
         if done.returncode:
             raise SslError(f"{name}: exit code {done.returncode}: {done.stderr.strip()}")

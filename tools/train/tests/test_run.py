@@ -169,6 +169,11 @@ def test_a_folder_is_not_used_twice_unasked(monkeypatch, capsys, mnist, tmp_path
         (["run", SMOKE, "--data", "{}", "--out", "{}/m.onnx"], "found neither IDX files"),
         (["run", "nothing", "--data", "{}", "--out", "{}/m.onnx"], "nor a shipped recipe"),
         (["run", SMOKE, "--data", "{}", "--out", "{}/no/m.onnx"], "no: no such folder"),
+        (["run", SMOKE, "--data", "{}", "--out", "{}"], "expected the name of a file, found a folder"),
+        (
+            ["run", SMOKE, "--data", "{}", "--out", "{}/m.onnx", "--target-macs", "0.5", "--tools", "{}"],
+            "ssl-convert: not found in",
+        ),
         (["run", SMOKE, "--data", "{}", "--out", "{}/m.onnx", "--threads", "0"], "--threads: expected at least 1"),
         (["run", SMOKE, "--data", "{}", "--out", "{}/m.onnx", "--device", "tpu9"], "--device tpu9"),
         (["run", SMOKE, "--data", "{}", "--out", "{}/m.onnx", "--max-drop", "-1"], "max_drop: expected at least 0"),

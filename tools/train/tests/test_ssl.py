@@ -153,8 +153,8 @@ def test_a_layer_that_has_lost_enough_loses_no_more():
 def test_negligible_groups_are_not_alive():
     model = layer(1.0, 0.009, 0.011)
     ssl = ssl_of(model, GroupSpec("0", "shape"))
-    assert list(ssl.alive().values()) == [2]
-    assert ssl.live()["0"].flatten().tolist() == [True, False, True]
+    assert list(ssl.counts().values()) == [2]
+    assert ssl.live_masks()["0"].flatten().tolist() == [True, False, True]
 
 
 def test_layers_are_compared_with_layers():
@@ -162,4 +162,4 @@ def test_layers_are_compared_with_layers():
     model[0].weight.data[:] = 1.0
     model[1].weight.data[:] = 0.001
     ssl = ssl_of(model, GroupSpec("0", "layer"), GroupSpec("1", "layer"))
-    assert list(ssl.alive().values()) == [1, 0]
+    assert list(ssl.counts().values()) == [1, 0]

@@ -34,7 +34,7 @@ def read_batch(path: Path) -> np.ndarray:
 
 
 def load(folder: Path, shape: tuple[int, int, int], short_side: int | None) -> tuple[tuple[Split, Split], list[str]]:
-    """(training, test) and the names of the classes."""
+    """(training, test) and the names of the classes. Images stay as large as they are."""
     splits = []
     for names in (TRAINING, TEST):
         records = torch.from_numpy(np.concatenate([read_batch(folder / name) for name in names]))

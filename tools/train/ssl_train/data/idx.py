@@ -18,6 +18,9 @@ from ssl_train.errors import SslError
 
 _UNSIGNED_BYTE = 0x08
 
+MOST_BYTES = 2**30
+"""Of a file, unpacked: twenty times MNIST's largest."""
+
 
 def _file(folder: Path, name: str) -> Path:
     """The file, or its gzipped form where only that exists."""
@@ -32,11 +35,14 @@ def recognises(folder: Path) -> bool:
 def read_idx(path: Path) -> np.ndarray:
     """Array of uint8 in the shape that the file's header declares."""
     try:
-        raw = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+            raw = file.read(MOST_BYTES + 1)
     except FileNotFoundError:
         raise SslError(f"{path}: no such file") from None
     except (OSError, EOFError, zlib.error) as error:
         raise SslError(f"{path}: cannot be read: {error}") from error
+    if len(raw) > MOST_BYTES:
+        raise SslError(f"{path}: expected at most {MOST_BYTES} bytes, found more")
     if len(raw) < 4:
         raise SslError(f"{path}: expected an IDX header of at least 4 bytes, found {len(raw)}")
     zeros, kind, rank = struct.unpack_from(">HBB", raw)
@@ -70,7 +76,7 @@ def read_pair(folder: Path, name: str) -> tuple[np.ndarray, np.ndarray]:
 
 
 def load(folder: Path, shape: tuple[int, int, int], short_side: int | None) -> tuple[tuple[Split, Split], list[str]]:
-    """(training, test) and the names of the classes."""
+    """(training, test) and the names of the classes. Images stay as large as they are."""
     splits = []
     for name in ("train", "t10k"):
         images, labels = read_pair(folder, name)
