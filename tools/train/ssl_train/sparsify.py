@@ -67,8 +67,12 @@ class Sparsifier:
 
     def describe(self) -> str:
         """Lambda and the groups that are alive."""
-        alive = ", ".join(f"{spec.layer} {n} {spec.kind}s" for spec, n in self.ssl.counts().items())
-        return f"lambda {self.ssl.lam:.2e}: {alive}"
+        counts = self.ssl.counts()
+        parts = [f"{spec.layer} {n} {spec.kind}s" for spec, n in counts.items() if spec.kind != "layer"]
+        layers = [n for spec, n in counts.items() if spec.kind == "layer"]
+        if layers:
+            parts.append(f"{sum(layers)} of {len(layers)} layers")
+        return f"lambda {self.ssl.lam:.2e}: {', '.join(parts)}"
 
     def reached(self, structure: Structure) -> bool:
         """Whether any of the goals that speak of the whole structure is."""
