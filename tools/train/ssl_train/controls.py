@@ -21,7 +21,7 @@ from torch import nn
 from ssl_train import checkpoint, recipes
 from ssl_train.errors import SslError
 from ssl_train.export import export
-from ssl_train.groups import Groups, GroupSpec
+from ssl_train.groups import WHOLE, Groups, GroupSpec
 from ssl_train.masks import Masks
 from ssl_train.pipeline import Run
 from ssl_train.sparsify import specs_of
@@ -104,13 +104,13 @@ def magnitude(model: nn.Module, specs: list[GroupSpec], kept: Masks, scale: floa
     layers compete with layers."""
     masks = Masks()
     bound = [Groups(model, spec) for spec in specs]
-    layers = [groups for groups in bound if groups.spec.kind == "layer"]
+    layers = [groups for groups in bound if groups.spec.kind in WHOLE]
     layers.sort(key=lambda groups: float(groups.norms()) / groups.size**0.5, reverse=True)
     left = round(scale * sum(bool(kept[groups.spec.layer].any()) for groups in layers))
     for i, groups in enumerate(layers):
         masks.restrict(groups.spec.layer, groups.mask(torch.full_like(groups.norms(), i < left, dtype=torch.bool)))
     for groups in bound:
-        if groups.spec.kind == "layer" or groups.spec.layer not in kept:
+        if groups.spec.kind in WHOLE or groups.spec.layer not in kept:
             continue
         norms = groups.norms()
         count = round(scale * int(groups.kept(kept[groups.spec.layer]).sum()))
@@ -122,6 +122,8 @@ def magnitude(model: nn.Module, specs: list[GroupSpec], kept: Masks, scale: floa
 
 def l1(run: Run, kept: Masks) -> Masks:
     """Sparsify with l1 on the layers of `kept`, then keep as many of the largest weights."""
+    if any(mask.ndim == 1 for mask in kept.values()):
+        raise SslError("l1: the run's groups are scales of BatchNorm, which say nothing about single weights")
     counts = {layer: int(mask.sum()) for layer, mask in kept.items() if mask.any()}
     settings = run.recipe.sparsify
     single = replace(

@@ -60,12 +60,14 @@ def _after(norms: torch.Tensor, count: int) -> Gap:
 def _masks(ssl: SSL, limit: float) -> tuple[Masks, dict[str, Gap]]:
     masks, gaps = Masks(ssl.masks), {}
     relative = ssl.relative_norms()
-    whole = [norms.flatten() for groups, norms in zip(ssl.groups, relative) if groups.spec.kind == "layer"]
+    families: dict[object, list[torch.Tensor]] = {}
+    for groups, norms in zip(ssl.groups, relative):
+        families.setdefault(groups.spec.family, []).append(norms.flatten())
     for groups, norms in zip(ssl.groups, relative):
         spec = groups.spec
         if spec in ssl.settled:
             continue
-        family = torch.cat(whole) if spec.kind == "layer" else norms
+        family = torch.cat(families[spec.family])
         gap = widest_gap(family, limit)
         if 0 < spec.keep < family.numel():
             gap = max(gap, _after(family, spec.keep), key=lambda gap: gap.removed)

@@ -18,6 +18,7 @@ from torch import nn
 from ssl_train.errors import SslError
 
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+BATCHNORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 
 KINDS = {
     "shape": (CONVOLUTIONS, "one tap of one channel: a column of the lowered weight matrix, per conv group"),
@@ -26,9 +27,13 @@ KINDS = {
     "input": (nn.Linear, "everything that reads one input of a linear layer"),
     "neuron": (nn.Linear, "everything that one neuron of a linear layer reads"),
     "layer": ((*CONVOLUTIONS, nn.Linear), "the whole weight of a layer"),
+    "scale": (BATCHNORMS, "the scale of a BatchNorm, and with it the layer before"),
     "weight": ((*CONVOLUTIONS, nn.Linear), "a single weight: group Lasso becomes plain l1"),
 }
 """Kinds of groups, in the order in which their proximal steps are taken: what they apply to and what they span."""
+
+WHOLE = {"layer", "scale"}
+"""Kinds with one group for each layer."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +48,11 @@ class GroupSpec:
     """Factor of lambda for these groups."""
     keep: int = 0
     """Once at most this many groups are alive, the dead ones stay dead, and no other dies. 0: no limit."""
+
+    @property
+    def family(self) -> object:
+        """Equal for specs whose groups are compared with each other: whole layers with whole layers."""
+        return self.kind if self.kind in WHOLE else (self.layer, self.kind)
 
 
 class Groups:
@@ -62,6 +72,7 @@ class Groups:
             "input": (1,),
             "neuron": (2,),
             "layer": (0, 1, 2, *kernel),
+            "scale": (0, 1),
             "weight": (),
         }[spec.kind]
 
@@ -114,7 +125,7 @@ def group_specs(
     `strengths`: kind to strength, for all layers. `layers`: glob of module names to {kind: factor of the strength};
     later entries win, and factor 0 leaves a layer's groups out. `keep`: module name to {kind: `GroupSpec.keep`}.
     `sqrt_size` multiplies each strength by the root of the group's size, as in the usual group Lasso; the paper does
-    not. A layer with a single group of a kind other than `layer` has none of that kind: it would be the whole layer.
+    not. A layer with a single group of a kind not in `WHOLE` has none of that kind: it would be the whole layer.
 
     # Errors
     `SslError` for kinds and layers that do not exist.
@@ -135,7 +146,7 @@ def group_specs(
             factors = [value[kind] for pattern, value in layers.items() if fnmatchcase(name, pattern) and kind in value]
             strength = strengths[kind] * (factors[-1] if factors else 1.0)
             groups = Groups(model, GroupSpec(name, kind))
-            if strength == 0 or (len(groups) == 1 and kind != "layer"):
+            if strength == 0 or (len(groups) == 1 and kind not in WHOLE):
                 continue
             root = groups.size**0.5 if sqrt_size else 1.0
             specs.append(GroupSpec(name, kind, strength * root, keep.get(name, {}).get(kind, 0)))

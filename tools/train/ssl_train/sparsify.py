@@ -7,7 +7,7 @@ from torch import nn
 
 from ssl_train import cost, schedule
 from ssl_train.errors import SslError
-from ssl_train.groups import group_specs
+from ssl_train.groups import WHOLE, group_specs
 from ssl_train.recipes import Recipe
 from ssl_train.ssl import SSL
 from ssl_train.sslm import Structure, Tools
@@ -68,8 +68,8 @@ class Sparsifier:
     def describe(self) -> str:
         """Lambda and the groups that are alive."""
         counts = self.ssl.counts()
-        parts = [f"{spec.layer} {n} {spec.kind}s" for spec, n in counts.items() if spec.kind != "layer"]
-        layers = [n for spec, n in counts.items() if spec.kind == "layer"]
+        parts = [f"{spec.layer} {n} {spec.kind}s" for spec, n in counts.items() if spec.kind not in WHOLE]
+        layers = [n for spec, n in counts.items() if spec.kind in WHOLE]
         if layers:
             parts.append(f"{sum(layers)} of {len(layers)} layers")
         return f"lambda {self.ssl.lam:.2e}: {', '.join(parts)}"
@@ -102,7 +102,7 @@ class Sparsifier:
         return True
 
     def _expect_something_left(self) -> None:
-        for layer in {g.spec.layer for g in self.ssl.groups if g.spec.kind != "layer"}:
+        for layer in {g.spec.layer for g in self.ssl.groups if g.spec.kind not in WHOLE}:
             if not self.model.get_submodule(layer).weight.any():
                 raise SslError(
                     f"sparsify: nothing is left of {layer} at lambda {self.ssl.lam:.3g}: lower sparsify.lambda_growth, "

@@ -105,14 +105,15 @@ class SSL:
     def relative_norms(self) -> list[torch.Tensor]:
         """For each of `groups`, norms as fractions of the largest in the family; zeros where the largest is zero.
 
-        The family is all groups of the spec; for kind `layer` all layers together, by root mean square of weights.
+        The family is all groups of the spec, or all layers (`GroupSpec.family`), by root mean square of weights.
         """
         norms = [groups.norms() / groups.size**0.5 for groups in self.groups]
-        whole = [float(n.max()) for groups, n in zip(self.groups, norms) if groups.spec.kind == "layer"]
-        largest = [
-            max(whole) if groups.spec.kind == "layer" else float(n.max()) for groups, n in zip(self.groups, norms)
-        ]
-        return [n / most if most > 0 else n for n, most in zip(norms, largest)]
+        largest: dict[object, float] = {}
+        for groups, n in zip(self.groups, norms):
+            family = groups.spec.family
+            largest[family] = max(largest.get(family, 0.0), float(n.max()))
+        # Where the largest is zero, so are all.
+        return [n / (largest[groups.spec.family] or 1.0) for groups, n in zip(self.groups, norms)]
 
     def live_masks(self) -> Masks:
         """What is left without the groups that are negligible now."""

@@ -58,6 +58,15 @@ def test_columns_and_channels_of_a_grouped_convolution_are_those_of_one_conv_gro
     assert columns.norms()[1, 0, 1, 2, 0].item() == pytest.approx(second.norm().item())
 
 
+def test_the_scale_of_a_batchnorm():
+    module = nn.BatchNorm2d(4)
+    module.weight.data = torch.tensor([1.0, 2.0, 2.0, 4.0])
+    groups = bound(module, "scale")
+    assert (len(groups), groups.size, groups.norms().item()) == (1, 4, 5.0)
+    groups.scale(torch.zeros_like(groups.norms()))
+    assert not module.weight.any() and groups.mask(groups.norms() > 0).shape == (4,)
+
+
 @pytest.mark.parametrize("form", [torch.contiguous_format, torch.channels_last])
 @pytest.mark.parametrize("kind", ["filter", "channel", "shape", "layer", "weight"])
 def test_scaling_masking_and_keeping_agree(kind, form):
