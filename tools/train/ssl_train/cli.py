@@ -130,6 +130,8 @@ def execute(arguments: argparse.Namespace) -> None:
     run = Run(folder, recipe, data, arguments.seed, chosen, tools)
     # Stages after the first, export and controls build on what is in the folder.
     continues = arguments.command not in ("run", "baseline") and arguments.baseline is None
+    if continues and not (folder / "config.json").exists():
+        raise SslError(f"{folder}: holds no run: the stage baseline has to come first")
     run.start(resume=continues or arguments.resume, baseline=arguments.baseline)
     if arguments.command == "controls":
         for name in arguments.only or CONTROLS:

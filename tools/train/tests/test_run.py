@@ -188,7 +188,8 @@ def test_misuse_is_one_message_and_leaves_nothing(monkeypatch, capsys, tmp_path,
 
 def test_stages_have_an_order(monkeypatch, capsys, mnist, tmp_path):
     code, _, err = call(monkeypatch, capsys, "finetune", SMOKE, "--data", mnist, "--run", tmp_path / "r")
-    assert code == 2 and "the stage prune has to come first" in err
+    assert code == 2 and "the stage baseline has to come first" in err
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_an_interruption_says_how_to_continue(monkeypatch, capsys, mnist, tmp_path):
