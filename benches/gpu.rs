@@ -9,7 +9,7 @@
 //! without `--json` or on a machine without a device; as a test, a small layer runs on an emulated one. `gpu_peers.py` times PyTorch on the same layers.
 
 use fastrand::Rng;
-use serde::Serialize;
+use ssl_report::gpu::{LayerTime, Measure, NetworkTime, Report};
 use sslm::{Model, Options, TensorView};
 use sslm_benches::compare::as_test;
 use sslm_benches::nets::NETS;
@@ -27,43 +27,6 @@ const BATCHES: [usize; 4] = [1, 32, 128, 256];
 const SAMPLES: usize = 15;
 /// About how long one replay takes.
 const REPLAY: Duration = Duration::from_millis(2);
-
-#[derive(Serialize)]
-struct Report {
-    device: String,
-    layers: Vec<LayerTime>,
-    networks: Vec<NetworkTime>,
-}
-
-#[derive(Serialize)]
-struct LayerTime {
-    net: String,
-    layer: String,
-    form: String,
-    batch: usize,
-    /// `layer`, or `product` for the matrix product alone.
-    measure: &'static str,
-    method: String,
-    precision: String,
-    /// Whether this method is the one that is expected to be fastest.
-    expected: bool,
-    macs: usize,
-    min_us: f64,
-    median_us: f64,
-}
-
-#[derive(Serialize)]
-struct NetworkTime {
-    net: String,
-    form: String,
-    batch: usize,
-    precision: String,
-    macs: usize,
-    /// Of whole runs, with copying input and output.
-    median_us: f64,
-    /// Of all steps, launched one by one.
-    steps_us: f64,
-}
 
 fn main() {
     if as_test() {
@@ -154,7 +117,7 @@ fn time_layer(device: &dyn Device, net: &Net, shape: &ConvShape, form: &str, kep
         let scratch = device.allocate(conv.scratch_len())?;
         let tensors = Tensors { x: x.view(), residual: None, out: out.view(), scratch: scratch.view() };
         let times = time(stream, |stream| conv.run(stream, tensors))?;
-        rows.push(row("layer", method.to_string(), precision, conv.describe() == own, times));
+        rows.push(row(Measure::Layer, method.to_string(), precision, conv.describe() == own, times));
     }
 
     let largest = layer.groups.iter().map(|g| g.filters * g.columns.len()).max().unwrap_or(0);
@@ -176,7 +139,7 @@ fn time_layer(device: &dyn Device, net: &Net, shape: &ConvShape, form: &str, kep
                 stream.gemm(&Gemm { m, n, k, factors, out: product, add: false, batch, precision })
             })
         })?;
-        rows.push(row("product", "cublas".to_owned(), precision, false, times));
+        rows.push(row(Measure::Product, "cublas".to_owned(), precision, false, times));
     }
     Ok(rows)
 }
