@@ -21,6 +21,7 @@
 
 use ssl_report::record::Measure;
 use sslm_benches::compare::{self, Case, Comparisons, Form};
+use sslm_benches::machine;
 use sslm_benches::shapes::{self, Kept, Net};
 use sslm_benches::works::{self, On};
 use sslm_kernels::conv::Method;
@@ -47,7 +48,7 @@ fn main() {
             }
         }
     });
-    compare::keep(record);
+    machine::keep(record);
 }
 
 /// Dense, and what each entry of the paper's tables leaves, with names.

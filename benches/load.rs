@@ -11,6 +11,7 @@
 use ssl_report::record::Measure;
 use sslm::{Model, Options, TensorView, Threads};
 use sslm_benches::compare::{self, Case, Form, Work, as_test};
+use sslm_benches::machine;
 use sslm_benches::nets::{NETS, Net};
 use std::path::Path;
 use std::process::Command;
@@ -61,7 +62,7 @@ fn main() {
         println!("private memory: {value}");
         record.note("private memory", &value);
     }
-    compare::keep(record);
+    machine::keep(record);
 }
 
 fn options() -> Options {

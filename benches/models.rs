@@ -14,6 +14,7 @@ use ssl_report::record::Measure;
 use sslm::{Model, Options, TensorView, Threads};
 use sslm_benches::compare::{self, Case, Form, Work, as_test};
 use sslm_benches::cores::Cores;
+use sslm_benches::machine;
 use sslm_benches::nets::{NETS, Net};
 use std::cell::LazyCell;
 
@@ -36,7 +37,7 @@ fn main() {
             }
         }
     });
-    compare::keep(record);
+    machine::keep(record);
 }
 
 fn run(model: &Model, batch: usize, cores: &Cores) -> Work<'static> {

@@ -91,16 +91,6 @@ pub fn run(all: impl Fn(&mut Comparisons<'_>)) -> Record {
     record
 }
 
-/// Adds what was found to the file that the environment names as `SSLM_RECORD`, if it does.
-///
-/// # Panics
-/// If that file is something else or cannot be written.
-pub fn keep(record: Record) {
-    if !record.rows.is_empty() {
-        machine::keep(record);
-    }
-}
-
 /// Work on its way to a row of the table.
 struct Timed<'a> {
     work: RefCell<Work<'a>>,

@@ -29,13 +29,13 @@ pub fn notes() -> Vec<(String, String)> {
     notes.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?))).collect()
 }
 
-/// Adds `record` to the file that the environment names as `SSLM_RECORD`, if it does: a path from the repository's root, or `auto`
+/// Adds `record`, unless nothing was measured, to the file that the environment names as `SSLM_RECORD`, if it does: a path from the repository's root, or `auto`
 /// for `benches/record/CPU/DATE.csv`.
 ///
 /// # Panics
 /// If the file is no record or cannot be written.
 pub fn keep(record: Record) {
-    let Some(name) = std::env::var_os("SSLM_RECORD") else { return };
+    let Some(name) = std::env::var_os("SSLM_RECORD").filter(|_| !record.rows.is_empty()) else { return };
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the benches lie in the repository");
     let path = root.join(if name == "auto" { usual(&record) } else { name.into() });
     let mut all = if path.exists() { Record::read(&path).unwrap_or_else(|e| panic!("{e:#}")) } else { Record::default() };

@@ -6,7 +6,6 @@ use crate::map::Line;
 use crate::memory::Memory;
 use crate::model::Model;
 use crate::options::{Methods, Options};
-
 use crate::plan::{Binding, StepInfo};
 use crate::prepare::{Drafted, DraftedImages};
 use crate::step::{Place, Step};

@@ -3,10 +3,9 @@
 //! vectors, with its padding, in which every tap of every output is one load.
 
 use super::border::Border;
-use super::depthwise::Weighted;
 use super::filter_lanes::Finish;
 use super::geometry::{Column, Geometry, Group};
-use super::{Form, Prepared};
+use super::{Form, Prepared, Weighted, WeightedLayer};
 use crate::filter_tile::Sums;
 use crate::parallel::{Part, Partition, Window};
 use crate::simd::{Isa, MAX_LANES, Simd, Vectorized};
@@ -154,7 +153,14 @@ impl ChannelLanes {
     }
 
     /// Computes these groups' planes of one image's output `out`.
-    pub(crate) fn run(&self, layer: Weighted<'_>, image: &[f32], out: &mut [f32], scratch: &mut [f32], threading: Threading) {
+    pub(crate) fn run(
+        &self,
+        layer: WeightedLayer<'_>,
+        image: &[f32],
+        out: &mut [f32],
+        scratch: &mut [f32],
+        threading: Threading,
+    ) {
         let [padded_len, sums_len, weights_len] = self.lens();
         self.partition.for_each(out, scratch, self.thread_len(), threading, |i, mut window, scratch| {
             let (padded, scratch) = scratch.split_at_mut(padded_len);
@@ -173,7 +179,7 @@ impl ChannelLanes {
 /// A vector of channels.
 struct Vector<'a, 'w> {
     of: &'a ChannelLanes,
-    layer: Weighted<'a>,
+    layer: WeightedLayer<'a>,
     image: &'a [f32],
     channels: &'a [Channel],
     padded: &'a mut [f32],
@@ -199,13 +205,14 @@ impl Vectorized for Vector<'_, '_> {
                 }
             },
         );
-        let Vector { of, layer: Weighted { weights, bias, border, activation, accumulate }, channels, sums, window, .. } = self;
+        let Vector { of, layer: WeightedLayer { weights, bias, border, activation, accumulate }, channels, sums, window, .. } =
+            self;
         let filters = channels[0].filter..channels[0].filter + channels.len();
         let positions = 0..of.reads.len();
         if let Some(border) = border {
             filters.clone().for_each(|filter| self::border(border, filter, of.output[1], accumulate, window));
         }
-        let layer = super::Weighted { weights, bias, activation, add: accumulate || border.is_some() };
+        let layer = Weighted { weights, bias, activation, add: accumulate || border.is_some() };
         Finish { layer, sums: Sums { rows: filters, positions, numbers: sums, width: S::LANES }, window }.run(simd);
     }
 }

@@ -5,9 +5,8 @@
 //! convolution each phase for itself, so that neighbouring outputs read neighbouring numbers there. Taps that lie below each other
 //! in a patch make a run: for some rows of sums, a run reads each row of the patch once, where single taps would each read it.
 
-use super::border::Border;
 use super::geometry::{Column, Geometry, Group};
-use super::{Form, Prepared, stage};
+use super::{Form, Prepared, WeightedLayer, stage};
 use crate::parallel::{Part, Partition, Window};
 use crate::simd::{Isa, MAX_LANES, Simd, Vectorized};
 use crate::tile::{self, unrolled};
@@ -71,19 +70,6 @@ struct Run {
 struct Item {
     channels: Range<usize>,
     rows: Range<usize>,
-}
-
-/// What a layer multiplies with, and what it does with the sums.
-#[derive(Clone, Copy)]
-pub(crate) struct Weighted<'a> {
-    /// All groups'.
-    pub(crate) weights: &'a [f32],
-    /// All groups'.
-    pub(crate) bias: &'a [f32],
-    pub(crate) border: Option<&'a Border>,
-    pub(crate) activation: Activation,
-    /// Whether the output holds numbers that sums are added to.
-    pub(crate) accumulate: bool,
 }
 
 /// Filters of a group up to which this is faster than reading columns in place, where more filters share what is read: measured
@@ -171,7 +157,14 @@ impl Depthwise {
     }
 
     /// Computes these groups' planes of one image's output `out`.
-    pub(crate) fn run(&self, layer: Weighted<'_>, image: &[f32], out: &mut [f32], scratch: &mut [f32], threading: Threading) {
+    pub(crate) fn run(
+        &self,
+        layer: WeightedLayer<'_>,
+        image: &[f32],
+        out: &mut [f32],
+        scratch: &mut [f32],
+        threading: Threading,
+    ) {
         self.partition.for_each(out, scratch, self.thread_len(), threading, |i, mut window, scratch| {
             let (patch, weights) = scratch.split_at_mut(self.patch_len());
             let (patch, _) = patch.as_chunks_mut();
@@ -211,7 +204,7 @@ fn share(channels: &[Channel], height: usize, threads: usize) -> Vec<Vec<Item>> 
 /// One item, for any instruction set.
 struct Planes<'a, 'w> {
     to: &'a Depthwise,
-    layer: Weighted<'a>,
+    layer: WeightedLayer<'a>,
     image: &'a [f32],
     item: &'a Item,
     window: &'a mut Window<'w>,

@@ -141,6 +141,19 @@ struct Weighted<'a> {
     add: bool,
 }
 
+/// The same of a whole layer.
+#[derive(Clone, Copy)]
+struct WeightedLayer<'a> {
+    /// All groups'.
+    weights: &'a [f32],
+    /// All groups'.
+    bias: &'a [f32],
+    border: Option<&'a Border>,
+    activation: Activation,
+    /// Whether the output holds numbers that sums are added to.
+    accumulate: bool,
+}
+
 impl Conv {
     /// For `threads` threads at most, by the method that is expected to be fastest.
     ///
@@ -274,7 +287,7 @@ impl Conv {
             let image = &x[i * image_len..][..image_len];
             self.compute_own(image, weights, bias, out, scratch, threading);
             let (border, activation, accumulate) = (self.border.as_ref(), self.activation, self.accumulate);
-            let layer = depthwise::Weighted { weights, bias, border, activation, accumulate };
+            let layer = WeightedLayer { weights, bias, border, activation, accumulate };
             if let Some(depthwise) = &self.depthwise {
                 depthwise.run(layer, image, out, scratch, threading);
             }
