@@ -10,6 +10,9 @@ use std::time::Instant;
 /// Bytes that are read at least for one measurement.
 const LEAST_READ: usize = 4 << 20;
 
+/// Bytes that are read at most, as long as that is four bursts: reads of memory, unlike those of caches, differ little.
+const MOST_READ: usize = 1 << 30;
+
 /// What rates of reading are told of.
 const READS: [(&str, usize); 2] = [("256 KiB", 256 << 10), ("256 MiB", 256 << 20)];
 
@@ -41,13 +44,14 @@ impl<'c> Ceiling<'c> {
     fn bytes_per_second(&self, bytes: usize) -> f64 {
         let (isa, len) = (self.isa, bytes / size_of::<f32>() / self.cores.count());
         let passes = (LEAST_READ / bytes).max(1);
+        let bursts = (MOST_READ / (passes * bytes)).clamp(4, 20);
         let read = move |numbers: &mut Vec<f32>| {
             // Vectors that lie across two lines would be read at half the rate.
             let first = numbers.as_ptr().align_offset(LINE * size_of::<f32>());
             (0..passes).for_each(|_| bursts::read(isa, &numbers[first..][..len]));
             passes * len * size_of::<f32>()
         };
-        together(self.cores, 20, move || vec![1.0; len + LINE], read)
+        together(self.cores, bursts, move || vec![1.0; len + LINE], read)
     }
 }
 

@@ -6,7 +6,7 @@
 use crate::ceiling::Ceiling;
 use crate::cores::Cores;
 use crate::machine;
-use crate::quiet::{Quartiles, Quiet, Sample, calls_of_a_sample};
+use crate::quiet::{Calls, Quartiles, Quiet, Sample};
 use crate::table::Table;
 use criterion::{BenchmarkId, Criterion};
 use ssl_report::record::{Measure, Record, Row};
@@ -94,12 +94,12 @@ pub fn run(all: impl Fn(&mut Comparisons<'_>)) -> Record {
 /// Work on its way to a row of the table.
 struct Timed<'a> {
     work: RefCell<Work<'a>>,
-    calls_of_a_sample: usize,
+    calls: Calls,
 }
 
 impl Timed<'_> {
     fn sample(&self, quiet: &mut Quiet) -> Sample {
-        quiet.sample(self.calls_of_a_sample, &mut self.work.borrow_mut().call)
+        quiet.sample(self.calls, &mut self.work.borrow_mut().call)
     }
 }
 
@@ -120,8 +120,8 @@ impl<'c> Comparisons<'c> {
         let timed = |i: usize| {
             all[i].get_or_init(|| {
                 let mut work = slowed((forms[i].prepare)());
-                let calls_of_a_sample = if as_test() { 1 } else { calls_of_a_sample(&mut work.call) };
-                Timed { work: RefCell::new(work), calls_of_a_sample }
+                let calls = if as_test() { Calls::ONE } else { Calls::new(&mut work.call) };
+                Timed { work: RefCell::new(work), calls }
             })
         };
         let threads = self.cores.count();
@@ -141,7 +141,7 @@ impl<'c> Comparisons<'c> {
                 });
                 bencher.iter_custom(|calls| {
                     let before = times.len();
-                    for _ in 0..calls.div_ceil(own.calls_of_a_sample as u64) {
+                    for _ in 0..calls.div_ceil(own.calls.of_a_sample as u64) {
                         for (other, times) in others.clone().zip(&mut other_times) {
                             times.push(timed(other).sample(quiet));
                         }

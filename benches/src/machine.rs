@@ -53,11 +53,15 @@ fn usual(record: &Record) -> PathBuf {
     Path::new("benches/record").join(cpu.join("-")).join(format!("{date}.csv"))
 }
 
-/// The CPU's name, where the system tells it.
+/// The CPU's name, where the system tells it, and on x86 its family and model: virtual machines often hide all of the name but these.
 fn cpu() -> String {
     let all = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let name = all.lines().find_map(|line| line.strip_prefix("model name")?.split_once(':'));
-    name.map_or(std::env::consts::ARCH, |(_, name)| name.trim()).to_owned()
+    let value = |key| all.lines().find_map(|line| Some(line.split_once(':').filter(|(found, _)| found.trim() == key)?.1.trim()));
+    let name = value("model name").unwrap_or(std::env::consts::ARCH);
+    match (value("cpu family"), value("model")) {
+        (Some(family), Some(model)) => format!("{name}, family {family}, model {model}"),
+        _ => name.to_owned(),
+    }
 }
 
 /// What a program prints; `None` where it is missing or fails.

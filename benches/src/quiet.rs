@@ -19,6 +19,10 @@ const LEAST_TRIES: usize = 3;
 /// Samples are at least so long, by as many calls as that takes.
 const LEAST: Duration = Duration::from_micros(200);
 
+/// Calls that take so long need no call before them that brings the caches into their state: filling 32 MB of cache takes some 1.6 ms
+/// at 20 GB/s, not even a hundredth of this.
+const LONG: Duration = Duration::from_millis(200);
+
 /// Tells quiet moments of some cores from others.
 pub struct Quiet<'c> {
     isa: Isa,
@@ -81,14 +85,16 @@ impl<'c> Quiet<'c> {
         slowest >= FULL_SPEED * self.best
     }
 
-    /// One sample of `calls` calls, after others that bring caches and threads into their state.
-    pub fn sample(&mut self, calls: usize, mut call: impl FnMut()) -> Sample {
+    /// One sample of so many calls, after others that bring caches and threads into their state.
+    pub fn sample(&mut self, Calls { of_a_sample: calls, long }: Calls, mut call: impl FnMut()) -> Sample {
         let (start, mut tries) = (Instant::now(), 0);
         loop {
             tries += 1;
             while !self.now() && start.elapsed() < PATIENCE {}
             let (fast, waited) = (self.now(), self.cores.waited());
-            warm(&mut call);
+            if !long {
+                warm(&mut call);
+            }
             let begin = Instant::now();
             (0..calls).for_each(|_| call());
             let elapsed = begin.elapsed();
@@ -110,17 +116,32 @@ fn warm(mut call: impl FnMut()) {
     }
 }
 
-/// How many calls make a sample long enough.
-pub fn calls_of_a_sample(mut call: impl FnMut()) -> usize {
-    warm(&mut call);
-    let mut calls = 1;
-    loop {
-        let begin = Instant::now();
-        (0..calls).for_each(|_| call());
-        let elapsed = begin.elapsed();
-        if elapsed >= LEAST / 2 {
-            return (calls as f64 * LEAST.as_secs_f64() / elapsed.as_secs_f64()).ceil() as usize;
+/// How a sample is taken of something.
+#[derive(Clone, Copy)]
+pub struct Calls {
+    /// So many make it long enough.
+    pub of_a_sample: usize,
+    /// Whether one is so long that what the caches hold before it makes no difference.
+    long: bool,
+}
+
+impl Calls {
+    /// One call, for tests.
+    pub const ONE: Self = Calls { of_a_sample: 1, long: false };
+
+    /// Finds out by calling.
+    pub fn new(mut call: impl FnMut()) -> Self {
+        warm(&mut call);
+        let mut calls = 1;
+        loop {
+            let begin = Instant::now();
+            (0..calls).for_each(|_| call());
+            let elapsed = begin.elapsed();
+            if elapsed >= LEAST / 2 {
+                let enough = calls as f64 * LEAST.as_secs_f64() / elapsed.as_secs_f64();
+                return Calls { of_a_sample: enough.ceil() as usize, long: elapsed / calls >= LONG };
+            }
+            calls *= 2;
         }
-        calls *= 2;
     }
 }
