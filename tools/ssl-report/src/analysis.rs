@@ -327,7 +327,13 @@ pub fn changes(old: &Record, new: &Record) -> Section {
     };
     table.rows = moved.map(row).collect();
     let table = (!table.rows.is_empty()).then_some(Part::Table(table));
-    Section { title: "Against an older record".to_owned(), parts: [Part::Text(text)].into_iter().chain(table).collect() }
+    let machines = compare::machines(old, new);
+    let machines = (!machines.is_empty()).then(|| {
+        let differ = machines.join("; ");
+        Part::Text(format!("The records are of different machines, and what moved may have moved with them: {differ}."))
+    });
+    let parts = [Part::Text(text)].into_iter().chain(machines).chain(table).collect();
+    Section { title: "Against an older record".to_owned(), parts }
 }
 
 fn beside_peers(peers: &Peers, rows: &[Row]) -> Section {

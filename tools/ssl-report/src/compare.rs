@@ -9,6 +9,9 @@ pub const NOISE: f64 = 0.1;
 /// Fewer quiet samples than this say nothing, either.
 pub const LEAST_QUIET: usize = 5;
 
+/// Notes that tell machines apart by numbers.
+const RATES: [&str; 2] = ["Gop/s, threads 1", "Gop/s, threads 2"];
+
 /// What became of a row.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Verdict {
@@ -61,4 +64,18 @@ fn judge(old: &Row, new: &Row) -> Verdict {
     } else {
         Verdict::Same
     }
+}
+
+/// What says that two records are of different machines, so that times moved with these: the names of their CPUs, and how many
+/// operations these did in a second at best, where that differs by more than [`NOISE`]. Virtual machines often hide their CPU's name.
+pub fn machines(old: &Record, new: &Record) -> Vec<String> {
+    let [before, now] = [old, new].map(|record| record.notes("cpu").next().unwrap_or("an unknown CPU"));
+    let names = (before != now).then(|| format!("{before}, then {now}"));
+    let best = |record: &Record, key| record.notes(key).filter_map(|value| value.parse::<f64>().ok()).reduce(f64::max);
+    let rates = RATES.into_iter().filter_map(|key| {
+        let (before, now) = (best(old, key)?, best(new, key)?);
+        let apart = before.max(now) > before.min(now) * (1.0 + NOISE);
+        apart.then(|| format!("{before} {key}, then {now}"))
+    });
+    names.into_iter().chain(rates).collect()
 }

@@ -98,6 +98,31 @@ fn slower_kernels_are_flagged() {
 }
 
 #[test]
+fn records_of_different_machines_are_said_to_be() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let [old, new] = ["old.csv", "new.csv"].map(|name| path(folder.path(), name));
+    let compare = |key: &str, value: &str| {
+        let mut changed = record();
+        record().write(old.as_ref()).expect("it is written");
+        changed.notes.retain(|note| note.0 != key);
+        changed.note(key, value);
+        changed.write(new.as_ref()).expect("it is written");
+        String::from_utf8_lossy(&run(&["compare", &old, &new]).stdout).into_owned()
+    };
+    for (key, value, expected) in [
+        ("cpu", "another", Some("<script>alert(1)</script>, then another.")),
+        ("Gop/s, threads 1", "111", Some("100 Gop/s, threads 1, then 111.")),
+        ("Gop/s, threads 1", "109", None),
+        ("Gop/s, threads 1", "not a number", None),
+        ("system", "another", None),
+    ] {
+        let stdout = compare(key, value);
+        assert_eq!(stdout.contains("different machines"), expected.is_some(), "{key}: {stdout}");
+        assert!(stdout.contains(expected.unwrap_or_default()), "{key}: {stdout}");
+    }
+}
+
+#[test]
 fn pages_hold_everything_and_need_nothing() {
     let folder = tempfile::tempdir().expect("a folder");
     let [csv, html, markdown, peers] = ["r.csv", "r.html", "r.md", "p.json"].map(|name| path(folder.path(), name));
