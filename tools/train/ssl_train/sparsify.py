@@ -13,7 +13,8 @@ from ssl_train.ssl import SSL
 from ssl_train.sslm import Structure, Tools
 
 CHECKS_PER_EPOCH = 4
-"""How often goals are compared with what `ssl-convert` finds."""
+"""How often goals are compared with what `ssl-convert` finds, besides whenever fewer whole layers are alive than ever before: they
+fall one soon after the other."""
 
 
 def specs_of(recipe: Recipe, model: nn.Module):
@@ -34,6 +35,8 @@ class Sparsifier:
         if not self.ssl.groups:
             raise SslError("sparsify: the recipe's groups fit no layer of the model")
         self.last_check = 0.0
+        self.fewest_layers = self.ssl.live_layers()
+        """At any time so far."""
         self.best = None
         """State of the model and of `ssl` before `max_drop` was spent."""
         self.costs = None
@@ -41,11 +44,16 @@ class Sparsifier:
             self.costs = cost.measure(model, self.shape, tools)
 
     def state(self) -> dict:
-        return {"ssl": self.ssl.state_dict(), "last_check": self.last_check, "best": self.best}
+        return {
+            "ssl": self.ssl.state_dict(),
+            "last_check": self.last_check,
+            "fewest_layers": self.fewest_layers,
+            "best": self.best,
+        }
 
     def load(self, state: dict) -> None:
         self.ssl.load_state_dict(state["ssl"])
-        self.last_check, self.best = state["last_check"], state["best"]
+        self.last_check, self.fewest_layers, self.best = state["last_check"], state["fewest_layers"], state["best"]
 
     def after_step(self, now: float) -> bool:
         """The proximal step at `now` (epochs since the stage began); whether the goal is reached."""
@@ -54,10 +62,16 @@ class Sparsifier:
         self.ssl.step()
         if settings.keep and all(g.spec in self.ssl.settled for g in self.ssl.groups if g.spec.keep):
             return True
-        if settings.needs_structure and now - self.last_check >= 1 / CHECKS_PER_EPOCH:
+        if settings.needs_structure and (self._layer_fell() or now - self.last_check >= 1 / CHECKS_PER_EPOCH):
             self.last_check = now
             return self.reached(self.structure())
         return False
+
+    def _layer_fell(self) -> bool:
+        """Whether fewer whole layers are alive than ever before."""
+        alive, fewest = self.ssl.live_layers(), self.fewest_layers
+        self.fewest_layers = min(alive, fewest)
+        return alive < fewest
 
     def structure(self) -> Structure:
         """What would be left without the groups that are negligible now."""
@@ -69,9 +83,9 @@ class Sparsifier:
         """Lambda and the groups that are alive."""
         counts = self.ssl.counts()
         parts = [f"{spec.layer} {n} {spec.kind}s" for spec, n in counts.items() if spec.kind not in WHOLE]
-        layers = [n for spec, n in counts.items() if spec.kind in WHOLE]
+        layers = sum(spec.kind in WHOLE for spec in counts)
         if layers:
-            parts.append(f"{sum(layers)} of {len(layers)} layers")
+            parts.append(f"{self.ssl.live_layers()} of {layers} layers")
         return f"lambda {self.ssl.lam:.2e}: {', '.join(parts)}"
 
     def reached(self, structure: Structure) -> bool:

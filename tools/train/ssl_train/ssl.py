@@ -14,7 +14,7 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
-from ssl_train.groups import KINDS, Groups, GroupSpec
+from ssl_train.groups import KINDS, WHOLE, Groups, GroupSpec
 from ssl_train.masks import Masks
 
 NEGLIGIBLE = 1e-2
@@ -101,19 +101,26 @@ class SSL:
         self.masks.restrict(groups.spec.layer, groups.mask(alive))
         self.settled[groups.spec] = self.lam
 
+    def live_layers(self) -> int:
+        """How many groups that are whole layers are more than negligible."""
+        whole = [groups for groups in self.groups if groups.spec.kind in WHOLE]
+        return sum(int(norm > NEGLIGIBLE) for norm in self.relative_norms(whole))
+
     @torch.no_grad()
-    def relative_norms(self) -> list[torch.Tensor]:
-        """For each of `groups`, norms as fractions of the largest in the family; zeros where the largest is zero.
+    def relative_norms(self, of: Sequence[Groups] | None = None) -> list[torch.Tensor]:
+        """For each of `of`, which are whole families and by default all of `groups`: norms as fractions of the largest in
+        the family; zeros where the largest is zero.
 
         The family is all groups of the spec, or all layers (`GroupSpec.family`), by root mean square of weights.
         """
-        norms = [groups.norms() / groups.size**0.5 for groups in self.groups]
+        of = self.groups if of is None else of
+        norms = [groups.norms() / groups.size**0.5 for groups in of]
         largest: dict[object, float] = {}
-        for groups, n in zip(self.groups, norms):
+        for groups, n in zip(of, norms):
             family = groups.spec.family
             largest[family] = max(largest.get(family, 0.0), float(n.max()))
         # Where the largest is zero, so are all.
-        return [n / (largest[groups.spec.family] or 1.0) for groups, n in zip(self.groups, norms)]
+        return [n / (largest[groups.spec.family] or 1.0) for groups, n in zip(of, norms)]
 
     def live_masks(self) -> Masks:
         """What is left without the groups that are negligible now."""

@@ -12,6 +12,7 @@ from ssl_train import checkpoint, cli, pipeline, recipes
 from ssl_train.data import load
 from ssl_train.errors import SslError
 from ssl_train.pipeline import Run
+from ssl_train.sparsify import Sparsifier
 from ssl_train.sslm import Tools
 
 SMOKE = str(Path(__file__).with_name("smoke.toml"))
@@ -97,6 +98,32 @@ def test_goals_end_the_ramp(mnist, tmp_path, tools, goal, value, reached):
         run.stage(stage)
     assert len([row for row in run.rows if row["stage"] == "sparsify"]) < 12
     assert reached(run, tools.structure(run.model, (1, 28, 28)))
+
+
+def test_goals_are_checked_as_soon_as_a_layer_falls(monkeypatch):
+    recipe = recipes.load("resnet20", ["sparsify.lambda_start=1e-9"])
+    model = pipeline.build(recipe, 10)
+    sparsifier = Sparsifier(recipe, model, torch.optim.SGD(model.parameters(), lr=0.1), NO_TOOLS)
+    checks = []
+    monkeypatch.setattr(sparsifier, "structure", lambda: checks.append(None))
+    monkeypatch.setattr(sparsifier, "reached", lambda structure: len(checks) == 3)
+    ends = []
+    for now, scale in [
+        (0.01, 1.0),
+        (0.02, 0.001),
+        (0.03, 0.001),
+        (0.04, 1.0),
+        (0.05, 0.001),
+        (0.27, 0.001),
+        (0.28, 0.0),
+    ]:
+        model.block2_2.bn2.weight.data[:] = scale
+        if now == 0.28:
+            model.block3_1.bn2.weight.data[:] = scale
+        ends.append(sparsifier.after_step(now))
+        ends.append(len(checks))
+    # A quarter of an epoch is over at 0.27; a layer that comes and goes is one that fell.
+    assert ends == [False, 0, False, 1, False, 1, False, 1, False, 1, False, 2, True, 3]
 
 
 def test_too_much_lambda_is_explained(mnist, tmp_path):

@@ -163,3 +163,4 @@ def test_layers_are_compared_with_layers():
     model[1].weight.data[:] = 0.001
     ssl = ssl_of(model, GroupSpec("0", "layer"), GroupSpec("1", "layer"))
     assert list(ssl.counts().values()) == [1, 0]
+    assert ssl.live_layers() == 1

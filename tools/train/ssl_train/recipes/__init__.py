@@ -4,7 +4,6 @@ Everything that shapes a run is in its recipe, and a run's folder holds the reci
 """
 
 import dataclasses
-import math
 import tomllib
 import types
 import typing
@@ -75,7 +74,8 @@ class SparsifySection:
     lambda_start: float = 1e-3
     lambda_growth: float = 1.25
     """Factor for each epoch; 1 holds lambda constant, as the paper does."""
-    lambda_max: float = math.inf
+    lambda_max: float = 1e6
+    """No network survives the default, which is a number that JSON knows, as infinity is not."""
     sqrt_size: bool = False
     layers: dict[str, dict[str, float]] = field(default_factory=dict)
     """Glob of layer names to {kind: factor of the strength}; 0 leaves groups out."""
