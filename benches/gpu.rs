@@ -12,7 +12,7 @@ use fastrand::Rng;
 use ssl_report::gpu::{LayerTime, Measure, NetworkTime, Report};
 use sslm::{Model, Options, TensorView};
 use sslm_benches::compare::as_test;
-use sslm_benches::nets::NETS;
+use sslm_benches::nets::{NETS, is_masked};
 use sslm_benches::shapes::{ConvShape, Kept, Net, nets};
 use sslm_kernels::Activation;
 use sslm_kernels::conv::Layer;
@@ -180,7 +180,7 @@ fn time(stream: &mut dyn Stream, work: impl Fn(&mut dyn Stream) -> Result<()>) -
 fn time_networks(device: &Arc<dyn Device>) -> sslm::Result<Vec<NetworkTime>> {
     let mut rows = Vec::new();
     for net in NETS.iter().filter(|net| ["AlexNet", "ResNet-50"].contains(&net.name)) {
-        for form in net.forms {
+        for form in net.forms.iter().filter(|form| !is_masked(form)) {
             let model = net.model(form);
             for batch in BATCHES {
                 for precision in [Precision::Fp32, Precision::Tf32] {

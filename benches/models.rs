@@ -1,4 +1,5 @@
-//! Whole networks with random weights, dense and with the paper's sparsities, of one image and of eight.
+//! Whole networks with random weights, dense, with the paper's sparsities, and masked, that is with zeros in place; of one image and,
+//! but for the masked ones, of eight.
 //!
 //! ```sh
 //! cargo bench -p sslm-benches --bench models                                  # all: some five minutes
@@ -15,7 +16,7 @@ use sslm::{Model, Options, TensorView, Threads};
 use sslm_benches::compare::{self, Case, Form, Work, as_test};
 use sslm_benches::cores::Cores;
 use sslm_benches::machine;
-use sslm_benches::nets::{NETS, Net};
+use sslm_benches::nets::{NETS, Net, is_masked};
 use std::cell::LazyCell;
 
 fn main() {
@@ -30,7 +31,7 @@ fn main() {
         let cores = comparisons.cores();
         for (net, models) in &nets {
             for batch in [1, 8] {
-                let forms = net.forms.iter().zip(models);
+                let forms = net.forms.iter().zip(models).filter(|(form, _)| batch == 1 || !is_masked(form));
                 let forms = forms.map(|(name, model)| Form::new(*name, move || run(model, batch, cores)));
                 let case = Case { net: net.name, layer: "whole", measure: Measure::Network, batch };
                 comparisons.compare(&case, &forms.collect::<Vec<_>>(), 1);

@@ -13,19 +13,42 @@ pub struct Net {
     pub name: &'static str,
     /// Channels, height and width of its input.
     pub input: [usize; 3],
-    /// Names, of which the first is the dense one.
+    /// Names, of which the first is the dense one. Those that end in [`MASKED`] keep their zeros in place.
     pub forms: &'static [&'static str],
     build: fn(Builder, Planes, &str) -> ModelProto,
 }
 
+/// Ends the name of a form whose zeros stay where they are.
+const MASKED: &str = ", masked";
+
+/// Whether a form keeps its zeros in place. It does the same work as the dense one.
+pub fn is_masked(form: &str) -> bool {
+    form.ends_with(MASKED)
+}
+
 /// All of them. Of the last two there are no published sparsities; half of their (inner) filters is an example.
 pub const NETS: [Net; 6] = [
-    Net { name: "LeNet", input: [1, 28, 28], forms: &["dense", "LeNet 2", "LeNet 3", "LeNet 4", "LeNet 5"], build: lenet },
-    Net { name: "ConvNet", input: [3, 32, 32], forms: &["dense", "ConvNet 1", "ConvNet 2", "ConvNet 3"], build: convnet },
-    Net { name: "ResNet-20", input: [3, 32, 32], forms: &["dense", "18 layers", "14 layers"], build: resnet_20 },
-    Net { name: "AlexNet", input: [3, 227, 227], forms: &["dense", "entry 2", "entry 5"], build: alexnet },
-    Net { name: "ResNet-50", input: [3, 224, 224], forms: &["dense", "half"], build: resnet_50 },
-    Net { name: "VGG-16", input: [3, 224, 224], forms: &["dense", "half"], build: vgg_16 },
+    Net {
+        name: "LeNet",
+        input: [1, 28, 28],
+        forms: &["dense", "LeNet 2", "LeNet 3", "LeNet 4", "LeNet 5", "LeNet 5, masked"],
+        build: lenet,
+    },
+    Net {
+        name: "ConvNet",
+        input: [3, 32, 32],
+        forms: &["dense", "ConvNet 1", "ConvNet 2", "ConvNet 3", "ConvNet 2, masked"],
+        build: convnet,
+    },
+    Net {
+        name: "ResNet-20",
+        input: [3, 32, 32],
+        forms: &["dense", "18 layers", "14 layers", "14 layers, masked"],
+        build: resnet_20,
+    },
+    Net { name: "AlexNet", input: [3, 227, 227], forms: &["dense", "entry 2", "entry 5", "entry 2, masked"], build: alexnet },
+    Net { name: "ResNet-50", input: [3, 224, 224], forms: &["dense", "half", "half, masked"], build: resnet_50 },
+    Net { name: "VGG-16", input: [3, 224, 224], forms: &["dense", "half", "half, masked"], build: vgg_16 },
 ];
 
 impl Net {
@@ -47,8 +70,10 @@ impl Net {
         let onnx = tempfile::NamedTempFile::new().expect("a temporary file").into_temp_path();
         let file = tempfile::NamedTempFile::new().expect("a temporary file").into_temp_path();
         let (builder, x) = Builder::new(self.input);
-        std::fs::write(&onnx, encode(&(self.build)(builder, x, form))).expect("the file can be written");
-        ssl_convert::convert(&onnx, &file, &ssl_convert::Options::default()).unwrap_or_else(|e| panic!("{}: {e:#}", self.name));
+        let zeros = form.strip_suffix(MASKED).unwrap_or(form);
+        std::fs::write(&onnx, encode(&(self.build)(builder, x, zeros))).expect("the file can be written");
+        let options = ssl_convert::Options { dense: is_masked(form), ..Default::default() };
+        ssl_convert::convert(&onnx, &file, &options).unwrap_or_else(|e| panic!("{}: {e:#}", self.name));
         file
     }
 }
