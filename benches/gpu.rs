@@ -106,7 +106,10 @@ fn time_layer(device: &dyn Device, net: &Net, shape: &ConvShape, form: &str, kep
 
     let own = Conv::new(&layer, batch, [&weights, &bias], Choice::default(), device, stream)?.describe();
     let mut rows = Vec::new();
-    let all = Method::ALL.map(|method| (method, Precision::Fp32)).into_iter().chain([(Method::Library, Precision::Tf32)]);
+    let all = Method::ALL
+        .map(|method| (method, Precision::Fp32))
+        .into_iter()
+        .chain([Precision::Tf32, Precision::Fp16].map(|precision| (Method::Library, precision)));
     for (method, precision) in all {
         // A thread for each number takes long where numbers are sums of much.
         if method == Method::Direct && form == "dense" {
@@ -183,7 +186,7 @@ fn time_networks(device: &Arc<dyn Device>) -> sslm::Result<Vec<NetworkTime>> {
         for form in net.forms.iter().filter(|form| !is_masked(form)) {
             let model = net.model(form);
             for batch in BATCHES {
-                for precision in [Precision::Fp32, Precision::Tf32] {
+                for precision in [Precision::Fp32, Precision::Tf32, Precision::Fp16] {
                     let options = Options::new().device(Arc::clone(device)).precision(precision);
                     let [median_us, steps_us] = time_network(&model, net.input, batch, &options)?;
                     let macs = model.prepare(&Options::new().batch(1))?.steps().map(|step| step.macs).sum::<usize>() * batch;

@@ -41,14 +41,18 @@ fn lenet_matches_onnxruntime() {
     }
 }
 
-/// TF32 rounds factors to 2^-11 of their size.
+/// TF32 and fp16 round factors to 2^-11 of their size.
 #[test]
 fn precision_is_what_was_asked_for() {
     for device in devices() {
         let options = Options::new().device(Arc::clone(&device));
-        let [full, rounded] = [Precision::Fp32, Precision::Tf32].map(|p| error_of(&options.clone().precision(p), 16));
-        println!("{device:?}: logits of LeNet are off by {full:e} in fp32 and by {rounded:e} in tf32");
-        assert!(full < 1e-4 && rounded > full && rounded < 0.1, "{device:?}: {full:e} and {rounded:e}");
+        let [full, tf32, fp16] = [Precision::Fp32, Precision::Tf32, Precision::Fp16]
+            .map(|precision| error_of(&options.clone().precision(precision), 16));
+        println!("{device:?}: logits of LeNet are off by {full:e} in fp32, {tf32:e} in tf32, {fp16:e} in fp16");
+        assert!(full < 1e-4, "{device:?}: {full:e}");
+        for rounded in [tf32, fp16] {
+            assert!(rounded > full && rounded < 0.1, "{device:?}: {full:e} and {rounded:e}");
+        }
     }
 }
 

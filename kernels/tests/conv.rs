@@ -4,12 +4,13 @@
 mod common;
 
 use common::{
-    Choices, Expected, Guarded, POINTWISE, POISON, Window, check_all, compare_within, every, looks_at, number, numbers,
-    on_devices, panels, pixel, positions, put, refuses, refuses_other_lengths, run, same_bits, sample,
+    Choices, Expected, Guarded, POINTWISE, POISON, Window, check_all, compare_within, every, few_digits, looks_at, number,
+    numbers, on_devices, panels, pixel, positions, put, refuses, refuses_other_lengths, run, same_bits, sample,
 };
 use fastrand::Rng;
 use sslm_kernels::conv::{self, Column, Conv, Geometry, Group, Method};
-use sslm_kernels::{Activation, Isa, Threading, cuda};
+use sslm_kernels::cuda::{self, Precision};
+use sslm_kernels::{Activation, Isa, Threading};
 use std::ops::Range;
 
 /// Which columns of its live channels a group keeps.
@@ -107,6 +108,14 @@ impl Layer {
         self.constants.iter().filter(|c| c.is_none()).count()
     }
 
+    /// With weights of few digits on live channels.
+    fn with_few_digits(mut self) -> Self {
+        let Layer { constants, filters, weights, .. } = &mut self;
+        let on_live = filters.iter_mut().flatten().filter(|(column, _)| constants[column.channel].is_none());
+        on_live.map(|(_, weight)| weight).chain(weights).for_each(|weight| *weight = few_digits(*weight));
+        self
+    }
+
     /// An image with all channels.
     fn image(&self, pixels: usize, rng: &mut Rng) -> Vec<Vec<f32>> {
         let is_read = |channel: usize| self.groups.iter().flat_map(|g| &g.columns).any(|c| c.channel == channel);
@@ -147,9 +156,24 @@ struct Problem {
 impl Problem {
     fn new(case: &Case) -> Self {
         let rng = &mut Rng::with_seed(5);
-        let layer = Layer::random(case, rng);
+        Self::of(case, Layer::random(case, rng), rng, |x| x)
+    }
+
+    /// With images and weights of few digits.
+    fn with_few_digits(case: &Case) -> Self {
+        let rng = &mut Rng::with_seed(5);
+        Self::of(case, Layer::random(case, rng).with_few_digits(), rng, few_digits)
+    }
+
+    fn of(case: &Case, layer: Layer, rng: &mut Rng, digits: fn(f32) -> f32) -> Self {
         let geometry = case.window.geometry(layer.live_channels());
-        let images: Vec<_> = (0..case.batch).map(|_| layer.image(geometry.input.iter().product(), rng)).collect();
+        let mut images: Vec<_> = (0..case.batch).map(|_| layer.image(geometry.input.iter().product(), rng)).collect();
+        for (plane, constant) in images.iter_mut().flat_map(|image| image.iter_mut().zip(&layer.constants)) {
+            // Constants are no factors of products on devices.
+            if constant.is_none() {
+                plane.iter_mut().for_each(|x| *x = digits(*x));
+            }
+        }
         let bias: Guarded = numbers(rng, layer.filters.len());
         let expected: Vec<Expected> = images.iter().flat_map(|image| layer.expected(image, &geometry, &bias)).collect();
         let before: Vec<f32> = numbers(rng, expected.len());
@@ -185,16 +209,28 @@ fn check(case: &Case) -> Result<(), String> {
     check_on_devices(case, &problem)
 }
 
-/// By every method, with what sums are added to in the output and apart from it.
+/// By every method and in every precision.
 fn check_on_devices(case: &Case, problem: &Problem) -> Result<(), String> {
+    for method in cuda::Method::ALL {
+        check_on_devices_by(case, problem, method, Precision::Fp32)?;
+    }
+    let problem = Problem::with_few_digits(case);
+    for precision in [Precision::Tf32, Precision::Fp16] {
+        check_on_devices_by(case, &problem, cuda::Method::Library, precision)?;
+    }
+    Ok(())
+}
+
+/// With what sums are added to in the output and apart from it.
+fn check_on_devices_by(case: &Case, problem: &Problem, method: cuda::Method, precision: Precision) -> Result<(), String> {
     let Problem { x, weights, bias, before, expected, .. } = problem;
     let description = problem.description(case);
-    for (method, apart) in cuda::Method::ALL.into_iter().flat_map(|method| [false, true].map(|apart| (method, apart))) {
+    for apart in [false, true] {
         if apart && !case.accumulate {
             continue;
         }
         on_devices(expected, 1.0, |device, stream, out| {
-            let choice = cuda::Choice { method: Some(method), ..Default::default() };
+            let choice = cuda::Choice { method: Some(method), precision };
             let conv = cuda::Conv::new(&description, case.batch, [weights, bias], choice, device, stream)?;
             let [x, residual] = [put(device, stream, x)?, put(device, stream, before)?];
             let scratch = device.allocate(conv.scratch_len())?;
@@ -205,7 +241,7 @@ fn check_on_devices(case: &Case, problem: &Problem) -> Result<(), String> {
             conv.run(stream, cuda::Tensors { x, residual, out, scratch })?;
             stream.wait() // before all is freed
         })
-        .map_err(|e| format!("{method}: {e}"))?;
+        .map_err(|e| format!("{method} {precision:?}: {e}"))?;
     }
     Ok(())
 }

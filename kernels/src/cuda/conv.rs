@@ -27,6 +27,9 @@ const TILE_FROM: usize = 5;
 /// Groups of at least so many filters and columns are left to cuBLAS. Not measured yet: a guess at where its tiles are full.
 const LIBRARY_FROM: usize = 64;
 
+/// Columns of matrices of halves begin at multiples of so many, 16 bytes: else cuBLAS has to read number by number.
+const ALIGNED_HALVES: usize = 8;
+
 /// How a convolution is computed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Method {
@@ -69,12 +72,14 @@ pub struct Conv {
     images: usize,
     method: Method,
     precision: Precision,
+    /// Of the factors that are multiplied.
+    layout: Layout,
     /// Those that have filters.
     groups: Vec<Prepared>,
     filters: usize,
     accumulate: bool,
     activation: Activation,
-    /// Group after group, `[columns][filters]`.
+    /// Group after group, `[columns][filters]`; halves where `precision` says so and cuBLAS multiplies.
     weights: Buffer,
     bias: Buffer,
     /// Of all groups' columns.
@@ -90,10 +95,31 @@ struct Prepared {
     filters: Range<usize>,
     /// Of all groups'.
     columns: Range<usize>,
-    /// Of all weights.
+    /// Of all weights as they come.
     weights: Range<usize>,
-    /// Where the first column's numbers begin in an image, if the others' follow.
+    /// The same on the device, in numbers of [`Conv::weights`].
+    stored: Range<usize>,
+    /// Where the first column's numbers begin in an image, if the others' follow and are multiplied there.
     in_place: Option<usize>,
+}
+
+/// How matrices of factors lie in memory.
+#[derive(Clone, Copy, Debug)]
+struct Layout {
+    /// Whether they are of halves.
+    halves: bool,
+}
+
+impl Layout {
+    /// Distance of columns of so many factors.
+    fn leading(self, rows: usize) -> usize {
+        if self.halves { rows.next_multiple_of(ALIGNED_HALVES) } else { rows }
+    }
+
+    /// Numbers that so many factors take, which is a whole number for columns.
+    fn numbers(self, factors: usize) -> usize {
+        if self.halves { factors / 2 } else { factors }
+    }
 }
 
 /// What a [`Conv`] reads and writes.
@@ -146,8 +172,10 @@ impl Conv {
             Some(taps) if filters > 0 => Some(BorderTables::new(&Border::new(geometry, filters, taps), device, stream)?),
             _ => None,
         };
+        let method = choice.method.unwrap_or_else(|| choose(groups, images, geometry.output_len(), choice.precision));
+        let layout = Layout { halves: method == Method::Library && choice.precision == Precision::Fp16 };
         let (mut prepared, mut table, mut of_filter) = (Vec::new(), Vec::new(), Vec::new());
-        let (mut filter, mut column, mut weight) = (0, 0, 0);
+        let (mut filter, mut column, mut weight, mut stored) = (0, 0, 0, 0);
         for group in groups {
             for &c in &group.columns {
                 let fits = c.channel < geometry.channels && c.kh < geometry.kernel[0] && c.kw < geometry.kernel[1];
@@ -163,13 +191,21 @@ impl Conv {
             if group.filters > 0 {
                 let filters = filter..filter + group.filters;
                 filter = filters.end;
-                prepared.push(Prepared { filters, columns, weights, in_place: side_by_side(geometry, group) });
+                let first = stored;
+                stored += layout.numbers(columns.len() * layout.leading(group.filters));
+                if method == Method::Library {
+                    fits("lowered matrix of an image", columns.len().saturating_mul(layout.leading(geometry.output_len())))?;
+                }
+                // What is multiplied in place are the floats of the image.
+                let in_place = if layout.halves { None } else { side_by_side(geometry, group) };
+                prepared.push(Prepared { filters, columns, weights, stored: first..stored, in_place });
             }
         }
-        let unpacked = unpack(&prepared, weights, device, stream)?;
+        let unpacked = unpack(&prepared, weights, layout, device, stream)?;
         Ok(Conv {
-            method: choice.method.unwrap_or_else(|| choose(&prepared, images * geometry.output_len(), choice.precision)),
+            method,
             precision: choice.precision,
+            layout,
             geometry: geometry.clone(),
             images,
             filters,
@@ -218,19 +254,36 @@ impl Conv {
     pub fn describe(&self) -> String {
         match (self.method, self.precision) {
             (Method::Library, Precision::Tf32) => format!("{} tf32", self.method),
+            (Method::Library, Precision::Fp16) => format!("{} fp16", self.method),
             (method, _) => method.to_string(),
+        }
+    }
+
+    /// Distances of columns and of images in a group's lowered matrices, in factors. An image of one position is one column of
+    /// a matrix whose rows are the group's columns.
+    fn lowered_distances(&self, group: &Prepared) -> [usize; 2] {
+        match self.geometry.output_len() {
+            1 => [1, self.layout.leading(group.columns.len())],
+            positions => {
+                let leading = self.layout.leading(positions);
+                [leading, group.columns.len() * leading]
+            }
         }
     }
 
     /// Images whose matrices are lowered at a time.
     fn images_at_once(&self, group: &Prepared) -> usize {
-        (LOWERED / (group.columns.len() * self.geometry.output_len())).clamp(1, self.images.max(1))
+        let [_, between] = self.lowered_distances(group);
+        (LOWERED / self.layout.numbers(between)).clamp(1, self.images.max(1))
     }
 
     /// Numbers of scratch memory that [`Self::run`] needs.
     pub fn scratch_len(&self) -> usize {
         let lowered = |group: &Prepared| match group.in_place {
-            None if self.by_library(group) => self.images_at_once(group) * group.columns.len() * self.geometry.output_len(),
+            None if self.by_library(group) => {
+                let [_, between] = self.lowered_distances(group);
+                self.layout.numbers(self.images_at_once(group) * between)
+            }
             _ => 0,
         };
         self.groups.iter().map(lowered).max().unwrap_or(0)
@@ -289,6 +342,8 @@ impl Conv {
             first_filter: 0,
             all_filters: int(self.filters),
             columns: 0,
+            leading: 0,
+            between: 0,
             column_classes: int(counts[1]),
             all_classes: int(counts[0] * counts[1]),
             activation: function,
@@ -302,7 +357,7 @@ impl Conv {
         }
         for group in &self.groups {
             let part = kernels::Conv {
-                weights: self.weights.part(group.weights.clone()).address(),
+                weights: self.weights.part(group.stored.clone()).address(),
                 taps: self.taps.part(3 * group.columns.start..3 * group.columns.end).address(),
                 filters: int(group.filters.len()),
                 first_filter: int(group.filters.start),
@@ -338,21 +393,30 @@ impl Conv {
         let (positions, columns, filters) = (self.geometry.output_len(), group.columns.len(), group.filters.len());
         let (image_len, out_len) = (self.geometry.channels * self.geometry.input_len(), self.filters * positions);
         let at_once = if group.in_place.is_some() { self.images } else { self.images_at_once(group) };
+        let (layout, [leading, between]) = (self.layout, self.lowered_distances(group));
         for first in (0..self.images).step_by(at_once) {
             let images = at_once.min(self.images - first);
             let x = x.part(first * image_len..(first + images) * image_len);
             let (lowered, between) = match group.in_place {
                 Some(start) => (x.part(start..x.len()), image_len),
                 None => {
-                    let lowered = scratch.part(0..images * columns * positions);
-                    let part = kernels::Conv { x: x.address(), images: int(images), ..*part };
-                    // SAFETY: the image is as long as its sizes say, and `lowered` has room for this many columns of this many images.
-                    unsafe { launch_each(stream, "lower", lowered.len(), &part) }?;
-                    (lowered, columns * positions)
+                    let lowered = scratch.part(0..layout.numbers(images * between));
+                    let part = kernels::Conv {
+                        x: x.address(),
+                        images: int(images),
+                        leading: int(leading),
+                        between: int(between),
+                        ..*part
+                    };
+                    let kernel = if layout.halves { "lower_half" } else { "lower" };
+                    // SAFETY: the image is as long as its sizes say, and `lowered` has room for this many columns of this many images at
+                    // these distances.
+                    unsafe { launch_each(stream, kernel, images * columns * positions, &part) }?;
+                    (lowered, between)
                 }
             };
             let sums = out.part(first * out_len + group.filters.start * positions..(first + images) * out_len);
-            let weights = matrix(self.weights.part(group.weights.clone()), filters, 0);
+            let weights = matrix(self.weights.part(group.stored.clone()), layout.leading(filters), 0);
             let add = self.accumulate && residual.is_none();
             // Column by column, a lowered image is positions x columns, and the weights are filters x columns.
             let gemm = if positions == 1 {
@@ -372,7 +436,7 @@ impl Conv {
                     m: positions,
                     n: filters,
                     k: columns,
-                    factors: [matrix(lowered, positions, between), Matrix { transposed: true, ..weights }],
+                    factors: [matrix(lowered, leading, between), Matrix { transposed: true, ..weights }],
                     out: matrix(sums, positions, out_len),
                     add,
                     batch: images,
@@ -426,12 +490,15 @@ fn matrix(view: View<'_>, leading: usize, stride: usize) -> Matrix<'_> {
 }
 
 /// By groups' sizes and the positions of all images.
-fn choose(groups: &[Prepared], positions: usize, precision: Precision) -> Method {
-    let filters = groups.iter().map(|g| g.filters.len()).max().unwrap_or(0);
+fn choose(groups: &[Group], images: usize, positions: usize, precision: Precision) -> Method {
+    let filters = groups.iter().map(|g| g.filters).max().unwrap_or(0);
     let columns = groups.iter().map(|g| g.columns.len()).max().unwrap_or(0);
+    // With room for columns of halves, which begin at multiples.
+    let countable = fits("", columns.saturating_mul(positions + ALIGNED_HALVES)).is_ok();
+    let small = filters.min(columns) < LIBRARY_FROM && images * positions >= TILE_POSITIONS && precision == Precision::Fp32;
     if filters < TILE_FROM {
         Method::Direct
-    } else if filters.min(columns) < LIBRARY_FROM && positions >= TILE_POSITIONS && precision == Precision::Fp32 {
+    } else if small || !countable {
         Method::Tile
     } else {
         Method::Library
@@ -444,18 +511,20 @@ fn tile(filters: usize) -> (usize, &'static str) {
 }
 
 /// Weights from panels to `[columns][filters]` of each group, which cuBLAS and our kernels read alike.
-fn unpack(groups: &[Prepared], weights: &[f32], device: &dyn Device, stream: &mut dyn Stream) -> Result<Buffer> {
+fn unpack(groups: &[Prepared], weights: &[f32], layout: Layout, device: &dyn Device, stream: &mut dyn Stream) -> Result<Buffer> {
     let panels = upload(device, stream, weights)?;
-    let unpacked = device.allocate(weights.len())?;
+    let unpacked = device.allocate(groups.last().map_or(0, |group| group.stored.end))?;
+    let kernel = if layout.halves { "unpack_half" } else { "unpack" };
     for group in groups {
         let arguments = kernels::Unpack {
             panels: panels.part(group.weights.clone()).address(),
-            out: unpacked.part(group.weights.clone()).address(),
+            out: unpacked.part(group.stored.clone()).address(),
             filters: int(group.filters.len()),
             columns: int(group.columns.len()),
+            leading: int(layout.leading(group.filters.len())),
         };
-        // SAFETY: both have filters x columns numbers, and the panels have been written.
-        unsafe { launch_each(stream, "unpack", group.weights.len(), &arguments) }?;
+        // SAFETY: the panels have been written, and there is room for as many columns at this distance.
+        unsafe { launch_each(stream, kernel, group.weights.len(), &arguments) }?;
     }
     stream.wait()?; // before the panels are freed
     Ok(unpacked)

@@ -160,6 +160,19 @@ pub enum Precision {
     Fp32,
     /// Factors of matrix products are rounded to 10 bits behind the leading one, sums are `f32`.
     Tf32,
+    /// Factors of matrix products are stored as halves of 16 bits: as many digits as [`Self::Tf32`], in half the memory. Numbers
+    /// above 65504 become infinite, those below 6e-5 lose digits. Sums are `f32`.
+    Fp16,
+}
+
+impl Precision {
+    /// Factors that lie in the memory of one `f32`.
+    pub(crate) fn packed(self) -> usize {
+        match self {
+            Precision::Fp32 | Precision::Tf32 => 1,
+            Precision::Fp16 => 2,
+        }
+    }
 }
 
 /// Products C = A B of `batch` pairs of matrices, in cuBLAS's terms: column by column, `C` is m x n, and a leading dimension is the
@@ -172,7 +185,7 @@ pub struct Gemm<'a> {
     pub n: usize,
     /// Columns of A, rows of B; at least 1.
     pub k: usize,
-    /// A and B.
+    /// A and B, of halves with [`Precision::Fp16`].
     pub factors: [Matrix<'a>; 2],
     /// C, which is not transposed.
     pub out: Matrix<'a>,
@@ -187,7 +200,7 @@ pub struct Gemm<'a> {
 /// Where the matrices of a batch lie.
 #[derive(Clone, Copy, Debug)]
 pub struct Matrix<'a> {
-    /// From the first number of the first matrix on, at least up to the last one of the last.
+    /// From the first number of the first matrix on, at least up to the last one of the last. Of halves, two to a number.
     pub view: View<'a>,
     /// Whether it is stored row by row instead.
     pub transposed: bool,
@@ -204,12 +217,13 @@ impl Gemm<'_> {
     /// If a matrix does not fit its view or its leading dimension, or a size is 0.
     #[track_caller]
     pub fn check(&self) {
-        let Gemm { m, n, k, factors: [a, b], out, batch, .. } = self;
+        let Gemm { m, n, k, factors: [a, b], out, batch, precision, .. } = self;
         assert!(m.min(n).min(k).min(batch) > &0 && !out.transposed, "{self:?}");
-        for (matrix, rows, columns) in [(a, m, k), (b, k, n), (out, m, n)] {
+        let packed = precision.packed();
+        for (matrix, rows, columns, packed) in [(a, m, k, packed), (b, k, n, packed), (out, m, n, 1)] {
             let (rows, columns) = if matrix.transposed { (columns, rows) } else { (rows, columns) };
             let end = (batch - 1) * matrix.stride + (columns - 1) * matrix.leading + rows;
-            assert!(matrix.leading >= *rows && end <= matrix.view.len(), "{matrix:?} in {self:?}");
+            assert!(matrix.leading >= *rows && end <= packed * matrix.view.len(), "{matrix:?} in {self:?}");
         }
     }
 }

@@ -201,12 +201,13 @@ impl Stream for GpuStream {
             true => blas::cublasOperation_t::CUBLAS_OP_T,
             false => blas::cublasOperation_t::CUBLAS_OP_N,
         };
-        let compute = match gemm.precision {
-            Precision::Fp32 => blas::cublasComputeType_t::CUBLAS_COMPUTE_32F,
-            Precision::Tf32 => blas::cublasComputeType_t::CUBLAS_COMPUTE_32F_FAST_TF32,
+        let (full, half) = (blas::cudaDataType_t::CUDA_R_32F, blas::cudaDataType_t::CUDA_R_16F);
+        let (factor, compute) = match gemm.precision {
+            Precision::Fp32 => (full, blas::cublasComputeType_t::CUBLAS_COMPUTE_32F),
+            Precision::Tf32 => (full, blas::cublasComputeType_t::CUBLAS_COMPUTE_32F_FAST_TF32),
+            Precision::Fp16 => (half, blas::cublasComputeType_t::CUBLAS_COMPUTE_32F),
         };
         let (one, beta) = (1.0f32, if gemm.add { 1.0f32 } else { 0.0 });
-        let number = blas::cudaDataType_t::CUDA_R_32F;
         // SAFETY: all numbers lie within views of this device's memory, as was checked; the factors of sums are read before the call
         // returns.
         unsafe {
@@ -219,16 +220,16 @@ impl Stream for GpuStream {
                 int(gemm.k)?,
                 (&raw const one).cast(),
                 a.view.address() as *const c_void,
-                number,
+                factor,
                 int(a.leading)?,
                 stride(a),
                 b.view.address() as *const c_void,
-                number,
+                factor,
                 int(b.leading)?,
                 stride(b),
                 (&raw const beta).cast(),
                 gemm.out.view.address() as *mut c_void,
-                number,
+                full,
                 int(gemm.out.leading)?,
                 stride(&gemm.out),
                 int(gemm.batch)?,

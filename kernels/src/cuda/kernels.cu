@@ -91,14 +91,20 @@ DEVICE void finish_one(const struct Conv *a, unsigned i, int filter, int kind, f
     a->out[i] = activate(a->activation, a->p, a->q, sum);
 }
 
-// Weights from panels of eight rows, each column by column, to [columns][filters].
-KERNEL(unpack, Unpack) {
-    EACH(i, a.filters * a.columns)
-    int column = i / a.filters, filter = i % a.filters;
-    int first = filter / 8 * 8;
-    int rows = min(8, a.filters - first);
-    a.out[i] = a.panels[first * a.columns + column * rows + (filter - first)];
-}
+#define SAME(x) (x)
+
+// Weights from panels of eight rows, each column by column, to [columns][filters], with columns `leading` apart.
+#define UNPACK(name, type, as_type) \
+    KERNEL(name, Unpack) { \
+        EACH(i, a.filters * a.columns) \
+        int column = i / a.filters, filter = i % a.filters; \
+        int first = filter / 8 * 8; \
+        int rows = min(8, a.filters - first); \
+        float weight = a.panels[first * a.columns + column * rows + (filter - first)]; \
+        ((type *)a.out)[column * a.leading + filter] = as_type(weight); \
+    }
+UNPACK(unpack, float, SAME)
+UNPACK(unpack_half, HALF, to_half)
 
 // One number for each thread, of any groups: `groups` says for each filter where its taps and weights begin, how many they are, and
 // how far apart its weights lie.
@@ -118,13 +124,18 @@ KERNEL(conv_direct, Conv) {
     finish_one(&a, i, filter, class_of(&a, position), sum);
 }
 
-// The lowered matrices of `images` images: [images][columns][positions].
-KERNEL(lower, Conv) {
-    EACH(i, a.images * a.columns * a.positions)
-    int position = i % a.positions, line = i / a.positions;
-    const float *x = a.x + (unsigned)(line / a.columns) * a.image_len;
-    a.lowered[i] = look_up(&a, x, a.taps + 3 * (line % a.columns), position / a.out_width, position % a.out_width);
-}
+// The lowered matrices of `images` images: [images][columns][positions], with columns `leading` and images `between` apart.
+#define LOWER(name, type, as_type) \
+    KERNEL(name, Conv) { \
+        EACH(i, a.images * a.columns * a.positions) \
+        int position = i % a.positions, line = i / a.positions; \
+        int column = line % a.columns, image = line / a.columns; \
+        const float *x = a.x + (unsigned)image * a.image_len; \
+        float number = look_up(&a, x, a.taps + 3 * column, position / a.out_width, position % a.out_width); \
+        ((type *)a.lowered)[(unsigned)image * a.between + column * a.leading + position] = as_type(number); \
+    }
+LOWER(lower, float, SAME)
+LOWER(lower_half, HALF, to_half)
 
 // Finishes the sums of one group that the output holds.
 KERNEL(finish, Conv) {

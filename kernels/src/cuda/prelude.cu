@@ -5,6 +5,12 @@
 #define UNROLL _Pragma("unroll")
 #define ROLLED _Pragma("unroll 1")
 #define UNROLL_4 _Pragma("unroll 4")
+#define HALF unsigned short
+DEVICE HALF to_half(float x) {
+    HALF half;
+    asm("cvt.rn.f16.f32 %0, %1;" : "=h"(half) : "f"(x));
+    return half;
+}
 #ifndef INFINITY
 #define INFINITY __int_as_float(0x7f800000)
 #endif

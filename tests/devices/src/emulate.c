@@ -52,6 +52,8 @@ static __thread struct launch *now;
     static void name##_thread(const struct Arguments a); \
     void name(const void *arguments) { name##_thread(*(const struct Arguments *)arguments); } \
     static void name##_thread(const struct Arguments a)
+#define HALF _Float16
+#define to_half(x) ((_Float16)(x))
 #define UNROLL
 #define UNROLL_4
 #define ROLLED
@@ -147,18 +149,27 @@ static float tf32(float x) {
 
 // As cublasGemmStridedBatchedEx with factors 1 and `add`: all matrices column by column, sums in double. `sizes` are m, n, k and the
 // number of products; a matrix is whether it is transposed, its leading dimension, and the distance to the next.
-void multiply(const size_t *sizes, const float *a, const size_t *of_a, const float *b, const size_t *of_b, float *c,
-              const size_t *of_c, int add, int rounded) {
+// Number `i` of a factor: a float, one that is rounded, or half a float's memory.
+static double factor(const void *matrix, size_t i, int kind) {
+    switch (kind) {
+    case 0: return ((const float *)matrix)[i];
+    case 1: return tf32(((const float *)matrix)[i]);
+    default: return (double)((const _Float16 *)matrix)[i];
+    }
+}
+
+void multiply(const size_t *sizes, const void *a, const size_t *of_a, const void *b, const size_t *of_b, float *c,
+              const size_t *of_c, int add, int kind) {
     for (size_t batch = 0; batch < sizes[3]; batch++) {
-        const float *first_a = a + batch * of_a[2], *first_b = b + batch * of_b[2];
+        size_t first_a = batch * of_a[2], first_b = batch * of_b[2];
         for (size_t j = 0; j < sizes[1]; j++) {
             for (size_t i = 0; i < sizes[0]; i++) {
                 float *out = &c[batch * of_c[2] + j * of_c[1] + i];
                 double sum = add ? *out : 0.0;
                 for (size_t k = 0; k < sizes[2]; k++) {
-                    float x = first_a[of_a[0] ? i * of_a[1] + k : k * of_a[1] + i];
-                    float y = first_b[of_b[0] ? k * of_b[1] + j : j * of_b[1] + k];
-                    sum += rounded ? (double)tf32(x) * tf32(y) : (double)x * y;
+                    double x = factor(a, first_a + (of_a[0] ? i * of_a[1] + k : k * of_a[1] + i), kind);
+                    double y = factor(b, first_b + (of_b[0] ? k * of_b[1] + j : j * of_b[1] + k), kind);
+                    sum += x * y;
                 }
                 *out = (float)sum;
             }

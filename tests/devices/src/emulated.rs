@@ -35,8 +35,17 @@ pub enum Edge {
 
 type Kernel = unsafe extern "C" fn(*const c_void);
 type Emulate = unsafe extern "C" fn(*mut c_void, Kernel, *const c_void, *const c_uint, c_int) -> c_int;
-type Multiply =
-    unsafe extern "C" fn(*const usize, *const f32, *const usize, *const f32, *const usize, *mut f32, *const usize, c_int, c_int);
+type Multiply = unsafe extern "C" fn(
+    *const usize,
+    *const c_void,
+    *const usize,
+    *const c_void,
+    *const usize,
+    *mut f32,
+    *const usize,
+    c_int,
+    c_int,
+);
 
 /// The compiled kernels.
 struct Compiled {
@@ -198,7 +207,7 @@ struct Product {
     /// Address; whether it is transposed, leading dimension, stride.
     matrices: [(u64, [usize; 3]); 3],
     add: bool,
-    rounded: bool,
+    precision: Precision,
 }
 
 impl EmulatedStream {
@@ -230,14 +239,17 @@ impl EmulatedStream {
                     _ => Err(Error::Failed(format!("{kernel}: blocks of {block:?} threads"))),
                 }
             }
-            Work::Product(Product { sizes, matrices: [(a, of_a), (b, of_b), (c, of_c)], add, rounded }) => {
-                let number = |address: &u64| std::ptr::with_exposed_provenance_mut::<f32>(*address as usize);
+            Work::Product(Product { sizes, matrices: [(a, of_a), (b, of_b), (c, of_c)], add, precision }) => {
+                let [a, b] = [a, b].map(|address| std::ptr::with_exposed_provenance(*address as usize));
+                let c = std::ptr::with_exposed_provenance_mut(*c as usize);
                 let [of_a, of_b, of_c] = [of_a, of_b, of_c].map(|m| m.as_ptr());
-                let (add, rounded) = (c_int::from(*add), c_int::from(*rounded));
+                let kind = match precision {
+                    Precision::Fp32 => 0,
+                    Precision::Tf32 => 1,
+                    Precision::Fp16 => 2,
+                };
                 // SAFETY: the caller's promise.
-                unsafe {
-                    (compiled.multiply)(sizes.as_ptr(), number(a), of_a, number(b), of_b, number(c), of_c, add, rounded);
-                }
+                unsafe { (compiled.multiply)(sizes.as_ptr(), a, of_a, b, of_b, c, of_c, c_int::from(*add), kind) };
                 Ok(())
             }
         }
@@ -290,7 +302,7 @@ impl Stream for EmulatedStream {
             sizes: [*m, *n, *k, *batch],
             matrices: [matrix(a), matrix(b), matrix(out)],
             add: *add,
-            rounded: *precision == Precision::Tf32,
+            precision: *precision,
         };
         // SAFETY: all numbers lie within views, as was checked.
         unsafe { self.run(Work::Product(product)) }

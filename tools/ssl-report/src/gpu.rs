@@ -38,7 +38,7 @@ pub struct LayerTime {
     pub measure: Measure,
     /// What computes it.
     pub method: String,
-    /// `fp32` or `tf32`.
+    /// `fp32`, `tf32` or `fp16`.
     pub precision: String,
     /// Whether this method is the one that is expected to be fastest.
     pub expected: bool,
@@ -69,7 +69,7 @@ pub struct NetworkTime {
     pub form: String,
     /// Images.
     pub batch: usize,
-    /// `fp32` or `tf32`.
+    /// `fp32`, `tf32` or `fp16`.
     pub precision: String,
     /// Multiply-accumulates of the batch.
     pub macs: usize,
@@ -105,7 +105,7 @@ pub struct PyTorchTime {
     pub batch: usize,
     /// Order of numbers in memory.
     pub format: String,
-    /// `fp32` or `tf32`.
+    /// `fp32`, `tf32` or `fp16`.
     pub precision: String,
     /// Median.
     pub median_us: f64,
