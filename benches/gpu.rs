@@ -6,7 +6,7 @@
 //! ```
 //!
 //! Each layer runs as it does in a session: recorded once, several times in a row, and replayed. Nothing is measured
-//! without `--json` or on a machine without a device; as a test, a small layer runs on an emulated one. `gpu_peers.py` times PyTorch on the same layers.
+//! without `--json`, and it is an error if there is no device; as a test, a small layer runs on an emulated one. `gpu_peers.py` times PyTorch on the same layers.
 
 use fastrand::Rng;
 use ssl_report::gpu::{LayerTime, Measure, NetworkTime, Report};
@@ -37,7 +37,10 @@ fn main() {
     };
     let device: Arc<dyn Device> = match Gpu::open(0) {
         Ok(gpu) => Arc::new(gpu),
-        Err(e) => return eprintln!("gpu: nothing was measured: {e}"),
+        Err(e) => {
+            eprintln!("gpu: nothing was measured: {e}");
+            std::process::exit(1);
+        }
     };
     let mut layers = Vec::new();
     let all = nets();

@@ -1,12 +1,12 @@
 #!/bin/sh
 # Tests and benchmarks of the CUDA backend on a machine that has only a GPU and CUDA: no Rust, no network.
 #
-#   tests/scripts/gpu.sh pack FOLDER        where Rust is: builds everything into FOLDER (some 60 MB)
+#   tests/scripts/gpu.sh pack FOLDER        where Rust is: builds everything into FOLDER (some 45 MB)
 #   FOLDER/gpu.sh test FOLDER OUT           where the GPU is: runs the tests, and compute-sanitizer on some where it is found
 #   FOLDER/gpu.sh bench FOLDER OUT          where the GPU is: times layers and networks, and PyTorch on the same layers if it is found
 #
 # OUT gets machine.txt, tests.json, sanitizer.json, gpu.json and gpu_peers.json, and a log of each program. `test` fails if a test
-# does, or if no GPU can be used.
+# does; both fail if no GPU can be used.
 set -eu
 
 tests="axis channels conv conv_transpose cuda elementwise fully_connected normalize pool fusion parity random_graphs whole"
@@ -29,7 +29,7 @@ for line in sys.stdin:
 import json, sys
 for line in sys.stdin:
     message = json.loads(line)
-    if message.get("executable"):
+    if message.get("executable") and message["target"]["kind"] == ["bench"]:
         print("bench", message["executable"])
 ' >>"$folder/programs"
     for name in $tests bench; do
