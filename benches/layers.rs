@@ -2,7 +2,7 @@
 //!
 //! ```sh
 //! cargo bench -p sslm-benches --bench layers                                              # all: some six minutes
-//! cargo bench -p sslm-benches --bench layers -- --quick                                   # all: a minute
+//! cargo bench -p sslm-benches --bench layers -- --quick                                   # all but batches: a minute
 //! cargo bench -p sslm-benches --bench layers -- 'AlexNet.*GEMM/.*/1$'    # by name: net layer measure/form/threads
 //! ```
 //!
@@ -20,7 +20,7 @@
 //! measured in turns, and `least` how many times faster than the fastest dense form.
 
 use ssl_report::record::Measure;
-use sslm_benches::compare::{self, Case, Comparisons, Form};
+use sslm_benches::compare::{self, Case, Comparisons, Form, quick};
 use sslm_benches::machine;
 use sslm_benches::shapes::{self, Kept, Net};
 use sslm_benches::works::{self, On};
@@ -40,7 +40,9 @@ fn main() {
                     library_products(comparisons, net, layer);
                 }
                 convolutions(comparisons, net, layer, on);
-                batches(comparisons, net, layer, on);
+                if !quick() {
+                    batches(comparisons, net, layer, on);
+                }
             }
             for shape in &net.fully_connected {
                 let case = Case { net: &net.net, layer: &shape.name, measure: Measure::Convolution, batch: 1 };

@@ -3,7 +3,7 @@
 //!
 //! ```sh
 //! cargo bench -p sslm-benches --bench models                                  # all: some five minutes
-//! cargo bench -p sslm-benches --bench models -- --quick                       # all: some two minutes
+//! cargo bench -p sslm-benches --bench models -- --quick                       # all but VGG-16: less than a minute
 //! cargo bench -p sslm-benches --bench models -- '(Le|Conv)Net.*/1$'           # by name: net whole network, batch/form/threads
 //! ```
 //!
@@ -13,15 +13,15 @@
 use fastrand::Rng;
 use ssl_report::record::Measure;
 use sslm::{Model, Options, TensorView, Threads};
-use sslm_benches::compare::{self, Case, Form, Work, as_test};
+use sslm_benches::compare::{self, Case, Form, Work, as_test, quick};
 use sslm_benches::cores::Cores;
 use sslm_benches::machine;
 use sslm_benches::nets::{NETS, Net, is_masked};
 use std::cell::LazyCell;
 
 fn main() {
-    // Networks for larger images take seconds to build.
-    let nets = NETS.iter().filter(|net| !as_test() || net.input[1] < 100);
+    // Networks for larger images take seconds to build, and VGG-16 as long as all others.
+    let nets = NETS.iter().filter(|net| (!as_test() || net.input[1] < 100) && !(quick() && net.name == "VGG-16"));
     let with_models = |net: &'static Net| {
         let models: Vec<_> = net.forms.iter().map(|form| LazyCell::new(|| net.model(form))).collect();
         (net, models)

@@ -17,8 +17,16 @@ use std::time::Duration;
 
 /// Whether benchmarks run once each, to see that they do: as `cargo test` and `cargo bench -- --test` run them.
 pub fn as_test() -> bool {
-    let given = |flag: &str| std::env::args().any(|argument| argument == flag);
     given("--test") || !given("--bench")
+}
+
+/// Whether benchmarks are to take little time: those that take the most of it for what they say are left out then.
+pub fn quick() -> bool {
+    given("--quick")
+}
+
+fn given(flag: &str) -> bool {
+    std::env::args().any(|argument| argument == flag)
 }
 
 /// Something that can be done again and again.
