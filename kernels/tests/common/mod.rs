@@ -110,7 +110,7 @@ pub(crate) fn number(rng: &mut Rng) -> f32 {
     (0.25 + 0.75 * rng.f32()) * if rng.bool() { 1.0 } else { -1.0 }
 }
 
-/// With as few digits as halves and TF32 keep, so that products of these numbers are what they are in `f32`.
+/// With as few digits as halves keep, so that products of these numbers are what they are in `f32`.
 pub(crate) fn few_digits(x: f32) -> f32 {
     (x * 1024.0).round() / 1024.0
 }
