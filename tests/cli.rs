@@ -59,6 +59,7 @@ fn backends() {
         assert!(auto.stderr.starts_with("ssl-run: the CPU computes: CUDA is not available: "), "{}", auto.stderr);
     }
     refuses("ssl-run", &[&model, "--tune", "--backend", "cuda"], &["--tune", "--backend"]);
+    refuses("ssl-run", &[&model, &seven, "--precision", "fp16"], &["--precision", "fp32 on the CPU"]);
 }
 
 #[test]

@@ -68,7 +68,7 @@ struct Arguments {
     /// What computes: the CPU, the first CUDA device, or that device if it can be used and else the CPU
     #[arg(long, value_enum, value_name = "WHAT", default_value_t = Backend::Cpu, conflicts_with = "tune")]
     backend: Backend,
-    /// How a CUDA device rounds the products of convolutions and fully connected layers
+    /// How a CUDA device rounds the products of convolutions and fully connected layers; --bench and --profile say what that changes
     #[arg(long, value_enum, value_name = "HOW", default_value_t = Precision::Fp32)]
     precision: Precision,
     /// Class names, one a line, instead of the model's own
@@ -78,14 +78,14 @@ struct Arguments {
     preprocessing: Flags,
 }
 
-#[derive(Clone, Copy, ValueEnum)]
+#[derive(Clone, Copy, PartialEq, ValueEnum)]
 enum Backend {
     Cpu,
     Cuda,
     Auto,
 }
 
-#[derive(Clone, Copy, ValueEnum)]
+#[derive(Clone, Copy, PartialEq, ValueEnum)]
 enum Precision {
     /// As the CPU does
     Fp32,
@@ -104,6 +104,10 @@ fn run(arguments: &Arguments) -> Result<()> {
     model.verify_weights()?;
     ensure!(arguments.top > 0, "--top: expected at least 1, found 0");
     ensure!(arguments.batch != Some(0), "--batch: expected at least 1, found 0");
+    ensure!(
+        arguments.backend != Backend::Cpu || arguments.precision == Precision::Fp32,
+        "--precision: expected fp32 on the CPU (--backend cuda or auto has others)"
+    );
     if arguments.tune {
         tune::run(arguments, &model)
     } else if arguments.profile || arguments.bench.is_some() {

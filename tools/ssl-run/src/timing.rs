@@ -1,6 +1,6 @@
 //! `--bench` and `--profile`: how long a run and each of its layers take.
 
-use crate::{Arguments, batch, classify, input_dims, options, prepare, tensors};
+use crate::{Arguments, Precision, batch, classify, input_dims, options, prepare, tensors};
 use anyhow::{Context, Result, bail, ensure};
 use serde::Serialize;
 use ssl_cli::{printable, table, thousands};
@@ -21,7 +21,36 @@ struct Report {
     batch: usize,
     runs: usize,
     run_ms: RunMs,
+    /// Of a device that rounds more than the CPU does.
+    difference: Option<Difference>,
     layers: Vec<LayerMs>,
+}
+
+/// The largest one between a device's output and the CPU's, which is in `f32`.
+#[derive(Debug, PartialEq, Serialize)]
+struct Difference {
+    absolute: f32,
+    /// To the largest magnitude of the CPU's output.
+    relative: f32,
+}
+
+impl Difference {
+    /// Infinite (`null` in JSON) where only one of two is a number.
+    fn between(expected: &[f32], found: &[f32]) -> Self {
+        let apart = |(e, f): (&f32, &f32)| match (e == f || e.is_nan() && f.is_nan(), (e - f).abs()) {
+            (true, _) => 0.0,
+            (false, apart) => {
+                if apart.is_nan() {
+                    f32::INFINITY
+                } else {
+                    apart
+                }
+            }
+        };
+        let absolute = expected.iter().zip(found).map(apart).fold(0.0, f32::max);
+        let largest = expected.iter().filter(|e| e.is_finite()).fold(0f32, |largest, e| largest.max(e.abs()));
+        Difference { absolute, relative: if absolute == 0.0 { 0.0 } else { absolute / largest } }
+    }
 }
 
 #[derive(Serialize)]
@@ -81,6 +110,13 @@ pub(crate) fn run(arguments: &Arguments, model: &Model) -> Result<()> {
         session.run(input)?;
         layers.iter_mut().zip(session.step_times()).for_each(|(all, &time)| all.push(time));
     }
+    let rounds = plan.device().is_some() && arguments.precision != Precision::Fp32;
+    let difference = rounds.then(|| -> Result<_> {
+        let on_cpu = options(arguments, model, &shape)?.backend(sslm::Backend::Cpu);
+        let mut cpu = model.prepare(&on_cpu)?.session();
+        Ok(Difference::between(cpu.run(input)?.data(), session.run(input)?.data()))
+    });
+    let difference = difference.transpose()?;
     let ms = |d: Duration| d.as_secs_f64() * 1e3;
     whole.sort();
     layers.iter_mut().for_each(|l| l.sort());
@@ -90,6 +126,7 @@ pub(crate) fn run(arguments: &Arguments, model: &Model) -> Result<()> {
         batch: shape[0],
         runs,
         run_ms: RunMs { min: ms(whole[0]), median: ms(quantile(&whole, 0.5)), p90: ms(quantile(&whole, 0.9)) },
+        difference,
         layers: plan
             .steps()
             .zip(&layers)
@@ -160,5 +197,27 @@ fn print(arguments: &Arguments, report: &Report) -> Result<()> {
     let Report { threads, batch, runs, .. } = report;
     let place = report.device.clone().unwrap_or_else(|| format!("threads {threads}"));
     writeln!(out, "run: min {min:.4} ms, median {median:.4} ms, p90 {p90:.4} ms ({runs} runs, batch {batch}, {place})")?;
+    if let Some(Difference { absolute, relative }) = report.difference {
+        writeln!(out, "largest difference from float32 on the CPU: {absolute:.1e}, {relative:.1e} of the largest output")?;
+    }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Difference;
+
+    #[test]
+    fn differences() {
+        let (nan, infinity) = (f32::NAN, f32::INFINITY);
+        for (expected, found, absolute, relative) in [
+            (&[1.0, -4.0][..], &[1.5, -4.0][..], 0.5, 0.125),
+            (&[0.0, nan, infinity], &[0.0, nan, infinity], 0.0, 0.0),
+            (&[2.0, nan], &[2.0, 1.0], infinity, infinity),
+            (&[2.0, 1.0], &[2.0, infinity], infinity, infinity),
+            (&[0.0], &[1.0], 1.0, infinity),
+        ] {
+            assert_eq!(Difference::between(expected, found), Difference { absolute, relative }, "{expected:?}, {found:?}");
+        }
+    }
 }
