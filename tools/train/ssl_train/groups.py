@@ -48,6 +48,9 @@ class GroupSpec:
     """Factor of lambda for these groups."""
     keep: int = 0
     """Once at most this many groups are alive, the dead ones stay dead, and no other dies. 0: no limit."""
+    reweighted: bool = False
+    """Whether lambda is divided by each group's norm, relative to the largest of its family: the small ones go, and the
+    large ones are spared."""
 
     @property
     def family(self) -> object:
@@ -119,13 +122,14 @@ def group_specs(
     layers: Mapping[str, Mapping[str, float]] | None = None,
     keep: Mapping[str, Mapping[str, int]] | None = None,
     sqrt_size: bool = False,
+    reweighted: bool = False,
 ) -> list[GroupSpec]:
     """Groups of the given kinds for every layer of `model` that has such groups.
 
     `strengths`: kind to strength, for all layers. `layers`: glob of module names to {kind: factor of the strength};
     later entries win, and factor 0 leaves a layer's groups out. `keep`: module name to {kind: `GroupSpec.keep`}.
     `sqrt_size` multiplies each strength by the root of the group's size, as in the usual group Lasso; the paper does
-    not. A layer with a single group of a kind not in `WHOLE` has none of that kind: it would be the whole layer.
+    not. `reweighted`: see `GroupSpec`. A layer with a single group of a kind not in `WHOLE` has none of that kind: it would be the whole layer.
 
     # Errors
     `SslError` for kinds and layers that do not exist.
@@ -149,5 +153,5 @@ def group_specs(
             if strength == 0 or (len(groups) == 1 and kind not in WHOLE):
                 continue
             root = groups.size**0.5 if sqrt_size else 1.0
-            specs.append(GroupSpec(name, kind, strength * root, keep.get(name, {}).get(kind, 0)))
+            specs.append(GroupSpec(name, kind, strength * root, keep.get(name, {}).get(kind, 0), reweighted))
     return specs

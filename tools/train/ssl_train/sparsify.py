@@ -20,7 +20,7 @@ fall one soon after the other."""
 def specs_of(recipe: Recipe, model: nn.Module):
     """The recipe's groups."""
     settings = recipe.sparsify
-    return group_specs(model, settings.groups, settings.layers, settings.keep, settings.sqrt_size)
+    return group_specs(model, settings.groups, settings.layers, settings.keep, settings.sqrt_size, settings.reweighted)
 
 
 class Sparsifier:

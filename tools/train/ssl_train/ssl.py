@@ -56,16 +56,28 @@ class SSL:
         return group["lr"] * (1 - group.get("dampening", 0)) / (1 - group.get("momentum", 0))
 
     @torch.no_grad()
+    def _strengths(self) -> list[float | torch.Tensor]:
+        """For each of `groups` the strength of its spec, or those of its groups, shaped as their norms."""
+        if not any(groups.spec.reweighted for groups in self.groups):
+            return [groups.spec.strength for groups in self.groups]
+        return [
+            groups.spec.strength / norms.clamp(min=NEGLIGIBLE) if groups.spec.reweighted else groups.spec.strength
+            for groups, norms in zip(self.groups, self.relative_norms())
+        ]
+
+    @torch.no_grad()
     def step(self) -> None:
         """Shrink every group by one step at the current lambda and learning rate."""
-        for groups in self.groups:
+        for groups, strength in zip(self.groups, self._strengths()):
             spec = groups.spec
             norms = groups.norms()
-            threshold = self.settled.get(spec, self.lam) * spec.strength * self._reach(groups.weight)
+            reach = self._reach(groups.weight)
             if spec in self.settled:
                 mean = norms.sum() / norms.count_nonzero().clamp(min=1)
+                threshold = self.settled[spec] * spec.strength * reach
                 groups.scale((1 - threshold / mean).clamp(min=SURVIVAL))
                 continue
+            threshold = self.lam * strength * reach
             # A group at or below the threshold (a zero group included) becomes exactly 0.
             factors = torch.where(norms > threshold, 1 - threshold / norms, torch.zeros_like(norms))
             groups.scale(factors)
@@ -88,7 +100,7 @@ class SSL:
     def penalty(self) -> torch.Tensor:
         """`lambda * sum strength ||w_g||`, differentiable (gradient 0 where a group is 0): the paper's form, to be
         added to the loss instead of calling `step`. It leaves small groups, not zeros."""
-        terms = [groups.spec.strength * groups.norms().sum() for groups in self.groups]
+        terms = [(strength * groups.norms()).sum() for groups, strength in zip(self.groups, self._strengths())]
         return self.lam * torch.stack(terms).sum()
 
     def freeze(self, groups: Groups, alive: torch.Tensor) -> None:

@@ -157,6 +157,28 @@ def test_negligible_groups_are_not_alive():
     assert ssl.live_masks()["0"].flatten().tolist() == [True, False, True]
 
 
+def test_reweighted_groups_are_shrunk_by_their_size():
+    model = layer(4.0, 1.0, 0.5, 0.01)
+    ssl_of(model, GroupSpec("0", "shape", reweighted=True), lam=0.1).step()
+    # Lambda over 1, 1/4 and 1/8 of the largest; negligible ones are all alike.
+    assert weights(model) == pytest.approx([3.9, 0.6, 0.0, 0.0])
+
+
+def test_reweighted_layers_are_shrunk_by_their_size():
+    model = nn.Sequential(nn.BatchNorm2d(4), nn.BatchNorm2d(1))
+    model[1].weight.data[:] = 0.5
+    ssl_of(model, GroupSpec("0", "scale", reweighted=True), GroupSpec("1", "scale", reweighted=True), lam=0.1).step()
+    # Norms are 2 and 0.5; by root mean square, which does not know how many channels a layer has, they are 1 and 0.5.
+    assert model[0].weight.norm().item() == pytest.approx(1.9)
+    assert model[1].weight.norm().item() == pytest.approx(0.3)
+
+
+def test_the_gradient_of_a_reweighted_penalty_is_the_step():
+    model = layer(4.0, -1.0)
+    ssl_of(model, GroupSpec("0", "shape", reweighted=True), lam=0.1).penalty().backward()
+    assert model[0].weight.grad.flatten().tolist() == pytest.approx([0.1, -0.4])
+
+
 def test_layers_are_compared_with_layers():
     model = nn.Sequential(nn.Conv2d(1, 1, 1), nn.Conv2d(4, 4, 1))
     model[0].weight.data[:] = 1.0

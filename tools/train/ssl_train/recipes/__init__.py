@@ -77,6 +77,9 @@ class SparsifySection:
     lambda_max: float = 1e6
     """No network survives the default, which is a number that JSON knows, as infinity is not."""
     sqrt_size: bool = False
+    reweighted: bool = False
+    """Whether lambda is divided by each group's norm relative to its family's largest, so that small groups go and large
+    ones are spared."""
     layers: dict[str, dict[str, float]] = field(default_factory=dict)
     """Glob of layer names to {kind: factor of the strength}; 0 leaves groups out."""
     keep: dict[str, dict[str, int]] = field(default_factory=dict)
