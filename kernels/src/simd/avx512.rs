@@ -17,6 +17,16 @@ impl Avx512 {
             && is_x86_feature_detected!("fma");
         has.then_some(Avx512(()))
     }
+
+    /// Whether the CPU computes a vector as two halves: the Zen 4, which is what AMD's family 25 is where it has AVX-512.
+    pub(super) fn in_halves(self) -> bool {
+        #[allow(unused_unsafe)] // recent compilers know what the next line says
+        // SAFETY: every 64-bit x86 CPU has this instruction.
+        let (vendor, version) = unsafe { (__cpuid(0), __cpuid(1)) };
+        let amd = [vendor.ebx, vendor.edx, vendor.ecx] == [b"Auth", b"enti", b"cAMD"].map(|part| u32::from_le_bytes(*part));
+        let (family, more) = (version.eax >> 8 & 0xf, version.eax >> 20 & 0xff);
+        amd && family + more == 25
+    }
 }
 
 /// The first `count` of sixteen bits.

@@ -285,6 +285,15 @@ impl Isa {
         self.dispatch(Lanes)
     }
 
+    /// Whether the CPU computes a vector of this set as two halves, so that arithmetic takes twice as long and the rest does not.
+    pub(crate) fn in_halves(self) -> bool {
+        match self.0 {
+            #[cfg(target_arch = "x86_64")]
+            Set::Avx512(simd) => simd.in_halves(),
+            _ => false,
+        }
+    }
+
     /// Rows by vectors of the largest register tile.
     pub(crate) fn tile(self) -> [usize; 2] {
         struct Tile;
