@@ -64,7 +64,7 @@ def control(run: Run, name: str) -> dict:
 
 def measure(run: Run) -> dict:
     """Errors of the run's network, what is left of it, and the shortest of many runs."""
-    weights = [m.weight for m in run.model.modules() if isinstance(m, (nn.Conv2d, nn.Linear))]
+    structure = run.tools.structure(run.model, run.recipe.data.shape)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "model.onnx")
         export(run.model, path, run.recipe.data.shape)
@@ -73,10 +73,17 @@ def measure(run: Run) -> dict:
     return {
         **run.errors(),
         "epochs": sum(row["stage"] != "baseline" for row in run.rows),
-        "macs": run.tools.structure(run.model, run.recipe.data.shape).macs,
-        "nonzero_weights": sum(int(w.count_nonzero()) for w in weights),
+        "macs": structure.macs,
+        "nonzero_weights": weights_left(run.model, structure),
         "min_ms": times["min"],
     }
+
+
+def weights_left(model: nn.Module, structure: Structure) -> int:
+    """Weights that are not zero, without those of removed layers: one that a BatchNorm scales by zero has them still."""
+    layers = {name: m for name, m in model.named_modules() if isinstance(m, (nn.Conv2d, nn.Linear))}
+    removed = {name for name, layer in structure.layers.items() if layer.removed}
+    return sum(int(layer.weight.count_nonzero()) for name, layer in layers.items() if name not in removed)
 
 
 def magnitude_within(other: Run, run: Run) -> Masks:

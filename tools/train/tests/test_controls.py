@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from ssl_train.controls import low_rank, magnitude
+from ssl_train.controls import low_rank, magnitude, weights_left
 from ssl_train.groups import GroupSpec
 from ssl_train.masks import Masks
 from ssl_train.models import ConvNet, LeNet, ResNet
@@ -32,6 +32,15 @@ def test_magnitude_lets_layers_compete():
     )
     found = magnitude(model, specs, kept)
     assert [bool(found[spec.layer].any()) for spec in specs] == [True, False, True]
+
+
+def test_weights_of_removed_layers_are_not_left():
+    model = ResNet(depth=8)
+    model.fc.weight.data[0] = 0.0
+    layers = {"block1_1.conv1": True, "block1_1.conv2": True, "block2_1.conv1": False}
+    found = Structure({name: Layer((1, 1), (1, 1), (1, 1), (0, 1), removed) for name, removed in layers.items()})
+    every = sum(p.numel() for p in model.parameters() if p.dim() > 1)
+    assert weights_left(model, found) == every - 2 * 16 * 16 * 9 - 64
 
 
 def structure(**macs: tuple[int, int]) -> Structure:
