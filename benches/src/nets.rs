@@ -13,7 +13,7 @@ pub struct Net {
     pub name: &'static str,
     /// Channels, height and width of its input.
     pub input: [usize; 3],
-    /// Names, of which the first is the dense one. Those that end in [`MASKED`] keep their zeros in place.
+    /// Names, of which the first is the dense one. See [`is_masked`] for those that keep their zeros.
     pub forms: &'static [&'static str],
     build: fn(Builder, Planes, &str) -> ModelProto,
 }
