@@ -3,7 +3,7 @@
 //!
 //! ```sh
 //! cargo bench -p sslm-benches --bench models                                  # all: some five minutes
-//! cargo bench -p sslm-benches --bench models -- --quick                       # all but VGG-16: less than a minute
+//! cargo bench -p sslm-benches --bench models -- --quick                       # all but VGG-16 and masked ones: less than a minute
 //! cargo bench -p sslm-benches --bench models -- '(Le|Conv)Net.*/1$'           # by name: net whole network, batch/form/threads
 //! ```
 //!
@@ -31,7 +31,7 @@ fn main() {
         let cores = comparisons.cores();
         for (net, models) in &nets {
             for batch in [1, 8] {
-                let forms = net.forms.iter().zip(models).filter(|(form, _)| batch == 1 || !is_masked(form));
+                let forms = net.forms.iter().zip(models).filter(|(form, _)| batch == 1 && !quick() || !is_masked(form));
                 let forms = forms.map(|(name, model)| Form::new(*name, move || run(model, batch, cores)));
                 let case = Case { net: net.name, layer: "whole", measure: Measure::Network, batch };
                 comparisons.compare(&case, &forms.collect::<Vec<_>>(), 1);

@@ -30,7 +30,7 @@ thread_local! {
 }
 
 /// How long, and how often at least, a quiet sample is tried for. After that it is taken as it comes, and said to be noisy.
-const PATIENCE: Duration = Duration::from_millis(20);
+const PATIENCE: Duration = Duration::from_millis(10);
 const LEAST_TRIES: usize = 3;
 
 /// Samples are at least so long, by as many calls as that takes.
