@@ -3,7 +3,7 @@
 //!
 //! ```sh
 //! cargo bench -p sslm-benches --bench models                                  # all: some five minutes
-//! cargo bench -p sslm-benches --bench models -- --quick                       # all but VGG-16 and masked ones: less than a minute
+//! cargo bench -p sslm-benches --bench models -- --quick                       # no VGG-16, masked ones or batches: half a minute
 //! cargo bench -p sslm-benches --bench models -- '(Le|Conv)Net.*/1$'           # by name: net whole network, batch/form/threads
 //! ```
 //!
@@ -30,7 +30,7 @@ fn main() {
     let record = compare::run(|comparisons| {
         let cores = comparisons.cores();
         for (net, models) in &nets {
-            for batch in [1, 8] {
+            for &batch in if quick() { &[1][..] } else { &[1, 8] } {
                 let forms = net.forms.iter().zip(models).filter(|(form, _)| batch == 1 && !quick() || !is_masked(form));
                 let forms = forms.map(|(name, model)| Form::new(*name, move || run(model, batch, cores)));
                 let case = Case { net: net.name, layer: "whole", measure: Measure::Network, batch };
