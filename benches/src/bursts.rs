@@ -1,8 +1,10 @@
-//! Short bursts of work that bound what any kernel can do: multiply-adds in registers, and reads of memory. They are plain loops over
-//! arrays, which the compiler turns into vectors of the instruction set.
+//! Short bursts of work that bound what any kernel can do: multiply-adds in registers, reads of memory, and what cores hand to each
+//! other. The first two are plain loops over arrays, which the compiler turns into vectors of the instruction set.
 
 use sslm_kernels::Isa;
-use std::hint::black_box;
+use std::hint::{black_box, spin_loop};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
 
 /// Rounds of a burst of multiply-adds: some 50 us.
 const ROUNDS: usize = 16_000;
@@ -29,6 +31,43 @@ pub fn read(isa: Isa, numbers: &[f32]) {
             black_box(sums);
         },
     );
+}
+
+/// A number that cores in a ring count up in turns: it goes from cache to cache.
+pub struct Ring {
+    cores: usize,
+    /// Cores that have come so far.
+    come: AtomicUsize,
+    number: AtomicUsize,
+}
+
+impl Ring {
+    /// Rounds of a burst: some 10 us where two cores share a cache.
+    const ROUNDS: usize = 200;
+
+    /// Of so many cores.
+    pub fn new(cores: usize) -> Self {
+        Ring { cores, come: AtomicUsize::new(0), number: AtomicUsize::new(0) }
+    }
+
+    /// How often the number is handed on in a second. Every core of the ring must call this, all at the same time: each waits for the
+    /// others.
+    pub fn turns_per_second(&self) -> f64 {
+        let own = self.come.fetch_add(1, Ordering::Relaxed) % self.cores;
+        let rounds = |count: usize| {
+            for _ in 0..count {
+                while self.number.load(Ordering::Acquire) % self.cores != own {
+                    spin_loop();
+                }
+                self.number.fetch_add(1, Ordering::Release);
+            }
+        };
+        // Whoever had its second turn knows that all have come.
+        rounds(2);
+        let start = Instant::now();
+        rounds(Self::ROUNDS);
+        (Self::ROUNDS * self.cores) as f64 / start.elapsed().as_secs_f64()
+    }
 }
 
 #[inline(always)]

@@ -1,6 +1,6 @@
 //! What this machine can do at most: the floor under every time.
 
-use crate::bursts;
+use crate::bursts::{self, Ring};
 use crate::cores::Cores;
 use sslm_kernels::Isa;
 use std::fmt;
@@ -15,6 +15,9 @@ const MOST_READ: usize = 1 << 30;
 
 /// What rates of reading are told of.
 const READS: [(&str, usize); 2] = [("256 KiB", 256 << 10), ("256 MiB", 256 << 20)];
+
+/// Some 2 ms.
+const BURSTS_OF_TURNS: usize = 200;
 
 /// Numbers of a cache line.
 const LINE: usize = 16;
@@ -39,6 +42,13 @@ impl<'c> Ceiling<'c> {
     pub fn seconds(&self, operations: usize, bytes: usize) -> f64 {
         let reading = if bytes == 0 { 0.0 } else { bytes as f64 / self.bytes_per_second(bytes) };
         (operations as f64 / self.operations_per_second).max(reading)
+    }
+
+    /// Of a number that goes around.
+    fn turns_per_second(&self) -> f64 {
+        let ring = Arc::new(Ring::new(self.cores.count()));
+        let best = move || (0..BURSTS_OF_TURNS).map(|_| ring.turns_per_second()).fold(0.0, f64::max);
+        self.cores.each(best).into_iter().fold(f64::INFINITY, f64::min)
     }
 
     fn bytes_per_second(&self, bytes: usize) -> f64 {
@@ -82,7 +92,8 @@ impl Ceiling<'_> {
         let reads =
             READS.map(|(name, bytes)| (format!("GB/s from {name}"), format!("{:.1}", self.bytes_per_second(bytes) / 1e9)));
         let operations = ("Gop/s".to_owned(), format!("{:.1}", self.operations_per_second / 1e9));
-        [operations].into_iter().chain(reads).collect()
+        let turn = || ("ns from core to core".to_owned(), format!("{:.0}", 1e9 / self.turns_per_second()));
+        [operations].into_iter().chain(reads).chain((self.cores.count() > 1).then(turn)).collect()
     }
 }
 

@@ -1,11 +1,13 @@
 //! Time taken while nobody else uses the cores: between two pairs of short bursts that all run at full speed, and without having to
 //! wait for a core. Neighbours on a shared machine slow samples down two to ten times; this tells such samples from those that count.
 //! A neighbour on another hardware thread of the same core may leave all multiply-adds to us and still take its part of the caches. So one
-//! burst multiplies, and one reads the second-level cache.
+//! burst multiplies, and one reads the second-level cache. And virtual cores may be moved to where they no longer share a cache: threads
+//! that share work then wait for each other's numbers, while each by itself is as fast as before. So cores hand a number around, too.
 
-use crate::bursts;
+use crate::bursts::{self, Ring};
 use crate::cores::Cores;
 use sslm_kernels::Isa;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Of the best multiply-adds seen: slower ones are disturbed. Clocks alone make a difference of some 5 %, neighbours one of 50 % or more.
@@ -18,6 +20,10 @@ const MOST_WAITED: f64 = 0.02;
 /// both ran at full speed, a layer took 29.4 us in the median of 12,000 samples; while multiply-adds did, and reads at 95 % or less, 39 to
 /// 41 us.
 const CACHES_FREE: f64 = 0.97;
+
+/// Of the most turns seen: a number that takes longer comes from farther away. Measured with two cores (Zen 4): a turn took 25 to 35
+/// ns, or 150 for seconds to minutes, in which a layer took 66 us instead of 27.
+const NEAR: f64 = 0.5;
 
 /// Bytes that are read: more than first-level caches hold, and less than second-level ones do.
 const READ: usize = 128 << 10;
@@ -44,8 +50,9 @@ const LONG: Duration = Duration::from_millis(200);
 pub struct Quiet<'c> {
     isa: Isa,
     cores: &'c Cores,
-    /// Rates of the best bursts: of multiply-adds, and of reads.
-    best: [f64; 2],
+    ring: Arc<Ring>,
+    /// Rates of the best bursts: of multiply-adds, of reads, and of turns.
+    best: [f64; 3],
 }
 
 /// A time.
@@ -82,7 +89,7 @@ impl Quartiles {
 impl<'c> Quiet<'c> {
     /// Looks for the best bursts first.
     pub fn new(isa: Isa, cores: &'c Cores) -> Self {
-        let mut quiet = Quiet { isa, cores, best: [0.0; 2] };
+        let mut quiet = Quiet { isa, cores, ring: Arc::new(Ring::new(cores.count())), best: [0.0; 3] };
         for _ in 0..200 {
             quiet.now();
         }
@@ -91,22 +98,25 @@ impl<'c> Quiet<'c> {
 
     /// Whether bursts on every core at once run at full speed on all of them.
     fn now(&mut self) -> bool {
-        let isa = self.isa;
+        let (isa, ring) = (self.isa, self.ring.clone());
         let rates = move || {
             let start = Instant::now();
             let work = bursts::multiply_add(isa);
             let multiplied = work as f64 / start.elapsed().as_secs_f64();
-            CACHED.with(|numbers| {
+            let read = CACHED.with(|numbers| {
                 bursts::read(isa, numbers);
                 let start = Instant::now();
                 (0..PASSES).for_each(|_| bursts::read(isa, numbers));
-                [multiplied, (PASSES * READ) as f64 / start.elapsed().as_secs_f64()]
-            })
+                (PASSES * READ) as f64 / start.elapsed().as_secs_f64()
+            });
+            [multiplied, read, ring.turns_per_second()]
         };
-        let slowest = self.cores.each(rates).into_iter().fold([f64::INFINITY; 2], |all, one| [0, 1].map(|i| all[i].min(one[i])));
-        self.best = [0, 1].map(|i| self.best[i].max(slowest[i]));
-        let [multiplied, read] = [0, 1].map(|i| slowest[i] / self.best[i]);
-        multiplied >= FULL_SPEED && read >= CACHES_FREE * multiplied
+        let slowest =
+            self.cores.each(rates).into_iter().fold([f64::INFINITY; 3], |all, one| [0, 1, 2].map(|i| all[i].min(one[i])));
+        self.best = [0, 1, 2].map(|i| self.best[i].max(slowest[i]));
+        let [multiplied, read, turns] = [0, 1, 2].map(|i| slowest[i] / self.best[i]);
+        let near = self.cores.count() == 1 || turns >= NEAR;
+        multiplied >= FULL_SPEED && read >= CACHES_FREE * multiplied && near
     }
 
     /// One sample of so many calls, after others that bring caches and threads into their state.
