@@ -34,9 +34,6 @@ const CHANNELS: usize = 96;
 /// Tiles of an image that are worked on together: enough for the transform of weights to pay, few enough for the cache.
 const TILES: usize = 112;
 
-/// What threads lose that share channels and then filters, and so write for each other what they read.
-const MEETING: f64 = 1.15;
-
 /// Columns ahead of which weights are fetched.
 const AHEAD: usize = 40;
 
@@ -61,11 +58,9 @@ pub(crate) struct Winograd {
     /// Where the numbers of each channel, and of each tile, lie in a transformed image.
     places: [Vec<usize>; 2],
     isa: Isa,
-    /// What each thread computes.
+    /// What each thread computes, by itself from the image on.
     items: Vec<Item>,
     partition: Partition,
-    /// Whether each thread transforms what it needs of the image by itself. Otherwise all of them share that, too.
-    apart: bool,
 }
 
 /// Some filters at some rows of tiles.
@@ -139,46 +134,52 @@ impl Winograd {
             isa,
             items: Vec::new(),
             partition: Partition::new(0, 0, Vec::new()),
-            apart: false,
         };
         let (lanes, group_len) = (isa.lanes(), winograd.group_len());
         let of_channel = |channel: usize| channel / lanes * group_len + channel % lanes;
         winograd.places =
             [(0..winograd.channels.len()).map(of_channel).collect(), (0..rows * grid[1]).map(|tile| tile * lanes).collect()];
-        winograd.share(threads);
+        winograd.items = winograd.shares(threads);
+        winograd.partition = winograd.partition(&winograd.items);
         Some(winograd)
     }
 
-    /// Decides who computes what: threads share the rows of tiles, where each transforms all weights, or the channels and then the
-    /// filters of the same rows, as many of them as make up vectors.
-    fn share(&mut self, threads: usize) {
-        let [unit, channels] = [self.isa.lanes().max(PANEL_ROWS), self.channels.len()];
-        let by_rows = balanced(self.grid[0], self.grid[0].div_ceil(threads));
-        let part = |count: usize| count.div_ceil(unit).div_ceil(threads) * unit;
-        let filters = part(self.filters);
-        let by_filters = (0..self.filters.div_ceil(filters)).map(|i| i * filters..self.filters.min((i + 1) * filters));
-        let of_rows = self.cost_of(self.grid[0].div_ceil(threads), channels, self.filters);
-        let of_filters = self.cost_of(self.grid[0], part(channels).min(channels), filters.min(self.filters));
-        self.apart = of_rows <= MEETING * of_filters;
-        self.items = match self.apart {
-            true => by_rows.map(|rows| Item { filters: 0..self.filters, rows }).collect(),
-            false => by_filters.map(|filters| Item { filters, rows: 0..self.grid[0] }).collect(),
+    /// Decides who computes what: threads share the filters, rows of tiles or both, whichever is expected to cost least. Each transforms
+    /// what it needs of image and weights, as some other does, too: that takes less than reading what others have just written.
+    fn shares(&self, threads: usize) -> Vec<Item> {
+        // Whole vectors of filters, and whole panels.
+        let unit = self.isa.lanes().max(PANEL_ROWS);
+        let parts = |of_rows: usize| {
+            let rows = balanced(self.grid[0], self.grid[0].div_ceil(of_rows));
+            let filters = self.filters.div_ceil(unit).div_ceil(threads / of_rows) * unit;
+            let filters = (0..self.filters).step_by(filters).map(move |first| first..self.filters.min(first + filters));
+            rows.flat_map(move |rows| filters.clone().map(move |filters| Item { filters, rows: rows.clone() }))
         };
+        let slowest = |of_rows: usize| {
+            let costs = parts(of_rows).map(|item| self.cost_of(item.rows.len(), item.filters.len()));
+            costs.fold(0.0, f64::max)
+        };
+        let best = (1..=threads).map(|of_rows| (slowest(of_rows), of_rows)).min_by(|a, b| a.0.total_cmp(&b.0));
+        best.map_or_else(Vec::new, |(_, of_rows)| parts(of_rows).collect())
+    }
+
+    /// The outputs of each of them.
+    fn partition(&self, items: &[Item]) -> Partition {
         let [height, width] = self.geometry.output;
         let position = |row: usize| (row * self.outputs).min(height) * width;
         let lane = |Item { filters, rows }: &Item| {
             vec![Part { planes: filters.clone(), positions: position(rows.start)..position(rows.end) }]
         };
-        self.partition = Partition::new(self.filters, height * width, self.items.iter().map(lane).collect());
+        Partition::new(self.filters, height * width, items.iter().map(lane).collect())
     }
 
     /// What one image is expected to cost, in multiply-adds of vectors (see `choice.rs`).
     pub(super) fn cost(&self) -> f64 {
-        self.cost_of(self.grid[0], self.channels.len(), self.filters)
+        self.cost_of(self.grid[0], self.filters)
     }
 
-    /// What some filters at some rows of tiles are expected to cost, and the transform of some channels there.
-    fn cost_of(&self, rows: usize, transformed: usize, filters: usize) -> f64 {
+    /// What some filters at some rows of tiles are expected to cost.
+    fn cost_of(&self, rows: usize, filters: usize) -> f64 {
         let (channels, lanes) = (self.channels.len(), self.isa.lanes());
         let vectors_of = |count: usize| count.div_ceil(lanes) as f64;
         let of_filters = vectors_of(filters);
@@ -186,7 +187,7 @@ impl Winograd {
         let products = PRODUCTS as f64 * channels as f64 * of_filters;
         // Besides what each tile takes, squares of numbers are transposed.
         let squares = rows as f64 * vectors_of(self.geometry.input[1]);
-        let image = vectors_of(transformed) * (tiles * 330.0 + squares * 12.0 * (lanes * lanes) as f64);
+        let image = vectors_of(channels) * (tiles * 330.0 + squares * 12.0 * (lanes * lanes) as f64);
         tiles * (1.2 * products + 420.0 * of_filters) + image + 330.0 * passes * of_filters * channels as f64
     }
 
@@ -220,23 +221,17 @@ impl Winograd {
         self.rows * self.grid[1] * vectors * self.isa.lanes() + GAP
     }
 
-    /// Channels that each thread transforms where threads share them.
-    fn channels_of_part(&self) -> usize {
-        let lanes = self.isa.lanes();
-        self.channels.len().div_ceil(lanes).div_ceil(self.items.len()) * lanes
-    }
-
     /// Rows of tiles in parts that are worked on together.
     fn passes(&self, rows: &Range<usize>) -> impl Iterator<Item = Range<usize>> + use<> {
         let start = rows.start;
         balanced(rows.len(), self.rows).map(move |part| start + part.start..start + part.end)
     }
 
-    /// Transforms the tiles of some rows in some channels, from the first one of a vector on.
-    fn transform(&self, image: &[f32], rows: &Range<usize>, channels: Range<usize>, to: &mut [f32], scratch: &mut [f32]) {
-        let firsts = channels.clone().step_by(self.isa.lanes());
+    /// Transforms the tiles of some rows.
+    fn transform(&self, image: &[f32], rows: &Range<usize>, to: &mut [f32], scratch: &mut [f32]) {
+        let firsts = (0..self.channels.len()).step_by(self.isa.lanes());
         for (first, to) in firsts.zip(to.chunks_exact_mut(self.group_len())) {
-            let channels = first..channels.end.min(first + self.isa.lanes());
+            let channels = first..self.channels.len().min(first + self.isa.lanes());
             self.isa.dispatch(TransformImage { of: self, image, rows: rows.clone(), channels, to, scratch });
         }
     }
@@ -260,37 +255,19 @@ impl GroupKernel for Winograd {
     }
 
     fn scratch_len(&self) -> usize {
-        let images = if self.apart { self.items.len() } else { 1 };
-        images.saturating_mul(self.padded_image_len()).saturating_add(self.items.len().saturating_mul(self.thread_len()))
+        self.items.len().saturating_mul(self.padded_image_len().saturating_add(self.thread_len()))
     }
 
     fn run(&self, layer: Weighted<'_>, image: &[f32], out: &mut [f32], scratch: &mut [f32], threading: Threading) {
-        let (image_len, thread_len) = (self.padded_image_len(), self.thread_len());
-        if self.apart {
-            return self.partition.for_each(out, scratch, image_len + thread_len, threading, |i, mut window, scratch| {
-                let (transformed, scratch) = scratch.split_at_mut(image_len);
-                for rows in self.passes(&self.items[i].rows) {
-                    self.transform(image, &rows, 0..self.channels.len(), transformed, scratch);
-                    let filters = self.items[i].filters.clone();
-                    self.isa.dispatch(Filters { of: self, layer, transformed, rows, filters, out: &mut window, scratch });
-                }
-            });
-        }
-        let (transformed, scratch) = scratch.split_at_mut(image_len);
-        let transformed = &mut transformed[..self.image_len()];
-        let channels = self.channels_of_part();
-        for rows in self.passes(&(0..self.grid[0])) {
-            let part_len = channels / self.isa.lanes() * self.group_len();
-            threading.zip_with_scratch(transformed, part_len, scratch, thread_len, |i, to, scratch| {
-                let channels = i * channels..self.channels.len().min((i + 1) * channels);
-                self.transform(image, &rows, channels, to, scratch);
-            });
-            let transformed = &*transformed;
-            self.partition.for_each(out, scratch, thread_len, threading, |i, mut window, scratch| {
-                let (rows, filters) = (rows.clone(), self.items[i].filters.clone());
+        let image_len = self.padded_image_len();
+        self.partition.for_each(out, scratch, image_len + self.thread_len(), threading, |i, mut window, scratch| {
+            let (transformed, scratch) = scratch.split_at_mut(image_len);
+            for rows in self.passes(&self.items[i].rows) {
+                self.transform(image, &rows, transformed, scratch);
+                let filters = self.items[i].filters.clone();
                 self.isa.dispatch(Filters { of: self, layer, transformed, rows, filters, out: &mut window, scratch });
-            });
-        }
+            }
+        });
     }
 }
 
