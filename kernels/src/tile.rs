@@ -392,7 +392,7 @@ pub(crate) fn vectors<S: Simd, const N: usize>(simd: S, mut f: impl FnMut(usize)
     macro_rules! each {
         ($($i:literal)*) => {{ $(if $i < N { all[$i] = f($i) })* }};
     }
-    each!(0 1 2 3 4 5);
+    each!(0 1 2 3 4 5 6 7);
     all
 }
 

@@ -264,7 +264,12 @@ fn check_on_cpu(case: &Case, problem: &Problem) -> Result<(), String> {
             })
             .map_err(here)?;
             // Transforms round a few times more than sums do.
-            let slack = if conv.method() == Method::Winograd { 8.0 } else { 1.0 };
+            let slack = match conv.method() {
+                // Eight points of evaluation instead of six.
+                Method::Winograd if description.geometry.kernel == [5; 2] => 16.0,
+                Method::Winograd => 8.0,
+                _ => 1.0,
+            };
             compare_within(&out, expected, slack).map_err(here)?;
             if !conv.describe().starts_with(&conv.method().to_string()) {
                 return Err(here("described as another method than its own".to_owned()));

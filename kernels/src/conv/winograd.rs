@@ -1,9 +1,9 @@
-//! Winograd's minimal filtering for dense 3x3 and 5x5 convolutions of stride 1: six by six numbers of an image yield 4x4 or 2x2
-//! outputs by 36 products where the definition takes 144 or 100. In one dimension, outputs are `A^T ((G g) * (B^T d))`, in two the
-//! transforms are applied along both axes (Lavin and Gray 2016, "Fast Algorithms for Convolutional Neural Networks").
+//! Winograd's minimal filtering for dense 3x3 and 5x5 convolutions of stride 1: six by six, or eight by eight, numbers of an image yield
+//! 4x4 outputs by 36, or 64, products where the definition takes 144, or 400. In one dimension, outputs are `A^T ((G g) * (B^T d))`,
+//! in two the transforms are applied along both axes (Lavin and Gray 2016, "Fast Algorithms for Convolutional Neural Networks").
 //!
-//! The points that polynomials are evaluated at are 0, +-a, +-b and infinity with a^2 = 1/2 and b^2 = 2. They keep all factors of
-//! the transforms near 1, so that results are nearly as exact as sums of products.
+//! Polynomials are evaluated at 0, at infinity, and at points of either sign: +-a and +-b with a^2 = 1/2 and b^2 = 2 for six numbers,
+//! +-1/2, +-1 and +-2 for eight. Of the points of a grid they are the ones that leave the smallest errors.
 //!
 //! Lanes are channels of the transformed image and filters of the transformed weights, so that tiles need not fill vectors: rows
 //! become vectors of channels, and vectors of filters become rows, by transposing squares of numbers.
@@ -19,20 +19,41 @@ use crate::parallel::{Part, Partition, Window};
 use crate::simd::{Isa, MAX_LANES, Simd, Vectorized};
 use crate::tile::{each_column, unrolled, vectors};
 use crate::{PANEL_ROWS, Threading, balanced};
+use std::f32::consts::{FRAC_1_SQRT_2, SQRT_2};
 use std::ops::Range;
 
-/// Numbers of a tile along an axis, and so points of evaluation.
-const POINTS: usize = 6;
-/// Products of a tile.
-const PRODUCTS: usize = POINTS * POINTS;
-/// The finite points besides 0.
-const A: f32 = std::f32::consts::FRAC_1_SQRT_2;
-const B: f32 = std::f32::consts::SQRT_2;
+/// Outputs of a tile along an axis.
+const OUTPUTS: usize = 4;
 
-/// Channels whose weights are transformed together, for a few vectors of filters: 36 x 96 x 48 numbers fit the second-level cache.
-const CHANNELS: usize = 96;
-/// Tiles of an image that are worked on together: enough for the transform of weights to pay, few enough for the cache.
-const TILES: usize = 112;
+/// Two points of evaluation, `p` and `-p`.
+struct Pair {
+    p: f32,
+    /// Of the squares of the other points besides 0.
+    sum: f32,
+    /// Of the squares of the other points besides 0, where there are two.
+    product: f32,
+    /// 1 / product of the differences of `p` to all others.
+    factor: f32,
+}
+
+/// Those of tiles of six numbers.
+const SIX: [Pair; 2] = [
+    Pair { p: FRAC_1_SQRT_2, sum: 2.0, product: 0.0, factor: -1.0 / 1.5 },
+    Pair { p: SQRT_2, sum: 0.5, product: 0.0, factor: 1.0 / 6.0 },
+];
+
+/// Those of tiles of eight numbers.
+const EIGHT: [Pair; 3] = [
+    Pair { p: 0.5, sum: 5.0, product: 4.0, factor: 1.0 / 1.40625 },
+    Pair { p: 1.0, sum: 4.25, product: 1.0, factor: -1.0 / 4.5 },
+    Pair { p: 2.0, sum: 1.25, product: 0.25, factor: 1.0 / 90.0 },
+];
+
+/// Products of some channels for which weights are transformed together: with a few vectors of filters, 36 x 96 x 48 numbers or 64 x 54
+/// x 48 fit the second-level cache.
+const WEIGHTS: usize = 36 * 96;
+/// Products of the tiles of an image that are worked on together: enough for the transform of weights to pay, few enough for the cache.
+const SUMS: usize = 36 * 112;
 
 /// Columns ahead of which weights are fetched.
 const AHEAD: usize = 40;
@@ -49,8 +70,8 @@ pub(crate) struct Winograd {
     /// Input planes that some column reads, and where each one's taps are among the columns.
     channels: Vec<Channel>,
     columns: usize,
-    /// Outputs of a tile along an axis.
-    outputs: usize,
+    /// Numbers of a tile along an axis, and so points of evaluation.
+    points: usize,
     /// Tiles of an image, vertically and horizontally.
     grid: [usize; 2],
     /// Rows of tiles that are worked on together.
@@ -100,7 +121,7 @@ impl Winograd {
         if !applies {
             return None;
         }
-        let outputs = POINTS + 1 - width;
+        let points = OUTPUTS + width - 1;
         let mut channels: Vec<(usize, Vec<Option<u32>>)> = Vec::new();
         for (number, column) in columns.iter().enumerate() {
             let known = channels.iter().rposition(|c| c.0 == column.channel);
@@ -120,14 +141,14 @@ impl Winograd {
             Channel { plane, taps: if all { Taps::All(any as usize) } else { Taps::Some(some()) } }
         };
         let channels: Vec<Channel> = channels.into_iter().map(channel).collect();
-        let grid = geometry.output.map(|size| size.div_ceil(outputs));
-        let rows = balanced(grid[0], (TILES / grid[1]).max(1)).map(|rows| rows.len()).max().unwrap_or(1);
+        let grid = geometry.output.map(|size| size.div_ceil(OUTPUTS));
+        let rows = balanced(grid[0], (SUMS / (points * points * grid[1])).max(1)).map(|rows| rows.len()).max().unwrap_or(1);
         let mut winograd = Winograd {
             geometry: geometry.clone(),
             filters,
             channels,
             columns: columns.len(),
-            outputs,
+            points,
             grid,
             rows,
             places: [Vec::new(), Vec::new()],
@@ -166,7 +187,7 @@ impl Winograd {
     /// The outputs of each of them.
     fn partition(&self, items: &[Item]) -> Partition {
         let [height, width] = self.geometry.output;
-        let position = |row: usize| (row * self.outputs).min(height) * width;
+        let position = |row: usize| (row * OUTPUTS).min(height) * width;
         let lane = |Item { filters, rows }: &Item| {
             vec![Part { planes: filters.clone(), positions: position(rows.start)..position(rows.end) }]
         };
@@ -184,11 +205,23 @@ impl Winograd {
         let vectors_of = |count: usize| count.div_ceil(lanes) as f64;
         let of_filters = vectors_of(filters);
         let (tiles, passes) = ((rows * self.grid[1]) as f64, rows.div_ceil(self.rows) as f64);
-        let products = PRODUCTS as f64 * channels as f64 * of_filters;
+        let products = self.products() as f64 * channels as f64 * of_filters;
         // Besides what each tile takes, squares of numbers are transposed.
         let squares = rows as f64 * vectors_of(self.geometry.input[1]);
-        let image = vectors_of(channels) * (tiles * 330.0 + squares * 12.0 * (lanes * lanes) as f64);
-        tiles * (1.2 * products + 420.0 * of_filters) + image + 330.0 * passes * of_filters * channels as f64
+        let [tile, square, taps, outputs] =
+            if self.points == 6 { [330.0, 12.0, 330.0, 420.0] } else { [350.0, 16.0, 600.0, 950.0] };
+        let image = vectors_of(channels) * (tiles * tile + squares * square * (lanes * lanes) as f64);
+        tiles * (1.2 * products + outputs * of_filters) + image + taps * passes * of_filters * channels as f64
+    }
+
+    /// Products of a tile.
+    fn products(&self) -> usize {
+        self.points * self.points
+    }
+
+    /// Channels whose weights are transformed together.
+    fn channels_at_once(&self) -> usize {
+        WEIGHTS / self.products()
     }
 
     /// Numbers of one product's tiles of a vector of channels.
@@ -208,12 +241,12 @@ impl Winograd {
 
     /// Numbers of a vector of channels.
     fn group_len(&self) -> usize {
-        PRODUCTS * self.product_len()
+        self.products() * self.product_len()
     }
 
     /// Numbers of the transformed weights of one product: `[channel][filter]` of some channels and some vectors of filters.
     fn weights_len(&self, vectors: usize) -> usize {
-        CHANNELS.min(self.channels.len()) * vectors * self.isa.lanes() + GAP
+        self.channels_at_once().min(self.channels.len()) * vectors * self.isa.lanes() + GAP
     }
 
     /// Numbers of one product's sums: `[tile][filter]` of some vectors of filters.
@@ -239,8 +272,8 @@ impl Winograd {
     /// Scratch memory of one thread.
     fn thread_len(&self) -> usize {
         let (lanes, vectors) = (self.isa.lanes(), self.isa.filter_tile()[1]);
-        let image = POINTS * (RING + lanes) * lanes;
-        let filters = self.outputs * lanes * lanes + PRODUCTS * (self.weights_len(vectors) + self.sums_len(vectors));
+        let image = self.points * (RING + lanes) * lanes;
+        let filters = OUTPUTS * lanes * lanes + self.products() * (self.weights_len(vectors) + self.sums_len(vectors));
         image.max(filters).next_multiple_of(MAX_LANES)
     }
 }
@@ -251,7 +284,7 @@ impl GroupKernel for Winograd {
     }
 
     fn describe(&self) -> String {
-        format!("{0}x{0}", self.outputs)
+        format!("{OUTPUTS}x{OUTPUTS}")
     }
 
     fn scratch_len(&self) -> usize {
@@ -277,43 +310,77 @@ fn times<S: Simd>(simd: S, factor: f32, x: S::Vector, plus: S::Vector) -> S::Vec
     simd.mul_add(simd.splat(factor), x, plus)
 }
 
-/// `B^T d` for six vectors.
+/// Two numbers for each pair of points.
 #[inline(always)]
-fn transform_input<S: Simd>(simd: S, d: [S::Vector; POINTS]) -> [S::Vector; POINTS] {
-    let (even_a, odd_a) = (times(simd, -2.0, d[2], d[4]), simd.mul(simd.splat(A), times(simd, -2.0, d[1], d[3])));
-    let (even_b, odd_b) = (times(simd, -0.5, d[2], d[4]), simd.mul(simd.splat(B), times(simd, -0.5, d[1], d[3])));
-    [
-        times(simd, -2.5, d[2], simd.add(d[0], d[4])),
-        simd.add(even_a, odd_a),
-        simd.sub(even_a, odd_a),
-        simd.add(even_b, odd_b),
-        simd.sub(even_b, odd_b),
-        times(simd, -2.5, d[3], simd.add(d[1], d[5])),
-    ]
+fn pairs<S: Simd, const POINTS: usize>(mut f: impl FnMut(&'static Pair) -> [S::Vector; 2], all: &mut [S::Vector; POINTS]) {
+    let pairs: &[Pair] = if POINTS == 6 { &SIX } else { &EIGHT };
+    unrolled::<3, 1>(
+        #[inline(always)]
+        |i, _| {
+            if 2 * i + 3 < POINTS {
+                [all[2 * i + 1], all[2 * i + 2]] = f(&pairs[i]);
+            }
+        },
+    );
 }
 
-/// The polynomial of the taps `g` at `p` and at `-p`, times `factor`.
+/// Every other number from `first` on, times the coefficients of the product over the other pairs.
 #[inline(always)]
-fn evaluate<S: Simd, const TAPS: usize>(simd: S, g: [S::Vector; TAPS], p: f32, factor: f32) -> [S::Vector; 2] {
-    let pp = p * p;
-    let (even, odd) = match TAPS {
-        5 => (times(simd, pp, times(simd, pp, g[4], g[2]), g[0]), times(simd, pp, g[3], g[1])),
-        _ => (times(simd, pp, g[2], g[0]), g[1]),
-    };
-    let even = simd.mul(simd.splat(factor), even);
-    [times(simd, p * factor, odd, even), times(simd, -p * factor, odd, even)]
+fn powers<S: Simd, const POINTS: usize>(simd: S, d: &[S::Vector; POINTS], first: usize, pair: &Pair) -> S::Vector {
+    match POINTS {
+        6 => times(simd, -pair.sum, d[first], d[first + 2]),
+        _ => times(simd, -pair.sum, d[first + 2], times(simd, pair.product, d[first], d[first + 4])),
+    }
 }
 
-/// `G g` for the vectors of three or five taps. The factors divide by the differences of a point to all others.
+/// `B^T d` for six or eight vectors.
 #[inline(always)]
-fn transform_weights<S: Simd, const TAPS: usize>(simd: S, g: [S::Vector; TAPS]) -> [S::Vector; POINTS] {
-    let ([plus_a, minus_a], [plus_b, minus_b]) = (evaluate(simd, g, A, 1.0 / -1.5), evaluate(simd, g, B, 1.0 / 6.0));
-    [g[0], plus_a, minus_a, plus_b, minus_b, g[TAPS - 1]]
+fn transform_input<S: Simd, const POINTS: usize>(simd: S, d: [S::Vector; POINTS]) -> [S::Vector; POINTS] {
+    let mut x = [simd.splat(0.0); POINTS];
+    if POINTS == 6 {
+        x[0] = times(simd, -2.5, d[2], simd.add(d[0], d[4]));
+        x[5] = times(simd, -2.5, d[3], simd.add(d[1], d[5]));
+    } else {
+        x[0] = times(simd, 5.25, simd.sub(d[4], d[2]), simd.sub(d[0], d[6]));
+        x[7] = times(simd, 5.25, simd.sub(d[3], d[5]), simd.sub(d[7], d[1]));
+    }
+    pairs::<S, POINTS>(
+        #[inline(always)]
+        |pair| {
+            let even = powers::<S, POINTS>(simd, &d, 2, pair);
+            let odd = simd.mul(simd.splat(pair.p), powers::<S, POINTS>(simd, &d, 1, pair));
+            [simd.add(even, odd), simd.sub(even, odd)]
+        },
+        &mut x,
+    );
+    x
+}
+
+/// `G g` for the vectors of three or five taps: their polynomial at the points, divided by the differences of a point to all others.
+#[inline(always)]
+fn transform_weights<S: Simd, const TAPS: usize, const POINTS: usize>(simd: S, g: [S::Vector; TAPS]) -> [S::Vector; POINTS] {
+    let mut x = [simd.splat(0.0); POINTS];
+    x[0] = g[0];
+    x[POINTS - 1] = g[TAPS - 1];
+    pairs::<S, POINTS>(
+        #[inline(always)]
+        |&Pair { p, factor, .. }| {
+            let pp = p * p;
+            let (even, odd) = match TAPS {
+                5 => (times(simd, pp, times(simd, pp, g[4], g[2]), g[0]), times(simd, pp, g[3], g[1])),
+                _ => (times(simd, pp, g[2], g[0]), g[1]),
+            };
+            let even = simd.mul(simd.splat(factor), even);
+            [times(simd, p * factor, odd, even), times(simd, -p * factor, odd, even)]
+        },
+        &mut x,
+    );
+    x
 }
 
 /// `G g G^T` for the taps of a channel, which `load` loads; `store` takes the products one by one.
 #[inline(always)]
-fn transform_taps<S: Simd, const TAPS: usize>(
+fn transform_taps<S: Simd, const TAPS: usize, const POINTS: usize>(
     simd: S,
     mut load: impl FnMut(usize) -> S::Vector,
     mut store: impl FnMut(usize, S::Vector),
@@ -327,7 +394,7 @@ fn transform_taps<S: Simd, const TAPS: usize>(
                 #[inline(always)]
                 |i| load(i * TAPS + j),
             );
-            let transformed = transform_weights::<S, TAPS>(simd, taps);
+            let transformed = transform_weights::<S, TAPS, POINTS>(simd, taps);
             unrolled::<POINTS, 1>(
                 #[inline(always)]
                 |i, _| down[i][j] = transformed[i],
@@ -337,7 +404,7 @@ fn transform_taps<S: Simd, const TAPS: usize>(
     unrolled::<POINTS, 1>(
         #[inline(always)]
         |i, _| {
-            let products = transform_weights::<S, TAPS>(simd, down[i]);
+            let products = transform_weights::<S, TAPS, POINTS>(simd, down[i]);
             unrolled::<POINTS, 1>(
                 #[inline(always)]
                 |j, _| store(i * POINTS + j, products[j]),
@@ -346,22 +413,27 @@ fn transform_taps<S: Simd, const TAPS: usize>(
     );
 }
 
-/// `A^T m` for six vectors.
+/// `A^T m` for six or eight vectors.
 #[inline(always)]
-fn transform_output<S: Simd, const OUTPUTS: usize>(simd: S, m: [S::Vector; POINTS]) -> [S::Vector; OUTPUTS] {
-    let (sum_a, difference_a) = (simd.add(m[1], m[2]), simd.sub(m[1], m[2]));
-    let (sum_b, difference_b) = (simd.add(m[3], m[4]), simd.sub(m[3], m[4]));
-    let y = [
-        simd.add(m[0], simd.add(sum_a, sum_b)),
-        times(simd, B, difference_b, simd.mul(simd.splat(A), difference_a)),
-        times(simd, 2.0, sum_b, simd.mul(simd.splat(0.5), sum_a)),
-        times(simd, 2.0 * B, difference_b, simd.mul(simd.splat(0.5 * A), difference_a)),
-    ];
-    vectors::<S, OUTPUTS>(
-        simd,
+fn transform_output<S: Simd, const POINTS: usize>(simd: S, m: [S::Vector; POINTS]) -> [S::Vector; OUTPUTS] {
+    let mut sums = [m[0], simd.splat(0.0), simd.splat(0.0), m[POINTS - 1]];
+    let pairs: &[Pair] = if POINTS == 6 { &SIX } else { &EIGHT };
+    unrolled::<3, 1>(
         #[inline(always)]
-        |i| if i + 1 == OUTPUTS { simd.add(y[i], m[5]) } else { y[i] },
-    )
+        |i, _| {
+            if 2 * i + 3 < POINTS {
+                let p = pairs[i].p;
+                let (sum, difference) = (simd.add(m[2 * i + 1], m[2 * i + 2]), simd.sub(m[2 * i + 1], m[2 * i + 2]));
+                sums = [
+                    simd.add(sums[0], sum),
+                    times(simd, p, difference, sums[1]),
+                    times(simd, p * p, sum, sums[2]),
+                    times(simd, p * p * p, difference, sums[3]),
+                ];
+            }
+        },
+    );
+    sums
 }
 
 /// Columns of transformed rows that are remembered: the six of a tile may begin in one vector's columns and end in the next one's.
@@ -385,14 +457,14 @@ impl Vectorized for TransformImage<'_> {
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        match self.of.outputs {
-            4 => simd.vectorize(
+        match self.of.points {
+            6 => simd.vectorize(
                 #[inline(always)]
-                || self.transform::<S, 4>(simd),
+                || self.transform::<S, 6>(simd),
             ),
             _ => simd.vectorize(
                 #[inline(always)]
-                || self.transform::<S, 2>(simd),
+                || self.transform::<S, 8>(simd),
             ),
         }
     }
@@ -400,7 +472,7 @@ impl Vectorized for TransformImage<'_> {
 
 impl TransformImage<'_> {
     #[inline(always)]
-    fn transform<S: Simd, const OUTPUTS: usize>(mut self, simd: S) {
+    fn transform<S: Simd, const POINTS: usize>(mut self, simd: S) {
         let (across, pad, product_len) = (self.of.grid[1], self.of.geometry.pad_before[1], self.of.product_len());
         let (scratch, to) = (std::mem::take(&mut self.scratch), std::mem::take(&mut self.to));
         // `[point][column][channel]` and `[point][channel][column]`.
@@ -414,7 +486,7 @@ impl TransformImage<'_> {
             }
             let (mut tile, mut ready) = (0, pad);
             while tile < across {
-                self.transform_columns::<S, OUTPUTS>(
+                self.transform_columns::<S, POINTS>(
                     simd,
                     [row, ready - pad],
                     down,
@@ -442,7 +514,7 @@ impl TransformImage<'_> {
     /// Transforms a vector of columns, from `first` on, of a row of tiles: `put(point, column, x)` takes a vector of channels.
     /// `down` is `[point][channel][column]`.
     #[inline(always)]
-    fn transform_columns<S: Simd, const OUTPUTS: usize>(
+    fn transform_columns<S: Simd, const POINTS: usize>(
         &self,
         simd: S,
         [row, first]: [usize; 2],
@@ -455,7 +527,7 @@ impl TransformImage<'_> {
             return (0..POINTS).for_each(|point| (0..S::LANES).for_each(|column| put(point, column, simd.splat(0.0))));
         }
         for (lane, channel) in self.channels.clone().enumerate() {
-            let source = self.source::<S, OUTPUTS>(channel, row);
+            let source = self.source::<S>(channel, row);
             let d = vectors::<S, POINTS>(
                 simd,
                 #[inline(always)]
@@ -482,7 +554,7 @@ impl TransformImage<'_> {
 
     /// What a channel has for a row of tiles.
     #[inline(always)]
-    fn source<S: Simd, const OUTPUTS: usize>(&self, channel: usize, row: usize) -> Source<'_> {
+    fn source<S: Simd>(&self, channel: usize, row: usize) -> Source<'_> {
         let [height, width] = self.of.geometry.input;
         let plane = self.of.channels[channel].plane;
         // Later the same numbers are needed of the rows below, and then of other channels.
@@ -539,25 +611,33 @@ impl Vectorized for Filters<'_, '_> {
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        match self.of.outputs {
-            4 => self.filters::<S, 3, 4>(simd),
-            _ => self.filters::<S, 5, 2>(simd),
+        match self.of.points {
+            6 => self.filters::<S, 3, 6>(simd),
+            _ => self.filters::<S, 5, 8>(simd),
         }
     }
 }
 
 impl Filters<'_, '_> {
-    fn filters<S: Simd, const TAPS: usize, const OUTPUTS: usize>(mut self, simd: S) {
+    fn filters<S: Simd, const TAPS: usize, const POINTS: usize>(mut self, simd: S) {
         let scratch = std::mem::take(&mut self.scratch);
         for vectors in balanced(self.filters.len().div_ceil(S::LANES), S::FILTER_TILE[1]) {
             let [first, end] = [vectors.start, vectors.end].map(|v| (self.filters.start + v * S::LANES).min(self.filters.end));
             let (rows, rest) = scratch.split_at_mut(OUTPUTS * S::LANES * S::LANES);
-            let (weights, sums) = rest.split_at_mut(PRODUCTS * self.of.weights_len(vectors.len()));
-            for channels in balanced(self.of.channels.len(), CHANNELS) {
+            let (weights, sums) = rest.split_at_mut(POINTS * POINTS * self.of.weights_len(vectors.len()));
+            for channels in balanced(self.of.channels.len(), self.of.channels_at_once()) {
                 for (vector, first) in (first..end).step_by(S::LANES).enumerate() {
                     simd.vectorize(
                         #[inline(always)]
-                        || self.transform_weights::<S, TAPS>(simd, first, channels.clone(), [vector, vectors.len()], weights),
+                        || {
+                            self.transform_weights::<S, TAPS, POINTS>(
+                                simd,
+                                first,
+                                channels.clone(),
+                                [vector, vectors.len()],
+                                weights,
+                            )
+                        },
                     );
                 }
                 self.multiply(simd, channels, vectors.len(), weights, sums);
@@ -565,7 +645,7 @@ impl Filters<'_, '_> {
             for (vector, first) in (first..end).step_by(S::LANES).enumerate() {
                 simd.vectorize(
                     #[inline(always)]
-                    || self.outputs::<S, OUTPUTS>(simd, first..end.min(first + S::LANES), [vector, vectors.len()], sums, rows),
+                    || self.outputs::<S, POINTS>(simd, first..end.min(first + S::LANES), [vector, vectors.len()], sums, rows),
                 );
             }
         }
@@ -573,7 +653,7 @@ impl Filters<'_, '_> {
 
     /// Transforms the weights of a vector of filters, from `first` on, and some channels. They become number `vector` of `vectors`.
     #[inline(always)]
-    fn transform_weights<S: Simd, const TAPS: usize>(
+    fn transform_weights<S: Simd, const TAPS: usize, const POINTS: usize>(
         &self,
         simd: S,
         first: usize,
@@ -591,7 +671,7 @@ impl Filters<'_, '_> {
         for (c, channel) in self.of.channels[channels].iter().enumerate() {
             let out = &mut out[c * width + vector * S::LANES..];
             match channel.taps {
-                Taps::All(start) => transform_taps::<S, TAPS>(
+                Taps::All(start) => transform_taps::<S, TAPS, POINTS>(
                     simd,
                     #[inline(always)]
                     |tap| {
@@ -601,7 +681,7 @@ impl Filters<'_, '_> {
                     #[inline(always)]
                     |product, x| simd.put(&mut out[product * product_len..], x),
                 ),
-                Taps::Some(ref columns) => transform_taps::<S, TAPS>(
+                Taps::Some(ref columns) => transform_taps::<S, TAPS, POINTS>(
                     simd,
                     #[inline(always)]
                     |tap| {
@@ -630,7 +710,7 @@ impl Filters<'_, '_> {
         let tiles = self.rows.len() * self.of.grid[1];
         let [of_channels, of_tiles] = &self.of.places;
         let stretches = weights.chunks_exact(self.of.weights_len(vectors)).zip(sums.chunks_exact_mut(self.of.sums_len(vectors)));
-        for (product, (weights, sums)) in stretches.take(PRODUCTS).enumerate() {
+        for (product, (weights, sums)) in stretches.take(self.of.products()).enumerate() {
             let places = [&of_channels[channels.clone()], &of_tiles[..tiles]];
             let x = &self.transformed[product * self.of.product_len()..];
             filter_tile::multiply_lines(simd, weights, x, places, vectors, sums, channels.start > 0);
@@ -640,7 +720,7 @@ impl Filters<'_, '_> {
     /// The outputs of a vector of `filters`, number `vector` of `vectors`, from the sums of products. `rows` is
     /// `[row][column][filter]` of a few tiles.
     #[inline(always)]
-    fn outputs<S: Simd, const OUTPUTS: usize>(
+    fn outputs<S: Simd, const POINTS: usize>(
         &mut self,
         simd: S,
         filters: Range<usize>,
@@ -656,7 +736,7 @@ impl Filters<'_, '_> {
             for first in (0..across).step_by(S::LANES / OUTPUTS) {
                 for tile in first..across.min(first + S::LANES / OUTPUTS) {
                     let at = (r * across + tile) * pitch + vector * S::LANES;
-                    transform_sums::<S, OUTPUTS>(
+                    transform_sums::<S, POINTS>(
                         simd,
                         #[inline(always)]
                         |product| simd.get(&sums[product * sums_len + at..]),
@@ -693,7 +773,7 @@ impl Filters<'_, '_> {
 
 /// `A^T m A` for the products of a tile, which `load` loads; `store` takes each row's and column's output.
 #[inline(always)]
-fn transform_sums<S: Simd, const OUTPUTS: usize>(
+fn transform_sums<S: Simd, const POINTS: usize>(
     simd: S,
     mut load: impl FnMut(usize) -> S::Vector,
     mut store: impl FnMut(usize, usize, S::Vector),
@@ -705,12 +785,12 @@ fn transform_sums<S: Simd, const OUTPUTS: usize>(
             #[inline(always)]
             |j| load(i * POINTS + j),
         );
-        for (column, y) in columns.iter_mut().zip(transform_output::<S, OUTPUTS>(simd, m)) {
+        for (column, y) in columns.iter_mut().zip(transform_output::<S, POINTS>(simd, m)) {
             column[i] = y;
         }
     }
     for (column, m) in columns.into_iter().enumerate() {
-        for (row, y) in transform_output::<S, OUTPUTS>(simd, m).into_iter().enumerate() {
+        for (row, y) in transform_output::<S, POINTS>(simd, m).into_iter().enumerate() {
             store(row, column, y);
         }
     }
