@@ -21,8 +21,9 @@ const MOST_WAITED: f64 = 0.02;
 /// 41 us.
 const CACHES_FREE: f64 = 0.97;
 
-/// Of the most turns seen: a number that takes longer comes from farther away. Measured with two cores (Zen 4): a turn took 25 to 35
-/// ns, or 150 for seconds to minutes, in which a layer took 66 us instead of 27.
+/// Of the most turns seen while all multiply-adds ran at full speed: a number that takes longer comes from farther away. Measured with
+/// two virtual cores (Zen 4): a turn took 33 ns, or 155 for seconds to minutes, in which a layer took 66 us instead of 27; and 15 while
+/// they were threads of one core, at half the multiply-adds each.
 const NEAR: f64 = 0.5;
 
 /// Bytes that are read: more than first-level caches hold, and less than second-level ones do.
@@ -51,7 +52,7 @@ pub struct Quiet<'c> {
     isa: Isa,
     cores: &'c Cores,
     ring: Arc<Ring>,
-    /// Rates of the best bursts: of multiply-adds, of reads, and of turns.
+    /// Rates of the best bursts: of multiply-adds, of reads, and of turns between cores that both multiply at full speed.
     best: [f64; 3],
 }
 
@@ -113,10 +114,16 @@ impl<'c> Quiet<'c> {
         };
         let slowest =
             self.cores.each(rates).into_iter().fold([f64::INFINITY; 3], |all, one| [0, 1, 2].map(|i| all[i].min(one[i])));
-        self.best = [0, 1, 2].map(|i| self.best[i].max(slowest[i]));
+        let full = slowest[0] >= FULL_SPEED * self.best[0];
+        if FULL_SPEED * slowest[0] > self.best[0] {
+            // What was the best until now was threads of one core.
+            self.best = slowest;
+        }
+        for (i, best) in self.best.iter_mut().enumerate().filter(|(i, _)| full || *i < 2) {
+            *best = best.max(slowest[i]);
+        }
         let [multiplied, read, turns] = [0, 1, 2].map(|i| slowest[i] / self.best[i]);
-        let near = self.cores.count() == 1 || turns >= NEAR;
-        multiplied >= FULL_SPEED && read >= CACHES_FREE * multiplied && near
+        full && read >= CACHES_FREE * multiplied && (self.cores.count() == 1 || turns >= NEAR)
     }
 
     /// One sample of so many calls, after others that bring caches and threads into their state.
