@@ -21,10 +21,10 @@ const MOST_WAITED: f64 = 0.02;
 /// 41 us.
 const CACHES_FREE: f64 = 0.97;
 
-/// Of the most turns seen while all multiply-adds ran at full speed: a number that takes longer comes from farther away. Measured with
-/// two virtual cores (Zen 4): a turn took 33 ns, or 155 for seconds to minutes, in which a layer took 66 us instead of 27; and 15 while
-/// they were threads of one core, at half the multiply-adds each.
-const NEAR: f64 = 0.5;
+/// Of the most turns seen: a number that takes longer comes from farther away. Measured with two virtual cores (Zen 4): a turn took 28
+/// to 40 ns, or 120 to 200 for seconds to minutes, in which a layer took 66 us instead of 27. And now and then 15, while they were
+/// threads of one core, at half the multiply-adds each: against those, too, 40 ns must count as near, and 120 ns against 28 as far.
+const NEAR: f64 = 0.28;
 
 /// Bytes that are read: more than first-level caches hold, and less than second-level ones do.
 const READ: usize = 128 << 10;
@@ -52,7 +52,7 @@ pub struct Quiet<'c> {
     isa: Isa,
     cores: &'c Cores,
     ring: Arc<Ring>,
-    /// Rates of the best bursts: of multiply-adds, of reads, and of turns between cores that both multiply at full speed.
+    /// Rates of the best bursts: of multiply-adds, of reads, and of turns.
     best: [f64; 3],
 }
 
@@ -114,16 +114,9 @@ impl<'c> Quiet<'c> {
         };
         let slowest =
             self.cores.each(rates).into_iter().fold([f64::INFINITY; 3], |all, one| [0, 1, 2].map(|i| all[i].min(one[i])));
-        let full = slowest[0] >= FULL_SPEED * self.best[0];
-        if FULL_SPEED * slowest[0] > self.best[0] {
-            // What was the best until now was threads of one core.
-            self.best = slowest;
-        }
-        for (i, best) in self.best.iter_mut().enumerate().filter(|(i, _)| full || *i < 2) {
-            *best = best.max(slowest[i]);
-        }
+        self.best = [0, 1, 2].map(|i| self.best[i].max(slowest[i]));
         let [multiplied, read, turns] = [0, 1, 2].map(|i| slowest[i] / self.best[i]);
-        full && read >= CACHES_FREE * multiplied && (self.cores.count() == 1 || turns >= NEAR)
+        multiplied >= FULL_SPEED && read >= CACHES_FREE * multiplied && (self.cores.count() == 1 || turns >= NEAR)
     }
 
     /// One sample of so many calls, after others that bring caches and threads into their state.
