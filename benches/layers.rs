@@ -1,7 +1,7 @@
 //! Single layers, dense and pruned, of the networks in `data/layers.json`: does leaving work out save as much time?
 //!
 //! ```sh
-//! cargo bench -p sslm-benches --bench layers                                              # all: some six minutes
+//! cargo bench -p sslm-benches --bench layers                                              # all: some five minutes
 //! cargo bench -p sslm-benches --bench layers -- --quick                                   # all but batches: a minute
 //! cargo bench -p sslm-benches --bench layers -- 'AlexNet.*GEMM/.*/1$'    # by name: net layer measure/form/threads
 //! ```

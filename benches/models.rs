@@ -2,7 +2,7 @@
 //! but for the masked ones, of eight.
 //!
 //! ```sh
-//! cargo bench -p sslm-benches --bench models                                  # all: some five minutes
+//! cargo bench -p sslm-benches --bench models                                  # all: some six minutes
 //! cargo bench -p sslm-benches --bench models -- --quick                       # no VGG-16, masked ones or batches: half a minute
 //! cargo bench -p sslm-benches --bench models -- '(Le|Conv)Net.*/1$'           # by name: net whole network, batch/form/threads
 //! ```

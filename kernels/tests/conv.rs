@@ -250,7 +250,7 @@ fn check_on_cpu(case: &Case, problem: &Problem) -> Result<(), String> {
     let methods = || Method::ALL.into_iter().map(Some).chain([None]);
     for (isa, method) in Isa::available().flat_map(|isa| methods().map(move |method| (isa, method))) {
         let mut first: Option<Guarded> = None;
-        for threads in [1, 4] {
+        for threads in [1, 3, 4] {
             let conv = match method {
                 None => Conv::new(description.clone(), isa, threads),
                 Some(method) => Conv::with_method(description.clone(), isa, threads, method),

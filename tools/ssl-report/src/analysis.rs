@@ -56,7 +56,8 @@ fn reading(record: &Record) -> Section {
          matrix product alone, with the lowered matrix already there, one image, one thread. Convolution is the whole layer, from image \
          to image, with lowering, bias and Relu, by whatever method is expected to be fastest; its gains are over the dense layer as a \
          plain sum of products (packed), and over the fastest dense method there is, which may be Winograd's: it takes fewer \
-         multiply-adds than are counted, so gains over packed can be above those of MACs. Means say in brackets how many layers they are of, where some were disturbed."
+         multiply-adds than are counted, so gains over packed can be above those of MACs. Means say in brackets how many layers they are of, \
+         where some were disturbed."
             .to_owned(),
         "The paper's 5.1x and 3.1x are plain means over five layers. What a network gains is nearer to the mean that is weighted by \
          MACs, or to the ratio of summed times."
