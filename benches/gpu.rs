@@ -120,6 +120,9 @@ fn time_layer(device: &dyn Device, net: &Net, shape: &ConvShape, form: &str, kep
         }
         let choice = Choice { precision, method: Some(method) };
         let conv = Conv::new(&layer, batch, [&weights, &bias], choice, device, stream)?;
+        if conv.method() != method {
+            continue;
+        }
         let scratch = device.allocate(conv.scratch_len())?;
         let tensors = Tensors { x: x.view(), residual: None, out: out.view(), scratch: scratch.view() };
         let times = time(stream, |stream| conv.run(stream, tensors))?;
@@ -138,11 +141,10 @@ fn time_layer(device: &dyn Device, net: &Net, shape: &ConvShape, form: &str, kep
     for precision in [Precision::Fp32, Precision::Tf32] {
         let times = time(stream, |stream| {
             layer.groups.iter().try_for_each(|group| {
-                let (m, n, k) = (positions, group.filters, group.columns.len());
-                let matrix = |view, leading, stride| Matrix { view, transposed: false, leading, stride };
-                let factors = [matrix(left.view(), m, m * k), Matrix { transposed: true, ..matrix(right.view(), n, 0) }];
-                let product = matrix(out.view(), m, m * filters);
-                stream.gemm(&Gemm { m, n, k, factors, out: product, add: false, batch, precision })
+                let (m, n, k) = (batch * positions, group.filters, group.columns.len());
+                let matrix = |view, leading| Matrix { view, transposed: false, leading, stride: 0 };
+                let factors = [matrix(left.view(), m), Matrix { transposed: true, ..matrix(right.view(), n) }];
+                stream.gemm(&Gemm { m, n, k, factors, out: matrix(out.view(), m), add: false, batch: 1, precision })
             })
         })?;
         rows.push(row(Measure::Product, "cublas".to_owned(), precision, false, times));

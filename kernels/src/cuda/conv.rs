@@ -1,60 +1,32 @@
 //! Convolutions over kept columns on a device, and fully connected layers, which are convolutions of images of one position.
 //!
-//! Three methods: *direct*, a thread for each number, for groups of few filters; *tile*, a kernel that gathers columns into shared
-//! memory and multiplies them there; *library*, kept columns gathered into lowered matrices that cuBLAS multiplies. Columns that lie
-//! side by side in memory, as those of pointwise layers do, are not gathered for cuBLAS.
+//! Four methods: *direct*, a thread for each number, for groups of few filters; *warp*, a thread for one position and up to 32 filters,
+//! whose columns several warps can share, for few positions or filters; *tile*, a block that gathers columns into shared memory and
+//! multiplies them there by up to 128 filters; *library*, kept columns gathered into lowered matrices that cuBLAS multiplies. Columns
+//! that lie side by side in memory, as those of pointwise layers do, are not gathered for cuBLAS.
 
+use super::choice::{BLOCK, MOST_BLOCKS_DOWN, Method, Shape};
 use super::device::{Buffer, Device, Gemm, Matrix, Precision, Result, Stream, View, upload};
-use super::kernels::{self, address_or_null, int, launch, launch_each};
+use super::kernels::{self, THREADS, address_or_null, int, launch, launch_each};
 use super::{activation, check_windows, fits, upload_ints};
 use crate::conv::{Border, Column, Geometry, Group, Layer};
 use crate::{Activation, expect_len, fully_connected};
-use std::fmt::{self, Display};
 use std::ops::Range;
 
-/// Numbers of lowered matrices that are in memory at a time, as far as whole images allow: 64 MiB. Not measured yet.
-const LOWERED: usize = 16 << 20;
+/// Factors of a lowered matrix that are in memory at a time, as far as whole images allow: 256 MiB of floats. Not measured yet.
+const LOWERED: usize = 64 << 20;
 
-/// Positions that a block of the tile kernels computes.
-const TILE_POSITIONS: usize = 128;
+/// Columns of one position that a thread lowers.
+const LOWERED_COLUMNS: usize = 16;
 
-/// A tile has 8 rows for each of these, by the name of its kernel.
-const TILES: [(usize, &str); 4] = [(1, "conv_tile_1"), (2, "conv_tile_2"), (4, "conv_tile_4"), (8, "conv_tile_8")];
+/// Bytes at multiples of which columns of factors begin: kernels and cuBLAS read so many at once.
+const ALIGNED: usize = 16;
 
-/// Groups of fewer filters leave most of a tile empty.
-const TILE_FROM: usize = 5;
+/// Weights behind the last one that kernels may read, as part of a block of more filters than there are.
+const BEHIND: usize = 128;
 
-/// Groups of at least so many filters and columns are left to cuBLAS. Not measured yet: a guess at where its tiles are full.
-const LIBRARY_FROM: usize = 64;
-
-/// Columns of matrices of halves begin at multiples of so many, 16 bytes: else cuBLAS has to read number by number.
-const ALIGNED_HALVES: usize = 8;
-
-/// How a convolution is computed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Method {
-    /// A thread for each number.
-    Direct,
-    /// Gathered into shared memory and multiplied there.
-    Tile,
-    /// Gathered into memory and multiplied by cuBLAS.
-    Library,
-}
-
-impl Method {
-    /// Every method.
-    pub const ALL: [Method; 3] = [Method::Direct, Method::Tile, Method::Library];
-}
-
-impl Display for Method {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Method::Direct => "direct",
-            Method::Tile => "tile",
-            Method::Library => "cublas",
-        })
-    }
-}
+/// Numbers of a `Part` of `kernels.cu`.
+const PART: usize = 6;
 
 /// How a [`Conv`] computes.
 #[derive(Clone, Copy, Debug, Default)]
@@ -84,8 +56,9 @@ pub struct Conv {
     bias: Buffer,
     /// Of all groups' columns.
     taps: Buffer,
-    /// For each filter where its group's taps begin, how many they are, where its weights begin, and how far apart they lie.
-    of_filter: Buffer,
+    /// What blocks, or single threads, compute: of each its first filter, how many filters, and the group's columns and weights.
+    parts: Buffer,
+    part_count: usize,
     border: Option<BorderTables>,
 }
 
@@ -93,7 +66,7 @@ pub struct Conv {
 struct Prepared {
     /// Of all groups'.
     filters: Range<usize>,
-    /// Of all groups'.
+    /// Of all groups', as they are stored.
     columns: Range<usize>,
     /// Of all weights as they come.
     weights: Range<usize>,
@@ -113,7 +86,7 @@ struct Layout {
 impl Layout {
     /// Distance of columns of so many factors.
     fn leading(self, rows: usize) -> usize {
-        if self.halves { rows.next_multiple_of(ALIGNED_HALVES) } else { rows }
+        rows.next_multiple_of(ALIGNED / if self.halves { 2 } else { 4 })
     }
 
     /// Numbers that so many factors take, which is a whole number for columns.
@@ -172,9 +145,22 @@ impl Conv {
             Some(taps) if filters > 0 => Some(BorderTables::new(&Border::new(geometry, filters, taps), device, stream)?),
             _ => None,
         };
-        let method = choice.method.unwrap_or_else(|| choose(groups, images, geometry.output_len(), choice.precision));
+        let in_place = |group: &Group| side_by_side(geometry, group);
+        let with_filters = || groups.iter().filter(|group| group.filters > 0);
+        // With room for columns that begin at multiples.
+        let lowered = |group: &Group| group.columns.len().saturating_mul(geometry.output_len() + ALIGNED);
+        let shape = Shape {
+            groups,
+            positions: images * geometry.output_len(),
+            in_place: groups.iter().all(|group| in_place(group).is_some()),
+            divides: divides(geometry),
+            by_library: with_filters().all(|group| !group.columns.is_empty() && fits("", lowered(group)).is_ok()),
+            precision: choice.precision,
+            processors: device.processors(),
+        };
+        let method = shape.choose(choice.method);
         let layout = Layout { halves: method == Method::Library && choice.precision == Precision::Fp16 };
-        let (mut prepared, mut table, mut of_filter) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut prepared, mut table, mut parts) = (Vec::new(), Vec::new(), Vec::new());
         let (mut filter, mut column, mut weight, mut stored) = (0, 0, 0, 0);
         for group in groups {
             for &c in &group.columns {
@@ -182,22 +168,24 @@ impl Conv {
                 assert!(fits, "{c:?} lies outside {geometry:?}");
                 table.extend(tap(geometry, c));
             }
-            let columns = column..column + group.columns.len();
+            let columns = column..column + method.columns(group.columns.len());
+            table.extend(std::iter::repeat_n(NOTHING, columns.len() - group.columns.len()).flatten());
             let weights = weight..weight + group.filters * group.columns.len();
-            of_filter.extend((0..group.filters).flat_map(|f| {
-                [columns.start, columns.len(), weights.start + f, group.filters].map(int) // the weights fit, so all do
-            }));
             (column, weight) = (columns.end, weights.end);
             if group.filters > 0 {
                 let filters = filter..filter + group.filters;
                 filter = filters.end;
-                let first = stored;
-                stored += layout.numbers(columns.len() * layout.leading(group.filters));
-                if method == Method::Library {
-                    fits("lowered matrix of an image", columns.len().saturating_mul(layout.leading(geometry.output_len())))?;
+                let (first, leading) = (stored, layout.leading(group.filters));
+                stored = layout.numbers(columns.len().saturating_mul(leading)).saturating_add(stored);
+                fits("weights", stored.saturating_add(BEHIND))?;
+                if let Some(most) = method.filters() {
+                    parts.extend((0..group.filters).step_by(most).flat_map(|f| {
+                        let of_it = most.min(group.filters - f);
+                        [filters.start + f, of_it, columns.len(), columns.start, first + f, leading].map(int)
+                    }));
                 }
                 // What is multiplied in place are the floats of the image.
-                let in_place = if layout.halves { None } else { side_by_side(geometry, group) };
+                let in_place = if layout.halves { None } else { in_place(group) };
                 prepared.push(Prepared { filters, columns, weights, stored: first..stored, in_place });
             }
         }
@@ -214,7 +202,8 @@ impl Conv {
             weights: unpacked,
             bias: upload(device, stream, bias)?,
             taps: upload_ints(device, stream, &table)?,
-            of_filter: upload_ints(device, stream, &of_filter)?,
+            part_count: parts.len() / PART,
+            parts: upload_ints(device, stream, &parts)?,
             groups: prepared,
             border,
         })
@@ -250,48 +239,41 @@ impl Conv {
         Self::new(&as_convolution, layer.batch, parameters, choice, device, stream)
     }
 
+    /// What computes it: what was asked for, if that applies.
+    pub fn method(&self) -> Method {
+        self.method
+    }
+
     /// What computes it, for reports.
     pub fn describe(&self) -> String {
         match (self.method, self.precision) {
-            (Method::Library, Precision::Tf32) => format!("{} tf32", self.method),
-            (Method::Library, Precision::Fp16) => format!("{} fp16", self.method),
+            (method @ Method::Library, Precision::Tf32) => format!("{method} tf32"),
+            (method @ Method::Library, Precision::Fp16) => format!("{method} fp16"),
             (method, _) => method.to_string(),
         }
     }
 
-    /// Distances of columns and of images in a group's lowered matrices, in factors. An image of one position is one column of
-    /// a matrix whose rows are the group's columns.
-    fn lowered_distances(&self, group: &Prepared) -> [usize; 2] {
-        match self.geometry.output_len() {
-            1 => [1, self.layout.leading(group.columns.len())],
-            positions => {
-                let leading = self.layout.leading(positions);
-                [leading, group.columns.len() * leading]
-            }
-        }
+    /// Images that are lowered at a time.
+    fn images_at_once(&self, group: &Prepared) -> usize {
+        let of_image = group.columns.len() * self.geometry.output_len();
+        (LOWERED / of_image.max(1)).clamp(1, self.images.max(1))
     }
 
-    /// Images whose matrices are lowered at a time.
-    fn images_at_once(&self, group: &Prepared) -> usize {
-        let [_, between] = self.lowered_distances(group);
-        (LOWERED / self.layout.numbers(between)).clamp(1, self.images.max(1))
+    /// Numbers of a group's lowered matrix of so many positions, and of its sums.
+    fn lowered_len(&self, group: &Prepared, positions: usize) -> [usize; 2] {
+        let leading = self.layout.leading(positions);
+        [self.layout.numbers(group.columns.len() * leading), group.filters.len() * leading]
     }
 
     /// Numbers of scratch memory that [`Self::run`] needs.
     pub fn scratch_len(&self) -> usize {
-        let lowered = |group: &Prepared| match group.in_place {
-            None if self.by_library(group) => {
-                let [_, between] = self.lowered_distances(group);
-                self.layout.numbers(self.images_at_once(group) * between)
+        let needs = |group: &Prepared| match group.in_place {
+            None if self.method == Method::Library => {
+                self.lowered_len(group, self.images_at_once(group) * self.geometry.output_len()).iter().sum()
             }
             _ => 0,
         };
-        self.groups.iter().map(lowered).max().unwrap_or(0)
-    }
-
-    /// A product over no columns is nothing for cuBLAS.
-    fn by_library(&self, group: &Prepared) -> bool {
-        self.method == Method::Library && !group.columns.is_empty()
+        self.groups.iter().map(needs).max().unwrap_or(0)
     }
 
     /// Computes `out`.
@@ -325,9 +307,10 @@ impl Conv {
             residual: if self.accumulate { residual.unwrap_or(out).address() } else { 0 },
             taps: self.taps.view().address(),
             classes: address_or_null(border.map(|b| b.classes.view())),
-            groups: self.of_filter.view().address(),
+            parts: self.parts.view().address(),
             out: out.address(),
-            lowered: scratch.address(),
+            lowered: 0,
+            sums: 0,
             images: int(self.images),
             image_len: int(image_len),
             height: int(g.input[0]),
@@ -337,115 +320,165 @@ impl Conv {
             positions: int(g.output_len()),
             stride_h: int(g.strides[0]),
             stride_w: int(g.strides[1]),
-            transposed: i32::from(g.transposed),
+            transposed: i32::from(divides(g)),
             filters: int(self.filters),
             first_filter: 0,
             all_filters: int(self.filters),
             columns: 0,
             leading: 0,
-            between: 0,
+            sums_of_image: 0,
+            sums_of_filter: 0,
+            turns: if let Method::Warp { turns, .. } = self.method { int(turns) } else { 0 },
             column_classes: int(counts[1]),
             all_classes: int(counts[0] * counts[1]),
             activation: function,
             p,
             q,
         };
-        if self.method == Method::Direct {
-            // SAFETY: the lengths of input, residual and output were checked above; `new` made weights, bias and all tables for them,
-            // and no column lies outside the input.
-            return unsafe { launch_each(stream, "conv_direct", out.len(), &all) };
-        }
-        for group in &self.groups {
-            let part = kernels::Conv {
-                weights: self.weights.part(group.stored.clone()).address(),
-                taps: self.taps.part(3 * group.columns.start..3 * group.columns.end).address(),
-                filters: int(group.filters.len()),
-                first_filter: int(group.filters.start),
-                columns: int(group.columns.len()),
-                ..all
-            };
-            if self.by_library(group) {
-                self.multiply(stream, group, &part, tensors)?;
-                // What the output held has been added already.
-                let part = kernels::Conv { residual: if residual.is_some() { all.residual } else { 0 }, ..part };
-                let sums = self.images * group.filters.len() * g.output_len();
-                // SAFETY: as above; the sums have been written by the products before.
-                unsafe { launch_each(stream, "finish", sums, &part) }?;
-            } else {
-                let (height, kernel) = tile(group.filters.len());
-                let positions = (self.images * g.output_len()).div_ceil(TILE_POSITIONS);
-                let grid = [positions, group.filters.len().div_ceil(8 * height)];
-                // SAFETY: as above.
-                unsafe { launch(stream, kernel, grid, [32, 8], &part) }?;
+        // SAFETY: the lengths of input, residual and output were checked above; `new` made weights, bias and all tables for them, and no
+        // column lies outside the input.
+        unsafe {
+            if self.method == Method::Library {
+                return self.groups.iter().try_for_each(|group| self.multiply(stream, group, &all, tensors));
             }
+            let Some(kernel) = self.method.kernel() else {
+                return launch_each(stream, "conv_direct", out.len(), &all);
+            };
+            let grid = [(self.images * g.output_len()).div_ceil(self.method.positions()), self.part_count];
+            launch(stream, kernel.name, grid, BLOCK, &all)
         }
-        Ok(())
     }
 
-    /// Writes a group's sums to the output, or adds them to what it holds.
-    fn multiply(
+    /// Computes a group by cuBLAS.
+    ///
+    /// # Safety
+    /// `all` are the addresses of `tensors`, whose lengths have been checked, and of the tables that `new` made.
+    unsafe fn multiply(
         &self,
         stream: &mut dyn Stream,
         group: &Prepared,
-        part: &kernels::Conv,
+        all: &kernels::Conv,
+        tensors: Tensors<'_>,
+    ) -> Result<()> {
+        let of_group = kernels::Conv {
+            taps: self.taps.part(TAP * group.columns.start..TAP * group.columns.end).address(),
+            filters: int(group.filters.len()),
+            first_filter: int(group.filters.start),
+            columns: int(group.columns.len()),
+            ..*all
+        };
+        // SAFETY: the caller's promise.
+        unsafe {
+            match group.in_place {
+                Some(start) => self.multiply_in_place(stream, group, of_group, start, tensors),
+                None => self.multiply_lowered(stream, group, of_group, tensors),
+            }
+        }
+    }
+
+    /// Where columns begin at number `start` of each image and follow each other. Sums are written to the output first.
+    ///
+    /// # Safety
+    /// As [`Self::multiply`].
+    unsafe fn multiply_in_place(
+        &self,
+        stream: &mut dyn Stream,
+        group: &Prepared,
+        of_group: kernels::Conv,
+        start: usize,
+        Tensors { x, residual, out, .. }: Tensors<'_>,
+    ) -> Result<()> {
+        let (positions, k, filters) = (self.geometry.output_len(), group.columns.len(), group.filters.len());
+        let (image_len, out_len) = (self.geometry.channels * self.geometry.input_len(), self.filters * positions);
+        let (x, weights) = (x.part(start..x.len()), self.weights_of(group));
+        let sums = out.part(group.filters.start * positions..out.len());
+        let (add, precision) = (self.accumulate && residual.is_none(), self.precision);
+        // Column by column, an image is positions x columns, and the weights are filters x columns.
+        stream.gemm(&if positions == 1 {
+            // Images of one position are columns of one matrix.
+            let factors = [weights, matrix(x, image_len, 0)];
+            Gemm { m: filters, n: self.images, k, factors, out: matrix(sums, self.filters, 0), add, batch: 1, precision }
+        } else {
+            let factors = [matrix(x, positions, image_len), Matrix { transposed: true, ..weights }];
+            Gemm {
+                m: positions,
+                n: filters,
+                k,
+                factors,
+                out: matrix(sums, positions, out_len),
+                add,
+                batch: self.images,
+                precision,
+            }
+        })?;
+        let finish = kernels::Conv {
+            sums: sums.address(),
+            sums_of_image: int(out_len),
+            sums_of_filter: int(positions),
+            // What the output held was added by cuBLAS.
+            residual: if add { 0 } else { of_group.residual },
+            ..of_group
+        };
+        // SAFETY: the caller's promise; the sums have been written by the products.
+        unsafe { launch_each(stream, "finish", self.images * filters * positions, &finish) }
+    }
+
+    /// Where columns are gathered first: those of some images into one matrix, whose product is in scratch memory, too.
+    ///
+    /// # Safety
+    /// As [`Self::multiply`].
+    unsafe fn multiply_lowered(
+        &self,
+        stream: &mut dyn Stream,
+        group: &Prepared,
+        of_group: kernels::Conv,
         Tensors { x, residual, out, scratch }: Tensors<'_>,
     ) -> Result<()> {
         let (positions, columns, filters) = (self.geometry.output_len(), group.columns.len(), group.filters.len());
         let (image_len, out_len) = (self.geometry.channels * self.geometry.input_len(), self.filters * positions);
-        let at_once = if group.in_place.is_some() { self.images } else { self.images_at_once(group) };
-        let (layout, [leading, between]) = (self.layout, self.lowered_distances(group));
+        let at_once = self.images_at_once(group);
         for first in (0..self.images).step_by(at_once) {
             let images = at_once.min(self.images - first);
-            let x = x.part(first * image_len..(first + images) * image_len);
-            let (lowered, between) = match group.in_place {
-                Some(start) => (x.part(start..x.len()), image_len),
-                None => {
-                    let lowered = scratch.part(0..layout.numbers(images * between));
-                    let part = kernels::Conv {
-                        x: x.address(),
-                        images: int(images),
-                        leading: int(leading),
-                        between: int(between),
-                        ..*part
-                    };
-                    let kernel = if layout.halves { "lower_half" } else { "lower" };
-                    // SAFETY: the image is as long as its sizes say, and `lowered` has room for this many columns of this many images at
-                    // these distances.
-                    unsafe { launch_each(stream, kernel, images * columns * positions, &part) }?;
-                    (lowered, between)
-                }
+            let of_images = |view: View<'_>, len: usize| view.part(first * len..(first + images) * len).address();
+            let (m, leading) = (images * positions, self.layout.leading(images * positions));
+            let [lowered, sums] = self.lowered_len(group, m);
+            let (lowered, sums) = (scratch.part(0..lowered), scratch.part(lowered..lowered + sums));
+            let part = kernels::Conv {
+                x: of_images(x, image_len),
+                out: of_images(out, out_len),
+                residual: if self.accumulate { of_images(residual.unwrap_or(out), out_len) } else { 0 },
+                lowered: lowered.address(),
+                sums: sums.address(),
+                images: int(images),
+                leading: int(leading),
+                sums_of_image: int(positions),
+                sums_of_filter: int(leading),
+                ..of_group
             };
-            let sums = out.part(first * out_len + group.filters.start * positions..(first + images) * out_len);
-            let weights = matrix(self.weights.part(group.stored.clone()), layout.leading(filters), 0);
-            let add = self.accumulate && residual.is_none();
-            // Column by column, a lowered image is positions x columns, and the weights are filters x columns.
-            let gemm = if positions == 1 {
-                // Images of one position are columns of one matrix.
-                Gemm {
-                    m: filters,
-                    n: images,
-                    k: columns,
-                    factors: [weights, matrix(lowered, between, 0)],
-                    out: matrix(sums, self.filters, 0),
-                    add,
-                    batch: 1,
-                    precision: self.precision,
-                }
-            } else {
-                Gemm {
-                    m: positions,
-                    n: filters,
-                    k: columns,
-                    factors: [matrix(lowered, leading, between), Matrix { transposed: true, ..weights }],
-                    out: matrix(sums, positions, out_len),
-                    add,
-                    batch: images,
-                    precision: self.precision,
-                }
-            };
-            stream.gemm(&gemm)?;
+            let kernel = if self.layout.halves { "lower_half" } else { "lower" };
+            let grid = [m.div_ceil(THREADS as usize), columns.div_ceil(LOWERED_COLUMNS).min(MOST_BLOCKS_DOWN)];
+            // SAFETY: the caller's promise; there is room for as many columns at this distance.
+            unsafe { launch(stream, kernel, grid, [THREADS, 1], &part) }?;
+            // Column by column, the lowered matrix is positions x columns, and the weights are filters x columns.
+            stream.gemm(&Gemm {
+                m,
+                n: filters,
+                k: columns,
+                factors: [matrix(lowered, leading, 0), Matrix { transposed: true, ..self.weights_of(group) }],
+                out: matrix(sums, leading, 0),
+                add: false,
+                batch: 1,
+                precision: self.precision,
+            })?;
+            // SAFETY: as above; the sums have been written by the product.
+            unsafe { launch_each(stream, "finish", m * filters, &part) }?;
         }
         Ok(())
+    }
+
+    /// Filters x columns, column by column.
+    fn weights_of(&self, group: &Prepared) -> Matrix<'_> {
+        matrix(self.weights.part(group.stored.clone()), self.layout.leading(group.filters.len()), 0)
     }
 }
 
@@ -458,13 +491,27 @@ impl BorderTables {
     }
 }
 
-/// Where a column begins, and what is added to row and column of an output position: see `kernels.cu`.
-fn tap(g: &Geometry, column: Column) -> [i32; 3] {
+/// Numbers of a `Tap` of `kernels.cu`.
+const TAP: usize = 4;
+
+/// Whether positions are divided by strides: a transposed convolution with strides of 1 is a usual one with other taps.
+fn divides(g: &Geometry) -> bool {
+    g.transposed && g.strides != [1, 1]
+}
+
+/// One that reads nothing: whatever row it is added to, no image has that many.
+const NOTHING: [i32; TAP] = [0, i32::MIN, 0, 0];
+
+/// What a column adds to the place that a position begins at: see `kernels.cu`.
+fn tap(g: &Geometry, column: Column) -> [i32; TAP] {
     let shift = |axis: usize, tap: usize| {
         let shift = int(tap * g.dilations[axis]) - int(g.pad_before[axis]);
         if g.transposed { -shift } else { shift }
     };
-    [int(column.channel * g.input_len()), shift(0, column.kh), shift(1, column.kw)]
+    let (plane, rows, columns) = (int(column.channel * g.input_len()), shift(0, column.kh), shift(1, column.kw));
+    // The kernels count in the same 32 bits: what they read lies within the image, whatever overflows on the way.
+    let at = rows.wrapping_mul(int(g.input[1])).wrapping_add(columns).wrapping_add(plane);
+    [plane, rows, columns, at]
 }
 
 /// Where the lowered matrix lies in an image as it is: the columns are whole planes that follow each other, or there is one position
@@ -489,42 +536,24 @@ fn matrix(view: View<'_>, leading: usize, stride: usize) -> Matrix<'_> {
     Matrix { view, transposed: false, leading, stride }
 }
 
-/// By groups' sizes and the positions of all images.
-fn choose(groups: &[Group], images: usize, positions: usize, precision: Precision) -> Method {
-    let filters = groups.iter().map(|g| g.filters).max().unwrap_or(0);
-    let columns = groups.iter().map(|g| g.columns.len()).max().unwrap_or(0);
-    // With room for columns of halves, which begin at multiples.
-    let countable = fits("", columns.saturating_mul(positions + ALIGNED_HALVES)).is_ok();
-    let small = filters.min(columns) < LIBRARY_FROM && images * positions >= TILE_POSITIONS && precision == Precision::Fp32;
-    if filters < TILE_FROM {
-        Method::Direct
-    } else if small || !countable {
-        Method::Tile
-    } else {
-        Method::Library
-    }
-}
-
-/// The smallest tile that holds so many filters, or the largest there is.
-fn tile(filters: usize) -> (usize, &'static str) {
-    TILES.into_iter().find(|(height, _)| filters <= 8 * height).unwrap_or(TILES[TILES.len() - 1])
-}
-
 /// Weights from panels to `[columns][filters]` of each group, which cuBLAS and our kernels read alike.
 fn unpack(groups: &[Prepared], weights: &[f32], layout: Layout, device: &dyn Device, stream: &mut dyn Stream) -> Result<Buffer> {
     let panels = upload(device, stream, weights)?;
-    let unpacked = device.allocate(groups.last().map_or(0, |group| group.stored.end))?;
+    let end = groups.last().map_or(0, |group| group.stored.end);
+    let unpacked = device.allocate(end + BEHIND)?;
+    stream.upload(&[0.0; BEHIND], unpacked.part(end..end + BEHIND))?;
     let kernel = if layout.halves { "unpack_half" } else { "unpack" };
     for group in groups {
         let arguments = kernels::Unpack {
             panels: panels.part(group.weights.clone()).address(),
             out: unpacked.part(group.stored.clone()).address(),
             filters: int(group.filters.len()),
-            columns: int(group.columns.len()),
+            columns: int(group.weights.len() / group.filters.len()),
+            all_columns: int(group.columns.len()),
             leading: int(layout.leading(group.filters.len())),
         };
         // SAFETY: the panels have been written, and there is room for as many columns at this distance.
-        unsafe { launch_each(stream, kernel, group.weights.len(), &arguments) }?;
+        unsafe { launch_each(stream, kernel, group.columns.len() * layout.leading(group.filters.len()), &arguments) }?;
     }
     stream.wait()?; // before the panels are freed
     Ok(unpacked)

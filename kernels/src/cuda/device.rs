@@ -42,6 +42,9 @@ pub trait Device: Debug + Send + Sync {
     /// What it calls itself.
     fn name(&self) -> String;
 
+    /// How many multiprocessors it has.
+    fn processors(&self) -> usize;
+
     /// Memory for `len` numbers, which are anything at first.
     ///
     /// # Errors

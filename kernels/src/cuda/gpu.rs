@@ -4,7 +4,7 @@
 use super::device::{Buffer, Device, Error, Gemm, Launch, Matrix, Precision, Result, Stream, View};
 use super::kernels::{NAMES, PTX};
 use cudarc::cublas::{self, result::CublasError, sys as blas};
-use cudarc::driver::sys::{self, CUevent_flags, CUgraphInstantiate_flags, CUresult, CUstreamCaptureMode};
+use cudarc::driver::sys::{self, CUdevice_attribute, CUevent_flags, CUgraphInstantiate_flags, CUresult, CUstreamCaptureMode};
 use cudarc::driver::{CudaContext, CudaEvent, CudaFunction, CudaGraph, CudaStream, DriverError, result};
 use cudarc::nvrtc::Ptx;
 use std::collections::HashMap;
@@ -29,6 +29,7 @@ pub struct Gpu {
     context: Arc<CudaContext>,
     functions: Arc<HashMap<&'static str, CudaFunction>>,
     name: String,
+    processors: usize,
 }
 
 impl Gpu {
@@ -68,7 +69,8 @@ impl Gpu {
         let function = |&name: &&'static str| Ok((name, module.load_function(name).map_err(not_loaded)?));
         let functions = NAMES.iter().map(function).collect::<Result<_>>()?;
         let name = context.name().map_err(failed)?;
-        Ok(Gpu { context, functions: Arc::new(functions), name })
+        let processors = context.attribute(CUdevice_attribute::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT).map_err(failed)?;
+        Ok(Gpu { context, functions: Arc::new(functions), name, processors: usize::try_from(processors).unwrap_or(1) })
     }
 }
 
@@ -81,6 +83,10 @@ impl Debug for Gpu {
 impl Device for Gpu {
     fn name(&self) -> String {
         self.name.clone()
+    }
+
+    fn processors(&self) -> usize {
+        self.processors
     }
 
     fn allocate(&self, len: usize) -> Result<Buffer> {

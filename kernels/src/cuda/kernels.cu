@@ -52,22 +52,55 @@ KERNEL(map, Map) {
     a.out[i] = y;
 }
 
-// ---- Convolutions. A column of the lowered matrix is three numbers of `taps`: where the plane begins, and what is added to row and
-// column of an output position, scaled by the strides, to get those of the input. Where taps scatter, strides divide instead.
+// ---- Convolutions. Columns of the lowered matrix are taps.
 
-// Position along an axis of `size` that a tap reads; negative or beyond if it reads nothing.
-DEVICE int source(int out, int stride, int shift, int transposed) {
-    if (!transposed) return out * stride + shift;
-    int spread = out + shift;
-    return spread >= 0 && spread % stride == 0 ? spread / stride : -1;
+// What a tap adds to row and column of the input that a position of the output begins at, and with the start of its plane to the
+// place of that number.
+struct ALIGNED Tap {
+    int plane, row, column, at;
+};
+
+// Weights of four filters.
+struct ALIGNED Four {
+    float of[4];
+};
+
+// Some filters that follow each other in one group, for a block or a thread.
+struct Part {
+    // The first one, of all, and how many there are.
+    int filter, filters;
+    // The group's columns, and where their taps begin.
+    int columns, tap;
+    // Where the first column's weights begin, and how far apart those of columns lie. Behind the last filter, weights can be read.
+    int weight, leading;
+};
+
+// Where a position begins: row and column of its image, and that number's place among those of all images.
+struct Place {
+    unsigned row, column, at;
+};
+
+DEVICE struct Place place_of(const struct Conv *a, unsigned image, unsigned position) {
+    struct Place p;
+    p.row = position / a->out_width * (a->transposed ? 1 : a->stride_h);
+    p.column = position % a->out_width * (a->transposed ? 1 : a->stride_w);
+    p.at = image * a->image_len + p.row * a->width + p.column;
+    return p;
 }
 
-// The number that column `tap` contributes at output position (row, column) of an image.
-DEVICE float look_up(const struct Conv *a, const float *image, const int *tap, int row, int column) {
-    int h = source(row, a->stride_h, tap[1], a->transposed);
-    int w = source(column, a->stride_w, tap[2], a->transposed);
-    int inside = h >= 0 && h < a->height && w >= 0 && w < a->width;
-    return inside ? image[tap[0] + h * a->width + w] : 0.0f;
+// The number that a tap reads, or 0 outside of the image. Whatever overflows in 32 bits: what is read lies within the images.
+DEVICE float look_up(const struct Conv *a, struct Place p, struct Tap tap) {
+    unsigned row = p.row + tap.row, column = p.column + tap.column;
+    return row < (unsigned)a->height && column < (unsigned)a->width ? a->x[p.at + tap.at] : 0.0f;
+}
+
+// The same of a transposed convolution, in which a position begins at its own row and column, divided by the strides.
+DEVICE float look_up_transposed(const struct Conv *a, unsigned image, struct Place p, struct Tap tap) {
+    int row = p.row + tap.row, column = p.column + tap.column;
+    if (row < 0 || column < 0 || row % a->stride_h || column % a->stride_w) return 0.0f;
+    row /= a->stride_h;
+    column /= a->stride_w;
+    return row < a->height && column < a->width ? a->x[image * a->image_len + tap.plane + row * a->width + column] : 0.0f;
 }
 
 // What constant channels add depends on the class of a position: which taps lie inside the input there.
@@ -76,15 +109,9 @@ DEVICE int class_of(const struct Conv *a, int position) {
     return a->classes[position / a->out_width] * a->column_classes + a->classes[a->out_height + position % a->out_width];
 }
 
-// Where the numbers of the launch's first filter begin in the output of an image.
-DEVICE unsigned start_of(const struct Conv *a, int image) {
-    return ((unsigned)image * a->all_filters + a->first_filter) * a->positions;
-}
-
 // What becomes of the sum of number `i` of the output: plus bias, what constant channels add there, and the residual; then the
-// activation. `filter` counts within the launch's group.
+// activation.
 DEVICE void finish_one(const struct Conv *a, unsigned i, int filter, int kind, float sum) {
-    filter += a->first_filter;
     sum += a->bias[filter];
     if (a->border) sum += a->border[filter * a->all_classes + kind];
     if (a->residual) sum += a->residual[i];
@@ -93,124 +120,169 @@ DEVICE void finish_one(const struct Conv *a, unsigned i, int filter, int kind, f
 
 #define SAME(x) (x)
 
-// Weights from panels of eight rows, each column by column, to [columns][filters], with columns `leading` apart.
+// Weights from panels of eight rows, each column by column, to [columns][filters], with columns `leading` apart and zeros between, and
+// behind them zeros up to `all_columns`.
 #define UNPACK(name, type, as_type) \
     KERNEL(name, Unpack) { \
-        EACH(i, a.filters * a.columns) \
-        int column = i / a.filters, filter = i % a.filters; \
+        EACH(i, a.all_columns * a.leading) \
+        int column = i / a.leading, filter = i % a.leading; \
         int first = filter / 8 * 8; \
-        int rows = min(8, a.filters - first); \
-        float weight = a.panels[first * a.columns + column * rows + (filter - first)]; \
-        ((type *)a.out)[column * a.leading + filter] = as_type(weight); \
+        int rows = min(8, a.filters - first), exists = filter < a.filters && column < a.columns; \
+        float weight = exists ? a.panels[first * a.columns + column * rows + (filter - first)] : 0.0f; \
+        ((type *)a.out)[i] = as_type(weight); \
     }
 UNPACK(unpack, float, SAME)
 UNPACK(unpack_half, HALF, to_half)
 
-// One number for each thread, of any groups: `groups` says for each filter where its taps and weights begin, how many they are, and
-// how far apart its weights lie.
+// A thread for each number of the output; `parts` are single filters.
 KERNEL(conv_direct, Conv) {
     EACH(i, a.images * a.all_filters * a.positions)
     int position = i % a.positions, plane = i / a.positions;
     int filter = plane % a.all_filters, image = plane / a.all_filters;
-    int row = position / a.out_width, column = position % a.out_width;
-    const float *x = a.x + (unsigned)image * a.image_len;
-    const int *group = a.groups + 4 * filter;
-    const int *taps = a.taps + 3 * group[0];
-    const float *weights = a.weights + group[2];
+    const struct Part part = ((const struct Part *)a.parts)[filter];
+    const struct Tap *taps = (const struct Tap *)a.taps + part.tap;
+    const float *weights = a.weights + part.weight;
+    struct Place place = place_of(&a, image, position);
     float sum = 0.0f;
-    for (int k = 0; k < group[1]; k++) {
-        sum += weights[k * group[3]] * look_up(&a, x, taps + 3 * k, row, column);
+    for (int k = 0; k < part.columns; k++) {
+        float x = a.transposed ? look_up_transposed(&a, image, place, taps[k]) : look_up(&a, place, taps[k]);
+        sum += weights[k * part.leading] * x;
     }
     finish_one(&a, i, filter, class_of(&a, position), sum);
 }
 
-// The lowered matrices of `images` images: [images][columns][positions], with columns `leading` and images `between` apart.
-#define LOWER(name, type, as_type) \
+// A thread for one position and FILTERS filters. Of the eight warps of a block, `turns` share their 32 positions and take the columns
+// in turns; what they have is added up at the end. Blocks lie along positions of all images first, then along `parts`.
+#define CONV_WARP(name, FILTERS) \
     KERNEL(name, Conv) { \
-        EACH(i, a.images * a.columns * a.positions) \
-        int position = i % a.positions, line = i / a.positions; \
-        int column = line % a.columns, image = line / a.columns; \
-        const float *x = a.x + (unsigned)image * a.image_len; \
-        float number = look_up(&a, x, a.taps + 3 * column, position / a.out_width, position % a.out_width); \
-        ((type *)a.lowered)[(unsigned)image * a.between + column * a.leading + position] = as_type(number); \
-    }
-LOWER(lower, float, SAME)
-LOWER(lower_half, HALF, to_half)
-
-// Finishes the sums of one group that the output holds.
-KERNEL(finish, Conv) {
-    EACH(i, a.images * a.filters * a.positions)
-    int position = i % a.positions, plane = i / a.positions;
-    int filter = plane % a.filters, image = plane / a.filters;
-    unsigned at = start_of(&a, image) + filter * a.positions + position;
-    finish_one(&a, at, filter, class_of(&a, position), a.out[at]);
-}
-
-// One group's product without a lowered matrix in memory. A block computes 8 * HEIGHT filters x 128 positions of all images in a
-// row, 16 columns at a time: its 32 x 8 threads gather these into shared memory, and each then multiplies HEIGHT filters by 4
-// positions that lie 32 apart. Blocks lie along positions first, then along filters.
-#define DEPTH 16
-#define WIDTH 128
-#define CONV_TILE(name, HEIGHT) \
-    KERNEL(name, Conv) { \
-        SHARED(float, rows, DEPTH * 8 * HEIGHT) \
-        SHARED(float, positions, DEPTH * WIDTH) \
-        int thread = threadIdx.y * 32 + threadIdx.x; \
+        SHARED(float, shared, FILTERS * 256) \
+        const struct Part part = ((const struct Part *)a.parts)[blockIdx.y]; \
+        const struct Tap *taps = (const struct Tap *)a.taps + part.tap; \
         unsigned count = (unsigned)a.images * a.positions; \
-        unsigned first = blockIdx.x * WIDTH; \
-        int first_filter = blockIdx.y * 8 * HEIGHT; \
-        /* The position that this thread gathers. */ \
-        unsigned gathered = first + thread % WIDTH; \
-        int row = 0, column = 0; \
-        const float *x = a.x; \
-        if (gathered < count) { \
-            int position = gathered % a.positions; \
-            row = position / a.out_width; \
-            column = position % a.out_width; \
-            x += gathered / a.positions * a.image_len; \
+        int turn = threadIdx.y % a.turns, tile = threadIdx.y / a.turns; \
+        unsigned n = (blockIdx.x * (8 / a.turns) + tile) * 32 + threadIdx.x; \
+        unsigned there = n < count ? n : count - 1; \
+        unsigned image = there / a.positions, position = there % a.positions; \
+        struct Place place = place_of(&a, image, position); \
+        float sums[FILTERS]; \
+        UNROLL for (int f = 0; f < FILTERS; f++) sums[f] = 0.0f; \
+        UNROLL_4 for (int k = turn; k < part.columns; k += a.turns) { \
+            const struct Four *weights = (const struct Four *)(a.weights + part.weight + k * part.leading); \
+            float x = look_up(&a, place, taps[k]); \
+            UNROLL for (int f = 0; f < FILTERS; f += 4) { \
+                struct Four four = weights[f / 4]; \
+                UNROLL for (int i = 0; i < 4; i++) sums[f + i] += four.of[i] * x; \
+            } \
         } \
+        UNROLL for (int f = 0; f < FILTERS; f++) shared[(f * 8 + threadIdx.y) * 32 + threadIdx.x] = sums[f]; \
+        __syncthreads(); \
+        if (n >= count) return; \
+        int kind = class_of(&a, position); \
+        for (int f = turn; f < min(FILTERS, part.filters); f += a.turns) { \
+            float sum = 0.0f; \
+            for (int i = 0; i < a.turns; i++) sum += shared[(f * 8 + tile * a.turns + i) * 32 + threadIdx.x]; \
+            unsigned plane = image * a.all_filters + part.filter + f; \
+            finish_one(&a, plane * a.positions + position, part.filter + f, kind, sum); \
+        } \
+    }
+CONV_WARP(conv_warp_8, 8)
+CONV_WARP(conv_warp_16, 16)
+CONV_WARP(conv_warp_32, 32)
+
+// A block for 128 positions and 8 * HEIGHT filters, by 32 x 8 threads. DEPTH columns at a time are gathered into shared memory while
+// those before them are multiplied there: by each thread HEIGHT filters and 4 positions that lie 32 apart. Warps without filters only
+// gather. Blocks lie as those of `conv_warp`. The columns are a multiple of DEPTH: the last ones may read and weigh nothing.
+#define WIDTH 128
+#define CONV_TILE(name, HEIGHT, DEPTH) \
+    KERNEL(name, Conv) { \
+        enum { ROWS = 8 * HEIGHT, QUADS = DEPTH * ROWS / 4, CHUNK = DEPTH * (ROWS + WIDTH) }; \
+        SHARED(float, shared, 2 * CHUNK) \
+        const struct Part part = ((const struct Part *)a.parts)[blockIdx.y]; \
+        int thread = threadIdx.y * 32 + threadIdx.x, multiplies = (int)threadIdx.y * HEIGHT < part.filters; \
+        unsigned count = (unsigned)a.images * a.positions, first = blockIdx.x * WIDTH; \
+        /* This thread gathers every other column at one position. */ \
+        unsigned there = min(first + thread % WIDTH, count - 1); \
+        int column = thread / WIDTH; \
+        const struct Tap *taps = (const struct Tap *)a.taps + part.tap + column; \
+        struct Place place = place_of(&a, there / a.positions, there % a.positions); \
         float sums[HEIGHT][4]; \
         UNROLL for (int h = 0; h < HEIGHT; h++) \
             UNROLL for (int j = 0; j < 4; j++) sums[h][j] = 0.0f; \
-        for (int start = 0; start < a.columns; start += DEPTH) { \
-            for (int i = thread; i < DEPTH * 8 * HEIGHT; i += 256) { \
-                int k = start + i / (8 * HEIGHT), filter = first_filter + i % (8 * HEIGHT); \
-                int exists = k < a.columns && filter < a.filters; \
-                rows[i] = exists ? a.weights[k * a.filters + filter] : 0.0f; \
-            } \
-            for (int i = thread; i < DEPTH * WIDTH; i += 256) { \
-                int k = start + i / WIDTH; \
-                int exists = k < a.columns && gathered < count; \
-                positions[i] = exists ? look_up(&a, x, a.taps + 3 * k, row, column) : 0.0f; \
-            } \
-            __syncthreads(); \
-            UNROLL_4 for (int k = 0; k < DEPTH; k++) { \
-                UNROLL for (int h = 0; h < HEIGHT; h++) { \
-                    float weight = rows[(k * 8 + threadIdx.y) * HEIGHT + h]; \
-                    UNROLL for (int j = 0; j < 4; j++) sums[h][j] += weight * positions[k * WIDTH + 32 * j + threadIdx.x]; \
+        for (int start = 0; start < part.columns + DEPTH; start += DEPTH) { \
+            float *filled = shared + start / DEPTH % 2 * CHUNK, *ready = shared + (start / DEPTH + 1) % 2 * CHUNK; \
+            float numbers[DEPTH / 2]; \
+            struct Four weights[QUADS / 256]; \
+            int more = start < part.columns; \
+            if (more) { \
+                UNROLL for (int i = 0; i < DEPTH / 2; i++) numbers[i] = look_up(&a, place, taps[start + 2 * i]); \
+                UNROLL for (int i = 0; i < QUADS / 256; i++) { \
+                    int quad = 256 * i + thread, k = start + quad / (ROWS / 4); \
+                    const float *row = a.weights + part.weight + k * part.leading; \
+                    weights[i] = ((const struct Four *)row)[quad % (ROWS / 4)]; \
                 } \
+            } \
+            if (multiplies && start > 0) { \
+                const float *rows = ready + threadIdx.y * HEIGHT, *positions = ready + DEPTH * ROWS + threadIdx.x; \
+                UNROLL for (int k = 0; k < DEPTH; k++) \
+                    UNROLL for (int h = 0; h < HEIGHT; h++) \
+                        UNROLL for (int j = 0; j < 4; j++) sums[h][j] += rows[k * ROWS + h] * positions[k * WIDTH + 32 * j]; \
+            } \
+            if (more) { \
+                float *position = filled + DEPTH * ROWS + thread; \
+                UNROLL for (int i = 0; i < DEPTH / 2; i++) position[2 * i * WIDTH] = numbers[i]; \
+                UNROLL for (int i = 0; i < QUADS / 256; i++) ((struct Four *)filled)[256 * i + thread] = weights[i]; \
             } \
             __syncthreads(); \
         } \
         UNROLL for (int j = 0; j < 4; j++) { \
             unsigned n = first + 32 * j + threadIdx.x; \
             if (n < count) { \
-                int position = n % a.positions, kind = class_of(&a, position); \
-                unsigned start = start_of(&a, n / a.positions) + position; \
+                unsigned image = n / a.positions, position = n % a.positions; \
+                int kind = class_of(&a, position); \
                 /* By way of memory that is free now: registers have no numbers to loop over. */ \
-                UNROLL for (int h = 0; h < HEIGHT; h++) positions[h * 256 + thread] = sums[h][j]; \
+                UNROLL for (int h = 0; h < HEIGHT; h++) shared[h * 256 + thread] = sums[h][j]; \
                 ROLLED for (int h = 0; h < HEIGHT; h++) { \
-                    int filter = first_filter + threadIdx.y * HEIGHT + h; \
-                    if (filter >= a.filters) break; \
-                    finish_one(&a, start + filter * a.positions, filter, kind, positions[h * 256 + thread]); \
+                    int filter = threadIdx.y * HEIGHT + h; \
+                    if (filter >= part.filters) break; \
+                    unsigned plane = image * a.all_filters + part.filter + filter; \
+                    finish_one(&a, plane * a.positions + position, part.filter + filter, kind, shared[h * 256 + thread]); \
                 } \
             } \
         } \
     }
-CONV_TILE(conv_tile_1, 1)
-CONV_TILE(conv_tile_2, 2)
-CONV_TILE(conv_tile_4, 4)
-CONV_TILE(conv_tile_8, 8)
+CONV_TILE(conv_tile_64, 8, 16)
+CONV_TILE(conv_tile_128, 16, 8)
+
+// The lowered matrix of all images, [columns][images][positions], with columns `leading` apart. A thread gathers LOWERED columns of a
+// position (as conv.rs has it); blocks lie along positions of all images first, then along columns.
+#define LOWERED 16
+#define LOWER(name, type, as_type) \
+    KERNEL(name, Conv) { \
+        EACH(n, a.images * a.positions) \
+        unsigned image = n / a.positions; \
+        const struct Tap *taps = (const struct Tap *)a.taps; \
+        struct Place place = place_of(&a, image, n % a.positions); \
+        type *lowered = (type *)a.lowered + n; \
+        for (int first = blockIdx.y * LOWERED; first < a.columns; first += gridDim.y * LOWERED) { \
+            UNROLL_4 for (int k = first; k < min(first + LOWERED, a.columns); k++) { \
+                float x = a.transposed ? look_up_transposed(&a, image, place, taps[k]) : look_up(&a, place, taps[k]); \
+                lowered[(unsigned)k * a.leading] = as_type(x); \
+            } \
+        } \
+    }
+LOWER(lower, float, SAME)
+LOWER(lower_half, HALF, to_half)
+
+// Finishes the sums of one group.
+KERNEL(finish, Conv) {
+    EACH(i, a.images * a.filters * a.positions)
+    int position = i % a.positions, plane = i / a.positions;
+    int filter = plane % a.filters;
+    unsigned image = plane / a.filters;
+    float sum = a.sums[image * a.sums_of_image + (unsigned)filter * a.sums_of_filter + position];
+    filter += a.first_filter;
+    finish_one(&a, (image * a.all_filters + filter) * a.positions + position, filter, class_of(&a, position), sum);
+}
 
 // ---- Windows.
 

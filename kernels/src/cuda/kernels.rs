@@ -70,20 +70,25 @@ arguments! {
     Map ["map"] { x: Floats, out: Output, count: i32, function: i32, p: f32, q: f32 }
 
     /// A convolution: all of it, or the part of one group.
-    Conv ["conv_direct", "lower", "lower_half", "finish", "conv_tile_1", "conv_tile_2", "conv_tile_4", "conv_tile_8"] {
+    Conv [
+        "conv_direct", "conv_warp_8", "conv_warp_16", "conv_warp_32", "conv_tile_64", "conv_tile_128", "lower", "lower_half", "finish"
+    ] {
         x: Floats, weights: Floats, bias: Floats, border: Floats, residual: Floats,
-        taps: Ints, classes: Ints, groups: Ints,
-        out: Output, lowered: Output,
+        taps: Ints, classes: Ints, parts: Ints,
+        sums: Floats, out: Output, lowered: Output,
         images: i32, image_len: i32, height: i32, width: i32,
         out_height: i32, out_width: i32, positions: i32,
         stride_h: i32, stride_w: i32, transposed: i32,
-        filters: i32, first_filter: i32, all_filters: i32, columns: i32, leading: i32, between: i32,
+        filters: i32, first_filter: i32, all_filters: i32, columns: i32, leading: i32, turns: i32,
+        sums_of_image: i32, sums_of_filter: i32,
         column_classes: i32, all_classes: i32,
         activation: i32, p: f32, q: f32,
     }
 
     /// Weights of one group.
-    Unpack ["unpack", "unpack_half"] { panels: Floats, out: Output, filters: i32, columns: i32, leading: i32 }
+    Unpack ["unpack", "unpack_half"] {
+        panels: Floats, out: Output, filters: i32, columns: i32, all_columns: i32, leading: i32,
+    }
 
     /// `reduce` is 0 for the largest, 1 for a mean of what lies inside, 2 for one of what lies before `padded`.
     Pool ["pool"] {

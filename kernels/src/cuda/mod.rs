@@ -3,13 +3,15 @@
 //! `kernels.cu` is what runs on the device; `kernels` declares its arguments; [`operators`] and [`Conv`] check lengths and start it.
 //! [`Device`] and [`Stream`] are all that they need of a device. `gpu` is the one file that knows the libraries of CUDA.
 
+mod choice;
 mod conv;
 mod device;
 mod gpu;
 mod kernels;
 pub mod operators;
 
-pub use conv::{Choice, Conv, Method, Tensors};
+pub use choice::Method;
+pub use conv::{Choice, Conv, Tensors};
 pub use device::{Buffer, Device, Error, Gemm, Launch, Matrix, Precision, Result, Stream, View};
 pub use gpu::Gpu;
 pub use kernels::{NAMES, PTX, body, source};

@@ -2,6 +2,7 @@
 #define DEVICE static __device__ __forceinline__
 #define KERNEL(name, Arguments) extern "C" __global__ void __launch_bounds__(256) name(const struct Arguments a)
 #define SHARED(type, name, count) __shared__ __align__(16) type name[count];
+#define ALIGNED __align__(16)
 #define UNROLL _Pragma("unroll")
 #define ROLLED _Pragma("unroll 1")
 #define UNROLL_4 _Pragma("unroll 4")

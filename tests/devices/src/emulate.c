@@ -54,6 +54,7 @@ static __thread struct launch *now;
     static void name##_thread(const struct Arguments a)
 #define HALF _Float16
 #define to_half(x) ((_Float16)(x))
+#define ALIGNED __attribute__((aligned(16)))
 #define UNROLL
 #define UNROLL_4
 #define ROLLED

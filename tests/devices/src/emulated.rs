@@ -137,6 +137,10 @@ impl Device for Emulated {
         "emulated".to_owned()
     }
 
+    fn processors(&self) -> usize {
+        4
+    }
+
     fn allocate(&self, len: usize) -> Result<Buffer> {
         let bytes = len.saturating_mul(size_of::<f32>());
         self.free.fetch_update(Relaxed, Relaxed, |free| free.checked_sub(bytes)).map_err(|_| Error::OutOfMemory { bytes })?;
