@@ -4,7 +4,7 @@
 use ndarray::{Array2, Array4, Axis};
 use ndarray_npy::read_npy;
 use sslm::{Backend, Device, ErrorKind, Model, Options, Precision, TensorView, Threads};
-use sslm_devices::{Emulated, devices, emulated, gpu};
+use sslm_devices::{Emulated, StandIn, devices, emulated, gpu, stand_in};
 use sslm_tests::compare::{convert, input, on_devices, prepare, run_session};
 use sslm_tests::nets::every_operator;
 use sslm_tests::tools::{lenet, root};
@@ -173,5 +173,13 @@ fn tunings_are_not_for_devices() {
     for device in devices() {
         let error = model.prepare(&Options::new().tuning(tuning.clone()).device(device)).err().expect("another backend");
         assert_eq!(error.kind(), ErrorKind::Tuning, "{error}");
+    }
+}
+
+/// By the code that talks to the driver. The device that all tests share is never closed.
+#[test]
+fn all_of_this_on_a_stand_in() {
+    if let Some(stand_in) = stand_in().filter(|_| !StandIn::is_here()) {
+        stand_in.run(&["--skip", "tunings"], &[]).check(&["left: module", "left: context"]);
     }
 }

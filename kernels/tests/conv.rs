@@ -8,6 +8,7 @@ use common::{
     numbers, on_devices, panels, pixel, positions, put, refuses, refuses_other_lengths, run, same_bits, sample, some_methods,
 };
 use fastrand::Rng;
+use sslm_devices::{StandIn, stand_in};
 use sslm_kernels::conv::{self, Column, Conv, Geometry, Group, Method};
 use sslm_kernels::cuda::{self, Precision};
 use sslm_kernels::{Activation, Isa, Threading};
@@ -356,6 +357,15 @@ fn sizes_around_tiles() {
     });
     let cases: Vec<Case> = cases.into_iter().filter(|case| case.window.fits()).collect();
     check_all(&cases, |case| check_on_cpu(case, &Problem::new(case)));
+}
+
+/// By the code that talks to the driver. The device that all cases share is never closed.
+#[test]
+#[cfg_attr(miri, ignore = "it runs no foreign code")]
+fn mixtures_on_a_stand_in() {
+    if let Some(stand_in) = stand_in().filter(|_| !StandIn::is_here()) {
+        stand_in.run(&["--exact", "mixtures"], &[]).check(&["left: module", "left: context"]);
+    }
 }
 
 /// Sizes below, at and above those of the device's tiles, which run on from image to image.

@@ -3,7 +3,7 @@
 
 #![cfg(not(miri))] // which runs no foreign code
 
-use sslm_devices::{Edge, Emulated, Order, emulated, gpu};
+use sslm_devices::{Edge, Emulated, Order, StandIn, emulated, gpu, stand_in};
 use sslm_kernels::cuda::{Device, Error, NAMES, PTX, source};
 
 #[test]
@@ -87,4 +87,12 @@ fn parts_lie_within_their_buffer() {
     let Some(device) = Emulated::new(Order::Ascending, Edge::Behind).ok() else { panic!("without cc: 5..11 of 10 numbers") };
     let buffer = device.allocate(10).expect("there is room");
     buffer.part(5..11);
+}
+
+/// By the code that talks to the driver. The device that all tests share is never closed.
+#[test]
+fn all_of_this_on_a_stand_in() {
+    if let Some(stand_in) = stand_in().filter(|_| !StandIn::is_here()) {
+        stand_in.run(&["--skip", "the_"], &[]).check(&["left: module", "left: context"]);
+    }
 }

@@ -143,7 +143,7 @@ impl Program {
 
 /// A session on the device.
 pub(crate) struct State {
-    /// Taken by the first run.
+    /// Taken by the first run, and given back by one that failed.
     memory: Option<Taken>,
     /// What the outputs were in the last run.
     outputs: Vec<Vec<f32>>,
@@ -173,8 +173,19 @@ impl State {
         State { memory: None, outputs: outputs.iter().map(room).collect() }
     }
 
-    /// Runs all steps on inputs that fit; `times` are those of the steps, if they are asked for.
+    /// Runs all steps on inputs that fit; `times` are those of the steps, if they are asked for. A run that fails may leave recordings
+    /// and marks behind that lack something, so the next one begins as the first one did.
     pub(crate) fn run(
+        &mut self,
+        program: &Program,
+        bindings: [&[Binding]; 2],
+        values: &[TensorView<'_>],
+        times: Option<&mut [Duration]>,
+    ) -> Result<()> {
+        self.try_run(program, bindings, values, times).inspect_err(|_| self.memory = None)
+    }
+
+    fn try_run(
         &mut self,
         program: &Program,
         [inputs, outputs]: [&[Binding]; 2],
@@ -229,8 +240,9 @@ impl Taken {
             Runs::One => {
                 self.stream.begin_recording()?;
                 let launched = self.launch(program);
-                self.stream.end_recording()?;
-                launched?;
+                let ended = self.stream.end_recording();
+                // Why something could not be launched says more than that it could not be recorded.
+                launched.and(ended.map_err(Into::into))?;
                 self.runs = Runs::Recorded;
             }
             Runs::Recorded => {}

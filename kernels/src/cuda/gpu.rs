@@ -56,8 +56,9 @@ impl Gpu {
             let [found, needed] = [version, DRIVER].map(|v| format!("{}.{}", v / 1000, v % 1000 / 10));
             return Err(missing(format!("the NVIDIA driver is for CUDA {found}, and {needed} or newer is needed")));
         }
-        let context = CudaContext::new(ordinal).map_err(|e| missing(format!("device {ordinal}: {}", say(e))))?;
-        let capability = context.compute_capability().map_err(failed)?;
+        let unusable = |e| missing(format!("device {ordinal}: {}", say(e)));
+        let context = CudaContext::new(ordinal).map_err(unusable)?;
+        let capability = context.compute_capability().map_err(unusable)?;
         if capability < CAPABILITY {
             let [found, needed] = [capability, CAPABILITY].map(|(major, minor)| format!("{major}.{minor}"));
             return Err(missing(format!("device {ordinal} has compute capability {found}, and {needed} or newer is needed")));
@@ -68,8 +69,8 @@ impl Gpu {
         let module = context.load_module(Ptx::from_src(PTX)).map_err(not_loaded)?;
         let function = |&name: &&'static str| Ok((name, module.load_function(name).map_err(not_loaded)?));
         let functions = NAMES.iter().map(function).collect::<Result<_>>()?;
-        let name = context.name().map_err(failed)?;
-        let processors = context.attribute(CUdevice_attribute::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT).map_err(failed)?;
+        let name = context.name().map_err(unusable)?;
+        let processors = context.attribute(CUdevice_attribute::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT).map_err(unusable)?;
         Ok(Gpu { context, functions: Arc::new(functions), name, processors: usize::try_from(processors).unwrap_or(1) })
     }
 }
@@ -104,7 +105,7 @@ impl Device for Gpu {
 
     fn stream(&self) -> Result<Box<dyn Stream>> {
         let stream = self.context.new_stream().map_err(failed)?;
-        Ok(Box::new(GpuStream { gpu: self.clone(), stream, blas: None, graph: None, marks: Vec::new() }))
+        Ok(Box::new(GpuStream { blas: None, graph: None, marks: Vec::new(), stream, gpu: self.clone() }))
     }
 }
 
@@ -123,13 +124,14 @@ impl Drop for Memory {
     }
 }
 
+/// What works on the stream comes first: it is dropped before it.
 struct GpuStream {
-    gpu: Gpu,
-    stream: Arc<CudaStream>,
     /// Made when it is first needed: it takes a while.
     blas: Option<Blas>,
     graph: Option<CudaGraph>,
     marks: Vec<CudaEvent>,
+    stream: Arc<CudaStream>,
+    gpu: Gpu,
 }
 
 // SAFETY: what keeps it from being `Send` are the handles of cuBLAS and of the graph. Both may be used from any thread, one at a time,

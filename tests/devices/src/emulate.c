@@ -49,6 +49,7 @@ static __thread struct launch *now;
 
 #define DEVICE static inline __attribute__((unused))
 #define KERNEL(name, Arguments) \
+    const size_t name##_bytes = sizeof(struct Arguments); \
     static void name##_thread(const struct Arguments a); \
     void name(const void *arguments) { name##_thread(*(const struct Arguments *)arguments); } \
     static void name##_thread(const struct Arguments a)

@@ -1,6 +1,7 @@
 //! A device that is none: the CUDA kernels' own source, compiled by the C compiler and run on the CPU. cuBLAS is a loop in double
 //! precision. Memory begins or ends right beside pages that may not be touched, and holds NaN until it is written.
 
+use crate::compile::library;
 use libloading::Library;
 use region::{Allocation, Protection};
 use sslm_kernels::cuda::{Buffer, Device, Error, Gemm, Launch, Matrix, NAMES, Precision, Result, Stream, View, body};
@@ -9,7 +10,6 @@ use std::collections::HashMap;
 use std::ffi::{c_int, c_uint, c_void};
 use std::fmt::{self, Debug};
 use std::path::PathBuf;
-use std::process::Command;
 use std::slice::{from_raw_parts, from_raw_parts_mut};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
@@ -47,6 +47,11 @@ type Multiply = unsafe extern "C" fn(
     c_int,
 );
 
+/// The library of the kernels and `emulate.c`.
+pub(crate) fn kernels() -> Result<PathBuf, String> {
+    library("emulated", &[include_str!("emulate.c"), &body()].concat())
+}
+
 /// The compiled kernels.
 struct Compiled {
     kernels: HashMap<&'static str, Kernel>,
@@ -58,23 +63,8 @@ struct Compiled {
 }
 
 impl Compiled {
-    /// Compiled once for all test programs: the library lies beside them, under a name that tells its source.
     fn new() -> Result<Self, String> {
-        let source = [include_str!("emulate.c"), &body()].concat();
-        let program = std::env::current_exe().map_err(|e| e.to_string())?;
-        let folder = program.parent().map(PathBuf::from).unwrap_or_default();
-        let path = folder.join(format!("emulated-{:08x}.so", crc32fast::hash(source.as_bytes())));
-        if !path.exists() {
-            let new = tempfile::tempdir_in(&folder).map_err(|e| e.to_string())?;
-            let [text, library] = ["kernels.c", "kernels.so"].map(|name| new.path().join(name));
-            std::fs::write(&text, source).map_err(|e| e.to_string())?;
-            let flags = ["-std=gnu11", "-O2", "-shared", "-fPIC", "-Wall", "-Werror", "-U_FORTIFY_SOURCE"];
-            let compiler = Command::new("cc").args(flags).arg(&text).arg("-o").arg(&library).arg("-lm").output();
-            let output =
-                compiler.map_err(|e| format!("the CUDA kernels were not emulated: the C compiler `cc` is missing ({e})"))?;
-            assert!(output.status.success(), "the kernels are no C:\n{}", String::from_utf8_lossy(&output.stderr));
-            std::fs::rename(&library, &path).map_err(|e| e.to_string())?;
-        }
+        let path = kernels().map_err(|e| format!("the CUDA kernels were not emulated: {e}"))?;
         // SAFETY: the library was made of our source, and has no initialisers.
         let library = unsafe { Library::new(&path) }.map_err(|e| e.to_string())?;
         let missing = |e: libloading::Error| e.to_string();
