@@ -118,7 +118,7 @@ fn full_memory_is_an_error_and_nothing_is_lost() {
     let on = |device: &Emulated| Options::new().device(Arc::new(device.clone()));
     for device in emulated() {
         let tiny = device.clone().with_memory(100_000);
-        let error = model.prepare(&on(&tiny)).err().expect("the weights do not fit");
+        let error = model.prepare(&on(&tiny)).expect_err("the weights do not fit");
         assert_eq!(error.kind(), ErrorKind::Resources, "{error}");
         assert!(error.to_string().contains("no device memory"), "{error}");
         assert_eq!(tiny.free_bytes(), 100_000);
@@ -141,7 +141,7 @@ fn full_memory_is_an_error_and_nothing_is_lost() {
 #[test]
 fn sizes_that_kernels_cannot_count_are_refused() {
     for device in devices() {
-        let error = shipped().prepare(&Options::new().device(device).batch(1 << 24)).err().expect("more than 2^31 numbers");
+        let error = shipped().prepare(&Options::new().device(device).batch(1 << 24)).expect_err("more than 2^31 numbers");
         assert_eq!(error.kind(), ErrorKind::Resources, "{error}");
         assert!(error.to_string().contains("less than 2^31"), "{error}");
     }
@@ -171,7 +171,7 @@ fn tunings_are_not_for_devices() {
     let model = shipped();
     let tuning = model.tune(&Options::new().threads(Threads::Single), |_, _| {}).expect("it can be tuned");
     for device in devices() {
-        let error = model.prepare(&Options::new().tuning(tuning.clone()).device(device)).err().expect("another backend");
+        let error = model.prepare(&Options::new().tuning(tuning.clone()).device(device)).expect_err("another backend");
         assert_eq!(error.kind(), ErrorKind::Tuning, "{error}");
     }
 }

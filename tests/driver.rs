@@ -100,7 +100,7 @@ fn full_memory_is_an_error() {
         let options = Options::new().device(gpu.clone());
         // No room for weights.
         let hog = gpu.allocate(12_480_000).expect("there is room");
-        let error = prepare(&options).err().expect("no room");
+        let error = prepare(&options).expect_err("no room");
         assert_eq!(error.kind(), ErrorKind::Resources, "{error}");
         let auto = prepare(&options.clone().backend(Backend::Auto)).expect("the CPU has room");
         assert!(auto.device().is_none() && auto.fallback().is_some_and(|why| why.contains("memory")));
@@ -118,7 +118,7 @@ fn full_memory_is_an_error() {
 fn what_is_missing_is_named() {
     if StandIn::is_here() {
         let expected = std::env::var("EXPECTED").expect("set below");
-        let error = prepare(&Options::new().backend(Backend::Cuda)).err().expect("no device");
+        let error = prepare(&Options::new().backend(Backend::Cuda)).expect_err("no device");
         assert_eq!(error.kind(), ErrorKind::BackendUnavailable, "{error}");
         assert!(error.to_string().contains(&expected), "{error}: no '{expected}'");
         let auto = prepare(&Options::new().backend(Backend::Auto)).expect("the CPU computes");

@@ -1,4 +1,5 @@
-//! Where memory comes from: a run allocates nothing, and weights stay in the map of their file. A program without the test
+//! Where memory comes from: a run allocates nothing, weights stay in the map of their file, and where there is no more, a session says
+//! so. A program without the test
 //! harness, whose threads would allocate, too.
 
 use sslm::{Model, Threads};
@@ -37,6 +38,10 @@ static ALLOCATOR: Counted = Counted;
 fn main() {
     runs_allocate_nothing();
     weights_stay_where_they_are();
+    // Elsewhere a process cannot be given less.
+    if cfg!(target_os = "linux") {
+        full_memory_is_an_error();
+    }
 }
 
 fn runs_allocate_nothing() {
@@ -82,4 +87,23 @@ fn weights_stay_where_they_are() {
     // Activations come from the operating system and are not counted here.
     assert!(grown < model.weight_bytes() / 50, "{grown} bytes of tables");
     assert!(plan.session_bytes() < model.weight_bytes() / 50, "{} bytes of activations", plan.session_bytes());
+}
+
+/// Sessions beyond what the system has.
+fn full_memory_is_an_error() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let model = Model::open(lenet().join("lenet.sslm")).expect("the model opens");
+    let shape = [40_000, 1, 28, 28];
+    let (plan, x) = (prepare(&model, &shape, Threads::Single), input(&shape));
+    let x = || sslm::TensorView::new(&shape, &x).expect("the input fits");
+    let mut session = plan.session();
+    let before = getrlimit(Resource::As);
+    let limit = |current| setrlimit(Resource::As, Rlimit { current, ..before }).expect("a process may take less");
+    limit(Some(1)); // of all addresses; what the process has already stays
+    let error = session.run(x()).map(drop);
+    limit(before.current);
+    let error = error.expect_err("no memory is left");
+    assert_eq!(error.kind(), sslm::ErrorKind::Resources);
+    assert!(error.to_string().contains("MiB"), "{error}");
+    session.run(x()).expect("there is memory again");
 }

@@ -216,14 +216,24 @@ impl Steps {
 
 /// Whether memory for so many numbers can be had.
 pub(crate) fn can_be_had(numbers: usize) -> Result<()> {
-    Memory::new(numbers).map(drop).map_err(|e| {
+    memory(numbers).map(drop)
+}
+
+fn memory(numbers: usize) -> Result<Memory> {
+    Memory::new(numbers).map_err(|e| {
         let what = format!("activations of {} MiB: {e}", numbers.saturating_mul(size_of::<f32>()) >> 20);
         Error::new(ErrorKind::Resources, what)
     })
 }
 
-/// The memory of one session.
+/// A session on the CPU.
+#[derive(Default)]
 pub(crate) struct State {
+    /// Taken by the first run.
+    memory: Option<Taken>,
+}
+
+struct Taken {
     /// Of the whole batch.
     arena: Memory,
     scratch: Memory,
@@ -251,16 +261,13 @@ impl Given<'_> {
 }
 
 impl State {
-    pub(crate) fn new(program: &Program) -> Self {
-        // Like an allocation that does not tell: `prepare` asked whether there is so much.
-        let memory = |len: usize| Memory::new(len).expect("memory for activations");
-        let lanes = program.images.as_ref().map_or(0, Images::memory_len);
-        State { arena: memory(program.rest.arena_len), scratch: memory(program.rest.scratch_len), lanes: memory(lanes) }
-    }
-
     /// Runs all steps on inputs that fit; `times` are those of the steps, if they are asked for.
-    pub(crate) fn run(&mut self, program: &Program, given: Given<'_>, mut times: Option<&mut [Duration]>) {
-        let arena = self.arena.as_mut_slice();
+    pub(crate) fn run(&mut self, program: &Program, given: Given<'_>, mut times: Option<&mut [Duration]>) -> Result<()> {
+        let taken = match &mut self.memory {
+            Some(taken) => taken,
+            none => none.insert(Taken::new(program)?),
+        };
+        let arena = taken.arena.as_mut_slice();
         let threading = program.team.as_ref().map_or(Threading::Single, Threading::Team);
         let exec = Exec { isa: program.isa, threading };
         if let Some(times) = &mut times {
@@ -268,20 +275,29 @@ impl State {
         }
         if let Some(images) = &program.images {
             let (of_images, rest) = times.map(|times| times.split_at_mut(images.steps.steps.len())).unzip();
-            images.run(given, &mut arena[images.all.clone()], self.lanes.as_mut_slice(), exec, of_images);
+            images.run(given, &mut arena[images.all.clone()], taken.lanes.as_mut_slice(), exec, of_images);
             times = rest;
         } else {
             given.copy(0, arena);
         }
         let times = times.map(Mutex::new);
-        program.rest.run(given.model, arena, self.scratch.as_mut_slice(), exec, times.as_ref());
+        program.rest.run(given.model, arena, taken.scratch.as_mut_slice(), exec, times.as_ref());
+        Ok(())
     }
 
+    /// What lies at `place` after a run.
     pub(crate) fn output<'a>(&'a self, model: &'a Model, place: &Place) -> &'a [f32] {
         match place {
-            Place::Arena(range) => &self.arena.as_slice()[range.clone()],
+            Place::Arena(range) => &self.memory.as_ref().expect("it has run").arena.as_slice()[range.clone()],
             Place::Blob(id) => model.blob(*id),
         }
+    }
+}
+
+impl Taken {
+    fn new(program: &Program) -> Result<Self> {
+        let lanes = program.images.as_ref().map_or(0, Images::memory_len);
+        Ok(Taken { arena: memory(program.rest.arena_len)?, scratch: memory(program.rest.scratch_len)?, lanes: memory(lanes)? })
     }
 }
 

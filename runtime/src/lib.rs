@@ -5,7 +5,7 @@
 //!
 //! let model = Model::open("lenet.sslm")?; // memory-mapped and validated; no weight is copied
 //! let plan = model.prepare(&Options::new().batch(1).threads(Threads::Single))?; // Send + Sync
-//! let mut session = plan.session(); // owns the scratch memory; one per thread
+//! let mut session = plan.session(); // memory of its own; one per thread
 //! let image = vec![0.0; 28 * 28];
 //! let output = session.run(TensorView::new(&[1, 1, 28, 28], &image)?)?;
 //! println!("{:?}", output.data());

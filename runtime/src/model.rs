@@ -8,6 +8,7 @@ use crate::prepare;
 use crate::tune;
 use crate::tuning::Tuning;
 use sslm_format::{BlobId, Dim, Graph, Loaded, Preprocessing, Provenance, Section, ValueId};
+use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -22,6 +23,12 @@ struct Inner {
     loaded: Loaded,
     /// What errors call it: the file's path.
     origin: String,
+}
+
+impl fmt::Debug for Model {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Model").field("origin", &self.inner.origin).finish_non_exhaustive()
+    }
 }
 
 /// Name and shape of an input or output.

@@ -4,6 +4,7 @@ use crate::model::Model;
 use crate::session::Session;
 use crate::step::Place;
 use crate::{cpu, cuda};
+use std::fmt;
 use std::sync::Arc;
 
 /// A model with batch, shapes, kernels, memory and threads fixed. Cloning is cheap.
@@ -54,8 +55,17 @@ pub struct StepInfo<'a> {
     pub by_image: bool,
 }
 
+impl fmt::Debug for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [inputs, outputs] =
+            [&self.inner.inputs, &self.inner.outputs].map(|all| all.iter().map(|b| &b.shape).collect::<Vec<_>>());
+        let plan = &mut f.debug_struct("Plan");
+        plan.field("model", &self.inner.model).field("inputs", &inputs).field("outputs", &outputs).finish_non_exhaustive()
+    }
+}
+
 impl Plan {
-    /// A session with memory of its own.
+    /// A session with memory of its own, which its first run takes.
     pub fn session(&self) -> Session {
         Session::new(self.clone())
     }

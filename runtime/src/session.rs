@@ -4,9 +4,11 @@ use crate::error::{Error, Result};
 use crate::plan::{Plan, Program};
 use crate::tensor::TensorView;
 use crate::{cpu, cuda};
+use std::fmt;
 use std::time::Duration;
 
-/// Runs a [`Plan`]. Owns its activations and scratch memory; make one per thread. On a device, that memory is taken by the first run.
+/// Runs a [`Plan`]. Owns its activations and scratch memory; make one per thread. That memory is taken by the
+/// first run.
 pub struct Session {
     plan: Plan,
     state: State,
@@ -19,8 +21,14 @@ enum State {
     Cuda(cuda::State),
 }
 
+impl fmt::Debug for Session {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Session").field("plan", &self.plan).finish_non_exhaustive()
+    }
+}
+
 /// What a run yielded, borrowed from the session.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub struct Outputs<'a> {
     session: &'a Session,
 }
@@ -28,7 +36,7 @@ pub struct Outputs<'a> {
 impl Session {
     pub(crate) fn new(plan: Plan) -> Self {
         let state = match &plan.inner.program {
-            Program::Cpu(program) => State::Cpu(cpu::State::new(program)),
+            Program::Cpu(_) => State::Cpu(cpu::State::default()),
             Program::Cuda(_) => State::Cuda(cuda::State::new(&plan.inner.outputs)),
         };
         Session { state, times: None, plan }
@@ -37,7 +45,7 @@ impl Session {
     /// Runs a network of one input and yields its first output.
     ///
     /// # Errors
-    /// If the network has other than one input, or the input has another shape than the plan's, or a device fails.
+    /// If the network has other than one input, or the input has another shape than the plan's, there is no memory left, or a device fails.
     pub fn run(&mut self, input: TensorView<'_>) -> Result<TensorView<'_>> {
         Ok(self.run_all(&[input])?.get(0))
     }
@@ -45,7 +53,7 @@ impl Session {
     /// Runs the network on all its inputs, in the model's order.
     ///
     /// # Errors
-    /// If the count or a shape differs from the plan's, or a device fails.
+    /// If the count or a shape differs from the plan's, there is no memory left, or a device fails.
     pub fn run_all(&mut self, inputs: &[TensorView<'_>]) -> Result<Outputs<'_>> {
         let plan = &*self.plan.inner;
         if inputs.len() != plan.inputs.len() {
@@ -60,7 +68,7 @@ impl Session {
         let times = self.times.as_deref_mut();
         match (&mut self.state, &plan.program) {
             (State::Cpu(state), Program::Cpu(program)) => {
-                state.run(program, cpu::Given { model: &plan.model, bindings: &plan.inputs, inputs }, times);
+                state.run(program, cpu::Given { model: &plan.model, bindings: &plan.inputs, inputs }, times)?;
             }
             (State::Cuda(state), Program::Cuda(program)) => state.run(program, [&plan.inputs, &plan.outputs], inputs, times)?,
             _ => unreachable!("the state was made for the program"),
