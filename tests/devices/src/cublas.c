@@ -24,7 +24,7 @@ int cublasCreate_v2(void **handle) {
     return SUCCESS;
 }
 
-// It "releases hardware resources" and synchronises the device, so its stream must be there.
+// It synchronises the device, so its stream must be there.
 int cublasDestroy_v2(void *handle) {
     CHECKS(CONTEXT, NO_HANDLE);
     failure = fate() || prohibited() ? EXECUTION_FAILED : SUCCESS;
@@ -36,7 +36,7 @@ int cublasDestroy_v2(void *handle) {
     return failure;
 }
 
-// "This function unconditionally resets the cuBLAS library workspace back to the default workspace pool."
+// From then on the workspace is cuBLAS's own again.
 int cublasSetStream_v2(void *handle, void *stream) {
     BLAS_CALL();
     struct blas *blas = find(BLAS, handle);
@@ -46,8 +46,7 @@ int cublasSetStream_v2(void *handle, void *stream) {
     return SUCCESS;
 }
 
-// "The workspace pointer has to be aligned to at least 256 bytes, otherwise CUBLAS_STATUS_INVALID_VALUE". "Workspace size equal
-// to or larger than 16KiB is enough to prevent CUBLAS_STATUS_ALLOC_FAILED".
+// At a multiple of 256 bytes, else INVALID_VALUE. 16 KiB are enough for any product to work.
 int cublasSetWorkspace_v2(void *handle, void *workspace, size_t bytes) {
     BLAS_CALL();
     struct blas *blas = find(BLAS, handle);
@@ -80,9 +79,9 @@ static int fits(const void *matrix, size_t rows, size_t columns, size_t batch, c
     return (uintptr_t)matrix % bytes == 0 && lies_in_memory(matrix, end * bytes);
 }
 
-// INVALID_VALUE "if m, n, k, or batchCount < 0", if a leading dimension is less than the rows of its matrix or than 1, "if alpha
-// or beta are NULL"; NOT_SUPPORTED for types that the table does not combine. "The matrices C[i] should not overlap, otherwise,
-// undefined behavior is expected." Where alpha and beta lie in the host's memory, "the coefficient values are captured".
+// INVALID_VALUE if a size is negative, if a leading dimension is less than the rows of its matrix or than 1, or without alpha or beta;
+// NOT_SUPPORTED for types that the table does not combine. Matrices C must not overlap. A capture holds the values of alpha and beta
+// where these lie in the host's memory.
 int cublasGemmStridedBatchedEx(void *handle, int transa, int transb, int m, int n, int k, const void *alpha, const void *a,
                                int type_a, int lda, long long stride_a, const void *b, int type_b, int ldb, long long stride_b,
                                const void *beta, void *c, int type_c, int ldc, long long stride_c, int batch, int compute,
@@ -93,7 +92,7 @@ int cublasGemmStridedBatchedEx(void *handle, int transa, int transb, int m, int 
     struct stream *stream = blas ? find(STREAM, blas->stream) : NULL;
     if (!blas || !stream) return refuse(NO_HANDLE, "no such handle, or no stream that is still there");
     if (unusable(stream)) return EXECUTION_FAILED;
-    // Captured, it may allocate memory by nodes of the graph, "to avoid this issue, use the cublasSetWorkspace() function".
+    // Captured without a workspace of the user, it may put allocations into the graph.
     if (stream->capture && !blas->workspace) return refuse(ALLOC_FAILED, "captured without a workspace");
     int workspace_lost = blas->workspace && !lies_in_memory(blas->workspace, blas->workspace_bytes);
     if (workspace_lost) return refuse(EXECUTION_FAILED, "the workspace is gone");

@@ -1,5 +1,6 @@
 // Stands in for the NVIDIA driver: the functions of it that the CUDA backend calls, by their names, on the emulated kernels of
-// libemulated.so. It is written from NVIDIA's documentation, which comments quote, and not from what the backend does.
+// libemulated.so. It is written from NVIDIA's documentation of the driver API, whose rules comments give in our words, and not from
+// what the backend does.
 //
 // A call that the documentation does not allow is refused, and said on stderr in a line that begins with "stand-in:"; so is, at
 // the end of the process, what nobody gave back. Work is done as late as is allowed: when somebody waits for it, or frees memory.
@@ -77,8 +78,7 @@ static size_t setting(const char *name, size_t otherwise) {
     return text ? strtoull(text, NULL, 10) : otherwise;
 }
 
-// NOT_INITIALIZED before cuInit; INVALID_CONTEXT "if a context is not bound to the current thread"; CONTEXT_IS_DESTROYED if "the
-// context current to the calling thread has been destroyed".
+// NOT_INITIALIZED before cuInit; INVALID_CONTEXT in a thread without a context; CONTEXT_IS_DESTROYED in one whose context is gone.
 static int not_ready_for(enum needs needs, const char *name) {
     function = name;
     if (needs >= INIT && !inits) return refuse(NOT_INITIALIZED, "cuInit comes first");
@@ -87,7 +87,7 @@ static int not_ready_for(enum needs needs, const char *name) {
     return SUCCESS;
 }
 
-// What this call was chosen to fail with. LAUNCH_FAILED: "any further CUDA work will return the same error".
+// What this call was chosen to fail with. After LAUNCH_FAILED all else fails the same way.
 static int fate(void) {
     char name[64];
     int number, error;
@@ -110,7 +110,7 @@ static int fate(void) {
     CHECKS(needs, failure); \
     if ((failure = fate())) return failure
 
-// A call that gives something back, even if it fails: it "may also return error codes from previous, asynchronous launches".
+// A call that gives something back, even if it fails: its error may be that of work that was started before.
 #define GIVES_BACK(needs) \
     CHECKS(needs, failure); \
     failure = fate()
@@ -211,7 +211,7 @@ static void do_all_of_device(void) {
 // Where a stream's next work goes.
 static struct work **end_of(struct stream *stream) { return stream->capture ? &stream->captured : &stream->queue; }
 
-// "When a capture graph is invalidated, further use of any streams that are being captured is invalid, and will return an error."
+// A capture that was invalidated leaves nothing to do with its streams but to end it.
 static int unusable(struct stream *stream) {
     if (!stream) return refuse(INVALID_HANDLE, "no such stream");
     return stream->capture == INVALIDATED ? refuse(STREAM_CAPTURE_INVALIDATED, "the capture is lost") : SUCCESS;
@@ -222,9 +222,8 @@ static int invalidate(struct stream *stream, const char *why) {
     return refuse(STREAM_CAPTURE_UNSUPPORTED, "%s", why);
 }
 
-// "If the local thread has an ongoing capture sequence that was not initiated with RELAXED, or if any other thread has a
-// concurrent capture sequence that was initiated with GLOBAL, this thread is prohibited from potentially unsafe API calls", which
-// are not listed. Here those are that allocate, free, load or wait.
+// While this thread captures, unless RELAXED, or any other does so in mode GLOBAL, calls that are potentially unsafe are prohibited.
+// Which ones is not listed; here they are those that allocate, free, load or wait.
 static int prohibited(void) {
     for (struct object *object = objects; object; object = object->next) {
         struct stream *stream = (struct stream *)object;
@@ -238,7 +237,7 @@ static int prohibited(void) {
 
 // ---- The driver and its device
 
-// "If any flags other than 0 are passed": INVALID_VALUE.
+// Flags other than 0 are INVALID_VALUE.
 int cuInit(unsigned flags) {
     CHECKS(NOTHING, failure);
     inits++;
@@ -254,7 +253,7 @@ int cuDriverGetVersion(int *version) {
     return SUCCESS;
 }
 
-// "If the error code is not recognized, CUDA_ERROR_INVALID_VALUE will be returned and *pStr will be set to the NULL address."
+// Of unknown errors the text is NULL, and the result INVALID_VALUE.
 #define NAME(name, number, text) case number: *found = number ? "CUDA_ERROR_" #name : "CUDA_SUCCESS"; return SUCCESS;
 int cuGetErrorName(int error, const char **found) {
     switch (error) { ERRORS(NAME) }
@@ -269,14 +268,14 @@ int cuGetErrorString(int error, const char **found) {
     return INVALID_VALUE;
 }
 
-// "An ordinal in the range [0, cuDeviceGetCount()-1]"
+// Devices are counted from 0 on.
 int cuDeviceGet(int *device, int ordinal) {
     CALL(INIT);
     *device = ordinal;
     return ordinal == 0 ? SUCCESS : INVALID_DEVICE;
 }
 
-// "Returns an ASCII string ... up to a maximum of len, NULL-terminated."
+// At most so many bytes, the NUL included.
 int cuDeviceGetName(char *name, int bytes, int device) {
     CALL(INIT);
     if (device) return refuse(INVALID_DEVICE, "device %d", device);
@@ -308,8 +307,7 @@ int cuDevicePrimaryCtxRetain(void **handle, int device) {
     return SUCCESS;
 }
 
-// "Releasing a primary context that has not been previously retained will fail with CUDA_ERROR_INVALID_CONTEXT. The context is
-// automatically reset once the last reference to it is released", with all that is left in it.
+// Who has not retained it may not release it: INVALID_CONTEXT. With the last one the context ends, and all that is left in it.
 int cuDevicePrimaryCtxRelease_v2(int device) {
     GIVES_BACK(INIT);
     if (device) return refuse(INVALID_DEVICE, "device %d", device);
@@ -318,7 +316,7 @@ int cuDevicePrimaryCtxRelease_v2(int device) {
     return failure;
 }
 
-// "If no context is bound to the calling CPU thread then *pctx is set to NULL and CUDA_SUCCESS is returned."
+// NULL, and no error, in a thread without one.
 int cuCtxGetCurrent(void **handle) {
     CHECKS(INIT, failure);
     *handle = current;
@@ -358,8 +356,7 @@ static int lies_in_memory(const void *start, size_t bytes) {
     return 0;
 }
 
-// "If bytesize is 0, cuMemAlloc() returns CUDA_ERROR_INVALID_VALUE." "The allocated memory is suitably aligned for any kind of
-// variable. The memory is not cleared." Of a device, addresses are multiples of 256.
+// 0 bytes are INVALID_VALUE. Memory is aligned for numbers of every kind, on a device at multiples of 256, and is not cleared.
 int cuMemAlloc_v2(uint64_t *address, size_t bytes) {
     CALL(CONTEXT);
     if ((failure = prohibited())) return failure;
@@ -380,8 +377,7 @@ int cuMemAlloc_v2(uint64_t *address, size_t bytes) {
     return SUCCESS;
 }
 
-// "Frees the memory space pointed to by dptr, which must have been returned by a previous call." It waits for the device: only
-// "when the pointer was allocated with cuMemAllocAsync", it "will not perform any implicit synchronization".
+// Only what was allocated can be freed. It waits for the device, as it does for all memory but that of cuMemAllocAsync.
 int cuMemFree_v2(uint64_t address) {
     GIVES_BACK(CONTEXT);
     int not_now = prohibited();
@@ -421,8 +417,8 @@ static int refuse_copy(struct stream *stream, uint64_t address, size_t bytes) {
     return lies_in_memory((void *)address, bytes) ? SUCCESS : refuse(INVALID_VALUE, "%zu bytes that are no memory", bytes);
 }
 
-// From pageable memory: "the driver may synchronize with the stream and stage the copy into pinned memory". So the source may
-// change when this returns, and the destination does when the stream comes to it.
+// The driver stages what comes from pageable memory. So the source may change when this returns, and the destination does when the
+// stream comes to it.
 int cuMemcpyHtoDAsync_v2(uint64_t to, const void *from, size_t bytes, void *handle) {
     CALL(CONTEXT);
     struct stream *stream = find(STREAM, handle);
@@ -433,7 +429,7 @@ int cuMemcpyHtoDAsync_v2(uint64_t to, const void *from, size_t bytes, void *hand
     return SUCCESS;
 }
 
-// "For transfers from device memory to pageable host memory, the function will return only once the copy has completed."
+// To pageable memory, it returns when the copy is complete.
 int cuMemcpyDtoHAsync_v2(void *to, uint64_t from, size_t bytes, void *handle) {
     CALL(CONTEXT);
     struct stream *stream = find(STREAM, handle);
@@ -452,8 +448,7 @@ int cuStreamCreate(void **handle, unsigned flags) {
     return SUCCESS;
 }
 
-// "In case the device is still doing work in the stream, the function will return immediately and the resources will be released
-// automatically once the device has completed all work."
+// It does not wait: what the stream has to do is done all the same.
 int cuStreamDestroy_v2(void *handle) {
     GIVES_BACK(CONTEXT);
     struct stream *stream = find(STREAM, handle);
@@ -465,7 +460,7 @@ int cuStreamDestroy_v2(void *handle) {
     return failure;
 }
 
-// "It is invalid to synchronize or query the execution status of a stream which is being captured."
+// Nobody can wait for a stream that is being captured.
 int cuStreamSynchronize(void *handle) {
     CALL(CONTEXT);
     struct stream *stream = find(STREAM, handle);
@@ -476,7 +471,7 @@ int cuStreamSynchronize(void *handle) {
     return broken;
 }
 
-// "It may only be initiated if the stream is not already in capture mode."
+// Not of a stream that is being captured already.
 int cuStreamBeginCapture_v2(void *handle, int mode) {
     CALL(CONTEXT);
     struct stream *stream = find(STREAM, handle);
@@ -489,8 +484,7 @@ int cuStreamBeginCapture_v2(void *handle, int mode) {
     return SUCCESS;
 }
 
-// "Capture must have been initiated on hStream. If capture was invalidated, then a NULL graph will be returned." Unless the mode
-// was RELAXED, "this call must be from the same thread as cuStreamBeginCapture."
+// On the stream where it began, and unless RELAXED in the thread where it began. If it was invalidated, the graph is NULL.
 int cuStreamEndCapture(void *handle, void **graph) {
     GIVES_BACK(CONTEXT);
     *graph = NULL;
@@ -544,8 +538,8 @@ int cuGraphInstantiateWithFlags(void **handle, void *of, unsigned long long flag
     return SUCCESS;
 }
 
-// "Each launch is ordered behind both any previous work in hStream and any previous launches of hGraphExec". The second is only
-// seen to where all are in one stream.
+// It runs behind what its stream has to do, and behind earlier launches of this graph, which is only seen to where all are in one
+// stream.
 int cuGraphLaunch(void *of, void *handle) {
     CALL(CONTEXT);
     struct graph *graph = find(EXECUTABLE, of);
@@ -594,7 +588,7 @@ int cuEventCreate(void **handle, unsigned flags) {
     return SUCCESS;
 }
 
-// "An event may be destroyed before it is complete. The call does not block on completion."
+// It need not be complete, and nobody waits for it.
 int cuEventDestroy_v2(void *handle) {
     GIVES_BACK(CONTEXT);
     if (!find(EVENT, handle)) return refuse(INVALID_HANDLE, "no such event");
@@ -617,7 +611,7 @@ int cuEventRecord(void *handle, void *of) {
     return SUCCESS;
 }
 
-// "If cuEventRecord() has not been called on hEvent, CUDA_SUCCESS is returned immediately."
+// An event that was not recorded is nothing to wait for.
 int cuEventSynchronize(void *handle) {
     CALL(CONTEXT);
     struct event *event = find(EVENT, handle);
@@ -627,8 +621,7 @@ int cuEventSynchronize(void *handle) {
     return broken;
 }
 
-// INVALID_HANDLE "if either event has not been recorded" or was "created with the CU_EVENT_DISABLE_TIMING flag"; NOT_READY if
-// "one or both are not yet completed".
+// INVALID_HANDLE of events that were not recorded or take no time; NOT_READY of those that are not complete.
 int cuEventElapsedTime_v2(float *ms, void *from, void *to) {
     CALL(CONTEXT);
     struct event *events[] = {find(EVENT, from), find(EVENT, to)};
@@ -698,7 +691,7 @@ int cuModuleUnload(void *handle) {
     return failure;
 }
 
-// "If no function of that name exists, cuModuleGetFunction() returns CUDA_ERROR_NOT_FOUND." The PTX has the parameter's size.
+// NOT_FOUND where the module has no such kernel. The PTX has the parameter's size.
 int cuModuleGetFunction(void **handle, void *of, const char *name) {
     CALL(CONTEXT);
     struct module *module = find(MODULE, of);
