@@ -3,7 +3,7 @@
 #
 #   tests/scripts/gpu.sh pack FOLDER        where Rust is: builds everything into FOLDER (some 45 MB)
 #   FOLDER/gpu.sh test FOLDER OUT           where the GPU is: runs the tests, and compute-sanitizer on some where it is found
-#   FOLDER/gpu.sh bench FOLDER OUT          where the GPU is: times layers and networks, and PyTorch on the same layers if it is found
+#   FOLDER/gpu.sh bench FOLDER OUT          where the GPU is: times layers and networks, by PyTorch, too, if it is found
 #
 # OUT gets machine.txt, tests.json, sanitizer.json, gpu.json and gpu_peers.json, and a log of each program. `test` fails if a test
 # does; both fail if no GPU can be used.

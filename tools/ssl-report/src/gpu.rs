@@ -90,22 +90,24 @@ pub struct PyTorch {
     pub cudnn: u64,
     /// Single layers.
     pub layers: Vec<PyTorchTime>,
+    /// Whole networks.
+    pub networks: Vec<PyTorchTime>,
 }
 
-/// Times of a layer there.
+/// Times of a layer or of a network there.
 #[derive(Clone, Debug, Deserialize)]
 pub struct PyTorchTime {
     /// Of which network.
     pub net: String,
-    /// Its name.
-    pub layer: String,
+    /// Its name, if it is one.
+    pub layer: Option<String>,
     /// As a [`LayerTime`]'s; what is pruned is there as zeros.
     pub form: String,
     /// Images.
     pub batch: usize,
     /// Order of numbers in memory.
     pub format: String,
-    /// `fp32`, `tf32` or `fp16`.
+    /// `fp32` or `tf32`.
     pub precision: String,
     /// Median.
     pub median_us: f64,
@@ -131,7 +133,7 @@ impl PyTorch {
     /// If it cannot be read or is something else.
     pub fn read(path: &Path) -> Result<Self> {
         let times: PyTorch = read(path)?;
-        check(path, times.layers.iter().map(|l| l.median_us))?;
+        check(path, times.layers.iter().chain(&times.networks).map(|t| t.median_us))?;
         Ok(times)
     }
 }
@@ -159,7 +161,9 @@ pub(crate) fn section(report: &Report, torch: Option<&PyTorch>) -> Section {
         report.device
     );
     if let Some(PyTorch { torch, cudnn, .. }) = torch {
-        text += &format!(" PyTorch {torch} with cuDNN {cudnn} took the dense layer in its faster memory format.");
+        text += &format!(
+            " PyTorch {torch} with cuDNN {cudnn} took everything in its faster memory format, with zeros for what is pruned."
+        );
     }
     let mut parts = vec![Part::Text(text)];
     for entry in paper::entries() {
@@ -172,7 +176,7 @@ pub(crate) fn section(report: &Report, torch: Option<&PyTorch>) -> Section {
         }
     }
     if !report.networks.is_empty() {
-        parts.push(Part::Table(networks(report)));
+        parts.push(Part::Table(networks(report, torch)));
     }
     Section { title: "On a GPU".to_owned(), parts }
 }
@@ -217,18 +221,21 @@ fn lines(report: &Report, torch: Option<&PyTorch>, entry: &paper::Entry, batch: 
         Some(Change { macs: dense.macs, before: dense.median_us, after: own.median_us })
     }));
     if let Some(torch) = torch {
-        let fastest = |layer: &str| {
-            let same = |l: &&PyTorchTime| {
-                (l.net.as_str(), l.layer.as_str(), l.form.as_str(), l.batch, l.precision.as_str())
-                    == (&*entry.net, layer, "dense", batch, "fp32")
-            };
-            torch.layers.iter().filter(same).map(|l| l.median_us).reduce(f64::min)
-        };
-        lines.push(line("layer, over PyTorch's dense", &|layer| {
-            Some(Change { macs: dense(layer)?.macs, before: fastest(layer)?, after: own(layer)?.median_us })
-        }));
+        for (title, form) in [("layer, over PyTorch's dense", "dense"), ("layer, over PyTorch's with zeros", &*entry.form)] {
+            lines.push(line(title, &|layer| {
+                let before = fastest(&torch.layers, [&entry.net, form, "fp32"], batch, Some(layer))?;
+                Some(Change { macs: dense(layer)?.macs, before, after: own(layer)?.median_us })
+            }));
+        }
     }
     lines
+}
+
+/// Microseconds in the faster memory format, of what has this net, form and precision.
+fn fastest(times: &[PyTorchTime], names: [&str; 3], batch: usize, layer: Option<&str>) -> Option<f64> {
+    let same =
+        |t: &&PyTorchTime| [t.net.as_str(), &t.form, &t.precision] == names && t.batch == batch && t.layer.as_deref() == layer;
+    times.iter().filter(same).map(|t| t.median_us).reduce(f64::min)
 }
 
 /// Of a layer that had so many multiply-accumulates.
@@ -238,14 +245,16 @@ struct Change {
     after: f64,
 }
 
-fn networks(report: &Report) -> Table {
-    let headings = ["net", "form", "precision", "batch", "us", "us of all steps", "Gop/s", "gain"];
-    let mut table = Table::new("Whole networks on the GPU; runs copy input and output", &headings, 3);
+fn networks(report: &Report, torch: Option<&PyTorch>) -> Table {
+    let headings = ["net", "form", "precision", "batch", "us", "us of all steps", "Gop/s", "gain", "us by PyTorch"];
+    let caption = "Whole networks on the GPU; runs copy input and output, steps and PyTorch do not";
+    let mut table = Table::new(caption, &headings, 3);
     for net in &report.networks {
         let same =
             |n: &&NetworkTime| (&n.net, &n.precision, n.batch) == (&net.net, &net.precision, net.batch) && n.form == "dense";
         let gain = report.networks.iter().find(same).map_or("-".to_owned(), |dense| times(dense.median_us / net.median_us));
         let rate = 2.0 * net.macs as f64 / net.median_us / 1e3;
+        let theirs = torch.and_then(|t| fastest(&t.networks, [&net.net, &net.form, &net.precision], net.batch, None));
         table.rows.push(vec![
             net.net.clone(),
             net.form.clone(),
@@ -255,6 +264,7 @@ fn networks(report: &Report) -> Table {
             format!("{:.1}", net.steps_us),
             format!("{rate:.0}"),
             gain,
+            theirs.map_or("-".to_owned(), |us| format!("{us:.1}")),
         ]);
     }
     table

@@ -239,14 +239,16 @@ fn times_on_a_gpu_are_gains() {
     let layers = (1..6).map(of_layer).collect::<Vec<_>>().join(", ");
     let network = r#"{"net": "AlexNet", "form": "dense", "batch": 1, "precision": "fp32", "macs": 1000000, "median_us": 10, "steps_us": 9}"#;
     std::fs::write(&gpu, format!(r#"{{"device": "G", "layers": [{layers}], "networks": [{network}]}}"#)).expect("it is written");
-    let row = |format: &str, us: f64| {
+    let row = |form: &str, format: &str, us: f64| {
         format!(
-            r#"{{"net": "AlexNet", "layer": "conv2", "form": "dense", "batch": 128, "format": "{format}", "precision": "fp32",
+            r#"{{"net": "AlexNet", "layer": "conv2", "form": "{form}", "batch": 128, "format": "{format}", "precision": "fp32",
                 "min_us": 1, "median_us": {us}}}"#
         )
     };
-    let rows = [row("default", 90.0), row("channels_last", 45.0)].join(", ");
-    std::fs::write(&torch, format!(r#"{{"device": "G", "torch": "9", "cudnn": 9, "layers": [{rows}]}}"#)).expect("it is written");
+    let rows = [row("dense", "default", 90.0), row("dense", "channels_last", 45.0), row("entry 2", "default", 60.0)].join(", ");
+    let whole = r#"{"net": "AlexNet", "form": "dense", "batch": 1, "format": "default", "precision": "fp32", "median_us": 8.5}"#;
+    let about = r#""device": "G", "torch": "9", "cudnn": 9"#;
+    std::fs::write(&torch, format!(r#"{{{about}, "layers": [{rows}], "networks": [{whole}]}}"#)).expect("it is written");
 
     let output = run(&[&csv, "--gpu", &gpu, "--gpu-peers", &torch, "-o", &html, "--markdown", &markdown]);
     assert_eq!(output.status.code(), Some(0), "{output:?}");
@@ -258,7 +260,8 @@ fn times_on_a_gpu_are_gains() {
         // Means of 1 to 5: 3 plain, 5 / (1 + 1/2 + 1/3 + 1/4 + 1/5) weighted by equal MACs.
         "| layer | 1.00x | 2.00x | 3.00x | 4.00x | 5.00x | 3.00x | 2.19x | 2.19x |",
         "| layer, over PyTorch's dense | - | 1.50x | - | - | - | 1.50x (1) | 1.50x (1) | 1.50x (1) |",
-        "| AlexNet | dense | fp32 | 1 | 10.0 | 9.0 | 200 | 1.00x |",
+        "| layer, over PyTorch's with zeros | - | 2.00x | - | - | - | 2.00x (1) | 2.00x (1) | 2.00x (1) |",
+        "| AlexNet | dense | fp32 | 1 | 10.0 | 9.0 | 200 | 1.00x | 8.5 |",
     ] {
         assert!(markdown.contains(line), "{line}: {markdown}");
     }
