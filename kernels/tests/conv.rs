@@ -373,10 +373,10 @@ fn mixtures_on_a_stand_in() {
 fn sizes_around_tiles_of_devices() {
     let cases = every(|c| {
         let (live_channels, keep) = c.of(&[(1, Keep::All), (16, Keep::All), (17, Keep::Backwards)]);
-        let filters = c.of(&[1, 7, 8, 9, 16, 17, 32, 33, 63, 64, 65, 130]);
+        let filters = c.of(&[1, 8, 9, 32, 64, 65, 130]);
         Case {
             batch: c.of(&[1, 3]),
-            window: Window { input: [1, c.of(&[1, 42, 43, 127, 128, 129, 257])], ..POINTWISE },
+            window: Window { input: [1, c.of(&[1, 42, 43, 127, 128, 129, 255, 256, 257])], ..POINTWISE },
             groups: vec![Part { filters, live_channels, keep, ..PART }],
             activation: Activation::Relu,
             accumulate: false,

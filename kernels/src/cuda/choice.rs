@@ -1,8 +1,9 @@
 //! Which method computes a convolution on a device, by what each is expected to take.
 //!
-//! **None of this has been measured.** Instructions are counted in what `ptxas` 12.9 makes of the kernels for `sm_90`, four warps issue
-//! one each in a cycle, and where no other warp has work meanwhile, a step waits for two reads that miss the first cache. Of cuBLAS it
-//! is assumed that it reaches 0.8 of the peak; of memory, that it yields 12 bytes a cycle to each multiprocessor.
+//! **None of this has been measured.** Instructions are counted in what `ptxas` 12.9 makes of the kernels for `sm_90`. Four warps issue
+//! one each in a cycle; shared memory and the first cache serve one request of a warp in a cycle, or half of one for 16 bytes that are
+//! the same for all threads. Where no other warp has work meanwhile, a step waits for two reads that miss the first cache. Of cuBLAS
+//! it is assumed that it reaches 0.8 of the peak; of memory, that it yields 12 bytes a cycle to each multiprocessor.
 
 use super::device::Precision;
 use crate::conv::Group;
@@ -53,12 +54,14 @@ impl Method {
         }
     }
 
-    /// Positions of a block of that kernel.
-    pub(super) fn positions(self) -> usize {
-        match self {
-            Method::Warp { turns, .. } => WARP_POSITIONS * WARPS_OF_BLOCK / turns,
-            _ => TILE_POSITIONS,
-        }
+    /// Warps that take columns in turns.
+    pub(super) fn turns(self) -> usize {
+        if let Method::Warp { turns, .. } = self { turns } else { 1 }
+    }
+
+    /// Positions of a block.
+    pub(super) fn positions(self, kernel: &Kernel) -> usize {
+        kernel.positions / self.turns()
     }
 
     /// Filters that a block, or a thread of [`Method::Direct`], has in common; none where cuBLAS divides them.
@@ -104,23 +107,25 @@ pub(super) struct Kernel {
     pub(super) name: &'static str,
     /// Filters of a block.
     filters: usize,
+    /// Positions of a block, where no warps share them.
+    positions: usize,
     /// Columns of a step.
     step: usize,
-    /// Instructions of a warp in a step that has no filters, and in one that has.
-    instructions: [f64; 2],
+    /// Cycles that a warp keeps its multiprocessor busy in a step, if it has no filters, and if it has.
+    cycles: [f64; 2],
     /// Blocks that a multiprocessor has registers for.
     resident: usize,
 }
 
 static WARPS: [Kernel; 3] = [
-    Kernel { name: "conv_warp_8", filters: 8, step: 4, instructions: [104.0; 2], resident: 5 },
-    Kernel { name: "conv_warp_16", filters: 16, step: 4, instructions: [143.0; 2], resident: 3 },
-    Kernel { name: "conv_warp_32", filters: 32, step: 4, instructions: [224.0; 2], resident: 2 },
+    Kernel { name: "conv_warp_8", filters: 8, positions: 256, step: 4, cycles: [28.0; 2], resident: 5 },
+    Kernel { name: "conv_warp_16", filters: 16, positions: 256, step: 4, cycles: [44.0; 2], resident: 3 },
+    Kernel { name: "conv_warp_32", filters: 32, positions: 256, step: 4, cycles: [76.0; 2], resident: 2 },
 ];
 
 static TILES: [Kernel; 2] = [
-    Kernel { name: "conv_tile_64", filters: 64, step: 16, instructions: [129.0, 737.0], resident: 2 },
-    Kernel { name: "conv_tile_128", filters: 128, step: 8, instructions: [86.0, 662.0], resident: 2 },
+    Kernel { name: "conv_tile_64", filters: 64, positions: 256, step: 8, cycles: [34.0, 182.0], resident: 2 },
+    Kernel { name: "conv_tile_128", filters: 128, positions: 128, step: 8, cycles: [22.0, 166.0], resident: 2 },
 ];
 
 /// Threads of a block of all of them: of a warp, and warps.
@@ -129,23 +134,14 @@ pub(super) const BLOCK: [u32; 2] = [32, WARPS_OF_BLOCK as u32];
 /// Warps of a block.
 const WARPS_OF_BLOCK: usize = 8;
 
-/// Positions of a warp of [`WARPS`].
-const WARP_POSITIONS: usize = 32;
-
-/// Positions of a block of [`TILES`].
-const TILE_POSITIONS: usize = 128;
-
 /// Most blocks of a grid along its second axis.
 pub(super) const MOST_BLOCKS_DOWN: usize = 65_535;
 
 /// Groups of fewer filters leave most of what multiplies by several idle.
 const SEVERAL: usize = 5;
 
-/// Instructions of `conv_direct` for a column, by a warp, and columns that it reads together.
-const DIRECT: [f64; 2] = [15.5, 4.0];
-
-/// Instructions that a multiprocessor issues in a cycle, each for the 32 threads of a warp.
-const ISSUED: f64 = 4.0;
+/// Cycles that a warp of `conv_direct` keeps its multiprocessor busy for a column: 15.5 instructions; and columns of a step.
+const DIRECT: [f64; 2] = [3.9, 4.0];
 
 /// Cycles that a step waits for memory.
 const LATENCY: f64 = 700.0;
@@ -208,11 +204,11 @@ impl Shape<'_> {
         };
         let weights = of_groups(&|filters, columns| filters * columns);
         if let Some(kernel) = method.kernel() {
-            return LAUNCH + self.cycles_of_blocks(method, kernel, processors);
+            return self.cycles_of_blocks(method, kernel, processors);
         }
         if method == Method::Direct {
-            let [instructions, step] = DIRECT;
-            let busy = weights * positions / 32.0 * instructions / ISSUED / processors;
+            let [cycles, step] = DIRECT;
+            let busy = weights * positions / 32.0 * cycles / processors;
             let steps = self.groups.iter().map(|group| group.columns.len()).max().unwrap_or(0) as f64 / step;
             return LAUNCH + busy.max(steps * LATENCY);
         }
@@ -227,25 +223,23 @@ impl Shape<'_> {
 
     /// Of a kernel of our own: what all multiprocessors are busy, or what blocks take if they run by themselves, round after round.
     fn cycles_of_blocks(&self, method: Method, kernel: &Kernel, processors: f64) -> f64 {
-        let tiles = self.positions.div_ceil(method.positions()) as f64;
-        let turns = if let Method::Warp { turns, .. } = method { turns } else { 1 };
+        let tiles = self.positions.div_ceil(method.positions(kernel)) as f64;
         let filters_of_warp = kernel.filters.div_ceil(WARPS_OF_BLOCK);
         let (mut busy, mut blocks, mut longest) = (0.0, 0.0, 0.0f64);
         for group in self.groups {
-            let steps = group.columns.len().div_ceil(kernel.step * turns) as f64;
+            let steps = group.columns.len().div_ceil(kernel.step * method.turns()) as f64;
             for first in (0..group.filters).step_by(kernel.filters) {
                 let filters = kernel.filters.min(group.filters - first);
-                let [idle, multiplies] = kernel.instructions;
-                let share = filters.div_ceil(filters_of_warp) as f64 / WARPS_OF_BLOCK as f64;
-                let instructions = WARPS_OF_BLOCK as f64 * (idle + share * (multiplies - idle));
-                let cycles = steps * instructions / ISSUED;
+                let [idle, multiplies] = kernel.cycles;
+                let warps = filters.div_ceil(filters_of_warp) as f64;
+                let cycles = steps * (warps * multiplies + (WARPS_OF_BLOCK as f64 - warps) * idle);
                 busy += tiles * cycles;
                 blocks += tiles;
                 longest = longest.max(cycles.max(steps * LATENCY));
             }
         }
         let rounds = (blocks / (processors * kernel.resident as f64)).ceil();
-        (busy / processors).max(rounds * longest)
+        LAUNCH + (busy / processors).max(rounds * longest)
     }
 }
 

@@ -328,7 +328,7 @@ impl Conv {
             leading: 0,
             sums_of_image: 0,
             sums_of_filter: 0,
-            turns: if let Method::Warp { turns, .. } = self.method { int(turns) } else { 0 },
+            turns: int(self.method.turns()),
             column_classes: int(counts[1]),
             all_classes: int(counts[0] * counts[1]),
             activation: function,
@@ -344,7 +344,7 @@ impl Conv {
             let Some(kernel) = self.method.kernel() else {
                 return launch_each(stream, "conv_direct", out.len(), &all);
             };
-            let grid = [(self.images * g.output_len()).div_ceil(self.method.positions()), self.part_count];
+            let grid = [(self.images * g.output_len()).div_ceil(self.method.positions(kernel)), self.part_count];
             launch(stream, kernel.name, grid, BLOCK, &all)
         }
     }

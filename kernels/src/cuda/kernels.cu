@@ -189,52 +189,54 @@ CONV_WARP(conv_warp_8, 8)
 CONV_WARP(conv_warp_16, 16)
 CONV_WARP(conv_warp_32, 32)
 
-// A block for 128 positions and 8 * HEIGHT filters, by 32 x 8 threads. DEPTH columns at a time are gathered into shared memory while
-// those before them are multiplied there: by each thread HEIGHT filters and 4 positions that lie 32 apart. Warps without filters only
-// gather. Blocks lie as those of `conv_warp`. The columns are a multiple of DEPTH: the last ones may read and weigh nothing.
-#define WIDTH 128
-#define CONV_TILE(name, HEIGHT, DEPTH) \
+// A block for 32 * WIDTH positions and 8 * HEIGHT filters, by 32 x 8 threads. DEPTH columns at a time are gathered into shared memory
+// while those before them are multiplied there: by each thread HEIGHT filters and WIDTH positions that lie 32 apart. Warps without
+// filters only gather. Blocks lie as those of `conv_warp`. The columns are a multiple of DEPTH: the last ones may read and weigh nothing.
+#define DEPTH 8
+#define CONV_TILE(name, HEIGHT, WIDTH) \
     KERNEL(name, Conv) { \
-        enum { ROWS = 8 * HEIGHT, QUADS = DEPTH * ROWS / 4, CHUNK = DEPTH * (ROWS + WIDTH) }; \
+        enum { ROWS = 8 * HEIGHT, ACROSS = 32 * WIDTH, CHUNK = DEPTH * (ROWS + ACROSS) }; \
+        /* Columns that are gathered side by side, and what each thread then loads of a chunk. */ \
+        enum { BESIDE = 256 / ACROSS, NUMBERS = DEPTH / BESIDE, FOURS = (DEPTH * ROWS / 4 + 255) / 256 }; \
         SHARED(float, shared, 2 * CHUNK) \
         const struct Part part = ((const struct Part *)a.parts)[blockIdx.y]; \
         int thread = threadIdx.y * 32 + threadIdx.x, multiplies = (int)threadIdx.y * HEIGHT < part.filters; \
-        unsigned count = (unsigned)a.images * a.positions, first = blockIdx.x * WIDTH; \
-        /* This thread gathers every other column at one position. */ \
-        unsigned there = min(first + thread % WIDTH, count - 1); \
-        int column = thread / WIDTH; \
-        const struct Tap *taps = (const struct Tap *)a.taps + part.tap + column; \
+        unsigned count = (unsigned)a.images * a.positions, first = blockIdx.x * ACROSS; \
+        unsigned there = min(first + thread % ACROSS, count - 1); \
+        const struct Tap *taps = (const struct Tap *)a.taps + part.tap + thread / ACROSS; \
         struct Place place = place_of(&a, there / a.positions, there % a.positions); \
-        float sums[HEIGHT][4]; \
+        float sums[HEIGHT][WIDTH]; \
         UNROLL for (int h = 0; h < HEIGHT; h++) \
-            UNROLL for (int j = 0; j < 4; j++) sums[h][j] = 0.0f; \
+            UNROLL for (int j = 0; j < WIDTH; j++) sums[h][j] = 0.0f; \
         for (int start = 0; start < part.columns + DEPTH; start += DEPTH) { \
             float *filled = shared + start / DEPTH % 2 * CHUNK, *ready = shared + (start / DEPTH + 1) % 2 * CHUNK; \
-            float numbers[DEPTH / 2]; \
-            struct Four weights[QUADS / 256]; \
+            float numbers[NUMBERS]; \
+            struct Four weights[FOURS]; \
             int more = start < part.columns; \
             if (more) { \
-                UNROLL for (int i = 0; i < DEPTH / 2; i++) numbers[i] = look_up(&a, place, taps[start + 2 * i]); \
-                UNROLL for (int i = 0; i < QUADS / 256; i++) { \
-                    int quad = 256 * i + thread, k = start + quad / (ROWS / 4); \
+                UNROLL for (int i = 0; i < NUMBERS; i++) numbers[i] = look_up(&a, place, taps[start + BESIDE * i]); \
+                UNROLL for (int i = 0; i < FOURS; i++) { \
+                    int four = 256 * i + thread, k = start + four / (ROWS / 4); \
                     const float *row = a.weights + part.weight + k * part.leading; \
-                    weights[i] = ((const struct Four *)row)[quad % (ROWS / 4)]; \
+                    if (four < DEPTH * ROWS / 4) weights[i] = ((const struct Four *)row)[four % (ROWS / 4)]; \
                 } \
             } \
             if (multiplies && start > 0) { \
                 const float *rows = ready + threadIdx.y * HEIGHT, *positions = ready + DEPTH * ROWS + threadIdx.x; \
                 UNROLL for (int k = 0; k < DEPTH; k++) \
                     UNROLL for (int h = 0; h < HEIGHT; h++) \
-                        UNROLL for (int j = 0; j < 4; j++) sums[h][j] += rows[k * ROWS + h] * positions[k * WIDTH + 32 * j]; \
+                        UNROLL for (int j = 0; j < WIDTH; j++) sums[h][j] += rows[k * ROWS + h] * positions[k * ACROSS + 32 * j]; \
             } \
             if (more) { \
                 float *position = filled + DEPTH * ROWS + thread; \
-                UNROLL for (int i = 0; i < DEPTH / 2; i++) position[2 * i * WIDTH] = numbers[i]; \
-                UNROLL for (int i = 0; i < QUADS / 256; i++) ((struct Four *)filled)[256 * i + thread] = weights[i]; \
+                UNROLL for (int i = 0; i < NUMBERS; i++) position[i * 256] = numbers[i]; \
+                UNROLL for (int i = 0; i < FOURS; i++) { \
+                    if (256 * i + thread < DEPTH * ROWS / 4) ((struct Four *)filled)[256 * i + thread] = weights[i]; \
+                } \
             } \
             __syncthreads(); \
         } \
-        UNROLL for (int j = 0; j < 4; j++) { \
+        UNROLL for (int j = 0; j < WIDTH; j++) { \
             unsigned n = first + 32 * j + threadIdx.x; \
             if (n < count) { \
                 unsigned image = n / a.positions, position = n % a.positions; \
@@ -250,8 +252,8 @@ CONV_WARP(conv_warp_32, 32)
             } \
         } \
     }
-CONV_TILE(conv_tile_64, 8, 16)
-CONV_TILE(conv_tile_128, 16, 8)
+CONV_TILE(conv_tile_64, 8, 8)
+CONV_TILE(conv_tile_128, 16, 4)
 
 // The lowered matrix of all images, [columns][images][positions], with columns `leading` apart. A thread gathers LOWERED columns of a
 // position (as conv.rs has it); blocks lie along positions of all images first, then along columns.
