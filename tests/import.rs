@@ -5,7 +5,7 @@ use prost::Message;
 use ssl_convert::onnx::load::OnnxFile;
 use ssl_convert::onnx::proto::*;
 use sslm::Model;
-use sslm_tests::compare::{convert, input, run};
+use sslm_tests::compare::{compact_equals_dense, convert, input, kept_channels, run};
 use sslm_tests::onnx::{Net, Value::*, encode, float_tensor, value_info};
 use std::path::{Path, PathBuf};
 
@@ -96,6 +96,69 @@ fn constant_of_shape_and_reshaped_weights() {
     let (shape, y) = run(&Model::from_bytes(&convert(&net.finish(&[&y]), false)).expect("valid"), &[1, 2, 4, 4], &x);
     assert_eq!(shape, [1, 3, 2, 2]);
     assert_eq!(y, [[10.0; 4], [11.0; 4], [12.0; 4]].concat());
+}
+
+/// A stored tensor of integers or booleans.
+fn stored(net: &mut Net, dims: &[i64], data_type: i32, numbers: &[i32]) -> String {
+    let name = format!("s{}", net.graph().initializer.len());
+    let tensor = match data_type {
+        data_type::INT64 => TensorProto { int64_data: numbers.iter().map(|&n| n.into()).collect(), ..Default::default() },
+        _ => TensorProto { int32_data: numbers.to_vec(), ..Default::default() },
+    };
+    net.graph().initializer.push(TensorProto { name: name.clone(), dims: dims.to_vec(), data_type, ..tensor });
+    name
+}
+
+/// A float32 Cast.
+const FLOAT: [(&str, sslm_tests::onnx::Value); 1] = [("to", Int(data_type::FLOAT as i64))];
+
+#[test]
+fn stored_masks_keep_their_shape() {
+    for data_type in [data_type::BOOL, data_type::INT32, data_type::INT64] {
+        // As wide as there are channels, so that a mask without its shape would be taken for one of columns.
+        let mut net = Net::new(&["batch", "3", "2", "3"]);
+        let mask = stored(&mut net, &[1, 3, 1, 1], data_type, &[1, 0, 1]);
+        let mask = net.node("Cast", &[&mask], &FLOAT);
+        let y = net.node("Mul", &["x", &mask], &[]);
+        let x: Vec<f32> = (1..=18).map(|n| n as f32).collect();
+        let (_, y) = run(&Model::from_bytes(&convert(&net.finish(&[&y]), false)).expect("valid"), &[1, 3, 2, 3], &x);
+        assert_eq!(y, [&x[..6], &[0.0; 6], &x[12..]].concat());
+    }
+
+    // [1, 2, 3] in two axes, by way of operators that keep and change the shape.
+    let mut net = Net::new(&["batch", "3", "2", "2"]);
+    let numbers = stored(&mut net, &[2, 3], data_type::INT64, &[7, 8, 9, 1, 2, 3]);
+    let [zero, one, three, ends, shape] = [&[0][..], &[1], &[3], &[0, 2], &[3, 1, 2]].map(|n| net.integers(n));
+    let row = net.node("Gather", &[&numbers, &one], &[("axis", Int(0))]);
+    let row = net.node("Slice", &[&row, &zero, &three, &one], &[]);
+    let column = net.node("Transpose", &[&row], &[]);
+    let row = net.node("Squeeze", &[&column, &one], &[]);
+    let row = net.node("Unsqueeze", &[&row, &zero], &[]);
+    let both = net.node("Mul", &[&column, &row], &[]);
+    let pair = net.node("Gather", &[&both, &ends], &[("axis", Int(1))]);
+    let pair = net.node("Reshape", &[&pair, &shape], &[]);
+    let pair = net.node("Unsqueeze", &[&pair, &zero], &[]);
+    let pair = net.node("Cast", &[&pair], &FLOAT);
+    let y = net.node("Add", &["x", &pair], &[]);
+    let (_, y) = run(&Model::from_bytes(&convert(&net.finish(&[&y]), false)).expect("valid"), &[1, 3, 2, 2], &[0.0; 12]);
+    assert_eq!(y, [1., 3., 1., 3., 2., 6., 2., 6., 3., 9., 3., 9.]);
+}
+
+#[test]
+fn masks_of_weights_fold_away() {
+    let mut net = Net::new(&["batch", "2", "4", "4"]);
+    let (w, b) = (net.random(4 * 2 * 9), net.weights(&[4], &[0.1, 0.2, 0.3, 0.4]));
+    let (w, mask) = (net.weights(&[4, 2, 3, 3], &w), stored(&mut net, &[4, 1, 1, 1], data_type::BOOL, &[1, 0, 1, 0]));
+    let mask = net.node("Cast", &[&mask], &FLOAT);
+    let masked = net.node("Mul", &[&w, &mask], &[]);
+    let y = net.node("Conv", &["x", &masked, &b], &[]);
+    let y = net.node("Flatten", &[&y], &[]);
+    let w = net.random(3 * 16);
+    let (w, mask) = (net.weights(&[3, 16], &w), net.weights(&[16], &[[1.0; 8], [0.0; 8]].concat()));
+    let masked = net.node("Mul", &[&w, &mask], &[]);
+    let y = net.node("Gemm", &[&y, &masked], &[("transB", Int(1))]);
+    let model = compact_equals_dense(&net.finish(&[&y]), &[&[2, 2, 4, 4]]);
+    assert_eq!(kept_channels(&model, "Conv_2"), Some(vec![0]), "the Gemm reads two channels, one of which is masked");
 }
 
 #[test]

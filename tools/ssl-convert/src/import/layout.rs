@@ -1,12 +1,11 @@
 //! Operators that compute with shapes, or move numbers without changing them.
 
-use super::{Binding, Importer, axis};
+use super::{Binding, Importer, axis, stored};
 use crate::graph::Weights;
 use crate::onnx::attributes::Attributes;
 use crate::onnx::proto::{NodeProto, data_type};
 use crate::onnx::tensor::{Data, Tensor};
 use anyhow::{Context, Result, anyhow, bail, ensure};
-use sslm_format::shape::{self, Shape};
 use sslm_format::{
     Coordinates, Expand, Fill, Flatten, Gather, Interpolation, Op, Pad, ReduceMean, Reshape, Resize2d, Slice, Target, Transpose,
     ValueId,
@@ -43,19 +42,19 @@ impl Importer<'_> {
             let (start, end) = (bound("start", 0)?, bound("end", rank)?);
             return known(extents[start..end.max(start)].to_vec()).map(Some);
         }
-        let Some(list) = self.extents(node, 0)? else { return Ok(None) };
+        let list = match (node.op_type.as_str(), self.input(node, 0)?) {
+            (_, Some(Binding::Extents(list))) => list,
+            ("Concat", Some(Binding::Tensor(Tensor { data: Data::Ints(_), .. }))) => {
+                self.extents(node, 0)?.context("input 0: expected integers, found numbers")?
+            }
+            _ => return Ok(None),
+        };
         let result = match node.op_type.as_str() {
             "Cast" => match attributes.int("to", 0)? as i32 {
                 data_type::INT64 | data_type::INT32 => list,
-                data_type::FLOAT => {
-                    let numbers: Option<Vec<f32>> =
-                        list.iter().map(|e| if let ExtentOf::Known(n) = e { Some(*n as f32) } else { None }).collect();
-                    let numbers = numbers.context("expected known extents, found symbolic ones")?;
-                    return Tensor::new(vec![numbers.len()], Data::Floats(numbers.into())).map(|t| Some(Binding::Tensor(t)));
-                }
-                other => bail!("to: expected int64, int32 or float32, found {}", data_type::name(other)),
+                other => bail!("to: expected int64 or int32 for symbolic extents, found {}", data_type::name(other)),
             },
-            // Lists of one number and numbers are not told apart, and longer lists have one axis.
+            // Symbolic extents are not told apart from lists of one.
             "Squeeze" | "Unsqueeze" | "Reshape" | "Identity" => list,
             "Concat" => {
                 let mut all = list;
@@ -72,35 +71,20 @@ impl Importer<'_> {
                     }
                     ExtentOf::Axis(..) => None,
                 };
-                indices
+                let picked: Result<Vec<ExtentOf>> = indices
                     .iter()
                     .map(|i| pick(i).with_context(|| format!("indices: expected known ones below {}", list.len())))
-                    .collect::<Result<_>>()?
+                    .collect();
+                let mut found = known(picked?)?;
+                if let (Binding::Tensor(found), Some(indices)) = (&mut found, self.tensor_if_known(node, 1)?) {
+                    found.dims = indices.dims;
+                }
+                return Ok(Some(found));
             }
             "Slice" => {
                 let parts = self.slices(node, 1)?;
                 let taken = |list: Vec<ExtentOf>, s: &Slice| s.positions(list.len()).map(|i| list[i]).collect();
                 parts.iter().fold(list, taken)
-            }
-            "Add" | "Sub" | "Mul" | "Div" => {
-                let other = self.extents(node, 1)?.context("input 1: expected integers, found numbers")?;
-                let len = list.len().max(other.len());
-                let at = |l: &[ExtentOf], i: usize| l.get(if l.len() == 1 { 0 } else { i }).copied();
-                let apply = |i: usize| match (at(&list, i), at(&other, i)) {
-                    (Some(ExtentOf::Known(a)), Some(ExtentOf::Known(b))) => {
-                        let result = match node.op_type.as_str() {
-                            "Add" => a.checked_add(b),
-                            "Sub" => a.checked_sub(b),
-                            "Mul" => a.checked_mul(b),
-                            _ => a.checked_div(b),
-                        };
-                        result
-                            .map(ExtentOf::Known)
-                            .with_context(|| format!("expected integers that can be combined, found {a} and {b}"))
-                    }
-                    _ => bail!("expected known extents of equal count, found symbolic or fewer ones"),
-                };
-                (0..len).map(apply).collect::<Result<_>>()?
             }
             _ => return Ok(None),
         };
@@ -111,7 +95,8 @@ impl Importer<'_> {
     fn extents(&self, node: &NodeProto, i: usize) -> Result<Option<Vec<ExtentOf>>> {
         Ok(match self.input(node, i)? {
             Some(Binding::Extents(list)) => Some(list),
-            Some(Binding::Tensor(Tensor { data: Data::Ints(ints), .. })) => {
+            Some(Binding::Tensor(Tensor { data: Data::Ints(ints), dims })) => {
+                ensure!(dims.len() <= 1, "input {i}: expected a list of integers, found dims {dims:?}");
                 Some(ints.iter().map(|&i| ExtentOf::Known(i)).collect())
             }
             _ => None,
@@ -144,7 +129,8 @@ impl Importer<'_> {
             Ok(Op::Flatten(Flatten { axis: axis as u32 }))
         };
         if let Some(Binding::Tensor(t)) = self.input(node, 0)? {
-            return rearranged(t.clone(), &of_rank(t.dims.len())?);
+            let op = of_rank(t.dims.len())?;
+            return stored::rearranged(t, &op).map(Binding::Tensor);
         }
         let x = self.value(node, 0)?;
         let op = of_rank(self.graph.shape(x).len())?;
@@ -159,7 +145,7 @@ impl Importer<'_> {
         if let Some(Binding::Tensor(t)) = self.input(node, 0)? {
             let dims =
                 target.iter().map(|e| if let ExtentOf::Known(n) = e { Ok(*n) } else { bail!("shape: expected known extents") });
-            return rearranged(t, &Op::Reshape(Reshape { dims: dims.collect::<Result<_>>()? }));
+            return stored::rearranged(t, &Op::Reshape(Reshape { dims: dims.collect::<Result<_>>()? })).map(Binding::Tensor);
         }
         let x = self.value(node, 0)?;
         self.reshape_to(name, output, x, &target)
@@ -247,7 +233,7 @@ impl Importer<'_> {
             perm.iter().map(|&a| u32::try_from(a).map_err(|_| anyhow!("perm: expected no negative axis, found {a}"))).collect()
         };
         if let Some(Binding::Tensor(t)) = self.input(node, 0)? {
-            return transposed(&t, &of_rank(t.dims.len())?).map(Binding::Tensor);
+            return stored::transposed(&t, of_rank(t.dims.len())?).map(Binding::Tensor);
         }
         let x = self.value(node, 0)?;
         let axes = of_rank(self.graph.shape(x).len())?;
@@ -281,6 +267,10 @@ impl Importer<'_> {
     }
 
     pub(super) fn slice(&mut self, node: &NodeProto, name: &str, output: &str) -> Result<Binding> {
+        if let Some(Binding::Tensor(t)) = self.input(node, 0)? {
+            let parts = self.slices(node, t.dims.len())?;
+            return parts.into_iter().try_fold(t, |t, part| stored::sliced(&t, part)).map(Binding::Tensor);
+        }
         let mut x = self.value(node, 0)?;
         let parts = self.slices(node, self.graph.shape(x).len())?;
         let count = parts.len();
@@ -319,10 +309,17 @@ impl Importer<'_> {
     }
 
     pub(super) fn gather(&mut self, node: &NodeProto, name: &str, output: &str) -> Result<Binding> {
-        let x = self.value(node, 0)?;
         let tensor = self.tensor(node, 1, "indices")?.context("indices (input 1): expected constant integers, found none")?;
-        let axis = axis(Attributes(node).int("axis", 0)?, self.graph.shape(x).len())?;
-        let gather = Op::Gather(Gather { axis: axis as u32, indices: tensor.ints()?.to_vec() });
+        let on_rank = |rank: usize| -> Result<Gather> {
+            let axis = axis(Attributes(node).int("axis", 0)?, rank)?;
+            Ok(Gather { axis: axis as u32, indices: tensor.ints()?.to_vec() })
+        };
+        if let Some(Binding::Tensor(t)) = self.input(node, 0)? {
+            return stored::gathered(&t, on_rank(t.dims.len())?, &tensor.dims).map(Binding::Tensor);
+        }
+        let x = self.value(node, 0)?;
+        let gather = on_rank(self.graph.shape(x).len())?;
+        let (axis, gather) = (gather.axis as usize, Op::Gather(gather));
         if tensor.dims.len() == 1 {
             return self.push(name, output, gather, vec![x], Weights::None).map(Binding::Value);
         }
@@ -479,35 +476,7 @@ impl Importer<'_> {
 fn known(list: Vec<ExtentOf>) -> Result<Binding> {
     let numbers: Option<Vec<i64>> = list.iter().map(|e| if let ExtentOf::Known(n) = e { Some(*n) } else { None }).collect();
     Ok(match numbers {
-        // One number stands for itself too: see Gather.
         Some(numbers) => Binding::Tensor(Tensor::new(vec![numbers.len()], Data::Ints(numbers.into()))?),
         None => Binding::Extents(list),
     })
-}
-
-/// A stored tensor after a Flatten or Reshape.
-fn rearranged(t: Tensor, op: &Op) -> Result<Binding> {
-    let shape: Shape = t.dims.iter().map(|&d| Some(d)).collect();
-    let dims: Option<Vec<usize>> = shape::of_node(op, &[&shape])?.into_iter().collect();
-    Tensor::new(dims.context("shape: expected known extents")?, t.data).map(Binding::Tensor)
-}
-
-/// A stored tensor with its axes in another order.
-fn transposed(t: &Tensor, axes: &[u32]) -> Result<Tensor> {
-    let shape: Shape = t.dims.iter().map(|&d| Some(d)).collect();
-    shape::of_node(&Op::Transpose(Transpose { axes: axes.to_vec() }), &[&shape])?;
-    let floats = t.floats()?;
-    let dims: Vec<usize> = axes.iter().map(|&a| t.dims[a as usize]).collect();
-    let stride = |axis: u32| t.dims[axis as usize + 1..].iter().product::<usize>();
-    let strides: Vec<usize> = axes.iter().map(|&a| stride(a)).collect();
-    let source = |mut i: usize| {
-        let mut at = 0;
-        for (extent, stride) in dims.iter().zip(&strides).rev() {
-            at += i % extent * stride;
-            i /= extent;
-        }
-        floats.at(at)
-    };
-    let numbers: Vec<f32> = (0..floats.len()).map(source).collect();
-    Tensor::new(dims, Data::Floats(numbers.into()))
 }

@@ -3,10 +3,11 @@
 //! names all of it.
 //!
 //! Here is the walk over the graph; `layers` has the operators with weights and windows, `layout` those that compute with
-//! shapes or move numbers around.
+//! shapes or move numbers around, `stored` those whose operands are all known.
 
 mod layers;
 mod layout;
+mod stored;
 
 use crate::graph::{Graph, UNASSIGNED, Weights};
 use crate::onnx::attributes::Attributes;
@@ -308,6 +309,10 @@ impl Importer<'_> {
         };
         let activation = |this: &mut Self, function: Activation| unary(this, Op::Activation(function));
         let binary = |this: &mut Self, function: Binary| {
+            let folds = matches!(function, Binary::Add | Binary::Sub | Binary::Mul | Binary::Div);
+            if let (true, Some(a), Some(b)) = (folds, this.tensor_if_known(node, 0)?, this.tensor_if_known(node, 1)?) {
+                return stored::combined(&function, &a, &b).map(Binding::Tensor);
+            }
             let operands = this.operands(node)?;
             this.push(name, output, Op::Binary(function), operands.to_vec(), Weights::None).map(Binding::Value)
         };
@@ -325,9 +330,16 @@ impl Importer<'_> {
                 self.input(node, 0)?.context("input 0: expected a tensor, found none")?
             }
             "Cast" => {
-                let to = attributes.int("to", 0)?;
-                ensure!(to == i64::from(data_type::FLOAT), "to: expected float32, found {}", data_type::name(to as i32));
-                self.input(node, 0)?.context("input 0: expected a tensor, found none")?
+                let to = attributes.int("to", 0)? as i32;
+                match (self.input(node, 0)?.context("input 0: expected a tensor, found none")?, to) {
+                    (Binding::Tensor(Tensor { dims, data: Data::Ints(ints) }), data_type::FLOAT) => {
+                        let floats: Vec<f32> = ints.iter().map(|&i| i as f32).collect();
+                        Binding::Tensor(Tensor::new(dims, Data::Floats(floats.into()))?)
+                    }
+                    (t @ Binding::Tensor(Tensor { data: Data::Ints(_), .. }), data_type::INT64 | data_type::INT32) => t,
+                    (x, data_type::FLOAT) => x,
+                    (_, to) => bail!("to: expected float32 (or int64 or int32 of integers), found {}", data_type::name(to)),
+                }
             }
             "Conv" => Binding::Value(self.conv(node, name, output)?),
             "ConvTranspose" => Binding::Value(self.conv_transpose(node, name, output)?),

@@ -1,0 +1,116 @@
+//! Operators on stored tensors, whose results are known at conversion.
+
+use super::MAX_REPEATED;
+use crate::onnx::tensor::{Data, Floats, Tensor};
+use anyhow::{Context, Result, bail};
+use sslm_format::shape::{self, Shape};
+use sslm_format::{Binary, Gather, Op, Slice, Transpose};
+
+/// The extents of what `op` yields for stored tensors.
+fn dims_of(op: &Op, inputs: &[&Tensor]) -> Result<Vec<usize>> {
+    let shapes: Vec<Shape> = inputs.iter().map(|t| t.dims.iter().map(|&d| Some(d)).collect()).collect();
+    let dims: Option<Vec<usize>> = shape::of_node(op, &shapes.iter().collect::<Vec<_>>())?.into_iter().collect();
+    dims.context("shape: expected known extents")
+}
+
+/// After a Flatten or Reshape.
+pub(super) fn rearranged(t: Tensor, op: &Op) -> Result<Tensor> {
+    Tensor::new(dims_of(op, &[&t])?, t.data)
+}
+
+/// With its axes in another order.
+pub(super) fn transposed(t: &Tensor, axes: Vec<u32>) -> Result<Tensor> {
+    let strides: Vec<usize> = axes.iter().map(|&a| t.dims.iter().skip(a as usize + 1).product()).collect();
+    let dims = dims_of(&Op::Transpose(Transpose { axes }), &[t])?;
+    picked(t, dims.clone(), |i| walk(&dims, &strides, i))
+}
+
+/// The positions of one axis that a Slice takes.
+pub(super) fn sliced(t: &Tensor, slice: Slice) -> Result<Tensor> {
+    let axis = slice.axis as usize;
+    let dims = dims_of(&Op::Slice(slice.clone()), &[t])?;
+    taken(t, dims, axis, &slice.positions(t.dims[axis]).collect::<Vec<_>>())
+}
+
+/// The positions of one axis that a Gather takes; the axis becomes those of the indices, `index_dims`.
+pub(super) fn gathered(t: &Tensor, gather: Gather, index_dims: &[usize]) -> Result<Tensor> {
+    let axis = gather.axis as usize;
+    let mut dims = dims_of(&Op::Gather(gather.clone()), &[t])?;
+    let positions = gather.positions(t.dims[axis]).context("indices: expected ones within the axis")?;
+    dims.splice(axis..=axis, index_dims.iter().copied());
+    taken(t, dims, axis, &positions)
+}
+
+/// `positions` of `axis`, as a tensor of `dims`.
+fn taken(t: &Tensor, dims: Vec<usize>, axis: usize, positions: &[usize]) -> Result<Tensor> {
+    let (extent, inner) = (t.dims[axis], t.dims[axis + 1..].iter().product::<usize>());
+    let source = |i: usize| {
+        let (row, column) = (i / inner, i % inner);
+        (row / positions.len() * extent + positions[row % positions.len()]) * inner + column
+    };
+    picked(t, dims, source)
+}
+
+/// A sum, difference, product or quotient, by numpy's broadcasting.
+pub(super) fn combined(function: &Binary, a: &Tensor, b: &Tensor) -> Result<Tensor> {
+    let dims = dims_of(&Op::Binary(function.clone()), &[a, b])?;
+    let broadcast = |t: &Tensor| -> Result<Tensor> {
+        let missing = dims.len() - t.dims.len();
+        let stride = |axis: usize| match axis.checked_sub(missing) {
+            Some(own) if t.dims[own] != 1 => t.dims[own + 1..].iter().product(),
+            _ => 0,
+        };
+        let strides: Vec<usize> = (0..dims.len()).map(stride).collect();
+        if t.dims == dims { Ok(t.clone()) } else { picked(t, dims.clone(), |i| walk(&dims, &strides, i)) }
+    };
+    let (a, b) = (broadcast(a)?, broadcast(b)?);
+    let data = match (&a.data, &b.data) {
+        (Data::Floats(a), Data::Floats(b)) => {
+            let of = |(a, b): (f32, f32)| match function {
+                Binary::Add => Ok(a + b),
+                Binary::Sub => Ok(a - b),
+                Binary::Mul => Ok(a * b),
+                Binary::Div => Ok(a / b),
+                Binary::Pow | Binary::PRelu => bail!("expected a computed operand, found two constants"),
+            };
+            Data::Floats(a.iter().zip(b.iter()).map(of).collect::<Result<Vec<f32>>>()?.into())
+        }
+        (Data::Ints(a), Data::Ints(b)) => {
+            let of = |(&a, &b): (&i64, &i64)| {
+                let result = match function {
+                    Binary::Add => a.checked_add(b),
+                    Binary::Sub => a.checked_sub(b),
+                    Binary::Mul => a.checked_mul(b),
+                    Binary::Div => a.checked_div(b),
+                    Binary::Pow | Binary::PRelu => None,
+                };
+                result.with_context(|| format!("expected integers that can be combined, found {a} and {b}"))
+            };
+            Data::Ints(a.iter().zip(b.iter()).map(of).collect::<Result<_>>()?)
+        }
+        _ => bail!("expected operands of one type, found float32 and integers"),
+    };
+    Tensor::new(dims, data)
+}
+
+/// A tensor of `dims` whose number i is number `source(i)` of `t`.
+fn picked(t: &Tensor, dims: Vec<usize>, source: impl Fn(usize) -> usize) -> Result<Tensor> {
+    let len = dims.iter().try_fold(1usize, |n, &d| n.checked_mul(d)).filter(|&n| n <= MAX_REPEATED);
+    let len = len.with_context(|| format!("expected at most {MAX_REPEATED} elements, found {dims:?}"))?;
+    let data = match &t.data {
+        Data::Floats(Floats::Repeated { value, .. }) => Data::Floats(Floats::Repeated { value: *value, len }),
+        Data::Floats(floats) => Data::Floats((0..len).map(|i| floats.at(source(i))).collect::<Vec<f32>>().into()),
+        Data::Ints(ints) => Data::Ints((0..len).map(|i| ints[source(i)]).collect()),
+    };
+    Tensor::new(dims, data)
+}
+
+/// Where number `i` of a tensor of `dims` lies in one whose axes are `strides` apart.
+fn walk(dims: &[usize], strides: &[usize], mut i: usize) -> usize {
+    let mut at = 0;
+    for (extent, stride) in dims.iter().zip(strides).rev() {
+        at += i % extent * stride;
+        i /= extent;
+    }
+    at
+}
