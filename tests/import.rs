@@ -228,6 +228,44 @@ fn external_data_is_read_and_confined() {
     }
 }
 
+/// Reshapes `y` to the batch of `x`, what is left, and `last`.
+fn to_batch_of_x(net: &mut Net, y: &str, last: i64) -> String {
+    let shape = net.node("Shape", &["x"], &[("end", Int(1))]);
+    let rest = net.integers(&[-1, last]);
+    let target = net.node("Concat", &[&shape, &rest], &[("axis", Int(0))]);
+    net.node("Reshape", &[y, &target], &[])
+}
+
+#[test]
+fn the_batch_is_followed_through_every_operator() {
+    let mut net = Net::new(&["batch", "4", "height", "width"]);
+    let w = net.random(6 * 4);
+    let conv = net.conv("x", [6, 4, 1, 1], &w, &[0.5; 6], &[]);
+    let sum = net.node("Add", &[&conv, &conv], &[]);
+    let pooled = net.node("GlobalMaxPool", &[&sum], &[]);
+    let two = net.node("Concat", &[&pooled, &pooled], &[("axis", Int(1))]);
+    let flat = net.integers(&[-1, 12]);
+    let flat = net.node("Reshape", &[&two, &flat], &[]);
+    let first = net.node("Transpose", &[&flat], &[]);
+    let first = net.node("Transpose", &[&first], &[]);
+    let y = to_batch_of_x(&mut net, &first, 4);
+    let y = net.node("ReduceMean", &[&y], &[("axes", Ints(&[2])), ("keepdims", Int(0))]);
+    let y = to_batch_of_x(&mut net, &y, 3);
+    let model = Model::from_bytes(&convert(&net.finish(&[&y]), false)).expect("valid");
+    for batch in [1, 3] {
+        let shape = [batch, 4, 2, 5];
+        assert_eq!(run(&model, &shape, &input(&shape)).0, [batch, 1, 3]);
+    }
+
+    // The batch and channels as one axis: which of them a later extent stands for is not known.
+    let mut net = Net::new(&["batch", "4", "3"]);
+    let merged = net.integers(&[-1, 3]);
+    let merged = net.node("Reshape", &["x", &merged], &[]);
+    let y = to_batch_of_x(&mut net, &merged, 3);
+    let message = refusal(&net.finish(&[&y]));
+    assert!(message.contains("expected at most one extent that must be inferred, found [-1, -1, 3]"), "{message}");
+}
+
 #[test]
 fn all_unsupported_operators_are_named_at_once() {
     let mut net = Net::new(&["batch", "2", "4", "4"]);

@@ -16,7 +16,7 @@ use sslm_format::{
 pub(super) enum ExtentOf {
     /// Known now.
     Known(i64),
-    /// That of an axis of a value, whatever it turns out to be.
+    /// That of an axis of a value, whatever it turns out to be. Of all axes that are known to be equally long, the first.
     Axis(ValueId, usize),
 }
 
@@ -27,11 +27,7 @@ impl Importer<'_> {
         if node.op_type == "Shape" {
             let extents: Vec<ExtentOf> = match self.input(node, 0)?.context("input 0: expected a tensor, found none")? {
                 Binding::Tensor(t) => t.dims.iter().map(|&d| ExtentOf::Known(d as i64)).collect(),
-                Binding::Value(v) => {
-                    let extent =
-                        |(axis, e): (usize, &Option<usize>)| e.map_or(ExtentOf::Axis(v, axis), |e| ExtentOf::Known(e as i64));
-                    self.graph.shape(v).iter().enumerate().map(extent).collect()
-                }
+                Binding::Value(v) => self.extents_of(v).to_vec(),
                 _ => bail!("input 0: expected a tensor, found a shape"),
             };
             let rank = extents.len() as i64;
@@ -151,29 +147,31 @@ impl Importer<'_> {
         self.reshape_to(name, output, x, &target)
     }
 
-    /// A Reshape of `x`. Symbolic extents are copied where they stand for the same axis, and one more may follow from the rest.
+    /// A Reshape of `x`. Symbolic extents are copied from the same axis of `x`, and one more may follow from the rest.
     fn reshape_to(&mut self, name: &str, output: &str, x: ValueId, target: &[ExtentOf]) -> Result<Binding> {
-        let mut dims = Vec::new();
-        for (i, extent) in target.iter().enumerate() {
-            // The first axis of every value with a symbolic one is the batch.
-            let is_batch = |a: usize| a == 0 && i == 0 && self.graph.shape(x).first() == Some(&None);
-            dims.push(match *extent {
-                ExtentOf::Known(n) => n,
-                ExtentOf::Axis(v, a) if a == i && (v == x || is_batch(a)) => 0,
-                ExtentOf::Axis(..) => -1,
-            });
-        }
+        let own = self.extents_of(x);
+        let dim = |(i, extent): (usize, &ExtentOf)| match *extent {
+            ExtentOf::Known(n) => n,
+            ExtentOf::Axis(..) if own.get(i) == Some(extent) => 0,
+            ExtentOf::Axis(..) => -1,
+        };
+        let dims: Vec<i64> = target.iter().enumerate().map(dim).collect();
         ensure!(
             dims.iter().filter(|&&d| d == -1).count() <= 1,
             "shape: expected at most one extent that must be inferred, found {dims:?}"
         );
-        self.push(name, output, Op::Reshape(Reshape { dims }), vec![x], Weights::None).map(Binding::Value)
+        let reshaped = self.push(name, output, Op::Reshape(Reshape { dims }), vec![x], Weights::None)?;
+        for (own, target) in self.extents[reshaped.index()].iter_mut().zip(target) {
+            if let (ExtentOf::Axis(..), ExtentOf::Axis(..)) = (&own, target) {
+                *own = *target;
+            }
+        }
+        Ok(Binding::Value(reshaped))
     }
 
     /// The extents of `x`, known or not.
-    fn extents_of(&self, x: ValueId) -> Vec<ExtentOf> {
-        let extent = |(axis, e): (usize, &Option<usize>)| e.map_or(ExtentOf::Axis(x, axis), |e| ExtentOf::Known(e as i64));
-        self.graph.shape(x).iter().enumerate().map(extent).collect()
+    fn extents_of(&self, x: ValueId) -> &[ExtentOf] {
+        &self.extents[x.index()]
     }
 
     pub(super) fn squeeze(&mut self, node: &NodeProto, name: &str, output: &str) -> Result<Binding> {
@@ -220,7 +218,7 @@ impl Importer<'_> {
             return Tensor::new(dims.context("expected known extents")?, t.data).map(Binding::Tensor);
         }
         let x = self.value(node, 0)?;
-        let target = change(&self.extents_of(x))?;
+        let target = change(self.extents_of(x))?;
         self.reshape_to(name, output, x, &target)
     }
 
@@ -324,11 +322,9 @@ impl Importer<'_> {
             return self.push(name, output, gather, vec![x], Weights::None).map(Binding::Value);
         }
         // The axis becomes those of the indices: none, or several.
-        let mut target = self.extents_of(x);
+        let mut target = self.extents_of(x).to_vec();
         target.splice(axis..=axis, tensor.dims.iter().map(|&d| ExtentOf::Known(d as i64)));
         let gathered = self.push(name, &format!("{output}.gathered"), gather, vec![x], Weights::None)?;
-        let renamed = |e: ExtentOf| if let ExtentOf::Axis(_, a) = e { ExtentOf::Axis(gathered, a) } else { e };
-        let target: Vec<ExtentOf> = target.into_iter().map(renamed).collect();
         self.reshape_to(name, output, gathered, &target)
     }
 
@@ -392,9 +388,8 @@ impl Importer<'_> {
             let own = self.extents_of(x);
             let size = |axis: usize| position(axis).map_or(own[axis], |i| sizes[i]);
             for (axis, own) in own.iter().enumerate().take(2) {
-                let kept =
-                    size(axis) == *own || matches!((size(axis), own), (ExtentOf::Axis(_, a), ExtentOf::Axis(_, b)) if a == *b);
-                ensure!(kept, "sizes: expected those of the input for batch and channels, found {:?}", size(axis));
+                let size = size(axis);
+                ensure!(size == *own, "sizes: expected those of the input for batch and channels, found {size:?}");
             }
             let extent = |axis: usize| match size(axis) {
                 ExtentOf::Known(n) => u32::try_from(n)
@@ -458,17 +453,67 @@ impl Importer<'_> {
     pub(super) fn expand(&mut self, node: &NodeProto, name: &str, output: &str) -> Result<Binding> {
         let x = self.value(node, 0)?;
         let target = self.extents(node, 1)?.context("shape (input 1): expected constant integers or extents, found others")?;
-        let own = self.graph.shape(x).clone();
+        let own = self.extents_of(x);
         let extent = |(i, e): (usize, &ExtentOf)| match *e {
             ExtentOf::Known(n) => u64::try_from(n).map_err(|_| anyhow!("shape: expected no negative extent, found {n}")),
-            // A symbolic extent can only be meant to stay what it is.
-            ExtentOf::Axis(..) => match (i + own.len()).checked_sub(target.len()).map(|i| own[i]) {
-                Some(None) => Ok(1),
-                _ => bail!("shape: expected known extents, found a symbolic one"),
+            ExtentOf::Axis(..) => match (i + own.len()).checked_sub(target.len()).and_then(|i| own.get(i)) {
+                Some(own) if own == e => Ok(1),
+                _ => bail!("shape: expected known extents or those of the input, found another symbolic one"),
             },
         };
         let dims = target.iter().enumerate().map(extent).collect::<Result<_>>()?;
         self.push(name, output, Op::Expand(Expand { dims }), vec![x], Weights::None).map(Binding::Value)
+    }
+}
+
+/// Where an unknown extent of what `op` yields, that of `axis` of `rank`, is sure to be one of its inputs' extents: that one.
+pub(super) fn origin(op: &Op, inputs: &[&[ExtentOf]], rank: usize, axis: usize) -> Option<ExtentOf> {
+    let x = *inputs.first()?;
+    let stays = |changed: bool| if changed { None } else { x.get(axis).copied() };
+    let remaining = |reduced: &[u32]| (0..x.len()).filter(|a| !reduced.contains(&(*a as u32))).nth(axis).map(|a| x[a]);
+    match op {
+        Op::Gemm(_) | Op::Activation(_) | Op::Lrn(_) | Op::BatchNorm(_) | Op::InstanceNorm(_) | Op::Softmax(_) => stays(false),
+        Op::Binary(_) | Op::Expand(_) => {
+            let aligned = |x: &&[ExtentOf]| (axis + x.len()).checked_sub(rank).map(|a| x[a]);
+            let mut own = inputs.iter().filter_map(aligned).filter(|e| *e != ExtentOf::Known(1));
+            let first = own.next()?;
+            own.all(|e| e == first).then_some(first)
+        }
+        Op::Conv(_) | Op::ConvTranspose(_) | Op::Resize(_) => stays(axis >= 2),
+        Op::MaxPool(_) | Op::AveragePool(_) | Op::GlobalAveragePool | Op::GlobalMaxPool => stays(axis >= 2),
+        Op::Flatten(flatten) => {
+            let (before, behind) = x.split_at(flatten.axis as usize);
+            quotient(if axis == 0 { before } else { behind }, &[])
+        }
+        Op::Reshape(reshape) if reshape.dims[axis] == -1 => {
+            let others = reshape.dims.iter().zip(0..).filter(|&(_, i)| i != axis);
+            let others: Vec<ExtentOf> = others.map(|(&d, i)| if d == 0 { x[i] } else { ExtentOf::Known(d) }).collect();
+            quotient(x, &others)
+        }
+        Op::Reshape(_) => stays(false),
+        Op::Concat(concat) => stays(axis == concat.axis as usize),
+        Op::Transpose(transpose) => Some(x[transpose.axes[axis] as usize]),
+        Op::Slice(slice) => stays(axis == slice.axis as usize),
+        Op::Gather(gather) => stays(axis == gather.axis as usize),
+        Op::Pad(pad) => stays(pad.amounts[axis] != [0, 0]),
+        Op::ReduceMean(reduce) if !reduce.keep => remaining(&reduce.axes),
+        Op::ArgMax(arg) if !arg.keep => remaining(&[arg.axis]),
+        Op::ReduceMean(_) | Op::ArgMax(_) => stays(false),
+        _ => None,
+    }
+}
+
+/// The one symbolic extent that `product` has more than `divisors`, if that is all in which their products differ.
+fn quotient(product: &[ExtentOf], divisors: &[ExtentOf]) -> Option<ExtentOf> {
+    let known = |list: &[ExtentOf]| list.iter().map(|e| if let ExtentOf::Known(n) = e { *n } else { 1 }).product::<i64>();
+    let symbolic = |list: &[ExtentOf]| list.iter().copied().filter(|e| matches!(e, ExtentOf::Axis(..))).collect::<Vec<_>>();
+    let mut left = symbolic(product);
+    for divisor in symbolic(divisors) {
+        left.swap_remove(left.iter().position(|e| *e == divisor)?);
+    }
+    match left[..] {
+        [one] if known(product) == known(divisors) => Some(one),
+        _ => None,
     }
 }
 

@@ -87,7 +87,7 @@ pub fn import(file: &mut OnnxFile) -> Result<Graph> {
     let opset = opset(&file.model)?;
     let Some(graph) = &file.model.graph else { bail!("expected a graph, found none") };
     let needed = reachable(graph);
-    let mut importer = Importer { opset, env: HashMap::new(), graph: empty(), external: &mut file.external };
+    let mut importer = Importer { opset, env: HashMap::new(), graph: empty(), extents: Vec::new(), external: &mut file.external };
 
     let used: HashSet<&str> =
         graph.node.iter().zip(&needed).filter(|(_, n)| **n).flat_map(|(n, _)| n.input.iter()).map(String::as_str).collect();
@@ -195,6 +195,8 @@ struct Importer<'a> {
     opset: i64,
     env: HashMap<String, Binding>,
     graph: Graph,
+    /// Of each value, as `graph.shapes`, and where those that are not known come from.
+    extents: Vec<Vec<ExtentOf>>,
     external: &'a mut ExternalData,
 }
 
@@ -214,14 +216,28 @@ impl Importer<'_> {
         let input = format::Input { value: ValueId(0), dims };
         let value = self.add_value(&info.name, shape::of_input(&input));
         self.graph.graph.inputs.push(format::Input { value, ..input });
+        // Dims of one name are equal.
+        let inputs = &self.graph.graph.inputs;
+        let first = |dim: &Dim| {
+            let place = |input: &format::Input| Some((input.value, input.dims.iter().position(|d| d == dim)?));
+            inputs.iter().find_map(place).map(|(v, axis)| ExtentOf::Axis(v, axis))
+        };
+        for (extent, dim) in self.extents[value.index()].iter_mut().zip(&inputs[inputs.len() - 1].dims) {
+            if let (ExtentOf::Axis(..), Some(first)) = (&extent, first(dim)) {
+                *extent = first;
+            }
+        }
         self.env.insert(info.name.clone(), Binding::Value(value));
         Ok(())
     }
 
     fn add_value(&mut self, name: &str, shape: Shape) -> ValueId {
+        let value = ValueId(self.graph.graph.values.len() as u32);
+        let extent = |(axis, e): (usize, &Option<usize>)| e.map_or(ExtentOf::Axis(value, axis), |e| ExtentOf::Known(e as i64));
+        self.extents.push(shape.iter().enumerate().map(extent).collect());
         self.graph.graph.values.push(Value { name: name.to_owned(), compaction: None });
         self.graph.shapes.push(shape);
-        ValueId(self.graph.graph.values.len() as u32 - 1)
+        value
     }
 
     /// Adds a node; its output is named `output`.
@@ -229,6 +245,14 @@ impl Importer<'_> {
         let shapes: Vec<&Shape> = inputs.iter().map(|v| self.graph.shape(*v)).collect();
         let shape = shape::of_node(&op, &shapes)?;
         let output = self.add_value(output, shape);
+        let operands: Vec<&[ExtentOf]> = inputs.iter().map(|v| &self.extents[v.index()][..]).collect();
+        let own = &self.extents[output.index()];
+        let rank = own.len();
+        let origin = |(axis, own): (usize, &ExtentOf)| match own {
+            ExtentOf::Axis(..) => layout::origin(&op, &operands, rank, axis).unwrap_or(*own),
+            ExtentOf::Known(_) => *own,
+        };
+        self.extents[output.index()] = own.iter().enumerate().map(origin).collect();
         self.graph.graph.nodes.push(Node { name: name.to_owned(), inputs, output, op });
         self.graph.weights.push(weights);
         Ok(output)
