@@ -290,6 +290,32 @@ fn all_unsupported_operators_are_named_at_once() {
 }
 
 #[test]
+fn integers_are_moved_and_cast_but_not_computed_with() {
+    let highest = |net: &mut Net| {
+        let highest = net.node("ArgMax", &["x"], &[("axis", Int(1)), ("keepdims", Int(0))]);
+        let axes = net.integers(&[1]);
+        net.node("Unsqueeze", &[&highest, &axes], &[])
+    };
+    let mut net = Net::new(&["batch", "3", "2", "2"]);
+    let y = highest(&mut net);
+    let y = net.node("Cast", &[&y], &FLOAT);
+    let two = net.weights(&[1], &[2.0]);
+    let y = net.node("Div", &[&y, &two], &[]);
+    let x = [0., 5., 1., 1., 1., 0., 3., 1., 2., 0., 2., 1.];
+    let (shape, y) = run(&Model::from_bytes(&convert(&net.finish(&[&y]), false)).expect("valid"), &[1, 3, 2, 2], &x);
+    assert_eq!((&shape[..], &y[..]), (&[1, 1, 2, 2][..], &[1.0, 0.0, 0.5, 0.0][..]));
+
+    for (op, operands) in [("Div", 2), ("Pow", 2), ("Add", 2), ("ReduceMean", 1), ("Relu", 1), ("ArgMax", 1)] {
+        let mut net = Net::new(&["batch", "3", "2", "2"]);
+        let y = highest(&mut net);
+        let y = net.node(op, &vec![y.as_str(); operands], &[]);
+        let message = refusal(&net.finish(&[&y]));
+        let expected = format!("({op}): input 0: expected float32 (as of a Cast), found integers that an ArgMax yields");
+        assert!(message.contains(&expected), "expected '{expected}' in: {message}");
+    }
+}
+
+#[test]
 fn bad_models_are_refused_with_a_reason() {
     type Change = fn(&mut ModelProto);
     let cases: [(&str, Change); 15] = [

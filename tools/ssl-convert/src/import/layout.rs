@@ -27,7 +27,7 @@ impl Importer<'_> {
         if node.op_type == "Shape" {
             let extents: Vec<ExtentOf> = match self.input(node, 0)?.context("input 0: expected a tensor, found none")? {
                 Binding::Tensor(t) => t.dims.iter().map(|&d| ExtentOf::Known(d as i64)).collect(),
-                Binding::Value(v) => self.extents_of(v).to_vec(),
+                Binding::Value(v) | Binding::Integers(v) => self.extents_of(v).to_vec(),
                 _ => bail!("input 0: expected a tensor, found a shape"),
             };
             let rank = extents.len() as i64;

@@ -79,6 +79,23 @@ pub const OPERATORS: [&str; 49] = [
     "Unsqueeze",
 ];
 
+/// Operators that also take the integers of an ArgMax: they move numbers. Arithmetic with them is not that of float32.
+const OF_INTEGERS: [&str; 13] = [
+    "Cast",
+    "Concat",
+    "Expand",
+    "Flatten",
+    "Gather",
+    "Identity",
+    "Reshape",
+    "Shape",
+    "Slice",
+    "Split",
+    "Squeeze",
+    "Transpose",
+    "Unsqueeze",
+];
+
 /// Builds the dense graph of an ONNX model.
 ///
 /// # Errors
@@ -178,6 +195,8 @@ fn empty() -> Graph {
 enum Binding {
     /// Computed at run time.
     Value(ValueId),
+    /// Computed at run time, and integers in ONNX: what an ArgMax yields.
+    Integers(ValueId),
     /// Known now.
     Tensor(Tensor),
     /// A list of extents, of which some depend on symbolic dims.
@@ -261,7 +280,7 @@ impl Importer<'_> {
     fn finish(mut self, graph: &GraphProto) -> Result<Graph> {
         for output in &graph.output {
             let value = match self.env.get(&output.name).cloned() {
-                Some(Binding::Value(v)) => v,
+                Some(Binding::Value(v) | Binding::Integers(v)) => v,
                 Some(Binding::Tensor(t)) => self.constant(&output.name, &t, 0)?,
                 _ => bail!("output '{}': expected a node or input that defines it, found none", output.name),
             };
@@ -299,7 +318,7 @@ impl Importer<'_> {
     /// As [`Self::value`]; a stored tensor gets at least `rank` axes, by extents of 1 in front.
     fn value_of_rank(&mut self, node: &NodeProto, i: usize, rank: usize) -> Result<ValueId> {
         match self.input(node, i)? {
-            Some(Binding::Value(v)) => Ok(v),
+            Some(Binding::Value(v) | Binding::Integers(v)) => Ok(v),
             Some(Binding::Tensor(t)) => self.constant(&node.input[i], &t, rank),
             Some(_) => bail!("input {i}: expected numbers, found a shape with symbolic extents"),
             None => bail!("input {i}: expected a tensor, found none"),
@@ -325,6 +344,21 @@ impl Importer<'_> {
 
     /// The bindings of a node's outputs; `None` if the operator is not known.
     fn add_node(&mut self, node: &NodeProto, name: &str) -> Result<Option<Vec<Binding>>> {
+        let is_integers = |name: &String| matches!(self.env.get(name), Some(Binding::Integers(_)));
+        let Some(i) = node.input.iter().position(is_integers) else { return self.add_node_of(node, name) };
+        ensure!(
+            OF_INTEGERS.contains(&node.op_type.as_str()),
+            "input {i}: expected float32 (as of a Cast), found integers that an ArgMax yields"
+        );
+        let moved = |binding: Binding| match binding {
+            Binding::Value(v) if node.op_type != "Cast" => Binding::Integers(v),
+            other => other,
+        };
+        Ok(self.add_node_of(node, name)?.map(|bindings| bindings.into_iter().map(moved).collect()))
+    }
+
+    /// As [`Self::add_node`], whether numbers are float32 or integers.
+    fn add_node_of(&mut self, node: &NodeProto, name: &str) -> Result<Option<Vec<Binding>>> {
         let attributes = Attributes(node);
         let output = node.output.first().context("expected an output, found none")?.as_str();
         let unary = |this: &mut Self, op: Op| {
@@ -361,6 +395,8 @@ impl Importer<'_> {
                         Binding::Tensor(Tensor::new(dims, Data::Floats(floats.into()))?)
                     }
                     (t @ Binding::Tensor(Tensor { data: Data::Ints(_), .. }), data_type::INT64 | data_type::INT32) => t,
+                    (Binding::Integers(v), data_type::FLOAT) => Binding::Value(v),
+                    (v @ Binding::Integers(_), data_type::INT64 | data_type::INT32) => v,
                     (x, data_type::FLOAT) => x,
                     (_, to) => bail!("to: expected float32 (or int64 or int32 of integers), found {}", data_type::name(to)),
                 }
@@ -414,7 +450,7 @@ impl Importer<'_> {
                 let x = self.value(node, 0)?;
                 let axis = axis(attributes.int("axis", 0)?, self.graph.shape(x).len())? as u32;
                 let (keep, last) = (attributes.int("keepdims", 1)? != 0, attributes.int("select_last_index", 0)? != 0);
-                unary(self, Op::ArgMax(ArgMax { axis, keep, last }))?
+                Binding::Integers(self.push(name, output, Op::ArgMax(ArgMax { axis, keep, last }), vec![x], Weights::None)?)
             }
             "Concat" => {
                 let inputs: Vec<ValueId> = (0..node.input.len()).map(|i| self.value(node, i)).collect::<Result<_>>()?;
