@@ -363,6 +363,25 @@ fn bad_models_are_refused_with_a_reason() {
 }
 
 #[test]
+fn sizes_beyond_the_formats_are_refused() {
+    let channels = "axis 1: expected fewer than 268435456 channels, found 268435456";
+    let elements = "tensor: expected at most 1099511627776 elements, found more";
+    for (target, expected) in [([0, 1 << 45], elements), ([0, 1 << 28], channels), ([1 << 21, 1 << 21], elements)] {
+        let mut net = Net::new(&["batch", "6"]);
+        let target = net.integers(&target);
+        let y = net.node("Reshape", &["x", &target], &[]);
+        let message = refusal(&net.finish(&[&y]));
+        assert!(message.contains(&format!("node 'Reshape_0' (Reshape): {expected}")), "{message}");
+    }
+    for (dims, expected) in [(["batch", "268435456"], channels), (["2097152", "2097152"], elements)] {
+        let mut net = Net::new(&dims);
+        let y = net.node("Relu", &["x"], &[]);
+        let message = refusal(&net.finish(&[&y]));
+        assert!(message.contains(&format!("input 'x': {expected}")), "{message}");
+    }
+}
+
+#[test]
 fn hostile_bytes_do_not_panic() {
     let bytes = small().encode_to_vec();
     let try_one = |bytes: Vec<u8>| {

@@ -233,7 +233,7 @@ impl Importer<'_> {
         let dims: Vec<Dim> = shape.dim.iter().enumerate().map(dim).collect();
         ensure!(!dims.is_empty(), "expected at least one axis, found a scalar");
         let input = format::Input { value: ValueId(0), dims };
-        let value = self.add_value(&info.name, shape::of_input(&input));
+        let value = self.add_value(&info.name, shape::of_input(&input))?;
         self.graph.graph.inputs.push(format::Input { value, ..input });
         // Dims of one name are equal.
         let inputs = &self.graph.graph.inputs;
@@ -250,20 +250,25 @@ impl Importer<'_> {
         Ok(())
     }
 
-    fn add_value(&mut self, name: &str, shape: Shape) -> ValueId {
+    fn add_value(&mut self, name: &str, shape: Shape) -> Result<ValueId> {
+        shape::check_size(&shape)?;
+        if let Some(&Some(channels)) = shape.get(1) {
+            let most = shape::MAX_CHANNELS as usize;
+            ensure!(channels < most, "axis 1: expected fewer than {most} channels, found {channels}");
+        }
         let value = ValueId(self.graph.graph.values.len() as u32);
         let extent = |(axis, e): (usize, &Option<usize>)| e.map_or(ExtentOf::Axis(value, axis), |e| ExtentOf::Known(e as i64));
         self.extents.push(shape.iter().enumerate().map(extent).collect());
         self.graph.graph.values.push(Value { name: name.to_owned(), compaction: None });
         self.graph.shapes.push(shape);
-        value
+        Ok(value)
     }
 
     /// Adds a node; its output is named `output`.
     fn push(&mut self, name: &str, output: &str, op: Op, inputs: Vec<ValueId>, weights: Weights) -> Result<ValueId> {
         let shapes: Vec<&Shape> = inputs.iter().map(|v| self.graph.shape(*v)).collect();
         let shape = shape::of_node(&op, &shapes)?;
-        let output = self.add_value(output, shape);
+        let output = self.add_value(output, shape)?;
         let operands: Vec<&[ExtentOf]> = inputs.iter().map(|v| &self.extents[v.index()][..]).collect();
         let own = &self.extents[output.index()];
         let rank = own.len();
