@@ -47,6 +47,14 @@ fn weights_in_every_form_mean_the_same() {
     names.iter().for_each(|n| graph(&mut as_inputs).input.push(value_info(n, &[])));
     assert_eq!(outputs(&as_inputs), expected, "initialisers that are also inputs");
 
+    for data_type in [data_type::FLOAT, data_type::INT64, 11] {
+        let mut unused = as_inputs.clone();
+        let tensor = TensorProto { data_type, ..float_tensor("unused", &[2], &[0.0, 1.0]) };
+        graph(&mut unused).initializer.push(tensor);
+        graph(&mut unused).input.push(value_info("unused", &["2"]));
+        assert_eq!(outputs(&unused), expected, "an initialiser of type {data_type} that is an input and that nothing reads");
+    }
+
     let mut typed = small();
     for t in &mut graph(&mut typed).initializer {
         t.float_data = t.raw_data.as_chunks().0.iter().map(|b| f32::from_le_bytes(*b)).collect();
@@ -159,6 +167,23 @@ fn masks_of_weights_fold_away() {
     let y = net.node("Gemm", &[&y, &masked], &[("transB", Int(1))]);
     let model = compact_equals_dense(&net.finish(&[&y]), &[&[2, 2, 4, 4]]);
     assert_eq!(kept_channels(&model, "Conv_2"), Some(vec![0]), "the Gemm reads two channels, one of which is masked");
+}
+
+#[test]
+fn stored_tensors_may_be_outputs() {
+    let with_output = |tensor: TensorProto| {
+        let mut net = Net::new(&["batch", "2", "2", "2"]);
+        let y = net.node("Relu", &["x"], &[]);
+        net.graph().initializer.push(tensor);
+        net.finish(&["stored", &y])
+    };
+    let model = with_output(float_tensor("stored", &[2, 2], &[1.0, 2.0, 3.0, 4.0]));
+    let model = Model::from_bytes(&convert(&model, false)).expect("valid");
+    assert_eq!(run(&model, &[1, 2, 2, 2], &[0.0; 8]), (vec![2, 2], vec![1.0, 2.0, 3.0, 4.0]));
+
+    let integers = TensorProto { data_type: data_type::INT32, ..float_tensor("stored", &[2], &[0.0; 2]) };
+    let message = refusal(&with_output(integers));
+    assert!(message.contains("output 'stored'") && message.contains("expected float32, found integers"), "{message}");
 }
 
 #[test]

@@ -106,8 +106,8 @@ pub fn import(file: &mut OnnxFile) -> Result<Graph> {
     let needed = reachable(graph);
     let mut importer = Importer { opset, env: HashMap::new(), graph: empty(), extents: Vec::new(), external: &mut file.external };
 
-    let used: HashSet<&str> =
-        graph.node.iter().zip(&needed).filter(|(_, n)| **n).flat_map(|(n, _)| n.input.iter()).map(String::as_str).collect();
+    let read = graph.node.iter().zip(&needed).filter(|(_, n)| **n).flat_map(|(n, _)| &n.input);
+    let used: HashSet<&str> = read.chain(graph.output.iter().map(|o| &o.name)).map(String::as_str).collect();
     let mut problems: Vec<String> = Vec::new();
     for proto in graph.initializer.iter().filter(|t| used.contains(t.name.as_str())) {
         match Tensor::from_proto(proto, importer.external) {
@@ -116,11 +116,10 @@ pub fn import(file: &mut OnnxFile) -> Result<Graph> {
         }
     }
     ensure!(problems.is_empty(), "{}", list("weights cannot be read", &problems));
-    // Files of IR version 3 list initialisers among the inputs.
-    for input in &graph.input {
-        if !importer.env.contains_key(&input.name) {
-            importer.add_input(input).with_context(|| format!("input '{}'", input.name))?;
-        }
+    // Files of IR version 3 list initialisers among the inputs, used or not.
+    let stored: HashSet<&str> = graph.initializer.iter().map(|t| t.name.as_str()).collect();
+    for input in graph.input.iter().filter(|i| !stored.contains(i.name.as_str())) {
+        importer.add_input(input).with_context(|| format!("input '{}'", input.name))?;
     }
 
     let mut unsupported: BTreeMap<String, Vec<String>> = BTreeMap::new();
@@ -286,7 +285,9 @@ impl Importer<'_> {
         for output in &graph.output {
             let value = match self.env.get(&output.name).cloned() {
                 Some(Binding::Value(v) | Binding::Integers(v)) => v,
-                Some(Binding::Tensor(t)) => self.constant(&output.name, &t, 0)?,
+                Some(Binding::Tensor(t)) => {
+                    self.constant(&output.name, &t, 0).with_context(|| format!("output '{}'", output.name))?
+                }
                 _ => bail!("output '{}': expected a node or input that defines it, found none", output.name),
             };
             self.graph.graph.outputs.push(value);
