@@ -143,7 +143,9 @@ fn stored_masks_keep_their_shape() {
     let row = net.node("Squeeze", &[&column, &one], &[]);
     let row = net.node("Unsqueeze", &[&row, &zero], &[]);
     let both = net.node("Mul", &[&column, &row], &[]);
-    let pair = net.node("Gather", &[&both, &ends], &[("axis", Int(1))]);
+    let last = net.node("Gather", &[&both, &ends], &[("axis", Int(1))]);
+    let [first, last] = [&zero, &one].map(|i| net.node("Gather", &[&last, i], &[("axis", Int(1))]));
+    let pair = net.node("Concat", &[&first, &last], &[("axis", Int(1))]);
     let pair = net.node("Reshape", &[&pair, &shape], &[]);
     let pair = net.node("Unsqueeze", &[&pair, &zero], &[]);
     let pair = net.node("Cast", &[&pair], &FLOAT);

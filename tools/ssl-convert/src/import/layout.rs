@@ -38,9 +38,10 @@ impl Importer<'_> {
             let (start, end) = (bound("start", 0)?, bound("end", rank)?);
             return known(extents[start..end.max(start)].to_vec()).map(Some);
         }
-        let list = match (node.op_type.as_str(), self.input(node, 0)?) {
-            (_, Some(Binding::Extents(list))) => list,
-            ("Concat", Some(Binding::Tensor(Tensor { data: Data::Ints(_), .. }))) => {
+        let inputs = (0..node.input.len()).map(|i| self.input(node, i)).collect::<Result<Vec<_>>>()?;
+        let list = match (node.op_type.as_str(), &inputs[..]) {
+            (_, [Some(Binding::Extents(list)), ..]) => list.clone(),
+            ("Concat", others) if others.iter().any(|i| matches!(i, Some(Binding::Extents(_)))) => {
                 self.extents(node, 0)?.context("input 0: expected integers, found numbers")?
             }
             _ => return Ok(None),

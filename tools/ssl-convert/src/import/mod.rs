@@ -459,6 +459,11 @@ impl Importer<'_> {
                 Binding::Integers(self.push(name, output, Op::ArgMax(ArgMax { axis, keep, last }), vec![x], Weights::None)?)
             }
             "Concat" => {
+                let stored = (0..node.input.len()).map(|i| self.tensor_if_known(node, i)).collect::<Result<Option<Vec<_>>>>()?;
+                if let Some(tensors) = stored {
+                    let axis = axis(attributes.int("axis", 1)?, tensors.first().map_or(0, |t| t.dims.len()))?;
+                    return Ok(Some(vec![Binding::Tensor(stored::joined(&tensors, axis)?)]));
+                }
                 let inputs: Vec<ValueId> = (0..node.input.len()).map(|i| self.value(node, i)).collect::<Result<_>>()?;
                 let rank = inputs.first().map_or(0, |&v| self.graph.shape(v).len());
                 let axis = axis(attributes.int("axis", 1)?, rank)?;

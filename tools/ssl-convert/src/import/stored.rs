@@ -4,7 +4,7 @@ use super::MAX_REPEATED;
 use crate::onnx::tensor::{Data, Floats, Tensor};
 use anyhow::{Context, Result, bail};
 use sslm_format::shape::{self, Shape};
-use sslm_format::{Binary, Gather, Op, Slice, Transpose};
+use sslm_format::{Binary, Concat, Gather, Op, Slice, Transpose};
 
 /// The extents of what `op` yields for stored tensors.
 fn dims_of(op: &Op, inputs: &[&Tensor]) -> Result<Vec<usize>> {
@@ -51,6 +51,22 @@ fn taken(t: &Tensor, dims: Vec<usize>, axis: usize, positions: &[usize]) -> Resu
     picked(t, dims, source)
 }
 
+/// One behind the other on `axis`.
+pub(super) fn joined(tensors: &[Tensor], axis: usize) -> Result<Tensor> {
+    let dims = dims_of(&Op::Concat(Concat { axis: axis as u32 }), &tensors.iter().collect::<Vec<_>>())?;
+    count(&dims)?;
+    let rows = dims[..axis].iter().product();
+    let len = |t: &Tensor| t.dims[axis..].iter().product::<usize>();
+    let row = |i: usize| tensors.iter().flat_map(move |t| (i * len(t)..(i + 1) * len(t)).map(move |place| (t, place)));
+    let places = (0..rows).flat_map(row);
+    let data = if tensors.iter().all(|t| t.ints().is_ok()) {
+        Data::Ints(places.map(|(t, place)| Ok(t.ints()?[place])).collect::<Result<_>>()?)
+    } else {
+        Data::Floats(places.map(|(t, place)| Ok(t.floats()?.at(place))).collect::<Result<Vec<f32>>>()?.into())
+    };
+    Tensor::new(dims, data)
+}
+
 /// A sum, difference, product or quotient, by numpy's broadcasting.
 pub(super) fn combined(function: &Binary, a: &Tensor, b: &Tensor) -> Result<Tensor> {
     let dims = dims_of(&Op::Binary(function.clone()), &[a, b])?;
@@ -95,14 +111,19 @@ pub(super) fn combined(function: &Binary, a: &Tensor, b: &Tensor) -> Result<Tens
 
 /// A tensor of `dims` whose number i is number `source(i)` of `t`.
 fn picked(t: &Tensor, dims: Vec<usize>, source: impl Fn(usize) -> usize) -> Result<Tensor> {
-    let len = dims.iter().try_fold(1usize, |n, &d| n.checked_mul(d)).filter(|&n| n <= MAX_REPEATED);
-    let len = len.with_context(|| format!("expected at most {MAX_REPEATED} elements, found {dims:?}"))?;
+    let len = count(&dims)?;
     let data = match &t.data {
         Data::Floats(Floats::Repeated { value, .. }) => Data::Floats(Floats::Repeated { value: *value, len }),
         Data::Floats(floats) => Data::Floats((0..len).map(|i| floats.at(source(i))).collect::<Vec<f32>>().into()),
         Data::Ints(ints) => Data::Ints((0..len).map(|i| ints[source(i)]).collect()),
     };
     Tensor::new(dims, data)
+}
+
+/// How many numbers a tensor of `dims` has, if it may be made at all.
+fn count(dims: &[usize]) -> Result<usize> {
+    let len = dims.iter().try_fold(1usize, |n, &d| n.checked_mul(d)).filter(|&n| n <= MAX_REPEATED);
+    len.with_context(|| format!("expected at most {MAX_REPEATED} elements, found dims {dims:?}"))
 }
 
 /// Where number `i` of a tensor of `dims` lies in one whose axes are `strides` apart.
