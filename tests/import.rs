@@ -284,6 +284,14 @@ fn the_batch_is_followed_through_every_operator() {
         assert_eq!(run(&model, &shape, &input(&shape)).0, [batch, 1, 3]);
     }
 
+    // Dims of one name are equal, those of another input as well.
+    let mut net = Net::new(&["batch", "4"]);
+    net.graph().input.push(value_info("z", &["batch", "2", "3"]));
+    let y = to_batch_of_x(&mut net, "z", 2);
+    let mut file = OnnxFile::decode(encode(&net.finish(&[&y])), PathBuf::new()).expect("it decodes");
+    let graph = ssl_convert::network(&mut file, false).expect("it converts");
+    assert_eq!(graph.shapes[2], [None, Some(3), Some(2)]);
+
     // The batch and channels as one axis: which of them a later extent stands for is not known.
     let mut net = Net::new(&["batch", "4", "3"]);
     let merged = net.integers(&[-1, 3]);
@@ -400,6 +408,13 @@ fn sizes_beyond_the_formats_are_refused() {
         let message = refusal(&net.finish(&[&y]));
         assert!(message.contains(&format!("node 'Reshape_0' (Reshape): {expected}")), "{message}");
     }
+    // Numbers that no file stores are not made at will.
+    let mut net = Net::new(&["batch", "6"]);
+    let shape = net.integers(&[1 << 15, 1 << 15]);
+    let zeros = net.node("ConstantOfShape", &[&shape], &[]);
+    let sum = net.node("Add", &[&zeros, &zeros], &[]);
+    let message = refusal(&net.finish(&[&sum]));
+    assert!(message.contains("(Add): expected at most 16777216 elements, found dims [32768, 32768]"), "{message}");
     for (dims, expected) in [(["batch", "268435456"], channels), (["2097152", "2097152"], elements)] {
         let mut net = Net::new(&dims);
         let y = net.node("Relu", &["x"], &[]);

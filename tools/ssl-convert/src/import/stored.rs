@@ -6,6 +6,9 @@ use anyhow::{Context, Result, bail};
 use sslm_format::shape::{self, Shape};
 use sslm_format::{Binary, Concat, Gather, Op, Slice, Transpose};
 
+/// Results with more numbers than their operands store have at most this many: a small file must not ask for much memory.
+const MAX_MADE: usize = 1 << 24;
+
 /// The extents of what `op` yields for stored tensors.
 fn dims_of(op: &Op, inputs: &[&Tensor]) -> Result<Vec<usize>> {
     let shapes: Vec<Shape> = inputs.iter().map(|t| t.dims.iter().map(|&d| Some(d)).collect()).collect();
@@ -54,7 +57,7 @@ fn taken(t: &Tensor, dims: Vec<usize>, axis: usize, positions: &[usize]) -> Resu
 /// One behind the other on `axis`.
 pub(super) fn joined(tensors: &[Tensor], axis: usize) -> Result<Tensor> {
     let dims = dims_of(&Op::Concat(Concat { axis: axis as u32 }), &tensors.iter().collect::<Vec<_>>())?;
-    count(&dims)?;
+    count(&dims, stored(tensors))?;
     let rows = dims[..axis].iter().product();
     let len = |t: &Tensor| t.dims[axis..].iter().product::<usize>();
     let row = |i: usize| tensors.iter().flat_map(move |t| (i * len(t)..(i + 1) * len(t)).map(move |place| (t, place)));
@@ -70,29 +73,32 @@ pub(super) fn joined(tensors: &[Tensor], axis: usize) -> Result<Tensor> {
 /// A sum, difference, product or quotient, by numpy's broadcasting.
 pub(super) fn combined(function: &Binary, a: &Tensor, b: &Tensor) -> Result<Tensor> {
     let dims = dims_of(&Op::Binary(function.clone()), &[a, b])?;
-    let broadcast = |t: &Tensor| -> Result<Tensor> {
+    let len = count(&dims, stored([a, b]))?;
+    let strides = |t: &Tensor| -> Vec<usize> {
         let missing = dims.len() - t.dims.len();
         let stride = |axis: usize| match axis.checked_sub(missing) {
             Some(own) if t.dims[own] != 1 => t.dims[own + 1..].iter().product(),
             _ => 0,
         };
-        let strides: Vec<usize> = (0..dims.len()).map(stride).collect();
-        if t.dims == dims { Ok(t.clone()) } else { picked(t, dims.clone(), |i| walk(&dims, &strides, i)) }
+        (0..dims.len()).map(stride).collect()
     };
-    let (a, b) = (broadcast(a)?, broadcast(b)?);
+    // Large operands mostly have the result's shape.
+    let strides = [a, b].map(|t| (t.dims != dims).then(|| strides(t)));
+    let place = |operand: usize, i: usize| strides[operand].as_ref().map_or(i, |strides| walk(&dims, strides, i));
     let data = match (&a.data, &b.data) {
         (Data::Floats(a), Data::Floats(b)) => {
-            let of = |(a, b): (f32, f32)| match function {
-                Binary::Add => Ok(a + b),
-                Binary::Sub => Ok(a - b),
-                Binary::Mul => Ok(a * b),
-                Binary::Div => Ok(a / b),
-                Binary::Pow | Binary::PRelu => bail!("expected a computed operand, found two constants"),
+            let of = |i: usize| match (function, a.at(place(0, i)), b.at(place(1, i))) {
+                (Binary::Add, a, b) => Ok(a + b),
+                (Binary::Sub, a, b) => Ok(a - b),
+                (Binary::Mul, a, b) => Ok(a * b),
+                (Binary::Div, a, b) => Ok(a / b),
+                (Binary::Pow | Binary::PRelu, ..) => bail!("expected a computed operand, found two constants"),
             };
-            Data::Floats(a.iter().zip(b.iter()).map(of).collect::<Result<Vec<f32>>>()?.into())
+            Data::Floats((0..len).map(of).collect::<Result<Vec<f32>>>()?.into())
         }
         (Data::Ints(a), Data::Ints(b)) => {
-            let of = |(&a, &b): (&i64, &i64)| {
+            let of = |i: usize| {
+                let (a, b) = (a[place(0, i)], b[place(1, i)]);
                 let result = match function {
                     Binary::Add => a.checked_add(b),
                     Binary::Sub => a.checked_sub(b),
@@ -102,7 +108,7 @@ pub(super) fn combined(function: &Binary, a: &Tensor, b: &Tensor) -> Result<Tens
                 };
                 result.with_context(|| format!("expected integers that can be combined, found {a} and {b}"))
             };
-            Data::Ints(a.iter().zip(b.iter()).map(of).collect::<Result<_>>()?)
+            Data::Ints((0..len).map(of).collect::<Result<_>>()?)
         }
         _ => bail!("expected operands of one type, found float32 and integers"),
     };
@@ -111,19 +117,34 @@ pub(super) fn combined(function: &Binary, a: &Tensor, b: &Tensor) -> Result<Tens
 
 /// A tensor of `dims` whose number i is number `source(i)` of `t`.
 fn picked(t: &Tensor, dims: Vec<usize>, source: impl Fn(usize) -> usize) -> Result<Tensor> {
-    let len = count(&dims)?;
     let data = match &t.data {
-        Data::Floats(Floats::Repeated { value, .. }) => Data::Floats(Floats::Repeated { value: *value, len }),
-        Data::Floats(floats) => Data::Floats((0..len).map(|i| floats.at(source(i))).collect::<Vec<f32>>().into()),
-        Data::Ints(ints) => Data::Ints((0..len).map(|i| ints[source(i)]).collect()),
+        Data::Floats(Floats::Repeated { value, .. }) => {
+            Data::Floats(Floats::Repeated { value: *value, len: count(&dims, MAX_REPEATED)? })
+        }
+        Data::Floats(floats) => {
+            let len = count(&dims, stored([t]))?;
+            Data::Floats((0..len).map(|i| floats.at(source(i))).collect::<Vec<f32>>().into())
+        }
+        Data::Ints(ints) => Data::Ints((0..count(&dims, stored([t]))?).map(|i| ints[source(i)]).collect()),
     };
     Tensor::new(dims, data)
 }
 
-/// How many numbers a tensor of `dims` has, if it may be made at all.
-fn count(dims: &[usize]) -> Result<usize> {
-    let len = dims.iter().try_fold(1usize, |n, &d| n.checked_mul(d)).filter(|&n| n <= MAX_REPEATED);
-    len.with_context(|| format!("expected at most {MAX_REPEATED} elements, found dims {dims:?}"))
+/// How many numbers `tensors` store.
+fn stored<'a>(tensors: impl IntoIterator<Item = &'a Tensor>) -> usize {
+    let numbers = |t: &Tensor| match &t.data {
+        Data::Floats(Floats::Repeated { .. }) => 1,
+        Data::Floats(floats) => floats.len(),
+        Data::Ints(ints) => ints.len(),
+    };
+    tensors.into_iter().map(numbers).sum()
+}
+
+/// How many numbers a tensor of `dims` has: at most `most`, or [`MAX_MADE`].
+fn count(dims: &[usize], most: usize) -> Result<usize> {
+    let most = most.max(MAX_MADE);
+    let len = dims.iter().try_fold(1usize, |n, &d| n.checked_mul(d)).filter(|&n| n <= most);
+    len.with_context(|| format!("expected at most {most} elements, found dims {dims:?}"))
 }
 
 /// Where number `i` of a tensor of `dims` lies in one whose axes are `strides` apart.
