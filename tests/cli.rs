@@ -227,6 +227,7 @@ fn wrong_use_is_explained() {
         refuses("ssl-run", arguments, expected);
     }
     let out = at("out.sslm");
+    let rgb = r#"{"color":"rgb","resize":"stretch","scale":1,"mean":[0,0,0],"std":[1,1,1]}"#;
     let convert_cases: &[(&[&str], &[&str])] = &[
         (&["missing.onnx", "-o", &out], &["missing.onnx"]),
         (&[&digit(1), "-o", &out], &["1.png", "not an ONNX model"]),
@@ -234,6 +235,10 @@ fn wrong_use_is_explained() {
         (&[&onnx, "-o", &at("missing/out.sslm")], &["expected a folder"]),
         (&[&onnx, "-o", &text(folder.path())], &["expected a file, found a folder"]),
         (&[&onnx, "-o", &out, "--preprocessing", "{}"], &["--preprocessing", "expected an object with color"]),
+        (
+            &[&onnx, "-o", &out, "--preprocessing", rgb],
+            &["preprocessing: expected 1 channels (the model's input), found 3 (Rgb)"],
+        ),
         (&[&onnx, "-o", &out, "--labels", "missing.txt"], &["missing.txt"]),
     ];
     for (arguments, expected) in convert_cases {

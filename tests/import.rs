@@ -5,7 +5,7 @@ use prost::Message;
 use ssl_convert::onnx::load::OnnxFile;
 use ssl_convert::onnx::proto::*;
 use sslm::Model;
-use sslm_tests::compare::{convert, input, run};
+use sslm_tests::compare::{compact_equals_dense, convert, input, kept_channels, run};
 use sslm_tests::onnx::{Net, Value::*, encode, float_tensor, value_info};
 use std::path::{Path, PathBuf};
 
@@ -46,6 +46,14 @@ fn weights_in_every_form_mean_the_same() {
     let names: Vec<String> = graph(&mut as_inputs).initializer.iter().map(|t| t.name.clone()).collect();
     names.iter().for_each(|n| graph(&mut as_inputs).input.push(value_info(n, &[])));
     assert_eq!(outputs(&as_inputs), expected, "initialisers that are also inputs");
+
+    for data_type in [data_type::FLOAT, data_type::INT64, 11] {
+        let mut unused = as_inputs.clone();
+        let tensor = TensorProto { data_type, ..float_tensor("unused", &[2], &[0.0, 1.0]) };
+        graph(&mut unused).initializer.push(tensor);
+        graph(&mut unused).input.push(value_info("unused", &["2"]));
+        assert_eq!(outputs(&unused), expected, "an initialiser of type {data_type} that is an input and that nothing reads");
+    }
 
     let mut typed = small();
     for t in &mut graph(&mut typed).initializer {
@@ -96,6 +104,88 @@ fn constant_of_shape_and_reshaped_weights() {
     let (shape, y) = run(&Model::from_bytes(&convert(&net.finish(&[&y]), false)).expect("valid"), &[1, 2, 4, 4], &x);
     assert_eq!(shape, [1, 3, 2, 2]);
     assert_eq!(y, [[10.0; 4], [11.0; 4], [12.0; 4]].concat());
+}
+
+/// A stored tensor of integers or booleans.
+fn stored(net: &mut Net, dims: &[i64], data_type: i32, numbers: &[i32]) -> String {
+    let name = format!("s{}", net.graph().initializer.len());
+    let tensor = match data_type {
+        data_type::INT64 => TensorProto { int64_data: numbers.iter().map(|&n| n.into()).collect(), ..Default::default() },
+        _ => TensorProto { int32_data: numbers.to_vec(), ..Default::default() },
+    };
+    net.graph().initializer.push(TensorProto { name: name.clone(), dims: dims.to_vec(), data_type, ..tensor });
+    name
+}
+
+/// A float32 Cast.
+const FLOAT: [(&str, sslm_tests::onnx::Value); 1] = [("to", Int(data_type::FLOAT as i64))];
+
+#[test]
+fn stored_masks_keep_their_shape() {
+    for data_type in [data_type::BOOL, data_type::INT32, data_type::INT64] {
+        // As wide as there are channels, so that a mask without its shape would be taken for one of columns.
+        let mut net = Net::new(&["batch", "3", "2", "3"]);
+        let mask = stored(&mut net, &[1, 3, 1, 1], data_type, &[1, 0, 1]);
+        let mask = net.node("Cast", &[&mask], &FLOAT);
+        let y = net.node("Mul", &["x", &mask], &[]);
+        let x: Vec<f32> = (1..=18).map(|n| n as f32).collect();
+        let (_, y) = run(&Model::from_bytes(&convert(&net.finish(&[&y]), false)).expect("valid"), &[1, 3, 2, 3], &x);
+        assert_eq!(y, [&x[..6], &[0.0; 6], &x[12..]].concat());
+    }
+
+    // [1, 2, 3] in two axes, by way of operators that keep and change the shape.
+    let mut net = Net::new(&["batch", "3", "2", "2"]);
+    let numbers = stored(&mut net, &[2, 3], data_type::INT64, &[7, 8, 9, 1, 2, 3]);
+    let [zero, one, three, ends, shape] = [&[0][..], &[1], &[3], &[0, 2], &[3, 1, 2]].map(|n| net.integers(n));
+    let row = net.node("Gather", &[&numbers, &one], &[("axis", Int(0))]);
+    let row = net.node("Slice", &[&row, &zero, &three, &one], &[]);
+    let column = net.node("Transpose", &[&row], &[]);
+    let row = net.node("Squeeze", &[&column, &one], &[]);
+    let row = net.node("Unsqueeze", &[&row, &zero], &[]);
+    let both = net.node("Mul", &[&column, &row], &[]);
+    let last = net.node("Gather", &[&both, &ends], &[("axis", Int(1))]);
+    let [first, last] = [&zero, &one].map(|i| net.node("Gather", &[&last, i], &[("axis", Int(1))]));
+    let pair = net.node("Concat", &[&first, &last], &[("axis", Int(1))]);
+    let pair = net.node("Reshape", &[&pair, &shape], &[]);
+    let pair = net.node("Unsqueeze", &[&pair, &zero], &[]);
+    let pair = net.node("Cast", &[&pair], &FLOAT);
+    let y = net.node("Add", &["x", &pair], &[]);
+    let (_, y) = run(&Model::from_bytes(&convert(&net.finish(&[&y]), false)).expect("valid"), &[1, 3, 2, 2], &[0.0; 12]);
+    assert_eq!(y, [1., 3., 1., 3., 2., 6., 2., 6., 3., 9., 3., 9.]);
+}
+
+#[test]
+fn masks_of_weights_fold_away() {
+    let mut net = Net::new(&["batch", "2", "4", "4"]);
+    let (w, b) = (net.random(4 * 2 * 9), net.weights(&[4], &[0.1, 0.2, 0.3, 0.4]));
+    let (w, mask) = (net.weights(&[4, 2, 3, 3], &w), stored(&mut net, &[4, 1, 1, 1], data_type::BOOL, &[1, 0, 1, 0]));
+    let mask = net.node("Cast", &[&mask], &FLOAT);
+    let masked = net.node("Mul", &[&w, &mask], &[]);
+    let y = net.node("Conv", &["x", &masked, &b], &[]);
+    let y = net.node("Flatten", &[&y], &[]);
+    let w = net.random(3 * 16);
+    let (w, mask) = (net.weights(&[3, 16], &w), net.weights(&[16], &[[1.0; 8], [0.0; 8]].concat()));
+    let masked = net.node("Mul", &[&w, &mask], &[]);
+    let y = net.node("Gemm", &[&y, &masked], &[("transB", Int(1))]);
+    let model = compact_equals_dense(&net.finish(&[&y]), &[&[2, 2, 4, 4]]);
+    assert_eq!(kept_channels(&model, "Conv_2"), Some(vec![0]), "the Gemm reads two channels, one of which is masked");
+}
+
+#[test]
+fn stored_tensors_may_be_outputs() {
+    let with_output = |tensor: TensorProto| {
+        let mut net = Net::new(&["batch", "2", "2", "2"]);
+        let y = net.node("Relu", &["x"], &[]);
+        net.graph().initializer.push(tensor);
+        net.finish(&["stored", &y])
+    };
+    let model = with_output(float_tensor("stored", &[2, 2], &[1.0, 2.0, 3.0, 4.0]));
+    let model = Model::from_bytes(&convert(&model, false)).expect("valid");
+    assert_eq!(run(&model, &[1, 2, 2, 2], &[0.0; 8]), (vec![2, 2], vec![1.0, 2.0, 3.0, 4.0]));
+
+    let integers = TensorProto { data_type: data_type::INT32, ..float_tensor("stored", &[2], &[0.0; 2]) };
+    let message = refusal(&with_output(integers));
+    assert!(message.contains("output 'stored'") && message.contains("expected float32, found integers"), "{message}");
 }
 
 #[test]
@@ -165,6 +255,52 @@ fn external_data_is_read_and_confined() {
     }
 }
 
+/// Reshapes `y` to the batch of `x`, what is left, and `last`.
+fn to_batch_of_x(net: &mut Net, y: &str, last: i64) -> String {
+    let shape = net.node("Shape", &["x"], &[("end", Int(1))]);
+    let rest = net.integers(&[-1, last]);
+    let target = net.node("Concat", &[&shape, &rest], &[("axis", Int(0))]);
+    net.node("Reshape", &[y, &target], &[])
+}
+
+#[test]
+fn the_batch_is_followed_through_every_operator() {
+    let mut net = Net::new(&["batch", "4", "height", "width"]);
+    let w = net.random(6 * 4);
+    let conv = net.conv("x", [6, 4, 1, 1], &w, &[0.5; 6], &[]);
+    let sum = net.node("Add", &[&conv, &conv], &[]);
+    let pooled = net.node("GlobalMaxPool", &[&sum], &[]);
+    let two = net.node("Concat", &[&pooled, &pooled], &[("axis", Int(1))]);
+    let flat = net.integers(&[-1, 12]);
+    let flat = net.node("Reshape", &[&two, &flat], &[]);
+    let first = net.node("Transpose", &[&flat], &[]);
+    let first = net.node("Transpose", &[&first], &[]);
+    let y = to_batch_of_x(&mut net, &first, 4);
+    let y = net.node("ReduceMean", &[&y], &[("axes", Ints(&[2])), ("keepdims", Int(0))]);
+    let y = to_batch_of_x(&mut net, &y, 3);
+    let model = Model::from_bytes(&convert(&net.finish(&[&y]), false)).expect("valid");
+    for batch in [1, 3] {
+        let shape = [batch, 4, 2, 5];
+        assert_eq!(run(&model, &shape, &input(&shape)).0, [batch, 1, 3]);
+    }
+
+    // Dims of one name are equal, those of another input as well.
+    let mut net = Net::new(&["batch", "4"]);
+    net.graph().input.push(value_info("z", &["batch", "2", "3"]));
+    let y = to_batch_of_x(&mut net, "z", 2);
+    let mut file = OnnxFile::decode(encode(&net.finish(&[&y])), PathBuf::new()).expect("it decodes");
+    let graph = ssl_convert::network(&mut file, false).expect("it converts");
+    assert_eq!(graph.shapes[2], [None, Some(3), Some(2)]);
+
+    // The batch and channels as one axis: which of them a later extent stands for is not known.
+    let mut net = Net::new(&["batch", "4", "3"]);
+    let merged = net.integers(&[-1, 3]);
+    let merged = net.node("Reshape", &["x", &merged], &[]);
+    let y = to_batch_of_x(&mut net, &merged, 3);
+    let message = refusal(&net.finish(&[&y]));
+    assert!(message.contains("expected at most one extent that must be inferred, found [-1, -1, 3]"), "{message}");
+}
+
 #[test]
 fn all_unsupported_operators_are_named_at_once() {
     let mut net = Net::new(&["batch", "2", "4", "4"]);
@@ -186,6 +322,32 @@ fn all_unsupported_operators_are_named_at_once() {
         assert!(message.contains(part), "expected '{part}' in: {message}");
     }
     assert!(!message.contains("Unreachable") && !message.contains("Concat_5"), "only causes are named: {message}");
+}
+
+#[test]
+fn integers_are_moved_and_cast_but_not_computed_with() {
+    let highest = |net: &mut Net| {
+        let highest = net.node("ArgMax", &["x"], &[("axis", Int(1)), ("keepdims", Int(0))]);
+        let axes = net.integers(&[1]);
+        net.node("Unsqueeze", &[&highest, &axes], &[])
+    };
+    let mut net = Net::new(&["batch", "3", "2", "2"]);
+    let y = highest(&mut net);
+    let y = net.node("Cast", &[&y], &FLOAT);
+    let two = net.weights(&[1], &[2.0]);
+    let y = net.node("Div", &[&y, &two], &[]);
+    let x = [0., 5., 1., 1., 1., 0., 3., 1., 2., 0., 2., 1.];
+    let (shape, y) = run(&Model::from_bytes(&convert(&net.finish(&[&y]), false)).expect("valid"), &[1, 3, 2, 2], &x);
+    assert_eq!((&shape[..], &y[..]), (&[1, 1, 2, 2][..], &[1.0, 0.0, 0.5, 0.0][..]));
+
+    for (op, operands) in [("Div", 2), ("Pow", 2), ("Add", 2), ("ReduceMean", 1), ("Relu", 1), ("ArgMax", 1)] {
+        let mut net = Net::new(&["batch", "3", "2", "2"]);
+        let y = highest(&mut net);
+        let y = net.node(op, &vec![y.as_str(); operands], &[]);
+        let message = refusal(&net.finish(&[&y]));
+        let expected = format!("({op}): input 0: expected float32 (as of a Cast), found integers that an ArgMax yields");
+        assert!(message.contains(&expected), "expected '{expected}' in: {message}");
+    }
 }
 
 #[test]
@@ -232,6 +394,32 @@ fn bad_models_are_refused_with_a_reason() {
         change(&mut model);
         let message = refusal(&model);
         assert!(message.contains(expected), "expected '{expected}' in: {message}");
+    }
+}
+
+#[test]
+fn sizes_beyond_the_formats_are_refused() {
+    let channels = "axis 1: expected fewer than 268435456 channels, found 268435456";
+    let elements = "tensor: expected at most 1099511627776 elements, found more";
+    for (target, expected) in [([0, 1 << 45], elements), ([0, 1 << 28], channels), ([1 << 21, 1 << 21], elements)] {
+        let mut net = Net::new(&["batch", "6"]);
+        let target = net.integers(&target);
+        let y = net.node("Reshape", &["x", &target], &[]);
+        let message = refusal(&net.finish(&[&y]));
+        assert!(message.contains(&format!("node 'Reshape_0' (Reshape): {expected}")), "{message}");
+    }
+    // Numbers that no file stores are not made at will.
+    let mut net = Net::new(&["batch", "6"]);
+    let shape = net.integers(&[1 << 15, 1 << 15]);
+    let zeros = net.node("ConstantOfShape", &[&shape], &[]);
+    let sum = net.node("Add", &[&zeros, &zeros], &[]);
+    let message = refusal(&net.finish(&[&sum]));
+    assert!(message.contains("(Add): expected at most 16777216 elements, found dims [32768, 32768]"), "{message}");
+    for (dims, expected) in [(["batch", "268435456"], channels), (["2097152", "2097152"], elements)] {
+        let mut net = Net::new(&dims);
+        let y = net.node("Relu", &["x"], &[]);
+        let message = refusal(&net.finish(&[&y]));
+        assert!(message.contains(&format!("input 'x': {expected}")), "{message}");
     }
 }
 

@@ -259,3 +259,17 @@ fn a_constant_output_keeps_its_shape() {
     assert_eq!(out_shape, [1, 3, 4, 3]);
     assert_eq!(y[12..24], [0.25; 12]);
 }
+
+/// As in PyTorch and onnxruntime, also where the factor times the extent is no integer.
+#[test]
+fn aligned_corners_stay_where_they_are() {
+    for (factor, expected) in [(1.3, vec![0.0, 0.75, 1.5, 2.25, 3.0]), (0.7, vec![0.0, 3.0]), (0.3, vec![0.0])] {
+        let mut net = Net::new(&["batch", "1", "1", "4"]);
+        let scales = net.weights(&[4], &[1.0, 1.0, 1.0, factor]);
+        let mode = [("mode", Text("linear")), ("coordinate_transformation_mode", Text("align_corners"))];
+        let y = net.node("Resize", &["x", "", &scales], &mode);
+        let model = Model::from_bytes(&convert(&net.finish(&[&y]), false)).expect("valid");
+        let (_, y) = run(&model, &[1, 1, 1, 4], &[0.0, 1.0, 2.0, 3.0]);
+        assert_eq!(y, expected, "{factor}");
+    }
+}

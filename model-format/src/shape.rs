@@ -12,6 +12,8 @@ pub type Shape = Vec<Extent>;
 
 /// No axis is longer than this, and no tensor has more elements: every index fits in an `i64` with room to spare.
 pub const MAX_ELEMENTS: usize = 1 << 40;
+/// Channels, filters, features and groups are below this.
+pub const MAX_CHANNELS: u32 = 1 << 28;
 /// Most axes a value has.
 pub const MAX_RANK: usize = 8;
 
@@ -354,8 +356,11 @@ fn too_large() -> Error {
     Error::shape("tensor", format!("at most {MAX_ELEMENTS} elements"), "more")
 }
 
-/// Counts unknown extents as 1.
-fn check_size(shape: &Shape) -> Result<()> {
+/// Checks that a value may have this shape. Counts unknown extents as 1.
+///
+/// # Errors
+/// [`crate::ErrorKind::Shape`] if it has more than [`MAX_RANK`] axes or [`MAX_ELEMENTS`] elements.
+pub fn check_size(shape: &Shape) -> Result<()> {
     if shape.len() > MAX_RANK {
         return Err(Error::shape("rank", format!("at most {MAX_RANK}"), shape.len()));
     }

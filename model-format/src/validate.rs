@@ -5,14 +5,12 @@ use crate::codec::{Field, Reader};
 use crate::container::{ALIGN, Section, check_crc, sections, tag};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::*;
-use crate::shape::{self, Shape};
+use crate::shape::{self, MAX_CHANNELS, Shape};
 use std::fmt::Display;
 use std::ops::Range;
 
 /// Kernel sizes, strides, dilations and paddings are below this, so that their products cannot overflow.
 const MAX_WINDOW: u32 = 1 << 16;
-/// Channels, filters, features and groups are below this.
-const MAX_CHANNELS: u32 = 1 << 28;
 
 /// A checked model and where its weights lie in the bytes that it was read from.
 #[derive(Clone, Debug)]

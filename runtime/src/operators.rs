@@ -178,12 +178,11 @@ pub(crate) fn add<'m>(b: &mut Builder<'m>, fused: &Fused<'_>) -> Result<()> {
         Op::Resize(resize) => {
             let scaled = |axis: usize| {
                 let (old, new) = (b.shape(x)[2 + axis], b.shape(node.output)[2 + axis]);
-                // Scale, and what it makes of the extent before that is rounded.
-                let (scale, length) = match &resize.target {
-                    format::Target::Scales { factors } => (f64::from(factors[axis]), f64::from(factors[axis]) * old as f64),
-                    format::Target::Sizes { .. } => (new as f64 / old as f64, new as f64),
+                let scale = match &resize.target {
+                    format::Target::Scales { factors } => f64::from(factors[axis]),
+                    format::Target::Sizes { .. } => new as f64 / old as f64,
                 };
-                Ok((2 + axis, resized(old, positions(new)?, scale, length, &resize.coordinates, &resize.interpolation)))
+                Ok((2 + axis, resized(old, positions(new)?, scale, &resize.coordinates, &resize.interpolation)))
             };
             let maps: Vec<_> = (0..2).map(scaled).collect::<Result<_>>()?;
             remap(
@@ -433,14 +432,7 @@ fn padded(extent: usize, [before, after]: [u32; 2], fill: &Fill) -> Vec<From> {
 }
 
 /// The positions of a resized axis.
-fn resized(
-    old: usize,
-    new: usize,
-    scale: f64,
-    length: f64,
-    coordinates: &Coordinates,
-    interpolation: &Interpolation,
-) -> Vec<From> {
+fn resized(old: usize, new: usize, scale: f64, coordinates: &Coordinates, interpolation: &Interpolation) -> Vec<From> {
     let last = old - 1;
     let at = |i: usize| match coordinates {
         Coordinates::HalfPixel => (i as f64 + 0.5) / scale - 0.5,
@@ -453,10 +445,10 @@ fn resized(
         }
         Coordinates::Asymmetric => i as f64 / scale,
         Coordinates::AlignCorners => {
-            if length == 1.0 {
-                0.0
+            if new > 1 {
+                i as f64 * last as f64 / (new - 1) as f64
             } else {
-                i as f64 * last as f64 / (length - 1.0)
+                0.0
             }
         }
     };

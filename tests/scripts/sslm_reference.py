@@ -661,27 +661,25 @@ def pad(op, x):
 
 def resize(op, x):
     require(x.ndim == 4, "R27", f"operand of shape {x.shape}, expected four axes")
-    shape, scales, lengths = list(x.shape), [], []
+    shape, scales = list(x.shape), []
     for axis, size in enumerate(x.shape[2:]):
         if op.target.factors:
             factor = np.float32(op.target.factors[axis])
             shape[2 + axis] = int(min(np.floor(np.float32(size) * factor), 2.0**41))
             scales.append(float(factor))
-            lengths.append(float(factor) * size)
         else:
             shape[2 + axis] = op.target.extents[axis]
             scales.append(shape[2 + axis] / size)
-            lengths.append(shape[2 + axis])
     check_size(shape)
     for axis in (2, 3):
-        x = resize_axis(op, x, axis, shape[axis], scales[axis - 2], lengths[axis - 2])
+        x = resize_axis(op, x, axis, shape[axis], scales[axis - 2])
     return x
 
 
-def resize_axis(op, x, axis, new, scale, length):
+def resize_axis(op, x, axis, new, scale):
     o, last = np.arange(new, dtype=np.float64), x.shape[axis] - 1
     if op.coordinates == "AlignCorners":
-        at = o * last / (length - 1) if new > 1 else 0 * o
+        at = o * last / (new - 1) if new > 1 else 0 * o
     elif op.coordinates == "Asymmetric":
         at = o / scale
     else:

@@ -17,7 +17,7 @@ pub mod shuffle;
 pub mod threshold;
 pub mod verify;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use certificate::Certificate;
 use emit::Metadata;
 use onnx::load::OnnxFile;
@@ -118,6 +118,11 @@ pub fn convert(source: &Path, target: &Path, options: &Options) -> Result<Summar
         },
         provenance: Some(provenance.clone()),
     };
+    if let Some(rule) = &metadata.preprocessing {
+        let inputs = &compacted.graph.inputs;
+        let [input] = &inputs[..] else { bail!("preprocessing: expected a model with one input, found {}", inputs.len()) };
+        ssl_images::check(rule, ssl_images::channels(&input.dims).context("preprocessing")?)?;
+    }
     progress.step(format!("write {layers} layers"));
     emit::write(&compacted, metadata.clone(), &mut std::io::BufWriter::new(temporary.as_file_mut()))?;
     let bytes = temporary.as_file().metadata()?.len();

@@ -1,12 +1,11 @@
 //! Operators that compute with shapes, or move numbers without changing them.
 
-use super::{Binding, Importer, axis};
+use super::{Binding, Importer, axis, stored};
 use crate::graph::Weights;
 use crate::onnx::attributes::Attributes;
 use crate::onnx::proto::{NodeProto, data_type};
 use crate::onnx::tensor::{Data, Tensor};
 use anyhow::{Context, Result, anyhow, bail, ensure};
-use sslm_format::shape::{self, Shape};
 use sslm_format::{
     Coordinates, Expand, Fill, Flatten, Gather, Interpolation, Op, Pad, ReduceMean, Reshape, Resize2d, Slice, Target, Transpose,
     ValueId,
@@ -17,7 +16,7 @@ use sslm_format::{
 pub(super) enum ExtentOf {
     /// Known now.
     Known(i64),
-    /// That of an axis of a value, whatever it turns out to be.
+    /// That of an axis of a value, whatever it turns out to be. Of all axes that are known to be equally long, the first.
     Axis(ValueId, usize),
 }
 
@@ -28,11 +27,7 @@ impl Importer<'_> {
         if node.op_type == "Shape" {
             let extents: Vec<ExtentOf> = match self.input(node, 0)?.context("input 0: expected a tensor, found none")? {
                 Binding::Tensor(t) => t.dims.iter().map(|&d| ExtentOf::Known(d as i64)).collect(),
-                Binding::Value(v) => {
-                    let extent =
-                        |(axis, e): (usize, &Option<usize>)| e.map_or(ExtentOf::Axis(v, axis), |e| ExtentOf::Known(e as i64));
-                    self.graph.shape(v).iter().enumerate().map(extent).collect()
-                }
+                Binding::Value(v) | Binding::Integers(v) => self.extents_of(v).to_vec(),
                 _ => bail!("input 0: expected a tensor, found a shape"),
             };
             let rank = extents.len() as i64;
@@ -43,19 +38,20 @@ impl Importer<'_> {
             let (start, end) = (bound("start", 0)?, bound("end", rank)?);
             return known(extents[start..end.max(start)].to_vec()).map(Some);
         }
-        let Some(list) = self.extents(node, 0)? else { return Ok(None) };
+        let inputs = (0..node.input.len()).map(|i| self.input(node, i)).collect::<Result<Vec<_>>>()?;
+        let list = match (node.op_type.as_str(), &inputs[..]) {
+            (_, [Some(Binding::Extents(list)), ..]) => list.clone(),
+            ("Concat", others) if others.iter().any(|i| matches!(i, Some(Binding::Extents(_)))) => {
+                self.extents(node, 0)?.context("input 0: expected integers, found numbers")?
+            }
+            _ => return Ok(None),
+        };
         let result = match node.op_type.as_str() {
             "Cast" => match attributes.int("to", 0)? as i32 {
                 data_type::INT64 | data_type::INT32 => list,
-                data_type::FLOAT => {
-                    let numbers: Option<Vec<f32>> =
-                        list.iter().map(|e| if let ExtentOf::Known(n) = e { Some(*n as f32) } else { None }).collect();
-                    let numbers = numbers.context("expected known extents, found symbolic ones")?;
-                    return Tensor::new(vec![numbers.len()], Data::Floats(numbers.into())).map(|t| Some(Binding::Tensor(t)));
-                }
-                other => bail!("to: expected int64, int32 or float32, found {}", data_type::name(other)),
+                other => bail!("to: expected int64 or int32 for symbolic extents, found {}", data_type::name(other)),
             },
-            // Lists of one number and numbers are not told apart, and longer lists have one axis.
+            // Symbolic extents are not told apart from lists of one.
             "Squeeze" | "Unsqueeze" | "Reshape" | "Identity" => list,
             "Concat" => {
                 let mut all = list;
@@ -72,35 +68,20 @@ impl Importer<'_> {
                     }
                     ExtentOf::Axis(..) => None,
                 };
-                indices
+                let picked: Result<Vec<ExtentOf>> = indices
                     .iter()
                     .map(|i| pick(i).with_context(|| format!("indices: expected known ones below {}", list.len())))
-                    .collect::<Result<_>>()?
+                    .collect();
+                let mut found = known(picked?)?;
+                if let (Binding::Tensor(found), Some(indices)) = (&mut found, self.tensor_if_known(node, 1)?) {
+                    found.dims = indices.dims;
+                }
+                return Ok(Some(found));
             }
             "Slice" => {
                 let parts = self.slices(node, 1)?;
                 let taken = |list: Vec<ExtentOf>, s: &Slice| s.positions(list.len()).map(|i| list[i]).collect();
                 parts.iter().fold(list, taken)
-            }
-            "Add" | "Sub" | "Mul" | "Div" => {
-                let other = self.extents(node, 1)?.context("input 1: expected integers, found numbers")?;
-                let len = list.len().max(other.len());
-                let at = |l: &[ExtentOf], i: usize| l.get(if l.len() == 1 { 0 } else { i }).copied();
-                let apply = |i: usize| match (at(&list, i), at(&other, i)) {
-                    (Some(ExtentOf::Known(a)), Some(ExtentOf::Known(b))) => {
-                        let result = match node.op_type.as_str() {
-                            "Add" => a.checked_add(b),
-                            "Sub" => a.checked_sub(b),
-                            "Mul" => a.checked_mul(b),
-                            _ => a.checked_div(b),
-                        };
-                        result
-                            .map(ExtentOf::Known)
-                            .with_context(|| format!("expected integers that can be combined, found {a} and {b}"))
-                    }
-                    _ => bail!("expected known extents of equal count, found symbolic or fewer ones"),
-                };
-                (0..len).map(apply).collect::<Result<_>>()?
             }
             _ => return Ok(None),
         };
@@ -111,7 +92,8 @@ impl Importer<'_> {
     fn extents(&self, node: &NodeProto, i: usize) -> Result<Option<Vec<ExtentOf>>> {
         Ok(match self.input(node, i)? {
             Some(Binding::Extents(list)) => Some(list),
-            Some(Binding::Tensor(Tensor { data: Data::Ints(ints), .. })) => {
+            Some(Binding::Tensor(Tensor { data: Data::Ints(ints), dims })) => {
+                ensure!(dims.len() <= 1, "input {i}: expected a list of integers, found dims {dims:?}");
                 Some(ints.iter().map(|&i| ExtentOf::Known(i)).collect())
             }
             _ => None,
@@ -144,7 +126,8 @@ impl Importer<'_> {
             Ok(Op::Flatten(Flatten { axis: axis as u32 }))
         };
         if let Some(Binding::Tensor(t)) = self.input(node, 0)? {
-            return rearranged(t.clone(), &of_rank(t.dims.len())?);
+            let op = of_rank(t.dims.len())?;
+            return stored::rearranged(t, &op).map(Binding::Tensor);
         }
         let x = self.value(node, 0)?;
         let op = of_rank(self.graph.shape(x).len())?;
@@ -159,35 +142,37 @@ impl Importer<'_> {
         if let Some(Binding::Tensor(t)) = self.input(node, 0)? {
             let dims =
                 target.iter().map(|e| if let ExtentOf::Known(n) = e { Ok(*n) } else { bail!("shape: expected known extents") });
-            return rearranged(t, &Op::Reshape(Reshape { dims: dims.collect::<Result<_>>()? }));
+            return stored::rearranged(t, &Op::Reshape(Reshape { dims: dims.collect::<Result<_>>()? })).map(Binding::Tensor);
         }
         let x = self.value(node, 0)?;
         self.reshape_to(name, output, x, &target)
     }
 
-    /// A Reshape of `x`. Symbolic extents are copied where they stand for the same axis, and one more may follow from the rest.
+    /// A Reshape of `x`. Symbolic extents are copied from the same axis of `x`, and one more may follow from the rest.
     fn reshape_to(&mut self, name: &str, output: &str, x: ValueId, target: &[ExtentOf]) -> Result<Binding> {
-        let mut dims = Vec::new();
-        for (i, extent) in target.iter().enumerate() {
-            // The first axis of every value with a symbolic one is the batch.
-            let is_batch = |a: usize| a == 0 && i == 0 && self.graph.shape(x).first() == Some(&None);
-            dims.push(match *extent {
-                ExtentOf::Known(n) => n,
-                ExtentOf::Axis(v, a) if a == i && (v == x || is_batch(a)) => 0,
-                ExtentOf::Axis(..) => -1,
-            });
-        }
+        let own = self.extents_of(x);
+        let dim = |(i, extent): (usize, &ExtentOf)| match *extent {
+            ExtentOf::Known(n) => n,
+            ExtentOf::Axis(..) if own.get(i) == Some(extent) => 0,
+            ExtentOf::Axis(..) => -1,
+        };
+        let dims: Vec<i64> = target.iter().enumerate().map(dim).collect();
         ensure!(
             dims.iter().filter(|&&d| d == -1).count() <= 1,
             "shape: expected at most one extent that must be inferred, found {dims:?}"
         );
-        self.push(name, output, Op::Reshape(Reshape { dims }), vec![x], Weights::None).map(Binding::Value)
+        let reshaped = self.push(name, output, Op::Reshape(Reshape { dims }), vec![x], Weights::None)?;
+        for (own, target) in self.extents[reshaped.index()].iter_mut().zip(target) {
+            if let (ExtentOf::Axis(..), ExtentOf::Axis(..)) = (&own, target) {
+                *own = *target;
+            }
+        }
+        Ok(Binding::Value(reshaped))
     }
 
     /// The extents of `x`, known or not.
-    fn extents_of(&self, x: ValueId) -> Vec<ExtentOf> {
-        let extent = |(axis, e): (usize, &Option<usize>)| e.map_or(ExtentOf::Axis(x, axis), |e| ExtentOf::Known(e as i64));
-        self.graph.shape(x).iter().enumerate().map(extent).collect()
+    fn extents_of(&self, x: ValueId) -> &[ExtentOf] {
+        &self.extents[x.index()]
     }
 
     pub(super) fn squeeze(&mut self, node: &NodeProto, name: &str, output: &str) -> Result<Binding> {
@@ -234,7 +219,7 @@ impl Importer<'_> {
             return Tensor::new(dims.context("expected known extents")?, t.data).map(Binding::Tensor);
         }
         let x = self.value(node, 0)?;
-        let target = change(&self.extents_of(x))?;
+        let target = change(self.extents_of(x))?;
         self.reshape_to(name, output, x, &target)
     }
 
@@ -247,7 +232,7 @@ impl Importer<'_> {
             perm.iter().map(|&a| u32::try_from(a).map_err(|_| anyhow!("perm: expected no negative axis, found {a}"))).collect()
         };
         if let Some(Binding::Tensor(t)) = self.input(node, 0)? {
-            return transposed(&t, &of_rank(t.dims.len())?).map(Binding::Tensor);
+            return stored::transposed(&t, of_rank(t.dims.len())?).map(Binding::Tensor);
         }
         let x = self.value(node, 0)?;
         let axes = of_rank(self.graph.shape(x).len())?;
@@ -281,6 +266,10 @@ impl Importer<'_> {
     }
 
     pub(super) fn slice(&mut self, node: &NodeProto, name: &str, output: &str) -> Result<Binding> {
+        if let Some(Binding::Tensor(t)) = self.input(node, 0)? {
+            let parts = self.slices(node, t.dims.len())?;
+            return parts.into_iter().try_fold(t, |t, part| stored::sliced(&t, part)).map(Binding::Tensor);
+        }
         let mut x = self.value(node, 0)?;
         let parts = self.slices(node, self.graph.shape(x).len())?;
         let count = parts.len();
@@ -319,19 +308,24 @@ impl Importer<'_> {
     }
 
     pub(super) fn gather(&mut self, node: &NodeProto, name: &str, output: &str) -> Result<Binding> {
-        let x = self.value(node, 0)?;
         let tensor = self.tensor(node, 1, "indices")?.context("indices (input 1): expected constant integers, found none")?;
-        let axis = axis(Attributes(node).int("axis", 0)?, self.graph.shape(x).len())?;
-        let gather = Op::Gather(Gather { axis: axis as u32, indices: tensor.ints()?.to_vec() });
+        let on_rank = |rank: usize| -> Result<Gather> {
+            let axis = axis(Attributes(node).int("axis", 0)?, rank)?;
+            Ok(Gather { axis: axis as u32, indices: tensor.ints()?.to_vec() })
+        };
+        if let Some(Binding::Tensor(t)) = self.input(node, 0)? {
+            return stored::gathered(&t, on_rank(t.dims.len())?, &tensor.dims).map(Binding::Tensor);
+        }
+        let x = self.value(node, 0)?;
+        let gather = on_rank(self.graph.shape(x).len())?;
+        let (axis, gather) = (gather.axis as usize, Op::Gather(gather));
         if tensor.dims.len() == 1 {
             return self.push(name, output, gather, vec![x], Weights::None).map(Binding::Value);
         }
         // The axis becomes those of the indices: none, or several.
-        let mut target = self.extents_of(x);
+        let mut target = self.extents_of(x).to_vec();
         target.splice(axis..=axis, tensor.dims.iter().map(|&d| ExtentOf::Known(d as i64)));
         let gathered = self.push(name, &format!("{output}.gathered"), gather, vec![x], Weights::None)?;
-        let renamed = |e: ExtentOf| if let ExtentOf::Axis(_, a) = e { ExtentOf::Axis(gathered, a) } else { e };
-        let target: Vec<ExtentOf> = target.into_iter().map(renamed).collect();
         self.reshape_to(name, output, gathered, &target)
     }
 
@@ -395,9 +389,8 @@ impl Importer<'_> {
             let own = self.extents_of(x);
             let size = |axis: usize| position(axis).map_or(own[axis], |i| sizes[i]);
             for (axis, own) in own.iter().enumerate().take(2) {
-                let kept =
-                    size(axis) == *own || matches!((size(axis), own), (ExtentOf::Axis(_, a), ExtentOf::Axis(_, b)) if a == *b);
-                ensure!(kept, "sizes: expected those of the input for batch and channels, found {:?}", size(axis));
+                let size = size(axis);
+                ensure!(size == *own, "sizes: expected those of the input for batch and channels, found {size:?}");
             }
             let extent = |axis: usize| match size(axis) {
                 ExtentOf::Known(n) => u32::try_from(n)
@@ -461,13 +454,12 @@ impl Importer<'_> {
     pub(super) fn expand(&mut self, node: &NodeProto, name: &str, output: &str) -> Result<Binding> {
         let x = self.value(node, 0)?;
         let target = self.extents(node, 1)?.context("shape (input 1): expected constant integers or extents, found others")?;
-        let own = self.graph.shape(x).clone();
+        let own = self.extents_of(x);
         let extent = |(i, e): (usize, &ExtentOf)| match *e {
             ExtentOf::Known(n) => u64::try_from(n).map_err(|_| anyhow!("shape: expected no negative extent, found {n}")),
-            // A symbolic extent can only be meant to stay what it is.
-            ExtentOf::Axis(..) => match (i + own.len()).checked_sub(target.len()).map(|i| own[i]) {
-                Some(None) => Ok(1),
-                _ => bail!("shape: expected known extents, found a symbolic one"),
+            ExtentOf::Axis(..) => match (i + own.len()).checked_sub(target.len()).and_then(|i| own.get(i)) {
+                Some(own) if own == e => Ok(1),
+                _ => bail!("shape: expected known extents or those of the input, found another symbolic one"),
             },
         };
         let dims = target.iter().enumerate().map(extent).collect::<Result<_>>()?;
@@ -475,39 +467,62 @@ impl Importer<'_> {
     }
 }
 
+/// Where an unknown extent of what `op` yields, that of `axis` of `rank`, is sure to be one of its inputs' extents: that one.
+pub(super) fn origin(op: &Op, inputs: &[&[ExtentOf]], rank: usize, axis: usize) -> Option<ExtentOf> {
+    let x = *inputs.first()?;
+    let stays = |changed: bool| if changed { None } else { x.get(axis).copied() };
+    let remaining = |reduced: &[u32]| (0..x.len()).filter(|a| !reduced.contains(&(*a as u32))).nth(axis).map(|a| x[a]);
+    match op {
+        Op::Gemm(_) | Op::Activation(_) | Op::Lrn(_) | Op::BatchNorm(_) | Op::InstanceNorm(_) | Op::Softmax(_) => stays(false),
+        Op::Binary(_) | Op::Expand(_) => {
+            let aligned = |x: &&[ExtentOf]| (axis + x.len()).checked_sub(rank).map(|a| x[a]);
+            let mut own = inputs.iter().filter_map(aligned).filter(|e| *e != ExtentOf::Known(1));
+            let first = own.next()?;
+            own.all(|e| e == first).then_some(first)
+        }
+        Op::Conv(_) | Op::ConvTranspose(_) | Op::Resize(_) => stays(axis >= 2),
+        Op::MaxPool(_) | Op::AveragePool(_) | Op::GlobalAveragePool | Op::GlobalMaxPool => stays(axis >= 2),
+        Op::Flatten(flatten) => {
+            let (before, behind) = x.split_at(flatten.axis as usize);
+            quotient(if axis == 0 { before } else { behind }, &[])
+        }
+        Op::Reshape(reshape) if reshape.dims[axis] == -1 => {
+            let others = reshape.dims.iter().zip(0..).filter(|&(_, i)| i != axis);
+            let others: Vec<ExtentOf> = others.map(|(&d, i)| if d == 0 { x[i] } else { ExtentOf::Known(d) }).collect();
+            quotient(x, &others)
+        }
+        Op::Reshape(_) => stays(false),
+        Op::Concat(concat) => stays(axis == concat.axis as usize),
+        Op::Transpose(transpose) => Some(x[transpose.axes[axis] as usize]),
+        Op::Slice(slice) => stays(axis == slice.axis as usize),
+        Op::Gather(gather) => stays(axis == gather.axis as usize),
+        Op::Pad(pad) => stays(pad.amounts[axis] != [0, 0]),
+        Op::ReduceMean(reduce) if !reduce.keep => remaining(&reduce.axes),
+        Op::ArgMax(arg) if !arg.keep => remaining(&[arg.axis]),
+        Op::ReduceMean(_) | Op::ArgMax(_) => stays(false),
+        _ => None,
+    }
+}
+
+/// The one symbolic extent that `product` has more than `divisors`, if that is all in which their products differ.
+fn quotient(product: &[ExtentOf], divisors: &[ExtentOf]) -> Option<ExtentOf> {
+    let known = |list: &[ExtentOf]| list.iter().map(|e| if let ExtentOf::Known(n) = e { *n } else { 1 }).product::<i64>();
+    let symbolic = |list: &[ExtentOf]| list.iter().copied().filter(|e| matches!(e, ExtentOf::Axis(..))).collect::<Vec<_>>();
+    let mut left = symbolic(product);
+    for divisor in symbolic(divisors) {
+        left.swap_remove(left.iter().position(|e| *e == divisor)?);
+    }
+    match left[..] {
+        [one] if known(product) == known(divisors) => Some(one),
+        _ => None,
+    }
+}
+
 /// A list whose extents are all known is a tensor.
 fn known(list: Vec<ExtentOf>) -> Result<Binding> {
     let numbers: Option<Vec<i64>> = list.iter().map(|e| if let ExtentOf::Known(n) = e { Some(*n) } else { None }).collect();
     Ok(match numbers {
-        // One number stands for itself too: see Gather.
         Some(numbers) => Binding::Tensor(Tensor::new(vec![numbers.len()], Data::Ints(numbers.into()))?),
         None => Binding::Extents(list),
     })
-}
-
-/// A stored tensor after a Flatten or Reshape.
-fn rearranged(t: Tensor, op: &Op) -> Result<Binding> {
-    let shape: Shape = t.dims.iter().map(|&d| Some(d)).collect();
-    let dims: Option<Vec<usize>> = shape::of_node(op, &[&shape])?.into_iter().collect();
-    Tensor::new(dims.context("shape: expected known extents")?, t.data).map(Binding::Tensor)
-}
-
-/// A stored tensor with its axes in another order.
-fn transposed(t: &Tensor, axes: &[u32]) -> Result<Tensor> {
-    let shape: Shape = t.dims.iter().map(|&d| Some(d)).collect();
-    shape::of_node(&Op::Transpose(Transpose { axes: axes.to_vec() }), &[&shape])?;
-    let floats = t.floats()?;
-    let dims: Vec<usize> = axes.iter().map(|&a| t.dims[a as usize]).collect();
-    let stride = |axis: u32| t.dims[axis as usize + 1..].iter().product::<usize>();
-    let strides: Vec<usize> = axes.iter().map(|&a| stride(a)).collect();
-    let source = |mut i: usize| {
-        let mut at = 0;
-        for (extent, stride) in dims.iter().zip(&strides).rev() {
-            at += i % extent * stride;
-            i /= extent;
-        }
-        floats.at(at)
-    };
-    let numbers: Vec<f32> = (0..floats.len()).map(source).collect();
-    Tensor::new(dims, Data::Floats(numbers.into()))
 }

@@ -3,10 +3,11 @@
 //! names all of it.
 //!
 //! Here is the walk over the graph; `layers` has the operators with weights and windows, `layout` those that compute with
-//! shapes or move numbers around.
+//! shapes or move numbers around, `stored` those whose operands are all known.
 
 mod layers;
 mod layout;
+mod stored;
 
 use crate::graph::{Graph, UNASSIGNED, Weights};
 use crate::onnx::attributes::Attributes;
@@ -78,6 +79,23 @@ pub const OPERATORS: [&str; 49] = [
     "Unsqueeze",
 ];
 
+/// Operators that also take the integers of an ArgMax: they move numbers. Arithmetic with them is not that of float32.
+const OF_INTEGERS: [&str; 13] = [
+    "Cast",
+    "Concat",
+    "Expand",
+    "Flatten",
+    "Gather",
+    "Identity",
+    "Reshape",
+    "Shape",
+    "Slice",
+    "Split",
+    "Squeeze",
+    "Transpose",
+    "Unsqueeze",
+];
+
 /// Builds the dense graph of an ONNX model.
 ///
 /// # Errors
@@ -86,10 +104,10 @@ pub fn import(file: &mut OnnxFile) -> Result<Graph> {
     let opset = opset(&file.model)?;
     let Some(graph) = &file.model.graph else { bail!("expected a graph, found none") };
     let needed = reachable(graph);
-    let mut importer = Importer { opset, env: HashMap::new(), graph: empty(), external: &mut file.external };
+    let mut importer = Importer { opset, env: HashMap::new(), graph: empty(), extents: Vec::new(), external: &mut file.external };
 
-    let used: HashSet<&str> =
-        graph.node.iter().zip(&needed).filter(|(_, n)| **n).flat_map(|(n, _)| n.input.iter()).map(String::as_str).collect();
+    let read = graph.node.iter().zip(&needed).filter(|(_, n)| **n).flat_map(|(n, _)| &n.input);
+    let used: HashSet<&str> = read.chain(graph.output.iter().map(|o| &o.name)).map(String::as_str).collect();
     let mut problems: Vec<String> = Vec::new();
     for proto in graph.initializer.iter().filter(|t| used.contains(t.name.as_str())) {
         match Tensor::from_proto(proto, importer.external) {
@@ -98,11 +116,10 @@ pub fn import(file: &mut OnnxFile) -> Result<Graph> {
         }
     }
     ensure!(problems.is_empty(), "{}", list("weights cannot be read", &problems));
-    // Files of IR version 3 list initialisers among the inputs.
-    for input in &graph.input {
-        if !importer.env.contains_key(&input.name) {
-            importer.add_input(input).with_context(|| format!("input '{}'", input.name))?;
-        }
+    // Files of IR version 3 list initialisers among the inputs, used or not.
+    let stored: HashSet<&str> = graph.initializer.iter().map(|t| t.name.as_str()).collect();
+    for input in graph.input.iter().filter(|i| !stored.contains(i.name.as_str())) {
+        importer.add_input(input).with_context(|| format!("input '{}'", input.name))?;
     }
 
     let mut unsupported: BTreeMap<String, Vec<String>> = BTreeMap::new();
@@ -177,6 +194,8 @@ fn empty() -> Graph {
 enum Binding {
     /// Computed at run time.
     Value(ValueId),
+    /// Computed at run time, and integers in ONNX: what an ArgMax yields.
+    Integers(ValueId),
     /// Known now.
     Tensor(Tensor),
     /// A list of extents, of which some depend on symbolic dims.
@@ -194,6 +213,8 @@ struct Importer<'a> {
     opset: i64,
     env: HashMap<String, Binding>,
     graph: Graph,
+    /// Of each value, as `graph.shapes`, and where those that are not known come from.
+    extents: Vec<Vec<ExtentOf>>,
     external: &'a mut ExternalData,
 }
 
@@ -211,23 +232,50 @@ impl Importer<'_> {
         let dims: Vec<Dim> = shape.dim.iter().enumerate().map(dim).collect();
         ensure!(!dims.is_empty(), "expected at least one axis, found a scalar");
         let input = format::Input { value: ValueId(0), dims };
-        let value = self.add_value(&info.name, shape::of_input(&input));
+        let value = self.add_value(&info.name, shape::of_input(&input))?;
         self.graph.graph.inputs.push(format::Input { value, ..input });
+        // Dims of one name are equal.
+        let inputs = &self.graph.graph.inputs;
+        let first = |dim: &Dim| {
+            let place = |input: &format::Input| Some((input.value, input.dims.iter().position(|d| d == dim)?));
+            inputs.iter().find_map(place).map(|(v, axis)| ExtentOf::Axis(v, axis))
+        };
+        for (extent, dim) in self.extents[value.index()].iter_mut().zip(&inputs[inputs.len() - 1].dims) {
+            if let (ExtentOf::Axis(..), Some(first)) = (&extent, first(dim)) {
+                *extent = first;
+            }
+        }
         self.env.insert(info.name.clone(), Binding::Value(value));
         Ok(())
     }
 
-    fn add_value(&mut self, name: &str, shape: Shape) -> ValueId {
+    fn add_value(&mut self, name: &str, shape: Shape) -> Result<ValueId> {
+        shape::check_size(&shape)?;
+        if let Some(&Some(channels)) = shape.get(1) {
+            let most = shape::MAX_CHANNELS as usize;
+            ensure!(channels < most, "axis 1: expected fewer than {most} channels, found {channels}");
+        }
+        let value = ValueId(self.graph.graph.values.len() as u32);
+        let extent = |(axis, e): (usize, &Option<usize>)| e.map_or(ExtentOf::Axis(value, axis), |e| ExtentOf::Known(e as i64));
+        self.extents.push(shape.iter().enumerate().map(extent).collect());
         self.graph.graph.values.push(Value { name: name.to_owned(), compaction: None });
         self.graph.shapes.push(shape);
-        ValueId(self.graph.graph.values.len() as u32 - 1)
+        Ok(value)
     }
 
     /// Adds a node; its output is named `output`.
     fn push(&mut self, name: &str, output: &str, op: Op, inputs: Vec<ValueId>, weights: Weights) -> Result<ValueId> {
         let shapes: Vec<&Shape> = inputs.iter().map(|v| self.graph.shape(*v)).collect();
         let shape = shape::of_node(&op, &shapes)?;
-        let output = self.add_value(output, shape);
+        let output = self.add_value(output, shape)?;
+        let operands: Vec<&[ExtentOf]> = inputs.iter().map(|v| &self.extents[v.index()][..]).collect();
+        let own = &self.extents[output.index()];
+        let rank = own.len();
+        let origin = |(axis, own): (usize, &ExtentOf)| match own {
+            ExtentOf::Axis(..) => layout::origin(&op, &operands, rank, axis).unwrap_or(*own),
+            ExtentOf::Known(_) => *own,
+        };
+        self.extents[output.index()] = own.iter().enumerate().map(origin).collect();
         self.graph.graph.nodes.push(Node { name: name.to_owned(), inputs, output, op });
         self.graph.weights.push(weights);
         Ok(output)
@@ -236,8 +284,10 @@ impl Importer<'_> {
     fn finish(mut self, graph: &GraphProto) -> Result<Graph> {
         for output in &graph.output {
             let value = match self.env.get(&output.name).cloned() {
-                Some(Binding::Value(v)) => v,
-                Some(Binding::Tensor(t)) => self.constant(&output.name, &t, 0)?,
+                Some(Binding::Value(v) | Binding::Integers(v)) => v,
+                Some(Binding::Tensor(t)) => {
+                    self.constant(&output.name, &t, 0).with_context(|| format!("output '{}'", output.name))?
+                }
                 _ => bail!("output '{}': expected a node or input that defines it, found none", output.name),
             };
             self.graph.graph.outputs.push(value);
@@ -274,7 +324,7 @@ impl Importer<'_> {
     /// As [`Self::value`]; a stored tensor gets at least `rank` axes, by extents of 1 in front.
     fn value_of_rank(&mut self, node: &NodeProto, i: usize, rank: usize) -> Result<ValueId> {
         match self.input(node, i)? {
-            Some(Binding::Value(v)) => Ok(v),
+            Some(Binding::Value(v) | Binding::Integers(v)) => Ok(v),
             Some(Binding::Tensor(t)) => self.constant(&node.input[i], &t, rank),
             Some(_) => bail!("input {i}: expected numbers, found a shape with symbolic extents"),
             None => bail!("input {i}: expected a tensor, found none"),
@@ -300,6 +350,21 @@ impl Importer<'_> {
 
     /// The bindings of a node's outputs; `None` if the operator is not known.
     fn add_node(&mut self, node: &NodeProto, name: &str) -> Result<Option<Vec<Binding>>> {
+        let is_integers = |name: &String| matches!(self.env.get(name), Some(Binding::Integers(_)));
+        let Some(i) = node.input.iter().position(is_integers) else { return self.add_node_of(node, name) };
+        ensure!(
+            OF_INTEGERS.contains(&node.op_type.as_str()),
+            "input {i}: expected float32 (as of a Cast), found integers that an ArgMax yields"
+        );
+        let moved = |binding: Binding| match binding {
+            Binding::Value(v) if node.op_type != "Cast" => Binding::Integers(v),
+            other => other,
+        };
+        Ok(self.add_node_of(node, name)?.map(|bindings| bindings.into_iter().map(moved).collect()))
+    }
+
+    /// As [`Self::add_node`], whether numbers are float32 or integers.
+    fn add_node_of(&mut self, node: &NodeProto, name: &str) -> Result<Option<Vec<Binding>>> {
         let attributes = Attributes(node);
         let output = node.output.first().context("expected an output, found none")?.as_str();
         let unary = |this: &mut Self, op: Op| {
@@ -308,6 +373,10 @@ impl Importer<'_> {
         };
         let activation = |this: &mut Self, function: Activation| unary(this, Op::Activation(function));
         let binary = |this: &mut Self, function: Binary| {
+            let folds = matches!(function, Binary::Add | Binary::Sub | Binary::Mul | Binary::Div);
+            if let (true, Some(a), Some(b)) = (folds, this.tensor_if_known(node, 0)?, this.tensor_if_known(node, 1)?) {
+                return stored::combined(&function, &a, &b).map(Binding::Tensor);
+            }
             let operands = this.operands(node)?;
             this.push(name, output, Op::Binary(function), operands.to_vec(), Weights::None).map(Binding::Value)
         };
@@ -325,9 +394,18 @@ impl Importer<'_> {
                 self.input(node, 0)?.context("input 0: expected a tensor, found none")?
             }
             "Cast" => {
-                let to = attributes.int("to", 0)?;
-                ensure!(to == i64::from(data_type::FLOAT), "to: expected float32, found {}", data_type::name(to as i32));
-                self.input(node, 0)?.context("input 0: expected a tensor, found none")?
+                let to = attributes.int("to", 0)? as i32;
+                match (self.input(node, 0)?.context("input 0: expected a tensor, found none")?, to) {
+                    (Binding::Tensor(Tensor { dims, data: Data::Ints(ints) }), data_type::FLOAT) => {
+                        let floats: Vec<f32> = ints.iter().map(|&i| i as f32).collect();
+                        Binding::Tensor(Tensor::new(dims, Data::Floats(floats.into()))?)
+                    }
+                    (t @ Binding::Tensor(Tensor { data: Data::Ints(_), .. }), data_type::INT64 | data_type::INT32) => t,
+                    (Binding::Integers(v), data_type::FLOAT) => Binding::Value(v),
+                    (v @ Binding::Integers(_), data_type::INT64 | data_type::INT32) => v,
+                    (x, data_type::FLOAT) => x,
+                    (_, to) => bail!("to: expected float32 (or int64 or int32 of integers), found {}", data_type::name(to)),
+                }
             }
             "Conv" => Binding::Value(self.conv(node, name, output)?),
             "ConvTranspose" => Binding::Value(self.conv_transpose(node, name, output)?),
@@ -378,9 +456,14 @@ impl Importer<'_> {
                 let x = self.value(node, 0)?;
                 let axis = axis(attributes.int("axis", 0)?, self.graph.shape(x).len())? as u32;
                 let (keep, last) = (attributes.int("keepdims", 1)? != 0, attributes.int("select_last_index", 0)? != 0);
-                unary(self, Op::ArgMax(ArgMax { axis, keep, last }))?
+                Binding::Integers(self.push(name, output, Op::ArgMax(ArgMax { axis, keep, last }), vec![x], Weights::None)?)
             }
             "Concat" => {
+                let stored = (0..node.input.len()).map(|i| self.tensor_if_known(node, i)).collect::<Result<Option<Vec<_>>>>()?;
+                if let Some(tensors) = stored {
+                    let axis = axis(attributes.int("axis", 1)?, tensors.first().map_or(0, |t| t.dims.len()))?;
+                    return Ok(Some(vec![Binding::Tensor(stored::joined(&tensors, axis)?)]));
+                }
                 let inputs: Vec<ValueId> = (0..node.input.len()).map(|i| self.value(node, i)).collect::<Result<_>>()?;
                 let rank = inputs.first().map_or(0, |&v| self.graph.shape(v).len());
                 let axis = axis(attributes.int("axis", 1)?, rank)?;

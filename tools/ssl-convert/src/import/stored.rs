@@ -1,0 +1,158 @@
+//! Operators on stored tensors, whose results are known at conversion.
+
+use super::MAX_REPEATED;
+use crate::onnx::tensor::{Data, Floats, Tensor};
+use anyhow::{Context, Result, bail};
+use sslm_format::shape::{self, Shape};
+use sslm_format::{Binary, Concat, Gather, Op, Slice, Transpose};
+
+/// Results with more numbers than their operands store have at most this many: a small file must not ask for much memory.
+const MAX_MADE: usize = 1 << 24;
+
+/// The extents of what `op` yields for stored tensors.
+fn dims_of(op: &Op, inputs: &[&Tensor]) -> Result<Vec<usize>> {
+    let shapes: Vec<Shape> = inputs.iter().map(|t| t.dims.iter().map(|&d| Some(d)).collect()).collect();
+    let dims: Option<Vec<usize>> = shape::of_node(op, &shapes.iter().collect::<Vec<_>>())?.into_iter().collect();
+    dims.context("shape: expected known extents")
+}
+
+/// After a Flatten or Reshape.
+pub(super) fn rearranged(t: Tensor, op: &Op) -> Result<Tensor> {
+    Tensor::new(dims_of(op, &[&t])?, t.data)
+}
+
+/// With its axes in another order.
+pub(super) fn transposed(t: &Tensor, axes: Vec<u32>) -> Result<Tensor> {
+    let strides: Vec<usize> = axes.iter().map(|&a| t.dims.iter().skip(a as usize + 1).product()).collect();
+    let dims = dims_of(&Op::Transpose(Transpose { axes }), &[t])?;
+    picked(t, dims.clone(), |i| walk(&dims, &strides, i))
+}
+
+/// The positions of one axis that a Slice takes.
+pub(super) fn sliced(t: &Tensor, slice: Slice) -> Result<Tensor> {
+    let axis = slice.axis as usize;
+    let dims = dims_of(&Op::Slice(slice.clone()), &[t])?;
+    taken(t, dims, axis, &slice.positions(t.dims[axis]).collect::<Vec<_>>())
+}
+
+/// The positions of one axis that a Gather takes; the axis becomes those of the indices, `index_dims`.
+pub(super) fn gathered(t: &Tensor, gather: Gather, index_dims: &[usize]) -> Result<Tensor> {
+    let axis = gather.axis as usize;
+    let mut dims = dims_of(&Op::Gather(gather.clone()), &[t])?;
+    let positions = gather.positions(t.dims[axis]).context("indices: expected ones within the axis")?;
+    dims.splice(axis..=axis, index_dims.iter().copied());
+    taken(t, dims, axis, &positions)
+}
+
+/// `positions` of `axis`, as a tensor of `dims`.
+fn taken(t: &Tensor, dims: Vec<usize>, axis: usize, positions: &[usize]) -> Result<Tensor> {
+    let (extent, inner) = (t.dims[axis], t.dims[axis + 1..].iter().product::<usize>());
+    let source = |i: usize| {
+        let (row, column) = (i / inner, i % inner);
+        (row / positions.len() * extent + positions[row % positions.len()]) * inner + column
+    };
+    picked(t, dims, source)
+}
+
+/// One behind the other on `axis`.
+pub(super) fn joined(tensors: &[Tensor], axis: usize) -> Result<Tensor> {
+    let dims = dims_of(&Op::Concat(Concat { axis: axis as u32 }), &tensors.iter().collect::<Vec<_>>())?;
+    count(&dims, stored(tensors))?;
+    let rows = dims[..axis].iter().product();
+    let len = |t: &Tensor| t.dims[axis..].iter().product::<usize>();
+    let row = |i: usize| tensors.iter().flat_map(move |t| (i * len(t)..(i + 1) * len(t)).map(move |place| (t, place)));
+    let places = (0..rows).flat_map(row);
+    let data = if tensors.iter().all(|t| t.ints().is_ok()) {
+        Data::Ints(places.map(|(t, place)| Ok(t.ints()?[place])).collect::<Result<_>>()?)
+    } else {
+        Data::Floats(places.map(|(t, place)| Ok(t.floats()?.at(place))).collect::<Result<Vec<f32>>>()?.into())
+    };
+    Tensor::new(dims, data)
+}
+
+/// A sum, difference, product or quotient, by numpy's broadcasting.
+pub(super) fn combined(function: &Binary, a: &Tensor, b: &Tensor) -> Result<Tensor> {
+    let dims = dims_of(&Op::Binary(function.clone()), &[a, b])?;
+    let len = count(&dims, stored([a, b]))?;
+    let strides = |t: &Tensor| -> Vec<usize> {
+        let missing = dims.len() - t.dims.len();
+        let stride = |axis: usize| match axis.checked_sub(missing) {
+            Some(own) if t.dims[own] != 1 => t.dims[own + 1..].iter().product(),
+            _ => 0,
+        };
+        (0..dims.len()).map(stride).collect()
+    };
+    // Large operands mostly have the result's shape.
+    let strides = [a, b].map(|t| (t.dims != dims).then(|| strides(t)));
+    let place = |operand: usize, i: usize| strides[operand].as_ref().map_or(i, |strides| walk(&dims, strides, i));
+    let data = match (&a.data, &b.data) {
+        (Data::Floats(a), Data::Floats(b)) => {
+            let of = |i: usize| match (function, a.at(place(0, i)), b.at(place(1, i))) {
+                (Binary::Add, a, b) => Ok(a + b),
+                (Binary::Sub, a, b) => Ok(a - b),
+                (Binary::Mul, a, b) => Ok(a * b),
+                (Binary::Div, a, b) => Ok(a / b),
+                (Binary::Pow | Binary::PRelu, ..) => bail!("expected a computed operand, found two constants"),
+            };
+            Data::Floats((0..len).map(of).collect::<Result<Vec<f32>>>()?.into())
+        }
+        (Data::Ints(a), Data::Ints(b)) => {
+            let of = |i: usize| {
+                let (a, b) = (a[place(0, i)], b[place(1, i)]);
+                let result = match function {
+                    Binary::Add => a.checked_add(b),
+                    Binary::Sub => a.checked_sub(b),
+                    Binary::Mul => a.checked_mul(b),
+                    Binary::Div => a.checked_div(b),
+                    Binary::Pow | Binary::PRelu => None,
+                };
+                result.with_context(|| format!("expected integers that can be combined, found {a} and {b}"))
+            };
+            Data::Ints((0..len).map(of).collect::<Result<_>>()?)
+        }
+        _ => bail!("expected operands of one type, found float32 and integers"),
+    };
+    Tensor::new(dims, data)
+}
+
+/// A tensor of `dims` whose number i is number `source(i)` of `t`.
+fn picked(t: &Tensor, dims: Vec<usize>, source: impl Fn(usize) -> usize) -> Result<Tensor> {
+    let data = match &t.data {
+        Data::Floats(Floats::Repeated { value, .. }) => {
+            Data::Floats(Floats::Repeated { value: *value, len: count(&dims, MAX_REPEATED)? })
+        }
+        Data::Floats(floats) => {
+            let len = count(&dims, stored([t]))?;
+            Data::Floats((0..len).map(|i| floats.at(source(i))).collect::<Vec<f32>>().into())
+        }
+        Data::Ints(ints) => Data::Ints((0..count(&dims, stored([t]))?).map(|i| ints[source(i)]).collect()),
+    };
+    Tensor::new(dims, data)
+}
+
+/// How many numbers `tensors` store.
+fn stored<'a>(tensors: impl IntoIterator<Item = &'a Tensor>) -> usize {
+    let numbers = |t: &Tensor| match &t.data {
+        Data::Floats(Floats::Repeated { .. }) => 1,
+        Data::Floats(floats) => floats.len(),
+        Data::Ints(ints) => ints.len(),
+    };
+    tensors.into_iter().map(numbers).sum()
+}
+
+/// How many numbers a tensor of `dims` has: at most `most`, or [`MAX_MADE`].
+fn count(dims: &[usize], most: usize) -> Result<usize> {
+    let most = most.max(MAX_MADE);
+    let len = dims.iter().try_fold(1usize, |n, &d| n.checked_mul(d)).filter(|&n| n <= most);
+    len.with_context(|| format!("expected at most {most} elements, found dims {dims:?}"))
+}
+
+/// Where number `i` of a tensor of `dims` lies in one whose axes are `strides` apart.
+fn walk(dims: &[usize], strides: &[usize], mut i: usize) -> usize {
+    let mut at = 0;
+    for (extent, stride) in dims.iter().zip(strides).rev() {
+        at += i % extent * stride;
+        i /= extent;
+    }
+    at
+}
