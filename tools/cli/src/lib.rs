@@ -1,14 +1,15 @@
 //! What the command-line tools share, so that they behave alike: exit codes, tables, numbers, files that appear whole or not,
 //! progress.
 
+mod output;
 mod progress;
 
+pub use output::{PartialFile, file_beside};
 pub use progress::Progress;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::Result;
 use comfy_table::{CellAlignment, LineStyle, Table, TableStyle};
 use std::io::ErrorKind;
-use std::path::Path;
 use std::process::ExitCode;
 
 /// The work was done, but what it was checked against does not hold. [`finish`] makes it exit code 1.
@@ -72,22 +73,6 @@ pub fn printable(text: &str) -> String {
 /// `kept of all`, or just the number where they are the same.
 pub fn kept_of(kept: usize, all: usize) -> String {
     if kept == all { all.to_string() } else { format!("{kept} of {all}") }
-}
-
-/// A file that replaces `target` when it is complete ([`tempfile::NamedTempFile::persist`]) and vanishes otherwise.
-///
-/// # Errors
-/// If the folder of `target` is missing or cannot be written.
-pub fn file_beside(target: &Path) -> Result<tempfile::NamedTempFile> {
-    let folder = target.parent().filter(|f| !f.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    ensure!(folder.is_dir(), "cannot write {}: expected a folder {}, found none", target.display(), folder.display());
-    ensure!(!target.is_dir(), "cannot write {}: expected a file, found a folder", target.display());
-    let mut builder = tempfile::Builder::new();
-    builder.prefix(".ssl-partial-");
-    // As any other new file: the umask decides.
-    #[cfg(unix)]
-    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-    builder.tempfile_in(folder).with_context(|| format!("cannot write into {}", folder.display()))
 }
 
 #[cfg(test)]

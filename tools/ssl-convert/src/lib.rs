@@ -129,9 +129,9 @@ pub fn convert(source: &Path, target: &Path, options: &Options) -> Result<Summar
             progress.step(format!("export {}", path.display()));
             let mut file_beside = ssl_cli::file_beside(path)?;
             let message = export::export(&compacted, &file.model.metadata_props)?;
-            std::io::Write::write_all(&mut file_beside, &prost::Message::encode_to_vec(&message))
+            std::io::Write::write_all(file_beside.as_file_mut(), &prost::Message::encode_to_vec(&message))
                 .with_context(|| format!("cannot write {}", path.display()))?;
-            Some((path, file_beside))
+            Some(file_beside)
         }
     };
     // Only `original` still needs the ONNX file, and verification lets go of both before it maps what it runs.
@@ -143,10 +143,8 @@ pub fn convert(source: &Path, target: &Path, options: &Options) -> Result<Summar
     progress.finish();
     let written = options.force || certificate.verification.as_ref().is_none_or(|v| v.passed);
     if written {
-        if let Some((path, exported)) = exported {
-            exported.persist(path).with_context(|| format!("cannot write {}", path.display()))?;
-        }
-        temporary.persist(target).with_context(|| format!("cannot write {}", target.display()))?;
+        exported.map(ssl_cli::PartialFile::put_in_place).transpose()?;
+        temporary.put_in_place()?;
     }
     Ok(Summary { certificate, written })
 }

@@ -95,7 +95,7 @@ fn run(arguments: &Arguments) -> Result<()> {
     if let (Some((path, mut file)), true) = (report_file, written) {
         writeln!(file, "{}", serde_json::to_string_pretty(&certificate)?)
             .with_context(|| format!("cannot write {}", path.display()))?;
-        file.persist(path).with_context(|| format!("cannot write {}", path.display()))?;
+        file.put_in_place()?;
     }
     // A reader that closed our stdout must not hide a failed check.
     let printed = print(arguments, &certificate, written);

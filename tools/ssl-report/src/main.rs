@@ -108,9 +108,8 @@ fn page(arguments: &PageArguments) -> Result<()> {
 
 fn write(path: &Path, text: &str) -> Result<()> {
     let mut file = ssl_cli::file_beside(path)?;
-    file.write_all(text.as_bytes())?;
-    file.persist(path).with_context(|| format!("cannot write {}", path.display()))?;
-    Ok(())
+    file.write_all(text.as_bytes()).with_context(|| format!("cannot write {}", path.display()))?;
+    file.put_in_place()
 }
 
 fn compare(old: &Path, new: &Path) -> Result<()> {

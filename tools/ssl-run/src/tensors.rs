@@ -50,8 +50,7 @@ pub(crate) fn run(arguments: &Arguments, model: &Model, input: &Path) -> Result<
     y.write_npy(&mut writer).with_context(|| format!("cannot write {}", target.display()))?;
     writer.flush()?;
     drop(writer);
-    file.persist(target).with_context(|| format!("cannot write {}", target.display()))?;
-    Ok(())
+    file.put_in_place()
 }
 
 /// Refuses what cannot be had, before it is made.

@@ -23,7 +23,7 @@ pub(crate) fn run(arguments: &Arguments, model: &Model) -> Result<()> {
     bar.finish();
     let text = tuning.to_json();
     writeln!(file, "{text}").and_then(|()| file.flush()).with_context(|| format!("cannot write {}", target.display()))?;
-    file.persist(&target).with_context(|| format!("cannot write {}", target.display()))?;
+    file.put_in_place()?;
     let mut out = std::io::stdout().lock();
     if arguments.json {
         writeln!(out, "{text}")?;
