@@ -242,6 +242,40 @@ fn wrong_use_is_explained() {
     assert!(!Path::new(&y).exists() && !Path::new(&out).exists(), "nothing is written by a failed call");
 }
 
+/// However a path is spelled, no output replaces an input or another output.
+#[test]
+fn outputs_are_files_of_their_own() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    std::fs::create_dir(folder.path().join("inner")).expect("a writable folder");
+    let at = |name: &str| text(folder.path().join(name));
+    let (onnx, sslm, input) = (at("m.onnx"), at("m.sslm"), at("x.npy"));
+    std::fs::copy(lenet().join("lenet.onnx"), &onnx).expect("a writable folder");
+    std::fs::copy(model(), &sslm).expect("a writable folder");
+    write_npy(&input, &ArrayD::<f32>::zeros(IxDyn(&[2, 1, 28, 28]))).expect("a writable folder");
+    let files = || [&onnx, &sslm, &input].map(|path| std::fs::read(path).expect("the file"));
+    let before = files();
+    let (new, again) = (at("new"), at("inner/../new"));
+    let convert_cases: &[(&[&str], [&str; 2])] = &[
+        (&["-o", &onnx], ["--output", "INPUT"]),
+        (&["-o", &at("inner/../m.onnx")], ["--output", "INPUT"]),
+        (&["-o", &new, "--report", &onnx], ["--report", "INPUT"]),
+        (&["-o", &new, "--report", &again], ["--report", "--output"]),
+        (&["-o", &new, "--export-onnx", &again], ["--export-onnx", "--output"]),
+        (&["-o", &at("other"), "--report", &new, "--export-onnx", &again], ["--export-onnx", "--report"]),
+        (&["-o", &sslm, "--labels", &sslm], ["--output", "--labels"]),
+    ];
+    for (arguments, names) in convert_cases {
+        refuses("ssl-convert", &[&[&*onnx], *arguments].concat(), &[&names[..], &["expected another file"]].concat());
+    }
+    for (output, name) in [(&sslm, "MODEL"), (&input, "--input")] {
+        let arguments = [&sslm, "--input", &input, "--output", output];
+        refuses("ssl-run", &arguments, &["--output", name, "expected another file"]);
+    }
+    let tuning = format!("{sslm}.tuning.json");
+    refuses("ssl-run", &[&sslm, "--tune", &tuning], &["--tune", "IMAGES", "expected another file"]);
+    assert!(files() == before && ["new", "other"].iter().all(|name| !Path::new(&at(name)).exists()));
+}
+
 #[test]
 fn unsupported_operators_are_listed() {
     let folder = tempfile::tempdir().expect("a temporary folder");

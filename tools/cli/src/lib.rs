@@ -4,7 +4,7 @@
 mod output;
 mod progress;
 
-pub use output::{PartialFile, file_beside};
+pub use output::{Named, PartialFile, ensure_apart, file_beside};
 pub use progress::Progress;
 
 use anyhow::Result;

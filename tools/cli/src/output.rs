@@ -1,6 +1,6 @@
 //! Files that appear whole or not at all.
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use std::fs::Permissions;
 use std::io::ErrorKind;
 use std::ops::{Deref, DerefMut};
@@ -63,6 +63,36 @@ pub fn file_beside(target: &Path) -> Result<PartialFile> {
         file.as_file().set_permissions(permissions).with_context(cannot_write)?;
     }
     Ok(PartialFile { file, target: target.to_owned(), replaces })
+}
+
+/// What a call reads or writes: what its help calls it, and where it lies. Absent where the call does without.
+pub type Named<'a> = (&'a str, Option<&'a Path>);
+
+/// Checks that no output of a call is one of its inputs or another output, however their paths are spelled: one would replace the
+/// other.
+///
+/// # Errors
+/// If there is one, naming both.
+pub fn ensure_apart(inputs: &[Named<'_>], outputs: &[Named<'_>]) -> Result<()> {
+    let found = |&(name, path): &Named<'_>| path.map(|path| (name.to_owned(), place(path)));
+    let mut others: Vec<(String, PathBuf)> = inputs.iter().filter_map(found).collect();
+    for output in outputs {
+        let Some((name, place)) = found(output) else { continue };
+        if let Some((other, _)) = others.iter().find(|other| other.1 == place) {
+            bail!("{name}: expected another file than {other}, found the same: {}", place.display());
+        }
+        others.push((name, place));
+    }
+    Ok(())
+}
+
+/// The same for all paths of a file, whether there is one or not.
+fn place(path: &Path) -> PathBuf {
+    let path = behind_links(path);
+    match (folder(&path).canonicalize(), path.file_name()) {
+        (Ok(folder), Some(name)) => folder.join(name),
+        _ => path,
+    }
 }
 
 /// Those of the file that is there, if one is.
@@ -151,6 +181,36 @@ mod tests {
         }
         symlink("circle", at("circle")).expect("a writable folder");
         assert!(write(&at("circle"), "").is_err() && at("circle").is_symlink());
+    }
+
+    #[test]
+    fn files_are_apart_by_place() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let at = |name: &str| folder.path().join(name);
+        std::fs::create_dir(at("inner")).expect("a writable folder");
+        let (file, same, other) = (at("file"), at("inner/../file"), at("inner/file"));
+        let apart = |inputs: &[&Path], outputs: &[&Path]| {
+            let inputs: Vec<Named> = inputs.iter().map(|path| ("an input", Some(*path))).collect();
+            let outputs: Vec<Named> = outputs.iter().map(|path| ("an output", Some(*path))).collect();
+            ensure_apart(&inputs, &outputs)
+        };
+        for exists in [false, true] {
+            if exists {
+                std::fs::write(&file, "").expect("a writable folder");
+            }
+            apart(&[&file, &same], &[&other]).expect("inputs may be the same");
+            for (inputs, outputs, with) in [(&[&*file][..], &[&*same][..], "an input"), (&[], &[&file, &other, &same], "an output")] {
+                let e = apart(inputs, outputs).expect_err("the same file").to_string();
+                assert!(e.starts_with(&format!("an output: expected another file than {with}, found the same")), "{e}");
+            }
+        }
+        ensure_apart(&[("none", None)], &[("none", None), ("none", None)]).expect("nothing is nowhere");
+        #[cfg(unix)]
+        {
+            std::os::unix::fs::symlink("inner/../file", at("link")).expect("a writable folder");
+            apart(&[&at("link")], &[&file]).expect_err("the same file");
+            apart(&[&file], &[&at("link")]).expect_err("the same file");
+        }
     }
 
     #[cfg(unix)]

@@ -82,12 +82,12 @@ fn main() -> ExitCode {
 
 fn run(arguments: &Arguments) -> Result<()> {
     let Arguments { input, output, report: report_path, .. } = arguments;
-    let export_path = arguments.export_onnx.as_ref();
-    ensure!(report_path.as_ref() != Some(output), "--report: expected another file than the output, found the same");
-    ensure!(
-        export_path.is_none_or(|path| path != input && path != output && Some(path) != report_path.as_ref()),
-        "--export-onnx: expected another file than the input, the output and the report, found the same"
-    );
+    let outputs = [
+        ("--output", Some(&**output)),
+        ("--report", report_path.as_deref()),
+        ("--export-onnx", arguments.export_onnx.as_deref()),
+    ];
+    ssl_cli::ensure_apart(&[("INPUT", Some(input)), ("--labels", arguments.labels.as_deref())], &outputs)?;
     // Before the work, so that a bad path costs no time.
     let report_file =
         report_path.as_deref().map(|path| Ok::<_, anyhow::Error>((path, ssl_cli::file_beside(path)?))).transpose()?;

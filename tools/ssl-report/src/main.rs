@@ -93,6 +93,14 @@ fn main() -> ExitCode {
 }
 
 fn page(arguments: &PageArguments) -> Result<()> {
+    let inputs = [
+        ("RECORD", arguments.record.as_deref()),
+        ("--baseline", arguments.baseline.as_deref()),
+        ("--peers", arguments.peers.as_deref()),
+        ("--gpu", arguments.gpu.as_deref()),
+        ("--gpu-peers", arguments.gpu_peers.as_deref()),
+    ];
+    ssl_cli::ensure_apart(&inputs, &[("--output", arguments.output.as_deref()), ("--markdown", arguments.markdown.as_deref())])?;
     let record = Record::read(arguments.record.as_deref().context("expected a record")?)?;
     let baseline = arguments.baseline.as_deref().map(Record::read).transpose()?;
     let peers = arguments.peers.as_deref().map(Peers::read).transpose()?;

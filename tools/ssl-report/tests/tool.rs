@@ -265,3 +265,24 @@ fn times_on_a_gpu_are_gains() {
     let output = run(&[&csv, "--gpu", &torch, "-o", &html]);
     assert_eq!(output.status.code(), Some(2), "{output:?}");
 }
+
+#[test]
+fn no_output_replaces_an_input_or_another() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let [csv, html] = ["r.csv", "r.html"].map(|name| path(folder.path(), name));
+    record().write(csv.as_ref()).expect("it is written");
+    let before = std::fs::read(&csv).expect("the record");
+    for (arguments, names) in [
+        (&["-o", &csv][..], ["--output", "RECORD"]),
+        (&["-o", &html, "--markdown", &csv], ["--markdown", "RECORD"]),
+        (&["-o", &html, "--markdown", &path(folder.path(), "./r.html")], ["--markdown", "--output"]),
+        (&["-o", &html, "--markdown", &html, "--baseline", &html], ["--output", "--baseline"]),
+    ] {
+        let output = run(&[&[&*csv], arguments].concat());
+        let message = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(2), "{message}");
+        assert!(names.iter().all(|name| message.contains(name)), "expected {names:?} in: {message}");
+    }
+    assert_eq!(std::fs::read(&csv).expect("the record"), before);
+    assert!(!Path::new(&html).exists());
+}

@@ -10,9 +10,10 @@ mod tune;
 use anyhow::{Result, bail, ensure};
 use clap::{Parser, ValueEnum};
 use preprocess::Flags;
+use ssl_cli::Named;
 use ssl_images::describe;
 use sslm::format::Dim;
-use sslm::{Model, Options, Plan, Threads};
+use sslm::{Model, Options, Plan, Threads, Tuning};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Once;
@@ -95,11 +96,23 @@ enum Precision {
     Fp16,
 }
 
+impl Arguments {
+    /// All files that are read.
+    fn inputs(&self) -> Vec<Named<'_>> {
+        let options = [("MODEL", Some(&*self.model)), ("--input", self.input.as_deref()), ("--labels", self.labels.as_deref())];
+        let images = self.images.iter().map(|image| ("IMAGES", Some(&**image)));
+        options.into_iter().chain(images).collect()
+    }
+}
+
 fn main() -> ExitCode {
     ssl_cli::finish("ssl-run", run(&Arguments::parse()))
 }
 
 fn run(arguments: &Arguments) -> Result<()> {
+    let tuning = arguments.tune.then(|| Tuning::path_for(&arguments.model));
+    let outputs = [("--output", arguments.output.as_deref()), ("--tune", tuning.as_deref())];
+    ssl_cli::ensure_apart(&arguments.inputs(), &outputs)?;
     let model = Model::open(&arguments.model)?;
     model.verify_weights()?;
     ensure!(arguments.top > 0, "--top: expected at least 1, found 0");
