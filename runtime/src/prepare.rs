@@ -10,6 +10,7 @@ use crate::plan::{Binding, Inner, Plan, Program};
 use crate::step::Place;
 use crate::{cpu, cuda};
 use sslm_format::{self as format, Op, ValueId, shape};
+use sslm_kernels::Team;
 use sslm_kernels::cuda::fits;
 use std::ops::Range;
 use std::sync::Arc;
@@ -38,8 +39,10 @@ pub(crate) fn plan(model: &Model, options: &Options) -> Result<Plan> {
 fn on_cpu(model: &Model, options: &Options, fallback: Option<String>) -> Result<Plan> {
     let threads = match options.threads {
         Threads::Single => 1,
+        // Before plans are made for so many.
+        Threads::Count(n) if n > Team::MAX => return Err(Error::input("threads", format!("at most {}", Team::MAX), n)),
         Threads::Count(n) => n.max(1),
-        Threads::Auto => std::thread::available_parallelism().map_or(1, usize::from),
+        Threads::Auto => std::thread::available_parallelism().map_or(1, |n| usize::from(n).min(Team::MAX)),
     };
     let draft = |threads| Draft::new(model, options, Some(threads), cpu::can_be_had).map(|draft| (draft, threads));
     let (mut draft_and_threads, auto) = (draft(threads)?, options.threads == Threads::Auto);
