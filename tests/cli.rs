@@ -91,6 +91,34 @@ fn a_fixed_batch_is_filled_up() {
     assert_eq!(read_npy::<_, ArrayD<f32>>(&y_path).expect("the output"), numbers.mapv(|v| 2.0 * v + 1.0));
 }
 
+/// Softmax over images needs all of them: parts would be sums of their own.
+#[test]
+fn images_that_are_mixed_run_together() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let at = |name: &str| text(folder.path().join(name));
+    let softmax = |rows: &str, onnx: &str, sslm: &str| {
+        let mut net = Net::new(&[rows, "1", "2", "2"]);
+        let y = net.node("Softmax", &["x"], &[("axis", Int(0))]);
+        std::fs::write(onnx, encode(&net.finish(&[&y]))).expect("a writable folder");
+        succeeds("ssl-convert", &[onnx, "-o", sslm]);
+    };
+    let (open, fixed, x, y) = (at("open.sslm"), at("fixed.sslm"), at("x.npy"), at("y.npy"));
+    softmax("batch", &at("open.onnx"), &open);
+    softmax("4", &at("fixed.onnx"), &fixed);
+    write_npy(&x, &ArrayD::<f32>::zeros(IxDyn(&[40, 1, 2, 2]))).expect("a writable folder");
+    for batch in [&[][..], &["--batch", "40"], &["--batch", "50"]] {
+        succeeds("ssl-run", &[&[&*open, "--input", &x, "--output", &y], batch].concat());
+        let found: ArrayD<f32> = read_npy(&y).expect("the output");
+        assert!(found.shape() == [40, 1, 2, 2] && found.iter().all(|p| (p - 1.0 / 40.0).abs() < 1e-6), "{batch:?}: {found}");
+    }
+    std::fs::remove_file(&y).expect("the output");
+    let expected = ["x.npy", "mixes the images", "one batch of all 40"];
+    refuses("ssl-run", &[&open, "--input", &x, "--output", &y, "--batch", "20"], &expected);
+    refuses("ssl-run", &[&fixed, "--input", &x, "--output", &y], &expected);
+    refuses("ssl-run", &[&fixed, &digit(1)], &["mixes the 4 images", "--input"]);
+    assert!(!Path::new(&y).exists());
+}
+
 #[test]
 fn bench_and_profile_report_each_layer() {
     let report: Value =

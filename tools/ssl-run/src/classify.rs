@@ -37,6 +37,8 @@ pub(crate) fn run(arguments: &Arguments, model: &Model) -> Result<()> {
             Some(session) if session.plan().input_shapes().next() == Some(&shape) => session,
             other => other.insert(prepare(arguments, model, &shape)?.session()),
         };
+        let blank = "expected --input with a whole batch, found an image";
+        ensure!(shape[0] == 1 || !session.plan().mixes_images(), "the model mixes the {} images of a batch: {blank}", shape[0]);
         pixels.resize(shape.iter().product(), 0.0);
         let output = session.run(TensorView::new(&shape, &pixels)?)?;
         let classes = classes(output, shape[0]).with_context(|| format!("{}", path.display()))?;

@@ -49,7 +49,8 @@ struct Arguments {
     /// Where the result of --input goes
     #[arg(long, value_name = "NPY", requires = "input")]
     output: Option<PathBuf>,
-    /// Images per run for --input, --bench and --tune, where the model leaves it open [default: 32 for --input, else 1]
+    /// Images per run for --input, --bench and --tune, where the model leaves it open [default: 32 for --input, or all where the model
+    /// mixes images; else 1]
     #[arg(long, value_name = "N")]
     batch: Option<usize>,
     /// Print the time of each layer, of one run after a warm-up

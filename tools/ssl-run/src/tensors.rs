@@ -4,11 +4,13 @@ use crate::{Arguments, batch, input_dims, prepare};
 use anyhow::{Context, Result, ensure};
 use ndarray::{ArrayD, Axis, Slice};
 use ndarray_npy::{WriteNpyExt, read_npy};
+use sslm::format::Dim;
 use sslm::{Model, Session, TensorView};
 use std::io::{BufWriter, Write};
 use std::path::Path;
 
-/// Rows of an input array that are run together unless --batch says otherwise: enough for the matrix products to be efficient.
+/// Rows of an input array that are run together unless --batch says otherwise, or the model mixes them: enough for the matrix products
+/// to be efficient.
 const DEFAULT_BATCH: usize = 32;
 
 pub(crate) fn run(arguments: &Arguments, model: &Model, input: &Path) -> Result<()> {
@@ -16,21 +18,31 @@ pub(crate) fn run(arguments: &Arguments, model: &Model, input: &Path) -> Result<
     let target = arguments.output.as_deref().context("--input needs --output (or --bench, or --profile)")?;
     let mut file = ssl_cli::file_beside(target)?;
     let x = read(input)?;
-    let batch = batch(&input_dims(model)?, arguments.batch.unwrap_or(DEFAULT_BATCH).min(x.shape()[0]));
-    let mut sessions: Vec<(usize, Session)> = Vec::new();
+    let (dims, all) = (input_dims(model)?, x.shape()[0]);
+    let plan = |rows: usize| {
+        let shape = [&[rows], &x.shape()[1..]].concat();
+        prepare(arguments, model, &shape).with_context(|| format!("{}", input.display()))
+    };
+    let mut batch = batch(&dims, arguments.batch.unwrap_or(DEFAULT_BATCH).min(all));
+    let mut first = plan(batch)?;
+    if batch != all && first.mixes_images() {
+        let is_open = arguments.batch.is_none() && matches!(dims[0], Dim::Symbolic { .. });
+        let why = "the model mixes the images of a batch";
+        ensure!(is_open, "{}: {why}: expected one batch of all {all}, found a batch of {batch}", input.display());
+        (batch, first) = (all, plan(all)?);
+    }
+    let mut sessions: Vec<(usize, Session)> = vec![(batch, first.session())];
     let (mut y, mut y_shape): (Vec<f32>, Vec<usize>) = (Vec::new(), Vec::new());
-    for first in (0..x.shape()[0]).step_by(batch) {
-        let rows = batch.min(x.shape()[0] - first);
+    for first in (0..all).step_by(batch) {
+        let rows = batch.min(all - first);
         let part = x.slice_axis(Axis(0), Slice::from(first..first + rows));
         // What is missing of a fixed batch is filled with zeros, and its results are dropped.
-        let run_rows = crate::batch(&input_dims(model)?, rows);
-        let mut shape = x.shape().to_vec();
-        shape[0] = run_rows;
+        let run_rows = crate::batch(&dims, rows);
+        let shape = [&[run_rows], &x.shape()[1..]].concat();
         let at = match sessions.iter().position(|(rows, _)| *rows == run_rows) {
             Some(at) => at,
             None => {
-                let session = prepare(arguments, model, &shape).with_context(|| format!("{}", input.display()))?.session();
-                sessions.push((run_rows, session));
+                sessions.push((run_rows, plan(run_rows)?.session()));
                 sessions.len() - 1
             }
         };
@@ -44,7 +56,7 @@ pub(crate) fn run(arguments: &Arguments, model: &Model, input: &Path) -> Result<
         y.extend_from_slice(&out.data()[..rows * per_row]);
         y_shape = out.shape().to_vec();
     }
-    y_shape[0] = x.shape()[0];
+    y_shape[0] = all;
     let y = ArrayD::from_shape_vec(y_shape, y).context("the output's batches do not fit together")?;
     let mut writer = BufWriter::new(file.as_file_mut());
     y.write_npy(&mut writer).with_context(|| format!("cannot write {}", target.display()))?;
