@@ -1,6 +1,7 @@
 //! The command lines as people use them: what they print, and what they say when used wrongly.
 
 use ndarray::{Array2, ArrayD, IxDyn};
+use ndarray_npy::npy::header::Header;
 use ndarray_npy::{read_npy, write_npy};
 use serde_json::Value;
 use sslm_tests::onnx::{Net, Value::*, encode};
@@ -302,6 +303,50 @@ fn outputs_are_files_of_their_own() {
     let tuning = format!("{sslm}.tuning.json");
     refuses("ssl-run", &[&sslm, "--tune", &tuning], &["--tune", "IMAGES", "expected another file"]);
     assert!(files() == before && ["new", "other"].iter().all(|name| !Path::new(&at(name)).exists()));
+}
+
+/// What cannot be had is refused before it is asked for.
+#[test]
+fn sizes_beyond_measure_are_refused() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let at = |name: &str| text(folder.path().join(name));
+    let (model, seven, y) = (model(), digit(7), at("y.npy"));
+    let most = usize::MAX.to_string();
+    for runs in ["0", "1000001", &most] {
+        refuses("ssl-run", &[&model, "--bench", runs], &["--bench", "1..=1000000"]);
+    }
+    for batch in ["10000000000", &most] {
+        for input in [&[][..], &[&*seven]] {
+            refuses("ssl-run", &[&[&*model, "--bench", "3", "--batch", batch], input].concat(), &["image", "expected at most"]);
+        }
+    }
+    for threads in ["1025", "20000", "4294967296", &most] {
+        let message = refuses("ssl-run", &[&model, &seven, "--threads", threads], &["expected at most 1024", threads]);
+        assert_eq!(message.matches(threads).count(), 1, "{message}");
+    }
+
+    // The header says more than is there.
+    let x = at("x.npy");
+    write_npy(&x, &ArrayD::<f32>::zeros(IxDyn(&[1, 1, 28, 28]))).expect("a writable folder");
+    let file = std::fs::read(&x).expect("the file");
+    let mut header = Header::from_reader(&mut &file[..]).expect("a header");
+    for (batch, name) in [(10_000_000_000, "long.npy"), (usize::MAX, "longer.npy")] {
+        header.shape[0] = batch;
+        let longer = [&header.to_bytes().expect("a header"), &file[file.len() - 3136..]].concat();
+        std::fs::write(at(name), longer).expect("a writable folder");
+        refuses("ssl-run", &[&model, "--input", &at(name), "--output", &y], &[name, "float32", &batch.to_string(), "3136 bytes"]);
+    }
+
+    let mut net = Net::new(&["batch", "1", "1000000", "1000000"]);
+    let z = net.node("GlobalAveragePool", &["x"], &[]);
+    let (onnx, sslm) = (at("huge.onnx"), at("huge.sslm"));
+    std::fs::write(&onnx, encode(&net.finish(&[&z]))).expect("a writable folder");
+    succeeds("ssl-convert", &[&onnx, "-o", &sslm, "--verify", "0"]);
+    let expected = ["7.png", "1000000x1000000", "expected at most"];
+    refuses("ssl-run", &[&sslm, &seven], &expected);
+    std::fs::create_dir(at("images")).expect("a writable folder");
+    std::fs::copy(&seven, at("images/7.png")).expect("a writable folder");
+    refuses("ssl-convert", &[&onnx, "-o", &at("new"), "--verify", "0", "--verify-images", &at("images")], &expected);
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Images in, likeliest classes out.
 
-use crate::{Arguments, input_dims, prepare, preprocess};
+use crate::{Arguments, input_dims, prepare, preprocess, tensors, timing};
 use anyhow::{Context, Result, bail, ensure};
 use serde::Serialize;
 use sslm::format::{Graph, Op};
@@ -114,5 +114,9 @@ pub(crate) fn first_image(arguments: &Arguments, model: &Model, batch: usize) ->
     let Some(path) = arguments.images.first() else { bail!("expected an image, found none") };
     let (mut shape, pixels) = ssl_images::load(path, &rule, &dims)?;
     shape[0] = batch;
-    Ok((shape, pixels.repeat(batch)))
+    timing::can_be_run(arguments, model, &shape)?;
+    let mut numbers = Vec::new();
+    tensors::room_for(&mut numbers, pixels.len() * batch)?;
+    (0..batch).for_each(|_| numbers.extend_from_slice(&pixels));
+    Ok((shape, numbers))
 }

@@ -8,6 +8,7 @@ mod timing;
 mod tune;
 
 use anyhow::{Result, bail, ensure};
+use clap::builder::RangedU64ValueParser;
 use clap::{Parser, ValueEnum};
 use preprocess::Flags;
 use ssl_cli::Named;
@@ -57,8 +58,8 @@ struct Arguments {
     #[arg(long, conflicts_with = "bench")]
     profile: bool,
     /// Run N times after a warm-up and print min, median and p90 of the run and of each layer. Input: the first image or the
-    /// first batch of --input; random numbers if there is neither
-    #[arg(long, value_name = "N")]
+    /// first batch of --input; random numbers if there is neither. At most a million times
+    #[arg(long, value_name = "N", value_parser = RangedU64ValueParser::<usize>::new().range(1..=1_000_000))]
     bench: Option<usize>,
     /// Time every method of computing each convolution, for some ten seconds, and store which was fastest in MODEL.tuning.json.
     /// Later runs of the same model, input shape and threads on the same kind of CPU use that file. Input: as for --bench

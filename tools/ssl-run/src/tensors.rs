@@ -3,10 +3,12 @@
 use crate::{Arguments, batch, input_dims, prepare};
 use anyhow::{Context, Result, ensure};
 use ndarray::{ArrayD, Axis, Slice};
-use ndarray_npy::{WriteNpyExt, read_npy};
+use ndarray_npy::npy::header::Header;
+use ndarray_npy::{ReadNpyExt, WriteNpyExt};
 use sslm::format::Dim;
 use sslm::{Model, Session, TensorView};
-use std::io::{BufWriter, Write};
+use std::fs::File;
+use std::io::{BufWriter, Seek, Write};
 use std::path::Path;
 
 /// Rows of an input array that are run together unless --batch says otherwise, or the model mixes them: enough for the matrix products
@@ -66,14 +68,27 @@ pub(crate) fn run(arguments: &Arguments, model: &Model, input: &Path) -> Result<
 }
 
 /// Refuses what cannot be had, before it is made.
-fn room_for(numbers: &mut Vec<f32>, more: usize) -> Result<()> {
+pub(crate) fn room_for(numbers: &mut Vec<f32>, more: usize) -> Result<()> {
     numbers.try_reserve(more).with_context(|| format!("memory for {more} numbers cannot be had"))
 }
 
 fn read(path: &Path) -> Result<ArrayD<f32>> {
-    let x: ArrayD<f32> = read_npy(path).with_context(|| format!("{}: expected a float32 .npy array", path.display()))?;
+    let x = read_whole(path).with_context(|| format!("{}: expected a float32 .npy array", path.display()))?;
     ensure!(x.ndim() > 0 && !x.is_empty(), "{}: expected a batch of at least 1, found shape {:?}", path.display(), x.shape());
     Ok(x)
+}
+
+/// An array, if all of it is there: its memory is asked for before its numbers are read.
+fn read_whole(path: &Path) -> Result<ArrayD<f32>> {
+    let mut file = File::open(path)?;
+    let metadata = file.metadata()?;
+    ensure!(metadata.is_file(), "found something other than a file");
+    let shape = Header::from_reader(&mut file)?.shape;
+    let found = metadata.len().saturating_sub(file.stream_position()?);
+    let expected = shape.iter().try_fold(size_of::<f32>() as u64, |bytes, &extent| bytes.checked_mul(extent as u64));
+    ensure!(expected.is_some_and(|bytes| bytes <= found), "the header says {shape:?}, found {found} bytes of numbers");
+    file.rewind()?;
+    Ok(ArrayD::read_npy(file)?)
 }
 
 /// The first `batch` rows of an array, for timing.
