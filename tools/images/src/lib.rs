@@ -57,6 +57,11 @@ pub fn check(rule: &Preprocessing, channels: usize) -> Result<()> {
         ensure!(numbers.iter().all(|x| x.is_finite()), "preprocessing: {what}: expected finite numbers, found {numbers:?}");
     }
     ensure!(rule.std.iter().all(|&s| s != 0.0), "preprocessing: std: expected no 0, found {:?}", rule.std);
+    ensure!(
+        rule.scale.is_finite() && rule.scale != 0.0,
+        "preprocessing: scale: expected a finite number other than 0, found {}",
+        rule.scale
+    );
     Ok(())
 }
 
