@@ -3,6 +3,7 @@
 
 mod output;
 mod progress;
+mod signals;
 
 pub use output::{Named, PartialFile, ensure_apart, file_beside};
 pub use progress::Progress;

@@ -1,5 +1,6 @@
 //! Files that appear whole or not at all.
 
+use crate::signals::Registered;
 use anyhow::{Context, Result, bail, ensure};
 use std::fs::Permissions;
 use std::io::ErrorKind;
@@ -7,10 +8,12 @@ use std::ops::{Deref, DerefMut};
 use std::path::{Path, PathBuf, is_separator};
 use tempfile::NamedTempFile;
 
-/// A file that replaces its target when it is complete ([`Self::put_in_place`]) and vanishes otherwise.
+/// A file that replaces its target when it is complete ([`Self::put_in_place`]) and vanishes otherwise, even if a signal ends the
+/// process.
 #[derive(Debug)]
 pub struct PartialFile {
     file: NamedTempFile,
+    registered: Registered,
     /// As the user calls it.
     target: PathBuf,
     /// What is replaced: the target, or where its symlinks lead.
@@ -23,8 +26,9 @@ impl PartialFile {
     /// # Errors
     /// If that is not possible.
     pub fn put_in_place(self) -> Result<()> {
-        let PartialFile { file, target, replaces } = self;
+        let PartialFile { file, registered, target, replaces } = self;
         file.persist(replaces).map_err(|e| e.error).with_context(|| format!("cannot write {}", target.display()))?;
+        drop(registered);
         Ok(())
     }
 }
@@ -58,11 +62,12 @@ pub fn file_beside(target: &Path) -> Result<PartialFile> {
     // As any other new file: the umask decides.
     #[cfg(unix)]
     builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-    let file = builder.tempfile_in(folder).with_context(|| format!("cannot write into {}", folder.display()))?;
+    let made = Registered::new(|| builder.tempfile_in(folder));
+    let (file, registered) = made.with_context(|| format!("cannot write into {}", folder.display()))?;
     if let Some(permissions) = permissions {
         file.as_file().set_permissions(permissions).with_context(cannot_write)?;
     }
-    Ok(PartialFile { file, target: target.to_owned(), replaces })
+    Ok(PartialFile { file, registered, target: target.to_owned(), replaces })
 }
 
 /// What a call reads or writes: what its help calls it, and where it lies. Absent where the call does without.
@@ -199,7 +204,9 @@ mod tests {
                 std::fs::write(&file, "").expect("a writable folder");
             }
             apart(&[&file, &same], &[&other]).expect("inputs may be the same");
-            for (inputs, outputs, with) in [(&[&*file][..], &[&*same][..], "an input"), (&[], &[&file, &other, &same], "an output")] {
+            for (inputs, outputs, with) in
+                [(&[&*file][..], &[&*same][..], "an input"), (&[], &[&file, &other, &same], "an output")]
+            {
                 let e = apart(inputs, outputs).expect_err("the same file").to_string();
                 assert!(e.starts_with(&format!("an output: expected another file than {with}, found the same")), "{e}");
             }

@@ -92,8 +92,8 @@ pub fn load(path: &Path, rule: &Preprocessing, dims: &[Dim]) -> Result<(Vec<usiz
         }
     };
     let (width, height) = (extent(3, image.width()), extent(2, image.height()));
-    let image = scale(&image, width, height)
-        .with_context(|| format!("{}: the model's input is {}", path.display(), describe(dims)))?;
+    let image =
+        scale(&image, width, height).with_context(|| format!("{}: the model's input is {}", path.display(), describe(dims)))?;
 
     let (channels, bytes) = (rule.mean.len(), image.as_bytes());
     let plane = width as usize * height as usize;
