@@ -403,6 +403,50 @@ fn unsupported_operators_are_listed() {
     assert!(!Path::new(&out).exists());
 }
 
+/// Names come from files, and a terminal obeys what it is shown.
+#[test]
+fn messages_are_safe_to_print() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let at = |name: &str| text(folder.path().join(name));
+    let mut net = Net::new(&["1", "1", "4", "4"]);
+    net.node("Gelu", &["x"], &[]);
+    net.last_node().name = "\x1b]0;owned\x07\x1b[2J".to_owned();
+    std::fs::write(at("bad.onnx"), encode(&net.finish(&["Gelu_0"]))).expect("a writable folder");
+    let mut net = Net::new(&["batch", "1", "4", "a\x1b[2Jb"]);
+    let y = net.node("Relu", &["x"], &[]);
+    std::fs::write(at("m.onnx"), encode(&net.finish(&[&y]))).expect("a writable folder");
+    succeeds("ssl-convert", &[&at("m.onnx"), "-o", &at("m.sslm")]);
+    let messages = [
+        refuses("ssl-convert", &[&at("bad.onnx"), "-o", &at("new")], &["\n  - operator Gelu", "\\u{1b}[2J"]),
+        refuses("ssl-run", &[&at("m.sslm"), "--bench", "1"], &["a\\u{1b}[2Jb"]),
+        refuses("ssl-inspect", &[&at("missing\x1b[2J")], &["missing\\u{1b}[2J"]),
+    ];
+    assert!(messages.iter().all(|message| !message.contains(['\x1b', '\x07'])), "{messages:?}");
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_full_standard_output_is_named() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let (onnx, sslm) = (text(lenet().join("lenet.onnx")), text(folder.path().join("out.sslm")));
+    let (model, seven) = (model(), digit(7));
+    let cases: &[(&str, &[&str])] = &[
+        ("ssl-run", &[&model, &seven]),
+        ("ssl-run", &[&model, &seven, "--bench", "1"]),
+        ("ssl-inspect", &[&model]),
+        ("ssl-convert", &[&onnx, "-o", &sslm]),
+        ("ssl-run", &["--help"]),
+        ("ssl-inspect", &["--version"]),
+    ];
+    for (tool, arguments) in cases {
+        let full = std::fs::OpenOptions::new().write(true).open("/dev/full").expect("a device");
+        let output = command(tool).args(*arguments).stdout(full).output().expect("the tool starts");
+        let message = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{tool} {arguments:?}: {message}");
+        assert!(message.starts_with(&format!("{tool}: cannot write to standard output: No space")), "{message}");
+    }
+}
+
 #[test]
 fn help_teaches() {
     for tool in ["ssl-run", "ssl-convert", "ssl-inspect"] {

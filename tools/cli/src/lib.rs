@@ -9,11 +9,13 @@ pub use output::{Named, PartialFile, ensure_apart, file_beside};
 pub use progress::Progress;
 
 use anyhow::Result;
+use clap::Parser;
 use comfy_table::{CellAlignment, LineStyle, Table, TableStyle};
-use std::io::ErrorKind;
+use std::fmt::Display;
+use std::io::{ErrorKind, StdoutLock, Write};
 use std::process::ExitCode;
 
-/// The work was done, but what it was checked against does not hold. [`finish`] makes it exit code 1.
+/// The work was done, but what it was checked against does not hold. [`main`] makes it exit code 1.
 #[derive(Debug)]
 pub struct CheckFailed(pub String);
 
@@ -25,9 +27,15 @@ impl std::fmt::Display for CheckFailed {
 
 impl std::error::Error for CheckFailed {}
 
-/// The end of `main`: 0; or one message on stderr and 1 for [`CheckFailed`], 2 for every other error. A reader that closed our
-/// stdout early (`| head`) is no error.
-pub fn finish(tool: &str, result: Result<()>) -> ExitCode {
+/// `main` of a tool: reads the command line and calls `run`. Exit code 0; or one message on stderr and 1 for [`CheckFailed`], 2 for
+/// every other error. A reader that closed our stdout early (`| head`) is no error.
+pub fn main<A: Parser>(tool: &str, run: impl FnOnce(&A) -> Result<()>) -> ExitCode {
+    let result = match A::try_parse() {
+        Ok(arguments) => run(&arguments),
+        Err(e) if e.use_stderr() => e.exit(),
+        // What was asked for with --help or --version.
+        Err(e) => e.print().map_err(|e| on_stdout(e).into()),
+    };
     let broken_pipe = |cause: &(dyn std::error::Error + 'static)| {
         cause.downcast_ref::<std::io::Error>().is_some_and(|e| e.kind() == ErrorKind::BrokenPipe)
     };
@@ -35,10 +43,48 @@ pub fn finish(tool: &str, result: Result<()>) -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) if e.chain().any(broken_pipe) => ExitCode::SUCCESS,
         Err(e) => {
-            eprintln!("{tool}: {e:#}");
+            note(tool, message(&e));
             ExitCode::from(if e.is::<CheckFailed>() { 1 } else { 2 })
         }
     }
+}
+
+/// What happened, and why, as far as each cause says more than what it caused.
+fn message(error: &anyhow::Error) -> String {
+    let mut said: Vec<String> = Vec::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if said.last().is_none_or(|last| !last.contains(&cause)) {
+            said.push(cause);
+        }
+    }
+    said.join(": ")
+}
+
+/// Tells something on stderr. Names in it may come from files: a terminal obeys none of them.
+pub fn note(tool: &str, text: impl Display) {
+    let lines: Vec<String> = text.to_string().split('\n').map(printable).collect();
+    eprintln!("{tool}: {}", lines.join("\n"));
+}
+
+/// Standard output. Its errors say that they are its own.
+pub fn stdout() -> impl Write {
+    Stdout(std::io::stdout().lock())
+}
+
+struct Stdout(StdoutLock<'static>);
+
+impl Write for Stdout {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.write(bytes).map_err(on_stdout)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.0.flush().map_err(on_stdout)
+    }
+}
+
+fn on_stdout(e: std::io::Error) -> std::io::Error {
+    std::io::Error::new(e.kind(), format!("cannot write to standard output: {e}"))
 }
 
 /// A table with these headings; columns from `first_number` on are aligned right.
@@ -85,6 +131,15 @@ mod tests {
         for (n, text) in [(0, "0"), (999, "999"), (1000, "1 000"), (12345, "12 345"), (1234567, "1 234 567")] {
             assert_eq!(thousands(n), text);
         }
+    }
+
+    #[test]
+    fn causes_are_told_once() {
+        let io = || std::io::Error::other("Not a directory");
+        let error = anyhow::Error::new(io()).context("failed to persist: Not a directory").context("cannot write m/");
+        assert_eq!(message(&error), "cannot write m/: failed to persist: Not a directory");
+        assert_eq!(message(&anyhow::Error::new(io()).context("Not a directory").context("m")), "m: Not a directory");
+        assert_eq!(message(&anyhow::Error::new(io()).context("a")), "a: Not a directory", "short names stay");
     }
 
     #[test]

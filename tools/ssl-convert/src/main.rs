@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result, bail, ensure};
 use clap::Parser;
-use ssl_cli::{CheckFailed, Progress, thousands};
+use ssl_cli::{CheckFailed, Progress, printable, thousands};
 use ssl_convert::certificate::Certificate;
 use ssl_convert::verify::Checks;
 use ssl_convert::{Options, Summary, convert, metadata, report};
@@ -77,7 +77,7 @@ struct Arguments {
 }
 
 fn main() -> ExitCode {
-    ssl_cli::finish("ssl-convert", run(&Arguments::parse()))
+    ssl_cli::main("ssl-convert", run)
 }
 
 fn run(arguments: &Arguments) -> Result<()> {
@@ -106,12 +106,12 @@ fn run(arguments: &Arguments) -> Result<()> {
     if !written {
         bail!(CheckFailed(format!("{difference}; nothing is written (--force and a larger --tolerance allow it)")));
     }
-    eprintln!("ssl-convert: warning: {difference}; written because of --force");
+    ssl_cli::note("ssl-convert", format!("warning: {difference}; written because of --force"));
     printed
 }
 
 fn print(arguments: &Arguments, certificate: &Certificate, written: bool) -> Result<()> {
-    let mut out = std::io::stdout().lock();
+    let mut out = ssl_cli::stdout();
     writeln!(out, "{}", report::table(certificate))?;
     if arguments.target_macs.is_some() {
         writeln!(out, "chosen: --zero-tol {:.3e}", certificate.zero_tol)?;
@@ -120,12 +120,12 @@ fn print(arguments: &Arguments, certificate: &Certificate, written: bool) -> Res
         writeln!(out, "{note}")?;
     }
     if written {
-        let (input, output) = (arguments.input.display(), arguments.output.display());
+        let [input, output] = [&arguments.input, &arguments.output].map(|path| printable(&path.display().to_string()));
         let [before, after] = [certificate.source.bytes, certificate.bytes].map(thousands);
         writeln!(out, "{input}: {before} bytes -> {output}: {after} bytes")?;
         if let Some(path) = &arguments.export_onnx {
-            let size = thousands(std::fs::metadata(path)?.len());
-            writeln!(out, "{}: {size} bytes of ONNX; removed columns of channels that stay are zeros in it", path.display())?;
+            let (path, size) = (printable(&path.display().to_string()), thousands(std::fs::metadata(path)?.len()));
+            writeln!(out, "{path}: {size} bytes of ONNX; removed columns of channels that stay are zeros in it")?;
         }
     }
     Ok(())

@@ -83,13 +83,15 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
-    let result = match &arguments.command {
+    ssl_cli::main("ssl-report", run)
+}
+
+fn run(arguments: &Arguments) -> Result<()> {
+    match &arguments.command {
         Some(Command::Compare { old, new }) => compare(old, new),
         Some(Command::Bench { model, onnx, threads }) => bench(model, onnx.as_deref(), *threads),
         None => page(&arguments.page),
-    };
-    ssl_cli::finish("ssl-report", result)
+    }
 }
 
 fn page(arguments: &PageArguments) -> Result<()> {
@@ -138,7 +140,7 @@ fn bench(model: &Path, onnx: Option<&Path>, threads: usize) -> Result<()> {
 }
 
 fn print(section: &Section) -> Result<()> {
-    let mut out = std::io::stdout().lock();
+    let mut out = ssl_cli::stdout();
     for part in &section.parts {
         match part {
             Part::Text(text) => writeln!(out, "{}", ssl_cli::printable(text))?,

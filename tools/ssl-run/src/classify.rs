@@ -45,13 +45,13 @@ pub(crate) fn run(arguments: &Arguments, model: &Model) -> Result<()> {
         answers
             .push(Answer { image: path.display().to_string(), classes: top(&classes, ends_in_softmax, &labels, arguments.top) });
     }
-    let mut out = std::io::stdout().lock();
+    let mut out = ssl_cli::stdout();
     if arguments.json {
         writeln!(out, "{}", serde_json::to_string_pretty(&answers)?)?;
         return Ok(());
     }
     for answer in &answers {
-        writeln!(out, "{}", answer.image)?;
+        writeln!(out, "{}", ssl_cli::printable(&answer.image))?;
         for class in &answer.classes {
             let label = class.label.as_deref().map_or_else(|| format!("class {}", class.index), ssl_cli::printable);
             writeln!(out, "  {:6.2} %  {label}", class.probability * 100.0)?;

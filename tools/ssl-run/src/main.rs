@@ -108,7 +108,7 @@ impl Arguments {
 }
 
 fn main() -> ExitCode {
-    ssl_cli::finish("ssl-run", run(&Arguments::parse()))
+    ssl_cli::main("ssl-run", run)
 }
 
 fn run(arguments: &Arguments) -> Result<()> {
@@ -142,7 +142,7 @@ fn prepare(arguments: &Arguments, model: &Model, shape: &[usize]) -> Result<Plan
     static SAID: Once = Once::new();
     let plan = tune::prepare(&arguments.model, model, &options(arguments, model, shape)?)?;
     if let Some(why) = plan.fallback() {
-        SAID.call_once(|| eprintln!("ssl-run: the CPU computes: {why}"));
+        SAID.call_once(|| ssl_cli::note("ssl-run", format!("the CPU computes: {why}")));
     }
     Ok(plan)
 }

@@ -180,7 +180,7 @@ pub(crate) fn can_be_run(arguments: &Arguments, model: &Model, shape: &[usize]) 
 }
 
 fn print(arguments: &Arguments, report: &Report) -> Result<()> {
-    let mut out = std::io::stdout().lock();
+    let mut out = ssl_cli::stdout();
     if arguments.json {
         writeln!(out, "{}", serde_json::to_string_pretty(report)?)?;
         return Ok(());
