@@ -135,7 +135,7 @@ fn compare(old: &Path, new: &Path) -> Result<()> {
 fn bench(model: &Path, onnx: Option<&Path>, threads: usize) -> Result<()> {
     let compact = Model::open(model)?;
     compact.verify_weights()?;
-    let dense = onnx.map(model::dense).transpose()?;
+    let dense = onnx.map(|path| model::dense(path, &compact)).transpose()?;
     print(&model::report(&compact, dense.as_ref(), threads)?)
 }
 

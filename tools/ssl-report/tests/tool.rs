@@ -200,8 +200,13 @@ fn layers_of_a_model_are_timed_beside_their_dense_form() {
     for expected in ["/conv2/Conv", "15 of 50", "53 of 500", "1 600 000", "The bottleneck is ", "What to prune next"] {
         assert!(stdout.contains(expected), "{expected}: {stdout}");
     }
-    let cases: [(&[&str], &str); 3] = [
+    let other = concat!(env!("CARGO_MANIFEST_DIR"), "/../models/convnet/convnet.onnx");
+    let cases: [(&[&str], &str); 4] = [
         (&["bench", &onnx], "lenet.onnx"),
+        (
+            &["bench", &sslm, "--onnx", other],
+            "convnet.onnx: expected the network that the model was converted from, with an input of [1, 1,",
+        ),
         (&["bench", &sslm, "--onnx", &sslm], "lenet.sslm"),
         (&["bench", &sslm, "--threads", "0"], "--threads: expected at least 1, found 0"),
     ];
