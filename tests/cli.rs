@@ -445,6 +445,23 @@ fn a_full_standard_output_is_named() {
         assert_eq!(output.status.code(), Some(2), "{tool} {arguments:?}: {message}");
         assert!(message.starts_with(&format!("{tool}: cannot write to standard output: No space")), "{message}");
     }
+    assert!(!Path::new(&sslm).exists(), "nothing is written by a failed call");
+}
+
+/// As with `| head`: what was asked for is done all the same.
+#[test]
+fn a_reader_that_is_gone_is_no_error() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let (onnx, sslm) = (text(lenet().join("lenet.onnx")), text(folder.path().join("out.sslm")));
+    let cases: &[(&str, &[&str])] =
+        &[("ssl-inspect", &[&model()]), ("ssl-convert", &[&onnx, "-o", &sslm]), ("ssl-run", &["--help"])];
+    for (tool, arguments) in cases {
+        let (reader, writer) = std::io::pipe().expect("a pipe");
+        drop(reader);
+        let output = command(tool).args(*arguments).stdout(writer).output().expect("the tool starts");
+        assert!(output.status.success() && output.stderr.is_empty(), "{tool} {arguments:?}: {output:?}");
+    }
+    assert!(Path::new(&sslm).exists());
 }
 
 #[test]

@@ -28,20 +28,16 @@ impl std::fmt::Display for CheckFailed {
 impl std::error::Error for CheckFailed {}
 
 /// `main` of a tool: reads the command line and calls `run`. Exit code 0; or one message on stderr and 1 for [`CheckFailed`], 2 for
-/// every other error. A reader that closed our stdout early (`| head`) is no error.
+/// every other error.
 pub fn main<A: Parser>(tool: &str, run: impl FnOnce(&A) -> Result<()>) -> ExitCode {
     let result = match A::try_parse() {
         Ok(arguments) => run(&arguments),
         Err(e) if e.use_stderr() => e.exit(),
         // What was asked for with --help or --version.
-        Err(e) => e.print().map_err(|e| on_stdout(e).into()),
-    };
-    let broken_pipe = |cause: &(dyn std::error::Error + 'static)| {
-        cause.downcast_ref::<std::io::Error>().is_some_and(|e| e.kind() == ErrorKind::BrokenPipe)
+        Err(e) => on_stdout(e.print(), ()).map_err(Into::into),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
-        Err(e) if e.chain().any(broken_pipe) => ExitCode::SUCCESS,
         Err(e) => {
             note(tool, message(&e));
             ExitCode::from(if e.is::<CheckFailed>() { 1 } else { 2 })
@@ -66,7 +62,7 @@ pub fn note(tool: &str, text: impl Display) {
     eprintln!("{tool}: {}", lines.join("\n"));
 }
 
-/// Standard output. Its errors say that they are its own.
+/// Standard output. Its errors say that they are its own. A reader that has seen enough (`| head`) is none: the rest goes nowhere.
 pub fn stdout() -> impl Write {
     Stdout(std::io::stdout().lock())
 }
@@ -75,16 +71,20 @@ struct Stdout(StdoutLock<'static>);
 
 impl Write for Stdout {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.write(bytes).map_err(on_stdout)
+        on_stdout(self.0.write(bytes), bytes.len())
     }
 
     fn flush(&mut self) -> std::io::Result<()> {
-        self.0.flush().map_err(on_stdout)
+        on_stdout(self.0.flush(), ())
     }
 }
 
-fn on_stdout(e: std::io::Error) -> std::io::Error {
-    std::io::Error::new(e.kind(), format!("cannot write to standard output: {e}"))
+/// What a write to stdout yielded, or `all` where its reader is gone.
+fn on_stdout<T>(result: std::io::Result<T>, all: T) -> std::io::Result<T> {
+    match result {
+        Err(e) if e.kind() == ErrorKind::BrokenPipe => Ok(all),
+        result => result.map_err(|e| std::io::Error::new(e.kind(), format!("cannot write to standard output: {e}"))),
+    }
 }
 
 /// A table with these headings; columns from `first_number` on are aligned right.

@@ -3,9 +3,8 @@
 use anyhow::{Context, Result, bail, ensure};
 use clap::Parser;
 use ssl_cli::{CheckFailed, Progress, printable, thousands};
-use ssl_convert::certificate::Certificate;
 use ssl_convert::verify::Checks;
-use ssl_convert::{Options, Summary, convert, metadata, report};
+use ssl_convert::{Options, Summary, convert_beside, metadata, report};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -91,15 +90,16 @@ fn run(arguments: &Arguments) -> Result<()> {
     // Before the work, so that a bad path costs no time.
     let report_file =
         report_path.as_deref().map(|path| Ok::<_, anyhow::Error>((path, ssl_cli::file_beside(path)?))).transpose()?;
-    let Summary { certificate, written } = convert(input, output, &options(arguments)?)?;
+    let converted = convert_beside(input, output, &options(arguments)?)?;
+    // First, so that nothing is written by a call that fails.
+    print(arguments, &converted.summary)?;
+    let Summary { certificate, written, .. } = converted.put_in_place()?;
     if let (Some((path, mut file)), true) = (report_file, written) {
         writeln!(file, "{}", serde_json::to_string_pretty(&certificate)?)
             .with_context(|| format!("cannot write {}", path.display()))?;
         file.put_in_place()?;
     }
-    // A reader that closed our stdout must not hide a failed check.
-    let printed = print(arguments, &certificate, written);
-    let Some(failed) = certificate.verification.filter(|v| !v.passed) else { return printed };
+    let Some(failed) = certificate.verification.filter(|v| !v.passed) else { return Ok(()) };
     let cause = if certificate.zero_tol > 0.0 { " (what the threshold cut is part of that)" } else { "" };
     let [found, expected] = [failed.max_relative(), failed.tolerance];
     let difference = format!("the outputs differ by {found:.1e} relative{cause}: expected at most {expected:.1e}");
@@ -107,10 +107,10 @@ fn run(arguments: &Arguments) -> Result<()> {
         bail!(CheckFailed(format!("{difference}; nothing is written (--force and a larger --tolerance allow it)")));
     }
     ssl_cli::note("ssl-convert", format!("warning: {difference}; written because of --force"));
-    printed
+    Ok(())
 }
 
-fn print(arguments: &Arguments, certificate: &Certificate, written: bool) -> Result<()> {
+fn print(arguments: &Arguments, Summary { certificate, written, exported_bytes }: &Summary) -> Result<()> {
     let mut out = ssl_cli::stdout();
     writeln!(out, "{}", report::table(certificate))?;
     if arguments.target_macs.is_some() {
@@ -119,12 +119,12 @@ fn print(arguments: &Arguments, certificate: &Certificate, written: bool) -> Res
     for note in report::notes(certificate) {
         writeln!(out, "{note}")?;
     }
-    if written {
+    if *written {
         let [input, output] = [&arguments.input, &arguments.output].map(|path| printable(&path.display().to_string()));
         let [before, after] = [certificate.source.bytes, certificate.bytes].map(thousands);
         writeln!(out, "{input}: {before} bytes -> {output}: {after} bytes")?;
-        if let Some(path) = &arguments.export_onnx {
-            let (path, size) = (printable(&path.display().to_string()), thousands(std::fs::metadata(path)?.len()));
+        if let (Some(path), Some(bytes)) = (&arguments.export_onnx, exported_bytes) {
+            let (path, size) = (printable(&path.display().to_string()), thousands(*bytes));
             writeln!(out, "{path}: {size} bytes of ONNX; removed columns of channels that stay are zeros in it")?;
         }
     }

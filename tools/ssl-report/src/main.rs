@@ -76,7 +76,7 @@ enum Command {
         /// What it was converted from, whose dense form is timed in turns with it
         #[arg(long, value_name = "ONNX")]
         onnx: Option<PathBuf>,
-        /// Threads to compute with
+        /// Threads to compute with, at most 1024
         #[arg(long, value_name = "N", default_value_t = 1)]
         threads: usize,
     },

@@ -65,7 +65,7 @@ struct Arguments {
     /// Later runs of the same model, input shape and threads on the same kind of CPU use that file. Input: as for --bench
     #[arg(long, conflicts_with_all = ["bench", "profile", "output"])]
     tune: bool,
-    /// Threads to compute with [default: all, or one for small models]
+    /// Threads to compute with, at most 1024 [default: all, or one for small models]
     #[arg(long, value_name = "N")]
     threads: Option<usize>,
     /// What computes: the CPU, the first CUDA device, or that device if it can be used and else the CPU

@@ -23,13 +23,14 @@ pub(crate) fn run(arguments: &Arguments, model: &Model) -> Result<()> {
     bar.finish();
     let text = tuning.to_json();
     writeln!(file, "{text}").and_then(|()| file.flush()).with_context(|| format!("cannot write {}", target.display()))?;
-    file.put_in_place()?;
     let mut out = ssl_cli::stdout();
     if arguments.json {
         writeln!(out, "{text}")?;
     } else {
         print(&tuning, &mut out)?;
     }
+    // Last, so that nothing is written by a call that fails.
+    file.put_in_place()?;
     ssl_cli::note("ssl-run", format!("wrote {}", target.display()));
     Ok(())
 }
