@@ -4,6 +4,7 @@ use ndarray::{Array2, ArrayD, IxDyn};
 use ndarray_npy::npy::header::Header;
 use ndarray_npy::{read_npy, write_npy};
 use serde_json::Value;
+use ssl_convert::onnx::proto::StringStringEntryProto;
 use sslm_tests::onnx::{Net, Value::*, encode};
 use sslm_tests::tools::{Run, command, lenet, refuses, root, run};
 use std::path::{Path, PathBuf};
@@ -344,6 +345,20 @@ fn outputs_are_files_of_their_own() {
     }
     let tuning = format!("{sslm}.tuning.json");
     refuses("ssl-run", &[&sslm, "--tune", &tuning], &["--tune", "IMAGES", "expected another file"]);
+
+    let mut net = Net::new(&["1", "1", "2", "2"]);
+    let y = net.conv("x", [1, 1, 1, 1], &[2.0], &[1.0], &[]);
+    let weights = &mut net.graph().initializer[0];
+    weights.data_location = 1;
+    weights.external_data = vec![StringStringEntryProto { key: "location".into(), value: "w.bin".into() }];
+    let numbers = std::mem::take(&mut weights.raw_data);
+    std::fs::write(at("w.bin"), &numbers).expect("a writable folder");
+    std::fs::write(at("outside.onnx"), encode(&net.finish(&[&y]))).expect("a writable folder");
+    let (outside, external) = (at("outside.onnx"), at("w.bin"));
+    for (flag, outputs) in [("--output", &["-o", &*external][..]), ("--report", &["-o", &new, "--report", &external])] {
+        refuses("ssl-convert", &[&[&*outside], outputs].concat(), &[flag, "external data", "expected another file"]);
+    }
+    assert_eq!(std::fs::read(at("w.bin")).expect("the file"), numbers);
     assert!(files() == before && ["new", "other"].iter().all(|name| !Path::new(&at(name)).exists()));
 }
 

@@ -65,6 +65,8 @@ pub struct Summary {
 pub struct Converted {
     /// What was done.
     pub summary: Summary,
+    /// Files beside the model that were read: its weights.
+    pub external: Vec<PathBuf>,
     /// Those that are to be put in place.
     files: Vec<PartialFile>,
 }
@@ -109,6 +111,7 @@ pub fn convert_beside(source: &Path, target: &Path, options: &Options) -> Result
     progress.step(format!("read {}", source.display()));
     let mut file = OnnxFile::open(source)?;
     let original = import::import(&mut file).with_context(|| format!("{}", source.display()))?;
+    let external = file.external.files().collect();
     // Clones share the weights, so all of these together need little more memory than one.
     let layers = (0..original.graph.nodes.len()).filter(|&i| original.layer(i).is_some()).count();
     progress.step(format!("fold {layers} layers"));
@@ -171,7 +174,7 @@ pub fn convert_beside(source: &Path, target: &Path, options: &Options) -> Result
     progress.finish();
     let written = options.force || certificate.verification.as_ref().is_none_or(|v| v.passed);
     let files = if written { exported.into_iter().chain([temporary]).collect() } else { Vec::new() };
-    Ok(Converted { summary: Summary { certificate, written, exported_bytes }, files })
+    Ok(Converted { summary: Summary { certificate, written, exported_bytes }, external, files })
 }
 
 /// The graph of an ONNX file, folded, and compacted unless `dense`.

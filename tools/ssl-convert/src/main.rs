@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result, bail, ensure};
 use clap::Parser;
-use ssl_cli::{CheckFailed, Progress, printable, thousands};
+use ssl_cli::{CheckFailed, Named, Progress, printable, thousands};
 use ssl_convert::verify::Checks;
 use ssl_convert::{Options, Summary, convert_beside, metadata, report};
 use std::io::Write;
@@ -91,6 +91,8 @@ fn run(arguments: &Arguments) -> Result<()> {
     let report_file =
         report_path.as_deref().map(|path| Ok::<_, anyhow::Error>((path, ssl_cli::file_beside(path)?))).transpose()?;
     let converted = convert_beside(input, output, &options(arguments)?)?;
+    let external: Vec<Named> = converted.external.iter().map(|path| ("the model's external data", Some(&**path))).collect();
+    ssl_cli::ensure_apart(&external, &outputs)?;
     // First, so that nothing is written by a call that fails.
     print(arguments, &converted.summary)?;
     let Summary { certificate, written, .. } = converted.put_in_place()?;
