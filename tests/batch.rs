@@ -5,7 +5,7 @@ use ssl_convert::onnx::proto::ModelProto;
 use sslm::{Model, Options, Plan, Threads};
 use sslm_tests::compare::{all_values, convert, input, prepare, run_all, run_session};
 use sslm_tests::onnx::{Net, Value::*};
-use sslm_tests::tools::lenet;
+use sslm_tests::tools::{lenet, root};
 
 const CHANNELS: usize = 6;
 
@@ -219,6 +219,10 @@ fn plans_say_whether_images_are_mixed() {
                 assert_eq!(plan.mixes_images(), mixes, "{what}, batch {batch}");
             }
         }
+    }
+    for name in ["lenet", "mlp", "convnet", "resnet20"] {
+        let model = Model::open(root().join(format!("tools/models/{name}/{name}.sslm"))).expect("a shipped model");
+        assert!(!model.prepare(&Options::new()).expect("it can be run").mixes_images(), "{name}");
     }
     let mut net = Net::new(&["1", "6", "8", "9"]);
     let y = net.node("Softmax", &["x"], &[("axis", Int(0))]);

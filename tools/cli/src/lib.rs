@@ -1,5 +1,5 @@
-//! What the command-line tools share, so that they behave alike: exit codes, tables, numbers, files that appear whole or not,
-//! progress.
+//! What the command-line tools share, so that they behave alike: exit codes, messages, tables, numbers, files that appear whole or
+//! not, progress.
 
 mod output;
 mod progress;

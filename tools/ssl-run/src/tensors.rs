@@ -61,8 +61,9 @@ pub(crate) fn run(arguments: &Arguments, model: &Model, input: &Path) -> Result<
     y_shape[0] = all;
     let y = ArrayD::from_shape_vec(y_shape, y).context("the output's batches do not fit together")?;
     let mut writer = BufWriter::new(file.as_file_mut());
-    y.write_npy(&mut writer).with_context(|| format!("cannot write {}", target.display()))?;
-    writer.flush()?;
+    let cannot_write = || format!("cannot write {}", target.display());
+    y.write_npy(&mut writer).with_context(cannot_write)?;
+    writer.flush().with_context(cannot_write)?;
     drop(writer);
     file.put_in_place()
 }
