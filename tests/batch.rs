@@ -5,7 +5,7 @@ use ssl_convert::onnx::proto::ModelProto;
 use sslm::{Model, Options, Plan, Threads};
 use sslm_tests::compare::{all_values, convert, input, prepare, run_all, run_session};
 use sslm_tests::onnx::{Net, Value::*};
-use sslm_tests::tools::lenet;
+use sslm_tests::tools::{lenet, root};
 
 const CHANNELS: usize = 6;
 
@@ -158,4 +158,74 @@ fn memory_and_shares() {
     for ((macs, op), one) in steps.iter().zip(plan(1, Threads::Single).steps()) {
         assert_eq!((*macs, op.as_str()), (16 * one.macs, one.op), "a plan's steps are of the whole batch");
     }
+}
+
+#[test]
+fn plans_say_whether_images_are_mixed() {
+    type Build = fn(&mut Net) -> String;
+    let cases: [(&str, bool, Build); 10] = [
+        ("convolutions and layers behind them", false, |net| {
+            let x = conv(net, "x");
+            let x = net.node("GlobalAveragePool", &[&x], &[]);
+            let x = gemm(net, &x, CHANNELS);
+            net.node("Softmax", &[&x], &[])
+        }),
+        ("a sum over branches", false, |net| {
+            let [a, b] = [conv(net, "x"), conv(net, "x")];
+            net.node("Add", &[&a, &b], &[])
+        }),
+        ("a constant for every image", false, |net| {
+            let numbers = net.weights(&[6, 1, 1], &[2.0; 6]);
+            net.node("Mul", &["x", &numbers], &[])
+        }),
+        ("images of another shape", false, |net| {
+            let dims = net.integers(&[0, 3, -1]);
+            net.node("Reshape", &["x", &dims], &[])
+        }),
+        ("softmax", true, |net| net.node("Softmax", &["x"], &[("axis", Int(0))])),
+        ("a mean", true, |net| net.node("ReduceMean", &["x"], &[("axes", Ints(&[0]))])),
+        ("channels first, then a window", true, |net| {
+            let x = net.node("Transpose", &["x"], &[("perm", Ints(&[1, 0, 2, 3]))]);
+            let x = net.node("GlobalAveragePool", &[&x], &[]);
+            net.node("Transpose", &[&x], &[("perm", Ints(&[1, 0, 2, 3]))])
+        }),
+        ("all in one row", true, |net| {
+            let row = net.node("Flatten", &["x"], &[("axis", Int(0))]);
+            let row = net.node("Softmax", &[&row], &[]);
+            let dims = net.integers(&[-1, 6, 8, 9]);
+            net.node("Reshape", &[&row, &dims], &[])
+        }),
+        ("a constant for each of them", true, |net| {
+            let numbers = net.weights(&[2, 1, 1, 1], &[1.0, 2.0]);
+            net.node("Add", &["x", &numbers], &[])
+        }),
+        ("images beside images", true, |net| {
+            let means = net.node("ReduceMean", &["x"], &[("axes", Ints(&[1, 2])), ("keepdims", Int(0))]);
+            let dims = net.integers(&[0, 1]);
+            let first = net.node("ReduceMean", &[&means], &[("axes", Ints(&[1]))]);
+            let first = net.node("Reshape", &[&first, &dims], &[]);
+            let square = net.node("Transpose", &[&first], &[("perm", Ints(&[1, 0]))]);
+            net.node("Add", &[&first, &square], &[])
+        }),
+    ];
+    for (what, mixes, build) in cases {
+        let mut net = net();
+        let y = build(&mut net);
+        let model = Model::from_bytes(&convert(&net.finish(&[&y]), true)).expect("what was written is valid");
+        for batch in [1, 2] {
+            let options = Options::new().batch(batch).dim("height", 8).dim("width", 9);
+            // The constant for each of two images fits no other batch.
+            if let Ok(plan) = model.prepare(&options) {
+                assert_eq!(plan.mixes_images(), mixes, "{what}, batch {batch}");
+            }
+        }
+    }
+    for name in ["lenet", "mlp", "convnet", "resnet20"] {
+        let model = Model::open(root().join(format!("tools/models/{name}/{name}.sslm"))).expect("a shipped model");
+        assert!(!model.prepare(&Options::new()).expect("it can be run").mixes_images(), "{name}");
+    }
+    let mut net = Net::new(&["1", "6", "8", "9"]);
+    let y = net.node("Softmax", &["x"], &[("axis", Int(0))]);
+    let model = Model::from_bytes(&convert(&net.finish(&[&y]), true)).expect("what was written is valid");
+    assert!(!model.prepare(&Options::new()).expect("it can be run").mixes_images(), "there is one image only");
 }

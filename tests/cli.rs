@@ -1,10 +1,12 @@
 //! The command lines as people use them: what they print, and what they say when used wrongly.
 
 use ndarray::{Array2, ArrayD, IxDyn};
+use ndarray_npy::npy::header::Header;
 use ndarray_npy::{read_npy, write_npy};
 use serde_json::Value;
+use ssl_convert::onnx::proto::StringStringEntryProto;
 use sslm_tests::onnx::{Net, Value::*, encode};
-use sslm_tests::tools::{Run, lenet, refuses, root, run};
+use sslm_tests::tools::{Run, command, lenet, refuses, root, run};
 use std::path::{Path, PathBuf};
 
 fn text(path: impl AsRef<Path>) -> String {
@@ -91,6 +93,34 @@ fn a_fixed_batch_is_filled_up() {
     assert_eq!(read_npy::<_, ArrayD<f32>>(&y_path).expect("the output"), numbers.mapv(|v| 2.0 * v + 1.0));
 }
 
+/// Softmax over images needs all of them: parts would be sums of their own.
+#[test]
+fn images_that_are_mixed_run_together() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let at = |name: &str| text(folder.path().join(name));
+    let softmax = |rows: &str, onnx: &str, sslm: &str| {
+        let mut net = Net::new(&[rows, "1", "2", "2"]);
+        let y = net.node("Softmax", &["x"], &[("axis", Int(0))]);
+        std::fs::write(onnx, encode(&net.finish(&[&y]))).expect("a writable folder");
+        succeeds("ssl-convert", &[onnx, "-o", sslm]);
+    };
+    let (open, fixed, x, y) = (at("open.sslm"), at("fixed.sslm"), at("x.npy"), at("y.npy"));
+    softmax("batch", &at("open.onnx"), &open);
+    softmax("4", &at("fixed.onnx"), &fixed);
+    write_npy(&x, &ArrayD::<f32>::zeros(IxDyn(&[40, 1, 2, 2]))).expect("a writable folder");
+    for batch in [&[][..], &["--batch", "40"], &["--batch", "50"]] {
+        succeeds("ssl-run", &[&[&*open, "--input", &x, "--output", &y], batch].concat());
+        let found: ArrayD<f32> = read_npy(&y).expect("the output");
+        assert!(found.shape() == [40, 1, 2, 2] && found.iter().all(|p| (p - 1.0 / 40.0).abs() < 1e-6), "{batch:?}: {found}");
+    }
+    std::fs::remove_file(&y).expect("the output");
+    let expected = ["x.npy", "mixes the images", "one batch of all 40"];
+    refuses("ssl-run", &[&open, "--input", &x, "--output", &y, "--batch", "20"], &expected);
+    refuses("ssl-run", &[&fixed, "--input", &x, "--output", &y], &expected);
+    refuses("ssl-run", &[&fixed, &digit(1)], &["mixes the 4 images", "--input"]);
+    assert!(!Path::new(&y).exists());
+}
+
 #[test]
 fn bench_and_profile_report_each_layer() {
     let report: Value =
@@ -174,6 +204,45 @@ fn convert_prints_what_it_kept() {
     assert_eq!(left, [PathBuf::from(&sslm)], "no partial files stay");
 }
 
+/// The signals that end a tool end it as ever, but no partial file stays; those that `nohup` and the like ignore stay ignored.
+#[cfg(target_os = "linux")]
+#[test]
+fn signals_leave_nothing() {
+    use std::os::unix::process::ExitStatusExt;
+    use std::process::Command;
+    use std::time::Duration;
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let lenet = folder.path().join("lenet.sslm");
+    std::fs::copy(model(), &lenet).expect("a writable folder");
+    let files = || std::fs::read_dir(&folder).expect("the folder").count();
+    let tool = command("ssl-run").get_program().to_owned();
+    let default = "--default-signal=HUP,INT,TERM";
+    for (ignored, signals, ended_by) in [
+        (default, &["INT"][..], 2),
+        (default, &["TERM"], 15),
+        (default, &["HUP"], 1),
+        ("--ignore-signal=HUP", &["HUP", "TERM"], 15),
+    ] {
+        let mut tune = Command::new("env");
+        tune.args([default, ignored]).arg(&tool).arg(&lenet).args(["--tune", "--threads", "1"]);
+        let mut process = tune.spawn().expect("env");
+        while files() < 2 {
+            assert!(process.try_wait().expect("a process").is_none(), "it makes a file first");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        for signal in signals {
+            let id = process.id().to_string();
+            assert!(
+                Command::new("kill").args(["-s", signal, &id]).status().expect("kill starts").success(),
+                "{signals:?}: it runs"
+            );
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        let status = process.wait().expect("a process");
+        assert_eq!((status.signal(), files()), (Some(ended_by), 1), "{ignored}, {signals:?}: {status}");
+    }
+}
+
 #[test]
 fn images_are_fitted_and_converted() {
     let folder = tempfile::tempdir().expect("a temporary folder");
@@ -214,6 +283,9 @@ fn wrong_use_is_explained() {
         (&[&model(), &digit(1), "--top", "0"], &["--top: expected at least 1"]),
         (&[&model(), &digit(1), "--color", "rgb"], &["expected 1 channels", "found 3"]),
         (&[&model(), &digit(1), "--std", "0"], &["std", "expected no 0"]),
+        (&[&model(), &digit(1), "--scale", "0"], &["scale", "other than 0", "found 0"]),
+        (&[&model(), &digit(1), "--scale", "nan"], &["scale", "expected a finite number", "found NaN"]),
+        (&[&model(), &digit(1), "--scale", "inf"], &["scale", "expected a finite number", "found inf"]),
         (&[&model(), &digit(1), "--labels", "missing.txt"], &["missing.txt"]),
         (&[&model(), "--input", &at("three.npy"), "--output", &y], &["[batch, 1, 28, 28]", "[2, 3, 28, 28]"]),
         (&[&model(), "--input", &at("flat.npy"), "--output", &y], &["4 axes", "has 1"]),
@@ -247,6 +319,98 @@ fn wrong_use_is_explained() {
     assert!(!Path::new(&y).exists() && !Path::new(&out).exists(), "nothing is written by a failed call");
 }
 
+/// However a path is spelled, no output replaces an input or another output.
+#[test]
+fn outputs_are_files_of_their_own() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    std::fs::create_dir(folder.path().join("inner")).expect("a writable folder");
+    let at = |name: &str| text(folder.path().join(name));
+    let (onnx, sslm, input) = (at("m.onnx"), at("m.sslm"), at("x.npy"));
+    std::fs::copy(lenet().join("lenet.onnx"), &onnx).expect("a writable folder");
+    std::fs::copy(model(), &sslm).expect("a writable folder");
+    write_npy(&input, &ArrayD::<f32>::zeros(IxDyn(&[2, 1, 28, 28]))).expect("a writable folder");
+    let files = || [&onnx, &sslm, &input].map(|path| std::fs::read(path).expect("the file"));
+    let before = files();
+    let (new, again) = (at("new"), at("inner/../new"));
+    let convert_cases: &[(&[&str], [&str; 2])] = &[
+        (&["-o", &onnx], ["--output", "INPUT"]),
+        (&["-o", &at("inner/../m.onnx")], ["--output", "INPUT"]),
+        (&["-o", &new, "--report", &onnx], ["--report", "INPUT"]),
+        (&["-o", &new, "--report", &again], ["--report", "--output"]),
+        (&["-o", &new, "--export-onnx", &again], ["--export-onnx", "--output"]),
+        (&["-o", &at("other"), "--report", &new, "--export-onnx", &again], ["--export-onnx", "--report"]),
+        (&["-o", &sslm, "--labels", &sslm], ["--output", "--labels"]),
+    ];
+    for (arguments, names) in convert_cases {
+        refuses("ssl-convert", &[&[&*onnx], *arguments].concat(), &[&names[..], &["expected another file"]].concat());
+    }
+    for (output, name) in [(&sslm, "MODEL"), (&input, "--input")] {
+        let arguments = [&sslm, "--input", &input, "--output", output];
+        refuses("ssl-run", &arguments, &["--output", name, "expected another file"]);
+    }
+    let tuning = format!("{sslm}.tuning.json");
+    refuses("ssl-run", &[&sslm, "--tune", &tuning], &["--tune", "IMAGES", "expected another file"]);
+
+    let mut net = Net::new(&["1", "1", "2", "2"]);
+    let y = net.conv("x", [1, 1, 1, 1], &[2.0], &[1.0], &[]);
+    let weights = &mut net.graph().initializer[0];
+    weights.data_location = 1;
+    weights.external_data = vec![StringStringEntryProto { key: "location".into(), value: "w.bin".into() }];
+    let numbers = std::mem::take(&mut weights.raw_data);
+    std::fs::write(at("w.bin"), &numbers).expect("a writable folder");
+    std::fs::write(at("outside.onnx"), encode(&net.finish(&[&y]))).expect("a writable folder");
+    let (outside, external) = (at("outside.onnx"), at("w.bin"));
+    for (flag, outputs) in [("--output", &["-o", &*external][..]), ("--report", &["-o", &new, "--report", &external])] {
+        refuses("ssl-convert", &[&[&*outside], outputs].concat(), &[flag, "external data", "expected another file"]);
+    }
+    assert_eq!(std::fs::read(at("w.bin")).expect("the file"), numbers);
+    assert!(files() == before && ["new", "other"].iter().all(|name| !Path::new(&at(name)).exists()));
+}
+
+/// What cannot be had is refused before it is asked for.
+#[test]
+fn sizes_beyond_measure_are_refused() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let at = |name: &str| text(folder.path().join(name));
+    let (model, seven, y) = (model(), digit(7), at("y.npy"));
+    let most = usize::MAX.to_string();
+    for runs in ["0", "1000001", &most] {
+        refuses("ssl-run", &[&model, "--bench", runs], &["--bench", "1..=1000000"]);
+    }
+    for batch in ["10000000000", &most] {
+        for input in [&[][..], &[&*seven]] {
+            refuses("ssl-run", &[&[&*model, "--bench", "3", "--batch", batch], input].concat(), &["image", "expected at most"]);
+        }
+    }
+    for threads in ["1025", "20000", "4294967296", &most] {
+        let message = refuses("ssl-run", &[&model, &seven, "--threads", threads], &["expected at most 1024", threads]);
+        assert_eq!(message.matches(threads).count(), 1, "{message}");
+    }
+
+    // The header says more than is there.
+    let x = at("x.npy");
+    write_npy(&x, &ArrayD::<f32>::zeros(IxDyn(&[1, 1, 28, 28]))).expect("a writable folder");
+    let file = std::fs::read(&x).expect("the file");
+    let mut header = Header::from_reader(&mut &file[..]).expect("a header");
+    for (batch, name) in [(10_000_000_000, "long.npy"), (usize::MAX, "longer.npy")] {
+        header.shape[0] = batch;
+        let longer = [&header.to_bytes().expect("a header"), &file[file.len() - 3136..]].concat();
+        std::fs::write(at(name), longer).expect("a writable folder");
+        refuses("ssl-run", &[&model, "--input", &at(name), "--output", &y], &[name, "float32", &batch.to_string(), "3136 bytes"]);
+    }
+
+    let mut net = Net::new(&["batch", "1", "1000000", "1000000"]);
+    let z = net.node("GlobalAveragePool", &["x"], &[]);
+    let (onnx, sslm) = (at("huge.onnx"), at("huge.sslm"));
+    std::fs::write(&onnx, encode(&net.finish(&[&z]))).expect("a writable folder");
+    succeeds("ssl-convert", &[&onnx, "-o", &sslm, "--verify", "0"]);
+    let expected = ["7.png", "1000000x1000000", "expected at most"];
+    refuses("ssl-run", &[&sslm, &seven], &expected);
+    std::fs::create_dir(at("images")).expect("a writable folder");
+    std::fs::copy(&seven, at("images/7.png")).expect("a writable folder");
+    refuses("ssl-convert", &[&onnx, "-o", &at("new"), "--verify", "0", "--verify-images", &at("images")], &expected);
+}
+
 #[test]
 fn unsupported_operators_are_listed() {
     let folder = tempfile::tempdir().expect("a temporary folder");
@@ -257,6 +421,67 @@ fn unsupported_operators_are_listed() {
     std::fs::write(&onnx, encode(&net.finish(&[&b]))).expect("a writable folder");
     refuses("ssl-convert", &[&onnx, "-o", &out], &["Gelu", "'Gelu_0'", "Einsum", "'Einsum_1'", "Supported operators: Add,"]);
     assert!(!Path::new(&out).exists());
+}
+
+/// Names come from files, and a terminal obeys what it is shown.
+#[test]
+fn messages_are_safe_to_print() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let at = |name: &str| text(folder.path().join(name));
+    let mut net = Net::new(&["1", "1", "4", "4"]);
+    net.node("Gelu", &["x"], &[]);
+    net.last_node().name = "\x1b]0;owned\x07\x1b[2J".to_owned();
+    std::fs::write(at("bad.onnx"), encode(&net.finish(&["Gelu_0"]))).expect("a writable folder");
+    let mut net = Net::new(&["batch", "1", "4", "a\x1b[2Jb"]);
+    let y = net.node("Relu", &["x"], &[]);
+    std::fs::write(at("m.onnx"), encode(&net.finish(&[&y]))).expect("a writable folder");
+    succeeds("ssl-convert", &[&at("m.onnx"), "-o", &at("m.sslm")]);
+    let messages = [
+        refuses("ssl-convert", &[&at("bad.onnx"), "-o", &at("new")], &["\n  - operator Gelu", "\\u{1b}[2J"]),
+        refuses("ssl-run", &[&at("m.sslm"), "--bench", "1"], &["a\\u{1b}[2Jb"]),
+        refuses("ssl-inspect", &[&at("missing\x1b[2J")], &["missing\\u{1b}[2J"]),
+    ];
+    assert!(messages.iter().all(|message| !message.contains(['\x1b', '\x07'])), "{messages:?}");
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_full_standard_output_is_named() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let (onnx, sslm) = (text(lenet().join("lenet.onnx")), text(folder.path().join("out.sslm")));
+    let (model, seven) = (model(), digit(7));
+    let cases: &[(&str, &[&str])] = &[
+        ("ssl-run", &[&model, &seven]),
+        ("ssl-run", &[&model, &seven, "--bench", "1"]),
+        ("ssl-inspect", &[&model]),
+        ("ssl-convert", &[&onnx, "-o", &sslm]),
+        ("ssl-run", &["--help"]),
+        ("ssl-inspect", &["--version"]),
+    ];
+    for (tool, arguments) in cases {
+        let full = std::fs::OpenOptions::new().write(true).open("/dev/full").expect("a device");
+        let output = command(tool).args(*arguments).stdout(full).output().expect("the tool starts");
+        let message = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{tool} {arguments:?}: {message}");
+        assert!(message.starts_with(&format!("{tool}: cannot write to standard output: No space")), "{message}");
+    }
+    assert!(!Path::new(&sslm).exists(), "nothing is written by a failed call");
+}
+
+/// As with `| head`: what was asked for is done all the same.
+#[test]
+fn a_reader_that_is_gone_is_no_error() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let (onnx, sslm) = (text(lenet().join("lenet.onnx")), text(folder.path().join("out.sslm")));
+    let cases: &[(&str, &[&str])] =
+        &[("ssl-inspect", &[&model()]), ("ssl-convert", &[&onnx, "-o", &sslm]), ("ssl-run", &["--help"])];
+    for (tool, arguments) in cases {
+        let (reader, writer) = std::io::pipe().expect("a pipe");
+        drop(reader);
+        let output = command(tool).args(*arguments).stdout(writer).output().expect("the tool starts");
+        assert!(output.status.success() && output.stderr.is_empty(), "{tool} {arguments:?}: {output:?}");
+    }
+    assert!(Path::new(&sslm).exists());
 }
 
 #[test]

@@ -71,13 +71,18 @@ unsafe impl Sync for Shared {}
 unsafe impl Send for Shared {}
 
 impl Team {
+    /// Threads that a team may have: more than help anyone, and not so many that the system has no room for what each of them needs.
+    pub const MAX: usize = 1024;
+
     /// A team of `threads` threads, the caller's included.
     ///
     /// # Errors
-    /// If the others cannot be started.
+    /// If there are more than [`Self::MAX`], or the others cannot be started.
     pub fn new(threads: usize) -> io::Result<Self> {
-        if threads as u64 > INSIDE {
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, format!("{threads} threads: expected at most {INSIDE}")));
+        const { assert!(Self::MAX as u64 <= INSIDE) };
+        if threads > Self::MAX {
+            let message = format!("expected at most {} threads, found {threads}", Self::MAX);
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
         }
         unsafe fn nothing(_: *const (), _: Range<usize>) {}
         let shared = Shared {

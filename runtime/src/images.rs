@@ -74,6 +74,35 @@ pub(crate) fn beginning(graph: &Graph, groups: &[Fused<'_>], shapes: [&[Vec<usiz
     found
 }
 
+/// Whether image i of every output depends on no other image of the inputs, by operators and the shapes of all values.
+pub(crate) fn are_apart(graph: &Graph, shapes: &[Vec<usize>]) -> bool {
+    let shape = |v: ValueId| &shapes[v.index()][..];
+    let Some(batch) = graph.inputs.first().and_then(|input| shape(input.value).first()) else { return false };
+    let mut constants = HashSet::new();
+    for node in &graph.nodes {
+        if node.inputs.iter().all(|v| constants.contains(v)) {
+            constants.insert(node.output);
+            continue;
+        }
+        let rank = shape(node.output).len();
+        // Axes are aligned from the last one on.
+        let fits = |&v: &ValueId| match (constants.contains(&v), shape(v)) {
+            (true, shape) => broadcasts(node) && (shape.len() < rank || shape[0] == 1),
+            (false, shape) => shape.first() == Some(batch) && (shape.len() == rank || !broadcasts(node)),
+        };
+        let keeps_apart = match &node.op {
+            // The last axis is that of features.
+            Op::Gemm(_) => rank > 1,
+            Op::Expand(_) => node.inputs.iter().all(|&v| shape(v).len() == rank),
+            op => keeps_images_apart(op),
+        };
+        if !(keeps_apart && node.inputs.iter().all(fits) && shape(node.output).first() == Some(batch)) {
+            return false;
+        }
+    }
+    graph.inputs.iter().all(|input| shape(input.value).first() == Some(batch))
+}
+
 fn inputs(group: &Fused<'_>) -> impl Iterator<Item = ValueId> {
     group.node.inputs.iter().copied().chain(group.residual)
 }

@@ -15,7 +15,7 @@ pub enum Threads {
     Auto,
     /// The calling thread only.
     Single,
-    /// So many, the calling thread included. 0 and 1 mean [`Threads::Single`].
+    /// So many, the calling thread included. 0 and 1 mean [`Threads::Single`]; more than 1024 are an error.
     Count(usize),
 }
 

@@ -3,7 +3,7 @@
 use crate::model::Model;
 use crate::session::Session;
 use crate::step::Place;
-use crate::{cpu, cuda};
+use crate::{cpu, cuda, prepare};
 use std::fmt;
 use std::sync::Arc;
 
@@ -93,6 +93,12 @@ impl Plan {
     /// Shapes that [`Session::run_all`] yields, in order.
     pub fn output_shapes(&self) -> impl ExactSizeIterator<Item = &[usize]> {
         self.inner.outputs.iter().map(|b| b.shape.as_slice())
+    }
+
+    /// Whether an image of the outputs may depend on other images of the batch: then a batch cannot be run in parts, or filled up. As
+    /// far as operators and shapes tell; a model that fixes a batch of one mixes nothing.
+    pub fn mixes_images(&self) -> bool {
+        prepare::mixes_images(&self.inner.model, self.input_shapes().map(<[usize]>::to_vec).collect())
     }
 
     /// Bytes of memory that each session owns, on a device if it runs there.

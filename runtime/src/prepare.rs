@@ -9,7 +9,8 @@ use crate::options::{Backend, Methods, Options, Threads};
 use crate::plan::{Binding, Inner, Plan, Program};
 use crate::step::Place;
 use crate::{cpu, cuda};
-use sslm_format::{self as format, Op, ValueId, shape};
+use sslm_format::{self as format, Dim, Op, ValueId, shape};
+use sslm_kernels::Team;
 use sslm_kernels::cuda::fits;
 use std::ops::Range;
 use std::sync::Arc;
@@ -38,8 +39,10 @@ pub(crate) fn plan(model: &Model, options: &Options) -> Result<Plan> {
 fn on_cpu(model: &Model, options: &Options, fallback: Option<String>) -> Result<Plan> {
     let threads = match options.threads {
         Threads::Single => 1,
+        // Before plans are made for so many.
+        Threads::Count(n) if n > Team::MAX => return Err(Error::input("threads", format!("at most {}", Team::MAX), n)),
         Threads::Count(n) => n.max(1),
-        Threads::Auto => std::thread::available_parallelism().map_or(1, usize::from),
+        Threads::Auto => std::thread::available_parallelism().map_or(1, |n| usize::from(n).min(Team::MAX)),
     };
     let draft = |threads| Draft::new(model, options, Some(threads), cpu::can_be_had).map(|draft| (draft, threads));
     let (mut draft_and_threads, auto) = (draft(threads)?, options.threads == Threads::Auto);
@@ -200,6 +203,20 @@ fn beginning(
     let one = all_shapes(model, &one).ok()?;
     let beginning = images::beginning(model.graph(), groups, [&one, shapes])?;
     Some((batch, one, beginning))
+}
+
+/// Whether an image of the outputs may depend on other images of a batch of `inputs`.
+pub(crate) fn mixes_images(model: &Model, mut inputs: Vec<Vec<usize>>) -> bool {
+    let graph = model.graph();
+    let fixes_one = |input: &format::Input| matches!(input.dims.first(), Some(Dim::Fixed { size: 1 }));
+    if graph.inputs.iter().all(fixes_one) {
+        return false;
+    }
+    let apart = |inputs: &[Vec<usize>]| all_shapes(model, inputs).map(|shapes| images::are_apart(graph, &shapes));
+    let own = apart(&inputs);
+    // Where the batch is one, so may be other axes: only two images show which of them is the batch.
+    inputs.iter_mut().flat_map(|shape| shape.first_mut()).filter(|batch| **batch == 1).for_each(|batch| *batch = 2);
+    !apart(&inputs).or(own).unwrap_or(false)
 }
 
 /// The shapes of all values.

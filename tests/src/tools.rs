@@ -40,12 +40,17 @@ pub struct Run {
     pub stderr: String,
 }
 
+/// A tool, to be started.
+pub fn command(tool: &str) -> Command {
+    Command::new(BINARIES.join(tool))
+}
+
 /// Runs a tool.
 ///
 /// # Panics
 /// If it cannot be started or is killed by a signal.
 pub fn run<S: AsRef<OsStr>>(tool: &str, arguments: &[S]) -> Run {
-    let Output { status, stdout, stderr } = Command::new(BINARIES.join(tool)).args(arguments).output().expect("the tool starts");
+    let Output { status, stdout, stderr } = command(tool).args(arguments).output().expect("the tool starts");
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("output is UTF-8");
     let (stdout, stderr) = (text(stdout), text(stderr));
     let code = status.code().unwrap_or_else(|| panic!("{tool} was killed: {status}\n{stderr}"));

@@ -1,17 +1,21 @@
-//! What the command-line tools share, so that they behave alike: exit codes, tables, numbers, files that appear whole or not,
-//! progress.
+//! What the command-line tools share, so that they behave alike: exit codes, messages, tables, numbers, files that appear whole or
+//! not, progress.
 
+mod output;
 mod progress;
+mod signals;
 
+pub use output::{Named, PartialFile, ensure_apart, file_beside};
 pub use progress::Progress;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::Result;
+use clap::Parser;
 use comfy_table::{CellAlignment, LineStyle, Table, TableStyle};
-use std::io::ErrorKind;
-use std::path::Path;
+use std::fmt::Display;
+use std::io::{ErrorKind, StdoutLock, Write};
 use std::process::ExitCode;
 
-/// The work was done, but what it was checked against does not hold. [`finish`] makes it exit code 1.
+/// The work was done, but what it was checked against does not hold. [`main`] makes it exit code 1.
 #[derive(Debug)]
 pub struct CheckFailed(pub String);
 
@@ -23,19 +27,63 @@ impl std::fmt::Display for CheckFailed {
 
 impl std::error::Error for CheckFailed {}
 
-/// The end of `main`: 0; or one message on stderr and 1 for [`CheckFailed`], 2 for every other error. A reader that closed our
-/// stdout early (`| head`) is no error.
-pub fn finish(tool: &str, result: Result<()>) -> ExitCode {
-    let broken_pipe = |cause: &(dyn std::error::Error + 'static)| {
-        cause.downcast_ref::<std::io::Error>().is_some_and(|e| e.kind() == ErrorKind::BrokenPipe)
+/// `main` of a tool: reads the command line and calls `run`. Exit code 0; or one message on stderr and 1 for [`CheckFailed`], 2 for
+/// every other error.
+pub fn main<A: Parser>(tool: &str, run: impl FnOnce(&A) -> Result<()>) -> ExitCode {
+    let result = match A::try_parse() {
+        Ok(arguments) => run(&arguments),
+        Err(e) if e.use_stderr() => e.exit(),
+        // What was asked for with --help or --version.
+        Err(e) => on_stdout(e.print(), ()).map_err(Into::into),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
-        Err(e) if e.chain().any(broken_pipe) => ExitCode::SUCCESS,
         Err(e) => {
-            eprintln!("{tool}: {e:#}");
+            note(tool, message(&e));
             ExitCode::from(if e.is::<CheckFailed>() { 1 } else { 2 })
         }
+    }
+}
+
+/// What happened, and why, as far as each cause says more than what it caused.
+fn message(error: &anyhow::Error) -> String {
+    let mut said: Vec<String> = Vec::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if said.last().is_none_or(|last| !last.contains(&cause)) {
+            said.push(cause);
+        }
+    }
+    said.join(": ")
+}
+
+/// Tells something on stderr. Names in it may come from files: a terminal obeys none of them.
+pub fn note(tool: &str, text: impl Display) {
+    let lines: Vec<String> = text.to_string().split('\n').map(printable).collect();
+    eprintln!("{tool}: {}", lines.join("\n"));
+}
+
+/// Standard output. Its errors say that they are its own. A reader that has seen enough (`| head`) is none: the rest goes nowhere.
+pub fn stdout() -> impl Write {
+    Stdout(std::io::stdout().lock())
+}
+
+struct Stdout(StdoutLock<'static>);
+
+impl Write for Stdout {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        on_stdout(self.0.write(bytes), bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        on_stdout(self.0.flush(), ())
+    }
+}
+
+/// What a write to stdout yielded, or `all` where its reader is gone.
+fn on_stdout<T>(result: std::io::Result<T>, all: T) -> std::io::Result<T> {
+    match result {
+        Err(e) if e.kind() == ErrorKind::BrokenPipe => Ok(all),
+        result => result.map_err(|e| std::io::Error::new(e.kind(), format!("cannot write to standard output: {e}"))),
     }
 }
 
@@ -74,22 +122,6 @@ pub fn kept_of(kept: usize, all: usize) -> String {
     if kept == all { all.to_string() } else { format!("{kept} of {all}") }
 }
 
-/// A file that replaces `target` when it is complete ([`tempfile::NamedTempFile::persist`]) and vanishes otherwise.
-///
-/// # Errors
-/// If the folder of `target` is missing or cannot be written.
-pub fn file_beside(target: &Path) -> Result<tempfile::NamedTempFile> {
-    let folder = target.parent().filter(|f| !f.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    ensure!(folder.is_dir(), "cannot write {}: expected a folder {}, found none", target.display(), folder.display());
-    ensure!(!target.is_dir(), "cannot write {}: expected a file, found a folder", target.display());
-    let mut builder = tempfile::Builder::new();
-    builder.prefix(".ssl-partial-");
-    // As any other new file: the umask decides.
-    #[cfg(unix)]
-    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-    builder.tempfile_in(folder).with_context(|| format!("cannot write into {}", folder.display()))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -99,6 +131,15 @@ mod tests {
         for (n, text) in [(0, "0"), (999, "999"), (1000, "1 000"), (12345, "12 345"), (1234567, "1 234 567")] {
             assert_eq!(thousands(n), text);
         }
+    }
+
+    #[test]
+    fn causes_are_told_once() {
+        let io = || std::io::Error::other("Not a directory");
+        let error = anyhow::Error::new(io()).context("failed to persist: Not a directory").context("cannot write m/");
+        assert_eq!(message(&error), "cannot write m/: failed to persist: Not a directory");
+        assert_eq!(message(&anyhow::Error::new(io()).context("Not a directory").context("m")), "m: Not a directory");
+        assert_eq!(message(&anyhow::Error::new(io()).context("a")), "a: Not a directory", "short names stay");
     }
 
     #[test]

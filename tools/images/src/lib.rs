@@ -6,8 +6,8 @@ use image::{DynamicImage, ImageReader, Limits, imageops::FilterType};
 use sslm_format::{Color, Dim, Preprocessing, Resize};
 use std::path::Path;
 
-/// Images are not enlarged beyond this on the way to a crop.
-const MAX_PIXELS: f64 = (1u32 << 26) as f64;
+/// Images are not enlarged beyond this.
+const MAX_PIXELS: u64 = 1 << 26;
 
 /// The dims of an input, as messages show them.
 pub fn describe(dims: &[Dim]) -> String {
@@ -57,6 +57,11 @@ pub fn check(rule: &Preprocessing, channels: usize) -> Result<()> {
         ensure!(numbers.iter().all(|x| x.is_finite()), "preprocessing: {what}: expected finite numbers, found {numbers:?}");
     }
     ensure!(rule.std.iter().all(|&s| s != 0.0), "preprocessing: std: expected no 0, found {:?}", rule.std);
+    ensure!(
+        rule.scale.is_finite() && rule.scale != 0.0,
+        "preprocessing: scale: expected a finite number other than 0, found {}",
+        rule.scale
+    );
     Ok(())
 }
 
@@ -79,20 +84,16 @@ pub fn load(path: &Path, rule: &Preprocessing, dims: &[Dim]) -> Result<(Vec<usiz
         Resize::Stretch => image,
         Resize::CenterCrop { short_side } => {
             let factor = f64::from(short_side) / f64::from(image.width().min(image.height()));
-            let [width, height] = [image.width(), image.height()].map(|side| (f64::from(side) * factor).round());
-            ensure!(
-                width * height <= MAX_PIXELS,
-                "{}x{} pixels would become {width}x{height} by the rule crop:{short_side}: expected at most {MAX_PIXELS} pixels",
-                image.width(),
-                image.height()
-            );
-            let image = scale(&image, width as u32, height as u32);
+            let [width, height] = [image.width(), image.height()].map(|side| (f64::from(side) * factor).round() as u32);
+            let rule = || format!("{}: the rule crop:{short_side}", path.display());
+            let image = scale(&image, width, height).with_context(rule)?;
             let (width, height) = (extent(3, image.width()).min(image.width()), extent(2, image.height()).min(image.height()));
             image.crop_imm((image.width() - width) / 2, (image.height() - height) / 2, width, height)
         }
     };
     let (width, height) = (extent(3, image.width()), extent(2, image.height()));
-    let image = scale(&image, width, height);
+    let image =
+        scale(&image, width, height).with_context(|| format!("{}: the model's input is {}", path.display(), describe(dims)))?;
 
     let (channels, bytes) = (rule.mean.len(), image.as_bytes());
     let plane = width as usize * height as usize;
@@ -116,10 +117,17 @@ fn decode(path: &Path) -> Result<DynamicImage> {
 }
 
 /// Bilinear, widened when shrinking so that every pixel counts.
-fn scale(image: &DynamicImage, width: u32, height: u32) -> DynamicImage {
-    if (image.width(), image.height()) == (width, height) {
-        image.clone()
-    } else {
-        image.resize_exact(width, height, FilterType::Triangle)
+fn scale(image: &DynamicImage, width: u32, height: u32) -> Result<DynamicImage> {
+    let own = (image.width(), image.height());
+    if own == (width, height) {
+        return Ok(image.clone());
     }
+    let pixels = |(width, height)| u64::from(width) * u64::from(height);
+    ensure!(
+        pixels((width, height)) <= pixels(own).max(MAX_PIXELS),
+        "{}x{} pixels would become {width}x{height}: expected at most {MAX_PIXELS} pixels",
+        own.0,
+        own.1
+    );
+    Ok(image.resize_exact(width, height, FilterType::Triangle))
 }

@@ -22,7 +22,7 @@ use certificate::Certificate;
 use emit::Metadata;
 use onnx::load::OnnxFile;
 use sha2::{Digest, Sha256};
-use ssl_cli::Progress;
+use ssl_cli::{PartialFile, Progress};
 use sslm_format::{Preprocessing, Provenance};
 use std::path::{Path, PathBuf};
 
@@ -54,8 +54,32 @@ pub struct Options {
 pub struct Summary {
     /// All of it.
     pub certificate: Certificate,
-    /// Whether the file is in place: it is not if it failed verification and nobody insisted.
+    /// Whether the file is put in place: it is not if it failed verification and nobody insisted.
     pub written: bool,
+    /// Size of the compact network as ONNX, if it was asked for.
+    pub exported_bytes: Option<u64>,
+}
+
+/// A conversion whose files are complete, but not in place.
+#[derive(Debug)]
+pub struct Converted {
+    /// What was done.
+    pub summary: Summary,
+    /// Files beside the model that were read: its weights.
+    pub external: Vec<PathBuf>,
+    /// Those that are to be put in place.
+    files: Vec<PartialFile>,
+}
+
+impl Converted {
+    /// Puts the files in place, unless they failed.
+    ///
+    /// # Errors
+    /// If they cannot be.
+    pub fn put_in_place(self) -> Result<Summary> {
+        self.files.into_iter().try_for_each(PartialFile::put_in_place)?;
+        Ok(self.summary)
+    }
 }
 
 /// Converts the file `source` to `target`, which appears whole or not at all.
@@ -64,6 +88,14 @@ pub struct Summary {
 /// If `source` cannot be read or converted (naming every node that cannot), `target` cannot be written, or it cannot be verified.
 /// A difference above the tolerance is no error; see [`Summary::written`].
 pub fn convert(source: &Path, target: &Path, options: &Options) -> Result<Summary> {
+    convert_beside(source, target, options)?.put_in_place()
+}
+
+/// As [`convert`], for callers that have to do something before files are put in place.
+///
+/// # Errors
+/// As [`convert`].
+pub fn convert_beside(source: &Path, target: &Path, options: &Options) -> Result<Converted> {
     ensure!(
         (0.0..1.0).contains(&options.zero_tol),
         "zero-tol: expected a number of at least 0 and below 1, found {}",
@@ -79,6 +111,7 @@ pub fn convert(source: &Path, target: &Path, options: &Options) -> Result<Summar
     progress.step(format!("read {}", source.display()));
     let mut file = OnnxFile::open(source)?;
     let original = import::import(&mut file).with_context(|| format!("{}", source.display()))?;
+    let external = file.external.files().collect();
     // Clones share the weights, so all of these together need little more memory than one.
     let layers = (0..original.graph.nodes.len()).filter(|&i| original.layer(i).is_some()).count();
     progress.step(format!("fold {layers} layers"));
@@ -128,17 +161,15 @@ pub fn convert(source: &Path, target: &Path, options: &Options) -> Result<Summar
     let bytes = temporary.as_file().metadata()?.len();
     progress.step(format!("certify {layers} layers"));
     let mut certificate = Certificate::new(&folded, cut, &compacted, zero_tol, &provenance, bytes);
-    let exported = match &options.export_onnx {
-        None => None,
-        Some(path) => {
-            progress.step(format!("export {}", path.display()));
-            let mut file_beside = ssl_cli::file_beside(path)?;
-            let message = export::export(&compacted, &file.model.metadata_props)?;
-            std::io::Write::write_all(&mut file_beside, &prost::Message::encode_to_vec(&message))
-                .with_context(|| format!("cannot write {}", path.display()))?;
-            Some((path, file_beside))
-        }
-    };
+    let (mut exported, mut exported_bytes) = (None, None);
+    if let Some(path) = &options.export_onnx {
+        progress.step(format!("export {}", path.display()));
+        let mut file_beside = ssl_cli::file_beside(path)?;
+        let message = prost::Message::encode_to_vec(&export::export(&compacted, &file.model.metadata_props)?);
+        std::io::Write::write_all(file_beside.as_file_mut(), &message)
+            .with_context(|| format!("cannot write {}", path.display()))?;
+        (exported, exported_bytes) = (Some(file_beside), Some(message.len() as u64));
+    }
     // Only `original` still needs the ONNX file, and verification lets go of both before it maps what it runs.
     drop((folded, compacted, file));
     if let Some(checks) = &options.checks {
@@ -147,13 +178,8 @@ pub fn convert(source: &Path, target: &Path, options: &Options) -> Result<Summar
     }
     progress.finish();
     let written = options.force || certificate.verification.as_ref().is_none_or(|v| v.passed);
-    if written {
-        if let Some((path, exported)) = exported {
-            exported.persist(path).with_context(|| format!("cannot write {}", path.display()))?;
-        }
-        temporary.persist(target).with_context(|| format!("cannot write {}", target.display()))?;
-    }
-    Ok(Summary { certificate, written })
+    let files = if written { exported.into_iter().chain([temporary]).collect() } else { Vec::new() };
+    Ok(Converted { summary: Summary { certificate, written, exported_bytes }, external, files })
 }
 
 /// The graph of an ONNX file, folded, and compacted unless `dense`.

@@ -2,10 +2,9 @@
 
 use anyhow::{Context, Result, bail, ensure};
 use clap::Parser;
-use ssl_cli::{CheckFailed, Progress, thousands};
-use ssl_convert::certificate::Certificate;
+use ssl_cli::{CheckFailed, Named, Progress, printable, thousands};
 use ssl_convert::verify::Checks;
-use ssl_convert::{Options, Summary, convert, metadata, report};
+use ssl_convert::{Options, Summary, convert_beside, metadata, report};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -77,41 +76,44 @@ struct Arguments {
 }
 
 fn main() -> ExitCode {
-    ssl_cli::finish("ssl-convert", run(&Arguments::parse()))
+    ssl_cli::main("ssl-convert", run)
 }
 
 fn run(arguments: &Arguments) -> Result<()> {
     let Arguments { input, output, report: report_path, .. } = arguments;
-    let export_path = arguments.export_onnx.as_ref();
-    ensure!(report_path.as_ref() != Some(output), "--report: expected another file than the output, found the same");
-    ensure!(
-        export_path.is_none_or(|path| path != input && path != output && Some(path) != report_path.as_ref()),
-        "--export-onnx: expected another file than the input, the output and the report, found the same"
-    );
+    let outputs = [
+        ("--output", Some(&**output)),
+        ("--report", report_path.as_deref()),
+        ("--export-onnx", arguments.export_onnx.as_deref()),
+    ];
+    ssl_cli::ensure_apart(&[("INPUT", Some(input)), ("--labels", arguments.labels.as_deref())], &outputs)?;
     // Before the work, so that a bad path costs no time.
     let report_file =
         report_path.as_deref().map(|path| Ok::<_, anyhow::Error>((path, ssl_cli::file_beside(path)?))).transpose()?;
-    let Summary { certificate, written } = convert(input, output, &options(arguments)?)?;
+    let converted = convert_beside(input, output, &options(arguments)?)?;
+    let external: Vec<Named> = converted.external.iter().map(|path| ("the model's external data", Some(&**path))).collect();
+    ssl_cli::ensure_apart(&external, &outputs)?;
+    // First, so that nothing is written by a call that fails.
+    print(arguments, &converted.summary)?;
+    let Summary { certificate, written, .. } = converted.put_in_place()?;
     if let (Some((path, mut file)), true) = (report_file, written) {
         writeln!(file, "{}", serde_json::to_string_pretty(&certificate)?)
             .with_context(|| format!("cannot write {}", path.display()))?;
-        file.persist(path).with_context(|| format!("cannot write {}", path.display()))?;
+        file.put_in_place()?;
     }
-    // A reader that closed our stdout must not hide a failed check.
-    let printed = print(arguments, &certificate, written);
-    let Some(failed) = certificate.verification.filter(|v| !v.passed) else { return printed };
+    let Some(failed) = certificate.verification.filter(|v| !v.passed) else { return Ok(()) };
     let cause = if certificate.zero_tol > 0.0 { " (what the threshold cut is part of that)" } else { "" };
     let [found, expected] = [failed.max_relative(), failed.tolerance];
     let difference = format!("the outputs differ by {found:.1e} relative{cause}: expected at most {expected:.1e}");
     if !written {
         bail!(CheckFailed(format!("{difference}; nothing is written (--force and a larger --tolerance allow it)")));
     }
-    eprintln!("ssl-convert: warning: {difference}; written because of --force");
-    printed
+    ssl_cli::note("ssl-convert", format!("warning: {difference}; written because of --force"));
+    Ok(())
 }
 
-fn print(arguments: &Arguments, certificate: &Certificate, written: bool) -> Result<()> {
-    let mut out = std::io::stdout().lock();
+fn print(arguments: &Arguments, Summary { certificate, written, exported_bytes }: &Summary) -> Result<()> {
+    let mut out = ssl_cli::stdout();
     writeln!(out, "{}", report::table(certificate))?;
     if arguments.target_macs.is_some() {
         writeln!(out, "chosen: --zero-tol {:.3e}", certificate.zero_tol)?;
@@ -119,13 +121,13 @@ fn print(arguments: &Arguments, certificate: &Certificate, written: bool) -> Res
     for note in report::notes(certificate) {
         writeln!(out, "{note}")?;
     }
-    if written {
-        let (input, output) = (arguments.input.display(), arguments.output.display());
+    if *written {
+        let [input, output] = [&arguments.input, &arguments.output].map(|path| printable(&path.display().to_string()));
         let [before, after] = [certificate.source.bytes, certificate.bytes].map(thousands);
         writeln!(out, "{input}: {before} bytes -> {output}: {after} bytes")?;
-        if let Some(path) = &arguments.export_onnx {
-            let size = thousands(std::fs::metadata(path)?.len());
-            writeln!(out, "{}: {size} bytes of ONNX; removed columns of channels that stay are zeros in it", path.display())?;
+        if let (Some(path), Some(bytes)) = (&arguments.export_onnx, exported_bytes) {
+            let (path, size) = (printable(&path.display().to_string()), thousands(*bytes));
+            writeln!(out, "{path}: {size} bytes of ONNX; removed columns of channels that stay are zeros in it")?;
         }
     }
     Ok(())

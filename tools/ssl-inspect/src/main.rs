@@ -20,13 +20,13 @@ struct Arguments {
 }
 
 fn main() -> ExitCode {
-    ssl_cli::finish("ssl-inspect", run(&Arguments::parse()))
+    ssl_cli::main("ssl-inspect", run)
 }
 
 fn run(arguments: &Arguments) -> Result<()> {
     let model = Model::open(&arguments.model)?;
     model.verify_weights()?;
-    let mut out = std::io::stdout().lock();
+    let mut out = ssl_cli::stdout();
     header(&mut out, arguments, &model)?;
 
     let graph = model.graph();
@@ -48,7 +48,8 @@ fn run(arguments: &Arguments) -> Result<()> {
 
 fn header(out: &mut impl Write, arguments: &Arguments, model: &Model) -> Result<()> {
     let [major, minor] = model.version();
-    writeln!(out, "{}: sslm {major}.{minor}, {} bytes", arguments.model.display(), thousands(model.file_bytes() as u64))?;
+    let path = printable(&arguments.model.display().to_string());
+    writeln!(out, "{path}: sslm {major}.{minor}, {} bytes", thousands(model.file_bytes() as u64))?;
     for section in model.sections() {
         let (name, len) = (section.name(), thousands(section.len));
         writeln!(out, "  section {name}  offset {:>8}  {len:>12} bytes  crc {:08x}", section.offset, section.crc)?;

@@ -76,23 +76,33 @@ enum Command {
         /// What it was converted from, whose dense form is timed in turns with it
         #[arg(long, value_name = "ONNX")]
         onnx: Option<PathBuf>,
-        /// Threads to compute with
+        /// Threads to compute with, at most 1024
         #[arg(long, value_name = "N", default_value_t = 1)]
         threads: usize,
     },
 }
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
-    let result = match &arguments.command {
+    ssl_cli::main("ssl-report", run)
+}
+
+fn run(arguments: &Arguments) -> Result<()> {
+    match &arguments.command {
         Some(Command::Compare { old, new }) => compare(old, new),
         Some(Command::Bench { model, onnx, threads }) => bench(model, onnx.as_deref(), *threads),
         None => page(&arguments.page),
-    };
-    ssl_cli::finish("ssl-report", result)
+    }
 }
 
 fn page(arguments: &PageArguments) -> Result<()> {
+    let inputs = [
+        ("RECORD", arguments.record.as_deref()),
+        ("--baseline", arguments.baseline.as_deref()),
+        ("--peers", arguments.peers.as_deref()),
+        ("--gpu", arguments.gpu.as_deref()),
+        ("--gpu-peers", arguments.gpu_peers.as_deref()),
+    ];
+    ssl_cli::ensure_apart(&inputs, &[("--output", arguments.output.as_deref()), ("--markdown", arguments.markdown.as_deref())])?;
     let record = Record::read(arguments.record.as_deref().context("expected a record")?)?;
     let baseline = arguments.baseline.as_deref().map(Record::read).transpose()?;
     let peers = arguments.peers.as_deref().map(Peers::read).transpose()?;
@@ -108,9 +118,8 @@ fn page(arguments: &PageArguments) -> Result<()> {
 
 fn write(path: &Path, text: &str) -> Result<()> {
     let mut file = ssl_cli::file_beside(path)?;
-    file.write_all(text.as_bytes())?;
-    file.persist(path).with_context(|| format!("cannot write {}", path.display()))?;
-    Ok(())
+    file.write_all(text.as_bytes()).with_context(|| format!("cannot write {}", path.display()))?;
+    file.put_in_place()
 }
 
 fn compare(old: &Path, new: &Path) -> Result<()> {
@@ -126,12 +135,12 @@ fn compare(old: &Path, new: &Path) -> Result<()> {
 fn bench(model: &Path, onnx: Option<&Path>, threads: usize) -> Result<()> {
     let compact = Model::open(model)?;
     compact.verify_weights()?;
-    let dense = onnx.map(model::dense).transpose()?;
+    let dense = onnx.map(|path| model::dense(path, &compact)).transpose()?;
     print(&model::report(&compact, dense.as_ref(), threads)?)
 }
 
 fn print(section: &Section) -> Result<()> {
-    let mut out = std::io::stdout().lock();
+    let mut out = ssl_cli::stdout();
     for part in &section.parts {
         match part {
             Part::Text(text) => writeln!(out, "{}", ssl_cli::printable(text))?,

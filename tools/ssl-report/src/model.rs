@@ -190,14 +190,18 @@ fn advice(layers: &[Layer]) -> Vec<String> {
     bottleneck.into_iter().chain((!prunable.is_empty()).then_some(next)).collect()
 }
 
-/// The dense form of the ONNX network at `path`.
+/// The dense form of the ONNX network at `path`, to be timed beside `compact`.
 ///
 /// # Errors
-/// If it cannot be converted.
-pub fn dense(path: &Path) -> Result<Model> {
+/// If it cannot be converted, or has another input.
+pub fn dense(path: &Path, compact: &Model) -> Result<Model> {
     let folder = tempfile::tempdir().context("cannot make a temporary folder")?;
     let target = folder.path().join("dense.sslm");
     ssl_convert::convert(path, &target, &ssl_convert::Options { dense: true, ..Default::default() })?;
     // The map outlives the file's name.
-    Ok(Model::open(&target)?)
+    let dense = Model::open(&target)?;
+    let [expected, found] = [input_shape(compact)?, input_shape(&dense)?];
+    let what = "expected the network that the model was converted from";
+    ensure!(expected == found, "{}: {what}, with an input of {expected:?}, found one of {found:?}", path.display());
+    Ok(dense)
 }

@@ -202,12 +202,11 @@ impl Record {
         for (key, value) in &self.notes {
             writeln!(file, "# {key}: {value}")?;
         }
-        let mut writer = csv::Writer::from_writer(&mut file);
+        let mut writer = csv::Writer::from_writer(file.as_file_mut());
         self.rows.iter().try_for_each(|row| writer.serialize(row))?;
         writer.flush()?;
         drop(writer);
-        file.persist(path).with_context(|| format!("cannot write {}", path.display()))?;
-        Ok(())
+        file.put_in_place()
     }
 }
 

@@ -200,8 +200,13 @@ fn layers_of_a_model_are_timed_beside_their_dense_form() {
     for expected in ["/conv2/Conv", "15 of 50", "53 of 500", "1 600 000", "The bottleneck is ", "What to prune next"] {
         assert!(stdout.contains(expected), "{expected}: {stdout}");
     }
-    let cases: [(&[&str], &str); 3] = [
+    let other = concat!(env!("CARGO_MANIFEST_DIR"), "/../models/convnet/convnet.onnx");
+    let cases: [(&[&str], &str); 4] = [
         (&["bench", &onnx], "lenet.onnx"),
+        (
+            &["bench", &sslm, "--onnx", other],
+            "convnet.onnx: expected the network that the model was converted from, with an input of [1, 1,",
+        ),
         (&["bench", &sslm, "--onnx", &sslm], "lenet.sslm"),
         (&["bench", &sslm, "--threads", "0"], "--threads: expected at least 1, found 0"),
     ];
@@ -267,4 +272,25 @@ fn times_on_a_gpu_are_gains() {
     }
     let output = run(&[&csv, "--gpu", &torch, "-o", &html]);
     assert_eq!(output.status.code(), Some(2), "{output:?}");
+}
+
+#[test]
+fn no_output_replaces_an_input_or_another() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let [csv, html] = ["r.csv", "r.html"].map(|name| path(folder.path(), name));
+    record().write(csv.as_ref()).expect("it is written");
+    let before = std::fs::read(&csv).expect("the record");
+    for (arguments, names) in [
+        (&["-o", &csv][..], ["--output", "RECORD"]),
+        (&["-o", &html, "--markdown", &csv], ["--markdown", "RECORD"]),
+        (&["-o", &html, "--markdown", &path(folder.path(), "./r.html")], ["--markdown", "--output"]),
+        (&["-o", &html, "--markdown", &html, "--baseline", &html], ["--output", "--baseline"]),
+    ] {
+        let output = run(&[&[&*csv], arguments].concat());
+        let message = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(2), "{message}");
+        assert!(names.iter().all(|name| message.contains(name)), "expected {names:?} in: {message}");
+    }
+    assert_eq!(std::fs::read(&csv).expect("the record"), before);
+    assert!(!Path::new(&html).exists());
 }

@@ -1,6 +1,6 @@
 //! Images in, likeliest classes out.
 
-use crate::{Arguments, input_dims, prepare, preprocess};
+use crate::{Arguments, input_dims, prepare, preprocess, tensors, timing};
 use anyhow::{Context, Result, bail, ensure};
 use serde::Serialize;
 use sslm::format::{Graph, Op};
@@ -37,19 +37,21 @@ pub(crate) fn run(arguments: &Arguments, model: &Model) -> Result<()> {
             Some(session) if session.plan().input_shapes().next() == Some(&shape) => session,
             other => other.insert(prepare(arguments, model, &shape)?.session()),
         };
+        let blank = "expected --input with a whole batch, found an image";
+        ensure!(shape[0] == 1 || !session.plan().mixes_images(), "the model mixes the {} images of a batch: {blank}", shape[0]);
         pixels.resize(shape.iter().product(), 0.0);
         let output = session.run(TensorView::new(&shape, &pixels)?)?;
         let classes = classes(output, shape[0]).with_context(|| format!("{}", path.display()))?;
         answers
             .push(Answer { image: path.display().to_string(), classes: top(&classes, ends_in_softmax, &labels, arguments.top) });
     }
-    let mut out = std::io::stdout().lock();
+    let mut out = ssl_cli::stdout();
     if arguments.json {
         writeln!(out, "{}", serde_json::to_string_pretty(&answers)?)?;
         return Ok(());
     }
     for answer in &answers {
-        writeln!(out, "{}", answer.image)?;
+        writeln!(out, "{}", ssl_cli::printable(&answer.image))?;
         for class in &answer.classes {
             let label = class.label.as_deref().map_or_else(|| format!("class {}", class.index), ssl_cli::printable);
             writeln!(out, "  {:6.2} %  {label}", class.probability * 100.0)?;
@@ -112,5 +114,9 @@ pub(crate) fn first_image(arguments: &Arguments, model: &Model, batch: usize) ->
     let Some(path) = arguments.images.first() else { bail!("expected an image, found none") };
     let (mut shape, pixels) = ssl_images::load(path, &rule, &dims)?;
     shape[0] = batch;
-    Ok((shape, pixels.repeat(batch)))
+    timing::can_be_run(arguments, model, &shape)?;
+    let mut numbers = Vec::new();
+    tensors::room_for(&mut numbers, pixels.len() * batch)?;
+    (0..batch).for_each(|_| numbers.extend_from_slice(&pixels));
+    Ok((shape, numbers))
 }

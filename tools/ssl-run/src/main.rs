@@ -8,11 +8,13 @@ mod timing;
 mod tune;
 
 use anyhow::{Result, bail, ensure};
+use clap::builder::RangedU64ValueParser;
 use clap::{Parser, ValueEnum};
 use preprocess::Flags;
+use ssl_cli::Named;
 use ssl_images::describe;
 use sslm::format::Dim;
-use sslm::{Model, Options, Plan, Threads};
+use sslm::{Model, Options, Plan, Threads, Tuning};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Once;
@@ -48,21 +50,22 @@ struct Arguments {
     /// Where the result of --input goes
     #[arg(long, value_name = "NPY", requires = "input")]
     output: Option<PathBuf>,
-    /// Images per run for --input, --bench and --tune, where the model leaves it open [default: 32 for --input, else 1]
+    /// Images per run for --input, --bench and --tune, where the model leaves it open [default: 32 for --input, or all where the model
+    /// mixes images; else 1]
     #[arg(long, value_name = "N")]
     batch: Option<usize>,
     /// Print the time of each layer, of one run after a warm-up
     #[arg(long, conflicts_with = "bench")]
     profile: bool,
     /// Run N times after a warm-up and print min, median and p90 of the run and of each layer. Input: the first image or the
-    /// first batch of --input; random numbers if there is neither
-    #[arg(long, value_name = "N")]
+    /// first batch of --input; random numbers if there is neither. At most a million times
+    #[arg(long, value_name = "N", value_parser = RangedU64ValueParser::<usize>::new().range(1..=1_000_000))]
     bench: Option<usize>,
     /// Time every method of computing each convolution, for some ten seconds, and store which was fastest in MODEL.tuning.json.
     /// Later runs of the same model, input shape and threads on the same kind of CPU use that file. Input: as for --bench
     #[arg(long, conflicts_with_all = ["bench", "profile", "output"])]
     tune: bool,
-    /// Threads to compute with [default: all, or one for small models]
+    /// Threads to compute with, at most 1024 [default: all, or one for small models]
     #[arg(long, value_name = "N")]
     threads: Option<usize>,
     /// What computes: the CPU, the first CUDA device, or that device if it can be used and else the CPU
@@ -95,11 +98,23 @@ enum Precision {
     Fp16,
 }
 
+impl Arguments {
+    /// All files that are read.
+    fn inputs(&self) -> Vec<Named<'_>> {
+        let options = [("MODEL", Some(&*self.model)), ("--input", self.input.as_deref()), ("--labels", self.labels.as_deref())];
+        let images = self.images.iter().map(|image| ("IMAGES", Some(&**image)));
+        options.into_iter().chain(images).collect()
+    }
+}
+
 fn main() -> ExitCode {
-    ssl_cli::finish("ssl-run", run(&Arguments::parse()))
+    ssl_cli::main("ssl-run", run)
 }
 
 fn run(arguments: &Arguments) -> Result<()> {
+    let tuning = arguments.tune.then(|| Tuning::path_for(&arguments.model));
+    let outputs = [("--output", arguments.output.as_deref()), ("--tune", tuning.as_deref())];
+    ssl_cli::ensure_apart(&arguments.inputs(), &outputs)?;
     let model = Model::open(&arguments.model)?;
     model.verify_weights()?;
     ensure!(arguments.top > 0, "--top: expected at least 1, found 0");
@@ -127,7 +142,7 @@ fn prepare(arguments: &Arguments, model: &Model, shape: &[usize]) -> Result<Plan
     static SAID: Once = Once::new();
     let plan = tune::prepare(&arguments.model, model, &options(arguments, model, shape)?)?;
     if let Some(why) = plan.fallback() {
-        SAID.call_once(|| eprintln!("ssl-run: the CPU computes: {why}"));
+        SAID.call_once(|| ssl_cli::note("ssl-run", format!("the CPU computes: {why}")));
     }
     Ok(plan)
 }

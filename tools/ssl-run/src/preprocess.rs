@@ -52,8 +52,9 @@ pub(crate) fn rule(model: &Model, dims: &[Dim], flags: &Flags) -> Result<Preproc
         Some(stored) => stored.clone(),
         None => {
             if flags.scale.is_none() && flags.mean.is_none() {
-                eprintln!(
-                    "ssl-run: note: the model says nothing about preprocessing; pixels are scaled to 0..1 (see --scale, --mean, --std)"
+                ssl_cli::note(
+                    "ssl-run",
+                    "note: the model says nothing about preprocessing; pixels are scaled to 0..1 (see --scale, --mean, --std)",
                 );
             }
             ssl_images::plain(channels)

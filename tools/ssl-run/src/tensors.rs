@@ -3,12 +3,16 @@
 use crate::{Arguments, batch, input_dims, prepare};
 use anyhow::{Context, Result, ensure};
 use ndarray::{ArrayD, Axis, Slice};
-use ndarray_npy::{WriteNpyExt, read_npy};
+use ndarray_npy::npy::header::Header;
+use ndarray_npy::{ReadNpyExt, WriteNpyExt};
+use sslm::format::Dim;
 use sslm::{Model, Session, TensorView};
-use std::io::{BufWriter, Write};
+use std::fs::File;
+use std::io::{BufWriter, Seek, Write};
 use std::path::Path;
 
-/// Rows of an input array that are run together unless --batch says otherwise: enough for the matrix products to be efficient.
+/// Rows of an input array that are run together unless --batch says otherwise, or the model mixes them: enough for the matrix products
+/// to be efficient.
 const DEFAULT_BATCH: usize = 32;
 
 pub(crate) fn run(arguments: &Arguments, model: &Model, input: &Path) -> Result<()> {
@@ -16,21 +20,31 @@ pub(crate) fn run(arguments: &Arguments, model: &Model, input: &Path) -> Result<
     let target = arguments.output.as_deref().context("--input needs --output (or --bench, or --profile)")?;
     let mut file = ssl_cli::file_beside(target)?;
     let x = read(input)?;
-    let batch = batch(&input_dims(model)?, arguments.batch.unwrap_or(DEFAULT_BATCH).min(x.shape()[0]));
-    let mut sessions: Vec<(usize, Session)> = Vec::new();
+    let (dims, all) = (input_dims(model)?, x.shape()[0]);
+    let plan = |rows: usize| {
+        let shape = [&[rows], &x.shape()[1..]].concat();
+        prepare(arguments, model, &shape).with_context(|| format!("{}", input.display()))
+    };
+    let mut batch = batch(&dims, arguments.batch.unwrap_or(DEFAULT_BATCH).min(all));
+    let mut first = plan(batch)?;
+    if batch != all && first.mixes_images() {
+        let is_open = arguments.batch.is_none() && matches!(dims[0], Dim::Symbolic { .. });
+        let why = "the model mixes the images of a batch";
+        ensure!(is_open, "{}: {why}: expected one batch of all {all}, found a batch of {batch}", input.display());
+        (batch, first) = (all, plan(all)?);
+    }
+    let mut sessions: Vec<(usize, Session)> = vec![(batch, first.session())];
     let (mut y, mut y_shape): (Vec<f32>, Vec<usize>) = (Vec::new(), Vec::new());
-    for first in (0..x.shape()[0]).step_by(batch) {
-        let rows = batch.min(x.shape()[0] - first);
+    for first in (0..all).step_by(batch) {
+        let rows = batch.min(all - first);
         let part = x.slice_axis(Axis(0), Slice::from(first..first + rows));
         // What is missing of a fixed batch is filled with zeros, and its results are dropped.
-        let run_rows = crate::batch(&input_dims(model)?, rows);
-        let mut shape = x.shape().to_vec();
-        shape[0] = run_rows;
+        let run_rows = crate::batch(&dims, rows);
+        let shape = [&[run_rows], &x.shape()[1..]].concat();
         let at = match sessions.iter().position(|(rows, _)| *rows == run_rows) {
             Some(at) => at,
             None => {
-                let session = prepare(arguments, model, &shape).with_context(|| format!("{}", input.display()))?.session();
-                sessions.push((run_rows, session));
+                sessions.push((run_rows, plan(run_rows)?.session()));
                 sessions.len() - 1
             }
         };
@@ -44,25 +58,38 @@ pub(crate) fn run(arguments: &Arguments, model: &Model, input: &Path) -> Result<
         y.extend_from_slice(&out.data()[..rows * per_row]);
         y_shape = out.shape().to_vec();
     }
-    y_shape[0] = x.shape()[0];
+    y_shape[0] = all;
     let y = ArrayD::from_shape_vec(y_shape, y).context("the output's batches do not fit together")?;
     let mut writer = BufWriter::new(file.as_file_mut());
-    y.write_npy(&mut writer).with_context(|| format!("cannot write {}", target.display()))?;
-    writer.flush()?;
+    let cannot_write = || format!("cannot write {}", target.display());
+    y.write_npy(&mut writer).with_context(cannot_write)?;
+    writer.flush().with_context(cannot_write)?;
     drop(writer);
-    file.persist(target).with_context(|| format!("cannot write {}", target.display()))?;
-    Ok(())
+    file.put_in_place()
 }
 
 /// Refuses what cannot be had, before it is made.
-fn room_for(numbers: &mut Vec<f32>, more: usize) -> Result<()> {
+pub(crate) fn room_for(numbers: &mut Vec<f32>, more: usize) -> Result<()> {
     numbers.try_reserve(more).with_context(|| format!("memory for {more} numbers cannot be had"))
 }
 
 fn read(path: &Path) -> Result<ArrayD<f32>> {
-    let x: ArrayD<f32> = read_npy(path).with_context(|| format!("{}: expected a float32 .npy array", path.display()))?;
+    let x = read_whole(path).with_context(|| format!("{}: expected a float32 .npy array", path.display()))?;
     ensure!(x.ndim() > 0 && !x.is_empty(), "{}: expected a batch of at least 1, found shape {:?}", path.display(), x.shape());
     Ok(x)
+}
+
+/// An array, if all of it is there: its memory is asked for before its numbers are read.
+fn read_whole(path: &Path) -> Result<ArrayD<f32>> {
+    let mut file = File::open(path)?;
+    let metadata = file.metadata()?;
+    ensure!(metadata.is_file(), "found something other than a file");
+    let shape = Header::from_reader(&mut file)?.shape;
+    let found = metadata.len().saturating_sub(file.stream_position()?);
+    let expected = shape.iter().try_fold(size_of::<f32>() as u64, |bytes, &extent| bytes.checked_mul(extent as u64));
+    ensure!(expected.is_some_and(|bytes| bytes <= found), "the header says {shape:?}, found {found} bytes of numbers");
+    file.rewind()?;
+    Ok(ArrayD::read_npy(file)?)
 }
 
 /// The first `batch` rows of an array, for timing.

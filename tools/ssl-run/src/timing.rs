@@ -1,7 +1,7 @@
 //! `--bench` and `--profile`: how long a run and each of its layers take.
 
 use crate::{Arguments, Precision, batch, classify, input_dims, options, prepare, tensors};
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, bail};
 use serde::Serialize;
 use ssl_cli::{printable, table, thousands};
 use ssl_images::describe;
@@ -86,7 +86,6 @@ impl LayerMs {
 
 pub(crate) fn run(arguments: &Arguments, model: &Model) -> Result<()> {
     let runs = arguments.bench.unwrap_or(1);
-    ensure!(runs > 0, "--bench: expected at least 1 run, found 0");
     let (shape, numbers) = input(arguments, model)?;
     let plan = prepare(arguments, model, &shape)?;
     let mut session = plan.session();
@@ -105,7 +104,7 @@ pub(crate) fn run(arguments: &Arguments, model: &Model) -> Result<()> {
         whole.push(start.elapsed());
     }
     session.set_timing(true);
-    let mut layers: Vec<Vec<Duration>> = vec![Vec::with_capacity(runs); plan.steps().len()];
+    let mut layers: Vec<Vec<Duration>> = plan.steps().map(|_| Vec::with_capacity(runs)).collect();
     for _ in 0..runs {
         session.run(input)?;
         layers.iter_mut().zip(session.step_times()).for_each(|(all, &time)| all.push(time));
@@ -166,14 +165,22 @@ pub(crate) fn input(arguments: &Arguments, model: &Model) -> Result<(Vec<usize>,
         Dim::Symbolic { .. } => bail!("the model's input is {}: give an image or --input, whose size is taken", describe(&dims)),
     };
     let shape: Vec<usize> = dims.iter().enumerate().map(extent).collect::<Result<_>>()?;
-    model.prepare(&options(arguments, model, &shape)?)?; // refuses sizes that cannot be had, before they are made
+    can_be_run(arguments, model, &shape)?;
     let mut random = fastrand::Rng::with_seed(1);
-    let len = shape.iter().product();
-    Ok((shape, (0..len).map(|_| random.f32() * 2.0 - 1.0).collect()))
+    let (len, mut numbers) = (shape.iter().product(), Vec::new());
+    tensors::room_for(&mut numbers, len)?;
+    numbers.extend((0..len).map(|_| random.f32() * 2.0 - 1.0));
+    Ok((shape, numbers))
+}
+
+/// Refuses sizes that cannot be had, before an input of them is made.
+pub(crate) fn can_be_run(arguments: &Arguments, model: &Model, shape: &[usize]) -> Result<()> {
+    model.prepare(&options(arguments, model, shape)?)?;
+    Ok(())
 }
 
 fn print(arguments: &Arguments, report: &Report) -> Result<()> {
-    let mut out = std::io::stdout().lock();
+    let mut out = ssl_cli::stdout();
     if arguments.json {
         writeln!(out, "{}", serde_json::to_string_pretty(report)?)?;
         return Ok(());

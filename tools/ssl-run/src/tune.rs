@@ -23,14 +23,15 @@ pub(crate) fn run(arguments: &Arguments, model: &Model) -> Result<()> {
     bar.finish();
     let text = tuning.to_json();
     writeln!(file, "{text}").and_then(|()| file.flush()).with_context(|| format!("cannot write {}", target.display()))?;
-    file.persist(&target).with_context(|| format!("cannot write {}", target.display()))?;
-    let mut out = std::io::stdout().lock();
+    let mut out = ssl_cli::stdout();
     if arguments.json {
         writeln!(out, "{text}")?;
     } else {
         print(&tuning, &mut out)?;
     }
-    eprintln!("ssl-run: wrote {}", target.display());
+    // Last, so that nothing is written by a call that fails.
+    file.put_in_place()?;
+    ssl_cli::note("ssl-run", format!("wrote {}", target.display()));
     Ok(())
 }
 
@@ -60,7 +61,7 @@ pub(crate) fn prepare(path: &Path, model: &Model, options: &Options) -> Result<P
         return Ok(model.prepare(options)?);
     }
     let not_used = |why: String| {
-        eprintln!("ssl-run: tuning is not used: {why} (--tune makes a new one)");
+        ssl_cli::note("ssl-run", format!("tuning is not used: {why} (--tune makes a new one)"));
         Ok(model.prepare(options)?)
     };
     let tuning = match Tuning::open(&file) {
@@ -71,7 +72,7 @@ pub(crate) fn prepare(path: &Path, model: &Model, options: &Options) -> Result<P
         Err(e) if e.kind() == ErrorKind::Tuning => not_used(format!("{}: {e}", file.display())),
         Err(e) => Err(e.into()),
         Ok(plan) => {
-            eprintln!("ssl-run: methods as timed in {}", file.display());
+            ssl_cli::note("ssl-run", format!("methods as timed in {}", file.display()));
             Ok(plan)
         }
     }

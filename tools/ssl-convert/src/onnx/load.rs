@@ -47,6 +47,11 @@ pub struct ExternalData {
 }
 
 impl ExternalData {
+    /// Those that were read so far.
+    pub fn files(&self) -> impl Iterator<Item = PathBuf> {
+        self.open.keys().map(|location| self.folder.join(location))
+    }
+
     /// The bytes of a tensor whose data lies in another file.
     ///
     /// # Errors

@@ -1,0 +1,73 @@
+//! What an interrupted tool leaves behind: nothing. Partial files are removed before a signal ends the process.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::path::PathBuf;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use tempfile::NamedTempFile;
+
+/// Files to remove. Absent until signals are watched.
+static PARTIAL: Mutex<Option<BTreeSet<PathBuf>>> = Mutex::new(None);
+
+/// A file that a signal removes, until this is dropped.
+#[derive(Debug)]
+pub(crate) struct Registered(PathBuf);
+
+impl Registered {
+    /// What `make` makes, with no moment between in which a signal would leave it.
+    ///
+    /// # Errors
+    /// If `make` fails, or signals cannot be watched.
+    pub(crate) fn new(make: impl FnOnce() -> io::Result<NamedTempFile>) -> io::Result<(NamedTempFile, Self)> {
+        let mut partial = partial();
+        if partial.is_none() {
+            watch()?;
+        }
+        let file = make()?;
+        partial.get_or_insert_default().insert(file.path().to_owned());
+        let registered = Registered(file.path().to_owned());
+        Ok((file, registered))
+    }
+}
+
+impl Drop for Registered {
+    fn drop(&mut self) {
+        partial().as_mut().map(|files| files.remove(&self.0));
+    }
+}
+
+fn partial() -> MutexGuard<'static, Option<BTreeSet<PathBuf>>> {
+    PARTIAL.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Lets a thread wait for the signals that end a tool, to do what they would have done and to remove files before.
+#[cfg(unix)]
+fn watch() -> io::Result<()> {
+    use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+    let mut signals = signal_hook::iterator::Signals::new([SIGHUP, SIGINT, SIGTERM].into_iter().filter(|&s| !is_ignored(s)))?;
+    let wait = move || {
+        for signal in signals.forever() {
+            // Held to the end: nothing new is made.
+            let files = partial();
+            for file in files.iter().flatten() {
+                let _ = std::fs::remove_file(file);
+            }
+            let _ = signal_hook::low_level::emulate_default_handler(signal);
+        }
+    };
+    std::thread::Builder::new().name("signals".to_owned()).spawn(wait)?;
+    Ok(())
+}
+
+#[cfg(not(unix))]
+fn watch() -> io::Result<()> {
+    Ok(())
+}
+
+/// Whether whoever started the process wants a signal to be ignored, as `nohup` does. Only Linux tells.
+#[cfg(unix)]
+fn is_ignored(signal: i32) -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:")).map(str::trim);
+    mask.and_then(|mask| u64::from_str_radix(mask, 16).ok()).is_some_and(|mask| mask >> (signal - 1) & 1 == 1)
+}
