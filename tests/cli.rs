@@ -7,6 +7,8 @@ use serde_json::Value;
 use ssl_convert::onnx::proto::StringStringEntryProto;
 use sslm_tests::onnx::{Net, Value::*, encode};
 use sslm_tests::tools::{Run, command, lenet, refuses, root, run};
+#[cfg(unix)]
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 fn text(path: impl AsRef<Path>) -> String {
@@ -77,6 +79,28 @@ fn raw_tensors_of_any_batch() {
         let error = found.iter().zip(&expected).fold(0f32, |m, (a, b)| m.max((a - b).abs()));
         assert!(error < 1e-4, "batch {batch}: {error}");
     }
+}
+
+#[cfg(unix)]
+#[test]
+fn raw_tensors_from_a_pipe() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let [direct, piped] = ["direct.npy", "piped.npy"].map(|name| text(folder.path().join(name)));
+    let images = root().join("tests/golden/lenet/images.npy");
+    succeeds("ssl-run", &[&model(), "--input", &text(&images), "--output", &direct]);
+    let mut run = command("ssl-run");
+    run.args([&model(), "--input", "/dev/stdin", "--output", &piped]).stdin(std::process::Stdio::piped());
+    let mut child = run.spawn().expect("the tool starts");
+    let numbers = std::fs::read(images).expect("golden images");
+    child.stdin.take().expect("a pipe").write_all(&numbers).expect("the tool reads");
+    assert!(child.wait().expect("it ends").success());
+    let [direct, piped] = [direct, piped].map(|path| std::fs::read(path).expect("an output"));
+    assert_eq!(direct, piped);
+    refuses(
+        "ssl-run",
+        &[&model(), "--input", "/dev/zero", "--output", &text(folder.path().join("y.npy"))],
+        &["/dev/zero", ".npy"],
+    );
 }
 
 #[test]

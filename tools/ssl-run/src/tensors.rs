@@ -8,7 +8,7 @@ use ndarray_npy::{ReadNpyExt, WriteNpyExt};
 use sslm::format::Dim;
 use sslm::{Model, Session, TensorView};
 use std::fs::File;
-use std::io::{BufWriter, Seek, Write};
+use std::io::{BufWriter, Cursor, Read, Seek, Write};
 use std::path::Path;
 
 /// Rows of an input array that are run together unless --batch says otherwise, or the model mixes them: enough for the matrix products
@@ -79,17 +79,32 @@ fn read(path: &Path) -> Result<ArrayD<f32>> {
     Ok(x)
 }
 
-/// An array, if all of it is there: its memory is asked for before its numbers are read.
+/// How every `.npy` file begins.
+const MAGIC: &[u8] = b"\x93NUMPY";
+
 fn read_whole(path: &Path) -> Result<ArrayD<f32>> {
     let mut file = File::open(path)?;
     let metadata = file.metadata()?;
-    ensure!(metadata.is_file(), "found something other than a file");
-    let shape = Header::from_reader(&mut file)?.shape;
-    let found = metadata.len().saturating_sub(file.stream_position()?);
+    if metadata.is_file() {
+        return parse(file, metadata.len());
+    }
+    // A pipe tells its length by ending, which nothing else must be waited for.
+    let mut bytes = Vec::new();
+    (&file).take(MAGIC.len() as u64).read_to_end(&mut bytes)?;
+    ensure!(bytes == MAGIC, "found something else");
+    file.read_to_end(&mut bytes)?;
+    let len = bytes.len() as u64;
+    parse(Cursor::new(bytes), len)
+}
+
+/// An array, if all of it is there: its memory is asked for before its numbers are read.
+fn parse(mut from: impl Read + Seek, len: u64) -> Result<ArrayD<f32>> {
+    let shape = Header::from_reader(&mut from)?.shape;
+    let found = len.saturating_sub(from.stream_position()?);
     let expected = shape.iter().try_fold(size_of::<f32>() as u64, |bytes, &extent| bytes.checked_mul(extent as u64));
     ensure!(expected.is_some_and(|bytes| bytes <= found), "the header says {shape:?}, found {found} bytes of numbers");
-    file.rewind()?;
-    Ok(ArrayD::read_npy(file)?)
+    from.rewind()?;
+    Ok(ArrayD::read_npy(from)?)
 }
 
 /// The first `batch` rows of an array, for timing.
