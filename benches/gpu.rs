@@ -5,8 +5,9 @@
 //! cargo bench -p sslm-benches --bench gpu -- --json gpu.json
 //! ```
 //!
-//! Each layer runs as it does in a session: recorded once, several times in a row, and replayed. Nothing is measured
-//! without `--json`, and it is an error if there is no device; as a test, a small layer runs on an emulated one. `gpu_peers.py` times PyTorch on the same.
+//! Each layer runs as it does in a session: recorded once, several times in a row, and replayed. Nothing is measured without `--json`,
+//! and it is an error if there is no device; as a test, a small layer runs on an emulated one. `gpu_peers.py` times PyTorch on the
+//! same.
 
 use fastrand::Rng;
 use ssl_report::gpu::{LayerTime, Measure, NetworkTime, Report};

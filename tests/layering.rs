@@ -81,6 +81,7 @@ fn unsafe_stays_where_it_is_expected() {
         "tools/ssl-convert/src/onnx/load.rs",
     ];
     let root = sslm_tests::tools::root();
+    let keywords = ["{", "fn", "impl"].map(|what| ["unsafe", what].join(" "));
     let mut found = BTreeSet::new();
     let mut folders = vec![root.clone()];
     while let Some(folder) = folders.pop() {
@@ -90,7 +91,7 @@ fn unsafe_stays_where_it_is_expected() {
                 folders.push(entry);
             } else if name.ends_with(".rs") && entry.parent() != Some(&root.join("tests")) {
                 let text = std::fs::read_to_string(&entry).expect("a readable file");
-                if ["{", "fn", "impl"].iter().any(|what| text.contains(&format!("unsafe {what}"))) {
+                if keywords.iter().any(|keyword| text.contains(keyword)) {
                     found.insert(entry.strip_prefix(&root).expect("below the root").to_string_lossy().into_owned());
                 }
             }

@@ -152,7 +152,7 @@ impl Program {
         };
         let rest = Steps::new(rest, of_batch)?;
         let program = Program { images, rest, isa, team: None };
-        // Sessions have no way to fail: ask here whether so much can be had at all.
+        // Sessions take their memory when they first run: say now if there is none.
         can_be_had(program.session_len())?;
         let no_team = |e| Error::new(ErrorKind::Resources, format!("cannot start {threads} threads: {e}"));
         let team = if threads > 1 { Some(Team::new(threads).map_err(no_team)?) } else { None };

@@ -7,8 +7,7 @@ use crate::{cpu, cuda};
 use std::fmt;
 use std::time::Duration;
 
-/// Runs a [`Plan`]. Owns its activations and scratch memory; make one per thread. That memory is taken by the
-/// first run.
+/// Runs a [`Plan`]. Owns its activations and scratch memory, which the first run takes; make one per thread.
 pub struct Session {
     plan: Plan,
     state: State,
@@ -45,7 +44,8 @@ impl Session {
     /// Runs a network of one input and yields its first output.
     ///
     /// # Errors
-    /// If the network has other than one input, or the input has another shape than the plan's, there is no memory left, or a device fails.
+    /// If the network has other than one input, the input has another shape than the plan's, there is no memory left, or a device
+    /// fails.
     pub fn run(&mut self, input: TensorView<'_>) -> Result<TensorView<'_>> {
         Ok(self.run_all(&[input])?.get(0))
     }

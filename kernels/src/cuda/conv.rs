@@ -145,14 +145,14 @@ impl Conv {
             Some(taps) if filters > 0 => Some(BorderTables::new(&Border::new(geometry, filters, taps), device, stream)?),
             _ => None,
         };
-        let in_place = |group: &Group| side_by_side(geometry, group);
+        let in_place: Vec<Option<usize>> = groups.iter().map(|group| side_by_side(geometry, group)).collect();
         let with_filters = || groups.iter().filter(|group| group.filters > 0);
         // With room for columns that begin at multiples.
         let lowered = |group: &Group| group.columns.len().saturating_mul(geometry.output_len() + ALIGNED);
         let shape = Shape {
             groups,
             positions: images * geometry.output_len(),
-            in_place: groups.iter().all(|group| in_place(group).is_some()),
+            in_place: in_place.iter().all(Option::is_some),
             divides: divides(geometry),
             by_library: with_filters().all(|group| !group.columns.is_empty() && fits("", lowered(group)).is_ok()),
             precision: choice.precision,
@@ -162,7 +162,7 @@ impl Conv {
         let layout = Layout { halves: method == Method::Library && choice.precision == Precision::Fp16 };
         let (mut prepared, mut table, mut parts) = (Vec::new(), Vec::new(), Vec::new());
         let (mut filter, mut column, mut weight, mut stored) = (0, 0, 0, 0);
-        for group in groups {
+        for (group, in_place) in groups.iter().zip(in_place) {
             for &c in &group.columns {
                 let fits = c.channel < geometry.channels && c.kh < geometry.kernel[0] && c.kw < geometry.kernel[1];
                 assert!(fits, "{c:?} lies outside {geometry:?}");
@@ -185,7 +185,7 @@ impl Conv {
                     }));
                 }
                 // What is multiplied in place are the floats of the image.
-                let in_place = if layout.halves { None } else { in_place(group) };
+                let in_place = in_place.filter(|_| !layout.halves);
                 prepared.push(Prepared { filters, columns, weights, stored: first..stored, in_place });
             }
         }
