@@ -4,9 +4,10 @@ use cargo_metadata::{DependencyKind, MetadataCommand};
 use std::collections::BTreeSet;
 
 /// Who may use whom (tests and benches may use everything).
-const ARROWS: [(&str, &[&str]); 11] = [
-    ("sslm-format", &[]),
-    ("sslm-kernels", &[]),
+const ARROWS: [(&str, &[&str]); 12] = [
+    ("sslm-basics", &[]),
+    ("sslm-format", &["sslm-basics"]),
+    ("sslm-kernels", &["sslm-basics"]),
     ("sslm", &["sslm-format", "sslm-kernels"]),
     ("ssl-cli", &[]),
     ("ssl-images", &["sslm-format"]),

@@ -16,9 +16,10 @@ mod codec;
 mod container;
 mod error;
 mod model;
-pub mod panels;
 pub mod shape;
 mod validate;
+
+pub use sslm_basics::panels;
 
 pub use container::{MAGIC, Section, VERSION, WEIGHT_ALIGN, sections, verify_weights, write};
 pub use error::{Error, ErrorKind, Result};

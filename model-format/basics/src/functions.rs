@@ -1,0 +1,1 @@
+//! The elementwise functions: one table of names, formulas and parameters.
