@@ -12,6 +12,7 @@ pub mod graph;
 pub mod import;
 pub mod metadata;
 pub mod onnx;
+mod ops;
 pub mod report;
 pub mod shuffle;
 pub mod threshold;

@@ -1,0 +1,42 @@
+//! Functions of each element.
+
+use crate::import::binding::Binding;
+use crate::import::node::Node;
+use crate::import::registry::Import;
+use anyhow::Result;
+use sslm_format::{Activation, Op};
+
+pub(super) const IMPORTS: &[Import] = &[
+    Import::computing("Relu", |node| function(node, Activation::Relu)),
+    Import::computing("LeakyRelu", |node| {
+        let alpha = node.float("alpha", 0.01)?;
+        function(node, Activation::LeakyRelu { alpha })
+    }),
+    Import::computing("Clip", clip),
+    Import::computing("Sigmoid", |node| function(node, Activation::Sigmoid)),
+    Import::computing("Tanh", |node| function(node, Activation::Tanh)),
+    Import::computing("HardSigmoid", |node| {
+        let (alpha, beta) = (node.float("alpha", 0.2)?, node.float("beta", 0.5)?);
+        function(node, Activation::HardSigmoid { alpha, beta })
+    }),
+    Import::computing("HardSwish", |node| function(node, Activation::HardSwish)),
+    Import::computing("Elu", |node| {
+        let alpha = node.float("alpha", 1.0)?;
+        function(node, Activation::Elu { alpha })
+    }),
+    Import::computing("Mish", |node| function(node, Activation::Mish)),
+    Import::computing("Sqrt", |node| function(node, Activation::Sqrt)),
+];
+
+fn function(node: &mut Node<'_>, function: Activation) -> Result<Binding> {
+    node.unary(Op::Activation(function))
+}
+
+/// The bounds are attributes before opset 11, and inputs since.
+fn clip(node: &mut Node<'_>) -> Result<Binding> {
+    let bound = |i: usize, what: &str, none: f32| -> Result<f32> {
+        if node.opset() < 11 { node.float(what, none) } else { Ok(node.element(i, what)?.unwrap_or(none)) }
+    };
+    let (low, high) = (bound(1, "min", f32::MIN)?, bound(2, "max", f32::MAX)?);
+    function(node, Activation::Clip { low, high })
+}

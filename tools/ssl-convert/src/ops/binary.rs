@@ -1,0 +1,47 @@
+//! Functions of two tensors' elements, with numpy's broadcasting, and sums of any number of tensors.
+
+use crate::import::binding::Binding;
+use crate::import::node::Node;
+use crate::import::registry::Import;
+use crate::import::stored;
+use anyhow::Result;
+use sslm_format::{Binary, Op, ValueId};
+
+pub(super) const IMPORTS: &[Import] = &[
+    Import::computing("Add", |node| arithmetic(node, Binary::Add, i64::checked_add)),
+    Import::computing("Sub", |node| arithmetic(node, Binary::Sub, i64::checked_sub)),
+    Import::computing("Mul", |node| arithmetic(node, Binary::Mul, i64::checked_mul)),
+    Import::computing("Div", |node| arithmetic(node, Binary::Div, i64::checked_div)),
+    Import::computing("Pow", |node| function(node, Binary::Pow)),
+    Import::computing("PRelu", |node| function(node, Binary::PRelu)),
+    Import::computing("Sum", sum),
+];
+
+/// A function that is computed at once if both operands are stored, of integers by `of_integers`.
+fn arithmetic(node: &mut Node<'_>, binary: Binary, of_integers: fn(i64, i64) -> Option<i64>) -> Result<Binding> {
+    if let (Some(a), Some(b)) = (node.tensor_if_known(0), node.tensor_if_known(1)) {
+        return stored::combined(&binary, of_integers, a, b).map(Binding::Tensor);
+    }
+    function(node, binary)
+}
+
+/// A stored operand gets the rank of the other one, so that channels meet channels.
+fn function(node: &mut Node<'_>, function: Binary) -> Result<Binding> {
+    let rank = |i: usize| match node.input(i) {
+        Some(Binding::Value(v)) => node.rank(*v),
+        Some(Binding::Tensor(t)) => t.dims.len(),
+        _ => 0,
+    };
+    let rank = rank(0).max(rank(1));
+    let operands = vec![node.value_of_rank(0, rank)?, node.value_of_rank(1, rank)?];
+    node.push(Op::Binary(function), operands)
+}
+
+fn sum(node: &mut Node<'_>) -> Result<Binding> {
+    let mut sum: ValueId = node.value(0)?;
+    for i in 1..node.input_count() {
+        let next = node.value_of_rank(i, node.rank(sum))?;
+        sum = node.push_as(&node.part_name(i, node.input_count()), Op::Binary(Binary::Add), vec![sum, next])?;
+    }
+    Ok(node.computed(sum))
+}

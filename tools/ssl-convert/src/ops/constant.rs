@@ -1,0 +1,44 @@
+//! Tensors that the graph states: Constant and ConstantOfShape.
+
+use crate::import::binding::Binding;
+use crate::import::node::Node;
+use crate::import::registry::Import;
+use crate::import::stored::MAX_REPEATED;
+use crate::onnx::tensor::{Data, Floats, Tensor};
+use anyhow::{Context, Result, bail};
+
+pub(super) const IMPORTS: &[Import] =
+    &[Import::computing("Constant", constant), Import::computing("ConstantOfShape", constant_of_shape)];
+
+fn constant(node: &mut Node<'_>) -> Result<Binding> {
+    if let Some(t) = node.attribute("value").and_then(|a| a.t.as_ref()) {
+        return node.stored(t).map(Binding::Tensor);
+    }
+    let found = ["value_float", "value_floats", "value_int", "value_ints"].iter().find_map(|name| node.attribute(name));
+    let a = found.context("expected a value of float32 or integers, found none")?;
+    let (dims, data) = match a.name.as_str() {
+        "value_float" => (vec![], Data::Floats(vec![a.f].into())),
+        "value_floats" => (vec![a.floats.len()], Data::Floats(a.floats.clone().into())),
+        "value_int" => (vec![], Data::Ints([a.i].into())),
+        _ => (vec![a.ints.len()], Data::Ints(a.ints.clone().into())),
+    };
+    Tensor::new(dims, data).map(Binding::Tensor)
+}
+
+fn constant_of_shape(node: &mut Node<'_>) -> Result<Binding> {
+    let shape = node.needed_tensor(0, "shape")?;
+    let extent = |&d: &i64| usize::try_from(d).with_context(|| format!("shape: expected no negative extent, found {d}"));
+    let dims: Vec<usize> = shape.ints()?.iter().map(extent).collect::<Result<_>>()?;
+    let len = dims.iter().try_fold(1usize, |n, &d| n.checked_mul(d)).filter(|&n| n <= MAX_REPEATED);
+    let len = len.with_context(|| format!("shape: expected at most {MAX_REPEATED} elements, found {dims:?}"))?;
+    let value = match node.attribute("value").and_then(|a| a.t.as_ref()) {
+        Some(t) => node.stored(t)?,
+        None => Tensor::new(vec![1], Data::Floats(vec![0.0].into()))?,
+    };
+    let data = match &value.data {
+        Data::Floats(f) if f.len() == 1 => Data::Floats(Floats::Repeated { value: f.at(0), len }),
+        Data::Ints(i) if i.len() == 1 && len <= 1 << 16 => Data::Ints(vec![i[0]; len].into()),
+        _ => bail!("value: expected one number"),
+    };
+    Tensor::new(dims, data).map(Binding::Tensor)
+}

@@ -1,0 +1,64 @@
+//! Normalisations: of channels by stored or measured statistics, over neighbouring channels, and to shares of a sum.
+
+use crate::graph::{UNASSIGNED, Weights};
+use crate::import::binding::Binding;
+use crate::import::checks::positive;
+use crate::import::node::Node;
+use crate::import::registry::Import;
+use anyhow::{Result, ensure};
+use sslm_format::{BatchNorm, InstanceNorm, Lrn, Op, Softmax};
+
+pub(super) const IMPORTS: &[Import] = &[
+    Import::computing("BatchNormalization", batch_norm),
+    Import::computing("InstanceNormalization", instance_norm),
+    Import::computing("LRN", |node| {
+        let size = positive(node.int("size", 0)?, "size")?;
+        let (alpha, beta, bias) = (node.float("alpha", 1e-4)?, node.float("beta", 0.75)?, node.float("bias", 1.0)?);
+        node.unary(Op::Lrn(Lrn { size, alpha, beta, bias }))
+    }),
+    Import::computing("Softmax", softmax),
+];
+
+fn batch_norm(node: &mut Node<'_>) -> Result<Binding> {
+    ensure!(!node.flag("training_mode", false)?, "expected inference, found training_mode");
+    ensure!(node.int("spatial", 1)? == 1, "spatial: expected 1, found 0");
+    let x = node.value(0)?;
+    let epsilon = f64::from(node.float("epsilon", 1e-5)?);
+    let parameter =
+        |i: usize, what: &str| -> Result<Vec<f64>> { Ok(node.needed_tensor(i, what)?.floats()?.iter().map(f64::from).collect()) };
+    let (gamma, beta, mean, variance) = (parameter(1, "scale")?, parameter(2, "B")?, parameter(3, "mean")?, parameter(4, "var")?);
+    ensure!(node.rank(x) >= 2, "input: expected at least 2 axes, found fewer");
+    let expected = node.extent(x, 1).unwrap_or(gamma.len());
+    for (what, found) in [("scale", &gamma), ("B", &beta), ("mean", &mean), ("var", &variance)] {
+        ensure!(found.len() == expected, "{what}: expected {expected} numbers, found {}", found.len());
+    }
+    // In f64, so that folding loses no more than the one rounding at its end.
+    let factor: Vec<f64> = gamma.iter().zip(&variance).map(|(g, v)| g / (v + epsilon).sqrt()).collect();
+    let shift = factor.iter().zip(beta.iter().zip(&mean)).map(|(f, (b, m))| (b - m * f) as f32).collect();
+    let scale: Vec<f32> = factor.iter().map(|&f| f as f32).collect();
+    let op = Op::BatchNorm(BatchNorm { scale: UNASSIGNED, shift: UNASSIGNED });
+    node.push_weighted(op, vec![x], Weights::ScaleShift { scale, shift })
+}
+
+fn instance_norm(node: &mut Node<'_>) -> Result<Binding> {
+    let x = node.value(0)?;
+    let parameter = |i: usize, what: &str| -> Result<Vec<f32>> {
+        let floats = node.needed_tensor(i, what)?.floats()?;
+        let expected = node.extent(x, 1).unwrap_or(floats.len());
+        ensure!(floats.len() == expected, "{what}: expected {expected} numbers, found {}", floats.len());
+        Ok(floats.iter().collect())
+    };
+    let (scale, shift) = (parameter(1, "scale")?, parameter(2, "B")?);
+    let epsilon = node.float("epsilon", 1e-5)?;
+    let op = Op::InstanceNorm(InstanceNorm { scale: UNASSIGNED, shift: UNASSIGNED, epsilon });
+    node.push_weighted(op, vec![x], Weights::ScaleShift { scale, shift })
+}
+
+/// Over all axes from `axis` on before opset 13, over that one axis since.
+fn softmax(node: &mut Node<'_>) -> Result<Binding> {
+    let x = node.value(0)?;
+    let (rank, of_one_axis) = (node.rank(x), node.opset() >= 13);
+    let start = node.axis(if of_one_axis { -1 } else { 1 }, rank)?;
+    let end = if of_one_axis { start + 1 } else { rank };
+    node.push(Op::Softmax(Softmax { start: start as u32, end: end as u32 }), vec![x])
+}

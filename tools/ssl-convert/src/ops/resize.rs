@@ -1,0 +1,88 @@
+//! Resize: another height and width.
+
+use crate::import::binding::Binding;
+use crate::import::checks::{self, positive};
+use crate::import::extent::Extent;
+use crate::import::node::Node;
+use crate::import::registry::Import;
+use anyhow::{Context, Result, bail, ensure};
+use sslm_format::{Coordinates, Interpolation, Op, Resize2d, Target, ValueId};
+
+pub(super) const IMPORTS: &[Import] = &[Import::computing("Resize", resize)];
+
+fn resize(node: &mut Node<'_>) -> Result<Binding> {
+    let x = node.value(0)?;
+    let rank = node.rank(x);
+    ensure!(rank == 4, "input: expected 4 axes, found {rank}");
+    let target = target(node, x)?;
+    let policy = node.text("keep_aspect_ratio_policy", "stretch")?;
+    ensure!(policy == "stretch", "keep_aspect_ratio_policy: expected stretch, found {policy}");
+    ensure!(!node.flag("antialias", false)?, "antialias: expected 0, found 1");
+    let coordinates = coordinates(node)?;
+    let interpolation = interpolation(node, &target)?;
+    node.push(Op::Resize(Resize2d { coordinates, interpolation, target }), vec![x])
+}
+
+/// The new height and width, as factors or as extents; batch and channels must stay as they are.
+fn target(node: &Node<'_>, x: ValueId) -> Result<Target> {
+    let own = node.extents_of(x);
+    let axes: Vec<usize> = match node.ints("axes")? {
+        [] => (0..own.len()).collect(),
+        axes => axes.iter().map(|&a| checks::axis(a, own.len())).collect::<Result<_>>()?,
+    };
+    let position = |axis: usize| axes.iter().position(|&a| a == axis);
+    // Opset 10 had no region of interest.
+    let scales = node.tensor(if node.opset() < 11 { 1 } else { 2 }, "scales")?.filter(|t| t.dims != [0]);
+    let sizes = if node.opset() < 11 { None } else { node.extents(3)? };
+    if let Some(scales) = scales {
+        let floats = scales.floats()?;
+        ensure!(floats.len() == axes.len(), "scales: expected {} numbers, found {}", axes.len(), floats.len());
+        let factor = |axis: usize| position(axis).map_or(1.0, |i| floats.at(i));
+        let (batch, channels) = (factor(0), factor(1));
+        ensure!(batch == 1.0 && channels == 1.0, "scales: expected 1 for batch and channels, found {batch} and {channels}");
+        return Ok(Target::Scales { factors: [factor(2), factor(3)] });
+    }
+    let sizes = sizes.context("expected scales or sizes, found neither")?;
+    ensure!(sizes.len() == axes.len(), "sizes: expected {} numbers, found {}", axes.len(), sizes.len());
+    let size = |axis: usize| position(axis).map_or(own[axis], |i| sizes[i]);
+    for (axis, own) in own.iter().enumerate().take(2) {
+        let size = size(axis);
+        ensure!(size == *own, "sizes: expected those of the input for batch and channels, found {size:?}");
+    }
+    let extent = |axis: usize| match size(axis) {
+        Extent::Known(n) => positive(n, "sizes"),
+        Extent::Axis(..) => bail!("sizes: expected known ones, found a symbolic extent"),
+    };
+    Ok(Target::Sizes { extents: [extent(2)?, extent(3)?] })
+}
+
+fn coordinates(node: &Node<'_>) -> Result<Coordinates> {
+    let default = if node.opset() < 11 { "asymmetric" } else { "half_pixel" };
+    Ok(match node.text("coordinate_transformation_mode", default)? {
+        "half_pixel" => Coordinates::HalfPixel,
+        "pytorch_half_pixel" => Coordinates::PytorchHalfPixel,
+        "asymmetric" => Coordinates::Asymmetric,
+        "align_corners" => Coordinates::AlignCorners,
+        other => bail!(
+            "coordinate_transformation_mode: expected half_pixel, pytorch_half_pixel, asymmetric or align_corners, found {other}"
+        ),
+    })
+}
+
+fn interpolation(node: &Node<'_>, target: &Target) -> Result<Interpolation> {
+    // Before opset 11, growing took the position before and shrinking the one behind.
+    let shrinks = matches!(target, Target::Scales { factors } if factors.iter().all(|&f| f <= 1.0));
+    let nearest = match (node.opset() < 11, shrinks) {
+        (true, true) => "ceil",
+        (true, false) => "floor",
+        (false, _) => node.text("nearest_mode", "round_prefer_floor")?,
+    };
+    Ok(match (node.text("mode", "nearest")?, nearest) {
+        ("linear", _) => Interpolation::Linear,
+        ("nearest", "round_prefer_floor") => Interpolation::NearestPreferFloor,
+        ("nearest", "round_prefer_ceil") => Interpolation::NearestPreferCeil,
+        ("nearest", "floor") => Interpolation::Floor,
+        ("nearest", "ceil") => Interpolation::Ceil,
+        (mode, nearest) => bail!("mode: expected nearest or linear, found {mode} ({nearest})"),
+    })
+}
