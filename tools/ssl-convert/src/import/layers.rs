@@ -1,13 +1,14 @@
 //! Operators with weights or windows: convolutions, fully connected layers, normalisations, pools.
 
 use super::{Importer, small};
-use crate::graph::{Matrix, UNASSIGNED, Weights};
 use crate::onnx::attributes::Attributes;
 use crate::onnx::proto::NodeProto;
 use crate::onnx::tensor::Tensor;
+use crate::weights::{Matrix, Op, Unpacked};
 use anyhow::{Context, Result, anyhow, bail, ensure};
-use sslm_format::shape;
-use sslm_format::{AveragePool, BatchNorm, Conv, ConvTranspose, Gemm, InstanceNorm, Kept, MaxPool, Op, Padding, ValueId, Window};
+use sslm_format::{
+    AveragePool, BatchNorm, Conv, ConvTranspose, Gemm, InstanceNorm, Kept, MaxPool, Padding, ValueId, Window, window,
+};
 
 impl Importer<'_> {
     pub(super) fn conv(&mut self, node: &NodeProto, name: &str, output: &str) -> Result<ValueId> {
@@ -23,10 +24,10 @@ impl Importer<'_> {
         let channels = (group as usize).checked_mul(group_channels).context("group: too large")?;
         let window = window(attributes, Some([kernel_height, kernel_width]))?;
         let bias = self.bias(node, 2, filters)?;
-        let conv = dense_conv(group, channels, filters, window)?;
         let columns = group_channels * kernel_height * kernel_width;
         let matrix = Matrix { rows: filters, columns, data: weights.floats()?.clone(), transposed: false, row_scale: Vec::new() };
-        self.push(name, output, Op::Conv(conv), vec![x], Weights::Matrix { matrix, bias, taps: Vec::new() })
+        let conv = dense_conv(group, [channels, filters], window, matrix, bias)?;
+        self.push(name, output, Op::Conv(conv), vec![x])
     }
 
     fn bias(&self, node: &NodeProto, i: usize, count: usize) -> Result<Vec<f32>> {
@@ -45,7 +46,7 @@ impl Importer<'_> {
         let rank = self.graph.shape(x).len();
         ensure!(rank == 2, "input: expected 2 axes, found {rank}");
         let weights = self.tensor(node, 1, "weights")?.context("weights (input 1): expected a constant, found none")?;
-        let (op, mut matrix) = fully_connected(&weights, transposed)?;
+        let mut matrix = matrix_of(&weights, transposed)?;
         let rows = matrix.rows;
         if alpha != 1.0 {
             matrix.scale_rows(&vec![alpha; rows]);
@@ -59,15 +60,15 @@ impl Importer<'_> {
                 (0..rows).map(|i| beta * floats.at(if floats.len() == 1 { 0 } else { i })).collect()
             }
         };
-        self.push(name, output, op, vec![x], Weights::Matrix { matrix, bias, taps: Vec::new() })
+        self.push(name, output, fully_connected(matrix, bias)?, vec![x])
     }
 
     pub(super) fn matmul(&mut self, node: &NodeProto, name: &str, output: &str) -> Result<ValueId> {
         let x = self.value(node, 0)?;
         let weights = self.tensor(node, 1, "weights")?.context("weights (input 1): expected a constant, found none")?;
-        let (op, matrix) = fully_connected(&weights, true)?;
+        let matrix = matrix_of(&weights, true)?;
         let bias = vec![0.0; matrix.rows];
-        self.push(name, output, op, vec![x], Weights::Matrix { matrix, bias, taps: Vec::new() })
+        self.push(name, output, fully_connected(matrix, bias)?, vec![x])
     }
 
     pub(super) fn batch_norm(&mut self, node: &NodeProto, name: &str, output: &str) -> Result<ValueId> {
@@ -92,8 +93,8 @@ impl Importer<'_> {
         let factor: Vec<f64> = gamma.iter().zip(&variance).map(|(g, v)| g / (v + epsilon).sqrt()).collect();
         let shift = factor.iter().zip(beta.iter().zip(&mean)).map(|(f, (b, m))| (b - m * f) as f32).collect();
         let scale: Vec<f32> = factor.iter().map(|&f| f as f32).collect();
-        let op = Op::BatchNorm(BatchNorm { scale: UNASSIGNED, shift: UNASSIGNED });
-        self.push(name, output, op, vec![x], Weights::ScaleShift { scale, shift })
+        let op = BatchNorm { scale, shift }.into();
+        self.push(name, output, op, vec![x])
     }
 
     pub(super) fn conv_transpose(&mut self, node: &NodeProto, name: &str, output: &str) -> Result<ValueId> {
@@ -123,9 +124,9 @@ impl Importer<'_> {
         let data: Vec<f32> = (0..filters * columns).map(|i| at(i / columns, i % columns)).collect();
         let matrix = Matrix { rows: filters, columns, data: data.into(), transposed: false, row_scale: Vec::new() };
         let bias = self.bias(node, 2, filters)?;
-        let conv = dense_conv(group, channels, filters, window)?;
+        let conv = dense_conv(group, [channels, filters], window, matrix, bias)?;
         let op = Op::ConvTranspose(ConvTranspose { conv, output_padding });
-        self.push(name, output, op, vec![x], Weights::Matrix { matrix, bias, taps: Vec::new() })
+        self.push(name, output, op, vec![x])
     }
 
     /// Geometry of a transposed convolution. A wanted output size (`output_shape`, or `auto_pad`) becomes explicit padding.
@@ -149,7 +150,7 @@ impl Importer<'_> {
             let size = self.graph.shape(x).get(2 + axis).copied().flatten();
             let size = size.context("output_shape: expected a fixed height and width, found symbolic ones")? as i64;
             let spread =
-                (size - 1) * i64::from(window.strides[axis]) + shape::reach(&window, axis) as i64 + i64::from(extra[axis]);
+                (size - 1) * i64::from(window.strides[axis]) + window::reach(&window, axis) as i64 + i64::from(extra[axis]);
             let total = u32::try_from(spread - wanted[axis])
                 .map_err(|_| anyhow!("output_shape: expected at most {spread} positions, found {}", wanted[axis]))?;
             let small = total / 2;
@@ -172,36 +173,41 @@ impl Importer<'_> {
         };
         let (scale, shift) = (parameter(1, "scale")?, parameter(2, "B")?);
         let epsilon = Attributes(node).float("epsilon", 1e-5)?;
-        let op = Op::InstanceNorm(InstanceNorm { scale: UNASSIGNED, shift: UNASSIGNED, epsilon });
-        self.push(name, output, op, vec![x], Weights::ScaleShift { scale, shift })
+        let op = InstanceNorm { scale, shift, epsilon }.into();
+        self.push(name, output, op, vec![x])
     }
 }
 
-/// The operator and matrix of stored weights: `K x M` if `transposed`, else `M x K`.
-fn fully_connected(weights: &Tensor, transposed: bool) -> Result<(Op, Matrix)> {
+/// The matrix of stored weights: `K x M` if `transposed`, else `M x K`.
+fn matrix_of(weights: &Tensor, transposed: bool) -> Result<Matrix> {
     let [a, b] = weights.dims[..] else { bail!("weights: expected 2 axes, found dims {:?}", weights.dims) };
     ensure!(a > 0 && b > 0, "weights: expected extents of at least 1, found dims {:?}", weights.dims);
     let (rows, columns) = if transposed { (b, a) } else { (a, b) };
-    let op = Op::Gemm(Gemm {
-        features: small(columns as i64, "features")?,
-        rows: small(rows as i64, "rows")?,
-        columns: Kept::All,
-        weights: UNASSIGNED,
-        bias: UNASSIGNED,
-    });
-    Ok((op, Matrix { rows, columns, data: weights.floats()?.clone(), transposed, row_scale: Vec::new() }))
+    Ok(Matrix { rows, columns, data: weights.floats()?.clone(), transposed, row_scale: Vec::new() })
+}
+
+/// The record of a fully connected layer that keeps everything.
+fn fully_connected(weights: Matrix, bias: Vec<f32>) -> Result<Op> {
+    let (features, rows) = (small(weights.columns as i64, "features")?, small(weights.rows as i64, "rows")?);
+    Ok(Gemm { features, rows, columns: Kept::All, weights, bias }.into())
 }
 
 /// The record of a convolution that keeps everything.
-fn dense_conv(group: i64, channels: usize, filters: usize, window: Window) -> Result<Conv> {
+fn dense_conv(
+    group: i64,
+    [channels, filters]: [usize; 2],
+    window: Window,
+    weights: Matrix,
+    bias: Vec<f32>,
+) -> Result<Conv<Unpacked>> {
     Ok(Conv {
         group: small(group, "group")?,
         channels: small(channels as i64, "channels")?,
         filters: small(filters as i64, "filters")?,
         columns: vec![Kept::All; group as usize],
         window,
-        weights: UNASSIGNED,
-        bias: UNASSIGNED,
+        weights,
+        bias,
         taps: None,
     })
 }

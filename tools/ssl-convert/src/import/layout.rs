@@ -1,13 +1,13 @@
 //! Operators that compute with shapes, or move numbers without changing them.
 
 use super::{Binding, Importer, axis, stored};
-use crate::graph::Weights;
 use crate::onnx::attributes::Attributes;
 use crate::onnx::proto::{NodeProto, data_type};
 use crate::onnx::tensor::{Data, Tensor};
+use crate::weights::Op;
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use sslm_format::{
-    Coordinates, Expand, Fill, Flatten, Gather, Interpolation, Op, Pad, ReduceMean, Reshape, Resize2d, Slice, Target, Transpose,
+    Coordinates, Expand, Fill, Flatten, Gather, Interpolation, Pad, ReduceMean, Reshape, Resize2d, Slice, Target, Transpose,
     ValueId,
 };
 
@@ -80,7 +80,7 @@ impl Importer<'_> {
             }
             "Slice" => {
                 let parts = self.slices(node, 1)?;
-                let taken = |list: Vec<ExtentOf>, s: &Slice| s.positions(list.len()).map(|i| list[i]).collect();
+                let taken = |list: Vec<ExtentOf>, s: &Slice| s.picked(list.len()).map(|i| list[i]).collect();
                 parts.iter().fold(list, taken)
             }
             _ => return Ok(None),
@@ -131,7 +131,7 @@ impl Importer<'_> {
         }
         let x = self.value(node, 0)?;
         let op = of_rank(self.graph.shape(x).len())?;
-        self.push(name, output, op, vec![x], Weights::None).map(Binding::Value)
+        self.push(name, output, op, vec![x]).map(Binding::Value)
     }
 
     pub(super) fn reshape(&mut self, node: &NodeProto, name: &str, output: &str) -> Result<Binding> {
@@ -161,7 +161,7 @@ impl Importer<'_> {
             dims.iter().filter(|&&d| d == -1).count() <= 1,
             "shape: expected at most one extent that must be inferred, found {dims:?}"
         );
-        let reshaped = self.push(name, output, Op::Reshape(Reshape { dims }), vec![x], Weights::None)?;
+        let reshaped = self.push(name, output, Op::Reshape(Reshape { dims }), vec![x])?;
         for (own, target) in self.extents[reshaped.index()].iter_mut().zip(target) {
             if let (ExtentOf::Axis(..), ExtentOf::Axis(..)) = (&own, target) {
                 *own = *target;
@@ -236,7 +236,7 @@ impl Importer<'_> {
         }
         let x = self.value(node, 0)?;
         let axes = of_rank(self.graph.shape(x).len())?;
-        self.push(name, output, Op::Transpose(Transpose { axes }), vec![x], Weights::None).map(Binding::Value)
+        self.push(name, output, Op::Transpose(Transpose { axes }), vec![x]).map(Binding::Value)
     }
 
     /// The parts of a Slice, one for each axis of a tensor of `rank` axes.
@@ -275,7 +275,7 @@ impl Importer<'_> {
         let count = parts.len();
         for (i, part) in parts.into_iter().enumerate() {
             let output = if i + 1 == count { output.to_owned() } else { format!("{output}.{i}") };
-            x = self.push(name, &output, Op::Slice(part), vec![x], Weights::None)?;
+            x = self.push(name, &output, Op::Slice(part), vec![x])?;
         }
         Ok(Binding::Value(x))
     }
@@ -301,7 +301,7 @@ impl Importer<'_> {
         for (output, len) in node.output.iter().zip(lens) {
             let end = start.checked_add(len).context("split: too long")?;
             let slice = Slice { axis: axis as u32, start, end, step: 1 };
-            parts.push(Binding::Value(self.push(name, output, Op::Slice(slice), vec![x], Weights::None)?));
+            parts.push(Binding::Value(self.push(name, output, Op::Slice(slice), vec![x])?));
             start = end;
         }
         Ok(parts)
@@ -320,12 +320,12 @@ impl Importer<'_> {
         let gather = on_rank(self.graph.shape(x).len())?;
         let (axis, gather) = (gather.axis as usize, Op::Gather(gather));
         if tensor.dims.len() == 1 {
-            return self.push(name, output, gather, vec![x], Weights::None).map(Binding::Value);
+            return self.push(name, output, gather, vec![x]).map(Binding::Value);
         }
         // The axis becomes those of the indices: none, or several.
         let mut target = self.extents_of(x).to_vec();
         target.splice(axis..=axis, tensor.dims.iter().map(|&d| ExtentOf::Known(d as i64)));
-        let gathered = self.push(name, &format!("{output}.gathered"), gather, vec![x], Weights::None)?;
+        let gathered = self.push(name, &format!("{output}.gathered"), gather, vec![x])?;
         self.reshape_to(name, output, gathered, &target)
     }
 
@@ -357,7 +357,7 @@ impl Importer<'_> {
             "edge" => Fill::Edge,
             other => bail!("mode: expected constant, reflect or edge, found {other}"),
         };
-        self.push(name, output, Op::Pad(Pad { amounts, fill }), vec![x], Weights::None).map(Binding::Value)
+        self.push(name, output, Op::Pad(Pad { amounts, fill }), vec![x]).map(Binding::Value)
     }
 
     pub(super) fn resize(&mut self, node: &NodeProto, name: &str, output: &str) -> Result<Binding> {
@@ -432,8 +432,7 @@ impl Importer<'_> {
             ("nearest", "ceil") => Interpolation::Ceil,
             (mode, nearest) => bail!("mode: expected nearest or linear, found {mode} ({nearest})"),
         };
-        self.push(name, output, Op::Resize(Resize2d { coordinates, interpolation, target }), vec![x], Weights::None)
-            .map(Binding::Value)
+        self.push(name, output, Op::Resize2d(Resize2d { coordinates, interpolation, target }), vec![x]).map(Binding::Value)
     }
 
     pub(super) fn reduce_mean(&mut self, node: &NodeProto, name: &str, output: &str) -> Result<Binding> {
@@ -448,7 +447,7 @@ impl Importer<'_> {
         axes.sort_unstable();
         axes.dedup();
         let keep = attributes.int("keepdims", 1)? != 0;
-        self.push(name, output, Op::ReduceMean(ReduceMean { axes, keep }), vec![x], Weights::None).map(Binding::Value)
+        self.push(name, output, Op::ReduceMean(ReduceMean { axes, keep }), vec![x]).map(Binding::Value)
     }
 
     pub(super) fn expand(&mut self, node: &NodeProto, name: &str, output: &str) -> Result<Binding> {
@@ -463,7 +462,7 @@ impl Importer<'_> {
             },
         };
         let dims = target.iter().enumerate().map(extent).collect::<Result<_>>()?;
-        self.push(name, output, Op::Expand(Expand { dims }), vec![x], Weights::None).map(Binding::Value)
+        self.push(name, output, Op::Expand(Expand { dims }), vec![x]).map(Binding::Value)
     }
 }
 
@@ -480,8 +479,8 @@ pub(super) fn origin(op: &Op, inputs: &[&[ExtentOf]], rank: usize, axis: usize) 
             let first = own.next()?;
             own.all(|e| e == first).then_some(first)
         }
-        Op::Conv(_) | Op::ConvTranspose(_) | Op::Resize(_) => stays(axis >= 2),
-        Op::MaxPool(_) | Op::AveragePool(_) | Op::GlobalAveragePool | Op::GlobalMaxPool => stays(axis >= 2),
+        Op::Conv(_) | Op::ConvTranspose(_) | Op::Resize2d(_) => stays(axis >= 2),
+        Op::MaxPool(_) | Op::AveragePool(_) | Op::GlobalAveragePool(_) | Op::GlobalMaxPool(_) => stays(axis >= 2),
         Op::Flatten(flatten) => {
             let (before, behind) = x.split_at(flatten.axis as usize);
             quotient(if axis == 0 { before } else { behind }, &[])
@@ -500,7 +499,7 @@ pub(super) fn origin(op: &Op, inputs: &[&[ExtentOf]], rank: usize, axis: usize) 
         Op::ReduceMean(reduce) if !reduce.keep => remaining(&reduce.axes),
         Op::ArgMax(arg) if !arg.keep => remaining(&[arg.axis]),
         Op::ReduceMean(_) | Op::ArgMax(_) => stays(false),
-        _ => None,
+        Op::Constant(_) => None,
     }
 }
 

@@ -9,15 +9,19 @@ mod layers;
 mod layout;
 mod stored;
 
-use crate::graph::{Graph, UNASSIGNED, Weights};
+use crate::graph::Graph;
 use crate::onnx::attributes::Attributes;
 use crate::onnx::load::{ExternalData, OnnxFile};
 use crate::onnx::proto::{DimensionProto, GraphProto, ModelProto, NodeProto, ValueInfoProto, data_type};
 use crate::onnx::tensor::{Data, Floats, Tensor};
+use crate::weights::{Node, Op};
 use anyhow::{Context, Result, bail, ensure};
 use layout::ExtentOf;
 use sslm_format::shape::{self, Shape};
-use sslm_format::{self as format, Activation, ArgMax, Binary, Concat, Constant, Dim, Lrn, Node, Op, Softmax, Value, ValueId};
+use sslm_format::{
+    self as format, Activation, ArgMax, Binary, Concat, Constant, Dim, GlobalAveragePool, GlobalMaxPool, Lrn, Operator, Softmax,
+    Value, ValueId, infer,
+};
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 /// Operator sets that are understood.
@@ -186,7 +190,7 @@ fn reachable(graph: &GraphProto) -> Vec<bool> {
 }
 
 fn empty() -> Graph {
-    Graph { graph: format::Graph::default(), weights: Vec::new(), shapes: Vec::new() }
+    Graph { graph: format::Graph::default(), shapes: Vec::new() }
 }
 
 /// What a name in the ONNX graph stands for.
@@ -232,7 +236,7 @@ impl Importer<'_> {
         let dims: Vec<Dim> = shape.dim.iter().enumerate().map(dim).collect();
         ensure!(!dims.is_empty(), "expected at least one axis, found a scalar");
         let input = format::Input { value: ValueId(0), dims };
-        let value = self.add_value(&info.name, shape::of_input(&input))?;
+        let value = self.add_value(&info.name, infer::of_input(&input))?;
         self.graph.graph.inputs.push(format::Input { value, ..input });
         // Dims of one name are equal.
         let inputs = &self.graph.graph.inputs;
@@ -264,9 +268,9 @@ impl Importer<'_> {
     }
 
     /// Adds a node; its output is named `output`.
-    fn push(&mut self, name: &str, output: &str, op: Op, inputs: Vec<ValueId>, weights: Weights) -> Result<ValueId> {
+    fn push(&mut self, name: &str, output: &str, op: Op, inputs: Vec<ValueId>) -> Result<ValueId> {
         let shapes: Vec<&Shape> = inputs.iter().map(|v| self.graph.shape(*v)).collect();
-        let shape = shape::of_node(&op, &shapes)?;
+        let shape = infer::of_node(&op, &shapes)?;
         let output = self.add_value(output, shape)?;
         let operands: Vec<&[ExtentOf]> = inputs.iter().map(|v| &self.extents[v.index()][..]).collect();
         let own = &self.extents[output.index()];
@@ -277,7 +281,6 @@ impl Importer<'_> {
         };
         self.extents[output.index()] = own.iter().enumerate().map(origin).collect();
         self.graph.graph.nodes.push(Node { name: name.to_owned(), inputs, output, op });
-        self.graph.weights.push(weights);
         Ok(output)
     }
 
@@ -293,15 +296,9 @@ impl Importer<'_> {
             self.graph.graph.outputs.push(value);
         }
         ensure!(!graph.output.is_empty(), "expected at least one output, found none");
-        let finite = |mut numbers: &mut dyn Iterator<Item = f32>| (&mut numbers).all(f32::is_finite);
-        for (node, weights) in self.graph.graph.nodes.iter().zip(&self.graph.weights) {
-            let ok = match weights {
-                Weights::None => true,
-                Weights::Matrix { matrix, bias, .. } => finite(&mut matrix.data.iter()) && finite(&mut bias.iter().copied()),
-                Weights::ScaleShift { scale, shift } => finite(&mut scale.iter().chain(shift).copied()),
-                Weights::Tensor(data) => finite(&mut data.iter()),
-            };
-            ensure!(ok, "node '{}' ({}): expected finite weights, found NaN or infinity", node.name, node.op.name());
+        for (i, node) in self.graph.graph.nodes.iter().enumerate() {
+            let finite = self.graph.op(i).is_finite();
+            ensure!(finite, "node '{}' ({}): expected finite weights, found NaN or infinity", node.name, node.op.name());
         }
         Ok(self.graph)
     }
@@ -345,7 +342,7 @@ impl Importer<'_> {
         let floats = tensor.floats().with_context(|| format!("'{name}'"))?.clone();
         let missing = rank.saturating_sub(tensor.dims.len());
         let dims = std::iter::repeat_n(1, missing).chain(tensor.dims.iter().map(|&d| d as u64)).collect();
-        self.push(name, name, Op::Constant(Constant { dims, data: UNASSIGNED }), Vec::new(), Weights::Tensor(floats))
+        self.push(name, name, Constant { dims, data: floats }.into(), Vec::new())
     }
 
     /// The bindings of a node's outputs; `None` if the operator is not known.
@@ -369,7 +366,7 @@ impl Importer<'_> {
         let output = node.output.first().context("expected an output, found none")?.as_str();
         let unary = |this: &mut Self, op: Op| {
             let x = this.value(node, 0)?;
-            this.push(name, output, op, vec![x], Weights::None).map(Binding::Value)
+            this.push(name, output, op, vec![x]).map(Binding::Value)
         };
         let activation = |this: &mut Self, function: Activation| unary(this, Op::Activation(function));
         let binary = |this: &mut Self, function: Binary| {
@@ -378,7 +375,7 @@ impl Importer<'_> {
                 return stored::combined(&function, &a, &b).map(Binding::Tensor);
             }
             let operands = this.operands(node)?;
-            this.push(name, output, Op::Binary(function), operands.to_vec(), Weights::None).map(Binding::Value)
+            this.push(name, output, Op::Binary(function), operands.to_vec()).map(Binding::Value)
         };
         if let Some(binding) = self.shape_arithmetic(node)? {
             return Ok(Some(vec![binding]));
@@ -415,8 +412,8 @@ impl Importer<'_> {
             "InstanceNormalization" => Binding::Value(self.instance_norm(node, name, output)?),
             "MaxPool" => unary(self, layers::max_pool(node)?)?,
             "AveragePool" => unary(self, layers::average_pool(node)?)?,
-            "GlobalAveragePool" => unary(self, Op::GlobalAveragePool)?,
-            "GlobalMaxPool" => unary(self, Op::GlobalMaxPool)?,
+            "GlobalAveragePool" => unary(self, GlobalAveragePool {}.into())?,
+            "GlobalMaxPool" => unary(self, GlobalMaxPool {}.into())?,
             "Add" => binary(self, Binary::Add)?,
             "Sub" => binary(self, Binary::Sub)?,
             "Mul" => binary(self, Binary::Mul)?,
@@ -456,7 +453,7 @@ impl Importer<'_> {
                 let x = self.value(node, 0)?;
                 let axis = axis(attributes.int("axis", 0)?, self.graph.shape(x).len())? as u32;
                 let (keep, last) = (attributes.int("keepdims", 1)? != 0, attributes.int("select_last_index", 0)? != 0);
-                Binding::Integers(self.push(name, output, Op::ArgMax(ArgMax { axis, keep, last }), vec![x], Weights::None)?)
+                Binding::Integers(self.push(name, output, Op::ArgMax(ArgMax { axis, keep, last }), vec![x])?)
             }
             "Concat" => {
                 let stored = (0..node.input.len()).map(|i| self.tensor_if_known(node, i)).collect::<Result<Option<Vec<_>>>>()?;
@@ -467,7 +464,7 @@ impl Importer<'_> {
                 let inputs: Vec<ValueId> = (0..node.input.len()).map(|i| self.value(node, i)).collect::<Result<_>>()?;
                 let rank = inputs.first().map_or(0, |&v| self.graph.shape(v).len());
                 let axis = axis(attributes.int("axis", 1)?, rank)?;
-                Binding::Value(self.push(name, output, Op::Concat(Concat { axis: axis as u32 }), inputs, Weights::None)?)
+                Binding::Value(self.push(name, output, Op::Concat(Concat { axis: axis as u32 }), inputs)?)
             }
             "Flatten" => self.flatten(node, name, output)?,
             "Reshape" => self.reshape(node, name, output)?,
@@ -504,7 +501,7 @@ impl Importer<'_> {
         for i in 1..node.input.len() {
             let next = self.value_of_rank(node, i, self.graph.shape(sum).len())?;
             let part = if i + 1 == node.input.len() { output.to_owned() } else { format!("{output}.{i}") };
-            sum = self.push(name, &part, Op::Binary(Binary::Add), vec![sum, next], Weights::None)?;
+            sum = self.push(name, &part, Op::Binary(Binary::Add), vec![sum, next])?;
         }
         Ok(Binding::Value(sum))
     }

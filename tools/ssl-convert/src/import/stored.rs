@@ -2,9 +2,10 @@
 
 use super::MAX_REPEATED;
 use crate::onnx::tensor::{Data, Floats, Tensor};
+use crate::weights::Op;
 use anyhow::{Context, Result, bail};
-use sslm_format::shape::{self, Shape};
-use sslm_format::{Binary, Concat, Gather, Op, Slice, Transpose};
+use sslm_format::shape::Shape;
+use sslm_format::{Binary, Concat, Gather, Slice, Transpose, infer};
 
 /// Results with more numbers than their operands store have at most this many: a small file must not ask for much memory.
 const MAX_MADE: usize = 1 << 24;
@@ -12,7 +13,7 @@ const MAX_MADE: usize = 1 << 24;
 /// The extents of what `op` yields for stored tensors.
 fn dims_of(op: &Op, inputs: &[&Tensor]) -> Result<Vec<usize>> {
     let shapes: Vec<Shape> = inputs.iter().map(|t| t.dims.iter().map(|&d| Some(d)).collect()).collect();
-    let dims: Option<Vec<usize>> = shape::of_node(op, &shapes.iter().collect::<Vec<_>>())?.into_iter().collect();
+    let dims: Option<Vec<usize>> = infer::of_node(op, &shapes.iter().collect::<Vec<_>>())?.into_iter().collect();
     dims.context("shape: expected known extents")
 }
 
@@ -32,14 +33,14 @@ pub(super) fn transposed(t: &Tensor, axes: Vec<u32>) -> Result<Tensor> {
 pub(super) fn sliced(t: &Tensor, slice: Slice) -> Result<Tensor> {
     let axis = slice.axis as usize;
     let dims = dims_of(&Op::Slice(slice.clone()), &[t])?;
-    taken(t, dims, axis, &slice.positions(t.dims[axis]).collect::<Vec<_>>())
+    taken(t, dims, axis, &slice.picked(t.dims[axis]).collect::<Vec<_>>())
 }
 
 /// The positions of one axis that a Gather takes; the axis becomes those of the indices, `index_dims`.
 pub(super) fn gathered(t: &Tensor, gather: Gather, index_dims: &[usize]) -> Result<Tensor> {
     let axis = gather.axis as usize;
     let mut dims = dims_of(&Op::Gather(gather.clone()), &[t])?;
-    let positions = gather.positions(t.dims[axis]).context("indices: expected ones within the axis")?;
+    let positions = gather.picked(t.dims[axis]).context("indices: expected ones within the axis")?;
     dims.splice(axis..=axis, index_dims.iter().copied());
     taken(t, dims, axis, &positions)
 }
