@@ -11,7 +11,7 @@ use crate::model::Model;
 use crate::operators;
 use crate::step::{About, Place, Step};
 use crate::work::{Described, Selection, Work};
-use sslm_format::{self as format, BlobId, Compaction, Node, ValueId};
+use sslm_format::{self as format, BlobId, Compaction, Node, Operator, ValueId};
 use sslm_kernels::channels::Source;
 use std::collections::HashMap;
 

@@ -1,7 +1,7 @@
 //! Which nodes one step computes together: an operator, a sum that it is added to, an activation that is applied last.
 
 use crate::operators;
-use sslm_format::{Binary, Graph, Node, Op, ValueId};
+use sslm_format::{Binary, Graph, Node, Op, Operator, ValueId};
 use sslm_kernels::Activation;
 use sslm_kernels::elementwise::Function;
 
@@ -104,7 +104,8 @@ impl<'g> Links<'g> {
         let convolution = |value: ValueId, other: ValueId| {
             let producer = self.only_for(value, node.output)?;
             let same_shape = self.shapes[other.index()] == self.shapes[value.index()];
-            (self.graph.nodes[producer].op.conv().is_some() && same_shape).then_some((producer, other))
+            (matches!(self.graph.nodes[producer].op, Op::Conv(_) | Op::ConvTranspose(_)) && same_shape)
+                .then_some((producer, other))
         };
         // Of two convolutions the later one: its input lives longer in any case.
         [convolution(a, b), convolution(b, a)].into_iter().flatten().max_by_key(|(producer, _)| *producer)

@@ -116,10 +116,13 @@ fn broadcasts(node: &Node) -> bool {
 /// computed alone.
 fn keeps_images_apart(op: &Op) -> bool {
     match op {
-        Op::Conv(_) | Op::ConvTranspose(_) | Op::MaxPool(_) | Op::AveragePool(_) | Op::GlobalAveragePool | Op::GlobalMaxPool => {
-            true
-        }
-        Op::Lrn(_) | Op::BatchNorm(_) | Op::InstanceNorm(_) | Op::Activation(_) | Op::Binary(_) | Op::Resize(_) => true,
+        Op::Conv(_)
+        | Op::ConvTranspose(_)
+        | Op::MaxPool(_)
+        | Op::AveragePool(_)
+        | Op::GlobalAveragePool(_)
+        | Op::GlobalMaxPool(_) => true,
+        Op::Lrn(_) | Op::BatchNorm(_) | Op::InstanceNorm(_) | Op::Activation(_) | Op::Binary(_) | Op::Resize2d(_) => true,
         // Numbers keep their order, and each image as many of them as before.
         Op::Flatten(_) | Op::Reshape(_) => true,
         Op::Softmax(softmax) => softmax.start > 0,

@@ -9,7 +9,9 @@ use crate::build::{Builder, Operand};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fuse::Fused;
 use crate::work::{Convolution, Described, Pooling, RebuiltAxis, Work};
-use sslm_format::{self as format, Binary, Compaction, Coordinates, Fill, Interpolation, Node, Op, ValueId, Window, shape};
+use sslm_format::{
+    self as format, Binary, Compaction, Coordinates, Fill, Interpolation, Node, Op, Operator, ValueId, Window, shape, window,
+};
 use sslm_kernels::Activation;
 use sslm_kernels::axis::{From, StridedCopy};
 use sslm_kernels::conv::{Column, Geometry, Group, Layer};
@@ -89,11 +91,11 @@ pub(crate) fn add<'m>(b: &mut Builder<'m>, fused: &Fused<'_>) -> Result<()> {
             let pool = pool(b, window, x, fused, reduce)?;
             per_channel(b, pool);
         }
-        Op::GlobalAveragePool => {
+        Op::GlobalAveragePool(_) => {
             let plane = b.plane(x);
             per_channel(b, Work::GlobalAverage { plane });
         }
-        Op::GlobalMaxPool => {
+        Op::GlobalMaxPool(_) => {
             let plane = b.plane(x);
             per_channel(b, Work::GlobalMax { plane });
         }
@@ -151,9 +153,9 @@ pub(crate) fn add<'m>(b: &mut Builder<'m>, fused: &Fused<'_>) -> Result<()> {
             let extent = b.shape(x)[*axis as usize];
             positions(b.shape(node.output)[*axis as usize])?;
             let taken: Vec<usize> = match &node.op {
-                Op::Slice(slice) => slice.positions(extent).collect(),
+                Op::Slice(slice) => slice.picked(extent).collect(),
                 Op::Gather(gather) => {
-                    gather.positions(extent).ok_or_else(|| Error::input("indices", format!("below {extent}"), "others"))?
+                    gather.picked(extent).ok_or_else(|| Error::input("indices", format!("below {extent}"), "others"))?
                 }
                 _ => Vec::new(),
             };
@@ -175,7 +177,7 @@ pub(crate) fn add<'m>(b: &mut Builder<'m>, fused: &Fused<'_>) -> Result<()> {
             let maps = axes.map(map).collect::<Result<_>>()?;
             remap(b, node, output, maps)?;
         }
-        Op::Resize(resize) => {
+        Op::Resize2d(resize) => {
             let scaled = |axis: usize| {
                 let (old, new) = (b.shape(x)[2 + axis], b.shape(node.output)[2 + axis]);
                 let scale = match &resize.target {
@@ -193,7 +195,7 @@ pub(crate) fn add<'m>(b: &mut Builder<'m>, fused: &Fused<'_>) -> Result<()> {
             )?;
         }
         Op::ReduceMean(reduce) => reduce_mean(b, node, output, &reduce.axes),
-        other => return Err(Error::new(ErrorKind::Input, format!("no kernel for {}", other.name()))),
+        Op::Constant(_) => {} // it has no inputs
     }
     Ok(())
 }
@@ -209,7 +211,7 @@ fn expect_per_channel(b: &Builder<'_>, blob: format::BlobId, output: ValueId) ->
 }
 
 fn padding(b: &Builder<'_>, window: &Window, x: ValueId) -> [usize; 4] {
-    shape::resolve_padding(window, b.shape(x)[2], b.shape(x)[3])
+    window::resolve_padding(window, b.shape(x)[2], b.shape(x)[3])
 }
 
 fn geometry(b: &Builder<'_>, window: &Window, x: ValueId, output: ValueId) -> Geometry {

@@ -9,7 +9,7 @@ use crate::options::{Backend, Methods, Options, Threads};
 use crate::plan::{Binding, Inner, Plan, Program};
 use crate::step::Place;
 use crate::{cpu, cuda};
-use sslm_format::{self as format, Dim, Op, ValueId, shape};
+use sslm_format::{self as format, Dim, Op, ValueId, infer, shape};
 use sslm_kernels::Team;
 use sslm_kernels::cuda::fits;
 use std::ops::Range;
@@ -229,7 +229,7 @@ fn all_shapes(model: &Model, inputs: &[Vec<usize>]) -> Result<Vec<Vec<usize>>> {
             .filter(|s| s.iter().all(|&e| e > 0))
             .ok_or_else(|| Error::input(format!("shape of '{}'", value.name), "extents of at least 1", format!("{inferred:?}")))
     };
-    graph.values.iter().zip(shape::infer(graph, &known)?).map(concrete).collect()
+    graph.values.iter().zip(infer::infer(graph, &known)?).map(concrete).collect()
 }
 
 /// Of what a node computes.

@@ -5,13 +5,14 @@
 //! where constants must be put back, by a 1x1 convolution of zeros and ones. What constant channels add at the borders of a padded
 //! convolution is computed from a plane of ones, so the model serves every image size.
 
-use crate::graph::{Graph, Weights};
+use crate::graph::Graph;
 use crate::onnx::proto::*;
+use crate::weights::{Op, Unpacked};
 use anyhow::{Context, Result, bail, ensure};
 use bytes::Bytes;
 use sslm_format::{
-    Activation, Compaction, Conv, ConvTranspose, Coordinates, Dim, Fill, Gather, Interpolation, Kept, Op, Pad, Padding, Slice,
-    Target, ValueId, Window,
+    Activation, BatchNorm, Compaction, Constant, Conv, ConvTranspose, Coordinates, Dim, Fill, Gather, InstanceNorm,
+    Interpolation, Kept, Operator, Pad, Padding, Slice, Target, ValueId, Window,
 };
 use std::ops::Range;
 
@@ -96,12 +97,20 @@ fn window_attributes(window: &Window) -> Vec<AttributeProto> {
 /// Whether output channel c of an operator without weights depends on input channel c alone, whichever channels there are.
 fn is_of_each_channel(op: &Op) -> bool {
     match op {
-        Op::MaxPool(_) | Op::AveragePool(_) | Op::GlobalAveragePool | Op::GlobalMaxPool | Op::Resize(_) => true,
+        Op::MaxPool(_) | Op::AveragePool(_) | Op::GlobalAveragePool(_) | Op::GlobalMaxPool(_) | Op::Resize2d(_) => true,
         Op::Transpose(t) => t.axes.starts_with(&[0, 1]),
         Op::Slice(Slice { axis, .. }) | Op::Gather(Gather { axis, .. }) => *axis >= 2,
         Op::Pad(pad) => pad.amounts.iter().take(2).all(|a| *a == [0, 0]),
         Op::ReduceMean(r) => r.axes.iter().all(|&a| a >= 2),
         _ => false,
+    }
+}
+
+fn conv_of(op: &Op) -> Option<&Conv<Unpacked>> {
+    match op {
+        Op::Conv(conv) => Some(conv),
+        Op::ConvTranspose(transpose) => Some(&transpose.conv),
+        _ => None,
     }
 }
 
@@ -337,9 +346,9 @@ impl<'a> Exporter<'a> {
         }
         let output = self.name(node.output);
         let Some(&x) = node.inputs.first() else {
-            if let (Op::Constant(c), Weights::Tensor(data)) = (&node.op, &g.weights[i]) {
+            if let Op::Constant(Constant { dims, data }) = &node.op {
                 let raw = data.iter().flat_map(f32::to_le_bytes).collect::<Vec<u8>>().into();
-                let dims = c.dims.iter().map(|&d| d as i64).collect();
+                let dims = dims.iter().map(|&d| d as i64).collect();
                 self.graph.initializer.push(TensorProto {
                     dims,
                     data_type: data_type::FLOAT,
@@ -355,14 +364,14 @@ impl<'a> Exporter<'a> {
             let x = self.channels_like(x, out)?;
             return self.of_each_channel(&node.op, &x, &output);
         }
-        match (&node.op, &g.weights[i]) {
+        match (&node.op, ()) {
             (Op::Conv(_) | Op::ConvTranspose(_), _) => self.convolution(i)?,
             (Op::Gemm(_), _) => self.gemm(i)?,
             (Op::Activation(function), _) => {
                 let x = self.channels_like(x, out)?;
                 self.activation(function, &x, &output);
             }
-            (Op::BatchNorm(_), Weights::ScaleShift { scale, shift }) => {
+            (Op::BatchNorm(BatchNorm { scale, shift }), _) => {
                 let (x, physical, rank) = (self.channels_like(x, out)?, self.physical(out)?, g.shape(out).len());
                 let dims: Vec<usize> = [physical.len()].into_iter().chain(vec![1; rank - 2]).collect();
                 let scale = self.floats(&dims, physical.iter().map(|&c| scale[c]));
@@ -370,11 +379,11 @@ impl<'a> Exporter<'a> {
                 let scaled = self.make("Mul", &[&x, &scale], vec![]);
                 self.push("Add", &[&scaled, &shift], &output, vec![]);
             }
-            (Op::InstanceNorm(norm), Weights::ScaleShift { scale, shift }) => {
+            (Op::InstanceNorm(InstanceNorm { scale, shift, epsilon }), _) => {
                 let (x, physical) = (self.channels_like(x, out)?, self.physical(out)?);
                 let scale = self.floats(&[physical.len()], physical.iter().map(|&c| scale[c]));
                 let shift = self.floats(&[physical.len()], physical.iter().map(|&c| shift[c]));
-                self.push("InstanceNormalization", &[&x, &scale, &shift], &output, vec![float("epsilon", norm.epsilon)]);
+                self.push("InstanceNormalization", &[&x, &scale, &shift], &output, vec![float("epsilon", *epsilon)]);
             }
             (Op::Lrn(l), _) => {
                 let attributes =
@@ -423,11 +432,11 @@ impl<'a> Exporter<'a> {
             }
             (Op::Transpose(t), _) => self.whole("Transpose", x, out, &[], vec![ints("perm", &t.axes)])?,
             (Op::Slice(s), _) if s.axis == 1 => {
-                let positions: Vec<usize> = s.positions(self.channels(x)?).collect();
+                let positions: Vec<usize> = s.picked(self.channels(x)?).collect();
                 self.pick(x, out, &positions)?;
             }
             (Op::Gather(s), _) if s.axis == 1 => {
-                let positions = s.positions(self.channels(x)?).context("indices outside the axis")?;
+                let positions = s.picked(self.channels(x)?).context("indices outside the axis")?;
                 self.pick(x, out, &positions)?;
             }
             (Op::Pad(pad), _) => {
@@ -462,8 +471,8 @@ impl<'a> Exporter<'a> {
                 attributes.extend([int("ceil_mode", p.ceil_mode.into()), int("count_include_pad", p.count_include_pad.into())]);
                 self.push("AveragePool", &[x], output, attributes);
             }
-            Op::GlobalAveragePool => self.push("GlobalAveragePool", &[x], output, vec![]),
-            Op::GlobalMaxPool => self.push("GlobalMaxPool", &[x], output, vec![]),
+            Op::GlobalAveragePool(_) => self.push("GlobalAveragePool", &[x], output, vec![]),
+            Op::GlobalMaxPool(_) => self.push("GlobalMaxPool", &[x], output, vec![]),
             Op::Transpose(t) => self.push("Transpose", &[x], output, vec![ints("perm", &t.axes)]),
             Op::Slice(s) => {
                 let bounds = [s.start, s.end, i64::from(s.axis), s.step].map(|n| self.integers(&[n]));
@@ -481,7 +490,7 @@ impl<'a> Exporter<'a> {
                 let attributes = vec![ints("axes", &r.axes), int("keepdims", r.keep.into())];
                 self.push("ReduceMean", &[x], output, attributes);
             }
-            Op::Resize(r) => {
+            Op::Resize2d(r) => {
                 let (mode, nearest) = match r.interpolation {
                     Interpolation::Linear => ("linear", "floor"),
                     Interpolation::NearestPreferFloor => ("nearest", "round_prefer_floor"),
@@ -652,9 +661,8 @@ impl<'a> Exporter<'a> {
 
     fn gemm(&mut self, i: usize) -> Result<()> {
         let (node, output) = (&self.g.graph.nodes[i], self.name(self.g.graph.nodes[i].output));
-        let (Op::Gemm(gemm), Weights::Matrix { matrix, bias, .. }) = (&node.op, &self.g.weights[i]) else {
-            bail!("expected weights, found none")
-        };
+        let Op::Gemm(gemm) = &node.op else { bail!("expected weights, found none") };
+        let (matrix, bias) = (&gemm.weights, &gemm.bias);
         let (x, out) = (node.inputs[0], node.output);
         if self.g.shape(out).len() != 2 {
             let weights = self.floats(
@@ -682,8 +690,8 @@ impl<'a> Exporter<'a> {
     fn convolution(&mut self, i: usize) -> Result<()> {
         let g = self.g;
         let (x, out) = (g.graph.nodes[i].inputs[0], g.graph.nodes[i].output);
-        let conv = g.graph.nodes[i].op.conv().context("expected a convolution, found none")?;
-        let Weights::Matrix { taps, .. } = &g.weights[i] else { bail!("expected weights, found none") };
+        let conv = conv_of(&g.graph.nodes[i].op).context("expected a convolution, found none")?;
+        let taps = conv.taps.as_deref().unwrap_or_default();
         let (filters, physical) = (self.physical(out)?, self.physical(x)?);
         let (per_group, group_channels) = (conv.filters_per_group(), (conv.channels / conv.group) as usize);
         let within =
@@ -750,8 +758,8 @@ impl<'a> Exporter<'a> {
     fn convolve(&mut self, i: usize, parts: &[Part], from: &str, ones: bool, output: &str) -> Result<()> {
         let g = self.g;
         let op = &g.graph.nodes[i].op;
-        let conv: &Conv = op.conv().context("expected a convolution, found none")?;
-        let Weights::Matrix { matrix, bias, taps } = &g.weights[i] else { bail!("expected weights, found none") };
+        let conv = conv_of(op).context("expected a convolution, found none")?;
+        let (matrix, bias, taps) = (&conv.weights, &conv.bias, conv.taps.as_deref().unwrap_or_default());
         let [height, width] = conv.window.kernel.map(|n| n as usize);
         let per_filter = conv.window.taps();
         let weight = |p: &Part, filter: usize, channel: usize, tap: usize| match p.channels.get(channel) {

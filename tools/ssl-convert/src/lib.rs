@@ -3,8 +3,10 @@
 //! nodes) -> [`threshold`] (small groups to zero, if asked) -> [`compact`](mod@compact) (what can go) -> [`emit`] (panels and file)
 //! -> [`verify`](mod@verify) (the file against the original). [`certificate`] says what happened; [`report`] prints it.
 
+pub mod blobs;
 pub mod certificate;
 pub mod compact;
+mod convert_ops;
 pub mod emit;
 pub mod export;
 pub mod fold;
@@ -13,10 +15,13 @@ pub mod import;
 pub mod metadata;
 pub mod onnx;
 mod ops;
+pub mod operator;
 pub mod report;
 pub mod shuffle;
+pub mod slices;
 pub mod threshold;
 pub mod verify;
+pub mod weights;
 
 use anyhow::{Context, Result, bail, ensure};
 use certificate::Certificate;

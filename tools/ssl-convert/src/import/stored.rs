@@ -1,9 +1,10 @@
 //! Operators on stored tensors, whose results are known at conversion.
 
 use crate::onnx::tensor::{Data, Floats, Tensor};
+use crate::weights::Op;
 use anyhow::{Context, Result, bail};
-use sslm_format::shape::{self, Shape};
-use sslm_format::{Binary, Concat, Gather, Op, Slice, Transpose};
+use sslm_format::shape::Shape;
+use sslm_format::{Binary, Concat, Gather, Slice, Transpose, infer};
 
 /// A ConstantOfShape costs nothing to state but time and memory to use: the largest real layers have a tenth of this.
 pub(crate) const MAX_REPEATED: usize = 1 << 30;
@@ -14,7 +15,7 @@ const MAX_MADE: usize = 1 << 24;
 /// The extents of what `op` yields for stored tensors.
 fn dims_of(op: &Op, inputs: &[&Tensor]) -> Result<Vec<usize>> {
     let shapes: Vec<Shape> = inputs.iter().map(|t| t.dims.iter().map(|&d| Some(d)).collect()).collect();
-    let dims: Option<Vec<usize>> = shape::of_node(op, &shapes.iter().collect::<Vec<_>>())?.into_iter().collect();
+    let dims: Option<Vec<usize>> = infer::of_node(op, &shapes.iter().collect::<Vec<_>>())?.into_iter().collect();
     dims.context("shape: expected known extents")
 }
 
@@ -34,14 +35,14 @@ pub(crate) fn transposed(t: &Tensor, transpose: Transpose) -> Result<Tensor> {
 pub(crate) fn sliced(t: &Tensor, slice: Slice) -> Result<Tensor> {
     let axis = slice.axis as usize;
     let dims = dims_of(&Op::Slice(slice.clone()), &[t])?;
-    taken(t, dims, axis, &slice.positions(t.dims[axis]).collect::<Vec<_>>())
+    taken(t, dims, axis, &slice.picked(t.dims[axis]).collect::<Vec<_>>())
 }
 
 /// The positions of one axis that a Gather takes; the axis becomes those of the indices, `index_dims`.
 pub(crate) fn gathered(t: &Tensor, gather: Gather, index_dims: &[usize]) -> Result<Tensor> {
     let axis = gather.axis as usize;
     let mut dims = dims_of(&Op::Gather(gather.clone()), &[t])?;
-    let positions = gather.positions(t.dims[axis]).context("indices: expected ones within the axis")?;
+    let positions = gather.picked(t.dims[axis]).context("indices: expected ones within the axis")?;
     dims.splice(axis..=axis, index_dims.iter().copied());
     taken(t, dims, axis, &positions)
 }
