@@ -1,14 +1,15 @@
 //! The graph that is being built: its values with their shapes and where their extents come from, and what each name in the ONNX
 //! graph stands for so far.
 
-use crate::graph::{Graph, UNASSIGNED, Weights};
+use crate::graph::Graph;
 use crate::import::binding::{Binding, Follows};
 use crate::import::extent::{self, Extent};
 use crate::onnx::proto::{DimensionProto, GraphProto, ValueInfoProto, data_type};
 use crate::onnx::tensor::Tensor;
+use crate::weights::{Node, Op};
 use anyhow::{Context, Result, bail, ensure};
 use sslm_format::shape::{self, Shape};
-use sslm_format::{self as format, Constant, Dim, Input, Op, Value, ValueId};
+use sslm_format::{self as format, Constant, Dim, Input, Operator, Value, ValueId, infer};
 use std::collections::HashMap;
 
 /// A dense graph in the making.
@@ -23,7 +24,7 @@ pub(crate) struct Builder {
 impl Builder {
     /// An empty graph.
     pub(crate) fn new() -> Self {
-        let graph = Graph { graph: format::Graph::default(), weights: Vec::new(), shapes: Vec::new() };
+        let graph = Graph { graph: format::Graph::default(), shapes: Vec::new() };
         Builder { graph, extents: Vec::new(), names: HashMap::new() }
     }
 
@@ -57,11 +58,11 @@ impl Builder {
         &self.extents[v.index()]
     }
 
-    /// Says that those unknown extents of `v` of which `target` knows the origin are these.
-    pub(crate) fn set_origins(&mut self, v: ValueId, target: &[Extent]) {
-        for (own, target) in self.extents[v.index()].iter_mut().zip(target) {
-            if own.known().is_none() && target.known().is_none() {
-                *own = *target;
+    /// Says of each unknown extent of `v` where it comes from, as far as that is known.
+    pub(crate) fn set_origins(&mut self, v: ValueId, origins: &[Option<Extent>]) {
+        for (own, origin) in self.extents[v.index()].iter_mut().zip(origins) {
+            if let (None, Some(origin)) = (own.known(), origin) {
+                *own = *origin;
             }
         }
     }
@@ -80,7 +81,7 @@ impl Builder {
         let dims: Vec<Dim> = shape.dim.iter().enumerate().map(dim).collect();
         ensure!(!dims.is_empty(), "expected at least one axis, found a scalar");
         let input = Input { value: ValueId(0), dims };
-        let value = self.add_value(&info.name, shape::of_input(&input))?;
+        let value = self.add_value(&info.name, infer::of_input(&input))?;
         self.graph.graph.inputs.push(Input { value, ..input });
         self.join_equal_dims(value);
         self.bind(&info.name, Binding::Value(value));
@@ -116,19 +117,15 @@ impl Builder {
     }
 
     /// Adds a node; its output is named `output`.
-    pub(crate) fn push(&mut self, name: &str, output: &str, op: Op, inputs: Vec<ValueId>, weights: Weights) -> Result<ValueId> {
+    pub(crate) fn push(&mut self, name: &str, output: &str, op: Op, inputs: Vec<ValueId>) -> Result<ValueId> {
         let shapes: Vec<&Shape> = inputs.iter().map(|v| self.shape(*v)).collect();
-        let shape = shape::of_node(&op, &shapes)?;
-        let output = self.add_value(output, shape)?;
+        let shape = infer::of_node(&op, &shapes)?;
+        let maps = op.axes(&shapes, &shape);
         let operands: Vec<&[Extent]> = inputs.iter().map(|v| self.extents(*v)).collect();
-        let own = self.extents(output);
-        let origin = |(axis, extent): (usize, &Extent)| match extent {
-            Extent::Axis(..) => extent::origin(&op, &operands, own.len(), axis).unwrap_or(*extent),
-            Extent::Known(_) => *extent,
-        };
-        self.extents[output.index()] = own.iter().enumerate().map(origin).collect();
-        self.graph.graph.nodes.push(format::Node { name: name.to_owned(), inputs, output, op });
-        self.graph.weights.push(weights);
+        let origins: Vec<Option<Extent>> = (0..shape.len()).map(|axis| extent::origin(&maps, &operands, &shape, axis)).collect();
+        let output = self.add_value(output, shape)?;
+        self.set_origins(output, &origins);
+        self.graph.graph.nodes.push(Node { name: name.to_owned(), inputs, output, op });
         Ok(output)
     }
 
@@ -137,7 +134,7 @@ impl Builder {
         let floats = tensor.floats().with_context(|| format!("'{name}'"))?.clone();
         let missing = rank.saturating_sub(tensor.dims.len());
         let dims = std::iter::repeat_n(1, missing).chain(tensor.dims.iter().map(|&d| d as u64)).collect();
-        self.push(name, name, Op::Constant(Constant { dims, data: UNASSIGNED }), Vec::new(), Weights::Tensor(floats))
+        self.push(name, name, Constant { dims, data: floats }.into(), Vec::new())
     }
 
     /// The graph with the outputs of the model.
@@ -155,15 +152,9 @@ impl Builder {
             self.graph.graph.outputs.push(value);
         }
         ensure!(!graph.output.is_empty(), "expected at least one output, found none");
-        let finite = |mut elements: &mut dyn Iterator<Item = f32>| (&mut elements).all(f32::is_finite);
-        for (node, weights) in self.graph.graph.nodes.iter().zip(&self.graph.weights) {
-            let ok = match weights {
-                Weights::None => true,
-                Weights::Matrix { matrix, bias, .. } => finite(&mut matrix.data.iter()) && finite(&mut bias.iter().copied()),
-                Weights::ScaleShift { scale, shift } => finite(&mut scale.iter().chain(shift).copied()),
-                Weights::Tensor(data) => finite(&mut data.iter()),
-            };
-            ensure!(ok, "node '{}' ({}): expected finite weights, found NaN or infinity", node.name, node.op.name());
+        for (i, node) in self.graph.graph.nodes.iter().enumerate() {
+            let finite = self.graph.op(i).is_finite();
+            ensure!(finite, "node '{}' ({}): expected finite weights, found NaN or infinity", node.name, node.op.name());
         }
         Ok(self.graph)
     }

@@ -1,7 +1,6 @@
 //! One node of the ONNX graph as an operator's import function reads it: its inputs, whatever they stand for, its attributes, and
 //! how its outputs come into the graph.
 
-use crate::graph::Weights;
 use crate::import::binding::Binding;
 use crate::import::builder::Builder;
 use crate::import::checks;
@@ -10,8 +9,9 @@ use crate::onnx::attributes::Attributes;
 use crate::onnx::load::ExternalData;
 use crate::onnx::proto::{AttributeProto, NodeProto, TensorProto};
 use crate::onnx::tensor::{Data, Tensor};
+use crate::weights::Op;
 use anyhow::{Context, Result, bail, ensure};
-use sslm_format::{Op, Reshape, ValueId};
+use sslm_format::ValueId;
 
 /// A node that is being imported.
 pub(crate) struct Node<'a> {
@@ -223,26 +223,21 @@ impl Node<'_> {
         self.builder.extents(v)
     }
 
-    /// Adds a node with `weights`, which yields the first output.
-    pub(crate) fn push_weighted(&mut self, op: Op, inputs: Vec<ValueId>, weights: Weights) -> Result<Binding> {
-        let value = self.builder.push(self.name, self.output, op, inputs, weights)?;
+    /// Adds a node that yields the first output.
+    pub(crate) fn push(&mut self, op: impl Into<Op>, inputs: Vec<ValueId>) -> Result<Binding> {
+        let value = self.push_as(self.output, op, inputs)?;
         Ok(self.computed(value))
     }
 
-    /// Adds a node that yields the first output.
-    pub(crate) fn push(&mut self, op: Op, inputs: Vec<ValueId>) -> Result<Binding> {
-        self.push_weighted(op, inputs, Weights::None)
-    }
-
     /// Adds a node of input 0 that yields the first output.
-    pub(crate) fn unary(&mut self, op: Op) -> Result<Binding> {
+    pub(crate) fn unary(&mut self, op: impl Into<Op>) -> Result<Binding> {
         let x = self.value(0)?;
         self.push(op, vec![x])
     }
 
     /// Adds a node whose output is named `output`.
-    pub(crate) fn push_as(&mut self, output: &str, op: Op, inputs: Vec<ValueId>) -> Result<ValueId> {
-        self.builder.push(self.name, output, op, inputs, Weights::None)
+    pub(crate) fn push_as(&mut self, output: &str, op: impl Into<Op>, inputs: Vec<ValueId>) -> Result<ValueId> {
+        self.builder.push(self.name, output, op.into(), inputs)
     }
 
     /// The name of part `i` of `count` nodes behind each other, of which the last one yields the first output.
@@ -260,30 +255,15 @@ impl Node<'_> {
         if self.integers { Binding::Integers(v) } else { Binding::Value(v) }
     }
 
-    /// Adds a Reshape of `x` that yields the first output. Symbolic extents are copied from the same axis of `x`, and one more may
-    /// follow from the rest.
-    pub(crate) fn reshape_to(&mut self, x: ValueId, target: &[Extent]) -> Result<Binding> {
-        let own = self.extents_of(x);
-        let dim = |(i, extent): (usize, &Extent)| match *extent {
-            Extent::Known(n) => n,
-            Extent::Axis(..) if own.get(i) == Some(extent) => 0,
-            Extent::Axis(..) => -1,
-        };
-        let dims: Vec<i64> = target.iter().enumerate().map(dim).collect();
-        ensure!(
-            dims.iter().filter(|&&d| d == -1).count() <= 1,
-            "shape: expected at most one extent that must be inferred, found {dims:?}"
-        );
-        let reshaped = self.builder.push(self.name, self.output, Op::Reshape(Reshape { dims }), vec![x], Weights::None)?;
-        self.builder.set_origins(reshaped, target);
-        Ok(self.computed(reshaped))
+    /// Says of each unknown extent of `v` where it comes from, as far as that is known.
+    pub(crate) fn set_origins(&mut self, v: ValueId, origins: &[Option<Extent>]) {
+        self.builder.set_origins(v, origins);
     }
 
     /// Input 0 moved by the operator that `of_rank` states for its rank: at once by `stored` if it is a stored tensor, else by a
     /// node.
-    pub(crate) fn moved<R>(
+    pub(crate) fn moved<R: Into<Op>>(
         &mut self,
-        op: fn(R) -> Op,
         of_rank: impl Fn(usize) -> Result<R>,
         stored: impl Fn(&Tensor, R) -> Result<Tensor>,
     ) -> Result<Binding> {
@@ -292,6 +272,6 @@ impl Node<'_> {
         }
         let x = self.value(0)?;
         let record = of_rank(self.rank(x))?;
-        self.push(op(record), vec![x])
+        self.push(record, vec![x])
     }
 }

@@ -13,35 +13,35 @@ pub(crate) const MAX_REPEATED: usize = 1 << 30;
 const MAX_MADE: usize = 1 << 24;
 
 /// The extents of what `op` yields for stored tensors.
-fn dims_of(op: &Op, inputs: &[&Tensor]) -> Result<Vec<usize>> {
+fn dims_of(op: impl Into<Op>, inputs: &[&Tensor]) -> Result<Vec<usize>> {
     let shapes: Vec<Shape> = inputs.iter().map(|t| t.dims.iter().map(|&d| Some(d)).collect()).collect();
-    let dims: Option<Vec<usize>> = infer::of_node(op, &shapes.iter().collect::<Vec<_>>())?.into_iter().collect();
+    let dims: Option<Vec<usize>> = infer::of_node(&op.into(), &shapes.iter().collect::<Vec<_>>())?.into_iter().collect();
     dims.context("shape: expected known extents")
 }
 
 /// After a Flatten or Reshape.
-pub(crate) fn rearranged(t: &Tensor, op: &Op) -> Result<Tensor> {
+pub(crate) fn rearranged(t: &Tensor, op: impl Into<Op>) -> Result<Tensor> {
     Tensor::new(dims_of(op, &[t])?, t.data.clone())
 }
 
 /// With its axes in another order.
 pub(crate) fn transposed(t: &Tensor, transpose: Transpose) -> Result<Tensor> {
     let strides: Vec<usize> = transpose.axes.iter().map(|&a| t.dims.iter().skip(a as usize + 1).product()).collect();
-    let dims = dims_of(&Op::Transpose(transpose), &[t])?;
+    let dims = dims_of(transpose, &[t])?;
     picked(t, dims.clone(), |i| walk(&dims, &strides, i))
 }
 
 /// The positions of one axis that a Slice takes.
 pub(crate) fn sliced(t: &Tensor, slice: Slice) -> Result<Tensor> {
     let axis = slice.axis as usize;
-    let dims = dims_of(&Op::Slice(slice.clone()), &[t])?;
+    let dims = dims_of(slice.clone(), &[t])?;
     taken(t, dims, axis, &slice.picked(t.dims[axis]).collect::<Vec<_>>())
 }
 
 /// The positions of one axis that a Gather takes; the axis becomes those of the indices, `index_dims`.
 pub(crate) fn gathered(t: &Tensor, gather: Gather, index_dims: &[usize]) -> Result<Tensor> {
     let axis = gather.axis as usize;
-    let mut dims = dims_of(&Op::Gather(gather.clone()), &[t])?;
+    let mut dims = dims_of(gather.clone(), &[t])?;
     let positions = gather.picked(t.dims[axis]).context("indices: expected ones within the axis")?;
     dims.splice(axis..=axis, index_dims.iter().copied());
     taken(t, dims, axis, &positions)
@@ -59,7 +59,7 @@ fn taken(t: &Tensor, dims: Vec<usize>, axis: usize, positions: &[usize]) -> Resu
 
 /// One behind the other on `axis`.
 pub(crate) fn joined(tensors: &[&Tensor], axis: usize) -> Result<Tensor> {
-    let dims = dims_of(&Op::Concat(Concat { axis: axis as u32 }), tensors)?;
+    let dims = dims_of(Concat { axis: axis as u32 }, tensors)?;
     count(&dims, stored(tensors.iter().copied()))?;
     let rows = dims[..axis].iter().product();
     let len = |t: &Tensor| t.dims[axis..].iter().product::<usize>();
@@ -75,7 +75,7 @@ pub(crate) fn joined(tensors: &[&Tensor], axis: usize) -> Result<Tensor> {
 
 /// A function of two tensors' elements, by numpy's broadcasting. `of_integers` is the same function of integers.
 pub(crate) fn combined(function: &Binary, of_integers: fn(i64, i64) -> Option<i64>, a: &Tensor, b: &Tensor) -> Result<Tensor> {
-    let dims = dims_of(&Op::Binary(function.clone()), &[a, b])?;
+    let dims = dims_of(function.clone(), &[a, b])?;
     let len = count(&dims, stored([a, b]))?;
     let strides = |t: &Tensor| -> Vec<usize> {
         let missing = dims.len() - t.dims.len();

@@ -1,10 +1,12 @@
 //! Functions of each element.
 
+use crate::export::exporter::{Call, Write};
+use crate::export::writer::{Writer, float};
 use crate::import::binding::Binding;
 use crate::import::node::Node;
 use crate::import::registry::Import;
 use anyhow::Result;
-use sslm_format::{Activation, Op};
+use sslm_format::{Activation, Operator};
 
 pub(super) const IMPORTS: &[Import] = &[
     Import::computing("Relu", |node| function(node, Activation::Relu)),
@@ -29,7 +31,7 @@ pub(super) const IMPORTS: &[Import] = &[
 ];
 
 fn function(node: &mut Node<'_>, function: Activation) -> Result<Binding> {
-    node.unary(Op::Activation(function))
+    node.unary(function)
 }
 
 /// The bounds are attributes before opset 11, and inputs since.
@@ -39,4 +41,29 @@ fn clip(node: &mut Node<'_>) -> Result<Binding> {
     };
     let (low, high) = (bound(1, "min", f32::MIN)?, bound(2, "max", f32::MAX)?);
     function(node, Activation::Clip { low, high })
+}
+
+impl Write for Activation {
+    fn write(&self, w: &mut Writer, call: &Call<'_>) -> Result<()> {
+        let x = call.inputs[0];
+        let attributes = match *self {
+            Activation::LeakyRelu { alpha } | Activation::Elu { alpha } => vec![float("alpha", alpha)],
+            Activation::HardSigmoid { alpha, beta } => vec![float("alpha", alpha), float("beta", beta)],
+            Activation::Clip { low, high } => {
+                let (low, high) = (w.floats(&[], [low]), w.floats(&[], [high]));
+                w.push("Clip", &[x, &low, &high], call.output, vec![]);
+                return Ok(());
+            }
+            Activation::Mish => {
+                // Before opset 18, by its definition.
+                let soft = w.make("Softplus", &[x], vec![]);
+                let gate = w.make("Tanh", &[&soft], vec![]);
+                w.push("Mul", &[x, &gate], call.output, vec![]);
+                return Ok(());
+            }
+            Activation::Relu | Activation::Sigmoid | Activation::Tanh | Activation::HardSwish | Activation::Sqrt => vec![],
+        };
+        w.push(self.name(), &[x], call.output, attributes);
+        Ok(())
+    }
 }

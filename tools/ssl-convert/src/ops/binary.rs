@@ -1,11 +1,13 @@
 //! Functions of two tensors' elements, with numpy's broadcasting, and sums of any number of tensors.
 
+use crate::export::exporter::{Call, Write};
+use crate::export::writer::Writer;
 use crate::import::binding::Binding;
 use crate::import::node::Node;
 use crate::import::registry::Import;
 use crate::import::stored;
 use anyhow::Result;
-use sslm_format::{Binary, Op, ValueId};
+use sslm_format::{Binary, Operator, ValueId};
 
 pub(super) const IMPORTS: &[Import] = &[
     Import::computing("Add", |node| arithmetic(node, Binary::Add, i64::checked_add)),
@@ -34,14 +36,21 @@ fn function(node: &mut Node<'_>, function: Binary) -> Result<Binding> {
     };
     let rank = rank(0).max(rank(1));
     let operands = vec![node.value_of_rank(0, rank)?, node.value_of_rank(1, rank)?];
-    node.push(Op::Binary(function), operands)
+    node.push(function, operands)
 }
 
 fn sum(node: &mut Node<'_>) -> Result<Binding> {
     let mut sum: ValueId = node.value(0)?;
     for i in 1..node.input_count() {
         let next = node.value_of_rank(i, node.rank(sum))?;
-        sum = node.push_as(&node.part_name(i, node.input_count()), Op::Binary(Binary::Add), vec![sum, next])?;
+        sum = node.push_as(&node.part_name(i, node.input_count()), Binary::Add, vec![sum, next])?;
     }
     Ok(node.computed(sum))
+}
+
+impl Write for Binary {
+    fn write(&self, w: &mut Writer, call: &Call<'_>) -> Result<()> {
+        w.push(self.name(), call.inputs, call.output, vec![]);
+        Ok(())
+    }
 }

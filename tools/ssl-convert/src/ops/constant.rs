@@ -1,16 +1,19 @@
 //! Tensors that the graph states: Constant and ConstantOfShape.
 
+use crate::export::exporter::{Export, Exporter};
 use crate::import::binding::Binding;
-use crate::import::node::Node;
+use crate::import::node::Node as OnnxNode;
 use crate::import::registry::Import;
 use crate::import::stored::MAX_REPEATED;
 use crate::onnx::tensor::{Data, Floats, Tensor};
+use crate::weights::{Node, Unpacked};
 use anyhow::{Context, Result, bail};
+use sslm_format::Constant;
 
 pub(super) const IMPORTS: &[Import] =
     &[Import::computing("Constant", constant), Import::computing("ConstantOfShape", constant_of_shape)];
 
-fn constant(node: &mut Node<'_>) -> Result<Binding> {
+fn constant(node: &mut OnnxNode<'_>) -> Result<Binding> {
     if let Some(t) = node.attribute("value").and_then(|a| a.t.as_ref()) {
         return node.stored(t).map(Binding::Tensor);
     }
@@ -25,7 +28,7 @@ fn constant(node: &mut Node<'_>) -> Result<Binding> {
     Tensor::new(dims, data).map(Binding::Tensor)
 }
 
-fn constant_of_shape(node: &mut Node<'_>) -> Result<Binding> {
+fn constant_of_shape(node: &mut OnnxNode<'_>) -> Result<Binding> {
     let shape = node.needed_tensor(0, "shape")?;
     let extent = |&d: &i64| usize::try_from(d).with_context(|| format!("shape: expected no negative extent, found {d}"));
     let dims: Vec<usize> = shape.ints()?.iter().map(extent).collect::<Result<_>>()?;
@@ -41,4 +44,17 @@ fn constant_of_shape(node: &mut Node<'_>) -> Result<Binding> {
         _ => bail!("value: expected one number"),
     };
     Tensor::new(dims, data).map(Binding::Tensor)
+}
+
+impl Export for Constant<Unpacked> {
+    fn export(&self, e: &mut Exporter<'_>, node: &Node) -> Result<()> {
+        let dims: Vec<usize> = self.dims.iter().map(|&d| d as usize).collect();
+        let name = e.name(node.output);
+        e.w.store(&name, &dims, self.data.iter());
+        Ok(())
+    }
+
+    fn carry(&self, _: &mut Exporter<'_>, _: &Node) -> Result<String> {
+        bail!("a constant tensor of unknown size")
+    }
 }

@@ -1,18 +1,23 @@
 //! Convolutions and transposed convolutions in two dimensions.
 
 use super::window;
-use crate::graph::{Matrix, UNASSIGNED, Weights};
+use crate::export::exporter::{Export, Exporter};
+use crate::export::writer::{int, ints};
 use crate::import::binding::Binding;
 use crate::import::checks::positive;
-use crate::import::node::Node;
+use crate::import::node::Node as OnnxNode;
 use crate::import::registry::Import;
+use crate::onnx::proto::AttributeProto;
 use crate::onnx::tensor::{Floats, Tensor};
+use crate::weights::{Matrix, Node, Unpacked};
 use anyhow::{Context, Result, anyhow, bail, ensure};
-use sslm_format::{Conv, ConvTranspose, Kept, Op, Padding, ValueId, Window, shape};
+use sslm_format::window::reach;
+use sslm_format::{Conv, ConvTranspose, Kept, Padding, ValueId, Window};
+use std::ops::Range;
 
 pub(super) const IMPORTS: &[Import] = &[Import::computing("Conv", conv), Import::computing("ConvTranspose", conv_transpose)];
 
-fn conv(node: &mut Node<'_>) -> Result<Binding> {
+fn conv(node: &mut OnnxNode<'_>) -> Result<Binding> {
     let x = node.value(0)?;
     let weights = node.needed_tensor(1, "weights")?;
     let [filters, group_channels, kernel_height, kernel_width] = extents(weights)?;
@@ -20,12 +25,11 @@ fn conv(node: &mut Node<'_>) -> Result<Binding> {
     let channels = group.checked_mul(group_channels).context("group: too large")?;
     let window = window::of_weights(node, [kernel_height, kernel_width])?;
     let bias = bias(node, filters)?;
-    let conv = dense(group, channels, filters, window)?;
-    let weights = layer(filters, group_channels * kernel_height * kernel_width, weights.floats()?.clone(), bias);
-    node.push_weighted(Op::Conv(conv), vec![x], weights)
+    let matrix = matrix(filters, group_channels * kernel_height * kernel_width, weights.floats()?.clone());
+    node.push(dense([group, channels, filters], window, matrix, bias)?, vec![x])
 }
 
-fn conv_transpose(node: &mut Node<'_>) -> Result<Binding> {
+fn conv_transpose(node: &mut OnnxNode<'_>) -> Result<Binding> {
     let x = node.value(0)?;
     let weights = node.needed_tensor(1, "weights")?;
     let [channels, group_filters, kernel_height, kernel_width] = extents(weights)?;
@@ -43,9 +47,8 @@ fn conv_transpose(node: &mut Node<'_>) -> Result<Binding> {
     let columns = group_channels * taps;
     let data: Vec<f32> = (0..filters * columns).map(|i| at(i / columns, i % columns)).collect();
     let bias = bias(node, filters)?;
-    let conv = dense(group, channels, filters, window)?;
-    let op = Op::ConvTranspose(ConvTranspose { conv, output_padding });
-    node.push_weighted(op, vec![x], layer(filters, columns, data.into(), bias))
+    let conv = dense([group, channels, filters], window, matrix(filters, columns, data.into()), bias)?;
+    node.push(ConvTranspose { conv, output_padding }, vec![x])
 }
 
 /// The extents of a weight tensor: OIHW, or IOHW of a transposed convolution.
@@ -58,13 +61,13 @@ fn extents(weights: &Tensor) -> Result<[usize; 4]> {
 }
 
 /// How many groups there are, of `count` filters or channels.
-fn group(node: &Node<'_>, count: usize, what: &str) -> Result<usize> {
+fn group(node: &OnnxNode<'_>, count: usize, what: &str) -> Result<usize> {
     let group = node.int("group", 1)?;
     ensure!(group >= 1 && count as i64 % group == 0, "group: expected a divisor of the {count} {what}, found {group}");
     Ok(group as usize)
 }
 
-fn bias(node: &Node<'_>, filters: usize) -> Result<Vec<f32>> {
+fn bias(node: &OnnxNode<'_>, filters: usize) -> Result<Vec<f32>> {
     let Some(tensor) = node.tensor(2, "bias")? else { return Ok(vec![0.0; filters]) };
     let floats = tensor.floats()?;
     ensure!(floats.len() == filters, "bias: expected {filters} numbers, found {}", floats.len());
@@ -72,27 +75,26 @@ fn bias(node: &Node<'_>, filters: usize) -> Result<Vec<f32>> {
 }
 
 /// A matrix with one row a filter.
-fn layer(filters: usize, columns: usize, data: Floats, bias: Vec<f32>) -> Weights {
-    let matrix = Matrix { rows: filters, columns, data, transposed: false, row_scale: Vec::new() };
-    Weights::Matrix { matrix, bias, taps: Vec::new() }
+fn matrix(filters: usize, columns: usize, data: Floats) -> Matrix {
+    Matrix { rows: filters, columns, data, transposed: false, row_scale: Vec::new() }
 }
 
 /// The record of a convolution that keeps everything.
-fn dense(group: usize, channels: usize, filters: usize, window: Window) -> Result<Conv> {
+fn dense([group, channels, filters]: [usize; 3], window: Window, weights: Matrix, bias: Vec<f32>) -> Result<Conv<Unpacked>> {
     Ok(Conv {
         group: positive(group as i64, "group")?,
         channels: positive(channels as i64, "channels")?,
         filters: positive(filters as i64, "filters")?,
         columns: vec![Kept::All; group],
         window,
-        weights: UNASSIGNED,
-        bias: UNASSIGNED,
+        weights,
+        bias,
         taps: None,
     })
 }
 
 /// Geometry of a transposed convolution. A wanted output size (`output_shape`, or `auto_pad`) becomes explicit padding.
-fn scattering_window(node: &Node<'_>, kernel: [usize; 2], extra: [u32; 2], x: ValueId) -> Result<Window> {
+fn scattering_window(node: &OnnxNode<'_>, kernel: [usize; 2], extra: [u32; 2], x: ValueId) -> Result<Window> {
     let auto_pad = node.text("auto_pad", "NOTSET")?;
     let mut window = window::of_weights(node, kernel)?;
     let wanted: Vec<i64> = match (node.ints("output_shape")?, auto_pad) {
@@ -109,7 +111,7 @@ fn scattering_window(node: &Node<'_>, kernel: [usize; 2], extra: [u32; 2], x: Va
     for axis in 0..2 {
         let size = node.extent(x, 2 + axis);
         let size = size.context("output_shape: expected a fixed height and width, found symbolic ones")? as i64;
-        let spread = (size - 1) * i64::from(window.strides[axis]) + shape::reach(&window, axis) as i64 + i64::from(extra[axis]);
+        let spread = (size - 1) * i64::from(window.strides[axis]) + reach(&window, axis) as i64 + i64::from(extra[axis]);
         let total = u32::try_from(spread - wanted[axis])
             .map_err(|_| anyhow!("output_shape: expected at most {spread} positions, found {}", wanted[axis]))?;
         let small = total / 2;
@@ -117,4 +119,171 @@ fn scattering_window(node: &Node<'_>, kernel: [usize; 2], extra: [u32; 2], x: Va
     }
     window.padding = Padding::Explicit { top: pads[0][0], left: pads[1][0], bottom: pads[0][1], right: pads[1][1] };
     Ok(window)
+}
+
+impl Export for Conv<Unpacked> {
+    fn export(&self, e: &mut Exporter<'_>, node: &Node) -> Result<()> {
+        Exported { conv: self, output_padding: None }.export(e, node)
+    }
+
+    fn carry(&self, e: &mut Exporter<'_>, node: &Node) -> Result<String> {
+        Exported { conv: self, output_padding: None }.carry(e, node)
+    }
+}
+
+impl Export for ConvTranspose<Unpacked> {
+    fn export(&self, e: &mut Exporter<'_>, node: &Node) -> Result<()> {
+        Exported { conv: &self.conv, output_padding: Some(self.output_padding) }.export(e, node)
+    }
+
+    fn carry(&self, e: &mut Exporter<'_>, node: &Node) -> Result<String> {
+        Exported { conv: &self.conv, output_padding: Some(self.output_padding) }.carry(e, node)
+    }
+}
+
+/// A convolution that is exported, transposed where it has an output padding.
+struct Exported<'a> {
+    conv: &'a Conv<Unpacked>,
+    output_padding: Option<[u32; 2]>,
+}
+
+/// What one convolution of the exported model computes: filters of one group on physical channels.
+struct Part {
+    /// Logical filters.
+    filters: Vec<usize>,
+    /// Physical channels of the input, and the logical ones inside the group.
+    channels: Vec<(usize, usize)>,
+    group: usize,
+}
+
+impl Exported<'_> {
+    fn name(&self) -> &'static str {
+        if self.output_padding.is_some() { "ConvTranspose" } else { "Conv" }
+    }
+
+    fn attributes(&self) -> Vec<AttributeProto> {
+        window::attributes(&self.conv.window)
+    }
+
+    /// The attribute that only a transposed convolution has.
+    fn own_attribute(&self) -> Option<AttributeProto> {
+        self.output_padding.map(|padding| ints("output_padding", &padding))
+    }
+
+    /// The size is that of the same window over one channel.
+    fn carry(&self, e: &mut Exporter<'_>, node: &Node) -> Result<String> {
+        let channel = e.one_channel(node.inputs[0])?;
+        let [height, width] = self.conv.window.kernel.map(|n| n as usize);
+        let zeros = e.w.floats(&[1, 1, height, width], vec![0.0; height * width]);
+        let attributes = self.attributes().into_iter().chain(self.own_attribute()).collect();
+        Ok(e.w.make(self.name(), &[&channel, &zeros], attributes))
+    }
+
+    fn export(&self, e: &mut Exporter<'_>, node: &Node) -> Result<()> {
+        let (x, output) = (node.inputs[0], e.name(node.output));
+        let physical = e.physical(x)?;
+        let parts = self.parts(&e.physical(node.output)?, &physical);
+        let name = e.carrier(x)?;
+        let count = |p: &Part| (p.filters.len(), p.channels.len());
+        let alike = parts.iter().all(|p| count(p) == count(&parts[0]));
+        if alike && !parts[0].channels.is_empty() && !parts.iter().any(|p| self.has_border(p)) {
+            let used: Vec<i64> = parts.iter().flat_map(|p| p.channels.iter().map(|c| c.0 as i64)).collect();
+            let from = gathered(e, &name, &used, physical.len());
+            self.convolve(e, &parts, &from, false, &output);
+            return Ok(());
+        }
+        let mut results = Vec::new();
+        for part in &parts {
+            let ones = self.has_border(part) || part.channels.is_empty();
+            let indices: Vec<i64> = part.channels.iter().map(|c| c.0 as i64).collect();
+            let mut from = Vec::new();
+            if !indices.is_empty() {
+                from.push(gathered(e, &name, &indices, physical.len()));
+            }
+            if ones {
+                from.push(plane_of_ones(e, &name));
+            }
+            let from = match &from[..] {
+                [one] => one.clone(),
+                both => e.w.make("Concat", &both.iter().map(String::as_str).collect::<Vec<_>>(), vec![int("axis", 1)]),
+            };
+            let result = e.w.fresh("part");
+            self.convolve(e, std::slice::from_ref(part), &from, ones, &result);
+            results.push(result);
+        }
+        let results: Vec<&str> = results.iter().map(String::as_str).collect();
+        e.w.push("Concat", &results, &output, vec![int("axis", 1)]);
+        Ok(())
+    }
+
+    /// The groups of which something is left.
+    fn parts(&self, filters: &[usize], physical: &[usize]) -> Vec<Part> {
+        let (per_group, group_channels) = (self.conv.filters_per_group(), self.conv.channels_per_group());
+        let within =
+            |range: Range<usize>, list: &[usize]| -> Vec<usize> { list.iter().copied().filter(|c| range.contains(c)).collect() };
+        let part = |group: usize| {
+            let first = group * group_channels;
+            let at = |&c: &usize| (physical.partition_point(|&p| p < c), c - first);
+            let channels = within(first..first + group_channels, physical).iter().map(at).collect();
+            Part { filters: within(group * per_group..(group + 1) * per_group, filters), channels, group }
+        };
+        (0..self.conv.group as usize).map(part).filter(|p| !p.filters.is_empty()).collect()
+    }
+
+    /// Whether constants add something at the borders of a filter of this part.
+    fn has_border(&self, part: &Part) -> bool {
+        let Some(taps) = &self.conv.taps else { return false };
+        let per_filter = self.conv.window.taps();
+        part.filters.iter().any(|&f| taps[f * per_filter..(f + 1) * per_filter].iter().any(|&t| t != 0.0))
+    }
+
+    /// One Conv or ConvTranspose of alike parts on `from`; with `ones`, the last channel of `from` is a plane of ones.
+    fn convolve(&self, e: &mut Exporter<'_>, parts: &[Part], from: &str, ones: bool, output: &str) {
+        let conv = self.conv;
+        let [height, width] = conv.window.kernel.map(|n| n as usize);
+        let per_filter = conv.window.taps();
+        let weight = |p: &Part, filter: usize, channel: usize, tap: usize| match p.channels.get(channel) {
+            Some((_, logical)) => {
+                let column = logical * per_filter + tap;
+                if conv.columns[p.group].contains(column) { conv.weights.at(p.filters[filter], column) } else { 0.0 }
+            }
+            None => conv.taps.as_ref().map_or(0.0, |taps| taps[p.filters[filter] * per_filter + tap]),
+        };
+        let (filters, channels) = (parts[0].filters.len(), parts[0].channels.len() + usize::from(ones));
+        // OIHW, or for a transposed convolution IOHW.
+        let transposed = self.output_padding.is_some();
+        let (outer, inner) = if transposed { (channels, filters) } else { (filters, channels) };
+        let mut elements = Vec::with_capacity(parts.len() * filters * channels * per_filter);
+        for p in parts {
+            for (a, b) in (0..outer).flat_map(|a| (0..inner).map(move |b| (a, b))) {
+                let (filter, channel) = if transposed { (b, a) } else { (a, b) };
+                elements.extend((0..per_filter).map(|tap| weight(p, filter, channel, tap)));
+            }
+        }
+        let weights = e.w.floats(&[parts.len() * outer, inner, height, width], elements);
+        let bias = parts.iter().flat_map(|p| p.filters.iter().map(|&f| conv.bias[f]));
+        let bias = e.w.floats(&[parts.len() * filters], bias);
+        let group = int("group", parts.len() as i64);
+        let attributes = self.attributes().into_iter().chain([group]).chain(self.own_attribute()).collect();
+        e.w.push(self.name(), &[from, &weights, &bias], output, attributes);
+    }
+}
+
+/// These physical channels of a tensor that has `count`.
+fn gathered(e: &mut Exporter<'_>, name: &str, channels: &[i64], count: usize) -> String {
+    if channels.len() == count {
+        return name.to_owned();
+    }
+    let indices = e.w.integers(channels);
+    e.w.make("Gather", &[name, &indices], vec![int("axis", 1)])
+}
+
+/// One channel of ones, of the size of a tensor.
+fn plane_of_ones(e: &mut Exporter<'_>, name: &str) -> String {
+    let batch = e.w.make("Shape", &[name], vec![int("start", 0), int("end", 1)]);
+    let size = e.w.make("Shape", &[name], vec![int("start", 2)]);
+    let one = e.w.integers(&[1]);
+    let shape = e.w.make("Concat", &[&batch, &one, &size], vec![int("axis", 0)]);
+    let value = e.w.floats(&[1, 1, 1, 1], [1.0]);
+    e.w.make("Expand", &[&value, &shape], vec![])
 }

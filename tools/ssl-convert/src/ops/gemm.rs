@@ -1,24 +1,26 @@
 //! Fully connected layers: Gemm and MatMul with stored weights.
 
-use crate::graph::{Matrix, UNASSIGNED, Weights};
+use crate::export::exporter::{Export, Exporter};
+use crate::export::writer::int;
 use crate::import::binding::Binding;
 use crate::import::checks::positive;
-use crate::import::node::Node;
+use crate::import::node::Node as OnnxNode;
 use crate::import::registry::Import;
 use crate::onnx::tensor::Tensor;
+use crate::weights::{Matrix, Node, Unpacked};
 use anyhow::{Result, bail, ensure};
-use sslm_format::{Gemm, Kept, Op};
+use sslm_format::{Gemm, Kept};
 
 pub(super) const IMPORTS: &[Import] = &[Import::computing("Gemm", gemm), Import::computing("MatMul", matmul)];
 
-fn gemm(node: &mut Node<'_>) -> Result<Binding> {
+fn gemm(node: &mut OnnxNode<'_>) -> Result<Binding> {
     ensure!(!node.flag("transA", false)?, "transA: expected 0, found 1");
     let transposed = !node.flag("transB", false)?;
     let (alpha, beta) = (node.float("alpha", 1.0)?, node.float("beta", 1.0)?);
     let x = node.value(0)?;
     let rank = node.rank(x);
     ensure!(rank == 2, "input: expected 2 axes, found {rank}");
-    let (op, mut matrix) = fully_connected(node.needed_tensor(1, "weights")?, transposed)?;
+    let mut matrix = matrix(node.needed_tensor(1, "weights")?, transposed)?;
     let rows = matrix.rows;
     if alpha != 1.0 {
         matrix.scale_rows(&vec![alpha; rows]);
@@ -32,27 +34,62 @@ fn gemm(node: &mut Node<'_>) -> Result<Binding> {
             (0..rows).map(|i| beta * floats.at(if floats.len() == 1 { 0 } else { i })).collect()
         }
     };
-    node.push_weighted(op, vec![x], Weights::Matrix { matrix, bias, taps: Vec::new() })
+    node.push(dense(matrix, bias)?, vec![x])
 }
 
-fn matmul(node: &mut Node<'_>) -> Result<Binding> {
+fn matmul(node: &mut OnnxNode<'_>) -> Result<Binding> {
     let x = node.value(0)?;
-    let (op, matrix) = fully_connected(node.needed_tensor(1, "weights")?, true)?;
+    let matrix = matrix(node.needed_tensor(1, "weights")?, true)?;
     let bias = vec![0.0; matrix.rows];
-    node.push_weighted(op, vec![x], Weights::Matrix { matrix, bias, taps: Vec::new() })
+    node.push(dense(matrix, bias)?, vec![x])
 }
 
-/// The operator and matrix of stored weights: `K x M` if `transposed`, else `M x K`.
-fn fully_connected(weights: &Tensor, transposed: bool) -> Result<(Op, Matrix)> {
+/// The matrix of stored weights: `K x M` if `transposed`, else `M x K`.
+fn matrix(weights: &Tensor, transposed: bool) -> Result<Matrix> {
     let [a, b] = weights.dims[..] else { bail!("weights: expected 2 axes, found dims {:?}", weights.dims) };
     ensure!(a > 0 && b > 0, "weights: expected extents of at least 1, found dims {:?}", weights.dims);
     let (rows, columns) = if transposed { (b, a) } else { (a, b) };
-    let op = Op::Gemm(Gemm {
-        features: positive(columns as i64, "features")?,
-        rows: positive(rows as i64, "rows")?,
+    Ok(Matrix { rows, columns, data: weights.floats()?.clone(), transposed, row_scale: Vec::new() })
+}
+
+/// The record of a layer that keeps everything.
+fn dense(matrix: Matrix, bias: Vec<f32>) -> Result<Gemm<Unpacked>> {
+    Ok(Gemm {
+        features: positive(matrix.columns as i64, "features")?,
+        rows: positive(matrix.rows as i64, "rows")?,
         columns: Kept::All,
-        weights: UNASSIGNED,
-        bias: UNASSIGNED,
-    });
-    Ok((op, Matrix { rows, columns, data: weights.floats()?.clone(), transposed, row_scale: Vec::new() }))
+        weights: matrix,
+        bias,
+    })
+}
+
+impl Export for Gemm<Unpacked> {
+    fn export(&self, e: &mut Exporter<'_>, node: &Node) -> Result<()> {
+        let (x, out, output) = (node.inputs[0], node.output, e.name(node.output));
+        let (matrix, bias) = (&self.weights, &self.bias);
+        if e.shape(out).len() != 2 {
+            let at = |i: usize| matrix.at(i % matrix.rows, i / matrix.rows);
+            let weights = e.w.floats(&[matrix.columns, matrix.rows], (0..matrix.columns * matrix.rows).map(at));
+            let bias = e.w.floats(&[matrix.rows], bias.iter().copied());
+            let x = e.name(x);
+            let product = e.w.make("MatMul", &[&x, &weights], vec![]);
+            e.w.push("Add", &[&product, &bias], &output, vec![]);
+            return Ok(());
+        }
+        let (rows, features) = (e.physical(out)?, e.physical(x)?);
+        ensure!(!features.is_empty(), "a layer without inputs");
+        let kept: Vec<bool> = features.iter().map(|&f| self.columns.contains(f)).collect();
+        let elements = rows
+            .iter()
+            .flat_map(|&r| features.iter().zip(&kept).map(move |(&f, &kept)| if kept { matrix.at(r, f) } else { 0.0 }));
+        let weights = e.w.floats(&[rows.len(), features.len()], elements);
+        let bias = e.w.floats(&[rows.len()], rows.iter().map(|&r| bias[r]));
+        let x = e.name(x);
+        e.w.push("Gemm", &[&x, &weights, &bias], &output, vec![int("transB", 1)]);
+        Ok(())
+    }
+
+    fn carry(&self, e: &mut Exporter<'_>, node: &Node) -> Result<String> {
+        e.carrier(node.inputs[0])
+    }
 }

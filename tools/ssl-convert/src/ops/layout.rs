@@ -1,14 +1,17 @@
-//! The same elements under other axes: Flatten, Reshape, Squeeze, Unsqueeze, Transpose, and Expand, which repeats them.
+//! The same elements under other axes: Flatten, Reshape, Squeeze, Unsqueeze and Transpose.
 
+use crate::export::exporter::{Call, Export, Exporter, Write};
+use crate::export::writer::{Writer, int, ints};
 use crate::import::binding::Binding;
 use crate::import::checks;
-use crate::import::extent::Extent;
-use crate::import::node::Node;
+use crate::import::extent::{self, Extent};
+use crate::import::node::Node as OnnxNode;
 use crate::import::registry::Import;
 use crate::import::stored;
 use crate::onnx::tensor::Tensor;
+use crate::weights::Node;
 use anyhow::{Context, Result, anyhow, bail, ensure};
-use sslm_format::{Expand, Flatten, Op, Reshape, Transpose};
+use sslm_format::{Flatten, Reshape, Transpose, ValueId};
 
 // Symbolic extents are not told apart from lists of one.
 pub(super) const IMPORTS: &[Import] = &[
@@ -17,20 +20,19 @@ pub(super) const IMPORTS: &[Import] = &[
     Import::moving("Squeeze", squeeze).or_extents(|_, list| Binding::of_extents(list)),
     Import::moving("Unsqueeze", unsqueeze).or_extents(|_, list| Binding::of_extents(list)),
     Import::moving("Transpose", transpose),
-    Import::moving("Expand", expand),
 ];
 
-fn flatten(node: &mut Node<'_>) -> Result<Binding> {
+fn flatten(node: &mut OnnxNode<'_>) -> Result<Binding> {
     let at = node.int("axis", 1)?;
     let of_rank = |rank: usize| -> Result<Flatten> {
         // One past the last axis is legal here.
         let axis = if at == rank as i64 { rank } else { checks::axis(at, rank)? };
         Ok(Flatten { axis: axis as u32 })
     };
-    node.moved(Op::Flatten, of_rank, |t, flatten| stored::rearranged(t, &Op::Flatten(flatten)))
+    node.moved(of_rank, stored::rearranged)
 }
 
-fn reshape(node: &mut Node<'_>) -> Result<Binding> {
+fn reshape(node: &mut OnnxNode<'_>) -> Result<Binding> {
     let target = node.extents(1)?.context("shape (input 1): expected constant integers or extents, found others")?;
     if node.flag("allowzero", false)? {
         ensure!(!target.contains(&Extent::Known(0)), "shape: expected extents of at least 1, found 0 with allowzero");
@@ -38,13 +40,51 @@ fn reshape(node: &mut Node<'_>) -> Result<Binding> {
     if let Some(t) = node.tensor_if_known(0) {
         let dims: Option<Vec<i64>> = target.iter().map(|e| e.known()).collect();
         let dims = dims.context("shape: expected known extents")?;
-        return stored::rearranged(t, &Op::Reshape(Reshape { dims })).map(Binding::Tensor);
+        return stored::rearranged(t, Reshape { dims }).map(Binding::Tensor);
     }
     let x = node.value(0)?;
-    node.reshape_to(x, &target)
+    reshape_to(node, x, &target)
 }
 
-fn squeeze(node: &mut Node<'_>) -> Result<Binding> {
+/// Adds a Reshape of `x` that yields the first output. Symbolic extents are copied from the same axis of `x`, and one more may follow
+/// from the rest.
+pub(super) fn reshape_to(node: &mut OnnxNode<'_>, x: ValueId, target: &[Extent]) -> Result<Binding> {
+    let own = node.extents_of(x).to_vec();
+    let dim = |(i, extent): (usize, &Extent)| match *extent {
+        Extent::Known(n) => n,
+        Extent::Axis(..) if own.get(i) == Some(extent) => 0,
+        Extent::Axis(..) => -1,
+    };
+    let dims: Vec<i64> = target.iter().enumerate().map(dim).collect();
+    ensure!(
+        dims.iter().filter(|&&d| d == -1).count() <= 1,
+        "shape: expected at most one extent that must be inferred, found {dims:?}"
+    );
+    let origins: Vec<Option<Extent>> = (0..target.len()).map(|axis| origin(&own, target, axis)).collect();
+    let reshaped = node.push(Reshape { dims }, vec![x])?;
+    if let Binding::Value(v) | Binding::Integers(v) = &reshaped {
+        node.set_origins(*v, &origins);
+    }
+    Ok(reshaped)
+}
+
+/// Where the extent of one axis of `target` comes from, if it is unknown and that can be told. 0 copies an extent of the input, -1 is
+/// what is left of all of them.
+fn origin(own: &[Extent], target: &[Extent], axis: usize) -> Option<Extent> {
+    let copied = |axis: usize| match target[axis] {
+        Extent::Known(0) => own.get(axis).copied(),
+        other => Some(other),
+    };
+    match target[axis] {
+        Extent::Known(-1) => {
+            let others: Option<Vec<Extent>> = (0..target.len()).filter(|&other| other != axis).map(copied).collect();
+            extent::quotient(own, &others?)
+        }
+        _ => copied(axis),
+    }
+}
+
+fn squeeze(node: &mut OnnxNode<'_>) -> Result<Binding> {
     let axes = node.integers("axes", 1)?;
     with_extents(node, |extents| {
         let rank = extents.len();
@@ -59,7 +99,7 @@ fn squeeze(node: &mut Node<'_>) -> Result<Binding> {
     })
 }
 
-fn unsqueeze(node: &mut Node<'_>) -> Result<Binding> {
+fn unsqueeze(node: &mut OnnxNode<'_>) -> Result<Binding> {
     let axes = node.integers("axes", 1)?.context("axes: expected constant integers, found none")?;
     with_extents(node, |extents| {
         let rank = extents.len() + axes.len();
@@ -72,7 +112,7 @@ fn unsqueeze(node: &mut Node<'_>) -> Result<Binding> {
 }
 
 /// Input 0 with the extents that `change` makes of its own.
-fn with_extents(node: &mut Node<'_>, change: impl Fn(&[Extent]) -> Result<Vec<Extent>>) -> Result<Binding> {
+fn with_extents(node: &mut OnnxNode<'_>, change: impl Fn(&[Extent]) -> Result<Vec<Extent>>) -> Result<Binding> {
     if let Some(t) = node.tensor_if_known(0) {
         let extents = change(&Extent::of_dims(&t.dims))?;
         let dims: Option<Vec<usize>> = extents.iter().map(|e| e.known().map(|e| e as usize)).collect();
@@ -80,10 +120,10 @@ fn with_extents(node: &mut Node<'_>, change: impl Fn(&[Extent]) -> Result<Vec<Ex
     }
     let x = node.value(0)?;
     let target = change(node.extents_of(x))?;
-    node.reshape_to(x, &target)
+    reshape_to(node, x, &target)
 }
 
-fn transpose(node: &mut Node<'_>) -> Result<Binding> {
+fn transpose(node: &mut OnnxNode<'_>) -> Result<Binding> {
     let perm = node.ints("perm")?;
     let of_rank = |rank: usize| -> Result<Transpose> {
         let axis = |&a: &i64| u32::try_from(a).map_err(|_| anyhow!("perm: expected no negative axis, found {a}"));
@@ -91,20 +131,79 @@ fn transpose(node: &mut Node<'_>) -> Result<Binding> {
             if perm.is_empty() { (0..rank as u32).rev().collect() } else { perm.iter().map(axis).collect::<Result<_>>()? };
         Ok(Transpose { axes })
     };
-    node.moved(Op::Transpose, of_rank, stored::transposed)
+    node.moved(of_rank, stored::transposed)
 }
 
-fn expand(node: &mut Node<'_>) -> Result<Binding> {
-    let x = node.value(0)?;
-    let target = node.extents(1)?.context("shape (input 1): expected constant integers or extents, found others")?;
-    let own = node.extents_of(x);
-    let extent = |(i, e): (usize, &Extent)| match *e {
-        Extent::Known(n) => u64::try_from(n).map_err(|_| anyhow!("shape: expected no negative extent, found {n}")),
-        Extent::Axis(..) => match (i + own.len()).checked_sub(target.len()).and_then(|i| own.get(i)) {
-            Some(own) if own == e => Ok(1),
-            _ => bail!("shape: expected known extents or those of the input, found another symbolic one"),
-        },
+impl Write for Transpose {
+    fn write(&self, w: &mut Writer, call: &Call<'_>) -> Result<()> {
+        w.push("Transpose", call.inputs, call.output, vec![ints("perm", &self.axes)]);
+        Ok(())
+    }
+}
+
+impl Export for Flatten {
+    fn export(&self, e: &mut Exporter<'_>, node: &Node) -> Result<()> {
+        let axis = || vec![int("axis", self.axis.into())];
+        match from_kept(e, node) {
+            Some((x, _)) => {
+                let output = e.name(node.output);
+                e.w.push("Flatten", &[&x], &output, axis());
+            }
+            None => {
+                let x = e.all_channels(node.inputs[0])?;
+                let all = e.w.make("Flatten", &[&x], axis());
+                e.keep(&all, node.output);
+            }
+        }
+        Ok(())
+    }
+
+    fn carry(&self, _: &mut Exporter<'_>, _: &Node) -> Result<String> {
+        bail!("a constant tensor behind Flatten")
+    }
+}
+
+impl Export for Reshape {
+    fn export(&self, e: &mut Exporter<'_>, node: &Node) -> Result<()> {
+        match from_kept(e, node) {
+            Some((x, channels)) => {
+                let (mut dims, output) = (self.dims.clone(), e.name(node.output));
+                if let Some(channels) = channels {
+                    (dims[0], dims[1]) = (0, channels as i64);
+                }
+                let dims = e.w.integers(&dims);
+                e.w.push("Reshape", &[&x, &dims], &output, vec![]);
+            }
+            None => {
+                let x = e.all_channels(node.inputs[0])?;
+                let dims = e.w.integers(&self.dims);
+                let all = e.w.make("Reshape", &[&x, &dims], vec![]);
+                e.keep(&all, node.output);
+            }
+        }
+        Ok(())
+    }
+
+    fn carry(&self, _: &mut Exporter<'_>, _: &Node) -> Result<String> {
+        bail!("a constant tensor behind Reshape")
+    }
+}
+
+/// The kept channels of the input, if those of the output are the same elements: where nothing is missing, or each kept channel became
+/// a run of kept ones. Then with how many there are of the output.
+fn from_kept(e: &Exporter<'_>, node: &Node) -> Option<(String, Option<usize>)> {
+    let (x, out) = (node.inputs[0], node.output);
+    let channels = match (e.compaction(x), e.compaction(out)) {
+        (None, None) => None,
+        (Some(before), Some(after)) if e.shape(x)[0] == e.shape(out)[0] && after.logical.is_multiple_of(before.logical) => {
+            let run = after.logical / before.logical;
+            let same = before.kept.iter().flat_map(|&c| c * run..(c + 1) * run).eq(after.kept.iter().copied());
+            if !same {
+                return None;
+            }
+            Some(after.kept.len())
+        }
+        _ => return None,
     };
-    let dims = target.iter().enumerate().map(extent).collect::<Result<_>>()?;
-    node.push(Op::Expand(Expand { dims }), vec![x])
+    Some((e.name(x), channels))
 }

@@ -1,12 +1,14 @@
 //! Normalisations: of channels by stored or measured statistics, over neighbouring channels, and to shares of a sum.
 
-use crate::graph::{UNASSIGNED, Weights};
+use crate::export::exporter::{Call, Write};
+use crate::export::writer::{Writer, float, int};
 use crate::import::binding::Binding;
 use crate::import::checks::positive;
 use crate::import::node::Node;
 use crate::import::registry::Import;
+use crate::weights::Unpacked;
 use anyhow::{Result, ensure};
-use sslm_format::{BatchNorm, InstanceNorm, Lrn, Op, Softmax};
+use sslm_format::{BatchNorm, InstanceNorm, Lrn, Softmax};
 
 pub(super) const IMPORTS: &[Import] = &[
     Import::computing("BatchNormalization", batch_norm),
@@ -14,7 +16,7 @@ pub(super) const IMPORTS: &[Import] = &[
     Import::computing("LRN", |node| {
         let size = positive(node.int("size", 0)?, "size")?;
         let (alpha, beta, bias) = (node.float("alpha", 1e-4)?, node.float("beta", 0.75)?, node.float("bias", 1.0)?);
-        node.unary(Op::Lrn(Lrn { size, alpha, beta, bias }))
+        node.unary(Lrn { size, alpha, beta, bias })
     }),
     Import::computing("Softmax", softmax),
 ];
@@ -36,8 +38,7 @@ fn batch_norm(node: &mut Node<'_>) -> Result<Binding> {
     let factor: Vec<f64> = gamma.iter().zip(&variance).map(|(g, v)| g / (v + epsilon).sqrt()).collect();
     let shift = factor.iter().zip(beta.iter().zip(&mean)).map(|(f, (b, m))| (b - m * f) as f32).collect();
     let scale: Vec<f32> = factor.iter().map(|&f| f as f32).collect();
-    let op = Op::BatchNorm(BatchNorm { scale: UNASSIGNED, shift: UNASSIGNED });
-    node.push_weighted(op, vec![x], Weights::ScaleShift { scale, shift })
+    node.push(BatchNorm { scale, shift }, vec![x])
 }
 
 fn instance_norm(node: &mut Node<'_>) -> Result<Binding> {
@@ -50,8 +51,7 @@ fn instance_norm(node: &mut Node<'_>) -> Result<Binding> {
     };
     let (scale, shift) = (parameter(1, "scale")?, parameter(2, "B")?);
     let epsilon = node.float("epsilon", 1e-5)?;
-    let op = Op::InstanceNorm(InstanceNorm { scale: UNASSIGNED, shift: UNASSIGNED, epsilon });
-    node.push_weighted(op, vec![x], Weights::ScaleShift { scale, shift })
+    node.push(InstanceNorm { scale, shift, epsilon }, vec![x])
 }
 
 /// Over all axes from `axis` on before opset 13, over that one axis since.
@@ -60,5 +60,52 @@ fn softmax(node: &mut Node<'_>) -> Result<Binding> {
     let (rank, of_one_axis) = (node.rank(x), node.opset() >= 13);
     let start = node.axis(if of_one_axis { -1 } else { 1 }, rank)?;
     let end = if of_one_axis { start + 1 } else { rank };
-    node.push(Op::Softmax(Softmax { start: start as u32, end: end as u32 }), vec![x])
+    node.push(Softmax { start: start as u32, end: end as u32 }, vec![x])
+}
+
+impl Write for BatchNorm<Unpacked> {
+    fn write(&self, w: &mut Writer, call: &Call<'_>) -> Result<()> {
+        let channels = call.channels(self.scale.len());
+        let dims: Vec<usize> = [channels.len()].into_iter().chain(vec![1; call.rank - 2]).collect();
+        let scale = w.floats(&dims, channels.iter().map(|&c| self.scale[c]));
+        let shift = w.floats(&dims, channels.iter().map(|&c| self.shift[c]));
+        let scaled = w.make("Mul", &[call.inputs[0], &scale], vec![]);
+        w.push("Add", &[&scaled, &shift], call.output, vec![]);
+        Ok(())
+    }
+}
+
+impl Write for InstanceNorm<Unpacked> {
+    fn write(&self, w: &mut Writer, call: &Call<'_>) -> Result<()> {
+        let channels = call.channels(self.scale.len());
+        let scale = w.floats(&[channels.len()], channels.iter().map(|&c| self.scale[c]));
+        let shift = w.floats(&[channels.len()], channels.iter().map(|&c| self.shift[c]));
+        let inputs = [call.inputs[0], &scale, &shift];
+        w.push("InstanceNormalization", &inputs, call.output, vec![float("epsilon", self.epsilon)]);
+        Ok(())
+    }
+}
+
+impl Write for Lrn {
+    fn write(&self, w: &mut Writer, call: &Call<'_>) -> Result<()> {
+        let size = int("size", self.size.into());
+        let attributes = vec![size, float("alpha", self.alpha), float("beta", self.beta), float("bias", self.bias)];
+        w.push("LRN", call.inputs, call.output, attributes);
+        Ok(())
+    }
+}
+
+impl Write for Softmax {
+    fn write(&self, w: &mut Writer, call: &Call<'_>) -> Result<()> {
+        let (x, axis) = (call.inputs[0], int("axis", self.start.into()));
+        if self.end == self.start + 1 {
+            w.push("Softmax", &[x], call.output, vec![axis]);
+            return Ok(());
+        }
+        ensure!(self.end as usize == call.rank, "Softmax over axes in the middle");
+        let (flat, shape) = (w.make("Flatten", &[x], vec![axis]), w.make("Shape", &[x], vec![]));
+        let flat = w.make("Softmax", &[&flat], vec![int("axis", 1)]);
+        w.push("Reshape", &[&flat, &shape], call.output, vec![]);
+        Ok(())
+    }
 }

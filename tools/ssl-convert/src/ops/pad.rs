@@ -1,11 +1,13 @@
 //! Pad: more positions around a tensor.
 
+use crate::export::exporter::{Call, Write};
+use crate::export::writer::{Writer, text};
 use crate::import::binding::Binding;
 use crate::import::checks;
 use crate::import::node::Node;
 use crate::import::registry::Import;
 use anyhow::{Context, Result, anyhow, bail, ensure};
-use sslm_format::{Fill, Op, Pad};
+use sslm_format::{Fill, Pad};
 
 pub(super) const IMPORTS: &[Import] = &[Import::computing("Pad", pad)];
 
@@ -35,5 +37,19 @@ fn pad(node: &mut Node<'_>) -> Result<Binding> {
         "edge" => Fill::Edge,
         other => bail!("mode: expected constant, reflect or edge, found {other}"),
     };
-    node.push(Op::Pad(Pad { amounts, fill }), vec![x])
+    node.push(Pad { amounts, fill }, vec![x])
+}
+
+impl Write for Pad {
+    fn write(&self, w: &mut Writer, call: &Call<'_>) -> Result<()> {
+        let amounts: Vec<i64> = (0..2).flat_map(|side| self.amounts.iter().map(move |a| i64::from(a[side]))).collect();
+        let (mode, value) = match self.fill {
+            Fill::Constant { value } => ("constant", value),
+            Fill::Reflect => ("reflect", 0.0),
+            Fill::Edge => ("edge", 0.0),
+        };
+        let (amounts, value) = (w.integers(&amounts), w.floats(&[], [value]));
+        w.push("Pad", &[call.inputs[0], &amounts, &value], call.output, vec![text("mode", mode)]);
+        Ok(())
+    }
 }

@@ -1,5 +1,8 @@
 //! Some positions of an axis: Slice, Split and Gather.
 
+use super::layout;
+use crate::export::exporter::{Call, Write};
+use crate::export::writer::{Writer, int};
 use crate::import::binding::Binding;
 use crate::import::checks;
 use crate::import::extent::Extent;
@@ -7,11 +10,11 @@ use crate::import::node::Node;
 use crate::import::registry::Import;
 use crate::import::stored;
 use anyhow::{Context, Result, ensure};
-use sslm_format::{Gather, Op, Slice};
+use sslm_format::{Gather, Slice};
 
 pub(super) const IMPORTS: &[Import] = &[
     Import::moving("Slice", slice).or_extents(|node, list| {
-        let taken = |list: Vec<Extent>, s: &Slice| s.positions(list.len()).map(|i| list[i]).collect();
+        let taken = |list: Vec<Extent>, s: &Slice| s.picked(list.len()).map(|i| list[i]).collect();
         Binding::of_extents(parts(node, 1)?.iter().fold(list, taken))
     }),
     Import::moving("Split", split),
@@ -53,7 +56,7 @@ fn slice(node: &mut Node<'_>) -> Result<Binding> {
     let parts = parts(node, node.rank(x))?;
     let count = parts.len();
     for (i, part) in parts.into_iter().enumerate() {
-        x = node.push_as(&node.part_name(i, count), Op::Slice(part), vec![x])?;
+        x = node.push_as(&node.part_name(i, count), part, vec![x])?;
     }
     Ok(node.computed(x))
 }
@@ -78,7 +81,7 @@ fn split(node: &mut Node<'_>) -> Result<Binding> {
     let (mut start, mut first) = (0i64, None);
     for (output, len) in outputs.iter().zip(lens) {
         let end = start.checked_add(len).context("split: too long")?;
-        let part = node.push_as(output, Op::Slice(Slice { axis: axis as u32, start, end, step: 1 }), vec![x])?;
+        let part = node.push_as(output, Slice { axis: axis as u32, start, end, step: 1 }, vec![x])?;
         let part = node.computed(part);
         match first {
             None => first = Some(part),
@@ -102,13 +105,13 @@ fn gather(node: &mut Node<'_>) -> Result<Binding> {
     let gather = of_rank(node, node.rank(x))?;
     let axis = gather.axis as usize;
     if indices.dims.len() == 1 {
-        return node.push(Op::Gather(gather), vec![x]);
+        return node.push(gather, vec![x]);
     }
     // The axis becomes those of the indices: none, or several.
     let mut target = node.extents_of(x).to_vec();
     target.splice(axis..=axis, Extent::of_dims(&indices.dims));
-    let gathered = node.push_as(&node.inner_name("gathered"), Op::Gather(gather), vec![x])?;
-    node.reshape_to(gathered, &target)
+    let gathered = node.push_as(&node.inner_name("gathered"), gather, vec![x])?;
+    layout::reshape_to(node, gathered, &target)
 }
 
 fn gather_extents(node: &mut Node<'_>, list: Vec<Extent>) -> Result<Binding> {
@@ -123,4 +126,20 @@ fn gather_extents(node: &mut Node<'_>, list: Vec<Extent>) -> Result<Binding> {
         found.dims.clone_from(&indices.dims);
     }
     Ok(found)
+}
+
+impl Write for Slice {
+    fn write(&self, w: &mut Writer, call: &Call<'_>) -> Result<()> {
+        let bounds = [self.start, self.end, i64::from(self.axis), self.step].map(|n| w.integers(&[n]));
+        w.push("Slice", &[call.inputs[0], &bounds[0], &bounds[1], &bounds[2], &bounds[3]], call.output, vec![]);
+        Ok(())
+    }
+}
+
+impl Write for Gather {
+    fn write(&self, w: &mut Writer, call: &Call<'_>) -> Result<()> {
+        let indices = w.integers(&self.indices);
+        w.push("Gather", &[call.inputs[0], &indices], call.output, vec![int("axis", self.axis.into())]);
+        Ok(())
+    }
 }

@@ -1,28 +1,63 @@
 //! Pools over windows, and over all of height and width.
 
 use super::window;
+use crate::export::exporter::{Call, Write};
+use crate::export::writer::{OPSET, Writer, int};
 use crate::import::node::Node;
 use crate::import::registry::Import;
 use anyhow::{Result, ensure};
-use sslm_format::{AveragePool, MaxPool, Op, Window};
+use sslm_format::{AveragePool, GlobalAveragePool, GlobalMaxPool, MaxPool, Window};
 
 pub(super) const IMPORTS: &[Import] = &[
     Import::computing("MaxPool", |node| {
         ensure!(node.outputs().get(1).is_none_or(String::is_empty), "expected one output, found Indices");
         let (window, ceil_mode) = window_and_rounding(node)?;
-        node.unary(Op::MaxPool(MaxPool { window, ceil_mode }))
+        node.unary(MaxPool { window, ceil_mode })
     }),
     Import::computing("AveragePool", |node| {
         let (window, ceil_mode) = window_and_rounding(node)?;
         let count_include_pad = node.flag("count_include_pad", false)?;
-        node.unary(Op::AveragePool(AveragePool { window, ceil_mode, count_include_pad }))
+        node.unary(AveragePool { window, ceil_mode, count_include_pad })
     }),
-    Import::computing("GlobalAveragePool", |node| node.unary(Op::GlobalAveragePool)),
-    Import::computing("GlobalMaxPool", |node| node.unary(Op::GlobalMaxPool)),
+    Import::computing("GlobalAveragePool", |node| node.unary(GlobalAveragePool {})),
+    Import::computing("GlobalMaxPool", |node| node.unary(GlobalMaxPool {})),
 ];
 
 /// The window, and whether sizes are rounded up.
 fn window_and_rounding(node: &Node<'_>) -> Result<(Window, bool)> {
     ensure!(!node.flag("storage_order", false)?, "storage_order: expected 0, found 1");
     Ok((window::of_attributes(node)?, node.flag("ceil_mode", false)?))
+}
+
+impl Write for MaxPool {
+    fn write(&self, w: &mut Writer, call: &Call<'_>) -> Result<()> {
+        let attributes = [window::attributes(&self.window), vec![int("ceil_mode", self.ceil_mode.into())]].concat();
+        w.push("MaxPool", call.inputs, call.output, attributes);
+        Ok(())
+    }
+}
+
+impl Write for AveragePool {
+    fn write(&self, w: &mut Writer, call: &Call<'_>) -> Result<()> {
+        ensure!(self.window.dilations == [1, 1], "dilations of an AveragePool need opset 19, this is opset {OPSET}");
+        let mut attributes = window::attributes(&self.window);
+        attributes.retain(|a| a.name != "dilations");
+        attributes.extend([int("ceil_mode", self.ceil_mode.into()), int("count_include_pad", self.count_include_pad.into())]);
+        w.push("AveragePool", call.inputs, call.output, attributes);
+        Ok(())
+    }
+}
+
+impl Write for GlobalAveragePool {
+    fn write(&self, w: &mut Writer, call: &Call<'_>) -> Result<()> {
+        w.push("GlobalAveragePool", call.inputs, call.output, vec![]);
+        Ok(())
+    }
+}
+
+impl Write for GlobalMaxPool {
+    fn write(&self, w: &mut Writer, call: &Call<'_>) -> Result<()> {
+        w.push("GlobalMaxPool", call.inputs, call.output, vec![]);
+        Ok(())
+    }
 }

@@ -1,11 +1,13 @@
 //! One element out of many along an axis: ReduceMean and ArgMax.
 
+use crate::export::exporter::{Call, Write};
+use crate::export::writer::{Writer, int, ints};
 use crate::import::binding::Binding;
 use crate::import::checks;
 use crate::import::node::Node;
 use crate::import::registry::Import;
 use anyhow::Result;
-use sslm_format::{ArgMax, Op, ReduceMean};
+use sslm_format::{ArgMax, ReduceMean};
 
 pub(super) const IMPORTS: &[Import] = &[Import::computing("ReduceMean", reduce_mean), Import::computing("ArgMax", arg_max)];
 
@@ -20,7 +22,7 @@ fn reduce_mean(node: &mut Node<'_>) -> Result<Binding> {
     axes.sort_unstable();
     axes.dedup();
     let keep = node.flag("keepdims", true)?;
-    node.push(Op::ReduceMean(ReduceMean { axes, keep }), vec![x])
+    node.push(ReduceMean { axes, keep }, vec![x])
 }
 
 /// Its output are integers in ONNX.
@@ -29,5 +31,25 @@ fn arg_max(node: &mut Node<'_>) -> Result<Binding> {
     let axis = node.axis(0, node.rank(x))? as u32;
     let (keep, last) = (node.flag("keepdims", true)?, node.flag("select_last_index", false)?);
     let output = &node.outputs()[0];
-    node.push_as(output, Op::ArgMax(ArgMax { axis, keep, last }), vec![x]).map(Binding::Integers)
+    node.push_as(output, ArgMax { axis, keep, last }, vec![x]).map(Binding::Integers)
+}
+
+impl Write for ReduceMean {
+    fn write(&self, w: &mut Writer, call: &Call<'_>) -> Result<()> {
+        w.push("ReduceMean", call.inputs, call.output, vec![ints("axes", &self.axes), int("keepdims", self.keep.into())]);
+        Ok(())
+    }
+}
+
+impl Write for ArgMax {
+    fn write(&self, w: &mut Writer, call: &Call<'_>) -> Result<()> {
+        let [axis, keep, last] = [self.axis.into(), self.keep.into(), self.last.into()];
+        let attributes = vec![int("axis", axis), int("keepdims", keep), int("select_last_index", last)];
+        w.push("ArgMax", call.inputs, call.output, attributes);
+        Ok(())
+    }
+
+    fn yields_integers(&self) -> bool {
+        true
+    }
 }

@@ -1,12 +1,14 @@
 //! Resize: another height and width.
 
+use crate::export::exporter::{Call, Write};
+use crate::export::writer::{Writer, int, text};
 use crate::import::binding::Binding;
 use crate::import::checks::{self, positive};
 use crate::import::extent::Extent;
 use crate::import::node::Node;
 use crate::import::registry::Import;
 use anyhow::{Context, Result, bail, ensure};
-use sslm_format::{Coordinates, Interpolation, Op, Resize2d, Target, ValueId};
+use sslm_format::{Coordinates, Interpolation, Resize2d, Target, ValueId};
 
 pub(super) const IMPORTS: &[Import] = &[Import::computing("Resize", resize)];
 
@@ -20,7 +22,7 @@ fn resize(node: &mut Node<'_>) -> Result<Binding> {
     ensure!(!node.flag("antialias", false)?, "antialias: expected 0, found 1");
     let coordinates = coordinates(node)?;
     let interpolation = interpolation(node, &target)?;
-    node.push(Op::Resize(Resize2d { coordinates, interpolation, target }), vec![x])
+    node.push(Resize2d { coordinates, interpolation, target }, vec![x])
 }
 
 /// The new height and width, as factors or as extents; batch and channels must stay as they are.
@@ -85,4 +87,38 @@ fn interpolation(node: &Node<'_>, target: &Target) -> Result<Interpolation> {
         ("nearest", "ceil") => Interpolation::Ceil,
         (mode, nearest) => bail!("mode: expected nearest or linear, found {mode} ({nearest})"),
     })
+}
+
+impl Write for Resize2d {
+    fn write(&self, w: &mut Writer, call: &Call<'_>) -> Result<()> {
+        let (mode, nearest) = match self.interpolation {
+            Interpolation::Linear => ("linear", "floor"),
+            Interpolation::NearestPreferFloor => ("nearest", "round_prefer_floor"),
+            Interpolation::NearestPreferCeil => ("nearest", "round_prefer_ceil"),
+            Interpolation::Floor => ("nearest", "floor"),
+            Interpolation::Ceil => ("nearest", "ceil"),
+        };
+        let coordinates = match self.coordinates {
+            Coordinates::HalfPixel => "half_pixel",
+            Coordinates::PytorchHalfPixel => "pytorch_half_pixel",
+            Coordinates::Asymmetric => "asymmetric",
+            Coordinates::AlignCorners => "align_corners",
+        };
+        let x = call.inputs[0];
+        let attributes =
+            vec![text("mode", mode), text("nearest_mode", nearest), text("coordinate_transformation_mode", coordinates)];
+        match self.target {
+            Target::Scales { factors: [vertical, horizontal] } => {
+                let scales = w.floats(&[4], [1.0, 1.0, vertical, horizontal]);
+                w.push("Resize", &[x, "", &scales], call.output, attributes);
+            }
+            Target::Sizes { extents } => {
+                let own = w.make("Shape", &[x], vec![int("start", 0), int("end", 2)]);
+                let new = w.integers(&extents.map(i64::from));
+                let sizes = w.make("Concat", &[&own, &new], vec![int("axis", 0)]);
+                w.push("Resize", &[x, "", "", &sizes], call.output, attributes);
+            }
+        }
+        Ok(())
+    }
 }

@@ -1,7 +1,9 @@
-//! Sliding windows over height and width, of convolutions and pools, from the attributes of ONNX.
+//! Sliding windows over height and width, of convolutions and pools, from the attributes of ONNX and back.
 
+use crate::export::writer::{ints, text};
 use crate::import::checks::positive;
 use crate::import::node::Node;
+use crate::onnx::proto::AttributeProto;
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use sslm_format::{Padding, Window};
 
@@ -54,4 +56,15 @@ fn of_kernel(node: &Node<'_>, kernel: [u32; 2]) -> Result<Window> {
 
 fn pad(amount: i64) -> Result<u32> {
     u32::try_from(amount).map_err(|_| anyhow!("pads: expected no negative amount, found {amount}"))
+}
+
+/// The attributes of a window.
+pub(super) fn attributes(window: &Window) -> Vec<AttributeProto> {
+    let padding = match window.padding {
+        Padding::Explicit { top, left, bottom, right } => ints("pads", &[top, left, bottom, right]),
+        Padding::SameUpper => text("auto_pad", "SAME_UPPER"),
+        Padding::SameLower => text("auto_pad", "SAME_LOWER"),
+    };
+    let [kernel, strides, dilations] = [window.kernel, window.strides, window.dilations];
+    vec![ints("kernel_shape", &kernel), ints("strides", &strides), ints("dilations", &dilations), padding]
 }
