@@ -6,7 +6,6 @@
 pub mod blobs;
 pub mod certificate;
 pub mod compact;
-mod convert_ops;
 pub mod emit;
 pub mod export;
 pub mod fold;

@@ -88,6 +88,9 @@ pub struct Affine {
     pub shift: Vec<f32>,
 }
 
+/// Why constants are lost where channels are mixed.
+pub(crate) const MIXES_CHANNELS: &str = "it mixes channels, so it needs all of them";
+
 /// For records without weights: what the file has is the record itself.
 macro_rules! without_weights {
     () => {

@@ -3,7 +3,7 @@
 //! names all of it.
 //!
 //! Here is the walk over the graph. What it does with a node is said beside the operator, in `ops`: by a function that reads a
-//! [`node::Node`] and adds to a `builder`.
+//! [`node::OnnxNode`] and adds to a `builder`.
 
 pub(crate) mod binding;
 mod builder;
@@ -21,7 +21,7 @@ use crate::ops;
 use anyhow::{Context, Result, bail, ensure};
 use binding::{Binding, Follows};
 use builder::Builder;
-use node::Node;
+use node::OnnxNode;
 use registry::Import;
 use std::collections::{BTreeMap, HashSet};
 
@@ -103,7 +103,7 @@ impl Importer<'_> {
         if let (Some(i), false) = (integers, import.takes_integers) {
             bail!("input {i}: expected float32 (as of a Cast), found integers that an ArgMax yields");
         }
-        let mut node = Node::new(node, name, self.opset, integers.is_some(), &mut self.builder, self.external)?;
+        let mut node = OnnxNode::new(node, name, self.opset, integers.is_some(), &mut self.builder, self.external)?;
         let first = match (import.of_extents, node.input(0)) {
             (Some(of_extents), Some(Binding::Extents(list))) => {
                 let list = list.clone();

@@ -14,7 +14,7 @@ use anyhow::{Context, Result, bail, ensure};
 use sslm_format::ValueId;
 
 /// A node that is being imported.
-pub(crate) struct Node<'a> {
+pub(crate) struct OnnxNode<'a> {
     proto: &'a NodeProto,
     name: &'a str,
     /// The name of the first output.
@@ -29,7 +29,7 @@ pub(crate) struct Node<'a> {
     external: &'a mut ExternalData,
 }
 
-impl<'a> Node<'a> {
+impl<'a> OnnxNode<'a> {
     /// Looks up what a node reads. `integers` says that what it computes are integers.
     pub(crate) fn new(
         proto: &'a NodeProto,
@@ -41,7 +41,7 @@ impl<'a> Node<'a> {
     ) -> Result<Self> {
         let output = proto.output.first().context("expected an output, found none")?;
         let inputs = proto.input.iter().enumerate().map(|(i, name)| builder.input(i, name)).collect::<Result<_>>()?;
-        Ok(Node { proto, name, output, opset, integers, inputs, further: Vec::new(), builder, external })
+        Ok(OnnxNode { proto, name, output, opset, integers, inputs, further: Vec::new(), builder, external })
     }
 
     /// The version of the operator set.
@@ -66,7 +66,7 @@ impl<'a> Node<'a> {
 }
 
 /// Attributes. What is absent has the default that the ONNX specification gives.
-impl<'a> Node<'a> {
+impl<'a> OnnxNode<'a> {
     /// An attribute as it is stored.
     pub(crate) fn attribute(&self, name: &str) -> Option<&'a AttributeProto> {
         Attributes(self.proto).get(name)
@@ -109,7 +109,7 @@ impl<'a> Node<'a> {
 }
 
 /// Inputs.
-impl Node<'_> {
+impl OnnxNode<'_> {
     /// How many inputs are named, left out or not.
     pub(crate) fn input_count(&self) -> usize {
         self.inputs.len()
@@ -207,7 +207,7 @@ impl Node<'_> {
 }
 
 /// Values of the graph, and new nodes.
-impl Node<'_> {
+impl OnnxNode<'_> {
     /// How many axes `v` has.
     pub(crate) fn rank(&self, v: ValueId) -> usize {
         self.builder.shape(v).len()

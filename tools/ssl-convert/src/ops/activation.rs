@@ -3,8 +3,9 @@
 use crate::export::exporter::{Call, Write};
 use crate::export::writer::{Writer, float};
 use crate::import::binding::Binding;
-use crate::import::node::Node;
+use crate::import::node::OnnxNode;
 use crate::import::registry::Import;
+use crate::operator::{Convert, without_weights};
 use anyhow::Result;
 use sslm_format::{Activation, Operator};
 
@@ -30,17 +31,21 @@ pub(super) const IMPORTS: &[Import] = &[
     Import::computing("Sqrt", |node| function(node, Activation::Sqrt)),
 ];
 
-fn function(node: &mut Node<'_>, function: Activation) -> Result<Binding> {
+fn function(node: &mut OnnxNode<'_>, function: Activation) -> Result<Binding> {
     node.unary(function)
 }
 
 /// The bounds are attributes before opset 11, and inputs since.
-fn clip(node: &mut Node<'_>) -> Result<Binding> {
+fn clip(node: &mut OnnxNode<'_>) -> Result<Binding> {
     let bound = |i: usize, what: &str, none: f32| -> Result<f32> {
         if node.opset() < 11 { node.float(what, none) } else { Ok(node.element(i, what)?.unwrap_or(none)) }
     };
     let (low, high) = (bound(1, "min", f32::MIN)?, bound(2, "max", f32::MAX)?);
     function(node, Activation::Clip { low, high })
+}
+
+impl Convert for Activation {
+    without_weights!();
 }
 
 impl Write for Activation {

@@ -1,14 +1,17 @@
 //! Tensors that the graph states: Constant and ConstantOfShape.
 
+use crate::blobs::Blobs;
 use crate::export::exporter::{Export, Exporter};
 use crate::import::binding::Binding;
-use crate::import::node::Node as OnnxNode;
+use crate::import::node::OnnxNode;
 use crate::import::registry::Import;
 use crate::import::stored::MAX_REPEATED;
 use crate::onnx::tensor::{Data, Floats, Tensor};
+use crate::operator::Convert;
+use crate::slices::Slices;
 use crate::weights::{Node, Unpacked};
 use anyhow::{Context, Result, bail};
-use sslm_format::Constant;
+use sslm_format::{Constant, Value};
 
 pub(super) const IMPORTS: &[Import] =
     &[Import::computing("Constant", constant), Import::computing("ConstantOfShape", constant_of_shape)];
@@ -44,6 +47,37 @@ fn constant_of_shape(node: &mut OnnxNode<'_>) -> Result<Binding> {
         _ => bail!("value: expected one number"),
     };
     Tensor::new(dims, data).map(Binding::Tensor)
+}
+
+impl Convert for Constant<Unpacked> {
+    fn is_finite(&self) -> bool {
+        self.data.is_finite()
+    }
+
+    fn tensor(&self) -> Option<&Floats> {
+        Some(&self.data)
+    }
+
+    /// The channels that are one element each.
+    fn forward(&mut self, _: &[Slices<'_>], output: &Slices<'_>) -> Vec<Option<f32>> {
+        let channels = output.constants().map_or(0, <[_]>::len);
+        let plane = self.dims.iter().skip(2).product::<u64>() as usize;
+        let first = |c: usize| (self.data.len() > c * plane).then(|| self.data.at(c * plane));
+        let mut found: Vec<Option<f32>> = (0..channels).map(first).collect();
+        for (i, x) in self.data.iter().enumerate() {
+            let channel = &mut found[i / plane.max(1) % channels];
+            *channel = channel.filter(|v| *v == x);
+        }
+        found
+    }
+
+    fn takes_constants(&self) -> bool {
+        true
+    }
+
+    fn stored<'g>(&'g self, _: &Value, blobs: &mut Blobs<'g>) -> sslm_format::Op {
+        Constant { dims: self.dims.clone(), data: blobs.tensor(&self.data) }.into()
+    }
 }
 
 impl Export for Constant<Unpacked> {

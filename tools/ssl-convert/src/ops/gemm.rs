@@ -1,15 +1,19 @@
 //! Fully connected layers: Gemm and MatMul with stored weights.
 
+use crate::blobs::{Blobs, Block, kept_channels};
 use crate::export::exporter::{Export, Exporter};
 use crate::export::writer::int;
 use crate::import::binding::Binding;
 use crate::import::checks::positive;
-use crate::import::node::Node as OnnxNode;
+use crate::import::node::OnnxNode;
 use crate::import::registry::Import;
 use crate::onnx::tensor::Tensor;
-use crate::weights::{Matrix, Node, Unpacked};
+use crate::operator::Convert;
+use crate::slices::{Reads, Slices};
+use crate::weights::{Layer, Matrix, Node, Unpacked};
 use anyhow::{Result, bail, ensure};
-use sslm_format::{Gemm, Kept};
+use sslm_format::shape::Shape;
+use sslm_format::{Gemm, Kept, Value};
 
 pub(super) const IMPORTS: &[Import] = &[Import::computing("Gemm", gemm), Import::computing("MatMul", matmul)];
 
@@ -61,6 +65,77 @@ fn dense(matrix: Matrix, bias: Vec<f32>) -> Result<Gemm<Unpacked>> {
         weights: matrix,
         bias,
     })
+}
+
+impl Convert for Gemm<Unpacked> {
+    fn is_finite(&self) -> bool {
+        self.weights.is_finite() && self.bias.iter().all(|x| x.is_finite())
+    }
+
+    fn layer(&self) -> Option<Layer<'_>> {
+        let (kept, matrix) = (std::slice::from_ref(&self.columns), &self.weights);
+        Some(Layer { groups: 1, filters: matrix.rows, columns: matrix.columns, taps: 1, kept, matrix })
+    }
+
+    fn matrix_mut(&mut self) -> Option<&mut Matrix> {
+        Some(&mut self.weights)
+    }
+
+    fn macs(&self, output: &Value, _: &Shape) -> Option<(u64, u64)> {
+        let kept = self.kept_rows(output) * self.columns.count(self.features as usize);
+        Some((u64::from(self.rows) * u64::from(self.features), kept as u64))
+    }
+
+    /// Of other ranks than 2, the features are not axis 1.
+    fn rows_mut(&mut self, shape: &Shape) -> Option<(&mut Matrix, &mut Vec<f32>)> {
+        (shape.len() == 2).then_some((&mut self.weights, &mut self.bias))
+    }
+
+    fn forward(&mut self, inputs: &[Slices<'_>], _: &Slices<'_>) -> Vec<Option<f32>> {
+        let x = inputs[0].constants();
+        let of_row = |row: usize| {
+            let (mut live, mut sum) = (false, f64::from(self.bias[row]));
+            for column in 0..self.weights.columns {
+                let w = self.weights.at(row, column);
+                if w != 0.0 {
+                    match x.and_then(|x| x[column]) {
+                        Some(value) => sum += f64::from(w) * f64::from(value),
+                        None => live = true,
+                    }
+                }
+            }
+            (sum as f32, live)
+        };
+        let rows: Vec<(f32, bool)> = (0..self.weights.rows).map(of_row).collect();
+        self.bias = rows.iter().map(|(sum, _)| *sum).collect();
+        rows.into_iter().map(|(sum, live)| (!live).then_some(sum)).collect()
+    }
+
+    fn backward(&mut self, inputs: &[Slices<'_>], _: &Slices<'_>, wanted: Option<&[bool]>) -> Vec<Reads> {
+        let Some(wanted) = wanted else { return vec![Reads::All] };
+        let (rows, total): (Vec<usize>, usize) = ((0..self.weights.rows).filter(|&r| wanted[r]).collect(), self.weights.columns);
+        let used = |column: usize| inputs[0].is_live(column) && rows.iter().any(|&r| self.weights.at(r, column) != 0.0);
+        let read: Vec<bool> = (0..total).map(used).collect();
+        let columns = (0..).zip(&read).filter(|(_, read)| **read).map(|(column, _)| column).collect();
+        self.columns = Kept::from_list(columns, total);
+        vec![Reads::Some(read)]
+    }
+
+    fn forget(&mut self) {
+        self.columns = Kept::List(Vec::new());
+    }
+
+    fn takes_constants(&self) -> bool {
+        true
+    }
+
+    fn stored<'g>(&'g self, output: &Value, blobs: &mut Blobs<'g>) -> sslm_format::Op {
+        let Gemm { features, rows, .. } = *self;
+        let bias = blobs.per_channel(&self.bias, 1, output);
+        let block = Block { rows: kept_channels(output, rows as usize), columns: self.columns.iter(features as usize).collect() };
+        let weights = blobs.panels(&self.weights, vec![block]);
+        Gemm { features, rows, columns: self.columns.clone(), weights, bias }.into()
+    }
 }
 
 impl Export for Gemm<Unpacked> {

@@ -4,16 +4,17 @@ use crate::export::exporter::{Call, Write};
 use crate::export::writer::{Writer, int};
 use crate::import::binding::Binding;
 use crate::import::extent::Extent;
-use crate::import::node::Node;
+use crate::import::node::OnnxNode;
 use crate::import::registry::Import;
 use crate::import::stored;
 use crate::onnx::tensor::Tensor;
+use crate::operator::{Convert, MIXES_CHANNELS, without_weights};
 use anyhow::{Context, Result, anyhow, bail};
 use sslm_format::{Concat, Expand};
 
 pub(super) const IMPORTS: &[Import] = &[Import::moving("Concat", concat).or_extents(extents), Import::moving("Expand", expand)];
 
-fn concat(node: &mut Node<'_>) -> Result<Binding> {
+fn concat(node: &mut OnnxNode<'_>) -> Result<Binding> {
     let all = 0..node.input_count();
     if all.clone().any(|i| matches!(node.input(i), Some(Binding::Extents(_)))) {
         let first = node.extents(0)?.context("input 0: expected integers, found numbers")?;
@@ -28,14 +29,14 @@ fn concat(node: &mut Node<'_>) -> Result<Binding> {
     node.push(Concat { axis: axis as u32 }, inputs)
 }
 
-fn extents(node: &mut Node<'_>, mut list: Vec<Extent>) -> Result<Binding> {
+fn extents(node: &mut OnnxNode<'_>, mut list: Vec<Extent>) -> Result<Binding> {
     for i in 1..node.input_count() {
         list.extend(node.extents(i)?.with_context(|| format!("input {i}: expected integers, found numbers"))?);
     }
     Binding::of_extents(list)
 }
 
-fn expand(node: &mut Node<'_>) -> Result<Binding> {
+fn expand(node: &mut OnnxNode<'_>) -> Result<Binding> {
     let x = node.value(0)?;
     let target = node.extents(1)?.context("shape (input 1): expected constant integers or extents, found others")?;
     let own = node.extents_of(x);
@@ -48,6 +49,22 @@ fn expand(node: &mut Node<'_>) -> Result<Binding> {
     };
     let dims = target.iter().enumerate().map(extent).collect::<Result<_>>()?;
     node.push(Expand { dims }, vec![x])
+}
+
+impl Convert for Concat {
+    without_weights!();
+
+    fn takes_constants(&self) -> bool {
+        true
+    }
+}
+
+impl Convert for Expand {
+    without_weights!();
+
+    fn why_lost(&self) -> &'static str {
+        MIXES_CHANNELS
+    }
 }
 
 impl Write for Concat {

@@ -5,10 +5,11 @@ use crate::export::writer::{Writer, int, ints};
 use crate::import::binding::Binding;
 use crate::import::checks;
 use crate::import::extent::{self, Extent};
-use crate::import::node::Node as OnnxNode;
+use crate::import::node::OnnxNode;
 use crate::import::registry::Import;
 use crate::import::stored;
 use crate::onnx::tensor::Tensor;
+use crate::operator::{Convert, MIXES_CHANNELS, without_weights};
 use crate::weights::Node;
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use sslm_format::{Flatten, Reshape, Transpose, ValueId};
@@ -132,6 +133,30 @@ fn transpose(node: &mut OnnxNode<'_>) -> Result<Binding> {
         Ok(Transpose { axes })
     };
     node.moved(of_rank, stored::transposed)
+}
+
+impl Convert for Flatten {
+    without_weights!();
+
+    fn why_lost(&self) -> &'static str {
+        MIXES_CHANNELS
+    }
+}
+
+impl Convert for Reshape {
+    without_weights!();
+
+    fn why_lost(&self) -> &'static str {
+        MIXES_CHANNELS
+    }
+}
+
+impl Convert for Transpose {
+    without_weights!();
+
+    fn why_lost(&self) -> &'static str {
+        MIXES_CHANNELS
+    }
 }
 
 impl Write for Transpose {

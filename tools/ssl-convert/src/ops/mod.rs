@@ -8,7 +8,6 @@ mod gemm;
 mod join;
 mod layout;
 mod normalize;
-mod pad;
 mod pass;
 mod pick;
 mod pool;
@@ -20,7 +19,7 @@ mod window;
 use crate::import::registry::Import;
 
 /// The tables of all families.
-const FAMILIES: [&[Import]; 15] = [
+const FAMILIES: [&[Import]; 14] = [
     activation::IMPORTS,
     binary::IMPORTS,
     constant::IMPORTS,
@@ -29,7 +28,6 @@ const FAMILIES: [&[Import]; 15] = [
     join::IMPORTS,
     layout::IMPORTS,
     normalize::IMPORTS,
-    pad::IMPORTS,
     pass::IMPORTS,
     pick::IMPORTS,
     pool::IMPORTS,

@@ -1,14 +1,17 @@
 //! Normalisations: of channels by stored or measured statistics, over neighbouring channels, and to shares of a sum.
 
+use crate::blobs::Blobs;
 use crate::export::exporter::{Call, Write};
 use crate::export::writer::{Writer, float, int};
 use crate::import::binding::Binding;
 use crate::import::checks::positive;
-use crate::import::node::Node;
+use crate::import::node::OnnxNode;
 use crate::import::registry::Import;
+use crate::operator::{Affine, Convert, without_weights};
+use crate::slices::{Reads, Slices, reads};
 use crate::weights::Unpacked;
 use anyhow::{Result, ensure};
-use sslm_format::{BatchNorm, InstanceNorm, Lrn, Softmax};
+use sslm_format::{BatchNorm, InstanceNorm, Lrn, Softmax, Value};
 
 pub(super) const IMPORTS: &[Import] = &[
     Import::computing("BatchNormalization", batch_norm),
@@ -21,7 +24,7 @@ pub(super) const IMPORTS: &[Import] = &[
     Import::computing("Softmax", softmax),
 ];
 
-fn batch_norm(node: &mut Node<'_>) -> Result<Binding> {
+fn batch_norm(node: &mut OnnxNode<'_>) -> Result<Binding> {
     ensure!(!node.flag("training_mode", false)?, "expected inference, found training_mode");
     ensure!(node.int("spatial", 1)? == 1, "spatial: expected 1, found 0");
     let x = node.value(0)?;
@@ -41,7 +44,7 @@ fn batch_norm(node: &mut Node<'_>) -> Result<Binding> {
     node.push(BatchNorm { scale, shift }, vec![x])
 }
 
-fn instance_norm(node: &mut Node<'_>) -> Result<Binding> {
+fn instance_norm(node: &mut OnnxNode<'_>) -> Result<Binding> {
     let x = node.value(0)?;
     let parameter = |i: usize, what: &str| -> Result<Vec<f32>> {
         let floats = node.needed_tensor(i, what)?.floats()?;
@@ -55,12 +58,94 @@ fn instance_norm(node: &mut Node<'_>) -> Result<Binding> {
 }
 
 /// Over all axes from `axis` on before opset 13, over that one axis since.
-fn softmax(node: &mut Node<'_>) -> Result<Binding> {
+fn softmax(node: &mut OnnxNode<'_>) -> Result<Binding> {
     let x = node.value(0)?;
     let (rank, of_one_axis) = (node.rank(x), node.opset() >= 13);
     let start = node.axis(if of_one_axis { -1 } else { 1 }, rank)?;
     let end = if of_one_axis { start + 1 } else { rank };
     node.push(Softmax { start: start as u32, end: end as u32 }, vec![x])
+}
+
+impl Convert for Lrn {
+    without_weights!();
+
+    fn why_lost(&self) -> &'static str {
+        "the windows of these constant channels reach channels that are not constant"
+    }
+}
+
+impl Convert for BatchNorm<Unpacked> {
+    fn is_finite(&self) -> bool {
+        self.scale.iter().chain(&self.shift).all(|x| x.is_finite())
+    }
+
+    fn affine(&self, _: &[Option<Vec<f32>>]) -> Option<Affine> {
+        Some(Affine { input: 0, scale: Some(self.scale.clone()), shift: self.shift.clone() })
+    }
+
+    fn forward(&mut self, inputs: &[Slices<'_>], output: &Slices<'_>) -> Vec<Option<f32>> {
+        scaled(&self.scale, &self.shift, inputs, output, |x, scale, shift| scale * x + shift)
+    }
+
+    fn backward(&mut self, inputs: &[Slices<'_>], output: &Slices<'_>, wanted: Option<&[bool]>) -> Vec<Reads> {
+        reads(self, inputs, output, scaling(&self.scale, wanted).as_deref())
+    }
+
+    fn stored<'g>(&'g self, output: &Value, blobs: &mut Blobs<'g>) -> sslm_format::Op {
+        let (scale, shift) = (blobs.per_channel(&self.scale, 1, output), blobs.per_channel(&self.shift, 1, output));
+        BatchNorm { scale, shift }.into()
+    }
+}
+
+impl Convert for InstanceNorm<Unpacked> {
+    fn is_finite(&self) -> bool {
+        self.scale.iter().chain(&self.shift).all(|x| x.is_finite())
+    }
+
+    /// What is constant everywhere is its mean, and what is left of it is the shift.
+    fn forward(&mut self, inputs: &[Slices<'_>], output: &Slices<'_>) -> Vec<Option<f32>> {
+        scaled(&self.scale, &self.shift, inputs, output, |_, _, shift| shift)
+    }
+
+    fn backward(&mut self, inputs: &[Slices<'_>], output: &Slices<'_>, wanted: Option<&[bool]>) -> Vec<Reads> {
+        reads(self, inputs, output, scaling(&self.scale, wanted).as_deref())
+    }
+
+    fn stored<'g>(&'g self, output: &Value, blobs: &mut Blobs<'g>) -> sslm_format::Op {
+        let (scale, shift) = (blobs.per_channel(&self.scale, 1, output), blobs.per_channel(&self.shift, 1, output));
+        InstanceNorm { scale, shift, epsilon: self.epsilon }.into()
+    }
+}
+
+/// What a scale and a shift make of constant channels; where the scale is zero, the shift is what is left of any.
+fn scaled(
+    scale: &[f32],
+    shift: &[f32],
+    inputs: &[Slices<'_>],
+    output: &Slices<'_>,
+    of: impl Fn(f32, f32, f32) -> f32,
+) -> Vec<Option<f32>> {
+    let count = output.constants().map_or(0, <[_]>::len);
+    let x = |channel: usize| inputs[0].constants().and_then(|x| x[channel]);
+    let of_channel = |channel: usize| match (x(channel), scale[channel], shift[channel]) {
+        (_, 0.0, shift) => Some(shift),
+        (Some(x), scale, shift) => Some(of(x, scale, shift)),
+        (None, ..) => None,
+    };
+    (0..count).map(of_channel).collect()
+}
+
+/// The wanted channels whose scale is not zero.
+fn scaling(scale: &[f32], wanted: Option<&[bool]>) -> Option<Vec<bool>> {
+    wanted.map(|wanted| wanted.iter().zip(scale).map(|(wanted, scale)| *wanted && *scale != 0.0).collect())
+}
+
+impl Convert for Softmax {
+    without_weights!();
+
+    fn why_lost(&self) -> &'static str {
+        "it needs every channel"
+    }
 }
 
 impl Write for BatchNorm<Unpacked> {

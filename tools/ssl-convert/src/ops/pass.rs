@@ -1,7 +1,7 @@
 //! Operators that hand on what they read: Identity, Dropout and Cast.
 
 use crate::import::binding::Binding;
-use crate::import::node::Node;
+use crate::import::node::OnnxNode;
 use crate::import::registry::Import;
 use crate::onnx::proto::data_type;
 use crate::onnx::tensor::{Data, Tensor};
@@ -16,14 +16,14 @@ pub(super) const IMPORTS: &[Import] = &[
     }),
 ];
 
-fn dropout(node: &mut Node<'_>) -> Result<Binding> {
+fn dropout(node: &mut OnnxNode<'_>) -> Result<Binding> {
     if let Some(mode) = node.tensor_if_known(2) {
         ensure!(mode.ints().is_ok_and(|i| i.iter().all(|&i| i == 0)), "expected inference, found training_mode");
     }
     node.first()
 }
 
-fn cast(node: &mut Node<'_>) -> Result<Binding> {
+fn cast(node: &mut OnnxNode<'_>) -> Result<Binding> {
     let to = node.int("to", 0)? as i32;
     Ok(match (node.first()?, to) {
         (Binding::Tensor(Tensor { dims, data: Data::Ints(ints) }), data_type::FLOAT) => {

@@ -6,9 +6,10 @@ use crate::export::writer::{Writer, int};
 use crate::import::binding::Binding;
 use crate::import::checks;
 use crate::import::extent::Extent;
-use crate::import::node::Node;
+use crate::import::node::OnnxNode;
 use crate::import::registry::Import;
 use crate::import::stored;
+use crate::operator::{Convert, without_weights};
 use anyhow::{Context, Result, ensure};
 use sslm_format::{Gather, Slice};
 
@@ -22,7 +23,7 @@ pub(super) const IMPORTS: &[Import] = &[
 ];
 
 /// The parts of a Slice, one for each axis that it cuts of a tensor of `rank` axes.
-fn parts(node: &Node<'_>, rank: usize) -> Result<Vec<Slice>> {
+fn parts(node: &OnnxNode<'_>, rank: usize) -> Result<Vec<Slice>> {
     let attribute_form = node.attribute("starts").is_some();
     let input = |i: usize| if attribute_form { usize::MAX } else { i };
     let starts = node.integers("starts", input(1))?.context("starts: expected constant integers, found none")?;
@@ -47,7 +48,7 @@ fn parts(node: &Node<'_>, rank: usize) -> Result<Vec<Slice>> {
     (0..starts.len()).map(part).collect()
 }
 
-fn slice(node: &mut Node<'_>) -> Result<Binding> {
+fn slice(node: &mut OnnxNode<'_>) -> Result<Binding> {
     if let Some(t) = node.tensor_if_known(0) {
         let parts = parts(node, t.dims.len())?;
         return parts.into_iter().try_fold(t.clone(), |t, part| stored::sliced(&t, part)).map(Binding::Tensor);
@@ -61,7 +62,7 @@ fn slice(node: &mut Node<'_>) -> Result<Binding> {
     Ok(node.computed(x))
 }
 
-fn split(node: &mut Node<'_>) -> Result<Binding> {
+fn split(node: &mut OnnxNode<'_>) -> Result<Binding> {
     let x = node.value(0)?;
     let axis = node.axis(0, node.rank(x))?;
     let outputs = node.outputs();
@@ -92,9 +93,9 @@ fn split(node: &mut Node<'_>) -> Result<Binding> {
     first.context("expected an output, found none")
 }
 
-fn gather(node: &mut Node<'_>) -> Result<Binding> {
+fn gather(node: &mut OnnxNode<'_>) -> Result<Binding> {
     let indices = node.tensor(1, "indices")?.context("indices (input 1): expected constant integers, found none")?.clone();
-    let of_rank = |node: &Node<'_>, rank: usize| -> Result<Gather> {
+    let of_rank = |node: &OnnxNode<'_>, rank: usize| -> Result<Gather> {
         let axis = node.axis(0, rank)?;
         Ok(Gather { axis: axis as u32, indices: indices.ints()?.to_vec() })
     };
@@ -114,7 +115,7 @@ fn gather(node: &mut Node<'_>) -> Result<Binding> {
     layout::reshape_to(node, gathered, &target)
 }
 
-fn gather_extents(node: &mut Node<'_>, list: Vec<Extent>) -> Result<Binding> {
+fn gather_extents(node: &mut OnnxNode<'_>, list: Vec<Extent>) -> Result<Binding> {
     let indices = node.extents(1)?.context("indices (input 1): expected integers, found none")?;
     let pick = |e: &Extent| {
         let i = e.known()?;
@@ -126,6 +127,22 @@ fn gather_extents(node: &mut Node<'_>, list: Vec<Extent>) -> Result<Binding> {
         found.dims.clone_from(&indices.dims);
     }
     Ok(found)
+}
+
+impl Convert for Slice {
+    without_weights!();
+
+    fn takes_constants(&self) -> bool {
+        true
+    }
+}
+
+impl Convert for Gather {
+    without_weights!();
+
+    fn takes_constants(&self) -> bool {
+        true
+    }
 }
 
 impl Write for Slice {

@@ -3,8 +3,9 @@
 use super::window;
 use crate::export::exporter::{Call, Write};
 use crate::export::writer::{OPSET, Writer, int};
-use crate::import::node::Node;
+use crate::import::node::OnnxNode;
 use crate::import::registry::Import;
+use crate::operator::{Convert, without_weights};
 use anyhow::{Result, ensure};
 use sslm_format::{AveragePool, GlobalAveragePool, GlobalMaxPool, MaxPool, Window};
 
@@ -24,9 +25,29 @@ pub(super) const IMPORTS: &[Import] = &[
 ];
 
 /// The window, and whether sizes are rounded up.
-fn window_and_rounding(node: &Node<'_>) -> Result<(Window, bool)> {
+fn window_and_rounding(node: &OnnxNode<'_>) -> Result<(Window, bool)> {
     ensure!(!node.flag("storage_order", false)?, "storage_order: expected 0, found 1");
     Ok((window::of_attributes(node)?, node.flag("ceil_mode", false)?))
+}
+
+impl Convert for MaxPool {
+    without_weights!();
+}
+
+impl Convert for AveragePool {
+    without_weights!();
+
+    fn why_lost(&self) -> &'static str {
+        "it counts padding, so a constant channel is smaller at the border"
+    }
+}
+
+impl Convert for GlobalAveragePool {
+    without_weights!();
+}
+
+impl Convert for GlobalMaxPool {
+    without_weights!();
 }
 
 impl Write for MaxPool {

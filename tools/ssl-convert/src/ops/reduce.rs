@@ -4,14 +4,15 @@ use crate::export::exporter::{Call, Write};
 use crate::export::writer::{Writer, int, ints};
 use crate::import::binding::Binding;
 use crate::import::checks;
-use crate::import::node::Node;
+use crate::import::node::OnnxNode;
 use crate::import::registry::Import;
+use crate::operator::{Convert, MIXES_CHANNELS, without_weights};
 use anyhow::Result;
 use sslm_format::{ArgMax, ReduceMean};
 
 pub(super) const IMPORTS: &[Import] = &[Import::computing("ReduceMean", reduce_mean), Import::computing("ArgMax", arg_max)];
 
-fn reduce_mean(node: &mut Node<'_>) -> Result<Binding> {
+fn reduce_mean(node: &mut OnnxNode<'_>) -> Result<Binding> {
     let x = node.value(0)?;
     let rank = node.rank(x);
     let mut axes: Vec<u32> = match node.integers("axes", 1)? {
@@ -26,12 +27,28 @@ fn reduce_mean(node: &mut Node<'_>) -> Result<Binding> {
 }
 
 /// Its output are integers in ONNX.
-fn arg_max(node: &mut Node<'_>) -> Result<Binding> {
+fn arg_max(node: &mut OnnxNode<'_>) -> Result<Binding> {
     let x = node.value(0)?;
     let axis = node.axis(0, node.rank(x))? as u32;
     let (keep, last) = (node.flag("keepdims", true)?, node.flag("select_last_index", false)?);
     let output = &node.outputs()[0];
     node.push_as(output, ArgMax { axis, keep, last }, vec![x]).map(Binding::Integers)
+}
+
+impl Convert for ReduceMean {
+    without_weights!();
+
+    fn why_lost(&self) -> &'static str {
+        MIXES_CHANNELS
+    }
+}
+
+impl Convert for ArgMax {
+    without_weights!();
+
+    fn why_lost(&self) -> &'static str {
+        "it needs every channel"
+    }
 }
 
 impl Write for ReduceMean {

@@ -1,18 +1,48 @@
-//! Resize: another height and width.
+//! Planes of another size: Pad puts elements around a tensor, Resize changes its height and width.
 
 use crate::export::exporter::{Call, Write};
 use crate::export::writer::{Writer, int, text};
 use crate::import::binding::Binding;
 use crate::import::checks::{self, positive};
 use crate::import::extent::Extent;
-use crate::import::node::Node;
+use crate::import::node::OnnxNode;
 use crate::import::registry::Import;
-use anyhow::{Context, Result, bail, ensure};
-use sslm_format::{Coordinates, Interpolation, Resize2d, Target, ValueId};
+use crate::operator::{Convert, without_weights};
+use anyhow::{Context, Result, anyhow, bail, ensure};
+use sslm_format::{Coordinates, Fill, Interpolation, Pad, Resize2d, Target, ValueId};
 
-pub(super) const IMPORTS: &[Import] = &[Import::computing("Resize", resize)];
+pub(super) const IMPORTS: &[Import] = &[Import::computing("Pad", pad), Import::computing("Resize", resize)];
 
-fn resize(node: &mut Node<'_>) -> Result<Binding> {
+fn pad(node: &mut OnnxNode<'_>) -> Result<Binding> {
+    let x = node.value(0)?;
+    let rank = node.rank(x);
+    let pads = node.integers("pads", 1)?.context("pads: expected constant integers, found none")?;
+    let axes: Vec<usize> = match node.integers("axes", 3)? {
+        Some(axes) => axes.iter().map(|&a| checks::axis(a, rank)).collect::<Result<_>>()?,
+        None => (0..rank).collect(),
+    };
+    ensure!(pads.len() == 2 * axes.len(), "pads: expected {} numbers, found {}", 2 * axes.len(), pads.len());
+    let mut amounts = vec![[0; 2]; rank];
+    for (i, &pad) in pads.iter().enumerate() {
+        let amount = u32::try_from(pad).map_err(|_| anyhow!("pads: expected no negative amount, found {pad}"))?;
+        amounts[axes[i % axes.len()]][i / axes.len()] = amount;
+    }
+    let fill = match node.text("mode", "constant")? {
+        "constant" => {
+            let value = match node.element(2, "constant_value")? {
+                Some(value) => value,
+                None => node.float("value", 0.0)?,
+            };
+            Fill::Constant { value }
+        }
+        "reflect" => Fill::Reflect,
+        "edge" => Fill::Edge,
+        other => bail!("mode: expected constant, reflect or edge, found {other}"),
+    };
+    node.push(Pad { amounts, fill }, vec![x])
+}
+
+fn resize(node: &mut OnnxNode<'_>) -> Result<Binding> {
     let x = node.value(0)?;
     let rank = node.rank(x);
     ensure!(rank == 4, "input: expected 4 axes, found {rank}");
@@ -26,7 +56,7 @@ fn resize(node: &mut Node<'_>) -> Result<Binding> {
 }
 
 /// The new height and width, as factors or as extents; batch and channels must stay as they are.
-fn target(node: &Node<'_>, x: ValueId) -> Result<Target> {
+fn target(node: &OnnxNode<'_>, x: ValueId) -> Result<Target> {
     let own = node.extents_of(x);
     let axes: Vec<usize> = match node.ints("axes")? {
         [] => (0..own.len()).collect(),
@@ -58,7 +88,7 @@ fn target(node: &Node<'_>, x: ValueId) -> Result<Target> {
     Ok(Target::Sizes { extents: [extent(2)?, extent(3)?] })
 }
 
-fn coordinates(node: &Node<'_>) -> Result<Coordinates> {
+fn coordinates(node: &OnnxNode<'_>) -> Result<Coordinates> {
     let default = if node.opset() < 11 { "asymmetric" } else { "half_pixel" };
     Ok(match node.text("coordinate_transformation_mode", default)? {
         "half_pixel" => Coordinates::HalfPixel,
@@ -71,7 +101,7 @@ fn coordinates(node: &Node<'_>) -> Result<Coordinates> {
     })
 }
 
-fn interpolation(node: &Node<'_>, target: &Target) -> Result<Interpolation> {
+fn interpolation(node: &OnnxNode<'_>, target: &Target) -> Result<Interpolation> {
     // Before opset 11, growing took the position before and shrinking the one behind.
     let shrinks = matches!(target, Target::Scales { factors } if factors.iter().all(|&f| f <= 1.0));
     let nearest = match (node.opset() < 11, shrinks) {
@@ -87,6 +117,32 @@ fn interpolation(node: &Node<'_>, target: &Target) -> Result<Interpolation> {
         ("nearest", "ceil") => Interpolation::Ceil,
         (mode, nearest) => bail!("mode: expected nearest or linear, found {mode} ({nearest})"),
     })
+}
+
+impl Convert for Pad {
+    without_weights!();
+
+    fn why_lost(&self) -> &'static str {
+        "it pads with something else than the constant"
+    }
+}
+
+impl Convert for Resize2d {
+    without_weights!();
+}
+
+impl Write for Pad {
+    fn write(&self, w: &mut Writer, call: &Call<'_>) -> Result<()> {
+        let amounts: Vec<i64> = (0..2).flat_map(|side| self.amounts.iter().map(move |a| i64::from(a[side]))).collect();
+        let (mode, value) = match self.fill {
+            Fill::Constant { value } => ("constant", value),
+            Fill::Reflect => ("reflect", 0.0),
+            Fill::Edge => ("edge", 0.0),
+        };
+        let (amounts, value) = (w.integers(&amounts), w.floats(&[], [value]));
+        w.push("Pad", &[call.inputs[0], &amounts, &value], call.output, vec![text("mode", mode)]);
+        Ok(())
+    }
 }
 
 impl Write for Resize2d {

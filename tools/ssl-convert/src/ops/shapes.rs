@@ -3,13 +3,13 @@
 
 use crate::import::binding::Binding;
 use crate::import::extent::Extent;
-use crate::import::node::Node;
+use crate::import::node::OnnxNode;
 use crate::import::registry::Import;
 use anyhow::{Result, bail};
 
 pub(super) const IMPORTS: &[Import] = &[Import::moving("Shape", shape)];
 
-fn shape(node: &mut Node<'_>) -> Result<Binding> {
+fn shape(node: &mut OnnxNode<'_>) -> Result<Binding> {
     let extents: Vec<Extent> = match node.first()? {
         Binding::Tensor(t) => Extent::of_dims(&t.dims),
         Binding::Value(v) | Binding::Integers(v) => node.extents_of(v).to_vec(),

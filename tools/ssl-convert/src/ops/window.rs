@@ -2,13 +2,13 @@
 
 use crate::export::writer::{ints, text};
 use crate::import::checks::positive;
-use crate::import::node::Node;
+use crate::import::node::OnnxNode;
 use crate::onnx::proto::AttributeProto;
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use sslm_format::{Padding, Window};
 
 /// Two elements of at least `least`, vertical and horizontal.
-pub(super) fn pair(node: &Node<'_>, name: &str, default: Option<[u32; 2]>, least: u32) -> Result<[u32; 2]> {
+pub(super) fn pair(node: &OnnxNode<'_>, name: &str, default: Option<[u32; 2]>, least: u32) -> Result<[u32; 2]> {
     let element = |n: i64| {
         u32::try_from(n).ok().filter(|&n| n >= least).with_context(|| format!("{name}: expected at least {least}, found {n}"))
     };
@@ -20,7 +20,7 @@ pub(super) fn pair(node: &Node<'_>, name: &str, default: Option<[u32; 2]>, least
 }
 
 /// The window of an operator whose weights have a kernel of these sizes.
-pub(super) fn of_weights(node: &Node<'_>, kernel: [usize; 2]) -> Result<Window> {
+pub(super) fn of_weights(node: &OnnxNode<'_>, kernel: [usize; 2]) -> Result<Window> {
     let expected = [positive(kernel[0] as i64, "kernel")?, positive(kernel[1] as i64, "kernel")?];
     let found = pair(node, "kernel_shape", Some(expected), 1)?;
     ensure!(found == expected, "kernel_shape: expected {expected:?} (of the weights), found {found:?}");
@@ -28,11 +28,11 @@ pub(super) fn of_weights(node: &Node<'_>, kernel: [usize; 2]) -> Result<Window> 
 }
 
 /// The window of an operator without weights.
-pub(super) fn of_attributes(node: &Node<'_>) -> Result<Window> {
+pub(super) fn of_attributes(node: &OnnxNode<'_>) -> Result<Window> {
     of_kernel(node, pair(node, "kernel_shape", None, 1)?)
 }
 
-fn of_kernel(node: &Node<'_>, kernel: [u32; 2]) -> Result<Window> {
+fn of_kernel(node: &OnnxNode<'_>, kernel: [u32; 2]) -> Result<Window> {
     let padding = match node.text("auto_pad", "NOTSET")? {
         "NOTSET" => match node.ints("pads")? {
             [] => Padding::Explicit { top: 0, left: 0, bottom: 0, right: 0 },
