@@ -153,6 +153,7 @@ pub(super) fn words<'a>(code: &'a str, word: &'a str) -> impl Iterator<Item = us
     code.match_indices(word).map(|(at, _)| at).filter(move |&at| {
         let before = code[..at].chars().next_back();
         let behind = code[at + word.len()..].chars().next();
-        !is_word(before) && !(is_word(word.chars().next_back()) && is_word(behind))
+        let goes_on = is_word(word.chars().next_back()) && is_word(behind);
+        !(is_word(before) || goes_on)
     })
 }
