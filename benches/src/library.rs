@@ -1,13 +1,13 @@
-//! Convolution as most do it: the lowered matrix written out (im2col), times the weights by a library for dense matrices, the crate
-//! `gemm`. On one thread.
+//! Convolution as most do it, to compare with: the lowered matrix is written out (im2col) and multiplied with the weights by a library for
+//! dense matrices, the crate `gemm`, on one thread.
 
 use gemm::{Parallelism, gemm};
 use sslm_kernels::conv::{Column, Geometry};
 
-/// What records call it.
+/// What records call the library.
 pub const NAME: &str = "gemm crate";
 
-/// `out = a b`, all row-major; rows of `b` and `out` have `positions` numbers.
+/// `out = a b`, all row-major; rows of `b` and `out` have `positions` elements.
 ///
 /// # Panics
 /// If the lengths do not fit each other.
@@ -59,9 +59,9 @@ pub fn lower(geometry: &Geometry, columns: &[Column], x: &[f32], lowered: &mut [
         let x = x.get(first * stride + column.kw - pad..).unwrap_or_default();
         let seen = row.iter_mut().skip(first);
         if stride == 1 {
-            seen.zip(x).for_each(|(number, x)| *number = *x);
+            seen.zip(x).for_each(|(element, x)| *element = *x);
         } else {
-            seen.zip(x.iter().step_by(stride)).for_each(|(number, x)| *number = *x);
+            seen.zip(x.iter().step_by(stride)).for_each(|(element, x)| *element = *x);
         }
     }
 }
@@ -83,12 +83,12 @@ mod tests {
             let x: Vec<f32> = (0..geometry.channels * height * width).map(|_| rng.f32()).collect();
             let mut lowered = vec![f32::NAN; columns.len() * out_height * out_width];
             lower(&geometry, columns, &x, &mut lowered);
-            for (i, &number) in lowered.iter().enumerate() {
+            for (i, &element) in lowered.iter().enumerate() {
                 let (column, oh, ow) = (columns[i / (out_height * out_width)], i / out_width % out_height, i % out_width);
                 let [ih, iw] =
                     [oh * shape.stride + column.kh, ow * shape.stride + column.kw].map(|at| at.wrapping_sub(shape.pad));
                 let expected = if ih < height && iw < width { x[(column.channel * height + ih) * width + iw] } else { 0.0 };
-                assert_eq!(number, expected, "{}: {column:?}, output {oh}, {ow}", shape.name);
+                assert_eq!(element, expected, "{}: {column:?}, output {oh}, {ow}", shape.name);
             }
         }
     }
