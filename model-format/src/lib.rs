@@ -15,10 +15,12 @@
 mod codec;
 mod container;
 mod error;
+mod functions;
 mod model;
 pub mod shape;
 mod validate;
 
+pub use sslm_basics::functions::{Binary, Unary};
 pub use sslm_basics::panels;
 
 pub use container::{MAGIC, Section, VERSION, WEIGHT_ALIGN, sections, verify_weights, write};

@@ -2,6 +2,7 @@
 //! (labels, preprocessing, provenance). Field order here is the order on disk.
 
 use crate::codec::{choice, record};
+use sslm_basics::functions::{Binary, Unary};
 
 macro_rules! ids {
     ($($(#[$meta:meta])* $name:ident)*) => { $(
@@ -419,66 +420,6 @@ choice! {
 }
 
 choice! {
-    /// A function of one number.
-    pub enum Activation: "activation" {
-        /// `max(x, 0)`.
-        0 => Relu,
-        /// `x` if positive, else `alpha x`.
-        1 => LeakyRelu {
-            /// Slope of the negative part.
-            alpha: f32,
-        },
-        /// `min(max(x, low), high)`.
-        2 => Clip {
-            /// Least result.
-            low: f32,
-            /// Greatest result; wins where it is below `low`.
-            high: f32,
-        },
-        /// `1 / (1 + exp(-x))`.
-        3 => Sigmoid,
-        /// `tanh(x)`.
-        4 => Tanh,
-        /// `max(0, min(1, alpha x + beta))`.
-        5 => HardSigmoid {
-            /// Slope.
-            alpha: f32,
-            /// Offset.
-            beta: f32,
-        },
-        /// `x max(0, min(1, x / 6 + 1/2))`.
-        6 => HardSwish,
-        /// `x` if positive, else `alpha (exp(x) - 1)`.
-        7 => Elu {
-            /// Limit of the negative part, with its sign changed.
-            alpha: f32,
-        },
-        /// `x tanh(ln(1 + exp(x)))`.
-        8 => Mish,
-        /// Square root.
-        9 => Sqrt,
-    }
-}
-
-choice! {
-    /// A function of two numbers.
-    pub enum Binary: "operation on two values" {
-        /// `a + b`.
-        0 => Add,
-        /// `a - b`.
-        1 => Sub,
-        /// `a b`.
-        2 => Mul,
-        /// `a / b`.
-        3 => Div,
-        /// `a` to the power of `b`.
-        4 => Pow,
-        /// `a` if positive, else `a b`.
-        5 => PRelu,
-    }
-}
-
-choice! {
     /// What a Pad puts around its input.
     pub enum Fill: "kind of filling" {
         /// A number.
@@ -547,8 +488,8 @@ choice! {
         1 => Conv(Conv),
         /// Fully connected.
         2 => Gemm(Gemm),
-        /// A function of each number.
-        3 => Activation(Activation),
+        /// A function of each element.
+        3 => Activation(Unary),
         /// Maximum over windows.
         4 => MaxPool(MaxPool),
         /// Mean over windows.
@@ -567,7 +508,7 @@ choice! {
         11 => Reshape(Reshape),
         /// Joins along an axis.
         12 => Concat(Concat),
-        /// A function of two values' numbers, with ONNX (numpy) broadcasting.
+        /// A function of two values' elements, with ONNX (numpy) broadcasting.
         13 => Binary(Binary),
         /// A stored tensor.
         14 => Constant(Constant),
@@ -602,18 +543,7 @@ impl Op {
         match self {
             Op::Conv(_) => "Conv",
             Op::Gemm(_) => "Gemm",
-            Op::Activation(a) => match a {
-                Activation::Relu => "Relu",
-                Activation::LeakyRelu { .. } => "LeakyRelu",
-                Activation::Clip { .. } => "Clip",
-                Activation::Sigmoid => "Sigmoid",
-                Activation::Tanh => "Tanh",
-                Activation::HardSigmoid { .. } => "HardSigmoid",
-                Activation::HardSwish => "HardSwish",
-                Activation::Elu { .. } => "Elu",
-                Activation::Mish => "Mish",
-                Activation::Sqrt => "Sqrt",
-            },
+            Op::Activation(function) => function.onnx_name(),
             Op::MaxPool(_) => "MaxPool",
             Op::AveragePool(_) => "AveragePool",
             Op::GlobalAveragePool => "GlobalAveragePool",
@@ -623,14 +553,7 @@ impl Op {
             Op::Flatten(_) => "Flatten",
             Op::Reshape(_) => "Reshape",
             Op::Concat(_) => "Concat",
-            Op::Binary(b) => match b {
-                Binary::Add => "Add",
-                Binary::Sub => "Sub",
-                Binary::Mul => "Mul",
-                Binary::Div => "Div",
-                Binary::Pow => "Pow",
-                Binary::PRelu => "PRelu",
-            },
+            Op::Binary(function) => function.onnx_name(),
             Op::Constant(_) => "Constant",
             Op::GlobalMaxPool => "GlobalMaxPool",
             Op::ConvTranspose(_) => "ConvTranspose",
@@ -643,59 +566,6 @@ impl Op {
             Op::ReduceMean(_) => "ReduceMean",
             Op::Expand(_) => "Expand",
             Op::ArgMax(_) => "ArgMax",
-        }
-    }
-}
-
-impl Activation {
-    /// The function itself, which constants are folded by.
-    #[inline]
-    pub fn apply(&self, x: f32) -> f32 {
-        match *self {
-            Activation::Relu => x.max(0.0),
-            Activation::LeakyRelu { alpha } => {
-                if x < 0.0 {
-                    alpha * x
-                } else {
-                    x
-                }
-            }
-            Activation::Clip { low, high } => x.max(low).min(high),
-            Activation::Sigmoid => 1.0 / (1.0 + (-x).exp()),
-            Activation::Tanh => x.tanh(),
-            Activation::HardSigmoid { alpha, beta } => (alpha * x + beta).clamp(0.0, 1.0),
-            Activation::HardSwish => x * (x / 6.0 + 0.5).clamp(0.0, 1.0),
-            Activation::Elu { alpha } => {
-                if x < 0.0 {
-                    alpha * x.exp_m1()
-                } else {
-                    x
-                }
-            }
-            // Above 20, ln(1 + e^x) is x to the last bit.
-            Activation::Mish => x * (if x > 20.0 { x } else { x.exp().ln_1p() }).tanh(),
-            Activation::Sqrt => x.sqrt(),
-        }
-    }
-}
-
-impl Binary {
-    /// The function itself, which constants are folded by.
-    #[inline]
-    pub fn apply(&self, a: f32, b: f32) -> f32 {
-        match self {
-            Binary::Add => a + b,
-            Binary::Sub => a - b,
-            Binary::Mul => a * b,
-            Binary::Div => a / b,
-            Binary::Pow => a.powf(b),
-            Binary::PRelu => {
-                if a < 0.0 {
-                    a * b
-                } else {
-                    a
-                }
-            }
         }
     }
 }
