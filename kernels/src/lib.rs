@@ -24,9 +24,9 @@ mod simd;
 mod team;
 mod tile;
 
-pub use activation::Activation;
 pub use exec::Exec;
 pub use simd::Isa;
+pub use sslm_basics::functions::{Activation, Binary, Unary};
 pub use team::Team;
 
 use std::ops::Range;

@@ -1,6 +1,7 @@
 //! Normalisations: LRN across channels, softmax, per-channel scale and shift.
 
 use crate::{Exec, count_pieces, expect_len, math};
+use sslm_basics::math::exp;
 use std::ops::Range;
 
 /// Numbers of a plane that are handled at a time: what is known of them stays in the first-level cache.
@@ -134,7 +135,7 @@ pub fn softmax(x: &[f32], axis: usize, inner: usize, out: &mut [f32], exec: Exec
                 for (x, out) in x.chunks_exact(inner).zip(out.chunks_exact_mut(inner)) {
                     let lines = max.iter().zip(&mut sum);
                     for ((o, &x), (&max, sum)) in out[columns.clone()].iter_mut().zip(&x[columns.clone()]).zip(lines) {
-                        *o = math::exp(x - max);
+                        *o = exp(x - max);
                         *sum += *o;
                     }
                 }

@@ -378,7 +378,7 @@ impl Shared {
                 normalize::scale_shift(read(0), *plane, model.blob(*scale), model.blob(*shift), out, exec);
             }
             Work::Activation(function) => elementwise::map(read(0), out, *function, exec),
-            Work::Binary { operation, broadcast, relu } => broadcast.run([read(0), read(1)], out, *operation, *relu, exec),
+            Work::Binary { function, broadcast, relu } => broadcast.run([read(0), read(1)], out, *function, *relu, exec),
             Work::Remap(remap) => remap.run(read(0), out, exec),
             Work::Mean { extent, inner } => axis::mean(read(0), *extent, *inner, out, exec),
             Work::ArgMax { extent, inner, last } => axis::arg_max(read(0), *extent, *inner, *last, out, exec),

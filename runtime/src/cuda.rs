@@ -294,8 +294,8 @@ impl Taken {
                 operators::scale_shift(stream, read(0), *plane, [blob(scale), blob(shift)], out)
             }
             Work::Activation(function) => operators::map(stream, read(0), out, *function),
-            Work::Binary { operation, broadcast, relu } => {
-                operators::binary(stream, broadcast, [read(0), read(1)], out, *operation, *relu)
+            Work::Binary { function, broadcast, relu } => {
+                operators::binary(stream, broadcast, [read(0), read(1)], out, *function, *relu)
             }
             Work::Select(remap) | Work::Remap(remap) => remap.run(stream, read(0), out),
             Work::Mean { extent, inner } => operators::along(stream, Along::Mean, read(0), [*extent, *inner], out),

@@ -1,14 +1,12 @@
 //! Which nodes one step computes together: an operator, a sum that it is added to, an activation that is applied last.
 
-use crate::operators;
 use sslm_format::{Binary, Graph, Node, Op, Operator, ValueId};
 use sslm_kernels::Activation;
-use sslm_kernels::elementwise::Function;
 
 /// A node, with those behind it that it computes along with itself because nobody else reads what lies between them.
 pub(crate) struct Fused<'g> {
     pub(crate) node: &'g Node,
-    /// Its number in the graph.
+    /// Its index in the graph.
     pub(crate) index: usize,
     /// Added to the node's sums, channel by channel.
     pub(crate) residual: Option<ValueId>,
@@ -20,12 +18,7 @@ pub(crate) struct Fused<'g> {
 impl Fused<'_> {
     /// What is computed, in ONNX's words.
     pub(crate) fn op(&self) -> String {
-        let activation = match self.activation {
-            Activation::None => "",
-            Activation::Relu => "+Relu",
-            Activation::Clip { .. } => "+Clip",
-            Activation::LeakyRelu { .. } => "+LeakyRelu",
-        };
+        let activation = self.activation.function().map(|function| format!("+{}", function.onnx_name())).unwrap_or_default();
         format!("{}{}{activation}", self.node.op.name(), if self.residual.is_some() { "+Add" } else { "" })
     }
 }
@@ -87,7 +80,7 @@ impl<'g> Links<'g> {
     fn activated(&self, index: usize) -> Option<(usize, Activation)> {
         let node = &self.graph.nodes[index];
         let Op::Activation(function) = &node.op else { return None };
-        let Function::Activation(function) = operators::function(function) else { return None };
+        let function = function.in_registers()?;
         let producer = self.only_for(node.inputs[0], node.output)?;
         let can = match &self.graph.nodes[producer].op {
             Op::Conv(_) | Op::ConvTranspose(_) | Op::Gemm(_) | Op::MaxPool(_) | Op::AveragePool(_) => true,

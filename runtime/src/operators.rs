@@ -15,7 +15,7 @@ use sslm_format::{
 use sslm_kernels::Activation;
 use sslm_kernels::axis::{From, StridedCopy};
 use sslm_kernels::conv::{Column, Geometry, Group, Layer};
-use sslm_kernels::elementwise::{Broadcast, Function, Operation};
+use sslm_kernels::elementwise::Broadcast;
 use sslm_kernels::fully_connected;
 use sslm_kernels::normalize::Lrn;
 use sslm_kernels::pool::Reduce;
@@ -80,7 +80,7 @@ pub(crate) fn add<'m>(b: &mut Builder<'m>, fused: &Fused<'_>) -> Result<()> {
             let place = b.emit(name, &op, work, macs, vec![read], len);
             b.define(output, place);
         }
-        Op::Activation(function) => per_channel(b, Work::Activation(self::function(function))),
+        Op::Activation(function) => per_channel(b, Work::Activation(*function)),
         Op::MaxPool(format::MaxPool { window, .. }) => {
             let pool = pool(b, window, x, fused, Reduce::Max)?;
             per_channel(b, pool);
@@ -126,7 +126,7 @@ pub(crate) fn add<'m>(b: &mut Builder<'m>, fused: &Fused<'_>) -> Result<()> {
         }
         Op::Flatten(_) | Op::Reshape(_) => reshape(b, x, output),
         Op::Concat(concat) => self::concat(b, name, node, concat.axis as usize),
-        Op::Binary(binary) => self::binary(b, node, binary, &op, output, relu),
+        Op::Binary(function) => binary(b, node, *function, &op, output, relu),
         Op::Transpose(transpose) => {
             let axes: Vec<usize> = transpose.axes.iter().map(|&a| a as usize).collect();
             // Where batch and channels stay in place, only what is kept moves.
@@ -312,36 +312,8 @@ fn concat(b: &mut Builder<'_>, name: &str, node: &Node, axis: usize) {
     b.define(node.output, place);
 }
 
-/// The kernels' name of a function.
-pub(crate) fn function(activation: &format::Activation) -> Function {
-    match *activation {
-        format::Activation::Relu => Function::Activation(Activation::Relu),
-        format::Activation::LeakyRelu { alpha } => Function::Activation(Activation::LeakyRelu { alpha }),
-        format::Activation::Clip { low, high } => Function::Activation(Activation::Clip { low, high }),
-        format::Activation::Sigmoid => Function::Sigmoid,
-        format::Activation::Tanh => Function::Tanh,
-        format::Activation::HardSigmoid { alpha, beta } => Function::HardSigmoid { alpha, beta },
-        format::Activation::HardSwish => Function::HardSwish,
-        format::Activation::Elu { alpha } => Function::Elu { alpha },
-        format::Activation::Mish => Function::Mish,
-        format::Activation::Sqrt => Function::Sqrt,
-    }
-}
-
-/// The kernels' name of an operation.
-fn operation(binary: &Binary) -> Operation {
-    match binary {
-        Binary::Add => Operation::Add,
-        Binary::Sub => Operation::Sub,
-        Binary::Mul => Operation::Mul,
-        Binary::Div => Operation::Div,
-        Binary::Pow => Operation::Pow,
-        Binary::PRelu => Operation::PRelu,
-    }
-}
-
 /// Each operand has the output's channels, or one for all of them.
-fn binary(b: &mut Builder<'_>, node: &Node, binary: &Binary, op: &str, output: ValueId, relu: bool) {
+fn binary(b: &mut Builder<'_>, node: &Node, function: Binary, op: &str, output: ValueId, relu: bool) {
     let kept = b.compaction(node.output).map(|c| c.kept.as_slice());
     let shape = b.shape(node.output).to_vec();
     let aligned = |b: &Builder<'_>, v: ValueId| {
@@ -359,7 +331,7 @@ fn binary(b: &mut Builder<'_>, node: &Node, binary: &Binary, op: &str, output: V
         reads.push(b.channels_of(v, wanted));
         shapes.push(own);
     }
-    let work = Work::Binary { operation: operation(binary), broadcast: Broadcast::new(&shapes[0], &shapes[1]), relu };
+    let work = Work::Binary { function, broadcast: Broadcast::new(&shapes[0], &shapes[1]), relu };
     // One channel for all of them on both sides means that the output has one channel.
     if per_channel {
         let len = b.physical_len(node.output);

@@ -6,10 +6,10 @@ use sslm_format::BlobId;
 use sslm_kernels::axis::{From, StridedCopy};
 use sslm_kernels::channels::Source;
 use sslm_kernels::conv::{Geometry, Layer};
-use sslm_kernels::elementwise::{Broadcast, Function, Operation};
+use sslm_kernels::elementwise::Broadcast;
 use sslm_kernels::normalize::Lrn;
 use sslm_kernels::pool::Reduce;
-use sslm_kernels::{Activation, fully_connected};
+use sslm_kernels::{Activation, Binary, Unary, fully_connected};
 
 /// What stands for the kernels of which there is something to decide.
 pub(crate) trait Form {
@@ -107,10 +107,10 @@ pub(crate) enum Work<F: Form> {
         shift: BlobId,
         epsilon: f32,
     },
-    Activation(Function),
+    Activation(Unary),
     /// Followed by a Relu or not.
     Binary {
-        operation: Operation,
+        function: Binary,
         broadcast: Broadcast,
         relu: bool,
     },
@@ -182,7 +182,7 @@ impl Work<Described<'_>> {
             Work::ScaleShift { plane, scale, shift } => Work::ScaleShift { plane, scale, shift },
             Work::InstanceNorm { plane, scale, shift, epsilon } => Work::InstanceNorm { plane, scale, shift, epsilon },
             Work::Activation(function) => Work::Activation(function),
-            Work::Binary { operation, broadcast, relu } => Work::Binary { operation, broadcast, relu },
+            Work::Binary { function, broadcast, relu } => Work::Binary { function, broadcast, relu },
             Work::Concat { lens } => Work::Concat { lens },
             Work::Mean { extent, inner } => Work::Mean { extent, inner },
             Work::ArgMax { extent, inner, last } => Work::ArgMax { extent, inner, last },

@@ -14,42 +14,11 @@
 
 #define NONE_LESS (-INFINITY)
 
-// ---- Functions, numbered as in operators.rs; the first four are activations.
-
-DEVICE float activate(int function, float p, float q, float x) {
-    switch (function) {
-    case 1: return fmaxf(x, 0.0f);
-    case 2: return fminf(fmaxf(x, p), q);
-    case 3: return x < 0.0f ? p * x : x;
-    default: return x;
-    }
-}
-
-// `x` between 0 and 1; NaN stays.
-DEVICE float unit(float x) { return x < 0.0f ? 0.0f : x > 1.0f ? 1.0f : x; }
-
-DEVICE float mish(float x) {
-    // The tangent of ln(1 + e^x) is (e^2 + 2 e) / (e^2 + 2 e + 2), which is 1 to the last bit from 20 on.
-    float e = expf(x > 20.0f ? 20.0f : x);
-    float part = e * (e + 2.0f);
-    return x * (part / (part + 2.0f));
-}
+// ---- Element by element. The functions stand before this text: `activate`, `unary` and `binary_of`, by their codes.
 
 KERNEL(map, Map) {
     EACH(i, a.count)
-    float x = a.x[i];
-    float y;
-    switch (a.function) {
-    case 4: y = 1.0f / (1.0f + expf(-x)); break;
-    case 5: y = tanhf(x); break;
-    case 6: y = unit(a.p * x + a.q); break;
-    case 7: y = x * unit(x * (1.0f / 6.0f) + 0.5f); break;
-    case 8: y = x < 0.0f ? a.p * expm1f(x) : x; break;
-    case 9: y = mish(x); break;
-    case 10: y = sqrtf(x); break;
-    default: y = activate(a.function, a.p, a.q, x);
-    }
-    a.out[i] = y;
+    a.out[i] = unary(a.function, a.p, a.q, a.x[i]);
 }
 
 // ---- Convolutions. Columns of the lowered matrix are taps.
@@ -327,7 +296,7 @@ KERNEL(lrn, Lrn) {
     a.out[i] = a.x[i] / power;
 }
 
-// ---- Number by number.
+// ---- Element by element, of several tensors.
 
 KERNEL(scale_shift, ScaleShift) {
     EACH(i, a.count)
@@ -346,15 +315,7 @@ KERNEL(binary, Binary) {
         at_x += position * a.stride_x[axis];
         at_y += position * a.stride_y[axis];
     }
-    float x = a.x[at_x], y = a.y[at_y], z;
-    switch (a.operation) {
-    case 0: z = x + y; break;
-    case 1: z = x - y; break;
-    case 2: z = x * y; break;
-    case 3: z = x / y; break;
-    case 4: z = powf(x, y); break;
-    default: z = x < 0.0f ? x * y : x;
-    }
+    float z = binary_of(a.function, a.x[at_x], a.y[at_y]);
     a.out[i] = a.relu ? fmaxf(z, 0.0f) : z;
 }
 

@@ -2,6 +2,7 @@
 //! its text in C, so the two cannot drift apart. What the kernels compute stands in `kernels.cu`.
 
 use super::device::{Launch, Result, Stream, View};
+use sslm_basics::functions;
 use std::ffi::c_void;
 
 /// An address that a kernel reads. Null says that there is nothing to read.
@@ -66,7 +67,7 @@ macro_rules! arguments {
 }
 
 arguments! {
-    /// A function of one number, numbered as in `operators.rs`.
+    /// A function of one element, by its code.
     Map ["map"] { x: Floats, out: Output, count: i32, function: i32, p: f32, q: f32 }
 
     /// A convolution: all of it, or the part of one group.
@@ -107,10 +108,10 @@ arguments! {
     /// One scale and shift for each channel.
     ScaleShift ["scale_shift"] { x: Floats, scale: Floats, shift: Floats, out: Output, count: i32, channels: i32, plane: i32 }
 
-    /// A function of two tensors, numbered as `Operation`.
+    /// A function of two elements, by its code.
     Binary ["binary"] {
         x: Floats, y: Floats, out: Output,
-        count: i32, operation: i32, relu: i32, rank: i32, extent: Axes, stride_x: Axes, stride_y: Axes,
+        count: i32, function: i32, relu: i32, rank: i32, extent: Axes, stride_x: Axes, stride_y: Axes,
     }
 
     /// An axis rebuilt from positions of the old one.
@@ -128,9 +129,9 @@ arguments! {
     }
 }
 
-/// The source without what makes it CUDA: declarations of the arguments, then the kernels.
+/// The source without what makes it CUDA: declarations of the arguments, the elementwise functions, then the kernels.
 pub fn body() -> String {
-    [DECLARATIONS, include_str!("kernels.cu")].concat()
+    [DECLARATIONS, &functions::in_c(), include_str!("kernels.cu")].concat()
 }
 
 /// The whole source, for NVRTC or nvcc.

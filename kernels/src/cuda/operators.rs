@@ -2,27 +2,13 @@
 
 use super::device::{Buffer, Device, Result, Stream, View, upload};
 use super::kernels::{self, AXES, THREADS, int, launch, launch_each};
-use super::{activation, check_windows, fits, upload_ints};
-use crate::Activation;
+use super::{activation, check_windows, coded, fits, upload_ints};
 use crate::axis::{self, From};
 use crate::conv::Geometry;
-use crate::elementwise::{Broadcast, Function, Operation};
+use crate::elementwise::Broadcast;
 use crate::normalize::Lrn;
 use crate::pool::Reduce;
-
-/// A function as the kernels number it, and its parameters.
-fn numbered(function: Function) -> (i32, f32, f32) {
-    match function {
-        Function::Activation(function) => activation(function),
-        Function::Sigmoid => (4, 0.0, 0.0),
-        Function::Tanh => (5, 0.0, 0.0),
-        Function::HardSigmoid { alpha, beta } => (6, alpha, beta),
-        Function::HardSwish => (7, 0.0, 0.0),
-        Function::Elu { alpha } => (8, alpha, 0.0),
-        Function::Mish => (9, 0.0, 0.0),
-        Function::Sqrt => (10, 0.0, 0.0),
-    }
-}
+use crate::{Activation, Binary, Unary};
 
 /// As [`crate::elementwise::map`].
 ///
@@ -31,9 +17,9 @@ fn numbered(function: Function) -> (i32, f32, f32) {
 ///
 /// # Panics
 /// If the views differ in length.
-pub fn map(stream: &mut dyn Stream, x: View<'_>, out: View<'_>, function: Function) -> Result<()> {
+pub fn map(stream: &mut dyn Stream, x: View<'_>, out: View<'_>, function: Unary) -> Result<()> {
     x.expect_len("input", out.len());
-    let (function, p, q) = numbered(function);
+    let (function, p, q) = coded(function);
     let arguments = kernels::Map { x: x.address(), out: out.address(), count: int(out.len()), function, p, q };
     // SAFETY: both have so many numbers.
     unsafe { launch_each(stream, "map", out.len(), &arguments) }
@@ -172,7 +158,7 @@ pub fn binary(
     broadcast: &Broadcast,
     [x, y]: [View<'_>; 2],
     out: View<'_>,
-    operation: Operation,
+    function: Binary,
     relu: bool,
 ) -> Result<()> {
     for (what, view, len) in [("a", x, 0), ("b", y, 1), ("output", out, 2)] {
@@ -184,14 +170,7 @@ pub fn binary(
         y: y.address(),
         out: out.address(),
         count: int(out.len()),
-        operation: match operation {
-            Operation::Add => 0,
-            Operation::Sub => 1,
-            Operation::Mul => 2,
-            Operation::Div => 3,
-            Operation::Pow => 4,
-            Operation::PRelu => 5,
-        },
+        function: i32::from(function.code()),
         relu: i32::from(relu),
         rank: int(axes.len()),
         extent: each_axis(axes.iter().map(|axis| axis.0)),
