@@ -61,7 +61,7 @@ impl Matrix {
                 bits[i / 64] |= 1 << (i % 64);
             }
         }
-        self.data = Floats::Masked { numbers: Box::new(self.data.clone()), zero: bits.into() };
+        self.data = Floats::Masked { elements: Box::new(self.data.clone()), zero: bits.into() };
     }
 
     /// Multiplies row `row` by `factors[row]` from now on.
