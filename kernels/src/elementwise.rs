@@ -1,6 +1,7 @@
 //! Operations that work number by number.
 
-use crate::{Activation, Exec, expect_len, math};
+use crate::cpu::{Call, Kernel};
+use crate::{Activation, Exec, Task, expect_len, math};
 
 /// Numbers that are handled at a time where nothing else divides them.
 const CHUNK: usize = 1 << 12;
@@ -32,6 +33,25 @@ pub enum Function {
     Mish,
     /// Square root.
     Sqrt,
+}
+
+/// A function of each element.
+#[derive(Clone, Copy, Debug)]
+pub struct MapTask {
+    /// The function.
+    pub function: Function,
+}
+
+impl Task for MapTask {
+    fn kind(&self) -> &'static str {
+        "elementwise"
+    }
+}
+
+impl Kernel for MapTask {
+    fn compute(&self, call: Call<'_>) {
+        map(call.reads.get(0), call.out, self.function, call.exec);
+    }
 }
 
 /// `function` of each number.
@@ -93,8 +113,32 @@ pub enum Operation {
     PRelu,
 }
 
+/// An operation on the elements of two tensors, followed by a Relu or not.
+#[derive(Clone, Debug)]
+pub struct BinaryTask {
+    /// The operation.
+    pub operation: Operation,
+    /// Which elements meet.
+    pub broadcast: Broadcast,
+    /// Whether a Relu follows.
+    pub relu: bool,
+}
+
+impl Task for BinaryTask {
+    fn kind(&self) -> &'static str {
+        "broadcast"
+    }
+}
+
+impl Kernel for BinaryTask {
+    fn compute(&self, call: Call<'_>) {
+        let operands = [0, 1].map(|i| call.reads.get(i));
+        self.broadcast.run(operands, call.out, self.operation, self.relu, call.exec);
+    }
+}
+
 /// Two tensors side by side with numpy's broadcasting, as runs over the innermost axis.
-#[derive(Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Broadcast {
     /// Outer axes, merged as far as possible: extent, stride in a, stride in b.
     outer: Vec<(usize, usize, usize)>,
@@ -152,11 +196,13 @@ impl Broadcast {
     }
 
     /// Elements of a, of b and of the result.
+    #[cfg(feature = "cuda")]
     pub(crate) fn lens(&self) -> [usize; 3] {
         self.lens
     }
 
     /// Extent, stride in a and stride in b of each axis, innermost first.
+    #[cfg(feature = "cuda")]
     pub(crate) fn axes(&self) -> impl Iterator<Item = (usize, usize, usize)> {
         let (len, a_moves, b_moves) = self.run;
         [(len, usize::from(a_moves), usize::from(b_moves))].into_iter().chain(self.outer.iter().copied())

@@ -11,6 +11,8 @@ mod activation;
 pub mod axis;
 pub mod channels;
 pub mod conv;
+pub mod cpu;
+#[cfg(feature = "cuda")]
 pub mod cuda;
 pub mod elementwise;
 mod exec;
@@ -20,13 +22,17 @@ mod math;
 pub mod normalize;
 mod parallel;
 pub mod pool;
+mod precision;
 mod simd;
+mod task;
 mod team;
 mod tile;
 
 pub use activation::Activation;
 pub use exec::Exec;
+pub use precision::Precision;
 pub use simd::Isa;
+pub use task::Task;
 pub use team::Team;
 
 use std::ops::Range;

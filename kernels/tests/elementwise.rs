@@ -4,13 +4,12 @@
 mod common;
 
 use common::{
-    Choices, Expected, Guarded, check_all, compare, every, number, numbers, on_devices, plainly, put, refuses_other_lengths,
-    run_everywhere, sample,
+    Choices, Expected, Guarded, check_all, compare, every, number, numbers, plainly, refuses_other_lengths, run_everywhere,
+    sample, task_on_devices,
 };
 use fastrand::Rng;
 use sslm_kernels::Activation;
-use sslm_kernels::cuda::operators;
-use sslm_kernels::elementwise::{Broadcast, Function, Operation, map};
+use sslm_kernels::elementwise::{BinaryTask, Broadcast, Function, MapTask, Operation, map};
 
 /// What a function of one number is, in f64.
 type Definition = fn(f64) -> f64;
@@ -49,10 +48,7 @@ fn functions_of_numbers_of_any_magnitude() {
             })
             .collect();
         compare(&run_everywhere(len, |out, exec| map(&x, out, function, exec))?, &expected)?;
-        on_devices(&expected, 1.0, |device, stream, out| {
-            let x = put(device, stream, &x)?;
-            operators::map(stream, x.view(), out, function)
-        })
+        task_on_devices(&expected, 1.0, &MapTask { function }, &[&x], &[])
     });
 }
 
@@ -110,10 +106,7 @@ fn operations() {
         let expected: Vec<Expected> = (0..a.len().max(b.len())).map(expected).collect();
         let out = run_everywhere(expected.len(), |out, exec| broadcast.run([&a, &b], out, operation, relu, exec))?;
         compare(&out, &expected)?;
-        on_devices(&expected, 1.0, |device, stream, out| {
-            let [a, b] = [put(device, stream, &a)?, put(device, stream, &b)?];
-            operators::binary(stream, &broadcast, [a.view(), b.view()], out, operation, relu)
-        })
+        task_on_devices(&expected, 1.0, &BinaryTask { operation, broadcast, relu }, &[&a, &b], &[])
     });
 }
 
@@ -168,13 +161,11 @@ fn check(case: &Sum) -> Result<(), String> {
         Expected::sum(terms.map(f64::from)).relu(case.relu)
     };
     let expected: Vec<Expected> = (0..shape.iter().product()).map(sum).collect();
-    let add = Broadcast::new(&case.a, &case.b);
-    let out = run_everywhere(expected.len(), |out, exec| add.run([&a, &b], out, Operation::Add, case.relu, exec))?;
+    let broadcast = Broadcast::new(&case.a, &case.b);
+    let out = run_everywhere(expected.len(), |out, exec| broadcast.run([&a, &b], out, Operation::Add, case.relu, exec))?;
     compare(&out, &expected)?;
-    on_devices(&expected, 1.0, |device, stream, out| {
-        let [a, b] = [put(device, stream, &a)?, put(device, stream, &b)?];
-        operators::binary(stream, &add, [a.view(), b.view()], out, Operation::Add, case.relu)
-    })
+    let task = BinaryTask { operation: Operation::Add, broadcast, relu: case.relu };
+    task_on_devices(&expected, 1.0, &task, &[&a, &b], &[])
 }
 
 #[test]

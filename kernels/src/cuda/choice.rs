@@ -5,7 +5,7 @@
 //! the same for all threads. Where no other warp has work meanwhile, a step waits for two reads that miss the first cache. Of cuBLAS
 //! it is assumed that it reaches 0.8 of the peak; of memory, that it yields 12 bytes a cycle to each multiprocessor.
 
-use super::device::Precision;
+use crate::Precision;
 use crate::conv::Group;
 use std::fmt::{self, Display};
 use std::str::FromStr;
@@ -13,7 +13,7 @@ use std::str::FromStr;
 /// How a convolution is computed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Method {
-    /// A thread for each number.
+    /// A thread for each element of the output.
     Direct,
     /// Gathered into memory and multiplied by cuBLAS.
     Library,
