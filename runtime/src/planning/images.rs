@@ -5,20 +5,22 @@
 //! are then read once for all images. Nor does it go past a node that may mix images, or to where more than one value would have
 //! to be handed over.
 
-use crate::fuse::Fused;
-use sslm_format::{Graph, Node, Op, ValueId};
+use super::fuse::Fused;
+use super::shapes;
+use crate::model::Model;
+use sslm_format::{Dim, Graph, Input, Node, Op, ValueId};
 use std::collections::HashSet;
 
 /// The beginning of a network that treats each image alone.
 pub(crate) struct Beginning {
-    /// Groups of fused nodes that belong to it: so many from the first one on.
-    pub(crate) groups: usize,
+    /// Nodes, with what is fused into them, that belong to it: so many from the first one on.
+    pub(crate) chains: usize,
     /// The one value that those behind it read of it.
     pub(crate) yields: ValueId,
 }
 
-/// The longest beginning of `groups`, if there is any. `shapes` are those of all values for one image and for the whole batch.
-pub(crate) fn beginning(graph: &Graph, groups: &[Fused<'_>], shapes: [&[Vec<usize>]; 2]) -> Option<Beginning> {
+/// The longest beginning of `chains`, if there is any. `shapes` are those of all values for one image and for the whole batch.
+pub(crate) fn beginning(graph: &Graph, chains: &[Fused<'_>], shapes: [&[Vec<usize>]; 2]) -> Option<Beginning> {
     let [one, all] = shapes;
     let batch = all[graph.inputs.first()?.value.index()].first().copied()?;
     let by_image = |v: ValueId| {
@@ -32,12 +34,12 @@ pub(crate) fn beginning(graph: &Graph, groups: &[Fused<'_>], shapes: [&[Vec<usiz
         return None;
     }
 
-    // The group that reads each value last; the network's outputs are read when all are done.
+    // The one that reads each value last; the network's outputs are read when all are done.
     let mut last = vec![None; graph.values.len()];
-    for (i, group) in groups.iter().enumerate() {
-        inputs(group).for_each(|v| last[v.index()] = Some(i));
+    for (i, chain) in chains.iter().enumerate() {
+        inputs(chain).for_each(|v| last[v.index()] = Some(i));
     }
-    graph.outputs.iter().for_each(|v| last[v.index()] = Some(groups.len()));
+    graph.outputs.iter().for_each(|v| last[v.index()] = Some(chains.len()));
 
     // Values, other than constants, that are there and still to be read.
     let mut open = vec![false; graph.values.len()];
@@ -49,33 +51,47 @@ pub(crate) fn beginning(graph: &Graph, groups: &[Fused<'_>], shapes: [&[Vec<usiz
     count += graph.inputs.iter().map(|input| opens(&mut open, input.value, None)).sum::<usize>();
     let mut constants = HashSet::new();
     let mut found = None;
-    for (i, group) in groups.iter().enumerate() {
-        let Fused { node, output, .. } = *group;
-        if let Op::Constant(_) = node.op {
+    for (i, chain) in chains.iter().enumerate() {
+        let Fused { node, output, .. } = *chain;
+        if node.inputs.is_empty() {
             constants.insert(output);
             continue;
         }
         let rank = one[output.index()].len();
         let fits = |v: ValueId| if constants.contains(&v) { broadcasts(node) && constant(v, rank) } else { by_image(v) };
-        let some_image = inputs(group).any(|v| !constants.contains(&v));
-        if !(keeps_images_apart(&node.op) && some_image && inputs(group).all(fits) && by_image(output)) {
+        let some_image = inputs(chain).any(|v| !constants.contains(&v));
+        if !(keeps_images_apart(&node.op) && some_image && inputs(chain).all(fits) && by_image(output)) {
             break;
         }
-        for v in inputs(group) {
+        for v in inputs(chain) {
             if last[v.index()] == Some(i) && std::mem::take(&mut open[v.index()]) {
                 count -= 1;
             }
         }
         count += opens(&mut open, output, Some(i));
         if count == 1 && open[output.index()] {
-            found = Some(Beginning { groups: i + 1, yields: output });
+            found = Some(Beginning { chains: i + 1, yields: output });
         }
     }
     found
 }
 
+/// Whether an image of the outputs may depend on other images of a batch of `inputs`.
+pub(crate) fn mixes_images(model: &Model, mut inputs: Vec<Vec<usize>>) -> bool {
+    let graph = model.graph();
+    let fixes_one = |input: &Input| matches!(input.dims.first(), Some(Dim::Fixed { size: 1 }));
+    if graph.inputs.iter().all(fixes_one) {
+        return false;
+    }
+    let apart = |inputs: &[Vec<usize>]| shapes::of_all(model, inputs).map(|shapes| are_apart(graph, &shapes));
+    let own = apart(&inputs);
+    // Where the batch is one, so may be other axes: only two images show which of them is the batch.
+    inputs.iter_mut().flat_map(|shape| shape.first_mut()).filter(|batch| **batch == 1).for_each(|batch| *batch = 2);
+    !apart(&inputs).or(own).unwrap_or(false)
+}
+
 /// Whether image i of every output depends on no other image of the inputs, by operators and the shapes of all values.
-pub(crate) fn are_apart(graph: &Graph, shapes: &[Vec<usize>]) -> bool {
+fn are_apart(graph: &Graph, shapes: &[Vec<usize>]) -> bool {
     let shape = |v: ValueId| &shapes[v.index()][..];
     let Some(batch) = graph.inputs.first().and_then(|input| shape(input.value).first()) else { return false };
     let mut constants = HashSet::new();
@@ -103,8 +119,8 @@ pub(crate) fn are_apart(graph: &Graph, shapes: &[Vec<usize>]) -> bool {
     graph.inputs.iter().all(|input| shape(input.value).first() == Some(batch))
 }
 
-fn inputs(group: &Fused<'_>) -> impl Iterator<Item = ValueId> {
-    group.node.inputs.iter().copied().chain(group.residual)
+fn inputs(chain: &Fused<'_>) -> impl Iterator<Item = ValueId> {
+    chain.node.inputs.iter().copied().chain(chain.residual)
 }
 
 /// Whether an input may be a constant without a batch.
@@ -120,7 +136,7 @@ fn keeps_images_apart(op: &Op) -> bool {
             true
         }
         Op::Lrn(_) | Op::BatchNorm(_) | Op::InstanceNorm(_) | Op::Activation(_) | Op::Binary(_) | Op::Resize(_) => true,
-        // Numbers keep their order, and each image as many of them as before.
+        // Elements keep their order, and each image as many of them as before.
         Op::Flatten(_) | Op::Reshape(_) => true,
         Op::Softmax(softmax) => softmax.start > 0,
         Op::Concat(concat) => concat.axis > 0,

@@ -1,6 +1,6 @@
 //! Which nodes one step computes together: an operator, a sum that it is added to, an activation that is applied last.
 
-use crate::operators;
+use super::operators;
 use sslm_format::{Binary, Graph, Node, Op, ValueId};
 use sslm_kernels::Activation;
 use sslm_kernels::elementwise::Function;
@@ -8,7 +8,7 @@ use sslm_kernels::elementwise::Function;
 /// A node, with those behind it that it computes along with itself because nobody else reads what lies between them.
 pub(crate) struct Fused<'g> {
     pub(crate) node: &'g Node,
-    /// Its number in the graph.
+    /// Its index in the graph.
     pub(crate) index: usize,
     /// Added to the node's sums, channel by channel.
     pub(crate) residual: Option<ValueId>,
@@ -30,12 +30,12 @@ impl Fused<'_> {
     }
 }
 
-/// The nodes of `graph`, whose values have `shapes`, in an order in which they can be computed: all of a group where its last one
-/// stands, because only there a residual is sure to exist.
+/// The nodes of `graph`, whose values have `shapes`, in an order in which they can be computed: those of a step where the last of
+/// them stands, because only there a residual is sure to exist.
 pub(crate) fn fuse<'g>(graph: &'g Graph, shapes: &[Vec<usize>]) -> Vec<Fused<'g>> {
     let links = Links::new(graph, shapes);
     let mut done = vec![false; graph.nodes.len()];
-    let mut groups = Vec::new();
+    let mut chains = Vec::new();
     for last in (0..graph.nodes.len()).rev() {
         if done[last] {
             continue;
@@ -50,10 +50,10 @@ pub(crate) fn fuse<'g>(graph: &'g Graph, shapes: &[Vec<usize>]) -> Vec<Fused<'g>
             (index, residual) = (producer, Some(other));
             done[producer] = true;
         }
-        groups.push(Fused { node: &graph.nodes[index], index, residual, activation, output });
+        chains.push(Fused { node: &graph.nodes[index], index, residual, activation, output });
     }
-    groups.reverse();
-    groups
+    chains.reverse();
+    chains
 }
 
 /// Who defines and who reads each value.
