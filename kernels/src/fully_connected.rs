@@ -7,7 +7,7 @@ use crate::{Activation, Threading, expect_len};
 
 /// What a fully connected layer computes.
 #[derive(Clone, Debug)]
-pub struct Layer {
+pub struct GemmTask {
     /// Images.
     pub batch: usize,
     /// Physical inputs of each.
@@ -22,7 +22,7 @@ pub struct Layer {
 
 /// A fully connected layer with everything decided that shapes decide.
 #[derive(Debug)]
-pub struct FullyConnected {
+pub struct PreparedGemm {
     isa: Isa,
     batch: usize,
     features: usize,
@@ -33,19 +33,19 @@ pub struct FullyConnected {
     partition: Partition,
 }
 
-impl FullyConnected {
+impl PreparedGemm {
     /// For `threads` threads at most.
     ///
     /// # Panics
     /// If a column lies outside the features.
-    pub fn new(layer: Layer, isa: Isa, threads: usize) -> Self {
-        let Layer { batch, features, rows, columns, activation } = layer;
+    pub fn new(layer: GemmTask, isa: Isa, threads: usize) -> Self {
+        let GemmTask { batch, features, rows, columns, activation } = layer;
         assert!(columns.iter().all(|&c| c < features), "a column lies outside the {features} features");
         let product = Product::new(isa, rows, columns, (0..batch).map(|image| image * features).collect());
         let items = product.share(threads);
         let part = |item: &Item| vec![Part { planes: product.positions(&item.tiles), positions: item.rows.clone() }];
         let partition = Partition::new(batch, rows, items.iter().map(part).collect());
-        FullyConnected { isa, batch, features, activation, product, items, partition }
+        PreparedGemm { isa, batch, features, activation, product, items, partition }
     }
 
     /// Numbers of scratch memory that [`Self::run`] needs.

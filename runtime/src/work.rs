@@ -5,7 +5,7 @@ use crate::error::Result;
 use sslm_format::BlobId;
 use sslm_kernels::axis::{From, StridedCopy};
 use sslm_kernels::channels::Source;
-use sslm_kernels::conv::{Geometry, Layer};
+use sslm_kernels::conv::{ConvTask, Geometry};
 use sslm_kernels::elementwise::{Broadcast, Function, Operation};
 use sslm_kernels::normalize::Lrn;
 use sslm_kernels::pool::Reduce;
@@ -23,7 +23,7 @@ pub(crate) trait Form {
 /// A backend's way from descriptions to kernels.
 pub(crate) trait Prepare: Form {
     fn conv(&mut self, conv: Convolution<'_>) -> Result<Self::Conv>;
-    fn fully_connected(&mut self, layer: fully_connected::Layer, parameters: [BlobId; 2]) -> Result<Self::FullyConnected>;
+    fn fully_connected(&mut self, layer: fully_connected::GemmTask, parameters: [BlobId; 2]) -> Result<Self::FullyConnected>;
     fn pool(&mut self, pool: Pooling) -> Result<Self::Pool>;
     fn select(&mut self, selection: Selection) -> Result<Self::Select>;
     fn remap(&mut self, axis: RebuiltAxis) -> Result<Self::Remap>;
@@ -34,14 +34,14 @@ pub(crate) struct Described<'m>(std::marker::PhantomData<&'m ()>);
 
 impl<'m> Form for Described<'m> {
     type Conv = Convolution<'m>;
-    type FullyConnected = fully_connected::Layer;
+    type FullyConnected = fully_connected::GemmTask;
     type Pool = Pooling;
     type Select = Selection;
     type Remap = RebuiltAxis;
 }
 
 pub(crate) struct Convolution<'m> {
-    pub(crate) layer: Layer<'m>,
+    pub(crate) layer: ConvTask<'m>,
     pub(crate) images: usize,
     /// Of all images.
     pub(crate) macs: usize,

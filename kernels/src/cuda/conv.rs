@@ -9,7 +9,7 @@ use super::choice::{BLOCK, MOST_BLOCKS_DOWN, Method, Shape};
 use super::device::{Buffer, Device, Gemm, Matrix, Precision, Result, Stream, View, upload};
 use super::kernels::{self, THREADS, address_or_null, int, launch, launch_each};
 use super::{activation, check_windows, fits, upload_ints};
-use crate::conv::{Border, Column, Geometry, Group, Layer};
+use crate::conv::{Border, Column, ConvTask, Geometry, KeptGroup};
 use crate::{Activation, expect_len, fully_connected};
 use std::ops::Range;
 
@@ -28,7 +28,7 @@ const BEHIND: usize = 128;
 /// Numbers of a `Part` of `kernels.cu`.
 const PART: usize = 6;
 
-/// How a [`Conv`] computes.
+/// How a [`PreparedConv`] computes.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Choice {
     /// How products are rounded by cuBLAS. Our own kernels know `f32` only.
@@ -39,7 +39,7 @@ pub struct Choice {
 
 /// A convolution of so many images, with weights and tables on the device.
 #[derive(Debug)]
-pub struct Conv {
+pub struct PreparedConv {
     geometry: Geometry,
     images: usize,
     method: Method,
@@ -70,7 +70,7 @@ struct Prepared {
     columns: Range<usize>,
     /// Of all weights as they come.
     weights: Range<usize>,
-    /// The same on the device, in numbers of [`Conv::weights`].
+    /// The same on the device, in numbers of [`PreparedConv::weights`].
     stored: Range<usize>,
     /// Where the first column's numbers begin in an image, if the others' follow and are multiplied there.
     in_place: Option<usize>,
@@ -95,7 +95,7 @@ impl Layout {
     }
 }
 
-/// What a [`Conv`] reads and writes.
+/// What a [`PreparedConv`] reads and writes.
 #[derive(Clone, Copy, Debug)]
 pub struct Tensors<'a> {
     /// `[images][channels][H][W]`.
@@ -104,7 +104,7 @@ pub struct Tensors<'a> {
     pub residual: Option<View<'a>>,
     /// `[images][kept filters][OH][OW]`.
     pub out: View<'a>,
-    /// At least [`Conv::scratch_len`] numbers.
+    /// At least [`PreparedConv::scratch_len`] numbers.
     pub scratch: View<'a>,
 }
 
@@ -116,8 +116,8 @@ struct BorderTables {
     counts: [usize; 2],
 }
 
-impl Conv {
-    /// For `images` images at a time. `weights` and `bias` are as [`crate::conv::Conv::run`] takes them.
+impl PreparedConv {
+    /// For `images` images at a time. `weights` and `bias` are as [`crate::conv::PreparedConv::run`] takes them.
     ///
     /// # Errors
     /// If a size is too large for the kernels, or the device has no room or fails.
@@ -125,14 +125,14 @@ impl Conv {
     /// # Panics
     /// If a slice has another length than the layer calls for, or a column lies outside the input or the kernel.
     pub fn new(
-        layer: &Layer<'_>,
+        layer: &ConvTask<'_>,
         images: usize,
         [weights, bias]: [&[f32]; 2],
         choice: Choice,
         device: &dyn Device,
         stream: &mut dyn Stream,
     ) -> Result<Self> {
-        let Layer { geometry, groups, taps, activation, accumulate } = layer;
+        let ConvTask { geometry, groups, taps, activation, accumulate } = layer;
         check_windows(geometry)?;
         let filters: usize = groups.iter().map(|g| g.filters).sum();
         expect_len("bias", bias, filters);
@@ -148,7 +148,7 @@ impl Conv {
         let in_place: Vec<Option<usize>> = groups.iter().map(|group| side_by_side(geometry, group)).collect();
         let with_filters = || groups.iter().filter(|group| group.filters > 0);
         // With room for columns that begin at multiples.
-        let lowered = |group: &Group| group.columns.len().saturating_mul(geometry.output_len() + ALIGNED);
+        let lowered = |group: &KeptGroup| group.columns.len().saturating_mul(geometry.output_len() + ALIGNED);
         let shape = Shape {
             groups,
             positions: images * geometry.output_len(),
@@ -190,7 +190,7 @@ impl Conv {
             }
         }
         let unpacked = unpack(&prepared, weights, layout, device, stream)?;
-        Ok(Conv {
+        Ok(PreparedConv {
             method,
             precision: choice.precision,
             layout,
@@ -217,7 +217,7 @@ impl Conv {
     /// # Panics
     /// As [`Self::new`].
     pub fn fully_connected(
-        layer: &fully_connected::Layer,
+        layer: &fully_connected::GemmTask,
         parameters: [&[f32]; 2],
         choice: Choice,
         device: &dyn Device,
@@ -234,8 +234,8 @@ impl Conv {
             transposed: false,
         };
         let columns = layer.columns.iter().map(|&channel| Column { channel, kh: 0, kw: 0 }).collect();
-        let groups = vec![Group { filters: layer.rows, columns }];
-        let as_convolution = Layer { geometry, groups, taps: None, activation: layer.activation, accumulate: false };
+        let groups = vec![KeptGroup { filters: layer.rows, columns }];
+        let as_convolution = ConvTask { geometry, groups, taps: None, activation: layer.activation, accumulate: false };
         Self::new(&as_convolution, layer.batch, parameters, choice, device, stream)
     }
 
@@ -516,7 +516,7 @@ fn tap(g: &Geometry, column: Column) -> [i32; TAP] {
 
 /// Where the lowered matrix lies in an image as it is: the columns are whole planes that follow each other, or there is one position
 /// and they are single numbers that do.
-fn side_by_side(g: &Geometry, group: &Group) -> Option<usize> {
+fn side_by_side(g: &Geometry, group: &KeptGroup) -> Option<usize> {
     let positions = g.output_len();
     let plain = !g.transposed && g.pad_before == [0, 0];
     let whole_planes = g.kernel == [1, 1] && g.strides == [1, 1] && g.input == g.output;

@@ -1,6 +1,7 @@
 //! The kernels of a CUDA device, which do what those of the CPU do, on views of its memory. Tensors have less than 2^31 numbers.
 //!
-//! `kernels.cu` is what runs on the device; `kernels` declares its arguments; [`operators`] and [`Conv`] check lengths and start it.
+//! `kernels.cu` is what runs on the device; `kernels` declares its arguments; [`operators`] and [`PreparedConv`] check lengths and start
+//! it.
 //! [`Device`] and [`Stream`] are all that they need of a device. `gpu` is the one file that knows the libraries of CUDA.
 
 mod choice;
@@ -11,7 +12,7 @@ mod kernels;
 pub mod operators;
 
 pub use choice::Method;
-pub use conv::{Choice, Conv, Tensors};
+pub use conv::{Choice, PreparedConv, Tensors};
 pub use device::{Buffer, Device, Error, Gemm, Launch, Matrix, Precision, Result, Stream, View};
 pub use gpu::Gpu;
 pub use kernels::{NAMES, PTX, body, source};
