@@ -3,7 +3,8 @@
 //!
 //! Tensors are row-major `f32`, activations NCHW. Whatever can be computed from shapes alone is computed by a kernel's `new`;
 //! its `run` reads slices, writes every element of its output (and reads it only where a convolution is to add to it), allocates
-//! nothing and leaves nothing behind. A convolution is three hops: [`conv::Conv::run`] -> its tiles and panels -> the register tile.
+//! nothing and leaves nothing behind. A convolution is three hops: [`conv::PreparedConv::run`] -> its tiles and panels -> the register
+//! tile.
 //!
 //! Every kernel splits its work the same way for every number of threads, so results do not depend on it.
 

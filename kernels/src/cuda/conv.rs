@@ -8,9 +8,11 @@
 use super::choice::{BLOCK, MOST_BLOCKS_DOWN, Method, Shape};
 use super::device::{Buffer, Device, Gemm, Matrix, Result, Stream, View, upload};
 use super::launch::{Arguments, Floats, Ints, Output, Source, THREADS, address_or_null, arguments, int, launch, launch_each};
+use super::task::{Call, Kernel, Preparing, Task};
 use super::{activation, check_windows, fits, upload_ints};
-use crate::conv::{Border, Column, Geometry, Group, Layer};
-use crate::{Activation, Precision, expect_len, fully_connected};
+use crate::conv::{Border, Column, ConvTask, Geometry, KeptGroup};
+use crate::fully_connected::GemmTask;
+use crate::{Activation, Precision, expect_len};
 use std::ops::Range;
 
 /// The kernels of this family.
@@ -70,7 +72,7 @@ const BEHIND: usize = 128;
 /// Numbers of a `Part` of `conv.cu`.
 const PART: usize = 6;
 
-/// How a [`Conv`] computes.
+/// How a [`PreparedConv`] computes.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Choice {
     /// How products are rounded by cuBLAS. Our own kernels know `f32` only.
@@ -81,7 +83,7 @@ pub struct Choice {
 
 /// A convolution of so many images, with weights and tables on the device.
 #[derive(Debug)]
-pub struct Conv {
+pub struct PreparedConv {
     geometry: Geometry,
     images: usize,
     method: Method,
@@ -112,7 +114,7 @@ struct Prepared {
     columns: Range<usize>,
     /// Of all weights as they come.
     weights: Range<usize>,
-    /// The same on the device, in elements of [`Conv::weights`].
+    /// The same on the device, in elements of [`PreparedConv::weights`].
     stored: Range<usize>,
     /// Where the first column begins in an image, if the others follow it and are multiplied there.
     in_place: Option<usize>,
@@ -137,7 +139,7 @@ impl Layout {
     }
 }
 
-/// What a [`Conv`] reads and writes.
+/// What a [`PreparedConv`] reads and writes.
 #[derive(Clone, Copy, Debug)]
 pub struct Tensors<'a> {
     /// `[images][channels][H][W]`.
@@ -146,8 +148,38 @@ pub struct Tensors<'a> {
     pub residual: Option<View<'a>>,
     /// `[images][kept filters][OH][OW]`.
     pub out: View<'a>,
-    /// At least [`Conv::scratch_len`] elements.
+    /// At least [`PreparedConv::scratch_len`] elements.
     pub scratch: View<'a>,
+}
+
+impl Task for ConvTask<'_> {
+    fn prepare(&self, preparing: &mut Preparing<'_>) -> Result<Box<dyn Kernel>> {
+        let choice = Choice { precision: preparing.precision, method: None };
+        let parameters = [0, 1].map(|i| preparing.parameters[i]);
+        Ok(Box::new(PreparedConv::new(self, parameters, choice, preparing.device, preparing.stream)?))
+    }
+}
+
+impl Task for GemmTask {
+    fn prepare(&self, preparing: &mut Preparing<'_>) -> Result<Box<dyn Kernel>> {
+        let choice = Choice { precision: preparing.precision, method: None };
+        let parameters = [0, 1].map(|i| preparing.parameters[i]);
+        Ok(Box::new(PreparedConv::fully_connected(self, parameters, choice, preparing.device, preparing.stream)?))
+    }
+}
+
+impl Kernel for PreparedConv {
+    fn scratch_len(&self) -> usize {
+        self.scratch_len()
+    }
+
+    fn start(&self, stream: &mut dyn Stream, Call { reads, out, scratch }: Call<'_>) -> Result<()> {
+        self.run(stream, Tensors { x: reads[0], residual: reads.get(1).copied(), out, scratch })
+    }
+
+    fn describe(&self) -> Option<String> {
+        Some(self.describe())
+    }
 }
 
 /// What constant channels add, by classes of rows and columns.
@@ -158,8 +190,8 @@ struct BorderTables {
     counts: [usize; 2],
 }
 
-impl Conv {
-    /// For `images` images at a time. `weights` and `bias` are as [`crate::conv::Conv::run`] takes them.
+impl PreparedConv {
+    /// `weights` and `bias` are as [`crate::conv::PreparedConv::run`] takes them.
     ///
     /// # Errors
     /// If a size is too large for the kernels, or the device has no room or fails.
@@ -167,14 +199,13 @@ impl Conv {
     /// # Panics
     /// If a slice has another length than the layer calls for, or a column lies outside the input or the kernel.
     pub fn new(
-        layer: &Layer<'_>,
-        images: usize,
+        layer: &ConvTask<'_>,
         [weights, bias]: [&[f32]; 2],
         choice: Choice,
         device: &dyn Device,
         stream: &mut dyn Stream,
     ) -> Result<Self> {
-        let Layer { geometry, groups, taps, activation, accumulate } = layer;
+        let &ConvTask { images, ref geometry, ref groups, taps, activation, accumulate } = layer;
         check_windows(geometry)?;
         let filters: usize = groups.iter().map(|g| g.filters).sum();
         expect_len("bias", bias, filters);
@@ -190,7 +221,7 @@ impl Conv {
         let in_place: Vec<Option<usize>> = groups.iter().map(|group| side_by_side(geometry, group)).collect();
         let with_filters = || groups.iter().filter(|group| group.filters > 0);
         // With room for columns that begin at multiples.
-        let lowered = |group: &Group| group.columns.len().saturating_mul(geometry.output_len() + ALIGNED);
+        let lowered = |group: &KeptGroup| group.columns.len().saturating_mul(geometry.output_len() + ALIGNED);
         let shape = Shape {
             groups,
             positions: images * geometry.output_len(),
@@ -232,7 +263,7 @@ impl Conv {
             }
         }
         let unpacked = unpack(&prepared, weights, layout, device, stream)?;
-        Ok(Conv {
+        Ok(PreparedConv {
             method,
             precision: choice.precision,
             layout,
@@ -259,7 +290,7 @@ impl Conv {
     /// # Panics
     /// As [`Self::new`].
     pub fn fully_connected(
-        layer: &fully_connected::Layer,
+        layer: &GemmTask,
         parameters: [&[f32]; 2],
         choice: Choice,
         device: &dyn Device,
@@ -276,9 +307,10 @@ impl Conv {
             transposed: false,
         };
         let columns = layer.columns.iter().map(|&channel| Column { channel, kh: 0, kw: 0 }).collect();
-        let groups = vec![Group { filters: layer.rows, columns }];
-        let as_convolution = Layer { geometry, groups, taps: None, activation: layer.activation, accumulate: false };
-        Self::new(&as_convolution, layer.batch, parameters, choice, device, stream)
+        let groups = vec![KeptGroup { filters: layer.rows, columns }];
+        let as_convolution =
+            ConvTask { images: layer.batch, geometry, groups, taps: None, activation: layer.activation, accumulate: false };
+        Self::new(&as_convolution, parameters, choice, device, stream)
     }
 
     /// What computes it: what was asked for, if that applies.

@@ -20,7 +20,7 @@ mod task;
 
 pub use crate::Precision;
 pub use choice::Method;
-pub use conv::{Choice, Conv, Tensors};
+pub use conv::{Choice, PreparedConv, Tensors};
 pub use device::{Buffer, Device, Error, Gemm, Launch, Matrix, Result, Stream, View};
 pub use gpu::Gpu;
 pub use source::{PTX, body, names, source};

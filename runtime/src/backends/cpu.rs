@@ -14,9 +14,9 @@ use crate::work::{Convolution, Form, Pooling, Prepare, RebuiltAxis, Selection, W
 use sslm_format::BlobId;
 use sslm_kernels::axis::{self, Remap};
 use sslm_kernels::channels;
-use sslm_kernels::conv::Conv;
+use sslm_kernels::conv::PreparedConv;
 use sslm_kernels::elementwise;
-use sslm_kernels::fully_connected::{self, FullyConnected};
+use sslm_kernels::fully_connected::{self, PreparedGemm};
 use sslm_kernels::normalize;
 use sslm_kernels::pool::{self, Pool};
 use sslm_kernels::{Exec, Isa, Team, Threading};
@@ -37,7 +37,7 @@ pub(crate) struct Cpu {
 
 /// A convolution and whether its method was measured to be fastest.
 pub(crate) struct Prepared {
-    pub(crate) conv: Box<Conv>,
+    pub(crate) conv: Box<PreparedConv>,
     /// Number of the node in the graph.
     pub(crate) node: usize,
     timed: bool,
@@ -45,7 +45,7 @@ pub(crate) struct Prepared {
 
 impl Form for Cpu {
     type Conv = Prepared;
-    type FullyConnected = FullyConnected;
+    type FullyConnected = PreparedGemm;
     type Pool = Pool;
     type Select = Selection;
     type Remap = Remap;
@@ -64,14 +64,14 @@ impl Prepare for Cpu {
         let threads = self.threads_for(macs);
         let (method, timed) = self.methods.of(node);
         let conv = match method {
-            None => Conv::new(layer, self.isa, threads),
-            Some(method) => Conv::with_method(layer, self.isa, threads, method),
+            None => PreparedConv::new(layer, self.isa, threads),
+            Some(method) => PreparedConv::with_method(layer, self.isa, threads, method),
         };
         Ok(Prepared { conv: Box::new(conv), node, timed })
     }
 
-    fn fully_connected(&mut self, layer: fully_connected::Layer, _: [BlobId; 2]) -> Result<FullyConnected> {
-        Ok(FullyConnected::new(layer, self.isa, self.threads))
+    fn fully_connected(&mut self, layer: fully_connected::GemmTask, _: [BlobId; 2]) -> Result<PreparedGemm> {
+        Ok(PreparedGemm::new(layer, self.isa, self.threads))
     }
 
     fn pool(&mut self, Pooling { geometry, reduce, activation }: Pooling) -> Result<Pool> {

@@ -15,7 +15,7 @@ use sslm_format::BlobId;
 use sslm_kernels::axis::From;
 use sslm_kernels::channels::Source;
 use sslm_kernels::cuda::operators::{self, Along};
-use sslm_kernels::cuda::{Buffer, Choice, Conv, Device, Gpu, Precision, Stream, Tensors, View, fits};
+use sslm_kernels::cuda::{Buffer, Choice, Device, Gpu, Precision, PreparedConv, Stream, Tensors, View, fits};
 use sslm_kernels::fully_connected;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -31,8 +31,8 @@ pub(crate) struct Cuda {
 }
 
 impl Form for Cuda {
-    type Conv = Conv;
-    type FullyConnected = Conv;
+    type Conv = PreparedConv;
+    type FullyConnected = PreparedConv;
     type Pool = operators::Pool;
     type Select = operators::Remap;
     type Remap = operators::Remap;
@@ -52,14 +52,14 @@ impl Cuda {
 }
 
 impl Prepare for Cuda {
-    fn conv(&mut self, conv: Convolution<'_>) -> Result<Conv> {
+    fn conv(&mut self, conv: Convolution<'_>) -> Result<PreparedConv> {
         let parameters = conv.parameters.map(|id| self.model.blob(id));
-        Ok(Conv::new(&conv.layer, conv.images, parameters, self.choice(), &*self.device, &mut *self.stream)?)
+        Ok(PreparedConv::new(&conv.layer, conv.images, parameters, self.choice(), &*self.device, &mut *self.stream)?)
     }
 
-    fn fully_connected(&mut self, layer: fully_connected::Layer, parameters: [BlobId; 2]) -> Result<Conv> {
+    fn fully_connected(&mut self, layer: fully_connected::GemmTask, parameters: [BlobId; 2]) -> Result<PreparedConv> {
         let parameters = parameters.map(|id| self.model.blob(id));
-        Ok(Conv::fully_connected(&layer, parameters, self.choice(), &*self.device, &mut *self.stream)?)
+        Ok(PreparedConv::fully_connected(&layer, parameters, self.choice(), &*self.device, &mut *self.stream)?)
     }
 
     fn pool(&mut self, Pooling { geometry, reduce, activation }: Pooling) -> Result<operators::Pool> {

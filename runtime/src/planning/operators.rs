@@ -12,7 +12,7 @@ use crate::work::{Convolution, Described, Pooling, RebuiltAxis, Work};
 use sslm_format::{self as format, Binary, Compaction, Coordinates, Fill, Interpolation, Node, Op, ValueId, Window, shape};
 use sslm_kernels::Activation;
 use sslm_kernels::axis::{From, StridedCopy};
-use sslm_kernels::conv::{Column, Geometry, Group, Layer};
+use sslm_kernels::conv::{Column, ConvTask, Geometry, KeptGroup};
 use sslm_kernels::elementwise::{Broadcast, Function, Operation};
 use sslm_kernels::fully_connected;
 use sslm_kernels::normalize::Lrn;
@@ -72,7 +72,7 @@ pub(crate) fn add<'m>(b: &mut Builder<'m>, fused: &Fused<'_>) -> Result<()> {
             let features = b.compaction(x).map_or(gemm.features as usize, |c| c.kept.len());
             let columns = gemm.columns.iter(gemm.features as usize).map(|f| physical(b.compaction(x), f)).collect();
             let rows = b.compaction(node.output).map_or(gemm.rows as usize, |c| c.kept.len());
-            let layer = fully_connected::Layer { batch: len / rows, features, rows, columns, activation: fused.activation };
+            let layer = fully_connected::GemmTask { batch: len / rows, features, rows, columns, activation: fused.activation };
             let (macs, read) = (layer.batch * rows * layer.columns.len(), b.place_of(x));
             let work = Work::FullyConnected { layer, weights: gemm.weights, bias: gemm.bias };
             let place = b.emit(name, &op, work, macs, vec![read], len);
@@ -236,12 +236,12 @@ fn pool<'m>(b: &Builder<'m>, window: &Window, x: ValueId, fused: &Fused<'_>, red
     Ok(Work::Pool(Pooling { geometry, reduce, activation: fused.activation }))
 }
 
-fn convolution<'m>(b: &Builder<'m>, conv: &format::Conv, geometry: Geometry, x: ValueId, fused: &Fused<'_>) -> Layer<'m> {
+fn convolution<'m>(b: &Builder<'m>, conv: &format::Conv, geometry: Geometry, x: ValueId, fused: &Fused<'_>) -> ConvTask<'m> {
     let [kernel_height, kernel_width] = conv.window.kernel.map(|n| n as usize);
     let taps = kernel_height * kernel_width;
     let (columns, channels) = (conv.columns_per_group(), (conv.channels / conv.group) as usize);
     let filters = conv.kept_filters(&b.model.graph().values[fused.node.output.index()]);
-    let group = |(g, (kept, filters)): (usize, (&format::Kept, usize))| Group {
+    let group = |(g, (kept, filters)): (usize, (&format::Kept, usize))| KeptGroup {
         filters,
         // A group without filters stores no weights, so nothing in the file bounds the columns that it lists as kept.
         columns: kept
@@ -256,7 +256,7 @@ fn convolution<'m>(b: &Builder<'m>, conv: &format::Conv, geometry: Geometry, x: 
     let groups = conv.columns.iter().zip(filters).enumerate().map(group).collect();
     let taps = conv.taps.map(|t| b.model.blob(t));
     let (activation, accumulate) = (fused.activation, fused.residual.is_some());
-    Layer { geometry, groups, taps, activation, accumulate }
+    ConvTask { geometry, groups, taps, activation, accumulate }
 }
 
 /// Flatten and Reshape copy nothing where the removed channels fall out of the result in the same way.
