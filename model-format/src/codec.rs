@@ -1,5 +1,6 @@
-//! Records to bytes and back. One definition of a record (the [`record!`] and [`operators!`] macros) yields its Rust type and
-//! both directions, so reader and writer cannot drift apart. Everything is little-endian; see `docs/sslm-format.md`, section 3.
+//! Records to bytes and back. One definition of a record (by [`record!`], [`choice!`], or in the list of operators) yields its Rust
+//! type and both directions, so reader and writer cannot drift apart. Everything is little-endian; see `docs/sslm-format.md`,
+//! section 3.
 
 use crate::error::{Error, Result};
 
@@ -146,17 +147,20 @@ impl<T: Field> Field for Option<T> {
     }
 }
 
-/// Declares structs whose encoding is their fields, in order.
+/// Declares structs whose encoding is their fields, in order. A struct with weights is generic in what those are; only the form in
+/// which a file has them is encoded.
 macro_rules! record {
-    ($($(#[$meta:meta])* pub struct $name:ident { $($(#[$fmeta:meta])* pub $field:ident: $t:ty,)* })*) => { $(
+    ($($(#[$meta:meta])* pub struct $name:ident $(<$w:ident>)? { $($(#[$fmeta:meta])* pub $field:ident: $t:ty,)* })*) => { $(
         $(#[$meta])*
         #[derive(Clone, Debug, PartialEq)]
-        pub struct $name { $($(#[$fmeta])* pub $field: $t,)* }
-        impl $crate::codec::Field for $name {
+        pub struct $name $(<$w: $crate::Weights = $crate::Stored>)? { $($(#[$fmeta])* pub $field: $t,)* }
+        impl $(<$w: $crate::weights::InFile>)? $crate::codec::Field for $name $(<$w>)? {
             const MIN_SIZE: usize = 0 $(+ <$t as $crate::codec::Field>::MIN_SIZE)*;
+            #[allow(unused_variables, reason = "some records have no fields")]
             fn write(&self, out: &mut Vec<u8>) {
                 $($crate::codec::Field::write(&self.$field, out);)*
             }
+            #[allow(unused_variables, reason = "some records have no fields")]
             fn read(r: &mut $crate::codec::Reader) -> $crate::Result<Self> {
                 Ok($name { $($field: $crate::codec::Field::read(r)?,)* })
             }

@@ -3,8 +3,6 @@
 
 use crate::codec::{Field, Reader, record};
 use crate::error::{Error, ErrorKind, Result};
-use crate::model::Model;
-use std::io::{Seek, SeekFrom, Write};
 use std::ops::Range;
 
 /// First bytes of every file: not ASCII (so no text), with CR LF and SUB, so that transfers which rewrite line ends are caught.
@@ -16,10 +14,10 @@ pub const WEIGHT_ALIGN: u64 = 4096;
 /// Alignment of every other section and of every blob.
 pub(crate) const ALIGN: u64 = 64;
 
-const HEADER_LEN: usize = 32;
-const ENTRY_LEN: usize = 32;
+pub(crate) const HEADER_LEN: usize = 32;
+pub(crate) const ENTRY_LEN: usize = 32;
 const MAX_SECTIONS: u32 = 64;
-const MUST_UNDERSTAND: u32 = 1;
+pub(crate) const MUST_UNDERSTAND: u32 = 1;
 
 /// Four-letter names of sections.
 pub(crate) mod tag {
@@ -66,7 +64,7 @@ impl Section {
         self.offset as usize..(self.offset + self.len) as usize
     }
 
-    fn align(&self) -> u64 {
+    pub(crate) fn align(&self) -> u64 {
         if self.tag == tag::WEIGHTS { WEIGHT_ALIGN } else { ALIGN }
     }
 }
@@ -147,7 +145,7 @@ pub fn sections(bytes: &[u8]) -> Result<([u16; 2], Vec<Section>)> {
 }
 
 /// CRC of the header with its own CRC field left out, then the table.
-fn header_crc(header: &[u8], table: &[u8]) -> u32 {
+pub(crate) fn header_crc(header: &[u8], table: &[u8]) -> u32 {
     let mut hasher = crc32fast::Hasher::new();
     hasher.update(&header[..24]);
     hasher.update(&header[28..]);
@@ -173,104 +171,4 @@ pub fn verify_weights(bytes: &[u8]) -> Result<()> {
         check_crc(format!("section {}", s.name()), crc32fast::hash(&bytes[s.range()]), s.crc)?;
     }
     Ok(())
-}
-
-/// Writes a file: metadata from `model`, and the numbers of blob `i` from `fill(i, buffer)`, called once for each in order with
-/// an empty buffer, so that only one blob is in memory at a time. What is written passes [`crate::validate`].
-///
-/// # Errors
-/// If `model` breaks a rule of the format, if `fill` yields another count than `model.graph.blobs[i].len`, or if `out` fails.
-pub fn write<W: Write + Seek>(out: &mut W, model: &Model, mut fill: impl FnMut(usize, &mut Vec<f32>)) -> Result<()> {
-    let weights_len = model.graph.blobs.iter().map(|b| b.offset + b.len * 4).max().unwrap_or(0);
-    crate::validate::check_model(model, weights_len)?;
-
-    let mut graph = Vec::new();
-    model.graph.write(&mut graph);
-    let mut metadata = vec![(tag::GRAPH, MUST_UNDERSTAND, graph)];
-    let mut optional = |tag, present: bool, encode: &dyn Fn(&mut Vec<u8>)| {
-        if present {
-            let mut bytes = Vec::new();
-            encode(&mut bytes);
-            metadata.push((tag, 0, bytes));
-        }
-    };
-    optional(tag::LABELS, !model.labels.is_empty(), &|out| model.labels.write(out));
-    optional(tag::PREPROCESSING, model.preprocessing.is_some(), &|out| model.preprocessing.iter().for_each(|p| p.write(out)));
-    optional(tag::PROVENANCE, model.provenance.is_some(), &|out| model.provenance.iter().for_each(|p| p.write(out)));
-
-    // Lengths of strings and lists have limits that only the encoding knows.
-    let mut reread = Model::default();
-    for (tag, _, bytes) in &metadata {
-        crate::validate::read_section(&mut reread, *tag, bytes)?;
-    }
-
-    let start = out.stream_position()?;
-    let count = metadata.len() + 1;
-    let mut at = (HEADER_LEN + count * ENTRY_LEN) as u64;
-    let mut table: Vec<Section> = Vec::new();
-    out.seek(SeekFrom::Start(start + at))?;
-    for (tag, flags, bytes) in &metadata {
-        let section =
-            Section { tag: *tag, flags: *flags, offset: 0, len: bytes.len() as u64, crc: crc32fast::hash(bytes), reserved: 0 };
-        at = pad(out, at, section.align())?;
-        table.push(Section { offset: at, ..section });
-        out.write_all(bytes)?;
-        at += bytes.len() as u64;
-    }
-
-    let weights_at = pad(out, at, WEIGHT_ALIGN)?;
-    let mut hasher = crc32fast::Hasher::new();
-    let mut written = 0;
-    let mut buffer = Vec::new();
-    for (i, blob) in model.graph.blobs.iter().enumerate() {
-        buffer.clear();
-        fill(i, &mut buffer);
-        if blob.offset != (written as u64).next_multiple_of(ALIGN) || buffer.len() as u64 != blob.len {
-            let expected = format!("{} numbers at byte {}", blob.len, blob.offset);
-            return Err(Error::invalid(format!("blob {i}"), expected, format!("{} numbers after byte {written}", buffer.len())));
-        }
-        let padding = [0; ALIGN as usize];
-        let numbers: Vec<u8>;
-        let bytes: &[u8] = if cfg!(target_endian = "little") {
-            bytemuck::cast_slice(&buffer)
-        } else {
-            numbers = buffer.iter().flat_map(|x| x.to_le_bytes()).collect();
-            &numbers
-        };
-        for part in [&padding[..blob.offset as usize - written], bytes] {
-            hasher.update(part);
-            out.write_all(part)?;
-            written += part.len();
-        }
-    }
-    table.push(Section {
-        tag: tag::WEIGHTS,
-        flags: MUST_UNDERSTAND,
-        offset: weights_at,
-        len: written as u64,
-        crc: hasher.finalize(),
-        reserved: 0,
-    });
-
-    let mut header = MAGIC.to_vec();
-    (u32::from(VERSION[0]) | u32::from(VERSION[1]) << 16).write(&mut header);
-    (count as u32).write(&mut header);
-    (weights_at + written as u64).write(&mut header);
-    0u32.write(&mut header);
-    0u32.write(&mut header);
-    let mut table_bytes = Vec::new();
-    table.iter().for_each(|s| s.write(&mut table_bytes));
-    let crc = header_crc(&header, &table_bytes);
-    header[24..28].copy_from_slice(&crc.to_le_bytes());
-    out.seek(SeekFrom::Start(start))?;
-    out.write_all(&header)?;
-    out.write_all(&table_bytes)?;
-    Ok(())
-}
-
-/// Writes zeros up to the next multiple of `align`.
-fn pad(out: &mut impl Write, at: u64, align: u64) -> Result<u64> {
-    let aligned = at.next_multiple_of(align);
-    out.write_all(&vec![0; (aligned - at) as usize])?;
-    Ok(aligned)
 }

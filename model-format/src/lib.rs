@@ -4,24 +4,43 @@
 //! channels physically exist ([`Compaction`]); the others are known constants. Operators are defined on logical values, so a
 //! compact model and a dense one mean the same thing and differ only in what is stored and computed.
 //!
-//! Data flows one way through the files of this crate: `container` (header, sections, checksums) ->
-//! `codec` (bytes to records) -> [`validate`](fn@validate) (records to a model that can be trusted). [`write()`] goes
-//! back. `shape` infers logical shapes, [`panels`] documents the layout of weights. The normative text is
-//! `docs/sslm-format.md`.
+//! What an operator is stands in one file of `op`, whose list generates [`Op`] and [`dispatch!`]: its record, its rules, what it makes of
+//! shapes, and how the axes of its inputs become those of its output ([`AxisMap`]).
+//!
+//! Data flows one way: `container` (header, sections, checksums) -> `codec` (bytes to records) -> `check` (every rule) ->
+//! [`validate`] (a model that can be trusted). [`write()`] goes back. [`infer`](fn@infer::infer) yields logical shapes, [`panels`]
+//! documents the layout of weights. The normative text is `docs/sslm-format.md`.
 //!
 //! This crate opens no files, starts no threads and runs nothing.
 #![forbid(unsafe_code)]
 
+mod axes;
+mod check;
 mod codec;
 mod container;
 mod error;
-mod model;
+mod graph;
+pub mod infer;
+mod metadata;
+mod op;
+mod read;
+mod rules;
 pub mod shape;
-mod validate;
+mod value;
+mod weights;
+pub mod window;
+mod write;
 
 pub use sslm_basics::panels;
 
-pub use container::{MAGIC, Section, VERSION, WEIGHT_ALIGN, sections, verify_weights, write};
+pub use axes::{AxisMap, Link, Pick, Reach, SliceSpace};
+pub use container::{MAGIC, Section, VERSION, WEIGHT_ALIGN, sections, verify_weights};
 pub use error::{Error, ErrorKind, Result};
-pub use model::*;
-pub use validate::{Loaded, validate};
+pub use graph::{Dim, Graph, Input, Model, Node};
+pub use metadata::{Color, Preprocessing, Provenance, Resize};
+pub use op::*;
+pub use read::{Loaded, validate};
+pub use value::{Blob, BlobId, Compaction, Kept, Value, ValueId};
+pub use weights::{Stored, Weights};
+pub use window::{Padding, Window};
+pub use write::write;

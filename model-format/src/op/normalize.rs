@@ -1,0 +1,165 @@
+//! Normalisations.
+
+use super::{Check, Operator, Source};
+use crate::axes::{AxisMap, Link};
+use crate::codec::record;
+use crate::error::{Error, Result};
+use crate::rules::{Site, at_least_one, below, equal};
+use crate::shape::{MAX_CHANNELS, Shape};
+use crate::weights::Weights;
+
+record! {
+    /// ONNX `LRN` over channels: `x / (bias + alpha / size * sum of squares)^beta`, over the `size` logical channels around.
+    pub struct Lrn {
+        /// Channels in the window.
+        pub size: u32,
+        /// Scale of the sum of squares, before division by `size`.
+        pub alpha: f32,
+        /// Exponent.
+        pub beta: f32,
+        /// Added to the scaled sum.
+        pub bias: f32,
+    }
+
+    /// `y = scale * x + shift` per channel: an inference-time ONNX `BatchNormalization` that no layer before it could absorb.
+    /// Both have one element per kept output channel.
+    pub struct BatchNorm<W> {
+        /// Multiplier.
+        pub scale: W::Vector,
+        /// Added.
+        pub shift: W::Vector,
+    }
+
+    /// ONNX `InstanceNormalization`: each channel of each image is brought to mean 0 and variance 1, then scaled and shifted.
+    /// `scale` and `shift` have one element per kept output channel.
+    pub struct InstanceNorm<W> {
+        /// Multiplier.
+        pub scale: W::Vector,
+        /// Added.
+        pub shift: W::Vector,
+        /// Added to the variance.
+        pub epsilon: f32,
+    }
+
+    /// Softmax over the axes `start..end` taken together.
+    pub struct Softmax {
+        /// First axis.
+        pub start: u32,
+        /// One past the last axis.
+        pub end: u32,
+    }
+}
+
+impl Operator for Lrn {
+    fn name(&self) -> &'static str {
+        "LRN"
+    }
+
+    fn shape(&self, inputs: &[&Shape]) -> Result<Shape> {
+        with_channels(inputs[0])
+    }
+
+    fn axes(&self, inputs: &[&Shape], _: &Shape) -> Vec<AxisMap> {
+        let before = (self.size as usize - 1) / 2;
+        let near = Link::Near { to: 1, before, after: self.size as usize - 1 - before };
+        vec![AxisMap::changing(inputs[0].len(), |axis| (axis == 1).then(|| near.clone()))]
+    }
+
+    fn constant(&self, sources: &[Source<'_>]) -> Option<f32> {
+        let Source::Near { slices, own } = sources[0] else { return None };
+        let own = slices[own]?;
+        // Zero stays zero, whatever its neighbours are: the divisor is positive for every sane bias.
+        if own == 0.0 && self.bias > 0.0 && self.alpha >= 0.0 {
+            return Some(0.0);
+        }
+        let squares: Option<f32> = slices.iter().map(|x| x.map(|x| x * x)).sum();
+        Some(own / (self.bias + self.alpha / self.size as f32 * squares?).powf(self.beta))
+    }
+}
+
+impl<W: Weights> Operator for BatchNorm<W> {
+    fn name(&self) -> &'static str {
+        "BatchNormalization"
+    }
+
+    fn shape(&self, inputs: &[&Shape]) -> Result<Shape> {
+        with_channels(inputs[0])
+    }
+
+    fn axes(&self, inputs: &[&Shape], _: &Shape) -> Vec<AxisMap> {
+        vec![AxisMap::identity(inputs[0].len())]
+    }
+}
+
+impl<W: Weights> Operator for InstanceNorm<W> {
+    fn name(&self) -> &'static str {
+        "InstanceNormalization"
+    }
+
+    fn shape(&self, inputs: &[&Shape]) -> Result<Shape> {
+        with_channels(inputs[0])
+    }
+
+    fn axes(&self, inputs: &[&Shape], _: &Shape) -> Vec<AxisMap> {
+        vec![AxisMap::changing(inputs[0].len(), |axis| (axis >= 2).then_some(Link::Whole { to: axis }))]
+    }
+}
+
+impl Operator for Softmax {
+    fn name(&self) -> &'static str {
+        "Softmax"
+    }
+
+    fn shape(&self, inputs: &[&Shape]) -> Result<Shape> {
+        let rank = inputs[0].len();
+        if self.start >= self.end || self.end as usize > rank {
+            return Err(Error::shape("axes", format!("a range within 0..{rank}"), format!("{}..{}", self.start, self.end)));
+        }
+        Ok(inputs[0].clone())
+    }
+
+    fn axes(&self, inputs: &[&Shape], _: &Shape) -> Vec<AxisMap> {
+        let axes = self.start as usize..self.end as usize;
+        vec![AxisMap::changing(inputs[0].len(), |axis| axes.contains(&axis).then_some(Link::Whole { to: axis }))]
+    }
+}
+
+fn with_channels(x: &Shape) -> Result<Shape> {
+    if x.len() < 2 { Err(Error::shape("input rank", "at least 2", x.len())) } else { Ok(x.clone()) }
+}
+
+impl Check for Lrn {
+    fn check(&self, _: &Site<'_>) -> Result<()> {
+        at_least_one("size", self.size)?;
+        below("size", self.size, MAX_CHANNELS)
+    }
+}
+
+impl Check for BatchNorm {
+    fn check(&self, site: &Site<'_>) -> Result<()> {
+        equal("elements of shift", site.blob_len("scale", self.scale)?, site.blob_len("shift", self.shift)?)
+    }
+
+    fn check_shapes(&self, site: &Site<'_>, _: &[&Shape], output: &Shape) -> Result<()> {
+        expect_per_channel(site, output, site.blob_len("scale", self.scale)?)
+    }
+}
+
+impl Check for InstanceNorm {
+    fn check(&self, site: &Site<'_>) -> Result<()> {
+        equal("elements of shift", site.blob_len("scale", self.scale)?, site.blob_len("shift", self.shift)?)
+    }
+
+    fn check_shapes(&self, site: &Site<'_>, _: &[&Shape], output: &Shape) -> Result<()> {
+        expect_per_channel(site, output, site.blob_len("scale", self.scale)?)
+    }
+}
+
+impl Check for Softmax {}
+
+/// A scale has one element for each kept channel, where their count is known.
+fn expect_per_channel(site: &Site<'_>, output: &Shape, scale: usize) -> Result<()> {
+    let Some(&Some(channels)) = output.get(1) else { return Ok(()) };
+    let kept = site.output.compaction.as_ref().map_or(channels, |c| c.kept.len());
+    equal("elements of scale", kept, scale)
+}

@@ -1,0 +1,83 @@
+//! The door from untrusted bytes to a trusted model: whatever comes out of [`validate`] keeps every rule of the format, so that nothing
+//! behind it has to ask again.
+
+use crate::check::check_model;
+use crate::codec::{Field, Reader};
+use crate::container::{Section, check_crc, sections, tag};
+use crate::error::{Error, ErrorKind, Result};
+use crate::graph::Model;
+use crate::value::BlobId;
+use std::ops::Range;
+
+/// A checked model and where its weights lie in the bytes that it was read from.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    /// The metadata.
+    pub model: Model,
+    /// Version of the format that the file was written in.
+    pub version: [u16; 2],
+    /// The weight section.
+    weights: Range<usize>,
+}
+
+impl Loaded {
+    /// The elements of a blob, in place. `bytes` are those that were validated, 4-byte aligned (a memory map is).
+    ///
+    /// # Panics
+    /// If `bytes` or `id` are others than those that [`validate`] saw.
+    pub fn blob<'a>(&self, bytes: &'a [u8], id: BlobId) -> &'a [f32] {
+        let blob = &self.model.graph.blobs[id.index()];
+        let start = self.weights.start + blob.offset as usize;
+        bytemuck::cast_slice(&bytes[start..start + blob.len as usize * 4])
+    }
+
+    /// Bytes of the weight section.
+    pub fn weight_bytes(&self) -> usize {
+        self.weights.len()
+    }
+}
+
+/// Reads a whole `.sslm` file. Everything but the weights' own checksum is checked ([`crate::verify_weights`] does that).
+///
+/// # Errors
+/// One [`Error`] naming the first rule that is broken. No input makes this panic, and memory use is bounded by a small multiple
+/// of the metadata's size.
+pub fn validate(bytes: &[u8]) -> Result<Loaded> {
+    let (version, sections) = sections(bytes)?;
+    let mut model = Model::default();
+    for s in &sections {
+        let body = &bytes[s.range()];
+        if tag::METADATA.contains(&s.tag) {
+            check_crc(format!("section {}", s.name()), crc32fast::hash(body), s.crc)?;
+            read_section(&mut model, s.tag, body)?;
+        } else if s.tag != tag::WEIGHTS && s.must_understand() {
+            let at = format!("section {}", s.name());
+            return Err(Error::new(ErrorKind::Unsupported, at, "a known section", "one that needs a newer sslm"));
+        }
+    }
+    let range_of = |tag: [u8; 4]| {
+        let missing = || Error::invalid("section table", format!("a section {}", tag.escape_ascii()), "none");
+        sections.iter().find(|s| s.tag == tag).map(Section::range).ok_or_else(missing)
+    };
+    range_of(tag::GRAPH)?;
+    let weights = range_of(tag::WEIGHTS)?;
+    check_model(&model, weights.len() as u64)?;
+    Ok(Loaded { model, version, weights })
+}
+
+/// Decodes one section of [`tag::METADATA`] into its part of `model`.
+pub(crate) fn read_section(model: &mut Model, section: [u8; 4], bytes: &[u8]) -> Result<()> {
+    fn decode<T: Field>(name: &'static str, bytes: &[u8]) -> Result<T> {
+        let mut reader = Reader::new(name, bytes);
+        let value = T::read(&mut reader)?;
+        reader.finish()?;
+        Ok(value)
+    }
+    match section {
+        tag::GRAPH => model.graph = decode("GRPH", bytes)?,
+        tag::LABELS => model.labels = decode("LABL", bytes)?,
+        tag::PREPROCESSING => model.preprocessing = Some(decode("PREP", bytes)?),
+        _ => model.provenance = Some(decode("PROV", bytes)?),
+    }
+    Ok(())
+}

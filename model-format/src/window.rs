@@ -1,0 +1,160 @@
+//! Windows that slide over height and width: their geometry, their padding, and what they make of a shape.
+
+use crate::codec::{choice, record};
+use crate::error::{Error, Result};
+use crate::rules::{at_least_one, below};
+use crate::shape::{Shape, expect_rank};
+
+/// Kernel sizes, strides, dilations and paddings are below this, so that their products cannot overflow.
+pub(crate) const MAX_WINDOW: u32 = 1 << 16;
+
+record! {
+    /// Geometry of a sliding window over (height, width).
+    pub struct Window {
+        /// KH, KW.
+        pub kernel: [u32; 2],
+        /// Vertical, horizontal.
+        pub strides: [u32; 2],
+        /// Vertical, horizontal; 1 is dense.
+        pub dilations: [u32; 2],
+        /// What surrounds the input.
+        pub padding: Padding,
+    }
+}
+
+choice! {
+    /// Zeros around the input.
+    pub enum Padding: "kind of padding" {
+        /// Fixed amounts.
+        0 => Explicit {
+            /// Rows above.
+            top: u32,
+            /// Columns before.
+            left: u32,
+            /// Rows below.
+            bottom: u32,
+            /// Columns after.
+            right: u32,
+        },
+        /// So much that output = ceil(input / stride); the odd one goes after.
+        1 => SameUpper,
+        /// So much that output = ceil(input / stride); the odd one goes before.
+        2 => SameLower,
+    }
+}
+
+impl Window {
+    /// Kernel positions, `KH * KW`.
+    pub fn taps(&self) -> usize {
+        self.kernel[0] as usize * self.kernel[1] as usize
+    }
+}
+
+/// The four amounts of padding (top, left, bottom, right) that `window` puts around an input of `height` x `width`.
+pub fn resolve_padding(window: &Window, height: usize, width: usize) -> [usize; 4] {
+    let same = |axis: usize, size: usize, odd_first: bool| {
+        let (stride, reach) = (window.strides[axis] as usize, reach(window, axis));
+        let out = size.div_ceil(stride);
+        let total = (out.saturating_sub(1) * stride + reach).saturating_sub(size);
+        let (small, large) = (total / 2, total - total / 2);
+        if odd_first { [large, small] } else { [small, large] }
+    };
+    match window.padding {
+        Padding::Explicit { top, left, bottom, right } => [top as usize, left as usize, bottom as usize, right as usize],
+        Padding::SameUpper | Padding::SameLower => {
+            let lower = window.padding == Padding::SameLower;
+            let ([top, bottom], [left, right]) = (same(0, height, lower), same(1, width, lower));
+            [top, left, bottom, right]
+        }
+    }
+}
+
+/// Input positions that one window spans on `axis` (0 vertical, 1 horizontal).
+pub fn reach(window: &Window, axis: usize) -> usize {
+    (window.kernel[axis] as usize - 1) * window.dilations[axis] as usize + 1
+}
+
+/// `[N, C, H, W]` after sliding `window` over it; the channel extent is the input's.
+pub(crate) fn windowed(x: &Shape, window: &Window, ceil_mode: bool) -> Result<Shape> {
+    expect_rank(x, 4)?;
+    let mut out = x.clone();
+    // Padding of one axis does not depend on the other one, so an unknown extent may be given as 0.
+    let [top, left, bottom, right] = resolve_padding(window, x[2].unwrap_or(0), x[3].unwrap_or(0));
+    for (axis, before, after) in [(0, top, bottom), (1, left, right)] {
+        let Some(size) = x[2 + axis] else { continue };
+        let (stride, reach) = (window.strides[axis] as usize, reach(window, axis));
+        let padded = size + before + after;
+        if padded < reach || size == 0 {
+            let name = ["height", "width"][axis];
+            return Err(Error::shape(
+                format!("{name} with padding"),
+                format!("at least the {reach} positions that the window spans"),
+                format!("{padded} ({size} + {before} + {after})"),
+            ));
+        }
+        let mut count = (padded - reach) / stride + 1;
+        // A window may hang over the end only if it starts inside the input or the padding before it.
+        if ceil_mode && !(padded - reach).is_multiple_of(stride) && count * stride < size + before {
+            count += 1;
+        }
+        out[2 + axis] = Some(count);
+    }
+    Ok(out)
+}
+
+/// Rules about a window that hold whatever it slides over.
+pub(crate) fn check_window(w: &Window) -> Result<()> {
+    for axis in 0..2 {
+        for (what, n) in [("kernel", w.kernel[axis]), ("strides", w.strides[axis]), ("dilations", w.dilations[axis])] {
+            at_least_one(what, n)?;
+            below(what, n, MAX_WINDOW)?;
+        }
+    }
+    if let Padding::Explicit { top, left, bottom, right } = w.padding {
+        for pad in [top, left, bottom, right] {
+            below("padding", pad, MAX_WINDOW)?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn window(kernel: u32, stride: u32, dilation: u32, padding: Padding) -> Window {
+        Window { kernel: [kernel; 2], strides: [stride; 2], dilations: [dilation; 2], padding }
+    }
+
+    fn pads(all: u32) -> Padding {
+        Padding::Explicit { top: all, left: all, bottom: all, right: all }
+    }
+
+    #[test]
+    fn windows_follow_onnx() {
+        struct Case(usize, Window, bool, usize);
+        let cases = [
+            Case(28, window(5, 1, 1, pads(0)), false, 24),
+            Case(227, window(11, 4, 1, pads(0)), false, 55),
+            Case(55, window(3, 2, 1, pads(0)), false, 27),
+            Case(7, window(3, 1, 2, pads(2)), false, 7),
+            Case(6, window(3, 2, 1, pads(0)), false, 2),
+            Case(6, window(3, 2, 1, pads(0)), true, 3),
+            // The extra window would start in the padding behind the input: it does not count.
+            Case(2, window(1, 2, 1, pads(1)), true, 2),
+            Case(7, window(3, 2, 1, Padding::SameUpper), false, 4),
+            Case(6, window(2, 3, 1, Padding::SameLower), false, 2),
+        ];
+        for Case(size, w, ceil, expected) in cases {
+            let out = windowed(&vec![Some(1), Some(3), Some(size), None], &w, ceil).unwrap();
+            assert_eq!(out, vec![Some(1), Some(3), Some(expected), None], "{size} {w:?} ceil {ceil}");
+        }
+    }
+
+    #[test]
+    fn same_padding_puts_the_odd_one_on_its_side() {
+        assert_eq!(resolve_padding(&window(2, 1, 1, Padding::SameUpper), 5, 5), [0, 0, 1, 1]);
+        assert_eq!(resolve_padding(&window(2, 1, 1, Padding::SameLower), 5, 5), [1, 1, 0, 0]);
+        assert_eq!(resolve_padding(&window(1, 3, 1, Padding::SameLower), 5, 5), [0, 0, 0, 0]);
+    }
+}
