@@ -4,7 +4,7 @@ use crate::error::Result;
 use crate::model::Model;
 use crate::options::Options;
 use crate::planning::Signature;
-use crate::step::StepInfo;
+use crate::report::StepInfo;
 use crate::tensor::TensorView;
 use sslm_kernels::conv::Method;
 use std::sync::Arc;

@@ -1,28 +1,9 @@
 //! One step of a plan: what it computes, what it reads, where it writes, and what reports say of it.
 
+use crate::report::StepInfo;
 use sslm_format::BlobId;
 use sslm_kernels::Task;
 use std::ops::Range;
-
-/// One step of a plan, for reports.
-#[derive(Clone, Debug)]
-pub struct StepInfo<'a> {
-    /// Name of the node.
-    pub name: &'a str,
-    /// What runs, in ONNX's words; `Select` puts removed channels back or leaves unread ones out.
-    pub op: &'a str,
-    /// What computes it: a convolution's method, register tile and instruction set, such as `packed 8x48 avx512`. The method is the
-    /// one that is expected to be fastest; `packed 8x48 avx512, timed` was measured to be.
-    pub kernel: String,
-    /// Multiply-accumulates of one run of the whole batch.
-    pub macs: usize,
-    /// Bytes of its inputs, weights and output, each counted once.
-    pub bytes: usize,
-    /// Threads that share it: one where it is too short for more. Image by image, threads that take images of their own.
-    pub threads: usize,
-    /// Whether it runs image by image, with the steps before and behind it: images of a batch that is better computed so.
-    pub by_image: bool,
-}
 
 /// Where elements are read from.
 #[derive(Clone, Debug)]

@@ -270,8 +270,8 @@ impl PreparedConv {
             geometry: geometry.clone(),
             images,
             filters,
-            accumulate: *accumulate,
-            activation: *activation,
+            accumulate,
+            activation,
             weights: unpacked,
             bias: upload(device, stream, bias)?,
             taps: upload_ints(device, stream, &table)?,
@@ -590,7 +590,7 @@ fn tap(g: &Geometry, column: Column) -> [i32; TAP] {
 
 /// Where the lowered matrix lies in an image as it is: the columns are whole planes that follow each other, or there is one position
 /// and they are single elements that do.
-fn side_by_side(g: &Geometry, group: &Group) -> Option<usize> {
+fn side_by_side(g: &Geometry, group: &KeptGroup) -> Option<usize> {
     let positions = g.output_len();
     let plain = !g.transposed && g.pad_before == [0, 0];
     let whole_planes = g.kernel == [1, 1] && g.strides == [1, 1] && g.input == g.output;

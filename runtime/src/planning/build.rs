@@ -86,7 +86,7 @@ pub(crate) struct Builder<'m> {
     steps: Vec<Draft<'m>>,
     buffers: Vec<Buffer>,
     /// Where each value lies, with the channels that it keeps.
-    pub(crate) places: Vec<Option<Operand>>,
+    places: Vec<Option<Operand>>,
     /// Where a value lies with other channels.
     selected: HashMap<(ValueId, Option<Vec<u32>>), Operand>,
 }
@@ -145,6 +145,11 @@ impl<'m> Builder<'m> {
 
     pub(crate) fn compaction(&self, value: ValueId) -> Option<&'m Compaction> {
         self.model.graph().values[value.index()].compaction.as_ref()
+    }
+
+    /// Logical shapes of all values.
+    pub(crate) fn shapes(&self) -> &[Vec<usize>] {
+        &self.shapes
     }
 
     pub(crate) fn shape(&self, value: ValueId) -> &[usize] {

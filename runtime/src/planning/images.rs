@@ -5,10 +5,10 @@
 //! are then read once for all images. Nor does it go past a node that may mix images, or to where more than one value would have
 //! to be handed over.
 
-use super::fuse::Fused;
+use super::lower::{Fused, Lower, axes_of};
 use super::shapes;
 use crate::model::Model;
-use sslm_format::{Dim, Graph, Input, Node, Op, ValueId};
+use sslm_format::{AxisMap, Dim, Graph, Input, Link, Node, ValueId};
 use std::collections::HashSet;
 
 /// The beginning of a network that treats each image alone.
@@ -27,9 +27,7 @@ pub(crate) fn beginning(graph: &Graph, chains: &[Fused<'_>], shapes: [&[Vec<usiz
         let (one, all) = (&one[v.index()], &all[v.index()]);
         one.len() == all.len() && one.first() == Some(&1) && all.first() == Some(&batch) && one[1..] == all[1..]
     };
-    // Broadcast over the images.
-    let constant =
-        |v: ValueId, rank: usize| one[v.index()] == all[v.index()] && (one[v.index()].len() < rank || one[v.index()][0] == 1);
+    let same = |v: ValueId| one[v.index()] == all[v.index()];
     if !graph.inputs.iter().all(|input| by_image(input.value)) {
         return None;
     }
@@ -57,10 +55,12 @@ pub(crate) fn beginning(graph: &Graph, chains: &[Fused<'_>], shapes: [&[Vec<usiz
             constants.insert(output);
             continue;
         }
-        let rank = one[output.index()].len();
-        let fits = |v: ValueId| if constants.contains(&v) { broadcasts(node) && constant(v, rank) } else { by_image(v) };
-        let some_image = inputs(chain).any(|v| !constants.contains(&v));
-        if !(keeps_images_apart(&node.op) && some_image && inputs(chain).all(fits) && by_image(output)) {
+        let is_constant = |v: ValueId| constants.contains(&v);
+        let some_image = inputs(chain).any(|v| !is_constant(v));
+        let fits = node.inputs.iter().all(|&v| if is_constant(v) { same(v) } else { by_image(v) })
+            && chain.residual.is_none_or(|v| !is_constant(v) && by_image(v))
+            && by_image(output);
+        if node.op.wants_batch() || !(some_image && fits && keeps_images_apart(node, all, &constants)) {
             break;
         }
         for v in inputs(chain) {
@@ -90,62 +90,54 @@ pub(crate) fn mixes_images(model: &Model, mut inputs: Vec<Vec<usize>>) -> bool {
     !apart(&inputs).or(own).unwrap_or(false)
 }
 
-/// Whether image i of every output depends on no other image of the inputs, by operators and the shapes of all values.
+/// Whether image i of every output depends on no other image of the inputs, for values of these shapes.
 fn are_apart(graph: &Graph, shapes: &[Vec<usize>]) -> bool {
-    let shape = |v: ValueId| &shapes[v.index()][..];
-    let Some(batch) = graph.inputs.first().and_then(|input| shape(input.value).first()) else { return false };
+    let extent = |v: ValueId| shapes[v.index()].first();
+    let Some(batch) = graph.inputs.first().and_then(|input| extent(input.value)) else { return false };
     let mut constants = HashSet::new();
     for node in &graph.nodes {
         if node.inputs.iter().all(|v| constants.contains(v)) {
             constants.insert(node.output);
             continue;
         }
-        let rank = shape(node.output).len();
-        // Axes are aligned from the last one on.
-        let fits = |&v: &ValueId| match (constants.contains(&v), shape(v)) {
-            (true, shape) => broadcasts(node) && (shape.len() < rank || shape[0] == 1),
-            (false, shape) => shape.first() == Some(batch) && (shape.len() == rank || !broadcasts(node)),
-        };
-        let keeps_apart = match &node.op {
-            // The last axis is that of features.
-            Op::Gemm(_) => rank > 1,
-            Op::Expand(_) => node.inputs.iter().all(|&v| shape(v).len() == rank),
-            op => keeps_images_apart(op),
-        };
-        if !(keeps_apart && node.inputs.iter().all(fits) && shape(node.output).first() == Some(batch)) {
+        let with_batch = |v: &ValueId| constants.contains(v) || extent(*v) == Some(batch);
+        let all_with_batch = node.inputs.iter().all(with_batch) && extent(node.output) == Some(batch);
+        if !(all_with_batch && keeps_images_apart(node, shapes, &constants)) {
             return false;
         }
     }
-    graph.inputs.iter().all(|input| shape(input.value).first() == Some(batch))
+    graph.inputs.iter().all(|input| extent(input.value) == Some(batch))
 }
 
 fn inputs(chain: &Fused<'_>) -> impl Iterator<Item = ValueId> {
     chain.node.inputs.iter().copied().chain(chain.residual)
 }
 
-/// Whether an input may be a constant without a batch.
-fn broadcasts(node: &Node) -> bool {
-    matches!(node.op, Op::Binary(_))
+/// Whether image i of the output depends on image i alone of each input that is no constant, and on no constant by its image. Axis 0 is
+/// that of images.
+fn keeps_images_apart(node: &Node, shapes: &[Vec<usize>], constants: &HashSet<ValueId>) -> bool {
+    let apart = |(v, map): (&ValueId, &AxisMap)| {
+        if constants.contains(v) {
+            let mut axes = map.links.iter().zip(&shapes[v.index()]);
+            axes.all(|(link, &extent)| extent == 1 || !leads_to_images(link))
+        } else {
+            map.links.first().and_then(Link::alike) == Some(0)
+        }
+    };
+    node.inputs.iter().zip(&axes_of(node, shapes)).all(apart)
 }
 
-/// Whether image i of the output depends on no other image of the inputs, all of which have the batch on axis 0, and is as well
-/// computed alone.
-fn keeps_images_apart(op: &Op) -> bool {
-    match op {
-        Op::Conv(_) | Op::ConvTranspose(_) | Op::MaxPool(_) | Op::AveragePool(_) | Op::GlobalAveragePool | Op::GlobalMaxPool => {
-            true
-        }
-        Op::Lrn(_) | Op::BatchNorm(_) | Op::InstanceNorm(_) | Op::Activation(_) | Op::Binary(_) | Op::Resize(_) => true,
-        // Elements keep their order, and each image as many of them as before.
-        Op::Flatten(_) | Op::Reshape(_) => true,
-        Op::Softmax(softmax) => softmax.start > 0,
-        Op::Concat(concat) => concat.axis > 0,
-        Op::Transpose(transpose) => transpose.axes.first() == Some(&0),
-        Op::Slice(slice) => slice.axis > 0,
-        Op::Gather(gather) => gather.axis > 0,
-        Op::Pad(pad) => pad.amounts.first() == Some(&[0, 0]),
-        Op::ReduceMean(mean) => !mean.axes.contains(&0),
-        Op::ArgMax(arg) => arg.axis > 0,
-        _ => false,
+/// Whether the axis of an input becomes that of images.
+fn leads_to_images(link: &Link) -> bool {
+    match link {
+        Link::Alike { to }
+        | Link::Broadcast { to }
+        | Link::Near { to, .. }
+        | Link::Whole { to }
+        | Link::Windowed { to }
+        | Link::Picked { to, .. }
+        | Link::Joined { to, .. } => *to == 0,
+        Link::Regrouped { to, .. } => to.contains(&0),
+        Link::Summed => false,
     }
 }

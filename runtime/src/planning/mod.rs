@@ -5,19 +5,22 @@ mod arena;
 mod build;
 mod fuse;
 mod images;
-mod operators;
+mod lower;
 mod shapes;
 
+pub(crate) use build::{Emit, Operand};
 pub(crate) use images::mixes_images;
+pub(crate) use lower::{Lower, Lowering};
 
 use crate::error::Result;
 use crate::model::Model;
 use crate::options::Options;
 use crate::step::{Place, Step};
-use build::{BufferId, Builder, Operand, Places};
-use fuse::{Fused, fuse};
+use build::{BufferId, Builder, Places};
+use fuse::fuse;
 use images::Beginning;
-use sslm_format::{Node, ValueId};
+use lower::Fused;
+use sslm_format::{Node, Operator, ValueId};
 use std::ops::Range;
 
 /// A batch is computed image by image if its images are at least this part of what all threads could compute in the same time.
@@ -167,13 +170,17 @@ impl ByImage<'_> {
 }
 
 /// Appends the steps of all of them.
-fn add_all(builder: &mut Builder<'_>, chains: &[Fused<'_>]) -> Result<()> {
+fn add_all<'m>(builder: &mut Builder<'m>, chains: &[Fused<'m>]) -> Result<()> {
     chains.iter().try_for_each(|chain| add(builder, chain))
 }
 
-/// Appends the steps of a node and of what is fused into it.
-fn add(builder: &mut Builder<'_>, fused: &Fused<'_>) -> Result<()> {
-    operators::add(builder, chain).map_err(|e| e.within(format!("node '{}' ({})", fused.node.name, fused.node.op.name())))
+/// Appends the steps of a node and of what is fused into it; none if nothing of what they yield exists.
+fn add<'m>(builder: &mut Builder<'m>, chain: &Fused<'m>) -> Result<()> {
+    if builder.compaction(chain.output).is_some_and(|c| c.kept.is_empty()) {
+        return Ok(());
+    }
+    let Node { name, op, .. } = chain.node;
+    op.lower(&mut Lowering::new(builder, chain)).map_err(|e| e.within(format!("node '{name}' ({})", op.name())))
 }
 
 /// The part of a network that is computed image by image, with the batch and the shapes of all values for one image. There is none

@@ -3,7 +3,8 @@
 use crate::error::{Error, Result};
 use crate::model::{Model, TensorInfo};
 use crate::options::Options;
-use sslm_format::{Dim, Value, shape};
+use sslm_format::shape::Shape;
+use sslm_format::{Dim, Value, infer};
 
 /// Of the inputs.
 pub(crate) fn of_inputs(model: &Model, options: &Options) -> Result<Vec<Vec<usize>>> {
@@ -31,7 +32,9 @@ pub(crate) fn of_inputs(model: &Model, options: &Options) -> Result<Vec<Vec<usiz
         Dim::Symbolic { name } => match symbols.get(name) {
             Some(&extent) => Ok(extent),
             None if axis == 0 => Ok(1),
-            None => Err(Error::input(format!("dimension '{name}' of input '{}'", input.name), "an extent in the options", "none")),
+            None => {
+                Err(Error::input(format!("dimension '{name}' of input '{}'", input.name), "an extent in the options", "none"))
+            }
         },
     };
     let shape = |input: &TensorInfo| input.dims.iter().enumerate().map(|(axis, dim)| extent(input, axis, dim)).collect();
@@ -41,12 +44,12 @@ pub(crate) fn of_inputs(model: &Model, options: &Options) -> Result<Vec<Vec<usiz
 /// Of all values, for inputs of these shapes.
 pub(crate) fn of_all(model: &Model, inputs: &[Vec<usize>]) -> Result<Vec<Vec<usize>>> {
     let graph = model.graph();
-    let known: Vec<shape::Shape> = inputs.iter().map(|s| s.iter().copied().map(Some).collect()).collect();
-    let concrete = |(value, inferred): (&Value, shape::Shape)| {
+    let known: Vec<Shape> = inputs.iter().map(|s| s.iter().copied().map(Some).collect()).collect();
+    let concrete = |(value, inferred): (&Value, Shape)| {
         let extents: Option<Vec<usize>> = inferred.iter().copied().collect();
         extents
             .filter(|s| s.iter().all(|&e| e > 0))
             .ok_or_else(|| Error::input(format!("shape of '{}'", value.name), "extents of at least 1", format!("{inferred:?}")))
     };
-    graph.values.iter().zip(shape::infer(graph, &known)?).map(concrete).collect()
+    graph.values.iter().zip(infer::infer(graph, &known)?).map(concrete).collect()
 }
