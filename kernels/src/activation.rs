@@ -1,54 +1,44 @@
-//! Activations that are applied to sums while they are still in registers.
+//! Activations of vectors: the formulas stand in the table of functions, and this is how they reach the vectors of an instruction set.
 
+use crate::Activation;
 use crate::simd::Simd;
+use sslm_basics::functions::Registers;
 
-/// A function of one number.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub enum Activation {
-    /// The number itself.
-    #[default]
-    None,
-    /// `max(x, 0)`; 0 for NaN.
-    Relu,
-    /// `min(max(x, low), high)`; `low` for NaN.
-    Clip {
-        /// Lower bound.
-        low: f32,
-        /// Upper bound.
-        high: f32,
-    },
-    /// `alpha * x` where x is negative, else x.
-    LeakyRelu {
-        /// Slope of the negative side.
-        alpha: f32,
-    },
+/// The vectors of an instruction set, as the table's formulas want them.
+#[derive(Clone, Copy)]
+struct Vectors<S>(S);
+
+impl<S: Simd> Registers for Vectors<S> {
+    type Vector = S::Vector;
+
+    #[inline(always)]
+    fn splat(self, x: f32) -> S::Vector {
+        self.0.splat(x)
+    }
+
+    #[inline(always)]
+    fn mul(self, a: S::Vector, b: S::Vector) -> S::Vector {
+        self.0.mul(a, b)
+    }
+
+    #[inline(always)]
+    fn max(self, a: S::Vector, b: S::Vector) -> S::Vector {
+        self.0.max(a, b)
+    }
+
+    #[inline(always)]
+    fn min(self, a: S::Vector, b: S::Vector) -> S::Vector {
+        self.0.min(a, b)
+    }
+
+    #[inline(always)]
+    fn where_negative(self, x: S::Vector, negative: S::Vector) -> S::Vector {
+        self.0.where_negative(x, negative)
+    }
 }
 
-impl Activation {
-    #[inline(always)]
-    pub(crate) fn apply<S: Simd>(self, simd: S, x: S::Vector) -> S::Vector {
-        match self {
-            Activation::None => x,
-            Activation::Relu => simd.max(x, simd.splat(0.0)),
-            Activation::Clip { low, high } => simd.min(simd.max(x, simd.splat(low)), simd.splat(high)),
-            Activation::LeakyRelu { alpha } => simd.where_negative(x, simd.mul(x, simd.splat(alpha))),
-        }
-    }
-
-    /// Of one number.
-    #[inline(always)]
-    pub fn of(self, x: f32) -> f32 {
-        match self {
-            Activation::None => x,
-            Activation::Relu => x.max(0.0),
-            Activation::Clip { low, high } => x.max(low).min(high),
-            Activation::LeakyRelu { alpha } => {
-                if x < 0.0 {
-                    alpha * x
-                } else {
-                    x
-                }
-            }
-        }
-    }
+/// `activation` of each lane.
+#[inline(always)]
+pub(crate) fn of_vector<S: Simd>(simd: S, activation: Activation, x: S::Vector) -> S::Vector {
+    activation.apply(Vectors(simd), x)
 }

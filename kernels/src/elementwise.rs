@@ -1,45 +1,17 @@
-//! Operations that work number by number.
+//! Functions that work element by element. Which ones there are says the table in `sslm_basics::functions`.
 
 use crate::cpu::{Call, Kernel};
-use crate::{Activation, Exec, Task, expect_len, math};
+use crate::{Binary, Exec, Task, Unary, expect_len};
+use sslm_basics::functions::{BinaryVisitor, UnaryVisitor};
 
-/// Numbers that are handled at a time where nothing else divides them.
+/// Elements that are handled at a time where nothing else divides them.
 const CHUNK: usize = 1 << 12;
-
-/// A function of one number.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Function {
-    /// One that convolutions apply as well.
-    Activation(Activation),
-    /// `1 / (1 + e^-x)`.
-    Sigmoid,
-    /// Hyperbolic tangent.
-    Tanh,
-    /// `max(0, min(1, alpha x + beta))`.
-    HardSigmoid {
-        /// Slope.
-        alpha: f32,
-        /// Offset.
-        beta: f32,
-    },
-    /// `x max(0, min(1, x / 6 + 1/2))`.
-    HardSwish,
-    /// `x` if positive, else `alpha (e^x - 1)`.
-    Elu {
-        /// Limit of the negative part, with its sign changed.
-        alpha: f32,
-    },
-    /// `x tanh(ln(1 + e^x))`.
-    Mish,
-    /// Square root.
-    Sqrt,
-}
 
 /// A function of each element.
 #[derive(Clone, Copy, Debug)]
 pub struct MapTask {
     /// The function.
-    pub function: Function,
+    pub function: Unary,
 }
 
 impl Task for MapTask {
@@ -54,23 +26,13 @@ impl Kernel for MapTask {
     }
 }
 
-/// `function` of each number.
+/// `function` of each element.
 ///
 /// # Panics
 /// If the slices differ in length.
-pub fn map(x: &[f32], out: &mut [f32], function: Function, exec: Exec) {
+pub fn map(x: &[f32], out: &mut [f32], function: Unary, exec: Exec) {
     expect_len("input", x, out.len());
-    let map = Map { x, out, exec };
-    match function {
-        Function::Activation(activation) => map.by(move |x| activation.of(x)),
-        Function::Sigmoid => map.by(math::sigmoid),
-        Function::Tanh => map.by(math::tanh),
-        Function::HardSigmoid { alpha, beta } => map.by(move |x| (alpha * x + beta).clamp(0.0, 1.0)),
-        Function::HardSwish => map.by(|x| x * (x * (1.0 / 6.0) + 0.5).clamp(0.0, 1.0)),
-        Function::Elu { alpha } => map.by(move |x| math::elu(x, alpha)),
-        Function::Mish => map.by(math::mish),
-        Function::Sqrt => map.by(f32::sqrt),
-    }
+    function.dispatch(Map { x, out, exec });
 }
 
 /// What [`map`] reads and writes.
@@ -80,9 +42,8 @@ struct Map<'a> {
     exec: Exec<'a>,
 }
 
-impl Map<'_> {
-    /// `f`, which must be inlined, of each number.
-    fn by(self, f: impl Fn(f32) -> f32 + Copy + Sync) {
+impl UnaryVisitor for Map<'_> {
+    fn visit(self, f: impl Fn(f32) -> f32 + Copy + Sync) {
         self.exec.for_each_chunk(
             self.out,
             CHUNK,
@@ -96,28 +57,11 @@ impl Map<'_> {
     }
 }
 
-/// A function of two numbers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Operation {
-    /// `a + b`.
-    Add,
-    /// `a - b`.
-    Sub,
-    /// `a b`.
-    Mul,
-    /// `a / b`.
-    Div,
-    /// `a` to the power of `b`.
-    Pow,
-    /// `a` if positive, else `a b`.
-    PRelu,
-}
-
-/// An operation on the elements of two tensors, followed by a Relu or not.
+/// A function of the elements of two tensors, followed by a Relu or not.
 #[derive(Clone, Debug)]
 pub struct BinaryTask {
-    /// The operation.
-    pub operation: Operation,
+    /// The function.
+    pub function: Binary,
     /// Which elements meet.
     pub broadcast: Broadcast,
     /// Whether a Relu follows.
@@ -133,7 +77,7 @@ impl Task for BinaryTask {
 impl Kernel for BinaryTask {
     fn compute(&self, call: Call<'_>) {
         let operands = [0, 1].map(|i| call.reads.get(i));
-        self.broadcast.run(operands, call.out, self.operation, self.relu, call.exec);
+        self.broadcast.run(operands, call.out, self.function, self.relu, call.exec);
     }
 }
 
@@ -142,7 +86,7 @@ impl Kernel for BinaryTask {
 pub struct Broadcast {
     /// Outer axes, merged as far as possible: extent, stride in a, stride in b.
     outer: Vec<(usize, usize, usize)>,
-    /// Length of a run, and whether a and b move along it (or repeat one number).
+    /// Length of a run, and whether a and b move along it (or repeat one element).
     run: (usize, bool, bool),
     /// Elements of a, of b and of the result.
     lens: [usize; 3],
@@ -176,23 +120,15 @@ impl Broadcast {
         Broadcast { outer: axes.collect(), run: (len, sa == 1, sb == 1), lens: [stride_a, stride_b, total] }
     }
 
-    /// `operation` on a and b, number by number, followed by a Relu or not.
+    /// `function` of a and b, element by element, followed by a Relu or not.
     ///
     /// # Panics
     /// If a slice has another length than the shapes call for.
-    pub fn run(&self, [a, b]: [&[f32]; 2], out: &mut [f32], operation: Operation, relu: bool, exec: Exec) {
+    pub fn run(&self, [a, b]: [&[f32]; 2], out: &mut [f32], function: Binary, relu: bool, exec: Exec) {
         for (what, slice, len) in [("a", a, self.lens[0]), ("b", b, self.lens[1]), ("output", &*out, self.lens[2])] {
             expect_len(what, slice, len);
         }
-        let pairs = Pairs { broadcast: self, a, b, out, relu, exec };
-        match operation {
-            Operation::Add => pairs.by(|a, b| a + b),
-            Operation::Sub => pairs.by(|a, b| a - b),
-            Operation::Mul => pairs.by(|a, b| a * b),
-            Operation::Div => pairs.by(|a, b| a / b),
-            Operation::Pow => pairs.by(f32::powf),
-            Operation::PRelu => pairs.by(|a, b| if a < 0.0 { a * b } else { a }),
-        }
+        function.dispatch(Pairs { broadcast: self, a, b, out, relu, exec });
     }
 
     /// Elements of a, of b and of the result.
@@ -232,9 +168,8 @@ struct Pairs<'a> {
     exec: Exec<'a>,
 }
 
-impl Pairs<'_> {
-    /// `f`, which must be inlined, of each pair of numbers.
-    fn by(self, f: impl Fn(f32, f32) -> f32 + Copy + Sync) {
+impl BinaryVisitor for Pairs<'_> {
+    fn visit(self, f: impl Fn(f32, f32) -> f32 + Copy + Sync) {
         let Pairs { broadcast, a, b, out, relu, exec } = self;
         let (run, a_moves, b_moves) = broadcast.run;
         // Where all is one run, any part of it will do.

@@ -29,10 +29,10 @@ mod task;
 mod team;
 mod tile;
 
-pub use activation::Activation;
 pub use exec::Exec;
 pub use precision::Precision;
 pub use simd::Isa;
+pub use sslm_basics::functions::{Activation, Binary, Unary};
 pub use task::Task;
 pub use team::Team;
 

@@ -1,84 +1,7 @@
-//! Functions of numbers, and of runs of numbers, that compilers turn into vectors: no branches, no calls, and no fused
-//! multiply-add, which not every instruction set has. All sets compute the same bits. The tests hold each function to so many
-//! units in the last place.
+//! Functions of runs of elements that compilers turn into vectors: no branches, no calls, and no fused multiply-add, which not every
+//! instruction set has. All sets compute the same bits.
 
-/// 3/2 of 2^23: added to a small number, it leaves that number rounded to an integer in the last bits.
-const TO_INTEGER: f32 = 12_582_912.0;
-
-/// The natural logarithm of 2 in two parts, the first of so few bits that its products with exponents are exact.
-const LN_2: [f32; 2] = [0.693_359_4, -2.121_944_4e-4];
-
-/// For `x = k ln 2 + r`, with `r` between -0.35 and 0.35: `k`, and `e^r - 1`.
-#[inline(always)]
-fn split(x: f32) -> (i32, f32) {
-    let shifted = x * std::f32::consts::LOG2_E + TO_INTEGER;
-    let k = shifted - TO_INTEGER;
-    let r = (x - k * LN_2[0]) - k * LN_2[1];
-    // The minimax polynomial of Cephes' expf.
-    let mut p = 1.987_569_1e-4;
-    for c in [1.398_199_9e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 0.5] {
-        p = p * r + c;
-    }
-    (shifted.to_bits().wrapping_sub(TO_INTEGER.to_bits()) as i32, p * (r * r) + r)
-}
-
-/// 2^k, for k from -126 to 127.
-#[inline(always)]
-fn power_of_two(k: i32) -> f32 {
-    f32::from_bits(((k + 127) << 23) as u32)
-}
-
-/// `e^x`, within 1 unit in the last place.
-#[inline(always)]
-pub(crate) fn exp(x: f32) -> f32 {
-    // Beyond these it is 0 or infinite. NaN passes both.
-    let x = if x < -104.0 { -104.0 } else { x };
-    let x = if x > 89.0 { 89.0 } else { x };
-    let (k, e) = split(x);
-    // Two factors, for results beyond the powers of two that are numbers.
-    let half = k >> 1;
-    (1.0 + e) * power_of_two(half) * power_of_two(k - half)
-}
-
-/// `e^x - 1` for `x` that are not positive, within 1 unit in the last place.
-#[inline(always)]
-pub(crate) fn exp_m1(x: f32) -> f32 {
-    // Below it is -1.
-    let x = if x < -20.0 { -20.0 } else { x };
-    let (k, e) = split(x);
-    let scale = power_of_two(k);
-    scale * e + (scale - 1.0)
-}
-
-/// `1 / (1 + e^-x)`, within 2.5 units in the last place; 0 where that is no normal number.
-#[inline(always)]
-pub(crate) fn sigmoid(x: f32) -> f32 {
-    1.0 / (1.0 + exp(-x))
-}
-
-/// Hyperbolic tangent, within 2.5 units in the last place.
-#[inline(always)]
-pub(crate) fn tanh(x: f32) -> f32 {
-    let e = exp_m1(-2.0 * x.abs());
-    (-e / (e + 2.0)).copysign(x)
-}
-
-/// `x` if positive, else `alpha (e^x - 1)`.
-#[inline(always)]
-pub(crate) fn elu(x: f32, alpha: f32) -> f32 {
-    // Both parts of each number, of which one is 0: a choice of what to compute would not become vectors.
-    let (positive, negative) = if x < 0.0 { (0.0, x) } else { (x, 0.0) };
-    positive + alpha * exp_m1(negative)
-}
-
-/// `x tanh(ln(1 + e^x))`, within 3.5 units in the last place where that is a normal number.
-#[inline(always)]
-pub(crate) fn mish(x: f32) -> f32 {
-    // The tangent is (e^2 + 2 e) / (e^2 + 2 e + 2), which is 1 to the last bit from 20 on.
-    let e = exp(if x > 20.0 { 20.0 } else { x });
-    let part = e * (e + 2.0);
-    x * (part / (part + 2.0))
-}
+use sslm_basics::math::exp;
 
 /// Numbers of a run that are handled side by side.
 const LANES: usize = 16;
@@ -150,45 +73,6 @@ fn fold<T: Copy>(x: &[f32], start: T, f: impl Fn(T, f32) -> T, join: impl Fn(T, 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    /// The largest error of `f` on numbers of all magnitudes between two bounds, in units in the last place of the exact result.
-    fn worst(f: impl Fn(f32) -> f32, exact: impl Fn(f64) -> f64, bounds: [f32; 2]) -> f64 {
-        let numbers = (0..=u32::MAX).step_by(4999).map(f32::from_bits).chain(bounds);
-        let errors = numbers.filter(|x| (bounds[0]..=bounds[1]).contains(x)).map(|x| {
-            let (found, exact) = (f(x), exact(f64::from(x)));
-            if found == exact as f32 {
-                return 0.0;
-            }
-            // Subnormal numbers lie as far apart as the least normal ones.
-            let binade = exact.abs().max(f64::from(f32::MIN_POSITIVE)).log2().floor();
-            (f64::from(found) - exact).abs() / 2f64.powf(binade - 23.0)
-        });
-        errors.fold(0.0, f64::max)
-    }
-
-    #[test]
-    #[cfg_attr(miri, ignore = "a million numbers, and no memory")]
-    fn functions_are_as_exact_as_they_say() {
-        let all = [f32::NEG_INFINITY, f32::INFINITY];
-        for (name, worst, allowed) in [
-            ("exp", worst(exp, f64::exp, all), 1.0),
-            ("exp_m1", worst(exp_m1, f64::exp_m1, [f32::NEG_INFINITY, 0.0]), 1.0),
-            ("sigmoid", worst(sigmoid, |x| 1.0 / (1.0 + (-x).exp()), [-87.0, f32::INFINITY]), 2.5),
-            ("tanh", worst(tanh, f64::tanh, all), 2.5),
-            ("elu", worst(|x| elu(x, 1.0), |x| if x < 0.0 { x.exp_m1() } else { x }, all), 1.0),
-            ("mish", worst(mish, |x| x * x.min(700.0).exp().ln_1p().tanh(), [-83.0, f32::MAX]), 3.5),
-        ] {
-            assert!(worst <= allowed, "{name}: {worst} units in the last place");
-        }
-    }
-
-    #[test]
-    fn what_is_no_number_stays_so() {
-        for f in [exp, exp_m1, sigmoid, tanh, mish, |x| elu(x, 1.0)] {
-            assert!(f(f32::NAN).is_nan());
-        }
-        assert_eq!([exp(-1e30), exp(-104.0), exp(1e30)], [0.0, 0.0, f32::INFINITY]);
-    }
 
     #[test]
     fn runs_of_every_length() {

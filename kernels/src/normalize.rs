@@ -3,6 +3,7 @@
 
 use crate::cpu::{Call, Kernel};
 use crate::{Exec, Task, count_pieces, expect_len, math};
+use sslm_basics::math::exp;
 use std::ops::Range;
 
 /// Elements of a plane that are handled at a time: what is known of them stays in the L1 cache.
@@ -169,7 +170,7 @@ pub fn softmax(x: &[f32], axis: usize, inner: usize, out: &mut [f32], exec: Exec
                 for (x, out) in x.chunks_exact(inner).zip(out.chunks_exact_mut(inner)) {
                     let lines = max.iter().zip(&mut sum);
                     for ((o, &x), (&max, sum)) in out[columns.clone()].iter_mut().zip(&x[columns.clone()]).zip(lines) {
-                        *o = math::exp(x - max);
+                        *o = exp(x - max);
                         *sum += *o;
                     }
                 }

@@ -6,7 +6,7 @@
 use crate::conv::Geometry;
 use crate::cpu::{self, Call, Kernel};
 use crate::simd::{MAX_LANES, Simd, Vectorized};
-use crate::{Activation, Exec, Task, axis, count_pieces, expect_len, math};
+use crate::{Activation, Exec, Task, activation, axis, count_pieces, expect_len, math};
 
 /// Output rows that are begun before the first one is finished: a processor waits where it reads what it has just written in
 /// vectors that begin elsewhere.
@@ -219,7 +219,7 @@ impl Planes<'_> {
     #[inline(always)]
     fn activate<S: Simd>(&mut self, simd: S) {
         for out in self.out.chunks_mut(S::LANES) {
-            let x = self.pool.activation.apply(simd, simd.get_first(out));
+            let x = activation::of_vector(simd, self.pool.activation, simd.get_first(out));
             simd.put_first(out, x);
         }
     }

@@ -3,7 +3,7 @@
 
 use crate::parallel::Window;
 use crate::simd::{MAX_LANES, Simd};
-use crate::{Activation, PANEL_ROWS};
+use crate::{Activation, PANEL_ROWS, activation};
 use std::ops::Range;
 
 /// Most vectors of a tile; with [`MAX_LANES`] lanes each, one bit per position fits a `u64`.
@@ -380,7 +380,7 @@ pub(crate) fn activate<S: Simd, const ROWS: usize, const VECTORS: usize>(
         ),
         other => unrolled::<ROWS, VECTORS>(
             #[inline(always)]
-            |row, vector| sums[row][vector] = other.apply(simd, sums[row][vector]),
+            |row, vector| sums[row][vector] = activation::of_vector(simd, other, sums[row][vector]),
         ),
     }
 }

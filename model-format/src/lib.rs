@@ -19,6 +19,7 @@ mod check;
 mod codec;
 mod container;
 mod error;
+mod functions;
 mod graph;
 pub mod infer;
 mod metadata;
@@ -31,6 +32,7 @@ mod weights;
 pub mod window;
 mod write;
 
+pub use sslm_basics::functions::Unary;
 pub use sslm_basics::panels;
 
 pub use axes::{AxisMap, Link, Pick, Reach, SliceSpace};

@@ -8,7 +8,7 @@ use crate::filter_tile::{Item, Product, Sums};
 use crate::parallel::{Part, Partition, Window};
 use crate::simd::{Isa, Simd, Vectorized};
 use crate::tile::each_column;
-use crate::{Threading, expect_len};
+use crate::{Threading, activation, expect_len};
 
 /// One group's convolution.
 #[derive(Debug)]
@@ -108,7 +108,7 @@ impl Vectorized for Finish<'_, '_> {
                                 if let Some(out) = planes.get(lane) {
                                     let x = if layer.add { simd.add(x, simd.get_first(out)) } else { x };
                                     let x = simd.add(x, simd.splat(layer.bias[rows.start + lane]));
-                                    simd.put_first(out, layer.activation.apply(simd, x));
+                                    simd.put_first(out, activation::of_vector(simd, layer.activation, x));
                                 }
                             },
                         );

@@ -18,7 +18,7 @@ use crate::filter_tile;
 use crate::parallel::{Part, Partition, Window};
 use crate::simd::{Isa, MAX_LANES, Simd, Vectorized};
 use crate::tile::{each_column, unrolled, vectors};
-use crate::{PANEL_ROWS, Threading, balanced};
+use crate::{PANEL_ROWS, Threading, activation, balanced};
 use std::f32::consts::{FRAC_1_SQRT_2, SQRT_2};
 use std::ops::Range;
 
@@ -749,7 +749,7 @@ impl Filters<'_, '_> {
                                 // More rows than the hardware follows by itself.
                                 simd.prefetch(out.as_ptr().wrapping_add(S::LANES));
                                 let x = if self.layer.add { simd.add(x, simd.get_first(out)) } else { x };
-                                simd.put_first(out, self.layer.activation.apply(simd, x));
+                                simd.put_first(out, activation::of_vector(simd, self.layer.activation, x));
                             }
                         },
                     );

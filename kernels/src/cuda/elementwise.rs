@@ -1,27 +1,13 @@
 //! Functions of elements on a device: as [`crate::elementwise`] on the CPU.
 
-use super::activation;
+use super::coded;
 use super::device::{Result, Stream};
 use super::launch::{Arguments, Axes, Floats, Output, Source, arguments, each_axis, int, launch_each};
 use super::task::{Call, Kernel};
-use crate::elementwise::{BinaryTask, Function, MapTask, Operation};
+use crate::elementwise::{BinaryTask, MapTask};
 
-/// The kernels of this family.
+/// The kernels of this family. What they compute of elements stands before all pieces: `unary` and `binary_of`, by the functions' codes.
 pub(super) const SOURCES: &[Source] = &[MAP, BINARY];
-
-/// A function by the code that kernels know, and its parameters.
-fn coded(function: Function) -> (i32, f32, f32) {
-    match function {
-        Function::Activation(function) => activation(function),
-        Function::Sigmoid => (4, 0.0, 0.0),
-        Function::Tanh => (5, 0.0, 0.0),
-        Function::HardSigmoid { alpha, beta } => (6, alpha, beta),
-        Function::HardSwish => (7, 0.0, 0.0),
-        Function::Elu { alpha } => (8, alpha, 0.0),
-        Function::Mish => (9, 0.0, 0.0),
-        Function::Sqrt => (10, 0.0, 0.0),
-    }
-}
 
 arguments! {
     /// A function of one element.
@@ -34,19 +20,7 @@ const MAP: Source = Source {
     text: r#"
 KERNEL(map, MapArguments) {
     EACH(i, a.count)
-    float x = a.x[i];
-    float y;
-    switch (a.function) {
-    case 4: y = 1.0f / (1.0f + expf(-x)); break;
-    case 5: y = tanhf(x); break;
-    case 6: y = unit(a.p * x + a.q); break;
-    case 7: y = x * unit(x * (1.0f / 6.0f) + 0.5f); break;
-    case 8: y = x < 0.0f ? a.p * expm1f(x) : x; break;
-    case 9: y = mish(x); break;
-    case 10: y = sqrtf(x); break;
-    default: y = activate(a.function, a.p, a.q, x);
-    }
-    a.out[i] = y;
+    a.out[i] = unary(a.function, a.p, a.q, a.x[i]);
 }
 "#,
 };
@@ -84,15 +58,7 @@ KERNEL(binary, BinaryArguments) {
         at_x += position * a.stride_x[axis];
         at_y += position * a.stride_y[axis];
     }
-    float x = a.x[at_x], y = a.y[at_y], z;
-    switch (a.function) {
-    case 0: z = x + y; break;
-    case 1: z = x - y; break;
-    case 2: z = x * y; break;
-    case 3: z = x / y; break;
-    case 4: z = powf(x, y); break;
-    default: z = x < 0.0f ? x * y : x;
-    }
+    float z = binary_of(a.function, a.x[at_x], a.y[at_y]);
     a.out[i] = a.relu ? fmaxf(z, 0.0f) : z;
 }
 "#,
@@ -110,14 +76,7 @@ impl Kernel for BinaryTask {
             y: reads[1].address(),
             out: out.address(),
             count: int(out.len()),
-            function: match self.operation {
-                Operation::Add => 0,
-                Operation::Sub => 1,
-                Operation::Mul => 2,
-                Operation::Div => 3,
-                Operation::Pow => 4,
-                Operation::PRelu => 5,
-            },
+            function: i32::from(self.function.code()),
             relu: i32::from(self.relu),
             rank: int(axes.len()),
             extent: each_axis(axes.iter().map(|axis| axis.0)),

@@ -26,8 +26,8 @@ pub use gpu::Gpu;
 pub use source::{PTX, body, names, source};
 pub use task::{Call, Kernel, Preparing, Task};
 
-use crate::Activation;
 use crate::conv::Geometry;
+use crate::{Activation, Unary};
 
 /// Refuses a size that kernels cannot count.
 ///
@@ -51,14 +51,18 @@ fn check_windows(g: &Geometry) -> Result<()> {
     Ok(())
 }
 
-/// An activation by the code that kernels know, and its parameters.
+/// An activation as the kernels know it: 0 for none or the function's code and 1, then the parameters.
 fn activation(function: Activation) -> (i32, f32, f32) {
-    match function {
-        Activation::None => (0, 0.0, 0.0),
-        Activation::Relu => (1, 0.0, 0.0),
-        Activation::Clip { low, high } => (2, low, high),
-        Activation::LeakyRelu { alpha } => (3, alpha, 0.0),
-    }
+    let Some(function) = function.function() else { return (0, 0.0, 0.0) };
+    let (code, p, q) = coded(function);
+    (code + 1, p, q)
+}
+
+/// A function as the kernels know it: its code and its parameters.
+fn coded(function: Unary) -> (i32, f32, f32) {
+    let mut parameters = function.parameters();
+    let mut next = || parameters.next().unwrap_or(0.0);
+    (i32::from(function.code()), next(), next())
 }
 
 /// New memory with these integers in it.

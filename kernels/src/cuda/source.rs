@@ -2,6 +2,7 @@
 
 use super::launch::Source;
 use super::{axis, channels, conv, elementwise, lines, normalize, pool};
+use sslm_basics::functions;
 
 /// All pieces, each behind those whose macros and structures it uses.
 const PIECES: &[&[Source]] =
@@ -12,11 +13,12 @@ pub fn names() -> impl Iterator<Item = &'static str> {
     PIECES.iter().copied().flatten().flat_map(|piece| piece.kernels).copied()
 }
 
-/// The source without what makes it CUDA: declarations of the arguments, then the kernels.
+/// The source without what makes it CUDA: declarations of the arguments, the elementwise functions, then the kernels.
 pub fn body() -> String {
     let pieces = PIECES.iter().copied().flatten();
     let declarations = pieces.clone().map(|piece| piece.declaration);
-    declarations.chain([include_str!("common.cu")]).chain(pieces.map(|piece| piece.text)).collect()
+    let texts = pieces.map(|piece| piece.text);
+    declarations.chain([&*functions::in_c(), include_str!("common.cu")]).chain(texts).collect()
 }
 
 /// The whole source, for NVRTC or nvcc.

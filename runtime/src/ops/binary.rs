@@ -4,7 +4,7 @@ use crate::error::Result;
 use crate::planning::{Lower, Lowering};
 use sslm_format::{Binary, ValueId};
 use sslm_kernels::Activation;
-use sslm_kernels::elementwise::{BinaryTask, Broadcast, Operation};
+use sslm_kernels::elementwise::{BinaryTask, Broadcast};
 
 impl Lower for Binary {
     /// Each operand has the output's channels, or one for all of them; if neither, it is seen whole, and so is the output.
@@ -27,7 +27,7 @@ impl Lower for Binary {
             shapes.push(own);
         }
         let relu = at.activation == Activation::Relu;
-        let task = BinaryTask { operation: operation(self), broadcast: Broadcast::new(&shapes[0], &shapes[1]), relu };
+        let task = BinaryTask { function: *self, broadcast: Broadcast::new(&shapes[0], &shapes[1]), relu };
         let place = at.emit(task, reads, at.seen(at.output).iter().product());
         at.define(place);
         Ok(())
@@ -38,18 +38,6 @@ impl Lower for Binary {
     }
 
     fn is_sum(&self) -> bool {
-        matches!(self, Binary::Add)
-    }
-}
-
-/// The kernels' name of an operation.
-fn operation(binary: &Binary) -> Operation {
-    match binary {
-        Binary::Add => Operation::Add,
-        Binary::Sub => Operation::Sub,
-        Binary::Mul => Operation::Mul,
-        Binary::Div => Operation::Div,
-        Binary::Pow => Operation::Pow,
-        Binary::PRelu => Operation::PRelu,
+        *self == Binary::Add
     }
 }

@@ -207,12 +207,7 @@ impl<'b, 'm> Lowering<'b, 'm> {
 impl Fused<'_> {
     /// What is computed, in ONNX's words.
     fn op(&self) -> String {
-        let activation = match self.activation {
-            Activation::None => "",
-            Activation::Relu => "+Relu",
-            Activation::Clip { .. } => "+Clip",
-            Activation::LeakyRelu { .. } => "+LeakyRelu",
-        };
+        let activation = self.activation.function().map(|function| format!("+{}", function.onnx_name())).unwrap_or_default();
         format!("{}{}{activation}", self.node.op.name(), if self.residual.is_some() { "+Add" } else { "" })
     }
 }

@@ -113,7 +113,7 @@ fn forward(g: &mut Graph) -> Vec<Channels> {
                     }
                 })
             }
-            (Op::Binary(binary), _) => combined(g, binary, &channels, &inputs, output),
+            (Op::Binary(function), _) => combined(g, *function, &channels, &inputs, output),
             _ => None,
         };
         // Where nothing is known, every channel is live; a constant must be a number that the file can hold.
@@ -270,14 +270,16 @@ fn operand_channel(g: &Graph, operand: ValueId, output: ValueId, c: usize) -> Op
 }
 
 /// The channels of a function of two values.
-fn combined(g: &Graph, binary: &Binary, channels: &[Channels], inputs: &[ValueId], output: ValueId) -> Channels {
+fn combined(g: &Graph, function: Binary, channels: &[Channels], inputs: &[ValueId], output: ValueId) -> Channels {
     let count = channels[output.index()].as_ref()?.len();
     let constant = |v: ValueId, c: usize| -> Option<f32> { channels[v.index()].as_ref()?[operand_channel(g, v, output, c)?] };
-    let of = |c: usize| match (constant(inputs[0], c), constant(inputs[1], c), binary) {
-        (Some(a), Some(b), _) => Some(binary.apply(a, b)),
-        // Of finite numbers.
-        (Some(0.0), _, Binary::Mul | Binary::PRelu) | (_, Some(0.0), Binary::Mul) => Some(0.0),
-        _ => None,
+    let [left, right] = function.absorbs_zero();
+    let of = |c: usize| match (constant(inputs[0], c), constant(inputs[1], c)) {
+        (Some(a), Some(b)) => Some(function.apply(a, b)),
+        // Of finite elements.
+        (Some(a), None) => (left && a == 0.0).then_some(0.0),
+        (None, Some(b)) => (right && b == 0.0).then_some(0.0),
+        (None, None) => None,
     };
     Some((0..count).map(of).collect())
 }

@@ -10,8 +10,8 @@ use crate::onnx::proto::*;
 use anyhow::{Context, Result, bail, ensure};
 use bytes::Bytes;
 use sslm_format::{
-    Activation, Compaction, Conv, ConvTranspose, Coordinates, Dim, Fill, Gather, Interpolation, Kept, Op, Pad, Padding, Slice,
-    Target, ValueId, Window,
+    Compaction, Conv, ConvTranspose, Coordinates, Dim, Fill, Gather, Interpolation, Kept, Op, Pad, Padding, Slice, Target, Unary,
+    ValueId, Window,
 };
 use std::ops::Range;
 
@@ -360,7 +360,7 @@ impl<'a> Exporter<'a> {
             (Op::Gemm(_), _) => self.gemm(i)?,
             (Op::Activation(function), _) => {
                 let x = self.channels_like(x, out)?;
-                self.activation(function, &x, &output);
+                self.activation(*function, &x, &output);
             }
             (Op::BatchNorm(_), Weights::ScaleShift { scale, shift }) => {
                 let (x, physical, rank) = (self.channels_like(x, out)?, self.physical(out)?, g.shape(out).len());
@@ -557,26 +557,26 @@ impl<'a> Exporter<'a> {
         Ok(())
     }
 
-    fn activation(&mut self, function: &Activation, x: &str, output: &str) {
-        let (op, attributes) = match *function {
-            Activation::Relu => ("Relu", vec![]),
-            Activation::LeakyRelu { alpha } => ("LeakyRelu", vec![float("alpha", alpha)]),
-            Activation::Clip { low, high } => {
+    fn activation(&mut self, function: Unary, x: &str, output: &str) {
+        let (op, attributes) = match function {
+            Unary::Relu => ("Relu", vec![]),
+            Unary::LeakyRelu { alpha } => ("LeakyRelu", vec![float("alpha", alpha)]),
+            Unary::Clip { low, high } => {
                 let (low, high) = (self.floats(&[], [low]), self.floats(&[], [high]));
                 return self.push("Clip", &[x, &low, &high], output, vec![]);
             }
-            Activation::Sigmoid => ("Sigmoid", vec![]),
-            Activation::Tanh => ("Tanh", vec![]),
-            Activation::HardSigmoid { alpha, beta } => ("HardSigmoid", vec![float("alpha", alpha), float("beta", beta)]),
-            Activation::HardSwish => ("HardSwish", vec![]),
-            Activation::Elu { alpha } => ("Elu", vec![float("alpha", alpha)]),
-            Activation::Mish => {
+            Unary::Sigmoid => ("Sigmoid", vec![]),
+            Unary::Tanh => ("Tanh", vec![]),
+            Unary::HardSigmoid { alpha, beta } => ("HardSigmoid", vec![float("alpha", alpha), float("beta", beta)]),
+            Unary::HardSwish => ("HardSwish", vec![]),
+            Unary::Elu { alpha } => ("Elu", vec![float("alpha", alpha)]),
+            Unary::Mish => {
                 // Before opset 18, by its definition.
                 let soft = self.make("Softplus", &[x], vec![]);
                 let gate = self.make("Tanh", &[&soft], vec![]);
                 return self.push("Mul", &[x, &gate], output, vec![]);
             }
-            Activation::Sqrt => ("Sqrt", vec![]),
+            Unary::Sqrt => ("Sqrt", vec![]),
         };
         self.push(op, &[x], output, attributes);
     }

@@ -69,7 +69,7 @@ fn affine(g: &Graph, producers: &[Option<usize>], i: usize) -> Option<Affine> {
                 (Binary::Div, false) if k.iter().all(|&k| (1.0 / k).is_finite()) => {
                     Some((x, Some(k.iter().map(|k| 1.0 / k).collect()), zeros))
                 }
-                _ => None,
+                (Binary::Div | Binary::Pow | Binary::PRelu, _) => None,
             }
         }
         _ => None,

@@ -17,7 +17,7 @@ use crate::onnx::tensor::{Data, Floats, Tensor};
 use anyhow::{Context, Result, bail, ensure};
 use layout::ExtentOf;
 use sslm_format::shape::{self, Shape};
-use sslm_format::{self as format, Activation, ArgMax, Binary, Concat, Constant, Dim, Lrn, Node, Op, Softmax, Value, ValueId};
+use sslm_format::{self as format, ArgMax, Binary, Concat, Constant, Dim, Lrn, Node, Op, Softmax, Unary, Value, ValueId};
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 /// Operator sets that are understood.
@@ -371,11 +371,12 @@ impl Importer<'_> {
             let x = this.value(node, 0)?;
             this.push(name, output, op, vec![x], Weights::None).map(Binding::Value)
         };
-        let activation = |this: &mut Self, function: Activation| unary(this, Op::Activation(function));
+        let activation = |this: &mut Self, function: Unary| unary(this, Op::Activation(function));
         let binary = |this: &mut Self, function: Binary| {
-            let folds = matches!(function, Binary::Add | Binary::Sub | Binary::Mul | Binary::Div);
+            // What shapes are computed by; also of stored weights.
+            let folds = function.of_integers().is_some();
             if let (true, Some(a), Some(b)) = (folds, this.tensor_if_known(node, 0)?, this.tensor_if_known(node, 1)?) {
-                return stored::combined(&function, &a, &b).map(Binding::Tensor);
+                return stored::combined(function, &a, &b).map(Binding::Tensor);
             }
             let operands = this.operands(node)?;
             this.push(name, output, Op::Binary(function), operands.to_vec(), Weights::None).map(Binding::Value)
@@ -424,22 +425,22 @@ impl Importer<'_> {
             "Pow" => binary(self, Binary::Pow)?,
             "PRelu" => binary(self, Binary::PRelu)?,
             "Sum" => self.sum(node, name, output)?,
-            "Relu" => activation(self, Activation::Relu)?,
-            "LeakyRelu" => activation(self, Activation::LeakyRelu { alpha: attributes.float("alpha", 0.01)? })?,
+            "Relu" => activation(self, Unary::Relu)?,
+            "LeakyRelu" => activation(self, Unary::LeakyRelu { alpha: attributes.float("alpha", 0.01)? })?,
             "Clip" => {
                 let (low, high) = self.clip_bounds(node)?;
-                activation(self, Activation::Clip { low, high })?
+                activation(self, Unary::Clip { low, high })?
             }
-            "Sigmoid" => activation(self, Activation::Sigmoid)?,
-            "Tanh" => activation(self, Activation::Tanh)?,
+            "Sigmoid" => activation(self, Unary::Sigmoid)?,
+            "Tanh" => activation(self, Unary::Tanh)?,
             "HardSigmoid" => {
                 let (alpha, beta) = (attributes.float("alpha", 0.2)?, attributes.float("beta", 0.5)?);
-                activation(self, Activation::HardSigmoid { alpha, beta })?
+                activation(self, Unary::HardSigmoid { alpha, beta })?
             }
-            "HardSwish" => activation(self, Activation::HardSwish)?,
-            "Elu" => activation(self, Activation::Elu { alpha: attributes.float("alpha", 1.0)? })?,
-            "Mish" => activation(self, Activation::Mish)?,
-            "Sqrt" => activation(self, Activation::Sqrt)?,
+            "HardSwish" => activation(self, Unary::HardSwish)?,
+            "Elu" => activation(self, Unary::Elu { alpha: attributes.float("alpha", 1.0)? })?,
+            "Mish" => activation(self, Unary::Mish)?,
+            "Sqrt" => activation(self, Unary::Sqrt)?,
             "LRN" => {
                 let size = small(attributes.int("size", 0)?, "size")?;
                 let (alpha, beta) = (attributes.float("alpha", 1e-4)?, attributes.float("beta", 0.75)?);

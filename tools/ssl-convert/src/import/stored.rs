@@ -70,9 +70,9 @@ pub(super) fn joined(tensors: &[Tensor], axis: usize) -> Result<Tensor> {
     Tensor::new(dims, data)
 }
 
-/// A sum, difference, product or quotient, by numpy's broadcasting.
-pub(super) fn combined(function: &Binary, a: &Tensor, b: &Tensor) -> Result<Tensor> {
-    let dims = dims_of(&Op::Binary(function.clone()), &[a, b])?;
+/// A function of two elements, by numpy's broadcasting.
+pub(super) fn combined(function: Binary, a: &Tensor, b: &Tensor) -> Result<Tensor> {
+    let dims = dims_of(&Op::Binary(function), &[a, b])?;
     let len = count(&dims, stored([a, b]))?;
     let strides = |t: &Tensor| -> Vec<usize> {
         let missing = dims.len() - t.dims.len();
@@ -87,25 +87,13 @@ pub(super) fn combined(function: &Binary, a: &Tensor, b: &Tensor) -> Result<Tens
     let place = |operand: usize, i: usize| strides[operand].as_ref().map_or(i, |strides| walk(&dims, strides, i));
     let data = match (&a.data, &b.data) {
         (Data::Floats(a), Data::Floats(b)) => {
-            let of = |i: usize| match (function, a.at(place(0, i)), b.at(place(1, i))) {
-                (Binary::Add, a, b) => Ok(a + b),
-                (Binary::Sub, a, b) => Ok(a - b),
-                (Binary::Mul, a, b) => Ok(a * b),
-                (Binary::Div, a, b) => Ok(a / b),
-                (Binary::Pow | Binary::PRelu, ..) => bail!("expected a computed operand, found two constants"),
-            };
-            Data::Floats((0..len).map(of).collect::<Result<Vec<f32>>>()?.into())
+            let of = |i: usize| function.apply(a.at(place(0, i)), b.at(place(1, i)));
+            Data::Floats((0..len).map(of).collect::<Vec<f32>>().into())
         }
         (Data::Ints(a), Data::Ints(b)) => {
             let of = |i: usize| {
                 let (a, b) = (a[place(0, i)], b[place(1, i)]);
-                let result = match function {
-                    Binary::Add => a.checked_add(b),
-                    Binary::Sub => a.checked_sub(b),
-                    Binary::Mul => a.checked_mul(b),
-                    Binary::Div => a.checked_div(b),
-                    Binary::Pow | Binary::PRelu => None,
-                };
+                let result = function.of_integers().and_then(|of_integers| of_integers(a, b));
                 result.with_context(|| format!("expected integers that can be combined, found {a} and {b}"))
             };
             Data::Ints((0..len).map(of).collect::<Result<_>>()?)

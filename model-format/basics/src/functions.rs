@@ -1,1 +1,0 @@
-//! The elementwise functions: one table of names, formulas and parameters.

@@ -1,0 +1,272 @@
+//! The elementwise functions. A row of a table says all there is to say about one: its code in files, its parameters, its name in
+//! ONNX, the formula that constants are folded by, that of the kernels for CPUs, and that of the kernels for CUDA devices. Every other
+//! file takes functions from here and knows none by name, except for the ways from ONNX and back.
+
+mod declare;
+mod registers;
+
+use crate::math;
+use declare::{binary, unary};
+pub use registers::Registers;
+
+/// Most parameters that a function has: `p` and `q` of CUDA kernels.
+const MOST_PARAMETERS: usize = 2;
+
+unary! {
+    // Those that convolutions apply, too, to sums that are still in registers. There is one formula, of a register's lanes.
+    in registers {
+        /// `max(x, 0)`; 0 for NaN.
+        0 Relu = "Relu" {
+            formula: |r, x| r.max(x, r.splat(0.0)),
+            cuda: "fmaxf(x, 0.0f)",
+        }
+
+        /// `x` if positive, else `alpha x`.
+        1 LeakyRelu {
+            /// Slope of the negative part.
+            alpha,
+        } = "LeakyRelu" {
+            formula: |r, x| r.where_negative(x, r.mul(r.splat(alpha), x)),
+            cuda: "x < 0.0f ? p * x : x",
+        }
+
+        /// `min(max(x, low), high)`; `low` for NaN.
+        2 Clip {
+            /// Least result.
+            low,
+            /// Greatest result; wins where it is below `low`.
+            high,
+        } = "Clip" {
+            formula: |r, x| r.min(r.max(x, r.splat(low)), r.splat(high)),
+            cuda: "fminf(fmaxf(x, p), q)",
+        }
+    }
+
+    // All others. Constants are folded by the exact formula. That of kernels has to be one that compilers turn into vectors: no calls
+    // that are not inlined, and no branches.
+    in memory {
+        /// `1 / (1 + exp(-x))`.
+        3 Sigmoid = "Sigmoid" {
+            exact: |x| 1.0 / (1.0 + (-x).exp()),
+            kernel: |x| math::sigmoid(x),
+            cuda: "1.0f / (1.0f + expf(-x))",
+        }
+
+        /// `tanh(x)`.
+        4 Tanh = "Tanh" {
+            exact: |x| x.tanh(),
+            kernel: |x| math::tanh(x),
+            cuda: "tanhf(x)",
+        }
+
+        /// `max(0, min(1, alpha x + beta))`.
+        5 HardSigmoid {
+            /// Slope.
+            alpha,
+            /// Offset.
+            beta,
+        } = "HardSigmoid" {
+            exact: |x| (alpha * x + beta).clamp(0.0, 1.0),
+            kernel: |x| (alpha * x + beta).clamp(0.0, 1.0),
+            cuda: "unit(p * x + q)",
+        }
+
+        /// `x max(0, min(1, x / 6 + 1/2))`.
+        6 HardSwish = "HardSwish" {
+            exact: |x| x * (x / 6.0 + 0.5).clamp(0.0, 1.0),
+            kernel: |x| x * (x * (1.0 / 6.0) + 0.5).clamp(0.0, 1.0),
+            cuda: "x * unit(x * (1.0f / 6.0f) + 0.5f)",
+        }
+
+        /// `x` if positive, else `alpha (exp(x) - 1)`.
+        7 Elu {
+            /// Limit of the negative part, with its sign changed.
+            alpha,
+        } = "Elu" {
+            exact: |x| if x < 0.0 { alpha * x.exp_m1() } else { x },
+            kernel: |x| math::elu(x, alpha),
+            cuda: "x < 0.0f ? p * expm1f(x) : x",
+        }
+
+        /// `x tanh(ln(1 + exp(x)))`.
+        8 Mish = "Mish" {
+            // Above 20, ln(1 + e^x) is x to the last bit.
+            exact: |x| x * (if x > 20.0 { x } else { x.exp().ln_1p() }).tanh(),
+            kernel: |x| math::mish(x),
+            cuda: "mish(x)",
+        }
+
+        /// Square root.
+        9 Sqrt = "Sqrt" {
+            exact: |x| x.sqrt(),
+            kernel: |x| x.sqrt(),
+            cuda: "sqrtf(x)",
+        }
+    }
+}
+
+binary! {
+    /// `a + b`.
+    0 Add = "Add" {
+        formula: |a, b| a + b,
+        cuda: "x + y",
+        of_integers: Some(i64::checked_add),
+        absorbs_zero: [false, false],
+    }
+
+    /// `a - b`.
+    1 Sub = "Sub" {
+        formula: |a, b| a - b,
+        cuda: "x - y",
+        of_integers: Some(i64::checked_sub),
+        absorbs_zero: [false, false],
+    }
+
+    /// `a b`.
+    2 Mul = "Mul" {
+        formula: |a, b| a * b,
+        cuda: "x * y",
+        of_integers: Some(i64::checked_mul),
+        absorbs_zero: [true, true],
+    }
+
+    /// `a / b`.
+    3 Div = "Div" {
+        formula: |a, b| a / b,
+        cuda: "x / y",
+        of_integers: Some(i64::checked_div),
+        // 0 / 0 is NaN.
+        absorbs_zero: [false, false],
+    }
+
+    /// `a` to the power of `b`.
+    4 Pow = "Pow" {
+        formula: |a, b| a.powf(b),
+        cuda: "powf(x, y)",
+        of_integers: None,
+        // 0 to the power of 0 is 1.
+        absorbs_zero: [false, false],
+    }
+
+    /// `a` if positive, else `a b`.
+    5 PRelu = "PRelu" {
+        formula: |a, b| if a < 0.0 { a * b } else { a },
+        cuda: "x < 0.0f ? x * y : x",
+        of_integers: None,
+        absorbs_zero: [true, false],
+    }
+}
+
+/// What the formulas in C call.
+const HELPERS_IN_C: &str = "\
+// `x` between 0 and 1; NaN stays.
+DEVICE float unit(float x) { return x < 0.0f ? 0.0f : x > 1.0f ? 1.0f : x; }
+// The tangent of ln(1 + e^x) is (e^2 + 2 e) / (e^2 + 2 e + 2), which is 1 to the last bit from 20 on.
+DEVICE float mish(float x) {
+    float e = expf(x > 20.0f ? 20.0f : x);
+    float part = e * (e + 2.0f);
+    return x * (part / (part + 2.0f));
+}
+";
+
+/// The functions in the part of CUDA C that is C as well; `DEVICE` begins each one. `unary(code, p, q, x)` and `binary_of(code, x, y)`
+/// take a function's code, `activate(activation, p, q, x)` takes 0 for none or a function's code and 1; `p` and `q` are parameters.
+pub fn in_c() -> String {
+    [HELPERS_IN_C, ACTIVATION_IN_C, UNARY_IN_C, BINARY_IN_C].concat()
+}
+
+/// Takes the formula of a function of one element, as a type of its own, so that loops over it are compiled for each function.
+pub trait UnaryVisitor {
+    /// Called with the formula, which is always inlined.
+    fn visit(self, f: impl Fn(f32) -> f32 + Copy + Sync);
+}
+
+/// As [`UnaryVisitor`], for functions of two elements.
+pub trait BinaryVisitor {
+    /// Called with the formula, which is always inlined.
+    fn visit(self, f: impl Fn(f32, f32) -> f32 + Copy + Sync);
+}
+
+impl Activation {
+    /// Of one element.
+    #[inline(always)]
+    pub fn of(self, x: f32) -> f32 {
+        self.apply(registers::OneElement, x)
+    }
+}
+
+/// Parameters in an array that has room for those of any function, and how many there are.
+fn padded(parameters: &[f32]) -> ([f32; MOST_PARAMETERS], usize) {
+    let mut all = [0.0; MOST_PARAMETERS];
+    all[..parameters.len()].copy_from_slice(parameters);
+    (all, parameters.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::convert::Infallible;
+
+    /// Each function, with 0.5, 1.5 as its parameters.
+    fn every() -> Vec<Unary> {
+        let function = |code| {
+            let mut parameters = [0.5, 1.5].into_iter();
+            Unary::from_code(code, || parameters.next().ok_or("a third parameter"))
+        };
+        (0..=u8::MAX).filter_map(|code| function(code).expect("at most two parameters")).collect()
+    }
+
+    #[test]
+    fn codes_and_parameters_go_there_and_back() {
+        assert!(every().len() > 9);
+        for function in every() {
+            let mut parameters = function.parameters();
+            let again = Unary::from_code(function.code(), || Ok::<f32, Infallible>(parameters.next().expect("as many")));
+            assert_eq!(again, Ok(Some(function)));
+            assert!(parameters.next().is_none(), "{function:?}");
+        }
+        for &function in Binary::ALL {
+            assert_eq!(Binary::from_code(function.code()), Some(function));
+        }
+    }
+
+    #[test]
+    fn kernels_compute_what_constants_are_folded_by() {
+        struct Compare(Unary);
+        impl UnaryVisitor for Compare {
+            fn visit(self, f: impl Fn(f32) -> f32) {
+                for x in [-30.0, -3.0, -1.0, -0.25, -0.0, 0.0, 0.5, 1.0, 2.75, 30.0, f32::INFINITY] {
+                    let (kernel, exact) = (f(x), self.0.apply(x));
+                    let close = kernel == exact || (kernel - exact).abs() <= 1e-6 * exact.abs() + 1e-12;
+                    assert!(close || kernel.is_nan() && exact.is_nan(), "{:?} of {x}: {kernel} and {exact}", self.0);
+                }
+            }
+        }
+        every().into_iter().for_each(|function| function.dispatch(Compare(function)));
+    }
+
+    #[test]
+    fn what_registers_hold_is_the_same_function() {
+        let in_registers: Vec<Activation> = every().into_iter().filter_map(Unary::in_registers).collect();
+        assert_eq!(in_registers.len(), 3);
+        for activation in in_registers {
+            let function = activation.function().expect("not none");
+            assert_eq!(function.in_registers(), Some(activation));
+            for x in [-2.0, 0.0, 1.0, 3.0, f32::NAN] {
+                assert_eq!(activation.of(x).to_bits(), function.apply(x).to_bits(), "{function:?} of {x}");
+            }
+        }
+        assert_eq!(Activation::None.of(-1.0), -1.0);
+    }
+
+    #[test]
+    fn zeros_are_absorbed_as_stated() {
+        for &function in Binary::ALL {
+            let others = [-2.5, -1.0, 0.0, 0.5, 3.0];
+            let on_the_left = others.iter().all(|&b| function.apply(0.0, b) == 0.0);
+            let on_the_right = others.iter().all(|&a| function.apply(a, 0.0) == 0.0);
+            let [left, right] = function.absorbs_zero();
+            assert!((!left || on_the_left) && (!right || on_the_right), "{function:?}");
+        }
+    }
+}
