@@ -12,6 +12,12 @@
 //! # Ok::<(), sslm::Error>(())
 //! ```
 //!
+//! Features, none of which is on by default:
+//!
+//! - `cuda`: [`Backend::Cuda`]. The driver and cuBLAS are loaded when a device is opened, so building needs neither.
+//! - `ndarray`: [`TensorView`] from and to arrays of that crate.
+//! - `tuning`: a [`Tuning`] from and to its file.
+//!
 //! Everything that can be decided once is decided in [`Model::prepare`]: shapes, which kernel runs each node, where every
 //! activation lies. [`Session::run`] only computes. There is no global state, and no environment variable is read.
 

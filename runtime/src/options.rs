@@ -27,7 +27,7 @@ pub enum Backend {
     /// The CPU.
     #[default]
     Cpu,
-    /// The machine's first CUDA device, or an error if it cannot be used.
+    /// The machine's first CUDA device, or an error if it cannot be used or the feature `cuda` is off.
     Cuda,
     /// The machine's first CUDA device, or the CPU if it cannot be used or has no room; [`crate::Plan::fallback`] says why.
     Auto,
