@@ -1,10 +1,9 @@
 //! The command lines as people use them: what they print, and what they say when used wrongly.
 
-use ndarray::{Array2, ArrayD, IxDyn};
-use ndarray_npy::npy::header::Header;
-use ndarray_npy::{read_npy, write_npy};
 use serde_json::Value;
 use ssl_convert::onnx::proto::StringStringEntryProto;
+use ssl_npy::Array;
+use sslm_tests::golden::golden;
 use sslm_tests::onnx::{Net, Value::*, encode};
 use sslm_tests::tools::{Run, command, lenet, refuses, root, run};
 #[cfg(unix)]
@@ -19,6 +18,15 @@ fn succeeds(tool: &str, arguments: &[&str]) -> String {
     let Run { code, stdout, stderr } = run(tool, arguments);
     assert_eq!(code, 0, "{tool} {arguments:?}: {stderr}");
     stdout
+}
+
+fn read_npy(path: &str) -> Array {
+    ssl_npy::read(Path::new(path)).expect("an array")
+}
+
+fn write_npy(path: &str, shape: &[usize], elements: &[f32]) {
+    let file = std::fs::File::create(path).expect("a writable folder");
+    ssl_npy::write(file, shape, elements).expect("a writable folder");
 }
 
 fn model() -> String {
@@ -69,14 +77,13 @@ fn backends() {
 #[test]
 fn raw_tensors_of_any_batch() {
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let golden = root().join("tests/golden/lenet");
-    let expected: Array2<f32> = read_npy(golden.join("logits.npy")).expect("golden logits");
-    let (input, output) = (text(golden.join("images.npy")), text(folder.path().join("y.npy")));
+    let (_, expected) = golden();
+    let (input, output) = (text(root().join("tests/golden/lenet/images.npy")), text(folder.path().join("y.npy")));
     for batch in ["1", "50", "500"] {
         succeeds("ssl-run", &[&model(), "--input", &input, "--output", &output, "--batch", batch]);
-        let found: Array2<f32> = read_npy(&output).expect("the output");
-        assert_eq!(found.shape(), expected.shape());
-        let error = found.iter().zip(&expected).fold(0f32, |m, (a, b)| m.max((a - b).abs()));
+        let found = read_npy(&output);
+        assert_eq!(found.shape, expected.shape());
+        let error = found.elements.iter().zip(&expected).fold(0f32, |m, (a, b)| m.max((a - b).abs()));
         assert!(error < 1e-4, "batch {batch}: {error}");
     }
 }
@@ -111,10 +118,10 @@ fn a_fixed_batch_is_filled_up() {
     let [onnx, sslm, x, y_path] = ["m.onnx", "m.sslm", "x.npy", "y.npy"].map(|n| text(folder.path().join(n)));
     std::fs::write(&onnx, encode(&net.finish(&[&y]))).expect("a writable folder");
     succeeds("ssl-convert", &[&onnx, "-o", &sslm]);
-    let numbers = ArrayD::from_shape_fn(IxDyn(&[6, 1, 2, 2]), |i| i[0] as f32);
-    write_npy(&x, &numbers).expect("a writable folder");
+    let images = |of_index: fn(usize) -> f32| (0..6 * 4).map(|i| of_index(i / 4)).collect::<Vec<f32>>();
+    write_npy(&x, &[6, 1, 2, 2], &images(|i| i as f32));
     succeeds("ssl-run", &[&sslm, "--input", &x, "--output", &y_path]);
-    assert_eq!(read_npy::<_, ArrayD<f32>>(&y_path).expect("the output"), numbers.mapv(|v| 2.0 * v + 1.0));
+    assert_eq!(read_npy(&y_path), Array { shape: vec![6, 1, 2, 2], elements: images(|i| 2.0 * i as f32 + 1.0) });
 }
 
 /// Softmax over images needs all of them: parts would be sums of their own.
@@ -131,11 +138,11 @@ fn images_that_are_mixed_run_together() {
     let (open, fixed, x, y) = (at("open.sslm"), at("fixed.sslm"), at("x.npy"), at("y.npy"));
     softmax("batch", &at("open.onnx"), &open);
     softmax("4", &at("fixed.onnx"), &fixed);
-    write_npy(&x, &ArrayD::<f32>::zeros(IxDyn(&[40, 1, 2, 2]))).expect("a writable folder");
+    write_npy(&x, &[40, 1, 2, 2], &[0.0; 160]);
     for batch in [&[][..], &["--batch", "40"], &["--batch", "50"]] {
         succeeds("ssl-run", &[&[&*open, "--input", &x, "--output", &y], batch].concat());
-        let found: ArrayD<f32> = read_npy(&y).expect("the output");
-        assert!(found.shape() == [40, 1, 2, 2] && found.iter().all(|p| (p - 1.0 / 40.0).abs() < 1e-6), "{batch:?}: {found}");
+        let Array { shape, elements } = read_npy(&y);
+        assert!(shape == [40, 1, 2, 2] && elements.iter().all(|p| (p - 1.0 / 40.0).abs() < 1e-6), "{batch:?}: {elements:?}");
     }
     std::fs::remove_file(&y).expect("the output");
     let expected = ["x.npy", "mixes the images", "one batch of all 40"];
@@ -267,14 +274,41 @@ fn signals_leave_nothing() {
     }
 }
 
+/// The pixels of a gray PNG, scaled by linear interpolation.
+fn bigger(path: &str, width: u16, height: u16) -> Vec<u8> {
+    let file = std::io::BufReader::new(std::fs::File::open(path).expect("a shipped digit"));
+    let mut reader = png::Decoder::new(file).read_info().expect("a PNG");
+    let mut pixels = vec![0; reader.output_buffer_size().expect("a small image")];
+    reader.next_frame(&mut pixels).expect("its pixels");
+    let (w, h) = reader.info().size();
+    assert_eq!(pixels.len(), (w * h) as usize, "one byte a pixel");
+    // The two pixels around a position, and how near the second one is.
+    let around = |i: u16, from: u32, to: u16| {
+        let at = ((f32::from(i) + 0.5) * from as f32 / f32::from(to) - 0.5).clamp(0.0, (from - 1) as f32);
+        (at as usize, (at as usize + 1).min(from as usize - 1), at.fract())
+    };
+    let mix = |a: f32, b: f32, near: f32| a + (b - a) * near;
+    let pixel = |y: u16, x: u16| {
+        let ((y0, y1, near_y), (x0, x1, near_x)) = (around(y, h, height), around(x, w, width));
+        let row = |y: usize| mix(f32::from(pixels[y * w as usize + x0]), f32::from(pixels[y * w as usize + x1]), near_x);
+        mix(row(y0), row(y1), near_y).round() as u8
+    };
+    (0..height).flat_map(|y| (0..width).map(move |x| (y, x))).map(|(y, x)| pixel(y, x)).collect()
+}
+
 #[test]
 fn images_are_fitted_and_converted() {
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let seven = image::open(digit(7)).expect("a shipped digit");
-    let bigger = seven.resize_exact(112, 84, image::imageops::FilterType::Triangle).to_rgba8();
+    // Another size, and as many channels as there are kinds of files for.
+    let (width, height) = (112, 84);
+    let seven = bigger(&digit(7), width, height);
+    let pixels = |channels: usize| seven.iter().flat_map(|&p| [p, p, p, 255].into_iter().take(channels)).collect::<Vec<u8>>();
     let (rgba, jpeg) = (text(folder.path().join("seven.png")), text(folder.path().join("seven.jpg")));
-    bigger.save(&rgba).expect("a writable folder");
-    image::DynamicImage::from(bigger).to_rgb8().save(&jpeg).expect("a writable folder");
+    let mut encoder = png::Encoder::new(std::fs::File::create(&rgba).expect("a writable folder"), width.into(), height.into());
+    encoder.set_color(png::ColorType::Rgba);
+    encoder.write_header().and_then(|mut file| file.write_image_data(&pixels(4))).expect("a writable folder");
+    let encoder = jpeg_encoder::Encoder::new_file(&jpeg, 75).expect("a writable folder");
+    encoder.encode(&pixels(3), width, height, jpeg_encoder::ColorType::Rgb).expect("a writable folder");
     for path in [&rgba, &jpeg] {
         let plain = succeeds("ssl-run", &[&model(), path, "--top", "1"]);
         assert!(plain.trim_end().ends_with(" 7"), "{plain}");
@@ -289,10 +323,11 @@ fn wrong_use_is_explained() {
     std::fs::write(at("text.png"), "this is no image").expect("a writable folder");
     let png = std::fs::read(digit(1)).expect("a shipped digit");
     std::fs::write(at("cut.png"), &png[..png.len() / 2]).expect("a writable folder");
-    write_npy(at("three.npy"), &ArrayD::<f32>::zeros(IxDyn(&[2, 3, 28, 28]))).expect("a writable folder");
-    write_npy(at("flat.npy"), &ArrayD::<f32>::zeros(IxDyn(&[784]))).expect("a writable folder");
-    write_npy(at("double.npy"), &ArrayD::<f64>::zeros(IxDyn(&[1, 1, 28, 28]))).expect("a writable folder");
-    write_npy(at("none.npy"), &ArrayD::<f32>::zeros(IxDyn(&[0, 1, 28, 28]))).expect("a writable folder");
+    write_npy(&at("three.npy"), &[2, 3, 28, 28], &[0.0; 2 * 3 * 784]);
+    write_npy(&at("flat.npy"), &[784], &[0.0; 784]);
+    let double = [ssl_npy::header("<f8", &[1, 1, 28, 28]), vec![0; 784 * 8]].concat();
+    std::fs::write(at("double.npy"), double).expect("a writable folder");
+    write_npy(&at("none.npy"), &[0, 1, 28, 28], &[]);
     let (y, missing) = (at("y.npy"), at("missing/y.npy"));
 
     let run_cases: &[(&[&str], &[&str])] = &[
@@ -352,7 +387,7 @@ fn outputs_are_files_of_their_own() {
     let (onnx, sslm, input) = (at("m.onnx"), at("m.sslm"), at("x.npy"));
     std::fs::copy(lenet().join("lenet.onnx"), &onnx).expect("a writable folder");
     std::fs::copy(model(), &sslm).expect("a writable folder");
-    write_npy(&input, &ArrayD::<f32>::zeros(IxDyn(&[2, 1, 28, 28]))).expect("a writable folder");
+    write_npy(&input, &[2, 1, 28, 28], &[0.0; 2 * 784]);
     let files = || [&onnx, &sslm, &input].map(|path| std::fs::read(path).expect("the file"));
     let before = files();
     let (new, again) = (at("new"), at("inner/../new"));
@@ -412,13 +447,8 @@ fn sizes_beyond_measure_are_refused() {
     }
 
     // The header says more than is there.
-    let x = at("x.npy");
-    write_npy(&x, &ArrayD::<f32>::zeros(IxDyn(&[1, 1, 28, 28]))).expect("a writable folder");
-    let file = std::fs::read(&x).expect("the file");
-    let mut header = Header::from_reader(&mut &file[..]).expect("a header");
     for (batch, name) in [(10_000_000_000, "long.npy"), (usize::MAX, "longer.npy")] {
-        header.shape[0] = batch;
-        let longer = [&header.to_bytes().expect("a header"), &file[file.len() - 3136..]].concat();
+        let longer = [ssl_npy::header("<f4", &[batch, 1, 28, 28]), vec![0; 3136]].concat();
         std::fs::write(at(name), longer).expect("a writable folder");
         refuses("ssl-run", &[&model, "--input", &at(name), "--output", &y], &[name, "float32", &batch.to_string(), "3136 bytes"]);
     }

@@ -1,12 +1,18 @@
 //! The code that talks to the driver and cuBLAS, on a stand-in for both: runs of every kind, memory that ends, what is missing, and
 //! every call that can fail. Each test runs once more in a process of its own, on a stand-in of its own; `cuda.rs` runs there, too.
 
-use ndarray::{Array2, Array4, Axis};
-use ndarray_npy::read_npy;
+use ndarray::Axis;
 use sslm::{Backend, Device, Error, ErrorKind, Gpu, Model, Options, Plan, Precision, Session, TensorView};
 use sslm_devices::{Said, StandIn, stand_in};
-use sslm_tests::tools::{lenet, root};
+use sslm_tests::golden::golden;
+use sslm_tests::tools::lenet;
 use std::sync::Arc;
+
+/// What this test program calls the test `name` of this file.
+fn path(name: &str) -> String {
+    let module = module_path!().split_once("::").map_or("", |(_, module)| module);
+    format!("{module}::{name}")
+}
 
 /// Runs `body` in a process on a stand-in with these settings, which is this test, `name`, once more. There nothing may be called
 /// that is not allowed, and nothing be left but what `accepted` names. Yields what that process said.
@@ -15,7 +21,7 @@ fn apart(name: &str, settings: &[(&str, &str)], accepted: &[&str], body: impl Fn
         body();
         return None;
     }
-    Some(stand_in()?.run(&["--exact", name], settings).check(accepted))
+    Some(stand_in()?.run(&["--exact", &path(name)], settings).check(accepted))
 }
 
 fn prepare(options: &Options) -> Result<Plan, Error> {
@@ -24,9 +30,7 @@ fn prepare(options: &Options) -> Result<Plan, Error> {
 
 /// Runs the first golden image, which must yield its logits if it yields something.
 fn run(session: &mut Session) -> Result<(), Error> {
-    let read = |name: &str| root().join("tests/golden/lenet").join(name);
-    let images: Array4<f32> = read_npy(read("images.npy")).expect("golden images");
-    let logits: Array2<f32> = read_npy(read("logits.npy")).expect("golden logits");
+    let (images, logits) = golden();
     let images = images.slice_axis(Axis(0), (..1).into());
     let found = session.run(TensorView::try_from(&images).expect("a contiguous image"))?;
     for (i, (found, expected)) in found.data().iter().zip(&logits).enumerate() {
@@ -127,7 +131,7 @@ fn what_is_missing_is_named() {
     }
     let check = |stand_in: StandIn, expected: &str, settings: &[(&str, &str)]| {
         let settings = [settings, &[("EXPECTED", expected)]].concat();
-        stand_in.run(&["--exact", "what_is_missing_is_named"], &settings).check(&[]);
+        stand_in.run(&["--exact", &path("what_is_missing_is_named")], &settings).check(&[]);
     };
     let Some([no_driver, no_cublas]) = stand_in().zip(stand_in()).map(<[StandIn; 2]>::from) else { return };
     check(no_driver.without_driver(), "libcuda", &[]);

@@ -2,20 +2,14 @@
 //! freezes the format: later readers must keep reading it), a fresh conversion, and the dense one; and all shipped models against
 //! what the converter writes.
 
-use ndarray::{Array2, Array4, Axis};
-use ndarray_npy::read_npy;
+use ndarray::Axis;
 use sslm::{Model, Options, TensorView, Threads};
+use sslm_tests::golden::golden;
 use sslm_tests::tools::{lenet, root};
 use std::path::Path;
 
 /// Largest allowed difference of a logit.
 const TOLERANCE: f32 = 1e-4;
-
-fn golden() -> (Array4<f32>, Array2<f32>) {
-    let folder = root().join("tests/golden/lenet");
-    let read = |name: &str| folder.join(name);
-    (read_npy(read("images.npy")).expect("golden images"), read_npy(read("logits.npy")).expect("golden logits"))
-}
 
 fn argmax(row: &[f32]) -> usize {
     (0..row.len()).max_by(|&a, &b| row[a].total_cmp(&row[b])).expect("at least one class")

@@ -6,7 +6,7 @@ use ssl_convert::onnx::load::OnnxFile;
 use ssl_convert::onnx::proto::*;
 use sslm::Model;
 use sslm_format::Operator;
-use sslm_tests::compare::{compact_equals_dense, convert, graph, input, kept_channels, run};
+use sslm_tests::compare::{compact_equals_dense, convert, graph_of, input, kept_channels, run};
 use sslm_tests::onnx::{Net, Value::*, encode, float_tensor, value_info};
 use std::path::{Path, PathBuf};
 
@@ -204,7 +204,7 @@ fn batch_norm_folds_and_stands_alone() {
     let second = net.node("BatchNormalization", &[&conv, &scale, &shift, &mean, &variance], &[("epsilon", Float(0.0))]);
     let file = convert(&net.finish(&[&second]), false);
     let model = Model::from_bytes(&file).expect("valid");
-    let graph = graph(&file);
+    let graph = graph_of(&file);
     let names: Vec<&str> = graph.nodes.iter().map(|n| n.op.name()).collect();
     assert_eq!(names, ["BatchNormalization", "Conv"], "the second one is in the convolution's weights");
     let (_, y) = run(&model, &[1, 2, 3, 3], &[1.0; 18]);

@@ -4,22 +4,23 @@ use cargo_metadata::{DependencyKind, MetadataCommand};
 use std::collections::BTreeSet;
 
 /// Who may use whom (tests and benches may use everything).
-const ARROWS: [(&str, &[&str]); 12] = [
+const ARROWS: [(&str, &[&str]); 13] = [
     ("sslm-basics", &[]),
     ("sslm-format", &["sslm-basics"]),
     ("sslm-kernels", &["sslm-basics"]),
     ("sslm", &["sslm-format", "sslm-kernels"]),
     ("ssl-cli", &[]),
     ("ssl-images", &["sslm-format"]),
+    ("ssl-npy", &[]),
     // The runtime, because a file is certified by running it.
     ("ssl-convert", &["ssl-cli", "ssl-images", "sslm", "sslm-format"]),
     ("ssl-inspect", &["ssl-cli", "sslm"]),
     // A model is timed beside its dense form.
     ("ssl-report", &["ssl-cli", "ssl-convert", "sslm"]),
-    ("ssl-run", &["ssl-cli", "ssl-images", "sslm"]),
+    ("ssl-run", &["ssl-cli", "ssl-images", "ssl-npy", "sslm"]),
     // Emulated and real devices, for the tests of the kernels too.
     ("sslm-devices", &["sslm-kernels"]),
-    ("sslm-tests", &["ssl-convert", "sslm", "sslm-devices", "sslm-format"]),
+    ("sslm-tests", &["ssl-convert", "ssl-npy", "sslm", "sslm-devices", "sslm-format"]),
 ];
 
 #[test]

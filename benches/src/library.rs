@@ -1,13 +1,14 @@
 //! Convolution as most do it: the lowered matrix written out (im2col), times the weights by a library for dense matrices, the crate
-//! `gemm`. On one thread.
+//! `gemm`. On one thread. Of its parts for other elements than float32, each takes as long to compile as that one, and is left out.
 
-use gemm::{Parallelism, gemm};
+use gemm_common::Parallelism;
+use gemm_f32::gemm::f32::get_gemm_fn;
 use sslm_kernels::conv::{Column, Geometry};
 
 /// What records call it.
 pub const NAME: &str = "gemm crate";
 
-/// `out = a b`, all row-major; rows of `b` and `out` have `positions` numbers.
+/// `out = a b`, all row-major; rows of `b` and `out` have `positions` elements.
 ///
 /// # Panics
 /// If the lengths do not fit each other.
@@ -15,23 +16,30 @@ pub fn multiply(a: &[f32], b: &[f32], out: &mut [f32], positions: usize) {
     let (rows, columns) = (out.len() / positions, b.len() / positions);
     assert!(out.len() == rows * positions && b.len() == columns * positions && a.len() == rows * columns, "lengths fit");
     let (wide, narrow) = (positions as isize, columns as isize);
+    // Each matrix with its strides from one column to the next, and from one row to the next. The library's kernels want neighbours
+    // in columns, so where there are rows it is asked for the transposed product, `b^T a^T`.
+    let (height, width, left, right) = if positions > 1 {
+        (positions, rows, (b.as_ptr(), wide, 1), (a.as_ptr(), narrow, 1))
+    } else {
+        (rows, 1, (a.as_ptr(), 1, narrow), (b.as_ptr(), 1, 1))
+    };
     // SAFETY: the lengths of `a` (rows x columns), `b` (columns x positions) and `out` (rows x positions) were checked above, and
     // strides of a row and 1 stay in them. `out` is borrowed alone.
     unsafe {
-        gemm(
-            rows,
-            positions,
+        get_gemm_fn()(
+            height,
+            width,
             columns,
             out.as_mut_ptr(),
-            1,
             wide,
+            1,
             false,
-            a.as_ptr(),
-            1,
-            narrow,
-            b.as_ptr(),
-            1,
-            wide,
+            left.0,
+            left.1,
+            left.2,
+            right.0,
+            right.1,
+            right.2,
             0.0,
             1.0,
             false,
@@ -59,9 +67,9 @@ pub fn lower(geometry: &Geometry, columns: &[Column], x: &[f32], lowered: &mut [
         let x = x.get(first * stride + column.kw - pad..).unwrap_or_default();
         let seen = row.iter_mut().skip(first);
         if stride == 1 {
-            seen.zip(x).for_each(|(number, x)| *number = *x);
+            seen.zip(x).for_each(|(element, x)| *element = *x);
         } else {
-            seen.zip(x.iter().step_by(stride)).for_each(|(number, x)| *number = *x);
+            seen.zip(x.iter().step_by(stride)).for_each(|(element, x)| *element = *x);
         }
     }
 }
@@ -83,12 +91,12 @@ mod tests {
             let x: Vec<f32> = (0..geometry.channels * height * width).map(|_| rng.f32()).collect();
             let mut lowered = vec![f32::NAN; columns.len() * out_height * out_width];
             lower(&geometry, columns, &x, &mut lowered);
-            for (i, &number) in lowered.iter().enumerate() {
+            for (i, &element) in lowered.iter().enumerate() {
                 let (column, oh, ow) = (columns[i / (out_height * out_width)], i / out_width % out_height, i % out_width);
                 let [ih, iw] =
                     [oh * shape.stride + column.kh, ow * shape.stride + column.kw].map(|at| at.wrapping_sub(shape.pad));
                 let expected = if ih < height && iw < width { x[(column.channel * height + ih) * width + iw] } else { 0.0 };
-                assert_eq!(number, expected, "{}: {column:?}, output {oh}, {ow}", shape.name);
+                assert_eq!(element, expected, "{}: {column:?}, output {oh}, {ow}", shape.name);
             }
         }
     }

@@ -158,6 +158,25 @@ impl AxisMap {
         AxisMap { links }
     }
 
+    /// The axes of the output that the input's `axes` become parts of, increasing; `None` where one of them is lost.
+    pub fn image(&self, axes: &[usize]) -> Option<Vec<usize>> {
+        let mut image = Vec::new();
+        for &axis in axes {
+            image.extend(match self.links.get(axis)? {
+                Link::Alike { to }
+                | Link::Broadcast { to }
+                | Link::Near { to, .. }
+                | Link::Picked { to, .. }
+                | Link::Joined { to, .. } => *to..to + 1,
+                Link::Regrouped { to, .. } => to.clone(),
+                Link::Whole { .. } | Link::Windowed { .. } | Link::Summed => return None,
+            });
+        }
+        image.sort_unstable();
+        image.dedup();
+        Some(image)
+    }
+
     /// Which slices of the input, of `shape` and with slices over `own`, slice `index` of the output depends on; `outer` are the
     /// output's slices.
     pub fn reach(&self, shape: &Shape, own: &SliceSpace, outer: &SliceSpace, index: usize) -> Reach {
@@ -238,6 +257,11 @@ impl SliceSpace {
     pub fn along(shape: &Shape, axes: &[usize]) -> Option<Self> {
         let extents: Option<Vec<usize>> = axes.iter().map(|&axis| shape.get(axis).copied().flatten()).collect();
         Some(SliceSpace { axes: axes.to_vec(), extents: extents? })
+    }
+
+    /// The axes on which a slice has one index each.
+    pub fn axes(&self) -> &[usize] {
+        &self.axes
     }
 
     /// How many slices there are.

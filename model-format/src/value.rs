@@ -88,6 +88,14 @@ impl Kept {
         all.chain(list.iter().map(|&i| i as usize))
     }
 
+    /// Whether this one is kept.
+    pub fn contains(&self, index: usize) -> bool {
+        match self {
+            Kept::All => true,
+            Kept::List(list) => list.binary_search(&(index as u32)).is_ok(),
+        }
+    }
+
     /// `All` if nothing of `total` is missing, else the list.
     pub fn from_list(list: Vec<u32>, total: usize) -> Self {
         if list.len() == total { Kept::All } else { Kept::List(list) }

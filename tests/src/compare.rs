@@ -129,14 +129,14 @@ pub fn compact_equals_dense(model: &ModelProto, shapes: &[&[usize]]) -> Graph {
             }
         }
     }
-    graph(&file)
+    graph_of(&file)
 }
 
 /// The graph of a file.
 ///
 /// # Panics
 /// If the file breaks a rule of the format.
-pub fn graph(file: &[u8]) -> Graph {
+pub fn graph_of(file: &[u8]) -> Graph {
     sslm_format::validate(file).expect("a valid file").model.graph
 }
 

@@ -20,7 +20,8 @@ pub fn lenet() -> PathBuf {
 
 static BINARIES: LazyLock<PathBuf> = LazyLock::new(|| {
     let mut cargo = Command::new(env!("CARGO"));
-    cargo.current_dir(root()).args(["build", "--quiet", "-p", "ssl-convert", "-p", "ssl-inspect", "-p", "ssl-run"]);
+    // Of the whole workspace, as the tests themselves, so that dependencies have the features with which they were compiled.
+    cargo.current_dir(root()).args(["build", "--quiet", "--workspace", "--bins"]);
     if !cfg!(debug_assertions) {
         cargo.arg("--release");
     }

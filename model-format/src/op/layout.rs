@@ -103,6 +103,10 @@ impl Operator for Transpose {
     fn constant(&self, sources: &[Source<'_>]) -> Option<f32> {
         passed_on(sources)
     }
+
+    fn only_moves(&self) -> bool {
+        true
+    }
 }
 
 impl Check for Flatten {}

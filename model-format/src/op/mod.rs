@@ -172,6 +172,11 @@ pub trait Operator {
         false
     }
 
+    /// Whether every element of the output is one of the input's, and each of those is there once.
+    fn only_moves(&self) -> bool {
+        self.is_view()
+    }
+
     /// Whether operands of these shapes have to be stored whole, because axis 1 is not the one that the operator has channels on.
     fn needs_whole(&self, inputs: &[&Shape]) -> bool {
         let _ = inputs;
@@ -251,6 +256,10 @@ impl<W: Weights> Operator for Op<W> {
 
     fn is_view(&self) -> bool {
         dispatch!(self, record => record.is_view())
+    }
+
+    fn only_moves(&self) -> bool {
+        dispatch!(self, record => record.only_moves())
     }
 
     fn needs_whole(&self, inputs: &[&Shape]) -> bool {

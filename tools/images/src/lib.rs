@@ -1,8 +1,11 @@
 //! From an image file to a network's input, by the preprocessing that a `.sslm` file stores: what `ssl-run` classifies and what
-//! `ssl-convert` verifies with must be the same numbers, so both read images here.
+//! `ssl-convert` verifies with must be the same elements, so both read images here.
+
+mod decode;
+mod pixels;
 
 use anyhow::{Context, Result, bail, ensure};
-use image::{DynamicImage, ImageReader, Limits, imageops::FilterType};
+use pixels::Pixels;
 use sslm_format::{Color, Dim, Preprocessing, Resize};
 use std::path::Path;
 
@@ -65,17 +68,17 @@ pub fn check(rule: &Preprocessing, channels: usize) -> Result<()> {
     Ok(())
 }
 
-/// Decodes an image and applies `rule`: the shape (batch 1) and the numbers. Where the model leaves height or width open, the
+/// Decodes an image and applies `rule`: the shape (batch 1) and the elements. Where the model leaves height or width open, the
 /// image's own size is taken.
 ///
 /// # Errors
 /// If the file is not a sound PNG or JPEG image, or the rule would enlarge it beyond measure.
 pub fn load(path: &Path, rule: &Preprocessing, dims: &[Dim]) -> Result<(Vec<usize>, Vec<f32>)> {
-    let image = decode(path).with_context(|| format!("{}", path.display()))?;
-    let image = match rule.color {
-        Color::Gray => DynamicImage::from(image.to_luma8()),
-        Color::Rgb | Color::Bgr => DynamicImage::from(image.to_rgb8()),
+    let colors = match rule.color {
+        Color::Gray => 1,
+        Color::Rgb | Color::Bgr => 3,
     };
+    let image = decode::decode(path, colors).with_context(|| format!("{}", path.display()))?;
     let extent = |axis: usize, own: u32| match &dims[axis] {
         Dim::Fixed { size } => u32::try_from(*size).unwrap_or(u32::MAX),
         Dim::Symbolic { .. } => own,
@@ -83,42 +86,31 @@ pub fn load(path: &Path, rule: &Preprocessing, dims: &[Dim]) -> Result<(Vec<usiz
     let image = match rule.resize {
         Resize::Stretch => image,
         Resize::CenterCrop { short_side } => {
-            let factor = f64::from(short_side) / f64::from(image.width().min(image.height()));
-            let [width, height] = [image.width(), image.height()].map(|side| (f64::from(side) * factor).round() as u32);
+            let factor = f64::from(short_side) / f64::from(image.width.min(image.height));
+            let [width, height] = [image.width, image.height].map(|side| (f64::from(side) * factor).round() as u32);
             let rule = || format!("{}: the rule crop:{short_side}", path.display());
             let image = scale(&image, width, height).with_context(rule)?;
-            let (width, height) = (extent(3, image.width()).min(image.width()), extent(2, image.height()).min(image.height()));
-            image.crop_imm((image.width() - width) / 2, (image.height() - height) / 2, width, height)
+            let (width, height) = (extent(3, image.width).min(image.width), extent(2, image.height).min(image.height));
+            image.crop((image.width - width) / 2, (image.height - height) / 2, width, height)
         }
     };
-    let (width, height) = (extent(3, image.width()), extent(2, image.height()));
+    let (width, height) = (extent(3, image.width), extent(2, image.height));
     let image =
         scale(&image, width, height).with_context(|| format!("{}: the model's input is {}", path.display(), describe(dims)))?;
 
-    let (channels, bytes) = (rule.mean.len(), image.as_bytes());
+    let (channels, bytes) = (rule.mean.len(), &image.bytes);
     let plane = width as usize * height as usize;
-    let mut numbers = vec![0.0; channels * plane];
-    for (c, out) in numbers.chunks_exact_mut(plane).enumerate() {
+    let mut elements = vec![0.0; channels * plane];
+    for (c, out) in elements.chunks_exact_mut(plane).enumerate() {
         let stored = if rule.color == Color::Bgr { channels - 1 - c } else { c };
         let pixels = bytes[stored..].iter().step_by(channels);
         out.iter_mut().zip(pixels).for_each(|(o, &p)| *o = (f32::from(p) * rule.scale - rule.mean[c]) / rule.std[c]);
     }
-    Ok((vec![1, channels, height as usize, width as usize], numbers))
+    Ok((vec![1, channels, height as usize, width as usize], elements))
 }
 
-fn decode(path: &Path) -> Result<DynamicImage> {
-    let mut reader = ImageReader::open(path).context("cannot open")?.with_guessed_format().context("cannot read")?;
-    // The crate's defaults: at most 512 MiB for one image.
-    reader.limits(Limits::default());
-    ensure!(reader.format().is_some(), "expected a PNG or JPEG image, found another kind of file");
-    let image = reader.decode().context("expected a sound PNG or JPEG image")?;
-    ensure!(image.width() > 0 && image.height() > 0, "expected at least one pixel, found none");
-    Ok(image)
-}
-
-/// Bilinear, widened when shrinking so that every pixel counts.
-fn scale(image: &DynamicImage, width: u32, height: u32) -> Result<DynamicImage> {
-    let own = (image.width(), image.height());
+fn scale(image: &Pixels, width: u32, height: u32) -> Result<Pixels> {
+    let own = (image.width, image.height);
     if own == (width, height) {
         return Ok(image.clone());
     }
@@ -129,5 +121,5 @@ fn scale(image: &DynamicImage, width: u32, height: u32) -> Result<DynamicImage> 
         own.0,
         own.1
     );
-    Ok(image.resize_exact(width, height, FilterType::Triangle))
+    Ok(image.scale(width, height))
 }

@@ -2,11 +2,13 @@
 //! It is derived afterwards from the graphs before and after, so it is a second opinion on compaction, not its diary.
 
 use crate::compact::compact;
-use crate::graph::{Graph, Layer};
+use crate::graph::Graph;
 use crate::threshold::{Histogram, Norms};
 use crate::verify::Verification;
+use crate::weights::Layer;
 use serde::Serialize;
-use sslm_format::{Op, Provenance, Value, ValueId};
+use sslm_format::shape::Shape;
+use sslm_format::{Operator, Provenance, Value, ValueId};
 use std::collections::BTreeMap;
 
 /// Everything that a conversion did, as `ssl-convert --report` writes it.
@@ -220,7 +222,7 @@ impl Certificate {
 /// The graph as compaction leaves it where every value is read: what is missing then is constant, and what else is missing from
 /// the file is unread.
 fn without_constants(mut g: Graph) -> Graph {
-    let computed = g.graph.nodes.iter().filter(|n| !matches!(n.op, Op::Constant(_)));
+    let computed = g.graph.nodes.iter().filter(|n| !n.inputs.is_empty());
     g.graph.outputs = computed.map(|n| n.output).collect();
     compact(&mut g);
     g
@@ -325,46 +327,28 @@ fn refusal(g: &Graph, i: usize) -> Option<Refusal> {
     let output = Channels::of(g, node.output);
     let inputs: Vec<Channels> = node.inputs.iter().map(|&v| Channels::of(g, v)).collect();
     let constants: usize = inputs.iter().map(Channels::missing).sum();
-    let whole = matches!(node.op, Op::Gemm(_)) || shape.get(1).copied().flatten().is_none();
-    let (channels, reason) = match &node.op {
-        Op::Constant(_) => return None,
-        Op::Conv(_) | Op::ConvTranspose(_) => return None, // take constants into bias and taps
-        Op::Concat(_) | Op::Slice(_) | Op::Gather(_) => return None, // pass on what they pick
-        Op::Gemm(_) if shape.len() == 2 => return None,
-        Op::Gemm(_) => (constants, format!("works on the last of {} axes, so its operands are stored whole", shape.len())),
-        _ if whole => {
-            (constants, format!("no fixed number of channels on axis 1 (shape {}), so it is stored whole", describe(shape)))
-        }
-        Op::Binary(_) => {
-            let other_axes = inputs.iter().zip(&node.inputs).filter(|(_, v)| g.shape(**v).len() != shape.len());
-            let channels = other_axes.map(|(input, _)| input.missing()).sum();
-            let [a, b] = [0, 1].map(|k| describe(g.shape(node.inputs[k])));
-            (channels, format!("the axes of its operands, {a} and {b}, do not line up"))
-        }
-        op => {
-            let passes_by_channel = g.shape(node.inputs[0]).get(1) == shape.get(1);
-            let lost = match passes_by_channel {
-                true => inputs[0].missing_from(&output),
-                false => constants * usize::from(output.missing() == 0),
-            };
-            (lost, why_lost(op).to_owned())
-        }
+    let shapes: Vec<&Shape> = node.inputs.iter().map(|&v| g.shape(v)).collect();
+    let (op, needs_whole) = (g.op(i), node.op.needs_whole(&shapes));
+    if op.takes_constants() && !needs_whole {
+        return None;
+    }
+    let whole = needs_whole || shape.get(1).copied().flatten().is_none();
+    let (channels, reason) = if needs_whole {
+        (constants, format!("works on the last of {} axes, so its operands are stored whole", shape.len()))
+    } else if whole {
+        (constants, format!("no fixed number of channels on axis 1 (shape {}), so it is stored whole", describe(shape)))
+    } else if let [a, b] = shapes[..] {
+        let other_axes = inputs.iter().zip(&shapes).filter(|(_, s)| s.len() != shape.len());
+        let channels = other_axes.map(|(input, _)| input.missing()).sum();
+        (channels, format!("the axes of its operands, {} and {}, do not line up", describe(a), describe(b)))
+    } else {
+        let lost = match shapes[0].get(1) == shape.get(1) {
+            true => inputs[0].missing_from(&output),
+            false => constants * usize::from(output.missing() == 0),
+        };
+        (lost, op.why_lost().to_owned())
     };
     (channels > 0 || whole).then(|| Refusal { node: node.name.clone(), op: node.op.name(), channels, reason })
-}
-
-/// Why an operator of one operand does not yield a constant channel for a constant channel.
-fn why_lost(op: &Op) -> &'static str {
-    match op {
-        Op::AveragePool(_) => "it counts padding, so a constant channel is smaller at the border",
-        Op::Pad(_) => "it pads with something else than the constant",
-        Op::Lrn(_) => "the windows of these constant channels reach channels that are not constant",
-        Op::Softmax(_) | Op::ArgMax(_) => "it needs every channel",
-        Op::Flatten(_) | Op::Reshape(_) | Op::Transpose(_) | Op::ReduceMean(_) | Op::Expand(_) => {
-            "it mixes channels, so it needs all of them"
-        }
-        _ => "constants cannot be followed through this operator",
-    }
 }
 
 fn describe(shape: &[Option<usize>]) -> String {

@@ -1,127 +1,34 @@
 //! The network while it is converted: a `.sslm` graph whose weights are still where the ONNX file has them. Importing yields a
 //! dense one; folding and compaction change it in place; emission packs what is left.
 
-use crate::onnx::tensor::Floats;
+use crate::operator::{self, Convert};
+use crate::weights::{Layer, Node, Unpacked};
+use sslm_format::ValueId;
 use sslm_format::shape::Shape;
-use sslm_format::{BlobId, Kept, Node, Op, ValueId};
-
-/// Stands where a blob will be assigned at emission.
-pub const UNASSIGNED: BlobId = BlobId(u32::MAX);
 
 /// A network with its weights. Clones share the weights themselves.
 #[derive(Clone)]
 pub struct Graph {
-    /// Values, inputs, outputs, nodes. Blob ids are [`UNASSIGNED`], and there are no blobs.
-    pub graph: sslm_format::Graph,
-    /// What each node of `graph.nodes` computes with.
-    pub weights: Vec<Weights>,
+    /// Values, inputs, outputs, nodes. There are no blobs.
+    pub graph: sslm_format::Graph<Unpacked>,
     /// Logical shape of each value; extents that depend on symbolic dims are unknown.
     pub shapes: Vec<Shape>,
 }
 
-/// The numbers that belong to a node.
-#[derive(Clone, Debug)]
-pub enum Weights {
-    /// The operator has none.
-    None,
-    /// Of a Conv or Gemm.
-    Matrix {
-        /// Logical filters x logical columns of one group.
-        matrix: Matrix,
-        /// One per logical filter.
-        bias: Vec<f32>,
-        /// What constant input channels add through each tap, `[logical filters][KH][KW]`, or empty.
-        taps: Vec<f32>,
-    },
-    /// Of a BatchNorm: one of each per logical channel.
-    ScaleShift {
-        /// Multipliers.
-        scale: Vec<f32>,
-        /// Added.
-        shift: Vec<f32>,
-    },
-    /// Of a Constant.
-    Tensor(Floats),
-}
-
-/// A weight matrix in place, seen through an optional transposition and per-row factors.
-#[derive(Clone, Debug)]
-pub struct Matrix {
-    /// Rows: filters.
-    pub rows: usize,
-    /// Columns of one group.
-    pub columns: usize,
-    /// `rows x columns`, or `columns x rows` if transposed.
-    pub data: Floats,
-    /// Whether `data` holds the transposed matrix.
-    pub transposed: bool,
-    /// Multiplies each row; empty where nothing does.
-    pub row_scale: Vec<f32>,
-}
-
-impl Matrix {
-    /// The element in place, times its row's factor.
-    pub fn at(&self, row: usize, column: usize) -> f32 {
-        let stored = self.data.at(self.place(row, column));
-        match self.row_scale.get(row) {
-            Some(scale) => stored * scale,
-            None => stored,
-        }
-    }
-
-    fn place(&self, row: usize, column: usize) -> usize {
-        if self.transposed { column * self.rows + row } else { row * self.columns + column }
-    }
-
-    /// Makes the elements for which `zero(row, column)` holds read as 0 from now on. Costs one bit for each element.
-    pub fn mask(&mut self, zero: impl Fn(usize, usize) -> bool) {
-        let mut bits = vec![0u64; self.data.len().div_ceil(64)];
-        for row in 0..self.rows {
-            for column in (0..self.columns).filter(|&column| zero(row, column)) {
-                let i = self.place(row, column);
-                bits[i / 64] |= 1 << (i % 64);
-            }
-        }
-        self.data = Floats::Masked { numbers: Box::new(self.data.clone()), zero: bits.into() };
-    }
-
-    /// Multiplies row `row` by `factors[row]` from now on.
-    pub fn scale_rows(&mut self, factors: &[f32]) {
-        if self.row_scale.is_empty() {
-            self.row_scale = factors.to_vec();
-        } else {
-            self.row_scale.iter_mut().zip(factors).for_each(|(have, more)| *have *= more);
-        }
-    }
-}
-
-/// A node with weights as filters and columns: one view of every such operator.
-pub struct Layer<'a> {
-    /// Groups of filters, each with columns of its own.
-    pub groups: usize,
-    /// Filters of one group.
-    pub filters: usize,
-    /// Columns of one group.
-    pub columns: usize,
-    /// Columns of one input channel.
-    pub taps: usize,
-    /// The columns that each group keeps.
-    pub kept: &'a [Kept],
-    /// All groups' filters x one group's columns.
-    pub matrix: &'a Matrix,
-}
-
 impl Graph {
+    /// What conversion asks node `i`.
+    pub fn op(&self, i: usize) -> &dyn Convert {
+        operator::answers(&self.graph.nodes[i].op)
+    }
+
+    /// As [`Self::op`], to change it.
+    pub fn op_mut(&mut self, i: usize) -> &mut dyn Convert {
+        operator::answers_mut(&mut self.graph.nodes[i].op)
+    }
+
     /// Node `i` as a layer, if it has weights.
     pub fn layer(&self, i: usize) -> Option<Layer<'_>> {
-        let Weights::Matrix { matrix, .. } = &self.weights[i] else { return None };
-        let op = &self.graph.nodes[i].op;
-        let (groups, taps, kept) = match (op.conv(), op) {
-            (Some(conv), _) => (conv.group as usize, conv.window.taps(), &conv.columns[..]),
-            (_, Op::Gemm(gemm)) => (1, 1, std::slice::from_ref(&gemm.columns)),
-            _ => return None,
-        };
-        Some(Layer { groups, filters: matrix.rows / groups, columns: matrix.columns, taps, kept, matrix })
+        self.op(i).layer()
     }
 
     /// Positions in `graph.nodes` of those that read each value.
@@ -150,34 +57,14 @@ impl Graph {
     pub fn macs(&self, i: usize) -> Option<(u64, u64)> {
         let node = &self.graph.nodes[i];
         let output = &self.graph.values[node.output.index()];
-        let shape = self.shape(node.output);
-        match &node.op {
-            Op::Conv(_) | Op::ConvTranspose(_) => {
-                let conv = node.op.conv()?;
-                let positions = (shape[2]? * shape[3]?) as u64;
-                let columns = conv.columns_per_group();
-                let kept: usize = conv.kept_filters(output).iter().zip(&conv.columns).map(|(f, c)| f * c.count(columns)).sum();
-                Some((conv.filters as u64 * columns as u64 * positions, kept as u64 * positions))
-            }
-            Op::Gemm(gemm) => {
-                let kept = gemm.kept_rows(output) * gemm.columns.count(gemm.features as usize);
-                Some((u64::from(gemm.rows) * u64::from(gemm.features), kept as u64))
-            }
-            _ => None,
-        }
+        self.op(i).macs(output, self.shape(node.output))
     }
 }
 
-/// Drops nodes for which `keep` is false, with their weights. Values stay; see [`drop_unused_values`].
+/// Drops nodes for which `keep` is false. Values stay; see [`drop_unused_values`].
 pub fn retain_nodes(g: &mut Graph, keep: impl Fn(usize, &Node) -> bool) {
-    let nodes = std::mem::take(&mut g.graph.nodes);
-    let weights = std::mem::take(&mut g.weights);
-    for (i, (node, weights)) in nodes.into_iter().zip(weights).enumerate() {
-        if keep(i, &node) {
-            g.graph.nodes.push(node);
-            g.weights.push(weights);
-        }
-    }
+    let nodes = std::mem::take(&mut g.graph.nodes).into_iter().enumerate();
+    g.graph.nodes = nodes.filter(|(i, node)| keep(*i, node)).map(|(_, node)| node).collect();
 }
 
 /// Drops values that no input or node defines, and renumbers the others.

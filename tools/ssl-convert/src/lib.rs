@@ -3,6 +3,7 @@
 //! nodes) -> [`threshold`] (small groups to zero, if asked) -> [`compact`](mod@compact) (what can go) -> [`emit`] (panels and file)
 //! -> [`verify`](mod@verify) (the file against the original). [`certificate`] says what happened; [`report`] prints it.
 
+pub mod blobs;
 pub mod certificate;
 pub mod compact;
 pub mod emit;
@@ -12,10 +13,14 @@ pub mod graph;
 pub mod import;
 pub mod metadata;
 pub mod onnx;
+pub mod operator;
+mod ops;
 pub mod report;
 pub mod shuffle;
+pub mod slices;
 pub mod threshold;
 pub mod verify;
+pub mod weights;
 
 use anyhow::{Context, Result, bail, ensure};
 use certificate::Certificate;

@@ -1,8 +1,9 @@
 //! Recognises the channel shuffle (Reshape, Transpose, Reshape) and makes it one Gather of channels, through which constants and
-//! liveness pass channel by channel. As reshapes it would need every channel.
+//! liveness pass channel by channel while every value in between is compacted along axis 1.
 
-use crate::graph::{Graph, Weights, drop_unused_values, retain_nodes};
-use sslm_format::{Gather, Op};
+use crate::graph::{Graph, drop_unused_values, retain_nodes};
+use sslm_format::shape::Shape;
+use sslm_format::{AxisMap, Gather, Link, Operator, Reach, SliceSpace};
 
 /// Replaces every shuffle whose parts nobody else reads.
 pub fn fold_shuffles(g: &mut Graph) {
@@ -10,33 +11,56 @@ pub fn fold_shuffles(g: &mut Graph) {
     let mut gone = vec![false; g.graph.nodes.len()];
     for last in 0..g.graph.nodes.len() {
         let before = |i: usize| {
-            let x = g.graph.nodes[i].inputs[0];
+            let x = *g.graph.nodes[i].inputs.first()?;
             let alone = readers[x.index()].len() == 1 && !g.graph.outputs.contains(&x);
             producers[x.index()].filter(|_| alone)
         };
-        if !matches!(g.graph.nodes[last].op, Op::Reshape(_)) {
-            continue;
-        }
-        let Some(transpose) = before(last) else { continue };
-        let Op::Transpose(axes) = &g.graph.nodes[transpose].op else { continue };
-        let axes = axes.axes.clone();
-        let Some(first) = before(transpose).filter(|&f| matches!(g.graph.nodes[f].op, Op::Reshape(_))) else { continue };
+        let is_view = |i: &usize| g.graph.nodes[*i].op.is_view();
+        let Some(middle) = Some(last).filter(is_view).and_then(before) else { continue };
+        let Some(first) = Some(middle).filter(|i| !is_view(i)).and_then(before).filter(is_view) else { continue };
+        let Some(indices) = permutation(g, &[first, middle, last]) else { continue };
         let x = g.graph.nodes[first].inputs[0];
-        let (from, split, to) = (g.shape(x), g.shape(g.graph.nodes[first].output), g.shape(g.graph.nodes[last].output));
-        // [N, C, ...] -> [N, a, b, ...] -> [N, b, a, ...] -> [N, C, ...]
-        let (Some(&Some(channels)), Some(&Some(a)), Some(&Some(b))) = (from.get(1), split.get(1), split.get(2)) else { continue };
-        let swapped = (0..split.len() as u32).map(|i| [0, 2, 1].get(i as usize).copied().unwrap_or(i));
-        let rest_stays = from.len() + 1 == split.len() && from[2..] == split[3..] && from.iter().skip(2).all(Option::is_some);
-        if a * b != channels || !axes.iter().copied().eq(swapped) || !rest_stays || from != to || from[0] != split[0] {
-            continue;
-        }
-        let indices = (0..channels).map(|c| (c % a * b + c / a) as i64).collect();
         let node = &mut g.graph.nodes[last];
-        node.op = Op::Gather(Gather { axis: 1, indices });
-        node.inputs = vec![x];
-        g.weights[last] = Weights::None;
-        (gone[first], gone[transpose]) = (true, true);
+        (node.op, node.inputs) = (Gather { axis: 1, indices }.into(), vec![x]);
+        (gone[first], gone[middle]) = (true, true);
     }
     retain_nodes(g, |i, _| !gone[i]);
     drop_unused_values(g);
+}
+
+/// The channel of the first node's input that each channel of the last one's output is, if the nodes do nothing but put the channels of a
+/// value into another order.
+fn permutation(g: &Graph, nodes: &[usize]) -> Option<Vec<i64>> {
+    let (first, last) = (nodes.first()?, nodes.last()?);
+    let (from, to) = (g.shape(g.graph.nodes[*first].inputs[0]), g.shape(g.graph.nodes[*last].output));
+    if from != to || from.iter().skip(2).any(Option::is_none) {
+        return None;
+    }
+    // The channels, and beside them where each other axis has gone.
+    let mut space = SliceSpace::along(from, &[1])?;
+    let mut channels: Vec<usize> = (0..space.len()).collect();
+    let mut others: Vec<Option<usize>> = (0..from.len()).map(Some).collect();
+    for &i in nodes {
+        let node = &g.graph.nodes[i];
+        let (x, output) = (g.shape(node.inputs[0]), g.shape(node.output));
+        let [map] = &node.op.axes(&[x], output)[..] else { return None };
+        if !node.op.only_moves() {
+            return None;
+        }
+        let outer = SliceSpace::along(output, &map.image(space.axes())?)?;
+        channels =
+            (0..outer.len()).map(|slice| moved(map, x, &space, &outer, slice).map(|s| channels[s])).collect::<Option<_>>()?;
+        others.iter_mut().for_each(|axis| *axis = axis.and_then(|axis| map.links.get(axis)).and_then(Link::alike));
+        space = outer;
+    }
+    let in_place = others.iter().enumerate().all(|(axis, now)| axis == 1 || *now == Some(axis));
+    (space.axes() == [1] && in_place).then(|| channels.into_iter().map(|c| c as i64).collect())
+}
+
+/// The one slice that becomes slice `slice` of the output.
+fn moved(map: &AxisMap, x: &Shape, space: &SliceSpace, outer: &SliceSpace, slice: usize) -> Option<usize> {
+    match map.reach(x, space, outer, slice) {
+        Reach::One(slice) => Some(slice),
+        Reach::Nothing | Reach::Near { .. } | Reach::All => None,
+    }
 }

@@ -2,7 +2,8 @@
 //! go; a threshold is a choice of the user, who must see what lies on both of its sides.
 
 use crate::compact::compact;
-use crate::graph::{Graph, Layer, Weights};
+use crate::graph::Graph;
+use crate::weights::Layer;
 use anyhow::{Context, Result, ensure};
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -53,7 +54,7 @@ pub fn cut(g: &mut Graph, tolerance: f64) {
             norms.iter().map(|&n| n <= limit).collect::<Vec<_>>()
         };
         let (small_filters, small_columns) = (small(&norms.filters), small(&norms.columns));
-        if let Weights::Matrix { matrix, .. } = &mut g.weights[i] {
+        if let Some(matrix) = g.op_mut(i).matrix_mut() {
             matrix.mask(|row, column| small_filters[row] || small_columns[row / filters * columns + column]);
         }
     }

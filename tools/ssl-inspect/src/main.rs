@@ -29,7 +29,9 @@ fn run(arguments: &Arguments) -> Result<()> {
     header(&mut out, arguments, &model)?;
 
     let mut layers = table(&["node", "op", "window", "filters", "columns", "weights", "output channels"], 3);
-    model.layers().for_each(|layer| drop(layers.add_row(row(&layer))));
+    for layer in model.layers() {
+        layers.add_row(row(&layer));
+    }
     writeln!(out, "{layers}")?;
     let removed = model.layers().filter(is_removed).count();
     if removed > 0 {

@@ -1,45 +1,48 @@
 //! Operators on stored tensors, whose results are known at conversion.
 
-use super::MAX_REPEATED;
 use crate::onnx::tensor::{Data, Floats, Tensor};
+use crate::weights::Op;
 use anyhow::{Context, Result, bail};
-use sslm_format::shape::{self, Shape};
-use sslm_format::{Binary, Concat, Gather, Op, Slice, Transpose};
+use sslm_format::shape::Shape;
+use sslm_format::{Binary, Concat, Gather, Slice, Transpose, infer};
 
-/// Results with more numbers than their operands store have at most this many: a small file must not ask for much memory.
+/// A ConstantOfShape costs nothing to state but time and memory to use: the largest real layers have a tenth of this.
+pub(crate) const MAX_REPEATED: usize = 1 << 30;
+
+/// Results with more elements than their operands store have at most this many: a small file must not ask for much memory.
 const MAX_MADE: usize = 1 << 24;
 
 /// The extents of what `op` yields for stored tensors.
-fn dims_of(op: &Op, inputs: &[&Tensor]) -> Result<Vec<usize>> {
+fn dims_of(op: impl Into<Op>, inputs: &[&Tensor]) -> Result<Vec<usize>> {
     let shapes: Vec<Shape> = inputs.iter().map(|t| t.dims.iter().map(|&d| Some(d)).collect()).collect();
-    let dims: Option<Vec<usize>> = shape::of_node(op, &shapes.iter().collect::<Vec<_>>())?.into_iter().collect();
+    let dims: Option<Vec<usize>> = infer::of_node(&op.into(), &shapes.iter().collect::<Vec<_>>())?.into_iter().collect();
     dims.context("shape: expected known extents")
 }
 
 /// After a Flatten or Reshape.
-pub(super) fn rearranged(t: Tensor, op: &Op) -> Result<Tensor> {
-    Tensor::new(dims_of(op, &[&t])?, t.data)
+pub(crate) fn rearranged(t: &Tensor, op: impl Into<Op>) -> Result<Tensor> {
+    Tensor::new(dims_of(op, &[t])?, t.data.clone())
 }
 
 /// With its axes in another order.
-pub(super) fn transposed(t: &Tensor, axes: Vec<u32>) -> Result<Tensor> {
-    let strides: Vec<usize> = axes.iter().map(|&a| t.dims.iter().skip(a as usize + 1).product()).collect();
-    let dims = dims_of(&Op::Transpose(Transpose { axes }), &[t])?;
+pub(crate) fn transposed(t: &Tensor, transpose: Transpose) -> Result<Tensor> {
+    let strides: Vec<usize> = transpose.axes.iter().map(|&a| t.dims.iter().skip(a as usize + 1).product()).collect();
+    let dims = dims_of(transpose, &[t])?;
     picked(t, dims.clone(), |i| walk(&dims, &strides, i))
 }
 
 /// The positions of one axis that a Slice takes.
-pub(super) fn sliced(t: &Tensor, slice: Slice) -> Result<Tensor> {
+pub(crate) fn sliced(t: &Tensor, slice: Slice) -> Result<Tensor> {
     let axis = slice.axis as usize;
-    let dims = dims_of(&Op::Slice(slice.clone()), &[t])?;
-    taken(t, dims, axis, &slice.positions(t.dims[axis]).collect::<Vec<_>>())
+    let dims = dims_of(slice.clone(), &[t])?;
+    taken(t, dims, axis, &slice.picked(t.dims[axis]).collect::<Vec<_>>())
 }
 
 /// The positions of one axis that a Gather takes; the axis becomes those of the indices, `index_dims`.
-pub(super) fn gathered(t: &Tensor, gather: Gather, index_dims: &[usize]) -> Result<Tensor> {
+pub(crate) fn gathered(t: &Tensor, gather: Gather, index_dims: &[usize]) -> Result<Tensor> {
     let axis = gather.axis as usize;
-    let mut dims = dims_of(&Op::Gather(gather.clone()), &[t])?;
-    let positions = gather.positions(t.dims[axis]).context("indices: expected ones within the axis")?;
+    let mut dims = dims_of(gather.clone(), &[t])?;
+    let positions = gather.picked(t.dims[axis]).context("indices: expected ones within the axis")?;
     dims.splice(axis..=axis, index_dims.iter().copied());
     taken(t, dims, axis, &positions)
 }
@@ -55,12 +58,12 @@ fn taken(t: &Tensor, dims: Vec<usize>, axis: usize, positions: &[usize]) -> Resu
 }
 
 /// One behind the other on `axis`.
-pub(super) fn joined(tensors: &[Tensor], axis: usize) -> Result<Tensor> {
-    let dims = dims_of(&Op::Concat(Concat { axis: axis as u32 }), &tensors.iter().collect::<Vec<_>>())?;
-    count(&dims, stored(tensors))?;
+pub(crate) fn joined(tensors: &[&Tensor], axis: usize) -> Result<Tensor> {
+    let dims = dims_of(Concat { axis: axis as u32 }, tensors)?;
+    count(&dims, stored(tensors.iter().copied()))?;
     let rows = dims[..axis].iter().product();
     let len = |t: &Tensor| t.dims[axis..].iter().product::<usize>();
-    let row = |i: usize| tensors.iter().flat_map(move |t| (i * len(t)..(i + 1) * len(t)).map(move |place| (t, place)));
+    let row = |i: usize| tensors.iter().flat_map(move |&t| (i * len(t)..(i + 1) * len(t)).map(move |place| (t, place)));
     let places = (0..rows).flat_map(row);
     let data = if tensors.iter().all(|t| t.ints().is_ok()) {
         Data::Ints(places.map(|(t, place)| Ok(t.ints()?[place])).collect::<Result<_>>()?)
@@ -70,9 +73,9 @@ pub(super) fn joined(tensors: &[Tensor], axis: usize) -> Result<Tensor> {
     Tensor::new(dims, data)
 }
 
-/// A function of two elements, by numpy's broadcasting.
-pub(super) fn combined(function: Binary, a: &Tensor, b: &Tensor) -> Result<Tensor> {
-    let dims = dims_of(&Op::Binary(function), &[a, b])?;
+/// A function of two tensors' elements, by numpy's broadcasting. `of_integers` is the same function of integers.
+pub(crate) fn combined(function: &Binary, of_integers: fn(i64, i64) -> Option<i64>, a: &Tensor, b: &Tensor) -> Result<Tensor> {
+    let dims = dims_of(function.clone(), &[a, b])?;
     let len = count(&dims, stored([a, b]))?;
     let strides = |t: &Tensor| -> Vec<usize> {
         let missing = dims.len() - t.dims.len();
@@ -93,8 +96,7 @@ pub(super) fn combined(function: Binary, a: &Tensor, b: &Tensor) -> Result<Tenso
         (Data::Ints(a), Data::Ints(b)) => {
             let of = |i: usize| {
                 let (a, b) = (a[place(0, i)], b[place(1, i)]);
-                let result = function.of_integers().and_then(|of_integers| of_integers(a, b));
-                result.with_context(|| format!("expected integers that can be combined, found {a} and {b}"))
+                of_integers(a, b).with_context(|| format!("expected integers that can be combined, found {a} and {b}"))
             };
             Data::Ints((0..len).map(of).collect::<Result<_>>()?)
         }
@@ -103,7 +105,7 @@ pub(super) fn combined(function: Binary, a: &Tensor, b: &Tensor) -> Result<Tenso
     Tensor::new(dims, data)
 }
 
-/// A tensor of `dims` whose number i is number `source(i)` of `t`.
+/// A tensor of `dims` whose element i is element `source(i)` of `t`.
 fn picked(t: &Tensor, dims: Vec<usize>, source: impl Fn(usize) -> usize) -> Result<Tensor> {
     let data = match &t.data {
         Data::Floats(Floats::Repeated { value, .. }) => {
@@ -118,24 +120,24 @@ fn picked(t: &Tensor, dims: Vec<usize>, source: impl Fn(usize) -> usize) -> Resu
     Tensor::new(dims, data)
 }
 
-/// How many numbers `tensors` store.
+/// How many elements `tensors` store.
 fn stored<'a>(tensors: impl IntoIterator<Item = &'a Tensor>) -> usize {
-    let numbers = |t: &Tensor| match &t.data {
+    let count = |t: &Tensor| match &t.data {
         Data::Floats(Floats::Repeated { .. }) => 1,
         Data::Floats(floats) => floats.len(),
         Data::Ints(ints) => ints.len(),
     };
-    tensors.into_iter().map(numbers).sum()
+    tensors.into_iter().map(count).sum()
 }
 
-/// How many numbers a tensor of `dims` has: at most `most`, or [`MAX_MADE`].
+/// How many elements a tensor of `dims` has: at most `most`, or [`MAX_MADE`].
 fn count(dims: &[usize], most: usize) -> Result<usize> {
     let most = most.max(MAX_MADE);
     let len = dims.iter().try_fold(1usize, |n, &d| n.checked_mul(d)).filter(|&n| n <= most);
     len.with_context(|| format!("expected at most {most} elements, found dims {dims:?}"))
 }
 
-/// Where number `i` of a tensor of `dims` lies in one whose axes are `strides` apart.
+/// Where element `i` of a tensor of `dims` lies in one whose axes are `strides` apart.
 fn walk(dims: &[usize], strides: &[usize], mut i: usize) -> usize {
     let mut at = 0;
     for (extent, stride) in dims.iter().zip(strides).rev() {

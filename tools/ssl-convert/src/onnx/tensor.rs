@@ -25,7 +25,7 @@ pub enum Data {
 }
 
 /// f32 numbers: in a mapped file (little-endian, at any alignment), computed, one number repeated, or others with some masked.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Floats {
     /// In place.
     Raw(Bytes),
@@ -75,6 +75,11 @@ impl Floats {
             Floats::Masked { zero, .. } if zero[i / 64] >> (i % 64) & 1 == 1 => 0.0,
             Floats::Masked { numbers, .. } => numbers.at(i),
         }
+    }
+
+    /// Whether none is NaN or infinite.
+    pub fn is_finite(&self) -> bool {
+        self.iter().all(f32::is_finite)
     }
 
     /// All of them.

@@ -1,0 +1,18 @@
+//! All whole-system tests in one program: each program more would be linked with everything again. One file is one subject; what needs
+//! a program of its own, because it counts allocations, is `memory.rs`.
+
+mod batch;
+mod certificate;
+mod cli;
+mod corpus;
+mod cuda;
+mod driver;
+mod export;
+mod fusion;
+mod golden;
+mod import;
+mod layering;
+mod parity;
+mod random_graphs;
+mod structure;
+mod tuning;

@@ -1,0 +1,85 @@
+//! The blobs of a file while it is laid out: where each one lies, and where its elements come from when it is written.
+
+use crate::onnx::tensor::Floats;
+use crate::weights::Matrix;
+use sslm_format::{Blob, BlobId, Value, panels};
+
+/// Blobs in the order in which they are written.
+#[derive(Default)]
+pub struct Blobs<'g> {
+    /// Where they lie in the weight section.
+    pub places: Vec<Blob>,
+    sources: Vec<Source<'g>>,
+}
+
+/// Where a blob's elements come from: small ones are at hand, weights are packed when they are written.
+enum Source<'g> {
+    Ready(Vec<f32>),
+    Panels { matrix: &'g Matrix, blocks: Vec<Block> },
+    Tensor(&'g Floats),
+}
+
+/// The part of a weight matrix that one group stores.
+pub struct Block {
+    /// Rows of the matrix.
+    pub rows: Vec<usize>,
+    /// Columns of the group.
+    pub columns: Vec<usize>,
+}
+
+impl<'g> Blobs<'g> {
+    fn push(&mut self, len: usize, source: Source<'g>) -> BlobId {
+        let end = self.places.last().map_or(0, |b| b.offset + b.len * 4);
+        self.places.push(Blob { offset: end.next_multiple_of(64), len: len as u64 });
+        self.sources.push(source);
+        BlobId(self.places.len() as u32 - 1)
+    }
+
+    /// Elements that come `per_channel` for each logical channel of `output`: those of the channels that it keeps.
+    pub fn per_channel(&mut self, elements: &[f32], per_channel: usize, output: &Value) -> BlobId {
+        let kept = kept_of(elements, per_channel, output);
+        self.push(kept.len(), Source::Ready(kept))
+    }
+
+    /// Blocks of a matrix in panels, one behind the other.
+    pub fn panels(&mut self, matrix: &'g Matrix, blocks: Vec<Block>) -> BlobId {
+        let len = blocks.iter().map(|block| block.rows.len() * block.columns.len()).sum();
+        self.push(len, Source::Panels { matrix, blocks })
+    }
+
+    /// A stored tensor as it is.
+    pub fn tensor(&mut self, data: &'g Floats) -> BlobId {
+        self.push(data.len(), Source::Tensor(data))
+    }
+
+    /// Appends the elements of blob `i` to `buffer`.
+    pub fn fill(&self, i: usize, buffer: &mut Vec<f32>) {
+        match &self.sources[i] {
+            Source::Ready(elements) => buffer.extend(elements),
+            Source::Tensor(data) => buffer.extend(data.iter()),
+            Source::Panels { matrix, blocks } => {
+                for Block { rows, columns } in blocks {
+                    panels::pack(rows.len(), columns.len(), |r, c| matrix.at(rows[r], columns[c]), buffer);
+                }
+            }
+        }
+    }
+}
+
+/// Of elements that come `per_channel` for each logical channel of `output`, those of the channels that it keeps.
+pub fn kept_of(elements: &[f32], per_channel: usize, output: &Value) -> Vec<f32> {
+    match &output.compaction {
+        None => elements.to_vec(),
+        Some(c) => {
+            c.kept.iter().flat_map(|&channel| &elements[channel as usize * per_channel..][..per_channel]).copied().collect()
+        }
+    }
+}
+
+/// The channels of `total` that `output` keeps.
+pub fn kept_channels(output: &Value, total: usize) -> Vec<usize> {
+    match &output.compaction {
+        Some(c) => c.kept.iter().map(|&channel| channel as usize).collect(),
+        None => (0..total).collect(),
+    }
+}

@@ -1,0 +1,277 @@
+//! One node of the ONNX graph as an operator's import function reads it: its inputs, whatever they stand for, its attributes, and
+//! how its outputs come into the graph.
+
+use crate::import::binding::Binding;
+use crate::import::builder::Builder;
+use crate::import::checks;
+use crate::import::extent::Extent;
+use crate::onnx::attributes::Attributes;
+use crate::onnx::load::ExternalData;
+use crate::onnx::proto::{AttributeProto, NodeProto, TensorProto};
+use crate::onnx::tensor::{Data, Tensor};
+use crate::weights::Op;
+use anyhow::{Context, Result, bail, ensure};
+use sslm_format::ValueId;
+
+/// A node that is being imported.
+pub(crate) struct OnnxNode<'a> {
+    proto: &'a NodeProto,
+    name: &'a str,
+    /// The name of the first output.
+    output: &'a str,
+    opset: i64,
+    /// Whether what the node computes are integers, since it moves integers.
+    integers: bool,
+    inputs: Vec<Option<Binding>>,
+    /// Outputs behind the first one.
+    further: Vec<Binding>,
+    builder: &'a mut Builder,
+    external: &'a mut ExternalData,
+}
+
+impl<'a> OnnxNode<'a> {
+    /// Looks up what a node reads. `integers` says that what it computes are integers.
+    pub(crate) fn new(
+        proto: &'a NodeProto,
+        name: &'a str,
+        opset: i64,
+        integers: bool,
+        builder: &'a mut Builder,
+        external: &'a mut ExternalData,
+    ) -> Result<Self> {
+        let output = proto.output.first().context("expected an output, found none")?;
+        let inputs = proto.input.iter().enumerate().map(|(i, name)| builder.input(i, name)).collect::<Result<_>>()?;
+        Ok(OnnxNode { proto, name, output, opset, integers, inputs, further: Vec::new(), builder, external })
+    }
+
+    /// The version of the operator set.
+    pub(crate) fn opset(&self) -> i64 {
+        self.opset
+    }
+
+    /// The names of the outputs.
+    pub(crate) fn outputs(&self) -> &'a [String] {
+        &self.proto.output
+    }
+
+    /// Defines the next output behind the first one, which an import function returns.
+    pub(crate) fn further_output(&mut self, output: Binding) {
+        self.further.push(output);
+    }
+
+    /// All outputs, of which `first` is the first.
+    pub(crate) fn into_outputs(self, first: Binding) -> Vec<Binding> {
+        std::iter::once(first).chain(self.further).collect()
+    }
+}
+
+/// Attributes. What is absent has the default that the ONNX specification gives.
+impl<'a> OnnxNode<'a> {
+    /// An attribute as it is stored.
+    pub(crate) fn attribute(&self, name: &str) -> Option<&'a AttributeProto> {
+        Attributes(self.proto).get(name)
+    }
+
+    /// An integer.
+    pub(crate) fn int(&self, name: &str, default: i64) -> Result<i64> {
+        Attributes(self.proto).int(name, default)
+    }
+
+    /// An integer that is 0 or not.
+    pub(crate) fn flag(&self, name: &str, default: bool) -> Result<bool> {
+        Ok(self.int(name, default.into())? != 0)
+    }
+
+    /// A floating-point number.
+    pub(crate) fn float(&self, name: &str, default: f32) -> Result<f32> {
+        Attributes(self.proto).float(name, default)
+    }
+
+    /// A list of integers; empty if absent.
+    pub(crate) fn ints(&self, name: &str) -> Result<&'a [i64]> {
+        Attributes(self.proto).ints(name)
+    }
+
+    /// A text.
+    pub(crate) fn text(&self, name: &str, default: &'a str) -> Result<&'a str> {
+        Attributes(self.proto).text(name, default)
+    }
+
+    /// The attribute `axis` of a tensor of `rank` axes.
+    pub(crate) fn axis(&self, default: i64, rank: usize) -> Result<usize> {
+        checks::axis(self.int("axis", default)?, rank)
+    }
+
+    /// A tensor that an attribute holds.
+    pub(crate) fn stored(&mut self, tensor: &TensorProto) -> Result<Tensor> {
+        Tensor::from_proto(tensor, self.external)
+    }
+}
+
+/// Inputs.
+impl OnnxNode<'_> {
+    /// How many inputs are named, left out or not.
+    pub(crate) fn input_count(&self) -> usize {
+        self.inputs.len()
+    }
+
+    /// What input `i` stands for; `None` if it is left out.
+    pub(crate) fn input(&self, i: usize) -> Option<&Binding> {
+        self.inputs.get(i)?.as_ref()
+    }
+
+    /// What input 0 stands for, which must be there.
+    pub(crate) fn first(&self) -> Result<Binding> {
+        self.input(0).cloned().context("input 0: expected a tensor, found none")
+    }
+
+    /// The value of input `i`, which must be there. A stored tensor becomes a Constant node.
+    pub(crate) fn value(&mut self, i: usize) -> Result<ValueId> {
+        self.value_of_rank(i, 0)
+    }
+
+    /// As [`Self::value`]; a stored tensor gets at least `rank` axes, by extents of 1 in front.
+    pub(crate) fn value_of_rank(&mut self, i: usize, rank: usize) -> Result<ValueId> {
+        match self.inputs.get(i).and_then(Option::as_ref) {
+            Some(Binding::Value(v) | Binding::Integers(v)) => Ok(*v),
+            Some(Binding::Tensor(t)) => self.builder.constant(&self.proto.input[i], t, rank),
+            Some(Binding::Extents(_) | Binding::Missing) => {
+                bail!("input {i}: expected numbers, found a shape with symbolic extents")
+            }
+            None => bail!("input {i}: expected a tensor, found none"),
+        }
+    }
+
+    /// The values of all inputs.
+    pub(crate) fn values(&mut self) -> Result<Vec<ValueId>> {
+        (0..self.input_count()).map(|i| self.value(i)).collect()
+    }
+
+    /// The tensor of input `i`, if the input is there and stored.
+    pub(crate) fn tensor_if_known(&self, i: usize) -> Option<&Tensor> {
+        match self.input(i) {
+            Some(Binding::Tensor(t)) => Some(t),
+            _ => None,
+        }
+    }
+
+    /// The tensor of input `i`, if the input is there; it must be stored then.
+    pub(crate) fn tensor(&self, i: usize, what: &str) -> Result<Option<&Tensor>> {
+        match self.input(i) {
+            Some(Binding::Tensor(t)) => Ok(Some(t)),
+            Some(_) => bail!("{what} (input {i}): expected a constant, found a computed tensor ('{}')", self.proto.input[i]),
+            None => Ok(None),
+        }
+    }
+
+    /// The tensor of input `i`, which must be there and stored.
+    pub(crate) fn needed_tensor(&self, i: usize, what: &str) -> Result<&Tensor> {
+        self.tensor(i, what)?.with_context(|| format!("{what} (input {i}): expected a constant, found none"))
+    }
+
+    /// The one element of input `i`, if the input is there; it must be stored then.
+    pub(crate) fn element(&self, i: usize, what: &str) -> Result<Option<f32>> {
+        match self.tensor(i, what)? {
+            Some(t) if t.floats()?.len() == 1 => Ok(Some(t.floats()?.at(0))),
+            Some(t) => bail!("{what}: expected one number, found dims {:?}", t.dims),
+            None => Ok(None),
+        }
+    }
+
+    /// Input `i` as a list of extents, if it is integers that are known or computed from shapes.
+    pub(crate) fn extents(&self, i: usize) -> Result<Option<Vec<Extent>>> {
+        Ok(match self.input(i) {
+            Some(Binding::Extents(list)) => Some(list.clone()),
+            Some(Binding::Tensor(Tensor { data: Data::Ints(ints), dims })) => {
+                ensure!(dims.len() <= 1, "input {i}: expected a list of integers, found dims {dims:?}");
+                Some(ints.iter().map(|&i| Extent::Known(i)).collect())
+            }
+            _ => None,
+        })
+    }
+
+    /// Integers that must be known: attribute `name`, or input `i`. `None` if neither is there.
+    pub(crate) fn integers(&self, name: &str, i: usize) -> Result<Option<Vec<i64>>> {
+        if self.attribute(name).is_some() {
+            return Ok(Some(self.ints(name)?.to_vec()));
+        }
+        if self.input(i).is_none() {
+            return Ok(None);
+        }
+        let list = self.extents(i)?.with_context(|| format!("{name} (input {i}): expected constant integers, found others"))?;
+        let known = |e: Extent| {
+            e.known().with_context(|| format!("{name} (input {i}): expected known integers, found a symbolic extent"))
+        };
+        list.into_iter().map(known).collect::<Result<_>>().map(Some)
+    }
+}
+
+/// Values of the graph, and new nodes.
+impl OnnxNode<'_> {
+    /// How many axes `v` has.
+    pub(crate) fn rank(&self, v: ValueId) -> usize {
+        self.builder.shape(v).len()
+    }
+
+    /// The extent of an axis of `v`; `None` if it is symbolic or there is no such axis.
+    pub(crate) fn extent(&self, v: ValueId, axis: usize) -> Option<usize> {
+        self.builder.shape(v).get(axis).copied().flatten()
+    }
+
+    /// The extents of `v`, known or not.
+    pub(crate) fn extents_of(&self, v: ValueId) -> &[Extent] {
+        self.builder.extents(v)
+    }
+
+    /// Adds a node that yields the first output.
+    pub(crate) fn push(&mut self, op: impl Into<Op>, inputs: Vec<ValueId>) -> Result<Binding> {
+        let value = self.push_as(self.output, op, inputs)?;
+        Ok(self.computed(value))
+    }
+
+    /// Adds a node of input 0 that yields the first output.
+    pub(crate) fn unary(&mut self, op: impl Into<Op>) -> Result<Binding> {
+        let x = self.value(0)?;
+        self.push(op, vec![x])
+    }
+
+    /// Adds a node whose output is named `output`.
+    pub(crate) fn push_as(&mut self, output: &str, op: impl Into<Op>, inputs: Vec<ValueId>) -> Result<ValueId> {
+        self.builder.push(self.name, output, op.into(), inputs)
+    }
+
+    /// The name of part `i` of `count` nodes behind each other, of which the last one yields the first output.
+    pub(crate) fn part_name(&self, i: usize, count: usize) -> String {
+        if i + 1 == count { self.output.to_owned() } else { format!("{}.{i}", self.output) }
+    }
+
+    /// The name of a value that is computed on the way to the first output.
+    pub(crate) fn inner_name(&self, suffix: &str) -> String {
+        format!("{}.{suffix}", self.output)
+    }
+
+    /// What an output stands for that is `v`.
+    pub(crate) fn computed(&self, v: ValueId) -> Binding {
+        if self.integers { Binding::Integers(v) } else { Binding::Value(v) }
+    }
+
+    /// Says of each unknown extent of `v` where it comes from, as far as that is known.
+    pub(crate) fn set_origins(&mut self, v: ValueId, origins: &[Option<Extent>]) {
+        self.builder.set_origins(v, origins);
+    }
+
+    /// Input 0 moved by the operator that `of_rank` states for its rank: at once by `stored` if it is a stored tensor, else by a
+    /// node.
+    pub(crate) fn moved<R: Into<Op>>(
+        &mut self,
+        of_rank: impl Fn(usize) -> Result<R>,
+        stored: impl Fn(&Tensor, R) -> Result<Tensor>,
+    ) -> Result<Binding> {
+        if let Some(t) = self.tensor_if_known(0) {
+            return stored(t, of_rank(t.dims.len())?).map(Binding::Tensor);
+        }
+        let x = self.value(0)?;
+        let record = of_rank(self.rank(x))?;
+        self.push(record, vec![x])
+    }
+}

@@ -1,0 +1,36 @@
+//! What an operator states about how it is imported: a row of a table beside the function that does it. The lists of operators
+//! that are supported, and of those that take integers, follow from these rows.
+
+use crate::import::binding::Binding;
+use crate::import::extent::Extent;
+use crate::import::node::OnnxNode;
+use anyhow::Result;
+
+/// How an ONNX operator is imported.
+pub(crate) struct Import {
+    /// The operator's name in ONNX.
+    pub(crate) name: &'static str,
+    /// Whether it also takes the integers of an ArgMax: then it moves elements. Arithmetic with them is not that of float32.
+    pub(crate) takes_integers: bool,
+    /// Yields the first output.
+    pub(crate) import: fn(&mut OnnxNode<'_>) -> Result<Binding>,
+    /// The same where input 0 is a list of extents of which some are symbolic. Operators without it refuse such lists.
+    pub(crate) of_extents: Option<fn(&mut OnnxNode<'_>, Vec<Extent>) -> Result<Binding>>,
+}
+
+impl Import {
+    /// An operator that computes.
+    pub(crate) const fn computing(name: &'static str, import: fn(&mut OnnxNode<'_>) -> Result<Binding>) -> Self {
+        Import { name, takes_integers: false, import, of_extents: None }
+    }
+
+    /// An operator that moves elements, whatever they are.
+    pub(crate) const fn moving(name: &'static str, import: fn(&mut OnnxNode<'_>) -> Result<Binding>) -> Self {
+        Import { name, takes_integers: true, import, of_extents: None }
+    }
+
+    /// With what the operator makes of a list of extents.
+    pub(crate) const fn or_extents(self, of_extents: fn(&mut OnnxNode<'_>, Vec<Extent>) -> Result<Binding>) -> Self {
+        Import { of_extents: Some(of_extents), ..self }
+    }
+}

@@ -1,0 +1,112 @@
+//! What conversion asks an operator between import and export. Each record answers in the file of its family, beside its import and
+//! export; the default answers walk the operator's axis map, so an operator without weights mostly has nothing to add.
+
+use crate::blobs::Blobs;
+use crate::onnx::tensor::Floats;
+use crate::slices::{Reads, Slices, follow, reads};
+use crate::weights::{Layer, Matrix, Op};
+use sslm_format::shape::Shape;
+use sslm_format::{Operator, Value, dispatch};
+
+/// What conversion asks an operator.
+pub trait Convert: Operator {
+    /// Whether all of its weights are finite.
+    fn is_finite(&self) -> bool {
+        true
+    }
+
+    /// Its weights as filters and columns, if it has such.
+    fn layer(&self) -> Option<Layer<'_>> {
+        None
+    }
+
+    /// The matrix of [`Self::layer`], to change it.
+    fn matrix_mut(&mut self) -> Option<&mut Matrix> {
+        None
+    }
+
+    /// Multiply-accumulates for one image: of all its logical filters and columns, and of those that it keeps. `None` for operators
+    /// without weights, or where the output's size is symbolic.
+    fn macs(&self, output: &Value, shape: &Shape) -> Option<(u64, u64)> {
+        let _ = (output, shape);
+        None
+    }
+
+    /// The tensor that it stores, if that is all it does.
+    fn tensor(&self) -> Option<&Floats> {
+        None
+    }
+
+    /// The operator as a factor and a term for each channel of one of its inputs, if it is that. `constants` has for each input the
+    /// element that it meets each channel of the other one with, if it is a stored tensor that does so.
+    fn affine(&self, constants: &[Option<Vec<f32>>]) -> Option<Affine> {
+        let _ = constants;
+        None
+    }
+
+    /// The rows and biases of a layer that yields a value of `shape`, if an affine function of each channel can be taken into them.
+    fn rows_mut(&mut self, shape: &Shape) -> Option<(&mut Matrix, &mut Vec<f32>)> {
+        let _ = shape;
+        None
+    }
+
+    /// What is known of the slices of the output; weights take in what the constant slices of the inputs contribute.
+    fn forward(&mut self, inputs: &[Slices<'_>], output: &Slices<'_>) -> Vec<Option<f32>> {
+        follow(self, inputs, output)
+    }
+
+    /// Which slices of each input are read where these slices of the output are `wanted` (`None`: all of it, which has no slices). Lists of
+    /// kept columns become those that are needed for it.
+    fn backward(&mut self, inputs: &[Slices<'_>], output: &Slices<'_>, wanted: Option<&[bool]>) -> Vec<Reads> {
+        reads(self, inputs, output, wanted)
+    }
+
+    /// Keeps no columns: nothing of the output is computed.
+    fn forget(&mut self) {}
+
+    /// Whether constants that it reads end here without a loss: they go into its weights, or it passes on what it picks.
+    fn takes_constants(&self) -> bool {
+        false
+    }
+
+    /// Why a constant slice of its input does not become a constant slice of its output.
+    fn why_lost(&self) -> &'static str {
+        "constants cannot be followed through this operator"
+    }
+
+    /// The record as the file has it; its weights go to `blobs`, of which the channels that `output` keeps.
+    fn stored<'g>(&'g self, output: &Value, blobs: &mut Blobs<'g>) -> sslm_format::Op;
+}
+
+/// A factor and a term for each channel.
+pub struct Affine {
+    /// Of which input.
+    pub input: usize,
+    /// Factors; absent where all are 1.
+    pub scale: Option<Vec<f32>>,
+    /// Terms.
+    pub shift: Vec<f32>,
+}
+
+/// Why constants are lost where channels are mixed.
+pub(crate) const MIXES_CHANNELS: &str = "it mixes channels, so it needs all of them";
+
+/// For records without weights: what the file has is the record itself.
+macro_rules! without_weights {
+    () => {
+        fn stored<'g>(&'g self, _: &sslm_format::Value, _: &mut $crate::blobs::Blobs<'g>) -> sslm_format::Op {
+            self.clone().into()
+        }
+    };
+}
+pub(crate) use without_weights;
+
+/// The answers of the operator at hand.
+pub fn answers(op: &Op) -> &dyn Convert {
+    dispatch!(op, record => record)
+}
+
+/// As [`answers`], to change it.
+pub fn answers_mut(op: &mut Op) -> &mut dyn Convert {
+    dispatch!(op, record => record)
+}

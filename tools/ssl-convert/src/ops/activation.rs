@@ -1,0 +1,74 @@
+//! Functions of each element.
+
+use crate::export::exporter::{Call, Write};
+use crate::export::writer::{Writer, float};
+use crate::import::binding::Binding;
+use crate::import::node::OnnxNode;
+use crate::import::registry::Import;
+use crate::operator::{Convert, without_weights};
+use anyhow::Result;
+use sslm_format::{Activation, Operator};
+
+pub(super) const IMPORTS: &[Import] = &[
+    Import::computing("Relu", |node| function(node, Activation::Relu)),
+    Import::computing("LeakyRelu", |node| {
+        let alpha = node.float("alpha", 0.01)?;
+        function(node, Activation::LeakyRelu { alpha })
+    }),
+    Import::computing("Clip", clip),
+    Import::computing("Sigmoid", |node| function(node, Activation::Sigmoid)),
+    Import::computing("Tanh", |node| function(node, Activation::Tanh)),
+    Import::computing("HardSigmoid", |node| {
+        let (alpha, beta) = (node.float("alpha", 0.2)?, node.float("beta", 0.5)?);
+        function(node, Activation::HardSigmoid { alpha, beta })
+    }),
+    Import::computing("HardSwish", |node| function(node, Activation::HardSwish)),
+    Import::computing("Elu", |node| {
+        let alpha = node.float("alpha", 1.0)?;
+        function(node, Activation::Elu { alpha })
+    }),
+    Import::computing("Mish", |node| function(node, Activation::Mish)),
+    Import::computing("Sqrt", |node| function(node, Activation::Sqrt)),
+];
+
+fn function(node: &mut OnnxNode<'_>, function: Activation) -> Result<Binding> {
+    node.unary(function)
+}
+
+/// The bounds are attributes before opset 11, and inputs since.
+fn clip(node: &mut OnnxNode<'_>) -> Result<Binding> {
+    let bound = |i: usize, what: &str, none: f32| -> Result<f32> {
+        if node.opset() < 11 { node.float(what, none) } else { Ok(node.element(i, what)?.unwrap_or(none)) }
+    };
+    let (low, high) = (bound(1, "min", f32::MIN)?, bound(2, "max", f32::MAX)?);
+    function(node, Activation::Clip { low, high })
+}
+
+impl Convert for Activation {
+    without_weights!();
+}
+
+impl Write for Activation {
+    fn write(&self, w: &mut Writer, call: &Call<'_>) -> Result<()> {
+        let x = call.inputs[0];
+        let attributes = match *self {
+            Activation::LeakyRelu { alpha } | Activation::Elu { alpha } => vec![float("alpha", alpha)],
+            Activation::HardSigmoid { alpha, beta } => vec![float("alpha", alpha), float("beta", beta)],
+            Activation::Clip { low, high } => {
+                let (low, high) = (w.floats(&[], [low]), w.floats(&[], [high]));
+                w.push("Clip", &[x, &low, &high], call.output, vec![]);
+                return Ok(());
+            }
+            Activation::Mish => {
+                // Before opset 18, by its definition.
+                let soft = w.make("Softplus", &[x], vec![]);
+                let gate = w.make("Tanh", &[&soft], vec![]);
+                w.push("Mul", &[x, &gate], call.output, vec![]);
+                return Ok(());
+            }
+            Activation::Relu | Activation::Sigmoid | Activation::Tanh | Activation::HardSwish | Activation::Sqrt => vec![],
+        };
+        w.push(self.name(), &[x], call.output, attributes);
+        Ok(())
+    }
+}

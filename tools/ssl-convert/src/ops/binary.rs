@@ -1,0 +1,82 @@
+//! Functions of two tensors' elements, with numpy's broadcasting, and sums of any number of tensors.
+
+use crate::export::exporter::{Call, Write};
+use crate::export::writer::Writer;
+use crate::import::binding::Binding;
+use crate::import::node::OnnxNode;
+use crate::import::registry::Import;
+use crate::import::stored;
+use crate::operator::{Affine, Convert, without_weights};
+use anyhow::Result;
+use sslm_format::{Binary, Operator, ValueId};
+
+pub(super) const IMPORTS: &[Import] = &[
+    Import::computing("Add", |node| arithmetic(node, Binary::Add, i64::checked_add)),
+    Import::computing("Sub", |node| arithmetic(node, Binary::Sub, i64::checked_sub)),
+    Import::computing("Mul", |node| arithmetic(node, Binary::Mul, i64::checked_mul)),
+    Import::computing("Div", |node| arithmetic(node, Binary::Div, i64::checked_div)),
+    Import::computing("Pow", |node| function(node, Binary::Pow)),
+    Import::computing("PRelu", |node| function(node, Binary::PRelu)),
+    Import::computing("Sum", sum),
+];
+
+/// A function that is computed at once if both operands are stored, of integers by `of_integers`.
+fn arithmetic(node: &mut OnnxNode<'_>, binary: Binary, of_integers: fn(i64, i64) -> Option<i64>) -> Result<Binding> {
+    if let (Some(a), Some(b)) = (node.tensor_if_known(0), node.tensor_if_known(1)) {
+        return stored::combined(&binary, of_integers, a, b).map(Binding::Tensor);
+    }
+    function(node, binary)
+}
+
+/// A stored operand gets the rank of the other one, so that channels meet channels.
+fn function(node: &mut OnnxNode<'_>, function: Binary) -> Result<Binding> {
+    let rank = |i: usize| match node.input(i) {
+        Some(Binding::Value(v)) => node.rank(*v),
+        Some(Binding::Tensor(t)) => t.dims.len(),
+        _ => 0,
+    };
+    let rank = rank(0).max(rank(1));
+    let operands = vec![node.value_of_rank(0, rank)?, node.value_of_rank(1, rank)?];
+    node.push(function, operands)
+}
+
+fn sum(node: &mut OnnxNode<'_>) -> Result<Binding> {
+    let mut sum: ValueId = node.value(0)?;
+    for i in 1..node.input_count() {
+        let next = node.value_of_rank(i, node.rank(sum))?;
+        sum = node.push_as(&node.part_name(i, node.input_count()), Binary::Add, vec![sum, next])?;
+    }
+    Ok(node.computed(sum))
+}
+
+impl Convert for Binary {
+    without_weights!();
+
+    fn affine(&self, constants: &[Option<Vec<f32>>]) -> Option<Affine> {
+        // Of two stored operands, the second one counts.
+        let (input, constant) = match constants {
+            [_, Some(b)] => (0, b),
+            [Some(a), None] => (1, a),
+            _ => return None,
+        };
+        let negated = || constant.iter().map(|k| -k).collect();
+        let (scale, shift) = match (self, input) {
+            (Binary::Add, _) => (None, constant.clone()),
+            (Binary::Sub, 0) => (None, negated()),
+            (Binary::Sub, _) => (Some(vec![-1.0; constant.len()]), constant.clone()),
+            (Binary::Mul, _) => (Some(constant.clone()), vec![0.0; constant.len()]),
+            (Binary::Div, 0) if constant.iter().all(|&k| (1.0 / k).is_finite()) => {
+                (Some(constant.iter().map(|k| 1.0 / k).collect()), vec![0.0; constant.len()])
+            }
+            (Binary::Div | Binary::Pow | Binary::PRelu, _) => return None,
+        };
+        Some(Affine { input, scale, shift })
+    }
+}
+
+impl Write for Binary {
+    fn write(&self, w: &mut Writer, call: &Call<'_>) -> Result<()> {
+        w.push(self.name(), call.inputs, call.output, vec![]);
+        Ok(())
+    }
+}

@@ -1,0 +1,94 @@
+//! Tensors that the graph states: Constant and ConstantOfShape.
+
+use crate::blobs::Blobs;
+use crate::export::exporter::{Export, Exporter};
+use crate::import::binding::Binding;
+use crate::import::node::OnnxNode;
+use crate::import::registry::Import;
+use crate::import::stored::MAX_REPEATED;
+use crate::onnx::tensor::{Data, Floats, Tensor};
+use crate::operator::Convert;
+use crate::slices::Slices;
+use crate::weights::{Node, Unpacked};
+use anyhow::{Context, Result, bail};
+use sslm_format::{Constant, Value};
+
+pub(super) const IMPORTS: &[Import] =
+    &[Import::computing("Constant", constant), Import::computing("ConstantOfShape", constant_of_shape)];
+
+fn constant(node: &mut OnnxNode<'_>) -> Result<Binding> {
+    if let Some(t) = node.attribute("value").and_then(|a| a.t.as_ref()) {
+        return node.stored(t).map(Binding::Tensor);
+    }
+    let found = ["value_float", "value_floats", "value_int", "value_ints"].iter().find_map(|name| node.attribute(name));
+    let a = found.context("expected a value of float32 or integers, found none")?;
+    let (dims, data) = match a.name.as_str() {
+        "value_float" => (vec![], Data::Floats(vec![a.f].into())),
+        "value_floats" => (vec![a.floats.len()], Data::Floats(a.floats.clone().into())),
+        "value_int" => (vec![], Data::Ints([a.i].into())),
+        _ => (vec![a.ints.len()], Data::Ints(a.ints.clone().into())),
+    };
+    Tensor::new(dims, data).map(Binding::Tensor)
+}
+
+fn constant_of_shape(node: &mut OnnxNode<'_>) -> Result<Binding> {
+    let shape = node.needed_tensor(0, "shape")?;
+    let extent = |&d: &i64| usize::try_from(d).with_context(|| format!("shape: expected no negative extent, found {d}"));
+    let dims: Vec<usize> = shape.ints()?.iter().map(extent).collect::<Result<_>>()?;
+    let len = dims.iter().try_fold(1usize, |n, &d| n.checked_mul(d)).filter(|&n| n <= MAX_REPEATED);
+    let len = len.with_context(|| format!("shape: expected at most {MAX_REPEATED} elements, found {dims:?}"))?;
+    let value = match node.attribute("value").and_then(|a| a.t.as_ref()) {
+        Some(t) => node.stored(t)?,
+        None => Tensor::new(vec![1], Data::Floats(vec![0.0].into()))?,
+    };
+    let data = match &value.data {
+        Data::Floats(f) if f.len() == 1 => Data::Floats(Floats::Repeated { value: f.at(0), len }),
+        Data::Ints(i) if i.len() == 1 && len <= 1 << 16 => Data::Ints(vec![i[0]; len].into()),
+        _ => bail!("value: expected one number"),
+    };
+    Tensor::new(dims, data).map(Binding::Tensor)
+}
+
+impl Convert for Constant<Unpacked> {
+    fn is_finite(&self) -> bool {
+        self.data.is_finite()
+    }
+
+    fn tensor(&self) -> Option<&Floats> {
+        Some(&self.data)
+    }
+
+    /// The channels that are one element each.
+    fn forward(&mut self, _: &[Slices<'_>], output: &Slices<'_>) -> Vec<Option<f32>> {
+        let channels = output.constants().map_or(0, <[_]>::len);
+        let plane = self.dims.iter().skip(2).product::<u64>() as usize;
+        let first = |c: usize| (self.data.len() > c * plane).then(|| self.data.at(c * plane));
+        let mut found: Vec<Option<f32>> = (0..channels).map(first).collect();
+        for (i, x) in self.data.iter().enumerate() {
+            let channel = &mut found[i / plane.max(1) % channels];
+            *channel = channel.filter(|v| *v == x);
+        }
+        found
+    }
+
+    fn takes_constants(&self) -> bool {
+        true
+    }
+
+    fn stored<'g>(&'g self, _: &Value, blobs: &mut Blobs<'g>) -> sslm_format::Op {
+        Constant { dims: self.dims.clone(), data: blobs.tensor(&self.data) }.into()
+    }
+}
+
+impl Export for Constant<Unpacked> {
+    fn export(&self, e: &mut Exporter<'_>, node: &Node) -> Result<()> {
+        let dims: Vec<usize> = self.dims.iter().map(|&d| d as usize).collect();
+        let name = e.name(node.output);
+        e.w.store(&name, &dims, self.data.iter());
+        Ok(())
+    }
+
+    fn carry(&self, _: &mut Exporter<'_>, _: &Node) -> Result<String> {
+        bail!("a constant tensor of unknown size")
+    }
+}

@@ -1,0 +1,179 @@
+//! What compaction asks a convolution: constants of its input go into biases and taps, and columns that nothing uses are not kept.
+
+use crate::blobs::{Blobs, Block, kept_channels, kept_of};
+use crate::operator::Convert;
+use crate::slices::{Reads, Slices};
+use crate::weights::{Layer, Matrix, Unpacked};
+use sslm_format::shape::Shape;
+use sslm_format::{Conv, ConvTranspose, Kept, Padding, Value, Window};
+
+/// What constants add to the sums of a filter, where its taps may fall into padding.
+struct Absorbed {
+    /// What constants add through the taps that may leave the input.
+    taps: Vec<f32>,
+    /// Whether the filter's output is its bias, everywhere.
+    constant: bool,
+}
+
+impl Convert for Conv<Unpacked> {
+    fn is_finite(&self) -> bool {
+        self.weights.is_finite() && self.bias.iter().all(|x| x.is_finite())
+    }
+
+    fn layer(&self) -> Option<Layer<'_>> {
+        let (groups, taps) = (self.group as usize, self.window.taps());
+        let matrix = &self.weights;
+        Some(Layer { groups, filters: matrix.rows / groups, columns: matrix.columns, taps, kept: &self.columns, matrix })
+    }
+
+    fn matrix_mut(&mut self) -> Option<&mut Matrix> {
+        Some(&mut self.weights)
+    }
+
+    fn macs(&self, output: &Value, shape: &Shape) -> Option<(u64, u64)> {
+        let positions = (shape[2]? * shape[3]?) as u64;
+        let columns = self.columns_per_group();
+        let kept: usize = self.kept_filters(output).iter().zip(&self.columns).map(|(f, c)| f * c.count(columns)).sum();
+        Some((self.filters as u64 * columns as u64 * positions, kept as u64 * positions))
+    }
+
+    fn rows_mut(&mut self, _: &Shape) -> Option<(&mut Matrix, &mut Vec<f32>)> {
+        Some((&mut self.weights, &mut self.bias))
+    }
+
+    fn forward(&mut self, inputs: &[Slices<'_>], _: &Slices<'_>) -> Vec<Option<f32>> {
+        let [height, width] = self.window.kernel.map(|n| n as usize);
+        let may_leave = (0..height * width).map(|t| may_leave(&self.window, t / width, t % width)).collect();
+        absorb(self, inputs[0].constants(), may_leave)
+    }
+
+    fn backward(&mut self, inputs: &[Slices<'_>], _: &Slices<'_>, wanted: Option<&[bool]>) -> Vec<Reads> {
+        vec![keep_columns(self, &inputs[0], wanted)]
+    }
+
+    fn forget(&mut self) {
+        self.columns.fill(Kept::List(Vec::new()));
+    }
+
+    fn takes_constants(&self) -> bool {
+        true
+    }
+
+    fn stored<'g>(&'g self, output: &Value, blobs: &mut Blobs<'g>) -> sslm_format::Op {
+        stored_conv(self, output, blobs).into()
+    }
+}
+
+impl Convert for ConvTranspose<Unpacked> {
+    fn is_finite(&self) -> bool {
+        self.conv.is_finite()
+    }
+
+    fn layer(&self) -> Option<Layer<'_>> {
+        self.conv.layer()
+    }
+
+    fn matrix_mut(&mut self) -> Option<&mut Matrix> {
+        self.conv.matrix_mut()
+    }
+
+    fn macs(&self, output: &Value, shape: &Shape) -> Option<(u64, u64)> {
+        self.conv.macs(output, shape)
+    }
+
+    fn rows_mut(&mut self, shape: &Shape) -> Option<(&mut Matrix, &mut Vec<f32>)> {
+        self.conv.rows_mut(shape)
+    }
+
+    /// A scattered tap reaches every position only if nothing is ever beside it.
+    fn forward(&mut self, inputs: &[Slices<'_>], _: &Slices<'_>) -> Vec<Option<f32>> {
+        let taps = self.conv.window.taps();
+        absorb(&mut self.conv, inputs[0].constants(), vec![true; taps])
+    }
+
+    fn backward(&mut self, inputs: &[Slices<'_>], output: &Slices<'_>, wanted: Option<&[bool]>) -> Vec<Reads> {
+        self.conv.backward(inputs, output, wanted)
+    }
+
+    fn forget(&mut self) {
+        self.conv.forget();
+    }
+
+    fn takes_constants(&self) -> bool {
+        true
+    }
+
+    fn stored<'g>(&'g self, output: &Value, blobs: &mut Blobs<'g>) -> sslm_format::Op {
+        ConvTranspose { conv: stored_conv(&self.conv, output, blobs), output_padding: self.output_padding }.into()
+    }
+}
+
+/// Whether tap (`kh`, `kw`) may fall outside the input, whatever the input's size.
+fn may_leave(window: &Window, kh: usize, kw: usize) -> bool {
+    let Padding::Explicit { top, left, bottom, right } = window.padding else { return window.kernel != [1, 1] };
+    let leaves = |axis: usize, tap: usize, before: u32, after: u32| {
+        let (kernel, dilation) = (window.kernel[axis] as usize, window.dilations[axis] as usize);
+        tap * dilation < before as usize || (kernel - 1 - tap) * dilation < after as usize
+    };
+    leaves(0, kh, top, bottom) || leaves(1, kw, left, right)
+}
+
+/// Takes the constant channels of the input `x` into bias and taps; `may_leave` says of each tap whether it may read padding for some
+/// size of the input. Yields the filters that are constant everywhere.
+fn absorb(conv: &mut Conv<Unpacked>, x: Option<&[Option<f32>]>, may_leave: Vec<bool>) -> Vec<Option<f32>> {
+    let filters: Vec<Absorbed> = (0..conv.weights.rows).map(|filter| absorbed(conv, filter, x, &may_leave)).collect();
+    if filters.iter().any(|f| f.taps.iter().any(|&t| t != 0.0)) {
+        conv.taps = Some(filters.iter().flat_map(|f| f.taps.iter().copied()).collect());
+    }
+    filters.iter().zip(&conv.bias).map(|(f, b)| f.constant.then_some(*b)).collect()
+}
+
+fn absorbed(conv: &mut Conv<Unpacked>, filter: usize, x: Option<&[Option<f32>]>, may_leave: &[bool]) -> Absorbed {
+    let group = filter / conv.filters_per_group();
+    let (mut live, mut sums) = (false, vec![0f64; conv.window.taps()]);
+    for column in 0..conv.columns_per_group() {
+        let w = conv.weights.at(filter, column);
+        if w != 0.0 {
+            let (channel, tap) = conv.place_of(group, column);
+            match x.and_then(|x| x[channel]) {
+                Some(value) => sums[tap] += f64::from(w) * f64::from(value),
+                None => live = true,
+            }
+        }
+    }
+    let always: f64 = sums.iter().zip(may_leave).filter(|(_, leaves)| !**leaves).map(|(s, _)| s).sum();
+    conv.bias[filter] = (f64::from(conv.bias[filter]) + always) as f32;
+    let taps: Vec<f32> = sums.iter().zip(may_leave).map(|(&s, &leaves)| if leaves { s as f32 } else { 0.0 }).collect();
+    Absorbed { constant: !live && taps.iter().all(|&t| t == 0.0), taps }
+}
+
+/// Lists the columns of live channels that some wanted filter of their group uses, and says which channels those read.
+fn keep_columns(conv: &mut Conv<Unpacked>, x: &Slices<'_>, wanted: Option<&[bool]>) -> Reads {
+    let (total, per_group) = (conv.columns_per_group(), conv.filters_per_group());
+    let mut read = vec![false; conv.channels as usize];
+    for group in 0..conv.group as usize {
+        let filters: Vec<usize> =
+            (group * per_group..(group + 1) * per_group).filter(|&f| wanted.is_none_or(|wanted| wanted[f])).collect();
+        let used = |column: &usize| {
+            x.is_live(conv.place_of(group, *column).0) && filters.iter().any(|&f| conv.weights.at(f, *column) != 0.0)
+        };
+        let columns: Vec<u32> = (0..total).filter(used).map(|c| c as u32).collect();
+        columns.iter().for_each(|&column| read[conv.place_of(group, column as usize).0] = true);
+        conv.columns[group] = Kept::from_list(columns, total);
+    }
+    Reads::Some(read)
+}
+
+fn stored_conv<'g>(conv: &'g Conv<Unpacked>, output: &Value, blobs: &mut Blobs<'g>) -> Conv {
+    let Conv { group, channels, filters, .. } = *conv;
+    let per_filter = conv.window.taps();
+    let bias = blobs.per_channel(&conv.bias, 1, output);
+    let taps = conv.taps.as_ref().filter(|taps| kept_of(taps, per_filter, output).iter().any(|&t| t != 0.0));
+    let taps = taps.map(|taps| blobs.per_channel(taps, per_filter, output));
+    let mut rows = kept_channels(output, filters as usize).into_iter();
+    let columns = conv.columns.iter().map(|c| c.iter(conv.columns_per_group()).collect());
+    let block = |(columns, filters)| Block { rows: rows.by_ref().take(filters).collect(), columns };
+    let blocks = columns.zip(conv.kept_filters(output)).map(block).collect();
+    let weights = blobs.panels(&conv.weights, blocks);
+    Conv { group, channels, filters, window: conv.window.clone(), columns: conv.columns.clone(), weights, bias, taps }
+}

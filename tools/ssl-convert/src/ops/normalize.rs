@@ -1,0 +1,196 @@
+//! Normalisations: of channels by stored or measured statistics, over neighbouring channels, and to shares of a sum.
+
+use crate::blobs::Blobs;
+use crate::export::exporter::{Call, Write};
+use crate::export::writer::{Writer, float, int};
+use crate::import::binding::Binding;
+use crate::import::checks::positive;
+use crate::import::node::OnnxNode;
+use crate::import::registry::Import;
+use crate::operator::{Affine, Convert, without_weights};
+use crate::slices::{Reads, Slices, reads};
+use crate::weights::Unpacked;
+use anyhow::{Result, ensure};
+use sslm_format::{BatchNorm, InstanceNorm, Lrn, Softmax, Value};
+
+pub(super) const IMPORTS: &[Import] = &[
+    Import::computing("BatchNormalization", batch_norm),
+    Import::computing("InstanceNormalization", instance_norm),
+    Import::computing("LRN", |node| {
+        let size = positive(node.int("size", 0)?, "size")?;
+        let (alpha, beta, bias) = (node.float("alpha", 1e-4)?, node.float("beta", 0.75)?, node.float("bias", 1.0)?);
+        node.unary(Lrn { size, alpha, beta, bias })
+    }),
+    Import::computing("Softmax", softmax),
+];
+
+fn batch_norm(node: &mut OnnxNode<'_>) -> Result<Binding> {
+    ensure!(!node.flag("training_mode", false)?, "expected inference, found training_mode");
+    ensure!(node.int("spatial", 1)? == 1, "spatial: expected 1, found 0");
+    let x = node.value(0)?;
+    let epsilon = f64::from(node.float("epsilon", 1e-5)?);
+    let parameter =
+        |i: usize, what: &str| -> Result<Vec<f64>> { Ok(node.needed_tensor(i, what)?.floats()?.iter().map(f64::from).collect()) };
+    let (gamma, beta, mean, variance) = (parameter(1, "scale")?, parameter(2, "B")?, parameter(3, "mean")?, parameter(4, "var")?);
+    ensure!(node.rank(x) >= 2, "input: expected at least 2 axes, found fewer");
+    let expected = node.extent(x, 1).unwrap_or(gamma.len());
+    for (what, found) in [("scale", &gamma), ("B", &beta), ("mean", &mean), ("var", &variance)] {
+        ensure!(found.len() == expected, "{what}: expected {expected} numbers, found {}", found.len());
+    }
+    // In f64, so that folding loses no more than the one rounding at its end.
+    let factor: Vec<f64> = gamma.iter().zip(&variance).map(|(g, v)| g / (v + epsilon).sqrt()).collect();
+    let shift = factor.iter().zip(beta.iter().zip(&mean)).map(|(f, (b, m))| (b - m * f) as f32).collect();
+    let scale: Vec<f32> = factor.iter().map(|&f| f as f32).collect();
+    node.push(BatchNorm { scale, shift }, vec![x])
+}
+
+fn instance_norm(node: &mut OnnxNode<'_>) -> Result<Binding> {
+    let x = node.value(0)?;
+    let parameter = |i: usize, what: &str| -> Result<Vec<f32>> {
+        let floats = node.needed_tensor(i, what)?.floats()?;
+        let expected = node.extent(x, 1).unwrap_or(floats.len());
+        ensure!(floats.len() == expected, "{what}: expected {expected} numbers, found {}", floats.len());
+        Ok(floats.iter().collect())
+    };
+    let (scale, shift) = (parameter(1, "scale")?, parameter(2, "B")?);
+    let epsilon = node.float("epsilon", 1e-5)?;
+    node.push(InstanceNorm { scale, shift, epsilon }, vec![x])
+}
+
+/// Over all axes from `axis` on before opset 13, over that one axis since.
+fn softmax(node: &mut OnnxNode<'_>) -> Result<Binding> {
+    let x = node.value(0)?;
+    let (rank, of_one_axis) = (node.rank(x), node.opset() >= 13);
+    let start = node.axis(if of_one_axis { -1 } else { 1 }, rank)?;
+    let end = if of_one_axis { start + 1 } else { rank };
+    node.push(Softmax { start: start as u32, end: end as u32 }, vec![x])
+}
+
+impl Convert for Lrn {
+    without_weights!();
+
+    fn why_lost(&self) -> &'static str {
+        "the windows of these constant channels reach channels that are not constant"
+    }
+}
+
+impl Convert for BatchNorm<Unpacked> {
+    fn is_finite(&self) -> bool {
+        self.scale.iter().chain(&self.shift).all(|x| x.is_finite())
+    }
+
+    fn affine(&self, _: &[Option<Vec<f32>>]) -> Option<Affine> {
+        Some(Affine { input: 0, scale: Some(self.scale.clone()), shift: self.shift.clone() })
+    }
+
+    fn forward(&mut self, inputs: &[Slices<'_>], output: &Slices<'_>) -> Vec<Option<f32>> {
+        scaled(&self.scale, &self.shift, inputs, output, |x, scale, shift| scale * x + shift)
+    }
+
+    fn backward(&mut self, inputs: &[Slices<'_>], output: &Slices<'_>, wanted: Option<&[bool]>) -> Vec<Reads> {
+        reads(self, inputs, output, scaling(&self.scale, wanted).as_deref())
+    }
+
+    fn stored<'g>(&'g self, output: &Value, blobs: &mut Blobs<'g>) -> sslm_format::Op {
+        let (scale, shift) = (blobs.per_channel(&self.scale, 1, output), blobs.per_channel(&self.shift, 1, output));
+        BatchNorm { scale, shift }.into()
+    }
+}
+
+impl Convert for InstanceNorm<Unpacked> {
+    fn is_finite(&self) -> bool {
+        self.scale.iter().chain(&self.shift).all(|x| x.is_finite())
+    }
+
+    /// What is constant everywhere is its mean, and what is left of it is the shift.
+    fn forward(&mut self, inputs: &[Slices<'_>], output: &Slices<'_>) -> Vec<Option<f32>> {
+        scaled(&self.scale, &self.shift, inputs, output, |_, _, shift| shift)
+    }
+
+    fn backward(&mut self, inputs: &[Slices<'_>], output: &Slices<'_>, wanted: Option<&[bool]>) -> Vec<Reads> {
+        reads(self, inputs, output, scaling(&self.scale, wanted).as_deref())
+    }
+
+    fn stored<'g>(&'g self, output: &Value, blobs: &mut Blobs<'g>) -> sslm_format::Op {
+        let (scale, shift) = (blobs.per_channel(&self.scale, 1, output), blobs.per_channel(&self.shift, 1, output));
+        InstanceNorm { scale, shift, epsilon: self.epsilon }.into()
+    }
+}
+
+/// What a scale and a shift make of constant channels; where the scale is zero, the shift is what is left of any.
+fn scaled(
+    scale: &[f32],
+    shift: &[f32],
+    inputs: &[Slices<'_>],
+    output: &Slices<'_>,
+    of: impl Fn(f32, f32, f32) -> f32,
+) -> Vec<Option<f32>> {
+    let count = output.constants().map_or(0, <[_]>::len);
+    let x = |channel: usize| inputs[0].constants().and_then(|x| x[channel]);
+    let of_channel = |channel: usize| match (x(channel), scale[channel], shift[channel]) {
+        (_, 0.0, shift) => Some(shift),
+        (Some(x), scale, shift) => Some(of(x, scale, shift)),
+        (None, ..) => None,
+    };
+    (0..count).map(of_channel).collect()
+}
+
+/// The wanted channels whose scale is not zero.
+fn scaling(scale: &[f32], wanted: Option<&[bool]>) -> Option<Vec<bool>> {
+    wanted.map(|wanted| wanted.iter().zip(scale).map(|(wanted, scale)| *wanted && *scale != 0.0).collect())
+}
+
+impl Convert for Softmax {
+    without_weights!();
+
+    fn why_lost(&self) -> &'static str {
+        "it needs every channel"
+    }
+}
+
+impl Write for BatchNorm<Unpacked> {
+    fn write(&self, w: &mut Writer, call: &Call<'_>) -> Result<()> {
+        let channels = call.channels(self.scale.len());
+        let dims: Vec<usize> = [channels.len()].into_iter().chain(vec![1; call.rank - 2]).collect();
+        let scale = w.floats(&dims, channels.iter().map(|&c| self.scale[c]));
+        let shift = w.floats(&dims, channels.iter().map(|&c| self.shift[c]));
+        let scaled = w.make("Mul", &[call.inputs[0], &scale], vec![]);
+        w.push("Add", &[&scaled, &shift], call.output, vec![]);
+        Ok(())
+    }
+}
+
+impl Write for InstanceNorm<Unpacked> {
+    fn write(&self, w: &mut Writer, call: &Call<'_>) -> Result<()> {
+        let channels = call.channels(self.scale.len());
+        let scale = w.floats(&[channels.len()], channels.iter().map(|&c| self.scale[c]));
+        let shift = w.floats(&[channels.len()], channels.iter().map(|&c| self.shift[c]));
+        let inputs = [call.inputs[0], &scale, &shift];
+        w.push("InstanceNormalization", &inputs, call.output, vec![float("epsilon", self.epsilon)]);
+        Ok(())
+    }
+}
+
+impl Write for Lrn {
+    fn write(&self, w: &mut Writer, call: &Call<'_>) -> Result<()> {
+        let size = int("size", self.size.into());
+        let attributes = vec![size, float("alpha", self.alpha), float("beta", self.beta), float("bias", self.bias)];
+        w.push("LRN", call.inputs, call.output, attributes);
+        Ok(())
+    }
+}
+
+impl Write for Softmax {
+    fn write(&self, w: &mut Writer, call: &Call<'_>) -> Result<()> {
+        let (x, axis) = (call.inputs[0], int("axis", self.start.into()));
+        if self.end == self.start + 1 {
+            w.push("Softmax", &[x], call.output, vec![axis]);
+            return Ok(());
+        }
+        ensure!(self.end as usize == call.rank, "Softmax over axes in the middle");
+        let (flat, shape) = (w.make("Flatten", &[x], vec![axis]), w.make("Shape", &[x], vec![]));
+        let flat = w.make("Softmax", &[&flat], vec![int("axis", 1)]);
+        w.push("Reshape", &[&flat, &shape], call.output, vec![]);
+        Ok(())
+    }
+}

@@ -1,0 +1,84 @@
+//! Pools over windows, and over all of height and width.
+
+use super::window;
+use crate::export::exporter::{Call, Write};
+use crate::export::writer::{OPSET, Writer, int};
+use crate::import::node::OnnxNode;
+use crate::import::registry::Import;
+use crate::operator::{Convert, without_weights};
+use anyhow::{Result, ensure};
+use sslm_format::{AveragePool, GlobalAveragePool, GlobalMaxPool, MaxPool, Window};
+
+pub(super) const IMPORTS: &[Import] = &[
+    Import::computing("MaxPool", |node| {
+        ensure!(node.outputs().get(1).is_none_or(String::is_empty), "expected one output, found Indices");
+        let (window, ceil_mode) = window_and_rounding(node)?;
+        node.unary(MaxPool { window, ceil_mode })
+    }),
+    Import::computing("AveragePool", |node| {
+        let (window, ceil_mode) = window_and_rounding(node)?;
+        let count_include_pad = node.flag("count_include_pad", false)?;
+        node.unary(AveragePool { window, ceil_mode, count_include_pad })
+    }),
+    Import::computing("GlobalAveragePool", |node| node.unary(GlobalAveragePool {})),
+    Import::computing("GlobalMaxPool", |node| node.unary(GlobalMaxPool {})),
+];
+
+/// The window, and whether sizes are rounded up.
+fn window_and_rounding(node: &OnnxNode<'_>) -> Result<(Window, bool)> {
+    ensure!(!node.flag("storage_order", false)?, "storage_order: expected 0, found 1");
+    Ok((window::of_attributes(node)?, node.flag("ceil_mode", false)?))
+}
+
+impl Convert for MaxPool {
+    without_weights!();
+}
+
+impl Convert for AveragePool {
+    without_weights!();
+
+    fn why_lost(&self) -> &'static str {
+        "it counts padding, so a constant channel is smaller at the border"
+    }
+}
+
+impl Convert for GlobalAveragePool {
+    without_weights!();
+}
+
+impl Convert for GlobalMaxPool {
+    without_weights!();
+}
+
+impl Write for MaxPool {
+    fn write(&self, w: &mut Writer, call: &Call<'_>) -> Result<()> {
+        let attributes = [window::attributes(&self.window), vec![int("ceil_mode", self.ceil_mode.into())]].concat();
+        w.push("MaxPool", call.inputs, call.output, attributes);
+        Ok(())
+    }
+}
+
+impl Write for AveragePool {
+    fn write(&self, w: &mut Writer, call: &Call<'_>) -> Result<()> {
+        ensure!(self.window.dilations == [1, 1], "dilations of an AveragePool need opset 19, this is opset {OPSET}");
+        let mut attributes = window::attributes(&self.window);
+        attributes.retain(|a| a.name != "dilations");
+        attributes.extend([int("ceil_mode", self.ceil_mode.into()), int("count_include_pad", self.count_include_pad.into())]);
+        w.push("AveragePool", call.inputs, call.output, attributes);
+        Ok(())
+    }
+}
+
+impl Write for GlobalAveragePool {
+    fn write(&self, w: &mut Writer, call: &Call<'_>) -> Result<()> {
+        w.push("GlobalAveragePool", call.inputs, call.output, vec![]);
+        Ok(())
+    }
+}
+
+impl Write for GlobalMaxPool {
+    fn write(&self, w: &mut Writer, call: &Call<'_>) -> Result<()> {
+        w.push("GlobalMaxPool", call.inputs, call.output, vec![]);
+        Ok(())
+    }
+}
