@@ -1,4 +1,4 @@
-//! Functions of each element.
+//! Functions of each element. Which ones there are says the table in `sslm_basics::functions`.
 
 pub use sslm_basics::functions::Unary as Activation;
 
