@@ -16,8 +16,8 @@ use sslm_benches::compare::as_test;
 use sslm_benches::nets::{NETS, is_masked};
 use sslm_benches::shapes::{ConvShape, Kept, Net, nets};
 use sslm_kernels::Activation;
-use sslm_kernels::conv::Layer;
-use sslm_kernels::cuda::{Buffer, Choice, Conv, Device, Gemm, Gpu, Matrix, Method, Precision, Result, Stream, Tensors};
+use sslm_kernels::conv::ConvTask;
+use sslm_kernels::cuda::{Buffer, Choice, Device, Gemm, Gpu, Matrix, Method, Precision, PreparedConv, Result, Stream, Tensors};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -79,7 +79,8 @@ fn smoke_test() {
 /// Times by every method that is worth it, and of the matrix products alone.
 fn time_layer(device: &dyn Device, net: &Net, shape: &ConvShape, form: &str, kept: Kept, batch: usize) -> Result<Vec<LayerTime>> {
     let (rng, stream) = (&mut Rng::with_seed(11), &mut *device.stream()?);
-    let layer = Layer {
+    let layer = ConvTask {
+        images: batch,
         geometry: shape.geometry(),
         groups: shape.groups(kept),
         taps: None,
@@ -108,7 +109,7 @@ fn time_layer(device: &dyn Device, net: &Net, shape: &ConvShape, form: &str, kep
         median_us: times[1],
     };
 
-    let own = Conv::new(&layer, batch, [&weights, &bias], Choice::default(), device, stream)?.describe();
+    let own = PreparedConv::new(&layer, [&weights, &bias], Choice::default(), device, stream)?.describe();
     let mut rows = Vec::new();
     let all = Method::ALL
         .map(|method| (method, Precision::Fp32))
@@ -120,7 +121,7 @@ fn time_layer(device: &dyn Device, net: &Net, shape: &ConvShape, form: &str, kep
             continue;
         }
         let choice = Choice { precision, method: Some(method) };
-        let conv = Conv::new(&layer, batch, [&weights, &bias], choice, device, stream)?;
+        let conv = PreparedConv::new(&layer, [&weights, &bias], choice, device, stream)?;
         if conv.method() != method {
             continue;
         }

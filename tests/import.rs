@@ -5,7 +5,8 @@ use prost::Message;
 use ssl_convert::onnx::load::OnnxFile;
 use ssl_convert::onnx::proto::*;
 use sslm::Model;
-use sslm_tests::compare::{compact_equals_dense, convert, input, kept_channels, run};
+use sslm_format::Operator;
+use sslm_tests::compare::{compact_equals_dense, convert, graph_of, input, kept_channels, run};
 use sslm_tests::onnx::{Net, Value::*, encode, float_tensor, value_info};
 use std::path::{Path, PathBuf};
 
@@ -167,8 +168,8 @@ fn masks_of_weights_fold_away() {
     let (w, mask) = (net.weights(&[3, 16], &w), net.weights(&[16], &[[1.0; 8], [0.0; 8]].concat()));
     let masked = net.node("Mul", &[&w, &mask], &[]);
     let y = net.node("Gemm", &[&y, &masked], &[("transB", Int(1))]);
-    let model = compact_equals_dense(&net.finish(&[&y]), &[&[2, 2, 4, 4]]);
-    assert_eq!(kept_channels(&model, "Conv_2"), Some(vec![0]), "the Gemm reads two channels, one of which is masked");
+    let graph = compact_equals_dense(&net.finish(&[&y]), &[&[2, 2, 4, 4]]);
+    assert_eq!(kept_channels(&graph, "Conv_2"), Some(vec![0]), "the Gemm reads two channels, one of which is masked");
 }
 
 #[test]
@@ -201,8 +202,10 @@ fn batch_norm_folds_and_stands_alone() {
     let conv = net.node("Conv", &[&first, &w], &[]);
     let [scale, shift, mean, variance] = parameters(&mut net);
     let second = net.node("BatchNormalization", &[&conv, &scale, &shift, &mean, &variance], &[("epsilon", Float(0.0))]);
-    let model = Model::from_bytes(&convert(&net.finish(&[&second]), false)).expect("valid");
-    let names: Vec<&str> = model.graph().nodes.iter().map(|n| n.op.name()).collect();
+    let file = convert(&net.finish(&[&second]), false);
+    let model = Model::from_bytes(&file).expect("valid");
+    let graph = graph_of(&file);
+    let names: Vec<&str> = graph.nodes.iter().map(|n| n.op.name()).collect();
     assert_eq!(names, ["BatchNormalization", "Conv"], "the second one is in the convolution's weights");
     let (_, y) = run(&model, &[1, 2, 3, 3], &[1.0; 18]);
     // (1 - 0.25) / 2 * 2 + 0.5 = 1.25, then (1.25 - 0.25) / 2 * 2 + 0.5 = 1.5; a scale of 0 leaves the shift.

@@ -26,10 +26,10 @@ fn zero_filter_with_bias_before_padded_conv() {
             let w = net.random(5 * 4 * 9);
             let geometry = [("pads", Ints(&pads)), ("strides", Ints(&strides)), ("dilations", Ints(&dilations))];
             let y = net.conv(&y, [5, 4, 3, 3], &w, &[0.5, -0.5, 0.0, 1.0, 2.0], &geometry);
-            let model = compact_equals_dense(&net.finish(&[&y]), &SIZES);
+            let graph = compact_equals_dense(&net.finish(&[&y]), &SIZES);
             // Relu turns the constant -0.4 into 0; 0.7 passes and must be right at every border.
-            assert_eq!(kept_channels(&model, "Conv_0"), Some(vec![0, 3]));
-            assert_eq!(kept_columns(&model, "Conv_2"), [2 * 9]);
+            assert_eq!(kept_channels(&graph, "Conv_0"), Some(vec![0, 3]));
+            assert_eq!(kept_columns(&graph, "Conv_2"), [2 * 9]);
         }
     }
 }
@@ -52,9 +52,9 @@ fn groups_keep_different_columns() {
     let y = net.conv("x", dims, &w, &[0.1, 0.2, 0.3, 0.4, 0.5, 0.6], &[("group", Int(2)), ("pads", Ints(&[1, 1, 1, 1]))]);
     let w = net.random(3 * 6);
     let y = net.conv(&y, [3, 6, 1, 1], &w, &[0.0; 3], &[]);
-    let model = compact_equals_dense(&net.finish(&[&y]), &[&[1, 4, 3, 3], &[2, 4, 9, 5], &[1, 4, 14, 15]]);
-    assert_eq!(kept_columns(&model, "Conv_0"), [8, 16]);
-    assert_eq!(kept_channels(&model, "Conv_0"), Some(vec![0, 1, 2, 3, 5]));
+    let graph = compact_equals_dense(&net.finish(&[&y]), &[&[1, 4, 3, 3], &[2, 4, 9, 5], &[1, 4, 14, 15]]);
+    assert_eq!(kept_columns(&graph, "Conv_0"), [8, 16]);
+    assert_eq!(kept_channels(&graph, "Conv_0"), Some(vec![0, 1, 2, 3, 5]));
 }
 
 #[test]
@@ -67,17 +67,17 @@ fn a_layer_that_lost_all_its_inputs() {
     let y = net.node("MaxPool", &[&y], &[("kernel_shape", Ints(&[2, 2]))]);
     let w = net.random(2 * 5);
     let y = net.conv(&y, [2, 5, 1, 1], &w, &[0.0; 2], &[]);
-    let model = compact_equals_dense(&net.finish(&[&y]), &SIZES);
-    assert_eq!(kept_channels(&model, "Conv_0"), Some(vec![]));
-    assert_eq!(kept_columns(&model, "Conv_1"), [0]);
+    let graph = compact_equals_dense(&net.finish(&[&y]), &SIZES);
+    assert_eq!(kept_channels(&graph, "Conv_0"), Some(vec![]));
+    assert_eq!(kept_columns(&graph, "Conv_1"), [0]);
 
     // Without padding the whole net is constant, and nothing is left to compute.
     let mut net = Net::new(&IMAGE);
     let y = net.conv("x", [4, 3, 3, 3], &[0.0; 108], &[0.3, -0.2, 0.0, 1.5], &[]);
     let w = net.random(5 * 4 * 9);
     let y = net.conv(&y, [5, 4, 3, 3], &w, &[0.1; 5], &[]);
-    let model = compact_equals_dense(&net.finish(&[&y]), &SIZES);
-    assert_eq!(kept_channels(&model, "Conv_1"), Some(vec![]));
+    let graph = compact_equals_dense(&net.finish(&[&y]), &SIZES);
+    assert_eq!(kept_channels(&graph, "Conv_1"), Some(vec![]));
 }
 
 #[test]
@@ -90,9 +90,9 @@ fn dead_channels_take_their_filters_with_them() {
     // Nobody reads channels 0 and 3.
     (0..5).for_each(|f| [0, 3].into_iter().for_each(|c| w[(f * 4 + c) * 9..][..9].fill(0.0)));
     let y = net.conv(&y, [5, 4, 3, 3], &w, &[0.1; 5], &[]);
-    let model = compact_equals_dense(&net.finish(&[&y]), &[&[1, 3, 5, 7], &[2, 3, 8, 8], &[1, 3, 17, 12]]);
-    assert_eq!(kept_channels(&model, "Conv_0"), Some(vec![1, 2]));
-    assert_eq!(kept_columns(&model, "Conv_2"), [18]);
+    let graph = compact_equals_dense(&net.finish(&[&y]), &[&[1, 3, 5, 7], &[2, 3, 8, 8], &[1, 3, 17, 12]]);
+    assert_eq!(kept_channels(&graph, "Conv_0"), Some(vec![1, 2]));
+    assert_eq!(kept_columns(&graph, "Conv_2"), [18]);
 }
 
 #[test]
@@ -123,9 +123,9 @@ fn residual_and_concat_of_different_live_sets() {
     let both = net.node("Concat", &[&sum, &first, &sum], &[("axis", Int(1))]);
     let w = net.random(4 * 18 * 9);
     let y = net.conv(&both, [4, 18, 3, 3], &w, &[0.0; 4], &[("pads", Ints(&[1, 1, 1, 1]))]);
-    let model = compact_equals_dense(&net.finish(&[&y]), &[&[1, 6, 4, 5], &[2, 6, 9, 9], &[1, 6, 13, 6]]);
+    let graph = compact_equals_dense(&net.finish(&[&y]), &[&[1, 6, 4, 5], &[2, 6, 9, 9], &[1, 6, 13, 6]]);
     // Channel 1 is constant in both operands of the sum, and stays one.
-    assert_eq!(kept_channels(&model, "Add_2"), Some(vec![0, 2, 3, 4, 5]));
+    assert_eq!(kept_channels(&graph, "Add_2"), Some(vec![0, 2, 3, 4, 5]));
 }
 
 #[test]
@@ -142,10 +142,10 @@ fn channel_shuffles_and_splits_pass_channel_by_channel() {
     let part = net.node("Slice", &[&shuffled, &starts, &ends, &axes], &[]);
     let w = net.random(2 * 5);
     let y = net.conv(&part, [2, 5, 1, 1], &w, &[0.0; 2], &[]);
-    let model = compact_equals_dense(&net.finish(&[&y]), &[&[1, 3, 7, 6], &[2, 3, 7, 6], &[5, 3, 7, 6]]);
+    let graph = compact_equals_dense(&net.finish(&[&y]), &[&[1, 3, 7, 6], &[2, 3, 7, 6], &[5, 3, 7, 6]]);
     // Shuffled: 0 4 1 5 2 6 3 7. The slice takes 1 5 2 6 3, so 0 and 7 are dead, and 1 and 5 are constants.
-    assert_eq!(kept_channels(&model, "Conv_0"), Some(vec![2, 3, 6]));
-    assert_eq!(kept_channels(&model, "Reshape_3"), Some(vec![4, 5, 6]));
+    assert_eq!(kept_channels(&graph, "Conv_0"), Some(vec![2, 3, 6]));
+    assert_eq!(kept_channels(&graph, "Reshape_3"), Some(vec![4, 5, 6]));
 }
 
 #[test]
@@ -164,11 +164,11 @@ fn scaled_channels_of_squeeze_and_excitation() {
     let y = net.node("Mul", &[&x, &gate], &[]);
     let w = net.random(2 * 6 * 9);
     let y = net.conv(&y, [2, 6, 3, 3], &w, &[0.0; 2], &[("pads", Ints(&[1, 1, 1, 1]))]);
-    let model = compact_equals_dense(&net.finish(&[&y]), &SIZES);
+    let graph = compact_equals_dense(&net.finish(&[&y]), &SIZES);
     // Channel 0 is constant but its gate is not; channel 2 is zero whatever its gate says.
-    assert_eq!(kept_channels(&model, "Conv_0"), Some(vec![1, 3, 4, 5]));
-    assert_eq!(kept_channels(&model, "Mul_6"), Some(vec![0, 1, 3, 4, 5]));
-    assert_eq!(kept_channels(&model, "Conv_4"), Some(vec![0, 1, 3, 4, 5]));
+    assert_eq!(kept_channels(&graph, "Conv_0"), Some(vec![1, 3, 4, 5]));
+    assert_eq!(kept_channels(&graph, "Mul_6"), Some(vec![0, 1, 3, 4, 5]));
+    assert_eq!(kept_channels(&graph, "Conv_4"), Some(vec![0, 1, 3, 4, 5]));
 }
 
 #[test]
@@ -192,9 +192,9 @@ fn transposed_convolution_with_constant_inputs() {
             ("output_padding", Ints(&extra)),
         ];
         let y = net.node("ConvTranspose", &[&y, &w, &bias], &geometry);
-        let model = compact_equals_dense(&net.finish(&[&y]), &SIZES);
-        assert_eq!(kept_channels(&model, "Conv_0"), Some(vec![1, 2]));
-        assert_eq!(kept_channels(&model, "ConvTranspose_1"), Some(vec![0, 2]));
+        let graph = compact_equals_dense(&net.finish(&[&y]), &SIZES);
+        assert_eq!(kept_channels(&graph, "Conv_0"), Some(vec![1, 2]));
+        assert_eq!(kept_channels(&graph, "ConvTranspose_1"), Some(vec![0, 2]));
     }
 }
 
@@ -206,9 +206,9 @@ fn a_scale_of_zero_makes_a_constant() {
     let y = net.node("BatchNormalization", &["x", &scale, &shift, &mean, &variance], &[]);
     let w = net.random(2 * 3 * 9);
     let y = net.conv(&y, [2, 3, 3, 3], &w, &[0.1, 0.2], &[("pads", Ints(&[1, 1, 1, 1]))]);
-    let model = compact_equals_dense(&net.finish(&[&y]), &SIZES);
-    assert_eq!(kept_channels(&model, "BatchNormalization_0"), Some(vec![0, 2]));
-    assert_eq!(kept_columns(&model, "Conv_1"), [18]);
+    let graph = compact_equals_dense(&net.finish(&[&y]), &SIZES);
+    assert_eq!(kept_channels(&graph, "BatchNormalization_0"), Some(vec![0, 2]));
+    assert_eq!(kept_columns(&graph, "Conv_1"), [18]);
 }
 
 #[test]
@@ -242,8 +242,8 @@ fn constants_pass_through_flatten_into_the_bias() {
     let (w, b) = (net.random(7 * 45), net.random(7));
     let (w, b) = (net.weights(&[7, 45], &w), net.weights(&[7], &b));
     let y = net.node("Gemm", &[&y, &w, &b], &[("transB", Int(1))]);
-    let model = compact_equals_dense(&net.finish(&[&y]), &[&[1, 1, 8, 8], &[3, 1, 8, 8], &[65, 1, 8, 8]]);
-    assert_eq!(kept_channels(&model, "Flatten_2").map(|k| k.len()), Some(27));
+    let graph = compact_equals_dense(&net.finish(&[&y]), &[&[1, 1, 8, 8], &[3, 1, 8, 8], &[65, 1, 8, 8]]);
+    assert_eq!(kept_channels(&graph, "Flatten_2").map(|k| k.len()), Some(27));
 }
 
 #[test]

@@ -122,8 +122,7 @@ fn exactly_the_live_set_is_kept() {
             roles.clone_from(&layer.roles);
             layers.push(layer);
         }
-        let model = compact_equals_dense(&net.finish(&[&x]), &[&[1, 4, 9, 12], &[2, 4, 11, 10]]);
-        let graph = model.graph();
+        let graph = compact_equals_dense(&net.finish(&[&x]), &[&[1, 4, 9, 12], &[2, 4, 11, 10]]);
         let convs = graph.nodes.iter().filter_map(|n| if let Op::Conv(conv) = &n.op { Some((conv, n.output)) } else { None });
         for (i, ((conv, output), layer)) in convs.zip(&layers).enumerate() {
             let total = layer.roles.len();

@@ -2,7 +2,7 @@
 
 use fastrand::Rng;
 use serde::Deserialize;
-use sslm_kernels::conv::{Column, Geometry, Group};
+use sslm_kernels::conv::{Column, Geometry, KeptGroup};
 
 /// Some layers of a network.
 #[derive(Deserialize)]
@@ -159,7 +159,7 @@ impl ConvShape {
     }
 
     /// What each group keeps; the same in every run.
-    pub fn groups(&self, kept: Kept) -> Vec<Group> {
+    pub fn groups(&self, kept: Kept) -> Vec<KeptGroup> {
         let (channels, taps) = (self.channels / self.groups, self.kernel * self.kernel);
         let mut rng = Rng::with_seed(2016);
         let group = |group: usize| {
@@ -168,7 +168,7 @@ impl ConvShape {
             columns.sort_unstable();
             let column =
                 |i: usize| Column { channel: group * channels + i / taps, kh: i % taps / self.kernel, kw: i % self.kernel };
-            Group { filters, columns: columns.into_iter().map(column).collect() }
+            KeptGroup { filters, columns: columns.into_iter().map(column).collect() }
         };
         (0..self.groups).map(group).collect()
     }

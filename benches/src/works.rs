@@ -6,8 +6,8 @@ use crate::library;
 use crate::shapes::FullyConnectedShape;
 use crate::sparse::Sparse;
 use fastrand::Rng;
-use sslm_kernels::conv::{Column, Conv, Geometry, Group, Layer, Method};
-use sslm_kernels::fully_connected::{self, FullyConnected};
+use sslm_kernels::conv::{Column, ConvTask, Geometry, KeptGroup, Method, PreparedConv};
+use sslm_kernels::fully_connected::{self, PreparedGemm};
 use sslm_kernels::{Activation, Isa};
 use std::collections::BTreeSet;
 use std::ops::{Deref, DerefMut};
@@ -63,7 +63,7 @@ impl DerefMut for Numbers {
 
 /// A convolution with everything it needs.
 struct Prepared {
-    conv: Conv,
+    conv: PreparedConv,
     x: Numbers,
     weights: Numbers,
     bias: Numbers,
@@ -74,7 +74,7 @@ struct Prepared {
 }
 
 impl Prepared {
-    fn new(geometry: Geometry, groups: Vec<Group>, activation: Activation, method: Option<Method>, on: On<'_>) -> Self {
+    fn new(geometry: Geometry, groups: Vec<KeptGroup>, activation: Activation, method: Option<Method>, on: On<'_>) -> Self {
         Self::of_batch(1, geometry, groups, activation, method, on)
     }
 
@@ -82,7 +82,7 @@ impl Prepared {
     fn of_batch(
         batch: usize,
         geometry: Geometry,
-        groups: Vec<Group>,
+        groups: Vec<KeptGroup>,
         activation: Activation,
         method: Option<Method>,
         on: On<'_>,
@@ -95,10 +95,10 @@ impl Prepared {
         let weights = Numbers::random(rng, groups.iter().map(|g| g.filters * g.columns.len()).sum());
         let bias = Numbers::random(rng, filters);
         let out = Numbers::zeros(batch * filters * positions(&geometry));
-        let layer = Layer { geometry, groups, taps: None, activation, accumulate: false };
+        let layer = ConvTask { images: batch, geometry, groups, taps: None, activation, accumulate: false };
         let conv = match method {
-            None => Conv::new(layer, on.isa, on.cores.count()),
-            Some(method) => Conv::with_method(layer, on.isa, on.cores.count(), method),
+            None => PreparedConv::new(layer, on.isa, on.cores.count()),
+            Some(method) => PreparedConv::with_method(layer, on.isa, on.cores.count(), method),
         };
         let scratch = Numbers::zeros(conv.scratch_len());
         Prepared { conv, x, weights, bias, out, scratch, read: batch * read.len() * image }
@@ -115,7 +115,7 @@ impl Prepared {
 }
 
 /// A convolution with bias and Relu of some images, by `method` or by whatever is expected to be fastest.
-pub fn convolution<'c>(batch: usize, geometry: Geometry, groups: Vec<Group>, method: Option<Method>, on: On<'c>) -> Work<'c> {
+pub fn convolution<'c>(batch: usize, geometry: Geometry, groups: Vec<KeptGroup>, method: Option<Method>, on: On<'c>) -> Work<'c> {
     let mut conv = Prepared::of_batch(batch, geometry, groups, Activation::Relu, method, on);
     let (kernel, macs, bytes) = (conv.conv.describe(), batch * conv.conv.macs(), conv.bytes());
     Work { kernel, macs, bytes, call: Box::new(move || conv.run(on)) }
@@ -123,27 +123,27 @@ pub fn convolution<'c>(batch: usize, geometry: Geometry, groups: Vec<Group>, met
 
 /// The matrix product of a convolution, with the lowered matrix already there: a 1x1 convolution of as many channels as there are
 /// columns.
-pub fn product<'c>(geometry: Geometry, groups: &[Group], on: On<'c>) -> Work<'c> {
+pub fn product<'c>(geometry: Geometry, groups: &[KeptGroup], on: On<'c>) -> Work<'c> {
     let mut channels = 0;
-    let lowered = |group: &Group| {
+    let lowered = |group: &KeptGroup| {
         let columns = (channels..channels + group.columns.len()).map(|channel| Column { channel, kh: 0, kw: 0 });
         channels += group.columns.len();
-        Group { filters: group.filters, columns: columns.collect() }
+        KeptGroup { filters: group.filters, columns: columns.collect() }
     };
-    let groups: Vec<Group> = groups.iter().map(lowered).collect();
+    let groups: Vec<KeptGroup> = groups.iter().map(lowered).collect();
     let mut conv = Prepared::new(pointwise(&geometry, channels), groups, Activation::None, None, on);
     Work { kernel: conv.conv.describe(), macs: conv.conv.macs(), bytes: conv.bytes(), call: Box::new(move || conv.run(on)) }
 }
 
 /// A convolution as two: one to `rank` channels of each group, as a singular value decomposition of its weights leaves them, and a
 /// 1x1 convolution of these. Bias and Relu at the end.
-pub fn low_rank<'c>(geometry: Geometry, groups: Vec<Group>, rank: usize, on: On<'c>) -> Work<'c> {
-    let second = |(i, group): (usize, &Group)| {
+pub fn low_rank<'c>(geometry: Geometry, groups: Vec<KeptGroup>, rank: usize, on: On<'c>) -> Work<'c> {
+    let second = |(i, group): (usize, &KeptGroup)| {
         let columns = (i * rank..(i + 1) * rank).map(|channel| Column { channel, kh: 0, kw: 0 });
-        Group { filters: group.filters, columns: columns.collect() }
+        KeptGroup { filters: group.filters, columns: columns.collect() }
     };
     let second = groups.iter().enumerate().map(second).collect();
-    let first = groups.into_iter().map(|group| Group { filters: rank, ..group }).collect::<Vec<_>>();
+    let first = groups.into_iter().map(|group| KeptGroup { filters: rank, ..group }).collect::<Vec<_>>();
     let between = pointwise(&geometry, first.len() * rank);
     let mut first = Prepared::new(geometry, first, Activation::None, None, on);
     let mut second = Prepared::new(between, second, Activation::Relu, None, on);
@@ -160,7 +160,7 @@ pub fn low_rank<'c>(geometry: Geometry, groups: Vec<Group>, rank: usize, on: On<
 }
 
 /// As [`product`], by the library, on one thread.
-pub fn library_product(geometry: Geometry, groups: &[Group]) -> Work<'static> {
+pub fn library_product(geometry: Geometry, groups: &[KeptGroup]) -> Work<'static> {
     let mut product = Lowered::new(&geometry, groups);
     Work {
         kernel: library::NAME.to_owned(),
@@ -171,7 +171,7 @@ pub fn library_product(geometry: Geometry, groups: &[Group]) -> Work<'static> {
 }
 
 /// As [`convolution`], by writing out the lowered matrix and multiplying with the library, on one thread.
-pub fn library_convolution(geometry: Geometry, groups: Vec<Group>) -> Work<'static> {
+pub fn library_convolution(geometry: Geometry, groups: Vec<KeptGroup>) -> Work<'static> {
     let rng = &mut Rng::with_seed(7);
     let x = Numbers::random(rng, geometry.channels * geometry.input[0] * geometry.input[1]);
     let bias = Numbers::random(rng, groups.iter().map(|g| g.filters).sum());
@@ -201,7 +201,7 @@ struct Lowered {
 }
 
 impl Lowered {
-    fn new(geometry: &Geometry, groups: &[Group]) -> Self {
+    fn new(geometry: &Geometry, groups: &[KeptGroup]) -> Self {
         let (rng, positions) = (&mut Rng::with_seed(7), positions(geometry));
         Lowered {
             positions,
@@ -232,9 +232,9 @@ impl Lowered {
 
 /// The matrix product of a convolution whose weights are zero anywhere, each with probability `zeros`, on one thread: compressed
 /// sparse rows of weights.
-pub fn sparse_product<'c>(geometry: Geometry, groups: &[Group], zeros: f64, on: On<'c>) -> Work<'c> {
+pub fn sparse_product<'c>(geometry: Geometry, groups: &[KeptGroup], zeros: f64, on: On<'c>) -> Work<'c> {
     let (rng, positions) = (&mut Rng::with_seed(7), positions(&geometry));
-    let mut product = |group: &Group| {
+    let mut product = |group: &KeptGroup| {
         let columns = group.columns.len();
         let weights = (0..group.filters * columns).map(|_| if rng.f64() < zeros { 0.0 } else { rng.f32() + 0.1 });
         let weights = Sparse::new(&weights.collect::<Vec<_>>(), columns);
@@ -261,8 +261,8 @@ pub fn fully_connected<'c>(shape: &FullyConnectedShape, on: On<'c>) -> Work<'c> 
     let mut out = Numbers::zeros(rows);
     let bytes = (x.len() + weights.len() + bias.len() + out.len()) * size_of::<f32>();
     let layer =
-        fully_connected::Layer { batch: 1, features, rows, columns: (0..features).collect(), activation: Activation::Relu };
-    let layer = FullyConnected::new(layer, on.isa, on.cores.count());
+        fully_connected::GemmTask { batch: 1, features, rows, columns: (0..features).collect(), activation: Activation::Relu };
+    let layer = PreparedGemm::new(layer, on.isa, on.cores.count());
     let mut scratch = Numbers::zeros(layer.scratch_len());
     Work {
         kernel: String::new(),

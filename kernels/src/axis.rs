@@ -1,22 +1,53 @@
-//! Operations along one axis, and reordering of axes. A tensor is seen as `[outer][axis][inner]`.
+//! Operations along one axis, and reordering of axes. A tensor is seen as `[outer][axis][inner]`: they know nothing of channels or
+//! images.
 
-use crate::{Exec, count_pieces, expect_len, math};
+use crate::cpu::{self, Call, Kernel};
+use crate::{Exec, Task, count_pieces, expect_len, math};
 
-/// Numbers of an inner axis that are handled at a time: what is known of them stays in the first-level cache.
+/// Elements of an inner axis that are handled at a time: what is known of them stays in the L1 cache.
 const BLOCK: usize = 256;
 
 /// Where a position of the new axis comes from.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum From {
-    /// The old axis's position of this number.
+    /// The old axis's position of this index.
     Position(usize),
-    /// It is this number everywhere.
+    /// It has this value everywhere.
     Constant(f32),
     /// `(1 - share)` of the first position and `share` of the second.
     Between(usize, usize, f32),
 }
 
-/// An axis that is rebuilt from what it was.
+/// The middle axis of `[outer][extent][inner]` is rebuilt from what it was.
+#[derive(Clone, Debug)]
+pub struct RemapTask {
+    /// Positions of the old axis.
+    pub extent: usize,
+    /// Elements from one position to the next.
+    pub inner: usize,
+    /// Where each position of the new axis comes from.
+    pub sources: Vec<From>,
+}
+
+impl Task for RemapTask {
+    fn kind(&self) -> &'static str {
+        "remap"
+    }
+}
+
+impl cpu::Task for RemapTask {
+    fn prepare(self: Box<Self>, _: &cpu::Target) -> Box<dyn Kernel> {
+        Box::new(Remap::new(self.extent, self.inner, &self.sources))
+    }
+}
+
+impl Kernel for Remap {
+    fn compute(&self, call: Call<'_>) {
+        self.run(call.reads.get(0), call.out, call.exec);
+    }
+}
+
+/// An axis that is rebuilt from what it was, with neighbouring positions of one kind put together.
 #[derive(Debug)]
 pub struct Remap {
     extent: usize,
@@ -144,6 +175,27 @@ fn reduce(x: &[f32], [extent, inner]: [usize; 2], out: &mut [f32], exec: Exec, f
     );
 }
 
+/// The mean over the middle axis of `[outer][extent][inner]`.
+#[derive(Clone, Copy, Debug)]
+pub struct MeanTask {
+    /// Elements that each mean is of.
+    pub extent: usize,
+    /// Elements from one of them to the next.
+    pub inner: usize,
+}
+
+impl Task for MeanTask {
+    fn kind(&self) -> &'static str {
+        "mean"
+    }
+}
+
+impl Kernel for MeanTask {
+    fn compute(&self, call: Call<'_>) {
+        mean(call.reads.get(0), self.extent, self.inner, call.out, call.exec);
+    }
+}
+
 /// Mean over the middle axis: `x` is `[outer][extent][inner]`, `out` is `[outer][inner]`.
 ///
 /// # Panics
@@ -175,7 +227,30 @@ pub fn mean(x: &[f32], extent: usize, inner: usize, out: &mut [f32], exec: Exec)
     );
 }
 
-/// Position of the largest number along the middle axis, as f32: `x` is `[outer][extent][inner]`, `out` is `[outer][inner]`. Of
+/// The position of the largest element along the middle axis of `[outer][extent][inner]`.
+#[derive(Clone, Copy, Debug)]
+pub struct ArgMaxTask {
+    /// Elements that are compared.
+    pub extent: usize,
+    /// Elements from one of them to the next.
+    pub inner: usize,
+    /// Whether the last of equal ones is taken instead of the first.
+    pub last: bool,
+}
+
+impl Task for ArgMaxTask {
+    fn kind(&self) -> &'static str {
+        "arg max"
+    }
+}
+
+impl Kernel for ArgMaxTask {
+    fn compute(&self, call: Call<'_>) {
+        arg_max(call.reads.get(0), self.extent, self.inner, self.last, call.out, call.exec);
+    }
+}
+
+/// Position of the largest element along the middle axis, as f32: `x` is `[outer][extent][inner]`, `out` is `[outer][inner]`. Of
 /// equal ones the first, or the `last`; NaN is larger than nothing.
 ///
 /// # Panics
@@ -215,7 +290,7 @@ fn position_of_largest(x: &[f32], last: bool) -> usize {
 }
 
 /// A copy of a tensor in another order of its axes.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct StridedCopy {
     /// Extent and stride in the input of each axis of the output, merged as far as possible.
     axes: Vec<(usize, usize)>,
@@ -224,11 +299,23 @@ pub struct StridedCopy {
     len: usize,
 }
 
+impl Task for StridedCopy {
+    fn kind(&self) -> &'static str {
+        "strided copy"
+    }
+}
+
+impl Kernel for StridedCopy {
+    fn compute(&self, call: Call<'_>) {
+        self.run(call.reads.get(0), call.out, call.exec);
+    }
+}
+
 /// Rows and columns of a tile: a cache line each.
 const TILE: usize = 16;
 
 impl StridedCopy {
-    /// The output is row-major of extents `shape`; its element at index (i, j, ...) is the input's number
+    /// The output is row-major of extents `shape`; its element at index (i, j, ...) is the input's element
     /// `i * strides[0] + j * strides[1] + ...`. Strides of 0 repeat.
     ///
     /// # Panics
@@ -252,11 +339,13 @@ impl StridedCopy {
     }
 
     /// Extent and stride in the input of each axis of the output, outermost first.
+    #[cfg(feature = "cuda")]
     pub(crate) fn axes(&self) -> &[(usize, usize)] {
         &self.axes
     }
 
-    /// Numbers of the output.
+    /// Elements of the output.
+    #[cfg(feature = "cuda")]
     pub(crate) fn output_len(&self) -> usize {
         self.len
     }
@@ -304,7 +393,7 @@ fn offset(axes: &[(usize, usize)], mut i: usize) -> usize {
     at
 }
 
-/// `out[row][column] = x[column][row]`, in rows of `pitch` and of `stride` numbers.
+/// `out[row][column] = x[column][row]`, in rows of `pitch` and of `stride` elements.
 #[inline(always)]
 fn transpose(x: &[f32], stride: usize, [rows, columns]: [usize; 2], out: &mut [f32], pitch: usize) {
     for first_row in (0..rows).step_by(TILE) {

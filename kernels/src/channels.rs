@@ -1,14 +1,38 @@
 //! Moving whole channels: choosing them, putting removed ones back, joining them.
 
-use crate::{Exec, count_pieces, expect_len};
+use crate::cpu::{Call, Kernel};
+use crate::{Exec, Task, count_pieces, expect_len};
 
 /// Where an output channel comes from.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Source {
-    /// The input's physical channel of this number.
+    /// The input's physical channel of this index.
     Channel(usize),
-    /// It is this number everywhere.
+    /// It has this value everywhere.
     Constant(f32),
+}
+
+/// Channels of `[batch][channels][plane]` in another order, some of them constants.
+#[derive(Clone, Debug)]
+pub struct SelectTask {
+    /// Channels of the input.
+    pub channels: usize,
+    /// Elements of a channel.
+    pub plane: usize,
+    /// Where each channel of the output comes from.
+    pub sources: Vec<Source>,
+}
+
+impl Task for SelectTask {
+    fn kind(&self) -> &'static str {
+        "select"
+    }
+}
+
+impl Kernel for SelectTask {
+    fn compute(&self, call: Call<'_>) {
+        select(call.reads.get(0), self.channels, self.plane, &self.sources, call.out, call.exec);
+    }
 }
 
 /// Builds `[batch][sources][plane]` from `x`, which is `[batch][channels][plane]`.
@@ -36,7 +60,41 @@ pub fn select(x: &[f32], channels: usize, plane: usize, sources: &[Source], out:
     );
 }
 
-/// Puts one part of a concatenation in its place: `part` is `[outer][len]`, and `out` is `[outer][total]`, of which the numbers
+/// All inputs, `[outer][len]` each, behind one another: `[outer][sum of lens]`.
+#[derive(Clone, Debug)]
+pub struct ConcatTask {
+    /// Of each input its extent along the joined axis, times those of all axes inside it.
+    pub lens: Vec<usize>,
+}
+
+impl ConcatTask {
+    /// Of each input its index, its length and where it begins in the output; and the output's length.
+    pub(crate) fn parts(&self) -> (impl Iterator<Item = (usize, usize, usize)>, usize) {
+        let mut end = 0;
+        let part = move |(index, &len): (usize, &usize)| {
+            end += len;
+            (index, len, end - len)
+        };
+        (self.lens.iter().enumerate().map(part), self.lens.iter().sum())
+    }
+}
+
+impl Task for ConcatTask {
+    fn kind(&self) -> &'static str {
+        "concat"
+    }
+}
+
+impl Kernel for ConcatTask {
+    fn compute(&self, call: Call<'_>) {
+        let (parts, total) = self.parts();
+        for (index, len, offset) in parts {
+            insert(call.reads.get(index), len, call.out, offset, total);
+        }
+    }
+}
+
+/// Puts one part of a concatenation in its place: `part` is `[outer][len]`, and `out` is `[outer][total]`, of which the elements
 /// `offset..offset + len` are written.
 ///
 /// # Panics

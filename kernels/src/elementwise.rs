@@ -1,10 +1,30 @@
 //! Functions that work element by element. Which ones there are says the table in `sslm_basics::functions`.
 
-use crate::{Binary, Exec, Unary, expect_len};
+use crate::cpu::{Call, Kernel};
+use crate::{Binary, Exec, Task, Unary, expect_len};
 use sslm_basics::functions::{BinaryVisitor, UnaryVisitor};
 
 /// Elements that are handled at a time where nothing else divides them.
 const CHUNK: usize = 1 << 12;
+
+/// A function of each element.
+#[derive(Clone, Copy, Debug)]
+pub struct MapTask {
+    /// The function.
+    pub function: Unary,
+}
+
+impl Task for MapTask {
+    fn kind(&self) -> &'static str {
+        "elementwise"
+    }
+}
+
+impl Kernel for MapTask {
+    fn compute(&self, call: Call<'_>) {
+        map(call.reads.get(0), call.out, self.function, call.exec);
+    }
+}
 
 /// `function` of each element.
 ///
@@ -37,8 +57,32 @@ impl UnaryVisitor for Map<'_> {
     }
 }
 
+/// A function of the elements of two tensors, followed by a Relu or not.
+#[derive(Clone, Debug)]
+pub struct BinaryTask {
+    /// The function.
+    pub function: Binary,
+    /// Which elements meet.
+    pub broadcast: Broadcast,
+    /// Whether a Relu follows.
+    pub relu: bool,
+}
+
+impl Task for BinaryTask {
+    fn kind(&self) -> &'static str {
+        "broadcast"
+    }
+}
+
+impl Kernel for BinaryTask {
+    fn compute(&self, call: Call<'_>) {
+        let operands = [0, 1].map(|i| call.reads.get(i));
+        self.broadcast.run(operands, call.out, self.function, self.relu, call.exec);
+    }
+}
+
 /// Two tensors side by side with numpy's broadcasting, as runs over the innermost axis.
-#[derive(Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Broadcast {
     /// Outer axes, merged as far as possible: extent, stride in a, stride in b.
     outer: Vec<(usize, usize, usize)>,
@@ -88,11 +132,13 @@ impl Broadcast {
     }
 
     /// Elements of a, of b and of the result.
+    #[cfg(feature = "cuda")]
     pub(crate) fn lens(&self) -> [usize; 3] {
         self.lens
     }
 
     /// Extent, stride in a and stride in b of each axis, innermost first.
+    #[cfg(feature = "cuda")]
     pub(crate) fn axes(&self) -> impl Iterator<Item = (usize, usize, usize)> {
         let (len, a_moves, b_moves) = self.run;
         [(len, usize::from(a_moves), usize::from(b_moves))].into_iter().chain(self.outer.iter().copied())

@@ -37,7 +37,7 @@ mod tests {
     use crate::Team;
 
     #[test]
-    fn every_chunk_comes_once_with_its_number() {
+    fn every_chunk_comes_once_with_its_index() {
         let team = Team::new(3).expect("threads start");
         for threading in [Threading::Single, Threading::Team(&team)] {
             for (len, chunk_len) in [(0, 4), (1, 4), (4, 4), (5, 4), (1000, 1), (1000, 7), (1000, 1001), (3, 0)] {
@@ -50,7 +50,7 @@ mod tests {
                     |i, chunk| chunk.iter_mut().for_each(|o| *o += 1.0 + i as f32),
                 );
                 let expected: Vec<f32> = (0..len).map(|i| (i / chunk_len.max(1)) as f32).collect();
-                assert_eq!(out, expected, "{len} numbers in chunks of {chunk_len}, {threading:?}");
+                assert_eq!(out, expected, "{len} elements in chunks of {chunk_len}, {threading:?}");
             }
         }
     }

@@ -1,13 +1,14 @@
 //! Fully connected layers over kept columns: `y = x W^T + bias`.
 
+use crate::cpu::{self, Call, Kernel};
 use crate::filter_tile::{Item, Product};
 use crate::parallel::{Part, Partition};
 use crate::simd::Isa;
-use crate::{Activation, Threading, expect_len};
+use crate::{Activation, Task, Threading, expect_len};
 
 /// What a fully connected layer computes.
 #[derive(Clone, Debug)]
-pub struct Layer {
+pub struct GemmTask {
     /// Images.
     pub batch: usize,
     /// Physical inputs of each.
@@ -20,9 +21,32 @@ pub struct Layer {
     pub activation: Activation,
 }
 
+/// Its parameters are weights and bias.
+impl Task for GemmTask {
+    fn kind(&self) -> &'static str {
+        "fully connected"
+    }
+}
+
+impl cpu::Task for GemmTask {
+    fn prepare(self: Box<Self>, target: &cpu::Target) -> Box<dyn Kernel> {
+        Box::new(PreparedGemm::new(*self, target.isa, target.threads))
+    }
+}
+
+impl Kernel for PreparedGemm {
+    fn scratch_len(&self) -> usize {
+        self.scratch_len()
+    }
+
+    fn compute(&self, Call { reads, parameters, out, scratch, exec }: Call<'_>) {
+        self.run(reads.get(0), parameters.get(0), parameters.get(1), out, scratch, exec.threading);
+    }
+}
+
 /// A fully connected layer with everything decided that shapes decide.
 #[derive(Debug)]
-pub struct FullyConnected {
+pub struct PreparedGemm {
     isa: Isa,
     batch: usize,
     features: usize,
@@ -33,19 +57,19 @@ pub struct FullyConnected {
     partition: Partition,
 }
 
-impl FullyConnected {
+impl PreparedGemm {
     /// For `threads` threads at most.
     ///
     /// # Panics
     /// If a column lies outside the features.
-    pub fn new(layer: Layer, isa: Isa, threads: usize) -> Self {
-        let Layer { batch, features, rows, columns, activation } = layer;
+    pub fn new(layer: GemmTask, isa: Isa, threads: usize) -> Self {
+        let GemmTask { batch, features, rows, columns, activation } = layer;
         assert!(columns.iter().all(|&c| c < features), "a column lies outside the {features} features");
         let product = Product::new(isa, rows, columns, (0..batch).map(|image| image * features).collect());
         let items = product.share(threads);
         let part = |item: &Item| vec![Part { planes: product.positions(&item.tiles), positions: item.rows.clone() }];
         let partition = Partition::new(batch, rows, items.iter().map(part).collect());
-        FullyConnected { isa, batch, features, activation, product, items, partition }
+        PreparedGemm { isa, batch, features, activation, product, items, partition }
     }
 
     /// Numbers of scratch memory that [`Self::run`] needs.

@@ -3,7 +3,8 @@
 //!
 //! Tensors are row-major `f32`, activations NCHW. Whatever can be computed from shapes alone is computed by a kernel's `new`;
 //! its `run` reads slices, writes every element of its output (and reads it only where a convolution is to add to it), allocates
-//! nothing and leaves nothing behind. A convolution is three hops: [`conv::Conv::run`] -> its tiles and panels -> the register tile.
+//! nothing and leaves nothing behind. A convolution is three hops: [`conv::PreparedConv::run`] -> its tiles and panels -> the register
+//! tile.
 //!
 //! Every kernel splits its work the same way for every number of threads, so results do not depend on it.
 
@@ -11,6 +12,8 @@ mod activation;
 pub mod axis;
 pub mod channels;
 pub mod conv;
+pub mod cpu;
+#[cfg(feature = "cuda")]
 pub mod cuda;
 pub mod elementwise;
 mod exec;
@@ -20,13 +23,17 @@ mod math;
 pub mod normalize;
 mod parallel;
 pub mod pool;
+mod precision;
 mod simd;
+mod task;
 mod team;
 mod tile;
 
 pub use exec::Exec;
+pub use precision::Precision;
 pub use simd::Isa;
 pub use sslm_basics::functions::{Activation, Binary, Unary};
+pub use task::Task;
 pub use team::Team;
 
 use std::ops::Range;

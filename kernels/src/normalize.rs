@@ -1,18 +1,20 @@
-//! Normalisations: LRN across channels, softmax, per-channel scale and shift.
+//! Normalisations: LRN across channels, softmax along an axis, instance normalisation, and scale and shift of channels, which is what
+//! batch normalisation has become by the time it is stored.
 
-use crate::{Exec, count_pieces, expect_len, math};
+use crate::cpu::{Call, Kernel};
+use crate::{Exec, Task, count_pieces, expect_len, math};
 use sslm_basics::math::exp;
 use std::ops::Range;
 
-/// Numbers of a plane that are handled at a time: what is known of them stays in the first-level cache.
+/// Elements of a plane that are handled at a time: what is known of them stays in the L1 cache.
 const BLOCK: usize = 256;
 
 /// Local response normalisation: `x / (bias + alpha / size * sum of squares)^beta` over `size` neighbouring channels.
 #[derive(Clone, Debug)]
-pub struct Lrn {
+pub struct LrnTask {
     /// Channels of an image.
     pub channels: usize,
-    /// Numbers in one channel's plane.
+    /// Elements of one channel.
     pub plane: usize,
     /// Channels in the window.
     pub size: usize,
@@ -24,7 +26,19 @@ pub struct Lrn {
     pub bias: f32,
 }
 
-impl Lrn {
+impl Task for LrnTask {
+    fn kind(&self) -> &'static str {
+        "lrn"
+    }
+}
+
+impl Kernel for LrnTask {
+    fn compute(&self, call: Call<'_>) {
+        self.run(call.reads.get(0), call.out, call.exec);
+    }
+}
+
+impl LrnTask {
     /// The channels that the sum at `channel` runs over (ONNX: half of `size - 1`, rounded down before and up after).
     pub fn window(channel: usize, size: usize, channels: usize) -> Range<usize> {
         let before = (size - 1) / 2;
@@ -84,7 +98,7 @@ impl Lrn {
     }
 }
 
-/// `divide(x, sum of squares)` of each number of a plane and those that stand at its place in `N` planes. Each sum is made afresh:
+/// `divide(x, sum of squares)` of each element of a plane and those that stand at its place in `N` planes. Each sum is made afresh:
 /// a running one, from which squares are taken again, would lose digits.
 #[inline(always)]
 fn divide_by_squares<const N: usize>(x: &[f32], planes: &[f32], out: &mut [f32], divide: impl Fn(f32, f32) -> f32) {
@@ -100,6 +114,27 @@ fn divide_by_squares<const N: usize>(x: &[f32], planes: &[f32], out: &mut [f32],
             sum += plane[i] * plane[i];
         }
         out[i] = divide(x[i], sum);
+    }
+}
+
+/// Softmax over the middle axis of `[outer][axis][inner]`.
+#[derive(Clone, Copy, Debug)]
+pub struct SoftmaxTask {
+    /// Elements that sum to 1.
+    pub axis: usize,
+    /// Elements from one of them to the next.
+    pub inner: usize,
+}
+
+impl Task for SoftmaxTask {
+    fn kind(&self) -> &'static str {
+        "softmax"
+    }
+}
+
+impl Kernel for SoftmaxTask {
+    fn compute(&self, call: Call<'_>) {
+        softmax(call.reads.get(0), self.axis, self.inner, call.out, call.exec);
     }
 }
 
@@ -149,6 +184,26 @@ pub fn softmax(x: &[f32], axis: usize, inner: usize, out: &mut [f32], exec: Exec
     );
 }
 
+/// `scale[c] * x + shift[c]` on `[batch][channels][plane]`. Its parameters are scale and shift.
+#[derive(Clone, Copy, Debug)]
+pub struct ScaleShiftTask {
+    /// Elements of a channel.
+    pub plane: usize,
+}
+
+impl Task for ScaleShiftTask {
+    fn kind(&self) -> &'static str {
+        "scale and shift"
+    }
+}
+
+impl Kernel for ScaleShiftTask {
+    fn compute(&self, call: Call<'_>) {
+        let [scale, shift] = [0, 1].map(|i| call.parameters.get(i));
+        scale_shift(call.reads.get(0), self.plane, scale, shift, call.out, call.exec);
+    }
+}
+
 /// `scale[c] * x + shift[c]` on `[batch][channels][plane]`.
 ///
 /// # Panics
@@ -170,7 +225,30 @@ pub fn scale_shift(x: &[f32], plane: usize, scale: &[f32], shift: &[f32], out: &
     );
 }
 
-/// Brings each plane of `[batch][channels][plane]` to mean 0 and variance 1, then scales and shifts it by its channel's numbers.
+/// Brings each plane of `[batch][channels][plane]` to mean 0 and variance 1, then scales and shifts it. Its parameters are scale and
+/// shift of each channel.
+#[derive(Clone, Copy, Debug)]
+pub struct InstanceNormTask {
+    /// Elements of a channel.
+    pub plane: usize,
+    /// Added to the variance.
+    pub epsilon: f32,
+}
+
+impl Task for InstanceNormTask {
+    fn kind(&self) -> &'static str {
+        "instance norm"
+    }
+}
+
+impl Kernel for InstanceNormTask {
+    fn compute(&self, call: Call<'_>) {
+        let parameters = [0, 1].map(|i| call.parameters.get(i));
+        instance_norm(call.reads.get(0), self.plane, parameters, self.epsilon, call.out, call.exec);
+    }
+}
+
+/// Brings each plane of `[batch][channels][plane]` to mean 0 and variance 1, then scales and shifts it by its channel's parameters.
 ///
 /// # Panics
 /// If a slice has another length than the shapes call for.

@@ -4,14 +4,15 @@
 //! neighbours in that row, and no loop needs to know where the input ends.
 
 use crate::conv::Geometry;
+use crate::cpu::{self, Call, Kernel};
 use crate::simd::{MAX_LANES, Simd, Vectorized};
-use crate::{Activation, Exec, activation, count_pieces, expect_len, math};
+use crate::{Activation, Exec, Task, activation, axis, count_pieces, expect_len, math};
 
 /// Output rows that are begun before the first one is finished: a processor waits where it reads what it has just written in
 /// vectors that begin elsewhere.
 const ROWS: usize = 16;
 
-/// How a window becomes one number.
+/// How a window becomes one element.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reduce {
     /// The largest.
@@ -26,24 +27,58 @@ pub enum Reduce {
     },
 }
 
-/// A pooling layer with everything decided that shapes decide. `channels` of the geometry is not used.
+/// Windows of each plane are reduced to one element each. `channels` of the geometry is not used.
+#[derive(Clone, Debug)]
+pub struct PoolTask {
+    /// Sizes of a plane and its windows.
+    pub geometry: Geometry,
+    /// How a window becomes one element.
+    pub reduce: Reduce,
+    /// Applied last.
+    pub activation: Activation,
+}
+
+impl Task for PoolTask {
+    fn kind(&self) -> &'static str {
+        "pool"
+    }
+}
+
+impl cpu::Task for PoolTask {
+    fn prepare(self: Box<Self>, target: &cpu::Target) -> Box<dyn Kernel> {
+        Box::new(PreparedPool::new(*self, target.threads))
+    }
+}
+
+impl Kernel for PreparedPool {
+    fn scratch_len(&self) -> usize {
+        self.scratch_len()
+    }
+
+    fn compute(&self, call: Call<'_>) {
+        self.run(call.reads.get(0), call.out, call.scratch, call.exec);
+    }
+}
+
+/// A pooling layer with everything decided that shapes decide.
 #[derive(Debug)]
-pub struct Pool {
+pub struct PreparedPool {
     geometry: Geometry,
     reduce: Reduce,
     activation: Activation,
     threads: usize,
     /// Of each output row: the first input row that its windows see, and how many.
     rows: Vec<(usize, usize)>,
-    /// Numbers of a combined row with its padding.
+    /// Elements of a combined row with its padding.
     pitch: usize,
     /// For each output row and each output column, how many taps a mean counts.
     counts: [Vec<f32>; 2],
 }
 
-impl Pool {
-    /// Pools windows of `geometry` by `reduce` and applies `activation`, on `threads` threads at most.
-    pub fn new(geometry: Geometry, reduce: Reduce, activation: Activation, threads: usize) -> Self {
+impl PreparedPool {
+    /// On `threads` threads at most.
+    pub fn new(task: PoolTask, threads: usize) -> Self {
+        let PoolTask { geometry, reduce, activation } = task;
         let g = &geometry;
         let rows = (0..g.output[0]).map(|oh| {
             let taps = g.taps_inside(0, oh);
@@ -60,15 +95,15 @@ impl Pool {
         // Windows are read in whole vectors.
         let windows = g.output[1].next_multiple_of(MAX_LANES) * g.strides[1] + (g.kernel[1] - 1) * g.dilations[1];
         let pitch = windows.max(g.pad_before[1] + g.input[1]).next_multiple_of(MAX_LANES);
-        Pool { rows: rows.collect(), pitch, counts, geometry, reduce, activation, threads }
+        PreparedPool { rows: rows.collect(), pitch, counts, geometry, reduce, activation, threads }
     }
 
-    /// Numbers of scratch memory that one thread needs.
+    /// Elements of scratch memory that one thread needs.
     fn block_len(&self) -> usize {
         self.pitch.saturating_mul(ROWS.min(self.rows.len()))
     }
 
-    /// Numbers of scratch memory that [`Self::run`] needs.
+    /// Elements of scratch memory that [`Self::run`] needs.
     pub fn scratch_len(&self) -> usize {
         self.threads.saturating_mul(self.block_len())
     }
@@ -91,7 +126,7 @@ impl Pool {
 
 /// Some planes of a pooling layer, for any instruction set.
 struct Planes<'a> {
-    pool: &'a Pool,
+    pool: &'a PreparedPool,
     x: &'a [f32],
     out: &'a mut [f32],
     block: &'a mut [f32],
@@ -115,12 +150,12 @@ impl Vectorized for Planes<'_> {
 }
 
 impl Planes<'_> {
-    /// For windows of `TAPS` rows and columns, `STRIDE` columns apart; 0 stands for any number.
+    /// For windows of `TAPS` rows and columns, `STRIDE` columns apart; 0 stands for any count.
     fn reduce<S: Simd, const TAPS: usize, const STRIDE: usize>(mut self, simd: S) {
         simd.vectorize(
             #[inline(always)]
             || match self.pool.reduce {
-                // As ONNX Runtime does, NaN loses against every number.
+                // As ONNX Runtime does, NaN loses against everything.
                 Reduce::Max => {
                     self.combine::<S, TAPS, STRIDE>(
                         simd,
@@ -203,7 +238,7 @@ impl Planes<'_> {
     }
 }
 
-/// Numbers that are combined: tap `t` of output `i` is `x[t * step + i * stride]`.
+/// Elements that are combined: tap `t` of output `i` is `x[t * step + i * stride]`.
 struct Taps<'a> {
     x: &'a [f32],
     step: usize,
@@ -212,7 +247,7 @@ struct Taps<'a> {
 }
 
 impl Taps<'_> {
-    /// Folds `COUNT` taps of each output, `STRIDE` numbers from output to output, where 0 stands for any number.
+    /// Folds `COUNT` taps of each output, `STRIDE` elements from output to output, where 0 stands for any count.
     #[inline(always)]
     fn combine<S: Simd, const COUNT: usize, const STRIDE: usize>(
         &self,
@@ -249,16 +284,16 @@ impl Taps<'_> {
     }
 }
 
-/// A vector of numbers that lie `STRIDE` apart, or `stride` if that is 0. At 1, as many as there are.
+/// A vector of elements that lie `STRIDE` apart, or `stride` if that is 0. At 1, as many as there are.
 #[inline(always)]
 fn every<S: Simd, const STRIDE: usize>(simd: S, stride: usize, x: &[f32]) -> S::Vector {
     match STRIDE {
         0 => {
-            let mut numbers = [0.0; MAX_LANES];
-            for (lane, number) in numbers[..S::LANES].iter_mut().enumerate() {
-                *number = x[lane * stride];
+            let mut elements = [0.0; MAX_LANES];
+            for (lane, element) in elements[..S::LANES].iter_mut().enumerate() {
+                *element = x[lane * stride];
             }
-            simd.get(&numbers)
+            simd.get(&elements)
         }
         1 if x.len() < S::LANES => simd.get_first(x),
         1 => simd.get(x),
@@ -266,7 +301,41 @@ fn every<S: Simd, const STRIDE: usize>(simd: S, stride: usize, x: &[f32]) -> S::
     }
 }
 
-/// Largest number of each plane: `x` is `[planes][plane]`, `out` is `[planes]`.
+/// The largest element of each plane, or its mean.
+#[derive(Clone, Copy, Debug)]
+pub struct GlobalPoolTask {
+    /// Elements of a plane.
+    pub plane: usize,
+    /// Which of the two.
+    pub reduce: GlobalReduce,
+}
+
+/// How a plane becomes one element.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GlobalReduce {
+    /// The largest element.
+    Max,
+    /// The mean of all.
+    Mean,
+}
+
+impl Task for GlobalPoolTask {
+    fn kind(&self) -> &'static str {
+        "global pool"
+    }
+}
+
+impl Kernel for GlobalPoolTask {
+    fn compute(&self, call: Call<'_>) {
+        let x = call.reads.get(0);
+        match self.reduce {
+            GlobalReduce::Max => global_max(x, self.plane, call.out, call.exec),
+            GlobalReduce::Mean => axis::mean(x, self.plane, 1, call.out, call.exec),
+        }
+    }
+}
+
+/// Largest element of each plane: `x` is `[planes][plane]`, `out` is `[planes]`.
 ///
 /// # Panics
 /// If a slice has another length than the shapes call for.

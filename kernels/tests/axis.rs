@@ -3,12 +3,11 @@
 mod common;
 
 use common::{
-    Choices, Expected, Guarded, check_all, compare, numbers, on_devices, plainly, put, refuses_other_lengths, run_everywhere,
-    sample,
+    Choices, Expected, Guarded, check_all, compare, numbers, plainly, refuses_other_lengths, run_everywhere, sample,
+    task_on_devices,
 };
 use fastrand::Rng;
-use sslm_kernels::axis::{From, Remap, StridedCopy, arg_max, mean};
-use sslm_kernels::cuda::operators::{self, Along};
+use sslm_kernels::axis::{ArgMaxTask, From, MeanTask, Remap, RemapTask, StridedCopy, arg_max, mean};
 
 /// A tensor seen as `[outer][extent][inner]`.
 #[derive(Debug)]
@@ -44,7 +43,7 @@ impl Axis {
         numbers(&mut Rng::with_seed(21), self.outer * self.extent * self.inner)
     }
 
-    /// The numbers along the axis at each (outer, inner), in the order of an output of one number each.
+    /// The elements along the axis at each (outer, inner), in the order of an output of one element each.
     fn lines(&self, x: &[f32]) -> Vec<Vec<f64>> {
         let at = |o: usize, e: usize, i: usize| f64::from(x[(o * self.extent + e) * self.inner + i]);
         let line = |o: usize, i: usize| (0..self.extent).map(|e| at(o, e, i)).collect();
@@ -70,11 +69,8 @@ fn an_axis_is_rebuilt() {
         let remap = Remap::new(case.extent, case.inner, &case.sources);
         let out = run_everywhere(expected.len(), |out, exec| remap.run(&x, out, exec))?;
         compare(&out, &expected)?;
-        on_devices(&expected, 1.0, |device, stream, out| {
-            let x = put(device, stream, &x)?;
-            let remap = operators::Remap::new(case.extent, case.inner, &case.sources, device, stream)?;
-            remap.run(stream, x.view(), out)
-        })
+        let task = RemapTask { extent: case.extent, inner: case.inner, sources: case.sources.clone() };
+        task_on_devices(&expected, 1.0, &task, &[&x], &[])
     });
 }
 
@@ -85,13 +81,8 @@ fn means_and_largest_positions() {
         let means: Vec<Expected> =
             case.lines(&x).iter().map(|l| Expected::sum(l.iter().map(|v| v / case.extent as f64))).collect();
         compare(&run_everywhere(means.len(), |out, exec| mean(&x, case.extent, case.inner, out, exec))?, &means)?;
-        let along = |what: Along, x: &[f32], expected: &[Expected]| {
-            on_devices(expected, 1.0, |device, stream, out| {
-                let x = put(device, stream, x)?;
-                operators::along(stream, what, x.view(), [case.extent, case.inner], out)
-            })
-        };
-        along(Along::Mean, &x, &means)?;
+        let &Axis { extent, inner, .. } = case;
+        task_on_devices(&means, 1.0, &MeanTask { extent, inner }, &[&x], &[])?;
         x.iter_mut().step_by(7).for_each(|x| *x = f32::NAN);
         let lines = case.lines(&x);
         for last in [false, true] {
@@ -105,7 +96,7 @@ fn means_and_largest_positions() {
             let out = run_everywhere(lines.len(), |out, exec| arg_max(&x, case.extent, case.inner, last, out, exec))?;
             let expected: Vec<Expected> = lines.iter().map(position).collect();
             compare(&out, &expected)?;
-            along(Along::ArgMax { last }, &x, &expected)?;
+            task_on_devices(&expected, 1.0, &ArgMaxTask { extent, inner, last }, &[&x], &[])?;
         }
         Ok(())
     });
@@ -153,10 +144,7 @@ fn axes_in_another_order() {
         let copy = StridedCopy::new(&shape, &strides);
         let out = run_everywhere(expected.len(), |out, exec| copy.run(&x, out, exec))?;
         compare(&out, &expected)?;
-        on_devices(&expected, 1.0, |device, stream, out| {
-            let x = put(device, stream, &x)?;
-            operators::strided_copy(stream, &copy, x.view(), out)
-        })
+        task_on_devices(&expected, 1.0, &copy, &[&x], &[])
     });
 }
 

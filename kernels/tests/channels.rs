@@ -3,12 +3,11 @@
 mod common;
 
 use common::{
-    Choices, Expected, Guarded, POISON, check_all, compare, every, number, numbers, on_devices, plainly, put,
-    refuses_other_lengths, run_everywhere, sample, written,
+    Choices, Expected, Guarded, POISON, check_all, compare, every, number, numbers, plainly, refuses_other_lengths,
+    run_everywhere, sample, task_on_devices, written,
 };
 use fastrand::Rng;
-use sslm_kernels::channels::{Source, insert, select};
-use sslm_kernels::cuda::operators;
+use sslm_kernels::channels::{ConcatTask, SelectTask, Source, insert, select};
 
 #[derive(Debug)]
 struct Selection {
@@ -49,7 +48,9 @@ fn selections() {
             }
         }
         let out = run_everywhere(expected.len(), |out, exec| select(&x, case.channels, case.plane, &case.sources, out, exec))?;
-        compare(&out, &expected)
+        compare(&out, &expected)?;
+        let task = SelectTask { channels: case.channels, plane: case.plane, sources: case.sources.clone() };
+        task_on_devices(&expected, 1.0, &task, &[&x], &[])
     });
 }
 
@@ -76,16 +77,9 @@ fn joins() {
             }
         })?;
         compare(&out, &expected)?;
-        on_devices(&expected, 1.0, |device, stream, out| {
-            let mut offset = 0;
-            for (part, len) in parts.iter().zip(lens) {
-                let part = put(device, stream, &part.concat())?;
-                operators::insert(stream, part.view(), *len, out, offset, lens.iter().sum())?;
-                stream.wait()?; // before the part is freed
-                offset += len;
-            }
-            Ok(())
-        })
+        let parts: Vec<Vec<f32>> = parts.iter().map(|part| part.concat()).collect();
+        let parts: Vec<&[f32]> = parts.iter().map(Vec::as_slice).collect();
+        task_on_devices(&expected, 1.0, &ConcatTask { lens: lens.to_vec() }, &parts, &[])
     });
 }
 

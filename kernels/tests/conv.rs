@@ -9,7 +9,7 @@ use common::{
 };
 use fastrand::Rng;
 use sslm_devices::{StandIn, stand_in};
-use sslm_kernels::conv::{self, Column, Conv, Geometry, Group, Method};
+use sslm_kernels::conv::{self, Column, Geometry, KeptGroup, Method, PreparedConv};
 use sslm_kernels::cuda::{self, Precision};
 use sslm_kernels::{Activation, Isa, Threading};
 use std::ops::Range;
@@ -61,7 +61,7 @@ struct Layer {
     constants: Vec<Option<f32>>,
     /// The taps of every filter.
     filters: Vec<Vec<(Column, f32)>>,
-    groups: Vec<Group>,
+    groups: Vec<KeptGroup>,
     weights: Vec<f32>,
     /// What the constants add through each tap of each filter.
     border: Vec<f32>,
@@ -102,7 +102,7 @@ impl Layer {
             self.filters.push(kept.iter().copied().zip(row).chain(on_constants).collect());
         }
         let physical = |c: &Column| Column { channel: c.channel - first_live + first_physical, ..*c };
-        self.groups.push(Group { filters: part.filters, columns: kept.iter().map(physical).collect() });
+        self.groups.push(KeptGroup { filters: part.filters, columns: kept.iter().map(physical).collect() });
     }
 
     fn live_channels(&self) -> usize {
@@ -192,9 +192,10 @@ impl Problem {
     }
 
     /// What the kernels are told.
-    fn description(&self, case: &Case) -> conv::Layer<'_> {
+    fn description(&self, case: &Case) -> conv::ConvTask<'_> {
         let Problem { layer, geometry, .. } = self;
-        conv::Layer {
+        conv::ConvTask {
+            images: case.batch,
             geometry: geometry.clone(),
             groups: layer.groups.clone(),
             taps: (layer.live_channels() < layer.constants.len()).then_some(&*layer.border),
@@ -228,7 +229,7 @@ fn check_on_devices_by(case: &Case, problem: &Problem, method: cuda::Method, pre
         }
         on_devices(expected, 1.0, |device, stream, out| {
             let choice = cuda::Choice { method: Some(method), precision };
-            let conv = cuda::Conv::new(&description, case.batch, [weights, bias], choice, device, stream)?;
+            let conv = cuda::PreparedConv::new(&description, [weights, bias], choice, device, stream)?;
             let [x, residual] = [put(device, stream, x)?, put(device, stream, before)?];
             let scratch = device.allocate(conv.scratch_len())?;
             if case.accumulate && !apart {
@@ -254,8 +255,8 @@ fn check_on_cpu(case: &Case, problem: &Problem) -> Result<(), String> {
         // Four are a grid of rows by filters, three are not.
         for threads in [1, 3 + expected.len() % 2] {
             let conv = match method {
-                None => Conv::new(description.clone(), isa, threads),
-                Some(method) => Conv::with_method(description.clone(), isa, threads, method),
+                None => PreparedConv::new(description.clone(), isa, threads),
+                Some(method) => PreparedConv::with_method(description.clone(), isa, threads, method),
             };
             let here = |e| format!("{isa}, {method:?} ({}), planned for {threads} threads: {e}", conv.describe());
             let out = run(expected.len(), |out, threading| {
@@ -429,11 +430,15 @@ fn columns_and_positions_in_blocks() {
     check_all(&cases, check);
 }
 
-fn small(taps: Option<&[f32]>) -> Conv {
+fn small(taps: Option<&[f32]>) -> PreparedConv {
     let column = |channel| Column { channel, kh: 0, kw: 1 };
-    let groups = vec![Group { filters: 3, columns: vec![column(0), column(1)] }];
+    let groups = vec![KeptGroup { filters: 3, columns: vec![column(0), column(1)] }];
     let geometry = Window { kernel: [1, 2], ..POINTWISE }.geometry(2);
-    Conv::new(conv::Layer { geometry, groups, taps, activation: Activation::None, accumulate: false }, Isa::best(), 1)
+    PreparedConv::new(
+        conv::ConvTask { images: 1, geometry, groups, taps, activation: Activation::None, accumulate: false },
+        Isa::best(),
+        1,
+    )
 }
 
 #[test]
@@ -465,8 +470,12 @@ fn refuses_columns_outside() {
     let outside = [Column { channel: 2, ..inside }, Column { kh: 3, ..inside }, Column { kw: 4, ..inside }];
     let conv = |column: Column| {
         let geometry = Window { kernel: [3, 4], ..POINTWISE }.geometry(2);
-        let groups = vec![Group { filters: 1, columns: vec![column] }];
-        Conv::new(conv::Layer { geometry, groups, taps: None, activation: Activation::None, accumulate: false }, Isa::best(), 1)
+        let groups = vec![KeptGroup { filters: 1, columns: vec![column] }];
+        PreparedConv::new(
+            conv::ConvTask { images: 1, geometry, groups, taps: None, activation: Activation::None, accumulate: false },
+            Isa::best(),
+            1,
+        )
     };
     conv(inside);
     check_all(&outside, |&column| refuses(|| conv(column)));

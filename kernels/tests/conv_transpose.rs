@@ -7,7 +7,7 @@ use common::{
     Choices, Expected, Guarded, check_all, compare, number, numbers, on_devices, panels, put, run, sample, some_methods,
 };
 use fastrand::Rng;
-use sslm_kernels::conv::{Column, Conv, Geometry, Group, Layer};
+use sslm_kernels::conv::{Column, ConvTask, Geometry, KeptGroup, PreparedConv};
 use sslm_kernels::{Activation, Isa, cuda};
 
 #[derive(Debug)]
@@ -76,9 +76,10 @@ fn check(case: &Case) -> Result<(), String> {
         .flat_map(|w| (0..taps).map(move |t| (w, t)))
         .map(|(w, t)| case.constants.iter().enumerate().map(|(c, value)| value * w[live + c * taps + t]).sum())
         .collect();
-    let layer = Layer {
+    let layer = ConvTask {
+        images: case.batch,
         geometry: g.clone(),
-        groups: vec![Group { filters: case.filters, columns: columns[..live].to_vec() }],
+        groups: vec![KeptGroup { filters: case.filters, columns: columns[..live].to_vec() }],
         taps: (!case.constants.is_empty()).then_some(border.as_slice()),
         activation: if case.relu { Activation::Relu } else { Activation::None },
         accumulate: false,
@@ -86,7 +87,7 @@ fn check(case: &Case) -> Result<(), String> {
     let kept: Vec<Vec<f32>> = weights.iter().map(|w| w[..live].to_vec()).collect();
     let panels = panels(&kept);
     for isa in Isa::available() {
-        let conv = Conv::new(layer.clone(), isa, 2);
+        let conv = PreparedConv::new(layer.clone(), isa, 2);
         let out = run(expected.len(), |out, threading| {
             conv.run(&x, &panels, &bias, out, &mut vec![f32::NAN; conv.scratch_len()], threading);
         })?;
@@ -95,7 +96,7 @@ fn check(case: &Case) -> Result<(), String> {
     for method in some_methods(expected.len()) {
         on_devices(&expected, 1.0, |device, stream, out| {
             let choice = cuda::Choice { method: Some(method), ..Default::default() };
-            let conv = cuda::Conv::new(&layer, case.batch, [&panels, &bias], choice, device, stream)?;
+            let conv = cuda::PreparedConv::new(&layer, [&panels, &bias], choice, device, stream)?;
             let (x, scratch) = (put(device, stream, &x)?, device.allocate(conv.scratch_len())?);
             conv.run(stream, cuda::Tensors { x: x.view(), residual: None, out, scratch: scratch.view() })?;
             stream.wait() // before all is freed

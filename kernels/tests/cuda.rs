@@ -4,13 +4,13 @@
 #![cfg(not(miri))] // which runs no foreign code
 
 use sslm_devices::{Edge, Emulated, Order, StandIn, emulated, gpu, stand_in};
-use sslm_kernels::cuda::{Device, Error, NAMES, PTX, source};
+use sslm_kernels::cuda::{Device, Error, PTX, names, source};
 
 #[test]
 fn the_ptx_is_of_this_source() {
     let expected = format!("// of the source with CRC-32 {:08x}\n", crc32fast::hash(source().as_bytes()));
     assert!(PTX.starts_with(&expected), "kernels.ptx is stale: kernels/examples/ptx.rs makes it anew");
-    for name in NAMES {
+    for name in names() {
         assert!(PTX.contains(&format!(".visible .entry {name}(")), "no kernel {name}");
     }
 }
@@ -82,9 +82,9 @@ fn numbers_come_back() {
 }
 
 #[test]
-#[should_panic(expected = "of 10 numbers")]
+#[should_panic(expected = "of 10 elements")]
 fn parts_lie_within_their_buffer() {
-    let Some(device) = Emulated::new(Order::Ascending, Edge::Behind).ok() else { panic!("without cc: 5..11 of 10 numbers") };
+    let Some(device) = Emulated::new(Order::Ascending, Edge::Behind).ok() else { panic!("without cc: 5..11 of 10 elements") };
     let buffer = device.allocate(10).expect("there is room");
     buffer.part(5..11);
 }

@@ -5,12 +5,11 @@
 mod common;
 
 use common::{
-    Choices, Expected, Guarded, check_all, compare, every, number, numbers, on_devices, plainly, put, refuses_other_lengths,
-    run_everywhere, sample,
+    Choices, Expected, Guarded, check_all, compare, every, number, numbers, plainly, refuses_other_lengths, run_everywhere,
+    sample, task_on_devices,
 };
 use fastrand::Rng;
-use sslm_kernels::cuda::operators;
-use sslm_kernels::elementwise::{Broadcast, map};
+use sslm_kernels::elementwise::{BinaryTask, Broadcast, MapTask, map};
 use sslm_kernels::{Binary, Unary};
 
 /// What the functions get as their first and second parameter, if they have any.
@@ -91,10 +90,7 @@ fn functions_of_elements_of_any_magnitude() {
             })
             .collect();
         compare(&run_everywhere(len, |out, exec| map(&x, out, function, exec))?, &expected)?;
-        on_devices(&expected, 1.0, |device, stream, out| {
-            let x = put(device, stream, &x)?;
-            operators::map(stream, x.view(), out, function)
-        })
+        task_on_devices(&expected, 1.0, &MapTask { function }, &[&x], &[])
     });
 }
 
@@ -157,10 +153,7 @@ fn functions_of_two_elements() {
         let expected: Vec<Expected> = (0..a.len().max(b.len())).map(expected).collect();
         let out = run_everywhere(expected.len(), |out, exec| broadcast.run([&a, &b], out, function, relu, exec))?;
         compare(&out, &expected)?;
-        on_devices(&expected, 1.0, |device, stream, out| {
-            let [a, b] = [put(device, stream, &a)?, put(device, stream, &b)?];
-            operators::binary(stream, &broadcast, [a.view(), b.view()], out, function, relu)
-        })
+        task_on_devices(&expected, 1.0, &BinaryTask { function, broadcast, relu }, &[&a, &b], &[])
     });
 }
 
@@ -215,13 +208,11 @@ fn check(case: &Sum) -> Result<(), String> {
         Expected::sum(terms.map(f64::from)).relu(case.relu)
     };
     let expected: Vec<Expected> = (0..shape.iter().product()).map(sum).collect();
-    let add = Broadcast::new(&case.a, &case.b);
-    let out = run_everywhere(expected.len(), |out, exec| add.run([&a, &b], out, Binary::Add, case.relu, exec))?;
+    let broadcast = Broadcast::new(&case.a, &case.b);
+    let out = run_everywhere(expected.len(), |out, exec| broadcast.run([&a, &b], out, Binary::Add, case.relu, exec))?;
     compare(&out, &expected)?;
-    on_devices(&expected, 1.0, |device, stream, out| {
-        let [a, b] = [put(device, stream, &a)?, put(device, stream, &b)?];
-        operators::binary(stream, &add, [a.view(), b.view()], out, Binary::Add, case.relu)
-    })
+    let task = BinaryTask { function: Binary::Add, broadcast, relu: case.relu };
+    task_on_devices(&expected, 1.0, &task, &[&a, &b], &[])
 }
 
 #[test]

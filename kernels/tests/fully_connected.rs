@@ -8,7 +8,7 @@ use common::{
     refuses_other_lengths, run, same_bits, sample, some_methods,
 };
 use fastrand::Rng;
-use sslm_kernels::fully_connected::{FullyConnected, Layer};
+use sslm_kernels::fully_connected::{GemmTask, PreparedGemm};
 use sslm_kernels::{Activation, Isa, Threading, cuda};
 
 #[derive(Clone, Copy, Debug)]
@@ -60,8 +60,8 @@ fn check(case: &Case) -> Result<(), String> {
         let mut first: Option<Guarded> = None;
         for threads in [1, 2, 3] {
             let &Case { batch, features, activation, .. } = case;
-            let layer = Layer { batch, features, rows: case.rows, columns: columns.clone(), activation };
-            let layer = FullyConnected::new(layer, isa, threads);
+            let layer = GemmTask { batch, features, rows: case.rows, columns: columns.clone(), activation };
+            let layer = PreparedGemm::new(layer, isa, threads);
             let out = run(expected.len(), |out, threading| {
                 layer.run(&x, &weights, &bias, out, &mut Guarded::poisoned(layer.scratch_len()), threading);
             })?;
@@ -72,11 +72,11 @@ fn check(case: &Case) -> Result<(), String> {
         }
     }
     let &Case { batch, features, activation, .. } = case;
-    let layer = Layer { batch, features, rows: case.rows, columns, activation };
+    let layer = GemmTask { batch, features, rows: case.rows, columns, activation };
     for method in some_methods(expected.len()) {
         on_devices(&expected, 1.0, |device, stream, out| {
             let choice = cuda::Choice { method: Some(method), ..Default::default() };
-            let layer = cuda::Conv::fully_connected(&layer, [&weights, &bias], choice, device, stream)?;
+            let layer = cuda::PreparedConv::fully_connected(&layer, [&weights, &bias], choice, device, stream)?;
             let (x, scratch) = (put(device, stream, &x)?, device.allocate(layer.scratch_len())?);
             layer.run(stream, cuda::Tensors { x: x.view(), residual: None, out, scratch: scratch.view() })?;
             stream.wait() // before all is freed
@@ -123,9 +123,9 @@ fn mixtures() {
     check_all(&cases, check);
 }
 
-fn small(batch: usize, columns: Vec<usize>) -> FullyConnected {
-    let layer = Layer { batch, features: 5, rows: 3, columns, activation: Activation::None };
-    FullyConnected::new(layer, Isa::best(), 1)
+fn small(batch: usize, columns: Vec<usize>) -> PreparedGemm {
+    let layer = GemmTask { batch, features: 5, rows: 3, columns, activation: Activation::None };
+    PreparedGemm::new(layer, Isa::best(), 1)
 }
 
 #[test]

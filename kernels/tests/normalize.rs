@@ -4,19 +4,18 @@
 mod common;
 
 use common::{
-    Expected, Guarded, check_all, compare, every, numbers, on_devices, plainly, put, refuses, refuses_other_lengths,
-    run_everywhere,
+    Expected, Guarded, check_all, compare, every, numbers, plainly, refuses, refuses_other_lengths, run_everywhere,
+    task_on_devices,
 };
 use fastrand::Rng;
-use sslm_kernels::cuda::operators::{self, Along};
-use sslm_kernels::normalize::{Lrn, instance_norm, scale_shift, softmax};
+use sslm_kernels::normalize::{InstanceNormTask, LrnTask, ScaleShiftTask, SoftmaxTask, instance_norm, scale_shift, softmax};
 
 #[test]
 fn lrn() {
     let cases = every(|c| {
         let (alpha, bias) = c.of(&[(1.5, 1.0), (1e-4, 2.0)]);
         let (channels, plane) = (c.of(&[1, 2, 5, 9]), c.of(&[1, 7, 16, 67]));
-        let lrn = Lrn { channels, plane, size: c.of(&[1, 2, 3, 4, 5, 6]), alpha, beta: c.of(&[0.75, 0.5, 1.0, 2.3]), bias };
+        let lrn = LrnTask { channels, plane, size: c.of(&[1, 2, 3, 4, 5, 6]), alpha, beta: c.of(&[0.75, 0.5, 1.0, 2.3]), bias };
         (c.of(&[1, 3]), lrn)
     });
     check_all(&cases, |(batch, lrn)| {
@@ -42,10 +41,7 @@ fn lrn() {
             }
         }
         compare(&run_everywhere(x.len(), |out, exec| lrn.run(&x, out, exec))?, &expected)?;
-        on_devices(&expected, 1.0, |device, stream, out| {
-            let x = put(device, stream, &x)?;
-            operators::lrn(stream, lrn, x.view(), out)
-        })
+        task_on_devices(&expected, 1.0, lrn, &[&x], &[])
     });
 }
 
@@ -80,10 +76,7 @@ fn softmax_of_any_magnitude() {
             }
         }
         compare(&run_everywhere(x.len(), |out, exec| softmax(&x, axis, inner, out, exec))?, &expected)?;
-        on_devices(&expected, 1.0, |device, stream, out| {
-            let x = put(device, stream, &x)?;
-            operators::along(stream, Along::Softmax, x.view(), [axis, inner], out)
-        })
+        task_on_devices(&expected, 1.0, &SoftmaxTask { axis, inner }, &[&x], &[])
     });
 }
 
@@ -103,10 +96,7 @@ fn scale_and_shift() {
         }
         let out = run_everywhere(x.len(), |out, exec| scale_shift(&x, plane, &scale, &shift, out, exec))?;
         compare(&out, &expected)?;
-        on_devices(&expected, 1.0, |device, stream, out| {
-            let [x, scale, shift] = [put(device, stream, &x)?, put(device, stream, &scale)?, put(device, stream, &shift)?];
-            operators::scale_shift(stream, x.view(), plane, [scale.view(), shift.view()], out)
-        })
+        task_on_devices(&expected, 1.0, &ScaleShiftTask { plane }, &[&x], &[&scale, &shift])
     });
 }
 
@@ -127,10 +117,7 @@ fn planes_of_mean_0_and_variance_1() {
             expected.extend(plane.iter().map(|x| Expected::sum(terms(x))));
         }
         compare(&run_everywhere(x.len(), |out, exec| instance_norm(&x, plane, [&scale, &shift], 0.01, out, exec))?, &expected)?;
-        on_devices(&expected, 1.0, |device, stream, out| {
-            let [x, scale, shift] = [put(device, stream, &x)?, put(device, stream, &scale)?, put(device, stream, &shift)?];
-            operators::instance_norm(stream, x.view(), plane, [scale.view(), shift.view()], 0.01, out)
-        })
+        task_on_devices(&expected, 1.0, &InstanceNormTask { plane, epsilon: 0.01 }, &[&x], &[&scale, &shift])
     });
 }
 
@@ -139,7 +126,7 @@ fn refuses_wrong_lengths() {
     type Kernel = fn(&[f32], &mut [f32]);
     let kernels: [(&str, Kernel); 4] = [
         ("lrn", |x, out| {
-            let lrn = Lrn { channels: 3, plane: 4, size: 1, alpha: 1.0, beta: 0.75, bias: 1.0 };
+            let lrn = LrnTask { channels: 3, plane: 4, size: 1, alpha: 1.0, beta: 0.75, bias: 1.0 };
             lrn.run(x, out, plainly());
         }),
         ("softmax", |x, out| softmax(x, 3, 4, out, plainly())),

@@ -1,15 +1,14 @@
-//! Pooling against the list of numbers that each window sees. Windows hang over every edge, some lie outside altogether.
+//! Pooling against the list of elements that each window sees. Windows hang over every edge, some lie outside altogether.
 
 mod common;
 
 use common::{
-    Expected, Guarded, POINTWISE, POISON, Window, check_all, compare, every, looks_at, numbers, on_devices, pixel, plainly,
-    positions, put, refuses_other_lengths, run_everywhere,
+    Expected, Guarded, POINTWISE, POISON, Window, check_all, compare, every, looks_at, numbers, pixel, plainly, positions,
+    refuses_other_lengths, run_everywhere, task_on_devices,
 };
 use fastrand::Rng;
 use sslm_kernels::Activation;
-use sslm_kernels::cuda::operators::{self, Along};
-use sslm_kernels::pool::{Pool, Reduce, global_max};
+use sslm_kernels::pool::{GlobalPoolTask, GlobalReduce, PoolTask, PreparedPool, Reduce, global_max};
 
 #[derive(Clone, Copy, Debug)]
 struct Case {
@@ -24,7 +23,7 @@ fn check(case: &Case) -> Result<(), String> {
     let g = case.window.geometry(case.planes);
     let mut planes: Vec<Vec<f32>> = (0..case.planes).map(|_| numbers(rng, g.input[0] * g.input[1])).collect();
     if case.reduce == Reduce::Max {
-        // NaN loses against every number.
+        // NaN loses against everything.
         planes.iter_mut().flatten().filter(|_| rng.u8(..8) == 0).for_each(|x| *x = f32::NAN);
     }
     let x: Guarded = planes.concat().into_iter().collect();
@@ -44,17 +43,15 @@ fn check(case: &Case) -> Result<(), String> {
     };
     let expected: Vec<Expected> =
         planes.iter().flat_map(|plane| positions(g.output).map(move |out| reduce(plane, out))).collect();
-    let pool = Pool::new(g.clone(), case.reduce, case.activation, 3);
+    let task = PoolTask { geometry: g.clone(), reduce: case.reduce, activation: case.activation };
+    let pool = PreparedPool::new(task.clone(), 3);
     let out = run_everywhere(expected.len(), |out, exec| {
         pool.run(&x, out, &mut Guarded::poisoned(pool.scratch_len()), exec);
     })?;
     let activated = |e: Expected| e.map(|x| f64::from(case.activation.of(x as f32)));
     let expected: Vec<Expected> = expected.into_iter().map(activated).collect();
     compare(&out, &expected)?;
-    on_devices(&expected, 1.0, |device, stream, out| {
-        let x = put(device, stream, &x)?;
-        operators::Pool::new(&g, case.reduce, case.activation)?.run(stream, x.view(), out)
-    })
+    task_on_devices(&expected, 1.0, &task, &[&x], &[])
 }
 
 #[test]
@@ -103,7 +100,8 @@ fn rows_of_every_length() {
 fn means_count_what_they_should() {
     let padded = Window { input: [1, 2], kernel: [1, 5], pad_before: [0, 1], pad_after: [0, 2], ..POINTWISE };
     let mean = |reduce| {
-        let (pool, mut out) = (Pool::new(padded.geometry(1), reduce, Activation::None, 1), [0.0]);
+        let task = PoolTask { geometry: padded.geometry(1), reduce, activation: Activation::None };
+        let (pool, mut out) = (PreparedPool::new(task, 1), [0.0]);
         pool.run(&[1.0, 2.0], &mut out, &mut vec![POISON; pool.scratch_len()], plainly());
         out[0]
     };
@@ -122,16 +120,14 @@ fn global() {
         let largest = |x: &[f32]| Expected::exactly(x.iter().copied().fold(f32::NEG_INFINITY, f32::max));
         let expected: Vec<Expected> = x.chunks_exact(plane).map(largest).collect();
         compare(&run_everywhere(planes, |out, exec| global_max(&x, plane, out, exec))?, &expected)?;
-        on_devices(&expected, 1.0, |device, stream, out| {
-            let x = put(device, stream, &x)?;
-            operators::along(stream, Along::Largest, x.view(), [plane, 1], out)
-        })
+        task_on_devices(&expected, 1.0, &GlobalPoolTask { plane, reduce: GlobalReduce::Max }, &[&x], &[])
     });
 }
 
 #[test]
 fn refuses_wrong_lengths() {
-    let pool = Pool::new(Window { kernel: [2, 2], ..POINTWISE }.geometry(1), Reduce::Max, Activation::None, 1);
+    let geometry = Window { kernel: [2, 2], ..POINTWISE }.geometry(1);
+    let pool = PreparedPool::new(PoolTask { geometry, reduce: Reduce::Max, activation: Activation::None }, 1);
     refuses_other_lengths([("input", 3 * 30), ("output", 3 * 20)], |[x, mut out]| {
         pool.run(&x, &mut out, &mut vec![POISON; pool.scratch_len()], plainly());
     });

@@ -1,5 +1,6 @@
 //! The one error type of the runtime.
 
+#[cfg(feature = "cuda")]
 use sslm_kernels::cuda;
 use std::fmt::Display;
 
@@ -60,6 +61,7 @@ impl From<sslm_format::Error> for Error {
     }
 }
 
+#[cfg(feature = "cuda")]
 impl From<cuda::Error> for Error {
     fn from(e: cuda::Error) -> Self {
         let kind = match e {

@@ -12,39 +12,45 @@
 //! # Ok::<(), sslm::Error>(())
 //! ```
 //!
+//! Features, none of which is on by default:
+//!
+//! - `cuda`: [`Backend::Cuda`]. The driver and cuBLAS are loaded when a device is opened, so building needs neither.
+//! - `ndarray`: [`TensorView`] from and to arrays of that crate.
+//! - `tuning`: a [`Tuning`] from and to its file.
+//!
 //! Everything that can be decided once is decided in [`Model::prepare`]: shapes, which kernel runs each node, where every
 //! activation lies. [`Session::run`] only computes. There is no global state, and no environment variable is read.
 
-mod arena;
-mod build;
-mod cpu;
-mod cuda;
+mod backend;
+mod backends;
 mod error;
-mod fuse;
-mod images;
+mod layers;
 mod map;
 mod memory;
 mod model;
-mod operators;
+mod ops;
 mod options;
 mod plan;
+mod planning;
 mod prepare;
+mod report;
 mod session;
 mod step;
 mod tensor;
 mod tune;
 mod tuning;
-mod work;
 
+// All that is public. What a network consists of is the format's business, and no part of this: new operators break nobody.
 pub use error::{Error, ErrorKind, Result};
 pub use model::{Model, TensorInfo};
 pub use options::{Backend, Options, Threads};
-pub use plan::{Plan, StepInfo};
+pub use plan::Plan;
+pub use report::{KeptCount, LayerInfo, LayerSizes, StepInfo};
 pub use session::{Outputs, Session};
-/// The file format's own types: graph, kept lists, preprocessing, provenance.
-pub use sslm_format as format;
-pub use sslm_kernels::Isa;
+pub use sslm_format::{Color, Dim, ErrorKind as FormatErrorKind, Preprocessing, Provenance, Resize, Section};
 pub use sslm_kernels::conv::Method;
-pub use sslm_kernels::cuda::{Device, Gpu, Precision};
+#[cfg(feature = "cuda")]
+pub use sslm_kernels::cuda::{Device, Gpu};
+pub use sslm_kernels::{Isa, Precision};
 pub use tensor::TensorView;
 pub use tuning::{TunedLayer, Tuning};

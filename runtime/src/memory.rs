@@ -2,13 +2,13 @@
 
 use std::io;
 
-/// Zeroed numbers at the beginning of a page. They come from the operating system as they are touched, in huge pages where it has
+/// Zeroed elements at the beginning of a page. They come from the operating system as they are touched, in huge pages where it has
 /// them: kernels walk dozens of planes at a time, more pages than the processor remembers the places of.
 pub(crate) struct Memory(memmap2::MmapMut);
 
 impl Memory {
     /// # Errors
-    /// If there is no room for `len` numbers.
+    /// If there is no room for `len` elements.
     pub(crate) fn new(len: usize) -> io::Result<Self> {
         let bytes = len.max(1).checked_mul(size_of::<f32>()).ok_or(io::ErrorKind::OutOfMemory)?;
         let map = memmap2::MmapMut::map_anon(bytes)?;

@@ -2,11 +2,6 @@
 
 use crate::error::{Error, Result};
 use crate::map::Bytes;
-use crate::options::Options;
-use crate::plan::Plan;
-use crate::prepare;
-use crate::tune;
-use crate::tuning::Tuning;
 use sslm_format::{BlobId, Dim, Graph, Loaded, Preprocessing, Provenance, Section, ValueId};
 use std::fmt;
 use std::path::Path;
@@ -73,25 +68,6 @@ impl Model {
         sslm_format::verify_weights(self.inner.bytes.as_slice()).map_err(|e| Error::from(e).within(&self.inner.origin))
     }
 
-    /// Fixes batch, symbolic dims and threads, chooses kernels, plans memory.
-    ///
-    /// # Errors
-    /// If the options or the resulting shapes do not fit the model, or memory or threads cannot be had, or the options' tuning was
-    /// made for something else ([`crate::ErrorKind::Tuning`]), or the backend is not there ([`crate::ErrorKind::BackendUnavailable`]).
-    pub fn prepare(&self, options: &Options) -> Result<Plan> {
-        prepare::plan(self, options)
-    }
-
-    /// Measures which of the CPU's methods is fastest for each convolution, with the options' threads, instruction set and shapes. It takes some
-    /// ten seconds, more for networks whose runs are long, and memory for the activations of several plans. `progress` is told how
-    /// many parts of how many are done.
-    ///
-    /// # Errors
-    /// As [`Self::prepare`].
-    pub fn tune(&self, options: &Options, progress: impl FnMut(usize, usize)) -> Result<Tuning> {
-        tune::tune(self, options, progress)
-    }
-
     /// The network's inputs, in order.
     pub fn inputs(&self) -> Vec<TensorInfo> {
         let info = |i: &sslm_format::Input| TensorInfo { name: self.name(i.value).to_owned(), dims: i.dims.clone() };
@@ -140,7 +116,7 @@ impl Model {
     }
 
     /// The network as the file stores it.
-    pub fn graph(&self) -> &Graph {
+    pub(crate) fn graph(&self) -> &Graph {
         &self.inner.loaded.model.graph
     }
 
@@ -152,39 +128,9 @@ impl Model {
         &self.graph().values[value.index()].name
     }
 
-    /// Concrete shapes of the inputs under `options`.
-    pub(crate) fn input_shapes(&self, options: &Options) -> Result<Vec<Vec<usize>>> {
-        let inputs = self.inputs();
-        let mut symbols = options.dims.clone();
-        for input in &inputs {
-            if let (Some(Dim::Symbolic { name }), Some(batch)) = (input.dims.first(), options.batch) {
-                match symbols.insert(name.clone(), batch) {
-                    Some(other) if other != batch => return Err(Error::input(format!("dimension '{name}'"), batch, other)),
-                    _ => {}
-                }
-            }
-        }
-        let known =
-            |name: &String| inputs.iter().flat_map(|i| &i.dims).any(|d| matches!(d, Dim::Symbolic { name: n } if n == name));
-        if let Some(name) = options.dims.keys().find(|name| !known(name)) {
-            return Err(Error::input("options", "the name of a symbolic dimension of the model", format!("'{name}'")));
-        }
-        let extent = |input: &TensorInfo, axis: usize, dim: &Dim| match dim {
-            Dim::Fixed { size } => match options.batch {
-                Some(batch) if axis == 0 && batch as u64 != *size => {
-                    Err(Error::input(format!("batch of input '{}'", input.name), format!("{size} (the model fixes it)"), batch))
-                }
-                _ => Ok(usize::try_from(*size).unwrap_or(usize::MAX)),
-            },
-            Dim::Symbolic { name } => match symbols.get(name) {
-                Some(&extent) => Ok(extent),
-                None if axis == 0 => Ok(1),
-                None => {
-                    Err(Error::input(format!("dimension '{name}' of input '{}'", input.name), "an extent in the options", "none"))
-                }
-            },
-        };
-        let shape = |input: &TensorInfo| input.dims.iter().enumerate().map(|(axis, dim)| extent(input, axis, dim)).collect();
-        inputs.iter().map(shape).collect()
+    /// What tunings know the model by: checksums of the sections with the graph and the weights.
+    pub(crate) fn checksums(&self) -> String {
+        let checksum = |name: &str| self.sections().iter().find(|s| s.name() == name).map_or(0, |s| s.crc);
+        format!("{:08x}-{:08x}", checksum("GRPH"), checksum("WGTS"))
     }
 }

@@ -1,10 +1,12 @@
 //! What a caller fixes when preparing a model.
 
 use crate::tuning::Tuning;
-use sslm_kernels::Isa;
 use sslm_kernels::conv::Method;
-use sslm_kernels::cuda::{Device, Precision};
+#[cfg(feature = "cuda")]
+use sslm_kernels::cuda::Device;
+use sslm_kernels::{Isa, Precision};
 use std::collections::BTreeMap;
+#[cfg(feature = "cuda")]
 use std::sync::Arc;
 
 /// How many threads a plan computes with. Steps that are too short to share run on the calling thread in any case.
@@ -25,7 +27,7 @@ pub enum Backend {
     /// The CPU.
     #[default]
     Cpu,
-    /// The machine's first CUDA device, or an error if it cannot be used.
+    /// The machine's first CUDA device, or an error if it cannot be used or the feature `cuda` is off.
     Cuda,
     /// The machine's first CUDA device, or the CPU if it cannot be used or has no room; [`crate::Plan::fallback`] says why.
     Auto,
@@ -40,6 +42,7 @@ pub struct Options {
     pub(crate) dims: BTreeMap<String, usize>,
     pub(crate) methods: Methods,
     pub(crate) backend: Backend,
+    #[cfg(feature = "cuda")]
     pub(crate) device: Option<Arc<dyn Device>>,
     pub(crate) precision: Precision,
 }
@@ -57,7 +60,7 @@ pub(crate) enum Methods {
 }
 
 impl Methods {
-    /// The method that node `node` is to have, if it is not for the kernel to choose, and whether that was measured.
+    /// The method that the node of this index is to have, if it is not for the kernel to choose, and whether that was measured.
     pub(crate) fn of(&self, node: usize) -> (Option<Method>, bool) {
         match self {
             Methods::Expected => (None, false),
@@ -113,6 +116,7 @@ impl Options {
     }
 
     /// As [`Backend::Cuda`], on a device that is open already: several plans share what it took to open it.
+    #[cfg(feature = "cuda")]
     #[must_use]
     pub fn device(mut self, device: Arc<dyn Device>) -> Self {
         self.device = Some(device);

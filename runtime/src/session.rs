@@ -1,23 +1,19 @@
 //! Running a plan: memory that belongs to one thread at a time.
 
+use crate::backend::State;
 use crate::error::{Error, Result};
-use crate::plan::{Plan, Program};
+use crate::plan::Plan;
 use crate::tensor::TensorView;
-use crate::{cpu, cuda};
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Runs a [`Plan`]. Owns its activations and scratch memory, which the first run takes; make one per thread.
 pub struct Session {
     plan: Plan,
-    state: State,
+    state: Box<dyn State>,
     /// Time of each step in the last run, if asked for.
     times: Option<Vec<Duration>>,
-}
-
-enum State {
-    Cpu(cpu::State),
-    Cuda(cuda::State),
 }
 
 impl fmt::Debug for Session {
@@ -32,15 +28,14 @@ pub struct Outputs<'a> {
     session: &'a Session,
 }
 
-impl Session {
-    pub(crate) fn new(plan: Plan) -> Self {
-        let state = match &plan.inner.program {
-            Program::Cpu(_) => State::Cpu(cpu::State::default()),
-            Program::Cuda(_) => State::Cuda(cuda::State::new(&plan.inner.outputs)),
-        };
-        Session { state, times: None, plan }
+impl Plan {
+    /// A session with memory of its own, which its first run takes.
+    pub fn session(&self) -> Session {
+        Session { state: Arc::clone(&self.inner.program).state(), times: None, plan: self.clone() }
     }
+}
 
+impl Session {
     /// Runs a network of one input and yields its first output.
     ///
     /// # Errors
@@ -59,26 +54,19 @@ impl Session {
         if inputs.len() != plan.inputs.len() {
             return Err(Error::input("inputs", plan.inputs.len(), inputs.len()));
         }
-        for (input, binding) in inputs.iter().zip(&plan.inputs) {
-            if input.shape() != binding.shape {
-                let what = format!("shape of input '{}'", binding.name);
-                return Err(Error::input(what, format!("{:?}", binding.shape), format!("{:?}", input.shape())));
+        for (input, port) in inputs.iter().zip(&plan.inputs) {
+            if input.shape() != port.shape {
+                let what = format!("shape of input '{}'", port.name);
+                return Err(Error::input(what, format!("{:?}", port.shape), format!("{:?}", input.shape())));
             }
         }
-        let times = self.times.as_deref_mut();
-        match (&mut self.state, &plan.program) {
-            (State::Cpu(state), Program::Cpu(program)) => {
-                state.run(program, cpu::Given { model: &plan.model, bindings: &plan.inputs, inputs }, times)?;
-            }
-            (State::Cuda(state), Program::Cuda(program)) => state.run(program, [&plan.inputs, &plan.outputs], inputs, times)?,
-            _ => unreachable!("the state was made for the program"),
-        }
+        self.state.run(inputs, self.times.as_deref_mut())?;
         Ok(Outputs { session: self })
     }
 
     /// Whether runs measure their steps from now on.
     pub fn set_timing(&mut self, on: bool) {
-        self.times = on.then(|| vec![Duration::ZERO; self.plan.steps_len()]);
+        self.times = on.then(|| vec![Duration::ZERO; self.plan.inner.program.step_count()]);
     }
 
     /// Time of each step of [`Plan::steps`] in the last run; empty unless [`Self::set_timing`] asked for it. Of a step that runs
@@ -94,7 +82,7 @@ impl Session {
 }
 
 impl<'a> Outputs<'a> {
-    /// Output number `index`, in the model's order.
+    /// The output of this index, in the model's order.
     ///
     /// # Panics
     /// If the model has no such output.
@@ -105,16 +93,11 @@ impl<'a> Outputs<'a> {
     /// All outputs with their names.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = (&'a str, TensorView<'a>)> + use<'a> {
         let this = *self;
-        this.session.plan.inner.outputs.iter().enumerate().map(move |(i, binding)| (binding.name.as_str(), this.view(i)))
+        this.session.plan.inner.outputs.iter().enumerate().map(move |(i, port)| (port.name.as_str(), this.view(i)))
     }
 
     fn view(&self, index: usize) -> TensorView<'a> {
-        let plan = &*self.session.plan.inner;
-        let binding = &plan.outputs[index];
-        let data = match &self.session.state {
-            State::Cpu(state) => state.output(&plan.model, &binding.place),
-            State::Cuda(state) => state.output(&plan.model, index, &binding.place),
-        };
-        TensorView::new(&binding.shape, data).expect("the planner sized the place by the shape")
+        let port = &self.session.plan.inner.outputs[index];
+        TensorView::new(&port.shape, self.session.state.output(index)).expect("the planner sized the place by the shape")
     }
 }

@@ -1,11 +1,11 @@
-//! One step of a plan: what it computes, what it reads, where it writes.
+//! One step of a plan: what it computes, what it reads, where it writes, and what reports say of it.
 
-use crate::plan::StepInfo;
-use crate::work::{Form, Work};
+use crate::report::StepInfo;
 use sslm_format::BlobId;
+use sslm_kernels::Task;
 use std::ops::Range;
 
-/// Where numbers are read from.
+/// Where elements are read from.
 #[derive(Clone, Debug)]
 pub(crate) enum Place {
     /// The session's arena.
@@ -14,12 +14,14 @@ pub(crate) enum Place {
     Blob(BlobId),
 }
 
-/// Work applied to places.
-pub(crate) struct Step<F: Form, P = Place, W = Range<usize>> {
+/// A task applied to places, for any backend.
+pub(crate) struct Step<'m> {
     pub(crate) about: About,
-    pub(crate) work: Work<F>,
-    pub(crate) reads: Vec<P>,
-    pub(crate) write: W,
+    pub(crate) task: Box<dyn Task + 'm>,
+    pub(crate) reads: Vec<Place>,
+    /// Weights, biases and the like, in the task's order.
+    pub(crate) parameters: Vec<BlobId>,
+    pub(crate) write: Range<usize>,
 }
 
 /// What reports say of a step.
@@ -27,20 +29,26 @@ pub(crate) struct About {
     pub(crate) name: String,
     /// What runs, in ONNX's words.
     pub(crate) op: String,
+    /// The index in the graph of the node whose operator it computes, if it computes one.
+    pub(crate) node: Option<usize>,
+    /// What kind of kernel computes it.
+    pub(crate) kind: &'static str,
     pub(crate) macs: usize,
-    /// Numbers of its inputs, its parameters and its output.
-    pub(crate) numbers: usize,
+    /// Elements of its inputs, its parameters and its output.
+    pub(crate) elements: usize,
 }
 
 impl About {
-    pub(crate) fn info(&self, kernel: String, threads: usize) -> StepInfo<'_> {
-        let About { name, op, macs, numbers } = self;
-        StepInfo { name, op, kernel, macs: *macs, bytes: numbers * size_of::<f32>(), threads, by_image: false }
+    /// `how` says how it is computed, where there is more than one way.
+    pub(crate) fn info(&self, how: Option<String>, threads: usize) -> StepInfo<'_> {
+        let About { name, op, kind, macs, elements, .. } = self;
+        let kernel = how.unwrap_or_else(|| (*kind).to_owned());
+        StepInfo { name, op, kernel, macs: *macs, bytes: elements * size_of::<f32>(), threads, by_image: false }
     }
 
-    /// What it costs in multiply-accumulates. A number that is read or written takes as long as eight of them: that is 50 GB/s,
-    /// between what comes from memory and what from the second-level cache.
+    /// What it costs in multiply-accumulates. An element that is read or written takes as long as eight of them: that is 50 GB/s,
+    /// between what comes from memory and what from the L2 cache.
     pub(crate) fn work(&self) -> usize {
-        self.macs.saturating_add(self.numbers.saturating_mul(8))
+        self.macs.saturating_add(self.elements.saturating_mul(8))
     }
 }

@@ -1,6 +1,7 @@
 //! Tensors at the border of the runtime: a shape and a row-major slice.
 
 use crate::error::{Error, Result};
+#[cfg(feature = "ndarray")]
 use ndarray::{ArrayBase, ArrayViewD, Data, Dimension};
 
 /// A borrowed row-major `f32` tensor.
@@ -33,11 +34,13 @@ impl<'a> TensorView<'a> {
     }
 
     /// The same tensor for ndarray.
+    #[cfg(feature = "ndarray")]
     pub fn to_array(&self) -> ArrayViewD<'a, f32> {
         ArrayViewD::from_shape(self.shape, self.data).expect("the constructors checked the length")
     }
 }
 
+#[cfg(feature = "ndarray")]
 impl<'a, S: Data<Elem = f32>, D: Dimension> TryFrom<&'a ArrayBase<S, D>> for TensorView<'a> {
     type Error = Error;
 

@@ -1,15 +1,13 @@
 //! Measures which method is fastest for each convolution: whole networks run with every method in turn, so that each layer finds
 //! caches as it does in real runs, and what disturbs the machine for a while disturbs all of them.
 
-use crate::cpu::{self, Prepared};
 use crate::error::Result;
 use crate::model::Model;
 use crate::options::{Backend, Methods, Options};
-use crate::plan::{Plan, Program};
+use crate::plan::Plan;
 use crate::session::Session;
 use crate::tensor::TensorView;
-use crate::tuning::{MadeFor, TunedLayer, Tuning};
-use crate::work::Work;
+use crate::tuning::{TunedLayer, Tuning};
 use sslm_kernels::conv::Method;
 use std::time::{Duration, Instant};
 
@@ -22,7 +20,19 @@ const RUNS: usize = 3;
 /// Another method than the expected one is taken if its time is at most this part of that one's: less can be noise.
 const CLEARLY_FASTER: f64 = 0.97;
 
-pub(crate) fn tune(model: &Model, options: &Options, mut progress: impl FnMut(usize, usize)) -> Result<Tuning> {
+impl Model {
+    /// Measures which of the CPU's methods is fastest for each convolution, with the options' threads, instruction set and shapes. It
+    /// takes some ten seconds, more for networks whose runs are long, and memory for the activations of several plans. `progress` is
+    /// told how many parts of how many are done.
+    ///
+    /// # Errors
+    /// As [`Self::prepare`].
+    pub fn tune(&self, options: &Options, progress: impl FnMut(usize, usize)) -> Result<Tuning> {
+        tune(self, options, progress)
+    }
+}
+
+fn tune(model: &Model, options: &Options, mut progress: impl FnMut(usize, usize)) -> Result<Tuning> {
     let prepare = |methods| model.prepare(&Options { methods, backend: Backend::Cpu, ..options.clone() });
     let plan = prepare(Methods::Expected)?;
     let mut candidates = vec![Candidate::new(&plan, None, true)];
@@ -35,10 +45,10 @@ pub(crate) fn tune(model: &Model, options: &Options, mut progress: impl FnMut(us
     }
 
     let shapes: Vec<&[usize]> = plan.input_shapes().collect();
-    // Numbers between -1 and 1: some machines are slow where numbers are tiny.
-    let numbers = |shape: &&[usize]| (0..shape.iter().product()).map(|i: usize| (i % 255) as f32 / 127.0 - 1.0).collect();
-    let numbers: Vec<Vec<f32>> = shapes.iter().map(numbers).collect();
-    let inputs: Vec<TensorView> = shapes.iter().zip(&numbers).map(|(s, x)| TensorView::new(s, x)).collect::<Result<_>>()?;
+    // Between -1 and 1: some machines are slow where elements are tiny.
+    let elements = |shape: &&[usize]| (0..shape.iter().product()).map(|i: usize| (i % 255) as f32 / 127.0 - 1.0).collect();
+    let elements: Vec<Vec<f32>> = shapes.iter().map(elements).collect();
+    let inputs: Vec<TensorView> = shapes.iter().zip(&elements).map(|(s, x)| TensorView::new(s, x)).collect::<Result<_>>()?;
 
     let mut once = Duration::ZERO;
     for _ in 0..2 {
@@ -63,7 +73,7 @@ pub(crate) fn tune(model: &Model, options: &Options, mut progress: impl FnMut(us
     let layers = convolutions(&plan).enumerate().map(|(i, expected)| fastest(&mut candidates, i, &expected)).collect();
     drop(candidates);
 
-    let mut tuning = Tuning { made_for: MadeFor::of(&plan), expected_us: 0.0, tuned_us: 0.0, layers };
+    let mut tuning = Tuning { made_for: plan.made_for(), expected_us: 0.0, tuned_us: 0.0, layers };
     let tuned = prepare(Methods::Tuned(tuning.clone()))?;
     let mut both = [&plan, &tuned].map(|plan| Candidate::new(plan, None, false));
     measure(&mut both)?;
@@ -80,15 +90,9 @@ struct Convolution<'a> {
 }
 
 fn convolutions(plan: &Plan) -> impl Iterator<Item = Convolution<'_>> {
-    let cpu = match &plan.inner.program {
-        Program::Cpu(program) => Some(program),
-        Program::Cuda(_) => None,
-    };
-    cpu.into_iter().flat_map(cpu::Program::steps).enumerate().filter_map(|(step, s)| match &s.step.work {
-        Work::Conv { conv: Prepared { conv, node, .. }, .. } => {
-            Some(Convolution { step, node: *node, name: &s.step.about.name, method: conv.method() })
-        }
-        _ => None,
+    plan.steps().enumerate().filter_map(|(step, info)| {
+        let (node, method) = plan.inner.program.method(step)?;
+        Some(Convolution { step, node, name: info.name, method })
     })
 }
 
@@ -125,7 +129,7 @@ impl Candidate {
     }
 }
 
-/// What was measured of convolution number `index`; the first candidate has the `expected` methods.
+/// What was measured of the convolution of this index; the first candidate has the `expected` methods.
 fn fastest(candidates: &mut [Candidate], index: usize, expected: &Convolution<'_>) -> TunedLayer {
     let (own, others) = candidates.split_first_mut().expect("the plan itself is a candidate");
     let us = |candidate: &mut Candidate| typical(&mut candidate.convolutions[index].2);

@@ -2,21 +2,18 @@
 //! holds for, and the file that it is stored in.
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::plan::{Plan, Program};
-use serde::{Deserialize, Serialize};
 use sslm_kernels::conv::Method;
 use std::ffi::OsString;
-use std::fs::File;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 
 /// Files of more bytes are refused: that is more than any network has layers.
+#[cfg(feature = "tuning")]
 const MOST_BYTES: u64 = 16 << 20;
 
 /// The fastest method of every convolution of a model, as measured on one machine. It holds for that model, CPU, instruction set,
-/// number of threads and input shapes, and for this version of the library; [`crate::Model::prepare`] refuses it elsewhere.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+/// count of threads and input shapes, and for this version of the library; [`crate::Model::prepare`] refuses it elsewhere.
+#[derive(Clone, Debug, PartialEq)]
+#[cfg_attr(feature = "tuning", derive(serde::Serialize, serde::Deserialize), serde(deny_unknown_fields))]
 pub struct Tuning {
     pub(crate) made_for: MadeFor,
     /// Microseconds of a whole run with the methods that were expected to be fastest.
@@ -28,28 +25,28 @@ pub struct Tuning {
 }
 
 /// One convolution of a [`Tuning`].
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug, PartialEq)]
+#[cfg_attr(feature = "tuning", derive(serde::Serialize, serde::Deserialize), serde(deny_unknown_fields))]
 pub struct TunedLayer {
     /// Name of the node.
     pub name: String,
-    /// Number of the node in the model's graph.
+    /// Index of the node in the model's graph.
     pub node: usize,
     /// The method that was expected to be fastest.
-    #[serde(with = "text")]
+    #[cfg_attr(feature = "tuning", serde(with = "text"))]
     pub expected: Method,
     /// Its microseconds.
     pub expected_us: f64,
     /// The method that it is computed by: the expected one unless another was clearly faster.
-    #[serde(with = "text")]
+    #[cfg_attr(feature = "tuning", serde(with = "text"))]
     pub tuned: Method,
     /// Its microseconds.
     pub tuned_us: f64,
 }
 
 /// What a measurement holds for.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug, PartialEq)]
+#[cfg_attr(feature = "tuning", derive(serde::Serialize, serde::Deserialize), serde(deny_unknown_fields))]
 pub(crate) struct MadeFor {
     /// Version of the library.
     sslm: String,
@@ -73,7 +70,9 @@ impl Tuning {
     ///
     /// # Errors
     /// If the file cannot be read or is no tuning. Whether it fits is found out by [`crate::Model::prepare`].
+    #[cfg(feature = "tuning")]
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
+        use std::io::Read;
         let path = path.as_ref();
         let io = |e| Error::new(ErrorKind::Io, format!("{}: cannot read: {e}", path.display()));
         let no_tuning = |expected: &str, found: String| {
@@ -84,7 +83,7 @@ impl Tuning {
             return Err(no_tuning("a file", "something else".to_owned()));
         }
         let mut bytes = Vec::new();
-        File::open(path).and_then(|file| file.take(MOST_BYTES + 1).read_to_end(&mut bytes)).map_err(io)?;
+        std::fs::File::open(path).and_then(|file| file.take(MOST_BYTES + 1).read_to_end(&mut bytes)).map_err(io)?;
         if bytes.len() as u64 > MOST_BYTES {
             return Err(no_tuning(&format!("at most {MOST_BYTES} bytes"), "more".to_owned()));
         }
@@ -92,6 +91,7 @@ impl Tuning {
     }
 
     /// The text of its file.
+    #[cfg(feature = "tuning")]
     pub fn to_json(&self) -> String {
         serde_json::to_string_pretty(self).expect("text, numbers and lists of them")
     }
@@ -101,17 +101,17 @@ impl Tuning {
         self.layers.iter().find(|layer| layer.node == node)
     }
 
-    /// Refuses a plan that it was not made for.
-    pub(crate) fn check(&self, plan: &Plan) -> Result<()> {
-        let (here, made) = (MadeFor::of(plan), &self.made_for);
+    /// Refuses a plan that is made for something else than this.
+    pub(crate) fn check(&self, here: &MadeFor) -> Result<()> {
+        let made = &self.made_for;
         let inputs = |inputs: &[Vec<usize>]| inputs.iter().map(|shape| format!("{shape:?}")).collect::<Vec<_>>().join(", ");
         let all = [
-            ("version", here.sslm, made.sslm.clone()),
-            ("model", here.model, made.model.clone()),
+            ("version", here.sslm.clone(), made.sslm.clone()),
+            ("model", here.model.clone(), made.model.clone()),
             ("input shape", inputs(&here.inputs), inputs(&made.inputs)),
-            ("instruction set", here.isa, made.isa.clone()),
+            ("instruction set", here.isa.clone(), made.isa.clone()),
             ("number of threads", here.threads.to_string(), made.threads.to_string()),
-            ("CPU", here.cpu, made.cpu.clone()),
+            ("CPU", here.cpu.clone(), made.cpu.clone()),
         ];
         match all.into_iter().find(|(_, here, made)| here != made) {
             None => Ok(()),
@@ -123,19 +123,9 @@ impl Tuning {
 }
 
 impl MadeFor {
-    pub(crate) fn of(plan: &Plan) -> Self {
-        let checksum = |name: &str| plan.inner.model.sections().iter().find(|s| s.name() == name).map_or(0, |s| s.crc);
-        MadeFor {
-            sslm: env!("CARGO_PKG_VERSION").to_owned(),
-            model: format!("{:08x}-{:08x}", checksum("GRPH"), checksum("WGTS")),
-            inputs: plan.input_shapes().map(<[usize]>::to_vec).collect(),
-            isa: match &plan.inner.program {
-                Program::Cpu(program) => program.isa.to_string(),
-                Program::Cuda(program) => program.name(),
-            },
-            threads: plan.threads(),
-            cpu: cpu(),
-        }
+    /// On this CPU, by this version of the library.
+    pub(crate) fn new(model: String, inputs: Vec<Vec<usize>>, isa: String, threads: usize) -> Self {
+        MadeFor { sslm: env!("CARGO_PKG_VERSION").to_owned(), model, inputs, isa, threads, cpu: cpu() }
     }
 }
 
@@ -147,6 +137,7 @@ fn cpu() -> String {
 }
 
 /// Values that are stored by their names.
+#[cfg(feature = "tuning")]
 mod text {
     use serde::de::{Deserialize, Deserializer, Error};
     use serde::ser::Serializer;

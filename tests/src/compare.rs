@@ -5,7 +5,7 @@ use ssl_convert::emit::{self, Metadata};
 use ssl_convert::onnx::load::OnnxFile;
 use ssl_convert::onnx::proto::{ModelProto, ValueInfoProto};
 use sslm::{Device, Model, Options, Plan, Session, TensorView, Threads};
-use sslm_format::Dim;
+use sslm_format::{Dim, Graph, Op};
 use std::io::Cursor;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -104,13 +104,14 @@ pub fn input(shape: &[usize]) -> Vec<f32> {
 }
 
 /// Checks that the compact and the dense model equal the dense one that fuses nothing, to 1e-5 of the output's largest magnitude
-/// for every input shape, on the CPU and on every device, and yields the compact one.
+/// for every input shape, on the CPU and on every device, and yields the compact one's graph.
 ///
 /// # Panics
 /// If one does not, naming the shape and the difference.
-pub fn compact_equals_dense(model: &ModelProto, shapes: &[&[usize]]) -> Model {
-    let open = |model: &ModelProto, dense| Model::from_bytes(&convert(model, dense)).expect("what was written is valid");
-    let (compact, dense, reference) = (open(model, false), open(model, true), open(&all_values(model), true));
+pub fn compact_equals_dense(model: &ModelProto, shapes: &[&[usize]]) -> Graph {
+    let file = convert(model, false);
+    let open = |file: &[u8]| Model::from_bytes(file).expect("what was written is valid");
+    let (compact, dense, reference) = (open(&file), open(&convert(model, true)), open(&convert(&all_values(model), true)));
     for shape in shapes {
         let x = input(shape);
         let expected = run(&reference, shape, &x);
@@ -128,15 +129,22 @@ pub fn compact_equals_dense(model: &ModelProto, shapes: &[&[usize]]) -> Model {
             }
         }
     }
-    compact
+    graph_of(&file)
+}
+
+/// The graph of a file.
+///
+/// # Panics
+/// If the file breaks a rule of the format.
+pub fn graph_of(file: &[u8]) -> Graph {
+    sslm_format::validate(file).expect("a valid file").model.graph
 }
 
 /// How many channels of the output of node `name` are stored; `None` if all of them.
 ///
 /// # Panics
 /// If there is no such node.
-pub fn kept_channels(model: &Model, name: &str) -> Option<Vec<u32>> {
-    let graph = model.graph();
+pub fn kept_channels(graph: &Graph, name: &str) -> Option<Vec<u32>> {
     let node = graph.nodes.iter().find(|n| n.name == name).unwrap_or_else(|| panic!("no node {name}"));
     graph.values[node.output.index()].compaction.as_ref().map(|c| c.kept.clone())
 }
@@ -145,10 +153,10 @@ pub fn kept_channels(model: &Model, name: &str) -> Option<Vec<u32>> {
 ///
 /// # Panics
 /// If there is no such convolution.
-pub fn kept_columns(model: &Model, name: &str) -> Vec<usize> {
-    let node = model.graph().nodes.iter().find(|n| n.name == name);
+pub fn kept_columns(graph: &Graph, name: &str) -> Vec<usize> {
+    let node = graph.nodes.iter().find(|n| n.name == name);
     match node.map(|n| &n.op) {
-        Some(sslm_format::Op::Conv(conv)) => conv.columns.iter().map(|c| c.count(conv.columns_per_group())).collect(),
+        Some(Op::Conv(conv)) => conv.columns.iter().map(|c| c.count(conv.columns_per_group())).collect(),
         other => panic!("no convolution {name}: {other:?}"),
     }
 }

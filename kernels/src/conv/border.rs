@@ -47,6 +47,7 @@ impl Border {
 
     /// The class of each output row and of each output column, how many classes of rows and of columns there are, and what is added:
     /// `[filters][row class][column class]`.
+    #[cfg(feature = "cuda")]
     pub(crate) fn tables(&self) -> (&[usize], Vec<usize>, [usize; 2], &[f32]) {
         let columns = self.column_runs.iter().flat_map(|(run, class)| run.clone().map(|_| *class)).collect();
         (&self.row_class, columns, [self.row_classes, self.column_classes], &self.sums)

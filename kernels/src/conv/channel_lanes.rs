@@ -4,7 +4,7 @@
 
 use super::border::Border;
 use super::filter_lanes::Finish;
-use super::geometry::{Column, Geometry, Group};
+use super::geometry::{Column, Geometry, KeptGroup};
 use super::{Form, Prepared, Weighted, WeightedLayer};
 use crate::filter_tile::Sums;
 use crate::parallel::{Part, Partition, Window};
@@ -70,7 +70,7 @@ fn padded(geometry: &Geometry) -> [usize; 2] {
 }
 
 /// Whether a group can be computed this way.
-pub(super) fn applies(geometry: &Geometry, group: &Group) -> bool {
+pub(super) fn applies(geometry: &Geometry, group: &KeptGroup) -> bool {
     let fits = || padded(geometry).iter().try_fold(1usize, |len, n| len.checked_mul(*n)).is_some_and(|len| len <= MOST_POSITIONS);
     let one_plane = group.columns.windows(2).all(|pair| pair[0].channel == pair[1].channel);
     // Columns that are listed twice are for the other methods.
@@ -86,13 +86,19 @@ pub(super) fn pays(geometry: &Geometry) -> bool {
 
 impl ChannelLanes {
     /// Of those groups of a layer that are to be computed this way, if there are any.
-    pub(super) fn new(geometry: &Geometry, groups: &[Group], prepared: &[Prepared], isa: Isa, threads: usize) -> Option<Self> {
+    pub(super) fn new(
+        geometry: &Geometry,
+        groups: &[KeptGroup],
+        prepared: &[Prepared],
+        isa: Isa,
+        threads: usize,
+    ) -> Option<Self> {
         let ours = || groups.iter().zip(prepared).filter(|(_, prepared)| matches!(prepared.form, Form::ChannelLanes));
         ours().next()?;
         let mut taps: Vec<[usize; 2]> = ours().flat_map(|(group, _)| &group.columns).map(|c| [c.kh, c.kw]).collect();
         taps.sort_unstable();
         taps.dedup();
-        let channel = |(group, prepared): (&Group, &Prepared)| {
+        let channel = |(group, prepared): (&KeptGroup, &Prepared)| {
             let start = prepared.weights.start;
             let weight = |tap: &[usize; 2]| group.columns.iter().position(|c| [c.kh, c.kw] == *tap);
             let weights = match group.columns.len() == taps.len() {

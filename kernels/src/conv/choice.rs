@@ -11,7 +11,7 @@
 //! No cost falls when filters or columns are added, so a compact layer is never expected to be slower than a dense one.
 
 use super::filter_lanes::FilterLanes;
-use super::geometry::{Geometry, Group};
+use super::geometry::{Geometry, KeptGroup};
 use super::lowering::{InPlace, Lowering};
 use super::stage::Stage;
 use super::winograd::Winograd;
@@ -21,14 +21,14 @@ use crate::simd::{Isa, MAX_LANES};
 /// The wanted method if it applies, else the one that is expected to be fastest.
 pub(super) fn choose(
     geometry: &Geometry,
-    group: &Group,
+    group: &KeptGroup,
     stage: &Stage,
     lowering: &Lowering,
     isa: Isa,
     threads: usize,
     wanted: Option<Method>,
 ) -> Form {
-    let Group { filters, columns } = group;
+    let KeptGroup { filters, columns } = group;
     let winograd = || Winograd::new(geometry, *filters, columns, isa, threads);
     let filter_lanes = || FilterLanes::new(geometry, *filters, columns, isa, threads);
     match wanted {
@@ -106,7 +106,7 @@ impl Factors {
         Some(Factors { product: 0.57, gather: 0.0, column: of_product * tile_len(isa) })
     }
 
-    fn cost(&self, group: &Group, stage: &Stage, lowering: &Lowering, isa: Isa) -> f64 {
+    fn cost(&self, group: &KeptGroup, stage: &Stage, lowering: &Lowering, isa: Isa) -> f64 {
         let (vectors, positions) = lowering.tiles.last().map_or((0, 0), |t| (t.vectors.end, t.positions.end));
         let tiles = group.filters.div_ceil(isa.tile()[0]) * lowering.tiles.len();
         let of_column = vectors as f64 * (group.filters as f64 * self.product + self.gather) + tiles as f64 * self.column;

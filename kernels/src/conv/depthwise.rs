@@ -5,7 +5,7 @@
 //! convolution each phase for itself, so that neighbouring outputs read neighbouring numbers there. Taps that lie below each other
 //! in a patch make a run: for some rows of sums, a run reads each row of the patch once, where single taps would each read it.
 
-use super::geometry::{Column, Geometry, Group};
+use super::geometry::{Column, Geometry, KeptGroup};
 use super::{Form, Prepared, WeightedLayer, stage};
 use crate::parallel::{Part, Partition, Window};
 use crate::simd::{Isa, MAX_LANES, Simd, Vectorized};
@@ -77,14 +77,20 @@ struct Item {
 pub(crate) const FILTERS: usize = 4;
 
 /// Whether a group can be computed this way.
-pub(crate) fn applies(geometry: &Geometry, group: &Group) -> bool {
+pub(crate) fn applies(geometry: &Geometry, group: &KeptGroup) -> bool {
     let fits = |c: &Column| c.channel == group.columns[0].channel && stage::split(geometry, *c).1[1] <= REACH;
     !geometry.transposed && group.columns.iter().all(fits)
 }
 
 impl Depthwise {
     /// Of those groups of a layer that are to be computed this way, if there are any.
-    pub(super) fn new(geometry: &Geometry, groups: &[Group], prepared: &[Prepared], isa: Isa, threads: usize) -> Option<Self> {
+    pub(super) fn new(
+        geometry: &Geometry,
+        groups: &[KeptGroup],
+        prepared: &[Prepared],
+        isa: Isa,
+        threads: usize,
+    ) -> Option<Self> {
         let ours = || groups.iter().zip(prepared).filter(|(_, p)| matches!(p.form, Form::Depthwise) && !p.filters.is_empty());
         ours().next()?;
         let mut phases: Vec<[usize; 2]> = Vec::new();
@@ -104,7 +110,7 @@ impl Depthwise {
             let before = phases.iter().take_while(|p| **p < phase).count();
             [before * (rows + beyond[0]) + row, cell]
         };
-        let channel = |(group, prepared): (&Group, &Prepared)| {
+        let channel = |(group, prepared): (&KeptGroup, &Prepared)| {
             // Taps below each other become neighbours.
             let mut taps: Vec<([usize; 2], usize)> = group.columns.iter().map(|c| place(*c)).zip(0..).collect();
             taps.sort_by_key(|&([row, column], _)| [column, row]);

@@ -111,7 +111,7 @@ pub struct Column {
 
 /// What one group keeps.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Group {
+pub struct KeptGroup {
     /// Kept filters.
     pub filters: usize,
     /// Kept columns.

@@ -1,9 +1,9 @@
 //! Convolution over kept columns: only the columns of the lowered matrix that some filter uses are read from the input, and the
 //! product runs over just those. Groups may keep different numbers of filters and columns.
 //!
-//! [`Conv::new`] decides everything that shapes decide: how the image is staged, tiles of output positions, where each column
-//! reads, which form computes each group, and who computes what where threads share the work. [`Conv::run`] is then a loop over
-//! tiles and panels around the register tile of `tile.rs`.
+//! [`PreparedConv::new`] decides everything that shapes decide: how the image is staged, tiles of output positions, where each
+//! column reads, which form computes each group, and who computes what where threads share the work. [`PreparedConv::run`] is then a
+//! loop over tiles and panels around the register tile of `tile.rs`.
 
 mod border;
 mod channel_lanes;
@@ -16,10 +16,11 @@ mod method;
 mod packing;
 mod share;
 mod stage;
+mod task;
 mod winograd;
 
 pub(crate) use border::Border;
-pub use geometry::{Column, Geometry, Group};
+pub use geometry::{Column, Geometry, KeptGroup};
 pub use method::Method;
 
 use crate::parallel::Window;
@@ -45,11 +46,13 @@ const MAX_COLUMNS: usize = 768;
 
 /// What a convolution computes.
 #[derive(Clone, Debug)]
-pub struct Layer<'a> {
+pub struct ConvTask<'a> {
+    /// Images that are computed at once.
+    pub images: usize,
     /// Sizes.
     pub geometry: Geometry,
     /// What each group keeps.
-    pub groups: Vec<Group>,
+    pub groups: Vec<KeptGroup>,
     /// `[kept filters][KH][KW]`: what constant channels add through each tap that lies inside the input.
     pub taps: Option<&'a [f32]>,
     /// Applied last.
@@ -60,7 +63,7 @@ pub struct Layer<'a> {
 
 /// A convolution with everything decided that shapes decide.
 #[derive(Debug)]
-pub struct Conv {
+pub struct PreparedConv {
     isa: Isa,
     geometry: Geometry,
     groups: Vec<Prepared>,
@@ -154,12 +157,12 @@ struct WeightedLayer<'a> {
     accumulate: bool,
 }
 
-impl Conv {
+impl PreparedConv {
     /// For `threads` threads at most, by the method that is expected to be fastest.
     ///
     /// # Panics
     /// If `taps` has another length than filters and kernel call for, or a column lies outside the input or the kernel.
-    pub fn new(layer: Layer<'_>, isa: Isa, threads: usize) -> Self {
+    pub fn new(layer: ConvTask<'_>, isa: Isa, threads: usize) -> Self {
         Self::build(layer, isa, threads, None)
     }
 
@@ -167,12 +170,12 @@ impl Conv {
     ///
     /// # Panics
     /// As [`Self::new`].
-    pub fn with_method(layer: Layer<'_>, isa: Isa, threads: usize, method: Method) -> Self {
+    pub fn with_method(layer: ConvTask<'_>, isa: Isa, threads: usize, method: Method) -> Self {
         Self::build(layer, isa, threads, Some(method))
     }
 
-    fn build(layer: Layer<'_>, isa: Isa, threads: usize, method: Option<Method>) -> Self {
-        let Layer { geometry, groups: kept, taps, activation, accumulate } = layer;
+    fn build(layer: ConvTask<'_>, isa: Isa, threads: usize, method: Option<Method>) -> Self {
+        let ConvTask { geometry, groups: kept, taps, activation, accumulate, .. } = layer;
         let all_columns = || kept.iter().flat_map(|g| &g.columns).copied();
         for column in all_columns() {
             let fits = column.channel < geometry.channels && column.kh < geometry.kernel[0] && column.kw < geometry.kernel[1];
@@ -184,7 +187,7 @@ impl Conv {
         let highest = kept.iter().map(|g| g.filters.min(PANEL_ROWS)).max().unwrap_or(0);
         let lowering = Lowering::new(&geometry, &stage, isa.lanes(), tile::vectors_for(highest, isa.tile()));
         let (mut column, mut filter, mut weight) = (0, 0, 0);
-        let prepare = |group: &Group| {
+        let prepare = |group: &KeptGroup| {
             let form = choice::choose(&geometry, group, &stage, &lowering, isa, threads, method);
             let columns = if form.is_tiled() { &*group.columns } else { &[] };
             let prepared = Prepared {
@@ -201,7 +204,7 @@ impl Conv {
         let channel_lanes = ChannelLanes::new(&geometry, &kept, &groups, isa, threads);
         let stage = if groups.iter().any(|g| g.form.is_tiled()) { stage } else { Stage::None };
         let share = Share::new(&groups, filters, &lowering.tiles, geometry.output_len(), threads);
-        Conv { isa, geometry, groups, stage, lowering, depthwise, channel_lanes, border, activation, accumulate, share }
+        PreparedConv { isa, geometry, groups, stage, lowering, depthwise, channel_lanes, border, activation, accumulate, share }
     }
 
     /// Output planes.
@@ -349,7 +352,7 @@ impl Conv {
 
 /// One item of a convolution, for any instruction set.
 struct Work<'a, 'w> {
-    conv: &'a Conv,
+    conv: &'a PreparedConv,
     group: &'a Prepared,
     item: &'a Item,
     x: &'a [f32],

@@ -5,15 +5,15 @@
 //! the same for all threads. Where no other warp has work meanwhile, a step waits for two reads that miss the first cache. Of cuBLAS
 //! it is assumed that it reaches 0.8 of the peak; of memory, that it yields 12 bytes a cycle to each multiprocessor.
 
-use super::device::Precision;
-use crate::conv::Group;
+use crate::Precision;
+use crate::conv::KeptGroup;
 use std::fmt::{self, Display};
 use std::str::FromStr;
 
 /// How a convolution is computed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Method {
-    /// A thread for each number.
+    /// A thread for each element of the output.
     Direct,
     /// Gathered into memory and multiplied by cuBLAS.
     Library,
@@ -157,7 +157,7 @@ const BYTES: f64 = 12.0;
 
 /// A convolution as the choice sees it.
 pub(super) struct Shape<'a> {
-    pub(super) groups: &'a [Group],
+    pub(super) groups: &'a [KeptGroup],
     /// Of the outputs of all images.
     pub(super) positions: usize,
     /// Whether columns are multiplied where they lie.
@@ -248,11 +248,11 @@ mod tests {
     use super::*;
     use crate::conv::Column;
 
-    fn group(filters: usize, columns: usize) -> Group {
-        Group { filters, columns: vec![Column { channel: 0, kh: 0, kw: 0 }; columns] }
+    fn group(filters: usize, columns: usize) -> KeptGroup {
+        KeptGroup { filters, columns: vec![Column { channel: 0, kh: 0, kw: 0 }; columns] }
     }
 
-    fn shape(groups: &[Group], positions: usize) -> Shape<'_> {
+    fn shape(groups: &[KeptGroup], positions: usize) -> Shape<'_> {
         let precision = Precision::Fp32;
         Shape { groups, positions, in_place: false, divides: false, by_library: true, precision, processors: 132 }
     }

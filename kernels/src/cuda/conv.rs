@@ -1,17 +1,61 @@
 //! Convolutions over kept columns on a device, and fully connected layers, which are convolutions of images of one position.
 //!
-//! Four methods: *direct*, a thread for each number, for groups of few filters; *warp*, a thread for one position and up to 32 filters,
+//! Four methods: *direct*, a thread for each element of the output, for groups of few filters; *warp*, a thread for one position and up to 32 filters,
 //! whose columns several warps can share, for few positions or filters; *tile*, a block that gathers columns into shared memory and
 //! multiplies them there by up to 128 filters; *library*, kept columns gathered into lowered matrices that cuBLAS multiplies. Columns
 //! that lie side by side in memory, as those of pointwise layers do, are not gathered for cuBLAS.
 
 use super::choice::{BLOCK, MOST_BLOCKS_DOWN, Method, Shape};
-use super::device::{Buffer, Device, Gemm, Matrix, Precision, Result, Stream, View, upload};
-use super::kernels::{self, THREADS, address_or_null, int, launch, launch_each};
+use super::device::{Buffer, Device, Gemm, Matrix, Result, Stream, View, upload};
+use super::launch::{Arguments, Floats, Ints, Output, Source, THREADS, address_or_null, arguments, int, launch, launch_each};
+use super::task::{Call, Kernel, Preparing, Task};
 use super::{activation, check_windows, fits, upload_ints};
-use crate::conv::{Border, Column, Geometry, Group, Layer};
-use crate::{Activation, expect_len, fully_connected};
+use crate::conv::{Border, Column, ConvTask, Geometry, KeptGroup};
+use crate::fully_connected::GemmTask;
+use crate::{Activation, Precision, expect_len};
 use std::ops::Range;
+
+/// The kernels of this family.
+pub(super) const SOURCES: &[Source] = &[UNPACK, CONV];
+
+arguments! {
+    /// Weights of one group.
+    UnpackArguments { panels: Floats, out: Output, filters: i32, columns: i32, all_columns: i32, leading: i32 }
+}
+
+arguments! {
+    /// A convolution: all of it, or the part of one group.
+    ConvArguments {
+        x: Floats, weights: Floats, bias: Floats, border: Floats, residual: Floats,
+        taps: Ints, classes: Ints, parts: Ints,
+        sums: Floats, out: Output, lowered: Output,
+        images: i32, image_len: i32, height: i32, width: i32,
+        out_height: i32, out_width: i32, positions: i32,
+        stride_h: i32, stride_w: i32, transposed: i32,
+        filters: i32, first_filter: i32, all_filters: i32, columns: i32, leading: i32, turns: i32,
+        sums_of_image: i32, sums_of_filter: i32,
+        column_classes: i32, all_classes: i32,
+        activation: i32, p: f32, q: f32,
+    }
+}
+
+const UNPACK: Source = Source { declaration: UnpackArguments::DECLARATION, kernels: &["unpack", "unpack_half"], text: "" };
+
+const CONV: Source = Source {
+    declaration: ConvArguments::DECLARATION,
+    kernels: &[
+        "conv_direct",
+        "conv_warp_8",
+        "conv_warp_16",
+        "conv_warp_32",
+        "conv_tile_64",
+        "conv_tile_128",
+        "lower",
+        "lower_half",
+        "finish",
+    ],
+    text: include_str!("conv.cu"),
+};
 
 /// Factors of a lowered matrix that are in memory at a time, as far as whole images allow: 256 MiB of floats. Not measured yet.
 const LOWERED: usize = 64 << 20;
@@ -25,10 +69,10 @@ const ALIGNED: usize = 16;
 /// Weights behind the last one that kernels may read, as part of a block of more filters than there are.
 const BEHIND: usize = 128;
 
-/// Numbers of a `Part` of `kernels.cu`.
+/// Numbers of a `Part` of `conv.cu`.
 const PART: usize = 6;
 
-/// How a [`Conv`] computes.
+/// How a [`PreparedConv`] computes.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Choice {
     /// How products are rounded by cuBLAS. Our own kernels know `f32` only.
@@ -39,7 +83,7 @@ pub struct Choice {
 
 /// A convolution of so many images, with weights and tables on the device.
 #[derive(Debug)]
-pub struct Conv {
+pub struct PreparedConv {
     geometry: Geometry,
     images: usize,
     method: Method,
@@ -70,9 +114,9 @@ struct Prepared {
     columns: Range<usize>,
     /// Of all weights as they come.
     weights: Range<usize>,
-    /// The same on the device, in numbers of [`Conv::weights`].
+    /// The same on the device, in elements of [`PreparedConv::weights`].
     stored: Range<usize>,
-    /// Where the first column's numbers begin in an image, if the others' follow and are multiplied there.
+    /// Where the first column begins in an image, if the others follow it and are multiplied there.
     in_place: Option<usize>,
 }
 
@@ -89,13 +133,13 @@ impl Layout {
         rows.next_multiple_of(ALIGNED / if self.halves { 2 } else { 4 })
     }
 
-    /// Numbers that so many factors take, which is a whole number for columns.
-    fn numbers(self, factors: usize) -> usize {
+    /// Elements of `f32` that so many factors take; they are even where two share one.
+    fn elements(self, factors: usize) -> usize {
         if self.halves { factors / 2 } else { factors }
     }
 }
 
-/// What a [`Conv`] reads and writes.
+/// What a [`PreparedConv`] reads and writes.
 #[derive(Clone, Copy, Debug)]
 pub struct Tensors<'a> {
     /// `[images][channels][H][W]`.
@@ -104,8 +148,38 @@ pub struct Tensors<'a> {
     pub residual: Option<View<'a>>,
     /// `[images][kept filters][OH][OW]`.
     pub out: View<'a>,
-    /// At least [`Conv::scratch_len`] numbers.
+    /// At least [`PreparedConv::scratch_len`] elements.
     pub scratch: View<'a>,
+}
+
+impl Task for ConvTask<'_> {
+    fn prepare(&self, preparing: &mut Preparing<'_>) -> Result<Box<dyn Kernel>> {
+        let choice = Choice { precision: preparing.precision, method: None };
+        let parameters = [0, 1].map(|i| preparing.parameters[i]);
+        Ok(Box::new(PreparedConv::new(self, parameters, choice, preparing.device, preparing.stream)?))
+    }
+}
+
+impl Task for GemmTask {
+    fn prepare(&self, preparing: &mut Preparing<'_>) -> Result<Box<dyn Kernel>> {
+        let choice = Choice { precision: preparing.precision, method: None };
+        let parameters = [0, 1].map(|i| preparing.parameters[i]);
+        Ok(Box::new(PreparedConv::fully_connected(self, parameters, choice, preparing.device, preparing.stream)?))
+    }
+}
+
+impl Kernel for PreparedConv {
+    fn scratch_len(&self) -> usize {
+        self.scratch_len()
+    }
+
+    fn start(&self, stream: &mut dyn Stream, Call { reads, out, scratch }: Call<'_>) -> Result<()> {
+        self.run(stream, Tensors { x: reads[0], residual: reads.get(1).copied(), out, scratch })
+    }
+
+    fn describe(&self) -> Option<String> {
+        Some(self.describe())
+    }
 }
 
 /// What constant channels add, by classes of rows and columns.
@@ -116,8 +190,8 @@ struct BorderTables {
     counts: [usize; 2],
 }
 
-impl Conv {
-    /// For `images` images at a time. `weights` and `bias` are as [`crate::conv::Conv::run`] takes them.
+impl PreparedConv {
+    /// `weights` and `bias` are as [`crate::conv::PreparedConv::run`] takes them.
     ///
     /// # Errors
     /// If a size is too large for the kernels, or the device has no room or fails.
@@ -125,14 +199,13 @@ impl Conv {
     /// # Panics
     /// If a slice has another length than the layer calls for, or a column lies outside the input or the kernel.
     pub fn new(
-        layer: &Layer<'_>,
-        images: usize,
+        layer: &ConvTask<'_>,
         [weights, bias]: [&[f32]; 2],
         choice: Choice,
         device: &dyn Device,
         stream: &mut dyn Stream,
     ) -> Result<Self> {
-        let Layer { geometry, groups, taps, activation, accumulate } = layer;
+        let &ConvTask { images, ref geometry, ref groups, taps, activation, accumulate } = layer;
         check_windows(geometry)?;
         let filters: usize = groups.iter().map(|g| g.filters).sum();
         expect_len("bias", bias, filters);
@@ -148,7 +221,7 @@ impl Conv {
         let in_place: Vec<Option<usize>> = groups.iter().map(|group| side_by_side(geometry, group)).collect();
         let with_filters = || groups.iter().filter(|group| group.filters > 0);
         // With room for columns that begin at multiples.
-        let lowered = |group: &Group| group.columns.len().saturating_mul(geometry.output_len() + ALIGNED);
+        let lowered = |group: &KeptGroup| group.columns.len().saturating_mul(geometry.output_len() + ALIGNED);
         let shape = Shape {
             groups,
             positions: images * geometry.output_len(),
@@ -176,7 +249,7 @@ impl Conv {
                 let filters = filter..filter + group.filters;
                 filter = filters.end;
                 let (first, leading) = (stored, layout.leading(group.filters));
-                stored = layout.numbers(columns.len().saturating_mul(leading)).saturating_add(stored);
+                stored = layout.elements(columns.len().saturating_mul(leading)).saturating_add(stored);
                 fits("weights", stored.saturating_add(BEHIND))?;
                 if let Some(most) = method.filters() {
                     parts.extend((0..group.filters).step_by(most).flat_map(|f| {
@@ -190,15 +263,15 @@ impl Conv {
             }
         }
         let unpacked = unpack(&prepared, weights, layout, device, stream)?;
-        Ok(Conv {
+        Ok(PreparedConv {
             method,
             precision: choice.precision,
             layout,
             geometry: geometry.clone(),
             images,
             filters,
-            accumulate: *accumulate,
-            activation: *activation,
+            accumulate,
+            activation,
             weights: unpacked,
             bias: upload(device, stream, bias)?,
             taps: upload_ints(device, stream, &table)?,
@@ -217,7 +290,7 @@ impl Conv {
     /// # Panics
     /// As [`Self::new`].
     pub fn fully_connected(
-        layer: &fully_connected::Layer,
+        layer: &GemmTask,
         parameters: [&[f32]; 2],
         choice: Choice,
         device: &dyn Device,
@@ -234,9 +307,10 @@ impl Conv {
             transposed: false,
         };
         let columns = layer.columns.iter().map(|&channel| Column { channel, kh: 0, kw: 0 }).collect();
-        let groups = vec![Group { filters: layer.rows, columns }];
-        let as_convolution = Layer { geometry, groups, taps: None, activation: layer.activation, accumulate: false };
-        Self::new(&as_convolution, layer.batch, parameters, choice, device, stream)
+        let groups = vec![KeptGroup { filters: layer.rows, columns }];
+        let as_convolution =
+            ConvTask { images: layer.batch, geometry, groups, taps: None, activation: layer.activation, accumulate: false };
+        Self::new(&as_convolution, parameters, choice, device, stream)
     }
 
     /// What computes it: what was asked for, if that applies.
@@ -262,7 +336,7 @@ impl Conv {
     /// Numbers of a group's lowered matrix of so many positions, and of its sums.
     fn lowered_len(&self, group: &Prepared, positions: usize) -> [usize; 2] {
         let leading = self.layout.leading(positions);
-        [self.layout.numbers(group.columns.len() * leading), group.filters.len() * leading]
+        [self.layout.elements(group.columns.len() * leading), group.filters.len() * leading]
     }
 
     /// Numbers of scratch memory that [`Self::run`] needs.
@@ -292,14 +366,14 @@ impl Conv {
         if let Some(residual) = residual {
             residual.expect_len("residual", out.len());
         }
-        assert!(scratch.len() >= self.scratch_len(), "scratch: {} of {} numbers", scratch.len(), self.scratch_len());
+        assert!(scratch.len() >= self.scratch_len(), "scratch: {} of {} elements", scratch.len(), self.scratch_len());
         if out.is_empty() {
             return Ok(());
         }
         let border = self.border.as_ref();
         let counts = border.map_or([0, 0], |b| b.counts);
         let (function, p, q) = activation(self.activation);
-        let all = kernels::Conv {
+        let all = ConvArguments {
             x: x.address(),
             weights: self.weights.view().address(),
             bias: self.bias.view().address(),
@@ -357,10 +431,10 @@ impl Conv {
         &self,
         stream: &mut dyn Stream,
         group: &Prepared,
-        all: &kernels::Conv,
+        all: &ConvArguments,
         tensors: Tensors<'_>,
     ) -> Result<()> {
-        let of_group = kernels::Conv {
+        let of_group = ConvArguments {
             taps: self.taps.part(TAP * group.columns.start..TAP * group.columns.end).address(),
             filters: int(group.filters.len()),
             first_filter: int(group.filters.start),
@@ -376,7 +450,7 @@ impl Conv {
         }
     }
 
-    /// Where columns begin at number `start` of each image and follow each other. Sums are written to the output first.
+    /// Where columns begin at element `start` of each image and follow each other. Sums are written to the output first.
     ///
     /// # Safety
     /// As [`Self::multiply`].
@@ -384,7 +458,7 @@ impl Conv {
         &self,
         stream: &mut dyn Stream,
         group: &Prepared,
-        of_group: kernels::Conv,
+        of_group: ConvArguments,
         start: usize,
         Tensors { x, residual, out, .. }: Tensors<'_>,
     ) -> Result<()> {
@@ -411,7 +485,7 @@ impl Conv {
                 precision,
             }
         })?;
-        let finish = kernels::Conv {
+        let finish = ConvArguments {
             sums: sums.address(),
             sums_of_image: int(out_len),
             sums_of_filter: int(positions),
@@ -431,7 +505,7 @@ impl Conv {
         &self,
         stream: &mut dyn Stream,
         group: &Prepared,
-        of_group: kernels::Conv,
+        of_group: ConvArguments,
         Tensors { x, residual, out, scratch }: Tensors<'_>,
     ) -> Result<()> {
         let (positions, columns, filters) = (self.geometry.output_len(), group.columns.len(), group.filters.len());
@@ -443,7 +517,7 @@ impl Conv {
             let (m, leading) = (images * positions, self.layout.leading(images * positions));
             let [lowered, sums] = self.lowered_len(group, m);
             let (lowered, sums) = (scratch.part(0..lowered), scratch.part(lowered..lowered + sums));
-            let part = kernels::Conv {
+            let part = ConvArguments {
                 x: of_images(x, image_len),
                 out: of_images(out, out_len),
                 residual: if self.accumulate { of_images(residual.unwrap_or(out), out_len) } else { 0 },
@@ -491,7 +565,7 @@ impl BorderTables {
     }
 }
 
-/// Numbers of a `Tap` of `kernels.cu`.
+/// Numbers of a `Tap` of `conv.cu`.
 const TAP: usize = 4;
 
 /// Whether positions are divided by strides: a transposed convolution with strides of 1 is a usual one with other taps.
@@ -502,7 +576,7 @@ fn divides(g: &Geometry) -> bool {
 /// One that reads nothing: whatever row it is added to, no image has that many.
 const NOTHING: [i32; TAP] = [0, i32::MIN, 0, 0];
 
-/// What a column adds to the place that a position begins at: see `kernels.cu`.
+/// What a column adds to the place that a position begins at: see `conv.cu`.
 fn tap(g: &Geometry, column: Column) -> [i32; TAP] {
     let shift = |axis: usize, tap: usize| {
         let shift = int(tap * g.dilations[axis]) - int(g.pad_before[axis]);
@@ -515,8 +589,8 @@ fn tap(g: &Geometry, column: Column) -> [i32; TAP] {
 }
 
 /// Where the lowered matrix lies in an image as it is: the columns are whole planes that follow each other, or there is one position
-/// and they are single numbers that do.
-fn side_by_side(g: &Geometry, group: &Group) -> Option<usize> {
+/// and they are single elements that do.
+fn side_by_side(g: &Geometry, group: &KeptGroup) -> Option<usize> {
     let positions = g.output_len();
     let plain = !g.transposed && g.pad_before == [0, 0];
     let whole_planes = g.kernel == [1, 1] && g.strides == [1, 1] && g.input == g.output;
@@ -544,7 +618,7 @@ fn unpack(groups: &[Prepared], weights: &[f32], layout: Layout, device: &dyn Dev
     stream.upload(&[0.0; BEHIND], unpacked.part(end..end + BEHIND))?;
     let kernel = if layout.halves { "unpack_half" } else { "unpack" };
     for group in groups {
-        let arguments = kernels::Unpack {
+        let arguments = UnpackArguments {
             panels: panels.part(group.weights.clone()).address(),
             out: unpacked.part(group.stored.clone()).address(),
             filters: int(group.filters.len()),

@@ -1,6 +1,7 @@
 //! What the CUDA backend needs of a device: memory, and streams on which kernels, matrix products and copies run one after the
 //! other. [`super::Gpu`] is one; tests put one in its place that runs the same kernels on the CPU.
 
+use crate::Precision;
 use std::any::Any;
 use std::ffi::c_void;
 use std::fmt::Debug;
@@ -45,7 +46,7 @@ pub trait Device: Debug + Send + Sync {
     /// How many multiprocessors it has.
     fn processors(&self) -> usize;
 
-    /// Memory for `len` numbers, which are anything at first.
+    /// Memory for `len` elements, which are anything at first.
     ///
     /// # Errors
     /// If the device has not so much left.
@@ -60,7 +61,7 @@ pub trait Device: Debug + Send + Sync {
 
 /// What a device does in order. Nothing here waits for it, except where that is said. Dropping a stream waits.
 pub trait Stream: Send {
-    /// Copies numbers of the host to the device. The slice may be changed as soon as this returns.
+    /// Copies elements of the host to the device. The slice may be changed as soon as this returns.
     ///
     /// # Errors
     /// If the device fails.
@@ -69,7 +70,7 @@ pub trait Stream: Send {
     /// If the lengths differ.
     fn upload(&mut self, from: &[f32], to: View<'_>) -> Result<()>;
 
-    /// Copies numbers to the host, and waits until they are there.
+    /// Copies elements to the host, and waits until they are there.
     ///
     /// # Errors
     /// If the device fails, now or in what it did before.
@@ -87,7 +88,7 @@ pub trait Stream: Send {
     /// Starts a kernel.
     ///
     /// # Safety
-    /// It is one of [`super::NAMES`], the arguments are of the type that it was compiled with, every address it reads or writes lies in
+    /// It is one of [`super::names`], the arguments are of the type that it was compiled with, every address it reads or writes lies in
     /// memory of this device that stays until the stream has come past it, and what it reads has been written.
     ///
     /// # Errors
@@ -155,26 +156,11 @@ pub struct Launch {
     pub bytes: usize,
 }
 
-/// How products are rounded.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Precision {
-    /// Factors and sums are `f32`.
-    #[default]
-    Fp32,
-    /// Factors of matrix products are rounded to 10 bits behind the leading one, sums are `f32`.
-    Tf32,
-    /// Factors of matrix products are stored as halves of 16 bits: as many digits as [`Self::Tf32`], in half the memory. Numbers
-    /// above 65504 become infinite, those below 6e-5 lose digits. Sums are `f32`.
-    Fp16,
-}
-
-impl Precision {
-    /// Factors that lie in the memory of one `f32`.
-    pub(crate) fn packed(self) -> usize {
-        match self {
-            Precision::Fp32 | Precision::Tf32 => 1,
-            Precision::Fp16 => 2,
-        }
+/// Factors that lie in the memory of one `f32`.
+pub(crate) fn factors_per_element(precision: Precision) -> usize {
+    match precision {
+        Precision::Fp32 | Precision::Tf32 => 1,
+        Precision::Fp16 => 2,
     }
 }
 
@@ -203,7 +189,7 @@ pub struct Gemm<'a> {
 /// Where the matrices of a batch lie.
 #[derive(Clone, Copy, Debug)]
 pub struct Matrix<'a> {
-    /// From the first number of the first matrix on, at least up to the last one of the last. Of halves, two to a number.
+    /// From the first element of the first matrix on, at least up to the last one of the last. Of halves, two lie in one element.
     pub view: View<'a>,
     /// Whether it is stored row by row instead.
     pub transposed: bool,
@@ -214,7 +200,7 @@ pub struct Matrix<'a> {
 }
 
 impl Gemm<'_> {
-    /// Checks that all numbers lie within the views.
+    /// Checks that all elements lie within the views.
     ///
     /// # Panics
     /// If a matrix does not fit its view or its leading dimension, or a size is 0.
@@ -222,7 +208,7 @@ impl Gemm<'_> {
     pub fn check(&self) {
         let Gemm { m, n, k, factors: [a, b], out, batch, precision, .. } = self;
         assert!(m.min(n).min(k).min(batch) > &0 && !out.transposed, "{self:?}");
-        let packed = precision.packed();
+        let packed = factors_per_element(*precision);
         for (matrix, rows, columns, packed) in [(a, m, k, packed), (b, k, n, packed), (out, m, n, 1)] {
             let (rows, columns) = if matrix.transposed { (columns, rows) } else { (rows, columns) };
             let end = (batch - 1) * matrix.stride + (columns - 1) * matrix.leading + rows;
@@ -240,7 +226,7 @@ pub struct Buffer {
 
 impl Buffer {
     /// # Safety
-    /// From `address` on there are `len` numbers of device memory for as long as `memory` is not dropped, and nobody else has them.
+    /// From `address` on there are `len` elements of device memory for as long as `memory` is not dropped, and nobody else has them.
     /// Dropping it waits for all that was started on them.
     pub unsafe fn new(address: u64, len: usize, memory: Box<dyn Any + Send + Sync>) -> Self {
         Buffer { address, len, _memory: memory }
@@ -262,7 +248,7 @@ impl Buffer {
 
 impl Debug for Buffer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} numbers at {:#x}", self.len, self.address)
+        write!(f, "{} elements at {:#x}", self.len, self.address)
     }
 }
 
@@ -280,7 +266,7 @@ impl View<'_> {
         self.address
     }
 
-    /// How many numbers it holds.
+    /// How many elements it holds.
     pub fn len(self) -> usize {
         self.len
     }
@@ -296,7 +282,7 @@ impl View<'_> {
     /// If it has no such part.
     #[must_use]
     pub fn part(self, range: Range<usize>) -> Self {
-        assert!(range.start <= range.end && range.end <= self.len, "{range:?} of {} numbers", self.len);
+        assert!(range.start <= range.end && range.end <= self.len, "{range:?} of {} elements", self.len);
         View { address: self.address + (range.start * size_of::<f32>()) as u64, len: range.len(), ..self }
     }
 
@@ -307,12 +293,12 @@ impl View<'_> {
     }
 }
 
-/// New memory with these numbers in it.
+/// New memory with these elements in it.
 ///
 /// # Errors
 /// If the device has no room or fails.
-pub(crate) fn upload(device: &dyn Device, stream: &mut dyn Stream, numbers: &[f32]) -> Result<Buffer> {
-    let buffer = device.allocate(numbers.len())?;
-    stream.upload(numbers, buffer.view())?;
+pub(crate) fn upload(device: &dyn Device, stream: &mut dyn Stream, elements: &[f32]) -> Result<Buffer> {
+    let buffer = device.allocate(elements.len())?;
+    stream.upload(elements, buffer.view())?;
     Ok(buffer)
 }

@@ -1,14 +1,14 @@
 //! A real device, by the driver and cuBLAS, which are loaded when it is opened: building and running without CUDA needs neither. The
 //! one file that knows cudarc, whose functions panic where a library is missing, so nothing of it is called before a look for it.
 
-use super::device::{Buffer, Device, Error, Gemm, Launch, Matrix, Precision, Result, Stream, View};
-use super::kernels::{NAMES, PTX};
+use super::device::{Buffer, Device, Error, Gemm, Launch, Matrix, Result, Stream, View};
+use super::source::{PTX, names};
+use crate::Precision;
 use cudarc::cublas::{self, result::CublasError, sys as blas};
 use cudarc::driver::sys::{self, CUdevice_attribute, CUevent_flags, CUgraphInstantiate_flags, CUresult, CUstreamCaptureMode};
-use cudarc::driver::{CudaContext, CudaEvent, CudaFunction, CudaGraph, CudaStream, DriverError, result};
-use cudarc::nvrtc::Ptx;
+use cudarc::driver::{CudaContext, CudaEvent, CudaGraph, CudaStream, DriverError, result};
 use std::collections::HashMap;
-use std::ffi::{c_int, c_longlong, c_void};
+use std::ffi::{CString, c_int, c_longlong, c_void};
 use std::fmt::{self, Debug};
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,7 +19,7 @@ const DRIVER: i32 = 12_080;
 /// The oldest devices that `kernels.ptx` runs on.
 const CAPABILITY: (i32, i32) = (7, 0);
 
-/// Memory for cuBLAS to work in, in numbers: 32 MiB, as NVIDIA advises for its largest devices. With memory of its own it allocates
+/// Memory for cuBLAS to work in, in elements: 32 MiB, as NVIDIA advises for its largest devices. With memory of its own it allocates
 /// none in a recording.
 const WORKSPACE: usize = 8 << 20;
 
@@ -27,13 +27,13 @@ const WORKSPACE: usize = 8 << 20;
 #[derive(Clone)]
 pub struct Gpu {
     context: Arc<CudaContext>,
-    functions: Arc<HashMap<&'static str, CudaFunction>>,
+    kernels: Arc<Kernels>,
     name: String,
     processors: usize,
 }
 
 impl Gpu {
-    /// Opens device number `ordinal`, as CUDA numbers them.
+    /// Opens the device of this index, as CUDA counts them.
     ///
     /// # Errors
     /// [`Error::Unavailable`], which says what is missing: the driver, cuBLAS, the device, or a newer one of them.
@@ -48,7 +48,7 @@ impl Gpu {
             return Err(missing("the library cuBLAS (libcublas) was not found".to_owned()));
         }
         let mut version = 0;
-        // SAFETY: the driver writes one number.
+        // SAFETY: the driver writes one integer.
         unsafe { sys::cuDriverGetVersion(&raw mut version) }
             .result()
             .map_err(|e| missing(format!("the driver says {}", say(e))))?;
@@ -66,12 +66,10 @@ impl Gpu {
         // SAFETY: what cudarc would track is which stream wrote which of its slices, and none of them is used here.
         unsafe { context.disable_event_tracking() };
         let not_loaded = |e| missing(format!("the driver cannot load our kernels: {}", say(e)));
-        let module = context.load_module(Ptx::from_src(PTX)).map_err(not_loaded)?;
-        let function = |&name: &&'static str| Ok((name, module.load_function(name).map_err(not_loaded)?));
-        let functions = NAMES.iter().map(function).collect::<Result<_>>()?;
+        let kernels = Kernels::load(&context).map_err(not_loaded)?;
         let name = context.name().map_err(unusable)?;
         let processors = context.attribute(CUdevice_attribute::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT).map_err(unusable)?;
-        Ok(Gpu { context, functions: Arc::new(functions), name, processors: usize::try_from(processors).unwrap_or(1) })
+        Ok(Gpu { context, kernels: Arc::new(kernels), name, processors: usize::try_from(processors).unwrap_or(1) })
     }
 }
 
@@ -93,7 +91,7 @@ impl Device for Gpu {
     fn allocate(&self, len: usize) -> Result<Buffer> {
         self.context.bind_to_thread().map_err(failed)?;
         let bytes = len.max(1).saturating_mul(size_of::<f32>());
-        // SAFETY: the memory holds numbers of any bits, and `Memory` frees it.
+        // SAFETY: the memory holds floats of any bits, and `Memory` frees it.
         let address = unsafe { result::malloc_sync(bytes) }.map_err(|e| match e.0 {
             CUresult::CUDA_ERROR_OUT_OF_MEMORY => Error::OutOfMemory { bytes },
             _ => failed(e),
@@ -106,6 +104,42 @@ impl Device for Gpu {
     fn stream(&self) -> Result<Box<dyn Stream>> {
         let stream = self.context.new_stream().map_err(failed)?;
         Ok(Box::new(GpuStream { blas: None, graph: None, marks: Vec::new(), stream, gpu: self.clone() }))
+    }
+}
+
+/// Our kernels, loaded.
+struct Kernels {
+    module: sys::CUmodule,
+    functions: HashMap<&'static str, sys::CUfunction>,
+    context: Arc<CudaContext>,
+}
+
+// SAFETY: the handles may be used from any thread in which the context is current, and nothing changes what they stand for.
+unsafe impl Send for Kernels {}
+// SAFETY: as above.
+unsafe impl Sync for Kernels {}
+
+impl Kernels {
+    fn load(context: &Arc<CudaContext>) -> std::result::Result<Self, DriverError> {
+        context.bind_to_thread()?;
+        let in_c = |text: &str| CString::new(text).expect("our source and our names hold no zeros");
+        // SAFETY: the text ends with a zero and is read before the call returns.
+        let module = unsafe { result::module::load_data(in_c(PTX).as_ptr().cast()) }?;
+        let mut kernels = Kernels { module, functions: HashMap::new(), context: Arc::clone(context) };
+        for name in names() {
+            // SAFETY: the module was loaded just now.
+            kernels.functions.insert(name, unsafe { result::module::get_function(module, in_c(name)) }?);
+        }
+        Ok(kernels)
+    }
+}
+
+impl Drop for Kernels {
+    fn drop(&mut self) {
+        // A device that failed has nothing left to unload.
+        let _ = self.context.bind_to_thread();
+        // SAFETY: the module came from `load_data`, and nobody has its functions any more.
+        let _ = unsafe { result::module::unload(self.module) };
     }
 }
 
@@ -158,7 +192,7 @@ impl Stream for GpuStream {
         if from.is_empty() {
             return Ok(());
         }
-        // SAFETY: the view has as many numbers. Memory of the host that is not page-locked is copied before the call returns.
+        // SAFETY: the view has as many elements. Memory of the host that is not page-locked is copied before the call returns.
         unsafe { result::memcpy_htod_async(to.address(), from, self.stream.cu_stream()) }.map_err(failed)
     }
 
@@ -166,7 +200,7 @@ impl Stream for GpuStream {
         from.expect_len("download", to.len());
         self.bind()?;
         if !to.is_empty() {
-            // SAFETY: the view has as many numbers, and the slice is borrowed until they are there.
+            // SAFETY: the view has as many elements, and the slice is borrowed until they are there.
             unsafe { result::memcpy_dtoh_async(to, from.address(), self.stream.cu_stream()) }.map_err(failed)?;
         }
         self.wait()
@@ -178,19 +212,12 @@ impl Stream for GpuStream {
 
     unsafe fn launch(&mut self, launch: &Launch) -> Result<()> {
         self.bind()?;
-        let function = &self.gpu.functions[launch.kernel];
+        let function = self.gpu.kernels.functions[launch.kernel];
         let [[x, y], [threads_x, threads_y]] = [launch.grid, launch.block];
         let mut arguments = [launch.arguments.cast_mut()];
         // SAFETY: the caller's promise. The driver copies the arguments before it returns.
         unsafe {
-            result::launch_kernel(
-                function.cu_function(),
-                (x, y, 1),
-                (threads_x, threads_y, 1),
-                0,
-                self.stream.cu_stream(),
-                &mut arguments,
-            )
+            result::launch_kernel(function, (x, y, 1), (threads_x, threads_y, 1), 0, self.stream.cu_stream(), &mut arguments)
         }
         .map_err(failed)
     }
@@ -216,7 +243,7 @@ impl Stream for GpuStream {
             Precision::Fp16 => (half, blas::cublasComputeType_t::CUBLAS_COMPUTE_32F),
         };
         let (one, beta) = (1.0f32, if gemm.add { 1.0f32 } else { 0.0 });
-        // SAFETY: all numbers lie within views of this device's memory, as was checked; the factors of sums are read before the call
+        // SAFETY: all elements lie within views of this device's memory, as was checked; the factors of sums are read before the call
         // returns.
         unsafe {
             cublas::result::gemm_strided_batched_ex(

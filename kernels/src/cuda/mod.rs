@@ -1,20 +1,30 @@
-//! The kernels of a CUDA device, which do what those of the CPU do, on views of its memory. Tensors have less than 2^31 numbers.
+//! The kernels of a CUDA device, which do what those of the CPU do, on views of its memory. Tensors have less than 2^31 elements.
 //!
-//! `kernels.cu` is what runs on the device; `kernels` declares its arguments; [`operators`] and [`Conv`] check lengths and start it.
-//! [`Device`] and [`Stream`] are all that they need of a device. `gpu` is the one file that knows the libraries of CUDA.
+//! There is a file for each family of operators, in which a kernel's arguments, its text in CUDA C and what checks lengths and starts
+//! it stand together; `source` puts the texts together. [`Device`] and [`Stream`] are all that kernels need of a device. `gpu` is the
+//! one file that knows the libraries of CUDA.
 
+mod axis;
+mod channels;
 mod choice;
 mod conv;
 mod device;
+mod elementwise;
 mod gpu;
-mod kernels;
-pub mod operators;
+mod launch;
+mod lines;
+mod normalize;
+mod pool;
+mod source;
+mod task;
 
+pub use crate::Precision;
 pub use choice::Method;
-pub use conv::{Choice, Conv, Tensors};
-pub use device::{Buffer, Device, Error, Gemm, Launch, Matrix, Precision, Result, Stream, View};
+pub use conv::{Choice, PreparedConv, Tensors};
+pub use device::{Buffer, Device, Error, Gemm, Launch, Matrix, Result, Stream, View};
 pub use gpu::Gpu;
-pub use kernels::{NAMES, PTX, body, source};
+pub use source::{PTX, body, names, source};
+pub use task::{Call, Kernel, Preparing, Task};
 
 use crate::conv::Geometry;
 use crate::{Activation, Unary};
@@ -55,7 +65,7 @@ fn coded(function: Unary) -> (i32, f32, f32) {
     (i32::from(function.code()), next(), next())
 }
 
-/// New memory with these whole numbers in it.
-fn upload_ints(device: &dyn Device, stream: &mut dyn Stream, numbers: &[i32]) -> Result<Buffer> {
-    device::upload(device, stream, bytemuck::cast_slice(numbers))
+/// New memory with these integers in it.
+fn upload_ints(device: &dyn Device, stream: &mut dyn Stream, integers: &[i32]) -> Result<Buffer> {
+    device::upload(device, stream, bytemuck::cast_slice(integers))
 }

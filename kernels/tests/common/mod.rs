@@ -11,7 +11,7 @@ use fastrand::Rng;
 use guarded::{Edge, edge, with_edge};
 use sslm_kernels::conv::Geometry;
 use sslm_kernels::cuda::{self, Buffer, Device, Stream, View};
-use sslm_kernels::{Exec, Isa, PANEL_ROWS, Team, Threading};
+use sslm_kernels::{Exec, Isa, PANEL_ROWS, Precision, Team, Threading};
 use std::fmt::Debug;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -164,6 +164,25 @@ pub(crate) fn put(device: &dyn Device, stream: &mut dyn Stream, numbers: &[f32])
 /// Some methods of devices, others for another number of outputs: all of them for all cases would take minutes.
 pub(crate) fn some_methods(outputs: usize) -> impl Iterator<Item = cuda::Method> {
     cuda::Method::ALL.into_iter().skip(outputs % 4).step_by(4)
+}
+
+/// Compares what the kernel of `task` writes on every device with what is expected.
+pub(crate) fn task_on_devices(
+    expected: &[Expected],
+    slack: f64,
+    task: &impl cuda::Task,
+    reads: &[&[f32]],
+    parameters: &[&[f32]],
+) -> Result<(), String> {
+    on_devices(expected, slack, |device, stream, out| {
+        let reads: Vec<Buffer> = reads.iter().map(|x| put(device, stream, x)).collect::<cuda::Result<_>>()?;
+        let views: Vec<View<'_>> = reads.iter().map(Buffer::view).collect();
+        let preparing = &mut cuda::Preparing { device, stream, precision: Precision::Fp32, parameters };
+        let kernel = task.prepare(preparing)?;
+        let scratch = device.allocate(kernel.scratch_len())?;
+        kernel.start(stream, cuda::Call { reads: &views, out, scratch: scratch.view() })?;
+        stream.wait() // before all is freed
+    })
 }
 
 /// Compares what `kernel` writes on every device with what is expected. Emulated devices have either edge themselves, so this is done

@@ -1,4 +1,4 @@
-//! Functions of the elements of two values.
+//! Functions of the elements of two values. Which ones there are says the table in `sslm_basics::functions`.
 
 pub use sslm_basics::functions::Binary;
 

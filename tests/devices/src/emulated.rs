@@ -4,7 +4,7 @@
 use crate::compile::library;
 use libloading::Library;
 use region::{Allocation, Protection};
-use sslm_kernels::cuda::{Buffer, Device, Error, Gemm, Launch, Matrix, NAMES, Precision, Result, Stream, View, body};
+use sslm_kernels::cuda::{Buffer, Device, Error, Gemm, Launch, Matrix, Precision, Result, Stream, View, body, names};
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::ffi::{c_int, c_uint, c_void};
@@ -68,11 +68,11 @@ impl Compiled {
         // SAFETY: the library was made of our source, and has no initialisers.
         let library = unsafe { Library::new(&path) }.map_err(|e| e.to_string())?;
         let missing = |e: libloading::Error| e.to_string();
-        // SAFETY: emulate.c declares these functions so, and each kernel of `NAMES` by its macro; they are not used beyond `_library`.
+        // SAFETY: emulate.c declares these functions so, and each kernel of `names` by its macro; they are not used beyond `_library`.
         unsafe {
-            let kernel = |&name: &&'static str| Ok((name, *library.get::<Kernel>(name.as_bytes()).map_err(missing)?));
+            let kernel = |name: &'static str| Ok((name, *library.get::<Kernel>(name.as_bytes()).map_err(missing)?));
             Ok(Compiled {
-                kernels: NAMES.iter().map(kernel).collect::<Result<_, String>>()?,
+                kernels: names().map(kernel).collect::<Result<_, String>>()?,
                 emulate: *library.get::<Emulate>(b"emulate").map_err(missing)?,
                 multiply: *library.get::<Multiply>(b"multiply").map_err(missing)?,
                 launch_bytes: library.get::<unsafe extern "C" fn() -> usize>(b"launch_bytes").map_err(missing)?(),

@@ -35,6 +35,7 @@ pub struct Matrix {
 
 impl Matrix {
     /// The element in place, times its row's factor.
+    #[inline]
     pub fn at(&self, row: usize, column: usize) -> f32 {
         let stored = self.data.at(self.place(row, column));
         match self.row_scale.get(row) {
@@ -48,6 +49,7 @@ impl Matrix {
         self.data.is_finite()
     }
 
+    #[inline]
     fn place(&self, row: usize, column: usize) -> usize {
         if self.transposed { column * self.rows + row } else { row * self.columns + column }
     }

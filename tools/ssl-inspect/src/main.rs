@@ -3,8 +3,7 @@
 use anyhow::Result;
 use clap::Parser;
 use ssl_cli::{kept_of, printable, table, thousands};
-use sslm::Model;
-use sslm::format::{ConvTranspose, Dim, Graph, Node, Op, Padding, Window};
+use sslm::{Dim, KeptCount, LayerInfo, Model};
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -29,19 +28,15 @@ fn run(arguments: &Arguments) -> Result<()> {
     let mut out = ssl_cli::stdout();
     header(&mut out, arguments, &model)?;
 
-    let graph = model.graph();
     let mut layers = table(&["node", "op", "window", "filters", "columns", "weights", "output channels"], 3);
-    for node in &graph.nodes {
-        layers.add_row(row(graph, node));
+    for layer in model.layers() {
+        layers.add_row(row(&layer));
     }
     writeln!(out, "{layers}")?;
-    let removed = graph.nodes.iter().filter(|n| is_removed(graph, n)).count();
+    let removed = model.layers().filter(is_removed).count();
     if removed > 0 {
-        writeln!(
-            out,
-            "{removed} of {} nodes compute nothing: what remains of them are constants in the layers behind.",
-            graph.nodes.len()
-        )?;
+        let all = model.layers().len();
+        writeln!(out, "{removed} of {all} nodes compute nothing: what remains of them are constants in the layers behind.")?;
     }
     Ok(())
 }
@@ -93,62 +88,26 @@ fn header(out: &mut impl Write, arguments: &Arguments, model: &Model) -> Result<
     Ok(())
 }
 
-fn is_removed(graph: &Graph, node: &Node) -> bool {
-    graph.values[node.output.index()].compaction.as_ref().is_some_and(|c| c.kept.is_empty())
+fn is_removed(layer: &LayerInfo<'_>) -> bool {
+    layer.channels.is_some_and(|channels| channels.kept == 0)
 }
 
-fn row(graph: &Graph, node: &Node) -> [String; 7] {
-    let output = &graph.values[node.output.index()];
+fn row(layer: &LayerInfo<'_>) -> [String; 7] {
+    let LayerInfo { name, op, sizes, channels, .. } = layer;
     let dash = || "-".to_owned();
-    let (mut filters, mut columns, mut weights) = (dash(), dash(), dash());
-    match &node.op {
-        Op::Conv(conv) | Op::ConvTranspose(ConvTranspose { conv, .. }) => {
-            let per_group = conv.columns_per_group();
-            filters = kept_of(conv.kept_filters(output).iter().sum(), conv.filters as usize);
-            columns = kept_of(conv.columns.iter().map(|c| c.count(per_group)).sum(), per_group * conv.columns.len());
-            weights = thousands(graph.blobs[conv.weights.index()].len);
-        }
-        Op::Gemm(gemm) => {
-            filters = kept_of(gemm.kept_rows(output), gemm.rows as usize);
-            columns = kept_of(gemm.columns.count(gemm.features as usize), gemm.features as usize);
-            weights = thousands(graph.blobs[gemm.weights.index()].len);
-        }
-        _ => {}
-    }
-    let op = match &node.op {
-        Op::Conv(conv) if conv.taps.is_some() => "Conv with border constants",
-        op => op.name(),
-    };
-    let window = match &node.op {
-        Op::Conv(conv) | Op::ConvTranspose(ConvTranspose { conv, .. }) => describe(&conv.window, conv.group),
-        Op::MaxPool(pool) => describe(&pool.window, 1),
-        Op::AveragePool(pool) => describe(&pool.window, 1),
-        _ => dash(),
-    };
-    let channels = output.compaction.as_ref().map_or("all".to_owned(), |c| kept_of(c.kept.len(), c.logical as usize));
-    let channels = if is_removed(graph, node) { "none: removed".to_owned() } else { channels };
-    [printable(&node.name), op.to_owned(), window, filters, columns, weights, channels]
-}
-
-/// `5x5 stride 2 pad 1,1,2,2`, leaving out what is as usual.
-fn describe(w: &Window, group: u32) -> String {
-    let mut text = format!("{}x{}", w.kernel[0], w.kernel[1]);
-    let mut pair = |name: &str, [a, b]: [u32; 2]| match (a, b) {
-        (1, 1) => {}
-        (a, b) if a == b => text += &format!(" {name} {a}"),
-        (a, b) => text += &format!(" {name} {a},{b}"),
-    };
-    pair("stride", w.strides);
-    pair("dilation", w.dilations);
-    match w.padding {
-        Padding::Explicit { top: 0, left: 0, bottom: 0, right: 0 } => {}
-        Padding::Explicit { top, left, bottom, right } if [left, bottom, right] == [top; 3] => text += &format!(" pad {top}"),
-        Padding::Explicit { top, left, bottom, right } => text += &format!(" pad {top},{left},{bottom},{right}"),
-        Padding::SameUpper => text += " pad same",
-        Padding::SameLower => text += " pad same-lower",
-    }
-    if group > 1 {
-        text += &format!(" group {group}");
-    }
-    text
+    let count = |count: Option<KeptCount>| count.map_or_else(dash, |c| kept_of(c.kept, c.of));
+    let border = if sizes.has_border_constants { " with border constants" } else { "" };
+    [
+        printable(name),
+        format!("{op}{border}"),
+        sizes.window.clone().unwrap_or_else(dash),
+        count(sizes.filters),
+        count(sizes.columns),
+        sizes.weights.map_or_else(dash, |weights| thousands(weights as u64)),
+        match channels {
+            None => "all".to_owned(),
+            Some(_) if is_removed(layer) => "none: removed".to_owned(),
+            Some(c) => kept_of(c.kept, c.of),
+        },
+    ]
 }

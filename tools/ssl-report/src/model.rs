@@ -3,8 +3,7 @@
 use crate::document::{Part, Section, Table};
 use anyhow::{Context, Result, bail, ensure};
 use ssl_cli::{kept_of, thousands};
-use sslm::format::{ConvTranspose, Dim, Op};
-use sslm::{Model, Options, Plan, Session, TensorView, Threads};
+use sslm::{Dim, KeptCount, Model, Options, Plan, Session, TensorView, Threads};
 use std::collections::HashMap;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -70,7 +69,7 @@ fn quartiles(times: &mut [Duration]) -> [f64; 3] {
     [1, 2, 3].map(|quarter| times[(times.len() - 1) * quarter / 4].as_secs_f64() * 1e6)
 }
 
-/// Times the model `compact` on one image of random numbers, in turns with `dense` if there is one.
+/// Times the model `compact` on one image of random elements, in turns with `dense` if there is one.
 ///
 /// # Errors
 /// If a model cannot be run on such an image.
@@ -81,8 +80,8 @@ pub fn report(compact: &Model, dense: Option<&Model>, threads: usize) -> Result<
     let mut compact_timed = Timed::new(compact, &options)?;
     let mut dense_timed = dense.map(|dense| Timed::new(dense, &options)).transpose()?;
     let mut random = fastrand::Rng::with_seed(1);
-    let numbers: Vec<f32> = (0..shape.iter().product()).map(|_| random.f32() * 2.0 - 1.0).collect();
-    let input = TensorView::new(&shape, &numbers)?;
+    let elements: Vec<f32> = (0..shape.iter().product()).map(|_| random.f32() * 2.0 - 1.0).collect();
+    let input = TensorView::new(&shape, &elements)?;
     let start = Instant::now();
     while start.elapsed() < PATIENCE || compact_timed.runs.len() < LEAST_RUNS {
         compact_timed.run(input)?;
@@ -144,24 +143,9 @@ fn layer_table(model: &Model, layers: &[Layer], dense: Option<&[Layer]>) -> Tabl
 
 /// Filters and columns of the node of that name, where it has such.
 fn kept(model: &Model, name: &str) -> [String; 2] {
-    let graph = model.graph();
-    let Some(node) = graph.nodes.iter().find(|node| node.name == name) else { return [String::new(), String::new()] };
-    let output = &graph.values[node.output.index()];
-    match &node.op {
-        Op::Conv(conv) | Op::ConvTranspose(ConvTranspose { conv, .. }) => {
-            let per_group = conv.columns_per_group();
-            let columns = conv.columns.iter().map(|columns| columns.count(per_group)).sum();
-            [
-                kept_of(conv.kept_filters(output).iter().sum(), conv.filters as usize),
-                kept_of(columns, per_group * conv.columns.len()),
-            ]
-        }
-        Op::Gemm(gemm) => {
-            let features = gemm.features as usize;
-            [kept_of(gemm.kept_rows(output), gemm.rows as usize), kept_of(gemm.columns.count(features), features)]
-        }
-        _ => [String::new(), String::new()],
-    }
+    let Some(layer) = model.layers().find(|layer| layer.name == name) else { return [String::new(), String::new()] };
+    let count = |count: Option<KeptCount>| count.map_or_else(String::new, |c| kept_of(c.kept, c.of));
+    [count(layer.sizes.filters), count(layer.sizes.columns)]
 }
 
 fn time_and_spread([lower, median, upper]: [f64; 3]) -> String {

@@ -1,9 +1,8 @@
 //! Images in, likeliest classes out.
 
-use crate::{Arguments, input_dims, prepare, preprocess, tensors, timing};
-use anyhow::{Context, Result, bail, ensure};
+use crate::{Arguments, input_dims, prepare, preprocess};
+use anyhow::{Context, Result, ensure};
 use serde::Serialize;
-use sslm::format::{Graph, Op};
 use sslm::{Model, Session, TensorView};
 use std::io::Write;
 
@@ -26,7 +25,7 @@ pub(crate) fn run(arguments: &Arguments, model: &Model) -> Result<()> {
     let dims = input_dims(model)?;
     let rule = preprocess::rule(model, &dims, &arguments.preprocessing)?;
     let labels = labels(arguments, model)?;
-    let ends_in_softmax = ends_in_softmax(model.graph());
+    let are_probabilities = model.yields_probabilities();
     let mut session: Option<Session> = None;
     let mut answers = Vec::new();
     for path in &arguments.images {
@@ -42,8 +41,10 @@ pub(crate) fn run(arguments: &Arguments, model: &Model) -> Result<()> {
         pixels.resize(shape.iter().product(), 0.0);
         let output = session.run(TensorView::new(&shape, &pixels)?)?;
         let classes = classes(output, shape[0]).with_context(|| format!("{}", path.display()))?;
-        answers
-            .push(Answer { image: path.display().to_string(), classes: top(&classes, ends_in_softmax, &labels, arguments.top) });
+        answers.push(Answer {
+            image: path.display().to_string(),
+            classes: top(&classes, are_probabilities, &labels, arguments.top),
+        });
     }
     let mut out = ssl_cli::stdout();
     if arguments.json {
@@ -80,18 +81,6 @@ fn classes(output: TensorView<'_>, batch: usize) -> Result<Vec<f32>> {
     Ok(output.data()[..classes].to_vec())
 }
 
-fn ends_in_softmax(graph: &Graph) -> bool {
-    let mut value = graph.outputs[0];
-    while let Some(node) = graph.nodes.iter().find(|n| n.output == value) {
-        match node.op {
-            Op::Softmax(_) => return true,
-            Op::Flatten(_) | Op::Reshape(_) => value = node.inputs[0],
-            _ => return false,
-        }
-    }
-    false
-}
-
 fn top(outputs: &[f32], are_probabilities: bool, labels: &[String], count: usize) -> Vec<Class> {
     let max = outputs.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     let sum: f32 = outputs.iter().map(|x| (x - max).exp()).sum();
@@ -105,18 +94,4 @@ fn top(outputs: &[f32], are_probabilities: bool, labels: &[String], count: usize
         output: outputs[index],
     };
     order.into_iter().take(count).map(class).collect()
-}
-
-/// For callers that need an image's tensor only.
-pub(crate) fn first_image(arguments: &Arguments, model: &Model, batch: usize) -> Result<(Vec<usize>, Vec<f32>)> {
-    let dims = input_dims(model)?;
-    let rule = preprocess::rule(model, &dims, &arguments.preprocessing)?;
-    let Some(path) = arguments.images.first() else { bail!("expected an image, found none") };
-    let (mut shape, pixels) = ssl_images::load(path, &rule, &dims)?;
-    shape[0] = batch;
-    timing::can_be_run(arguments, model, &shape)?;
-    let mut numbers = Vec::new();
-    tensors::room_for(&mut numbers, pixels.len() * batch)?;
-    (0..batch).for_each(|_| numbers.extend_from_slice(&pixels));
-    Ok((shape, numbers))
 }

@@ -1,8 +1,9 @@
-//! `ssl-run`: the command line of the runtime. [`classify`] runs images, [`tensors`] runs arrays, [`timing`] and [`tune`] measure;
-//! [`preprocess`] says how an image becomes a tensor.
+//! `ssl-run`: the command line of the runtime. [`classify`] runs images, [`tensors`] runs arrays, [`timing`] and [`tune`] measure what
+//! [`sample`] gives them; [`preprocess`] says how an image becomes a tensor.
 
 mod classify;
 mod preprocess;
+mod sample;
 mod tensors;
 mod timing;
 mod tune;
@@ -13,8 +14,7 @@ use clap::{Parser, ValueEnum};
 use preprocess::Flags;
 use ssl_cli::Named;
 use ssl_images::describe;
-use sslm::format::Dim;
-use sslm::{Model, Options, Plan, Threads, Tuning};
+use sslm::{Dim, Model, Options, Plan, Threads, Tuning};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Once;

@@ -2,8 +2,7 @@
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
-use sslm::Model;
-use sslm::format::{Color, Dim, Preprocessing, Resize};
+use sslm::{Color, Dim, Model, Preprocessing, Resize};
 use std::str::FromStr;
 
 /// Flags that override single parts of the preprocessing.

@@ -3,8 +3,7 @@
 use crate::{Arguments, batch, input_dims, prepare};
 use anyhow::{Context, Result, ensure};
 use ssl_npy::Array;
-use sslm::format::Dim;
-use sslm::{Model, Session, TensorView};
+use sslm::{Dim, Model, Session, TensorView};
 use std::path::Path;
 
 /// Rows of an input array that are run together unless --batch says otherwise, or the model mixes them: enough for the matrix products

@@ -1,11 +1,9 @@
 //! `--bench` and `--profile`: how long a run and each of its layers take.
 
-use crate::{Arguments, Precision, batch, classify, input_dims, options, prepare, tensors};
-use anyhow::{Context, Result, bail};
+use crate::{Arguments, Precision, options, prepare, sample};
+use anyhow::Result;
 use serde::Serialize;
 use ssl_cli::{printable, table, thousands};
-use ssl_images::describe;
-use sslm::format::Dim;
 use sslm::{Model, TensorView};
 use std::io::Write;
 use std::time::{Duration, Instant};
@@ -86,10 +84,10 @@ impl LayerMs {
 
 pub(crate) fn run(arguments: &Arguments, model: &Model) -> Result<()> {
     let runs = arguments.bench.unwrap_or(1);
-    let (shape, numbers) = input(arguments, model)?;
+    let (shape, elements) = sample::input(arguments, model)?;
     let plan = prepare(arguments, model, &shape)?;
     let mut session = plan.session();
-    let input = TensorView::new(&shape, &numbers)?;
+    let input = TensorView::new(&shape, &elements)?;
     let start = Instant::now();
     let mut warm_runs = 0;
     while warm_runs == 0 || start.elapsed() < WARM_UP && warm_runs < runs.max(3) {
@@ -147,36 +145,6 @@ pub(crate) fn run(arguments: &Arguments, model: &Model) -> Result<()> {
 /// The smallest sample that at least `q` of all samples do not exceed.
 fn quantile(sorted: &[Duration], q: f64) -> Duration {
     sorted[((sorted.len() as f64 * q).ceil() as usize).clamp(1, sorted.len()) - 1]
-}
-
-/// What is run for measurements: the shape and the numbers of an input.
-pub(crate) fn input(arguments: &Arguments, model: &Model) -> Result<(Vec<usize>, Vec<f32>)> {
-    let dims = input_dims(model)?;
-    let batch = batch(&dims, arguments.batch.unwrap_or(1));
-    if let Some(path) = &arguments.input {
-        return tensors::first_rows(path, batch);
-    }
-    if !arguments.images.is_empty() {
-        return classify::first_image(arguments, model, batch);
-    }
-    let extent = |(axis, dim): (usize, &Dim)| match dim {
-        Dim::Fixed { size } => usize::try_from(*size).context("the input is too large"),
-        Dim::Symbolic { .. } if axis == 0 => Ok(batch),
-        Dim::Symbolic { .. } => bail!("the model's input is {}: give an image or --input, whose size is taken", describe(&dims)),
-    };
-    let shape: Vec<usize> = dims.iter().enumerate().map(extent).collect::<Result<_>>()?;
-    can_be_run(arguments, model, &shape)?;
-    let mut random = fastrand::Rng::with_seed(1);
-    let (len, mut numbers) = (shape.iter().product(), Vec::new());
-    tensors::room_for(&mut numbers, len)?;
-    numbers.extend((0..len).map(|_| random.f32() * 2.0 - 1.0));
-    Ok((shape, numbers))
-}
-
-/// Refuses sizes that cannot be had, before an input of them is made.
-pub(crate) fn can_be_run(arguments: &Arguments, model: &Model, shape: &[usize]) -> Result<()> {
-    model.prepare(&options(arguments, model, shape)?)?;
-    Ok(())
 }
 
 fn print(arguments: &Arguments, report: &Report) -> Result<()> {

@@ -1,6 +1,6 @@
 //! `--tune`: which method is fastest for each layer on this machine, stored beside the model, and used from there by later runs.
 
-use crate::{Arguments, options, timing};
+use crate::{Arguments, options, sample};
 use anyhow::{Context, Result};
 use ssl_cli::{Progress, printable, table};
 use sslm::{ErrorKind, Model, Options, Plan, Tuning};
@@ -8,7 +8,7 @@ use std::io::Write;
 use std::path::Path;
 
 pub(crate) fn run(arguments: &Arguments, model: &Model) -> Result<()> {
-    let (shape, _) = timing::input(arguments, model)?;
+    let (shape, _) = sample::input(arguments, model)?;
     // Before the work, so that a bad path costs no time.
     let target = Tuning::path_for(&arguments.model);
     let mut file = ssl_cli::file_beside(&target)?;

@@ -64,6 +64,7 @@ impl Floats {
     }
 
     /// Element `i`.
+    #[inline]
     pub fn at(&self, i: usize) -> f32 {
         match self {
             Floats::Raw(bytes) => {

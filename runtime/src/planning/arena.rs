@@ -3,7 +3,7 @@
 use crate::map::Line;
 use std::ops::Range;
 
-/// One activation: `len` numbers that must exist from step `first` (which writes it) to step `last` (which reads it last).
+/// One activation: `len` elements that must exist from step `first` (which writes it) to step `last` (which reads it last).
 #[derive(Clone, Debug)]
 pub(crate) struct Buffer {
     pub(crate) len: usize,
@@ -68,7 +68,7 @@ mod tests {
             }
             assert_eq!(places[i].start % Line::FLOATS, 0);
         }
-        assert!(end < 3 * 112, "a chain needs two buffers at a time, not {end} numbers");
+        assert!(end < 3 * 112, "a chain needs two buffers at a time, not {end} elements");
     }
 
     #[test]
@@ -79,6 +79,6 @@ mod tests {
         assert_eq!([&places[2], &places[4]], [&places[0]; 2]);
         assert_eq!(places[1], places[3]);
         assert!(places[1].start >= places[0].end || places[1].end <= places[0].start, "{places:?}");
-        assert!(end <= 2 * 112, "two at a time, not {end} numbers");
+        assert!(end <= 2 * 112, "two at a time, not {end} elements");
     }
 }

@@ -1,49 +1,98 @@
 //! From nodes to steps: what is computed for each node, on which physical channels, and where every activation lies.
 //!
-//! A value's channels may be partly removed; operators are defined on all of them. Each operator's rule (in `operators`) says
+//! A value's channels may be partly removed; operators are defined on all of them. Each operator's rule says
 //! which channels it wants to see, and [`Builder::channels_of`] provides just those, by a `Select` step where they differ from
 //! what exists. Nodes whose output keeps no channel yield no step at all.
 
-use crate::arena::{self, Buffer};
+use super::Steps;
+use super::arena::{self, Buffer};
 use crate::error::Result;
-use crate::fuse::Fused;
 use crate::model::Model;
-use crate::operators;
 use crate::step::{About, Place, Step};
-use crate::work::{Described, Selection, Work};
-use sslm_format::{self as format, BlobId, Compaction, Node, Operator, ValueId};
-use sslm_kernels::channels::Source;
+use sslm_format::{self as format, BlobId, Compaction, ValueId};
+use sslm_kernels::Task;
+use sslm_kernels::channels::{SelectTask, Source};
 use std::collections::HashMap;
+use std::ops::Range;
 
 const _: () = assert!(format::panels::ROWS == sslm_kernels::PANEL_ROWS, "the file's panels are the kernels'");
 
-/// Steps with places for all that they read and write, for any backend.
-pub(crate) struct Planned<'m> {
-    pub(crate) steps: Vec<Step<Described<'m>>>,
-    pub(crate) arena_len: usize,
-}
+/// Memory that has no address yet.
+#[derive(Clone, Copy, PartialEq)]
+pub(crate) struct BufferId(usize);
 
 /// Where a value lies while buffers have no addresses yet.
 #[derive(Clone, Copy, PartialEq)]
 pub(crate) enum Operand {
-    Buffer(usize),
+    Buffer(BufferId),
     Blob(BlobId),
+}
+
+/// What becomes a [`Step`] when memory is laid out.
+struct Draft<'m> {
+    about: About,
+    task: Box<dyn Task + 'm>,
+    reads: Vec<Operand>,
+    parameters: Vec<BlobId>,
+    write: BufferId,
+    adds: bool,
+}
+
+/// A step to be added.
+pub(crate) struct Emit<'a, 'm> {
+    pub(crate) name: &'a str,
+    /// What runs, in ONNX's words.
+    pub(crate) op: &'a str,
+    /// The index in the graph of the node that it computes.
+    pub(crate) node: Option<usize>,
+    pub(crate) task: Box<dyn Task + 'm>,
+    pub(crate) macs: usize,
+    pub(crate) reads: Vec<Operand>,
+    pub(crate) parameters: Vec<BlobId>,
+    /// Whether the second of what it reads is what its output starts from, and may lie there already.
+    pub(crate) adds: bool,
+    /// Elements that it yields.
+    pub(crate) len: usize,
+}
+
+impl<'a, 'm> Emit<'a, 'm> {
+    /// Of a task without products and parameters.
+    pub(crate) fn new(name: &'a str, op: &'a str, task: impl Task + 'm, reads: Vec<Operand>, len: usize) -> Self {
+        let parameters = Vec::new();
+        Emit { name, op, node: None, task: Box::new(task), macs: 0, reads, parameters, adds: false, len }
+    }
+}
+
+/// Where everything lies.
+pub(crate) struct Places(Vec<Range<usize>>);
+
+impl Places {
+    pub(crate) fn of_buffer(&self, BufferId(buffer): BufferId) -> Range<usize> {
+        self.0[buffer].clone()
+    }
+
+    pub(crate) fn of(&self, operand: Operand) -> Place {
+        match operand {
+            Operand::Buffer(buffer) => Place::Arena(self.of_buffer(buffer)),
+            Operand::Blob(id) => Place::Blob(id),
+        }
+    }
 }
 
 pub(crate) struct Builder<'m> {
     pub(crate) model: &'m Model,
     /// Logical shape of each value.
     shapes: Vec<Vec<usize>>,
-    steps: Vec<Step<Described<'m>, Operand, usize>>,
+    steps: Vec<Draft<'m>>,
     buffers: Vec<Buffer>,
     /// Where each value lies, with the channels that it keeps.
-    pub(crate) places: Vec<Option<Operand>>,
+    places: Vec<Option<Operand>>,
     /// Where a value lies with other channels.
     selected: HashMap<(ValueId, Option<Vec<u32>>), Operand>,
 }
 
 impl<'m> Builder<'m> {
-    /// For values of these shapes. `can_be_had` is asked whether there is room for so many numbers.
+    /// For values of these shapes. `can_be_had` is asked whether there is room for so many elements.
     ///
     /// # Errors
     /// If there is none for the largest value: better now than after tables were made whose size depends on it.
@@ -58,26 +107,20 @@ impl<'m> Builder<'m> {
 
     /// Makes room for a value that is there before the first step.
     pub(crate) fn given(&mut self, value: ValueId) -> Operand {
-        let place = self.new_buffer(self.physical_len(value), 0);
-        self.define(value, place);
-        place
+        Operand::Buffer(self.room_for(value))
     }
 
-    /// Appends the steps of all these nodes.
-    pub(crate) fn add_all(&mut self, groups: &[Fused<'_>]) -> Result<()> {
-        groups.iter().try_for_each(|group| self.add(group))
-    }
-
-    /// Appends the steps of a node and of what is fused into it.
-    pub(crate) fn add(&mut self, group: &Fused<'_>) -> Result<()> {
-        let Node { name, op, .. } = group.node;
-        operators::add(self, group).map_err(|e| e.within(format!("node '{name}' ({})", op.name())))
+    /// As [`Self::given`].
+    pub(crate) fn room_for(&mut self, value: ValueId) -> BufferId {
+        let buffer = self.new_buffer(self.physical_len(value), 0);
+        self.define(value, Operand::Buffer(buffer));
+        buffer
     }
 
     /// Keeps what lies there to the end.
     pub(crate) fn keep(&mut self, place: Operand) {
-        if let Operand::Buffer(b) = place {
-            self.buffers[b].last = usize::MAX;
+        if let Operand::Buffer(BufferId(buffer)) = place {
+            self.buffers[buffer].last = usize::MAX;
         }
     }
 
@@ -86,14 +129,14 @@ impl<'m> Builder<'m> {
         self.steps.iter().map(|step| step.about.work()).sum()
     }
 
-    /// Steps are numbered from 1: buffers of number 0 are filled before the first one.
+    /// Steps count from 1: what is there at 0 is filled before the first one.
     fn next_step(&self) -> usize {
         self.steps.len() + 1
     }
 
-    fn new_buffer(&mut self, len: usize, step: usize) -> Operand {
+    fn new_buffer(&mut self, len: usize, step: usize) -> BufferId {
         self.buffers.push(Buffer { len, first: step, last: step, takes_over: None });
-        Operand::Buffer(self.buffers.len() - 1)
+        BufferId(self.buffers.len() - 1)
     }
 
     pub(crate) fn define(&mut self, value: ValueId, place: Operand) {
@@ -104,11 +147,16 @@ impl<'m> Builder<'m> {
         self.model.graph().values[value.index()].compaction.as_ref()
     }
 
+    /// Logical shapes of all values.
+    pub(crate) fn shapes(&self) -> &[Vec<usize>] {
+        &self.shapes
+    }
+
     pub(crate) fn shape(&self, value: ValueId) -> &[usize] {
         &self.shapes[value.index()]
     }
 
-    /// Numbers of one channel.
+    /// Elements of one channel.
     pub(crate) fn plane(&self, value: ValueId) -> usize {
         self.shape(value).iter().skip(2).product()
     }
@@ -130,43 +178,40 @@ impl<'m> Builder<'m> {
         match self.places[value.index()] {
             Some(place) => place,
             None => {
-                let empty = self.new_buffer(0, self.next_step());
+                let empty = self.empty();
                 self.define(value, empty);
                 empty
             }
         }
     }
 
+    /// A place for nothing.
+    fn empty(&mut self) -> Operand {
+        Operand::Buffer(self.new_buffer(0, self.next_step()))
+    }
+
     fn len_of(&self, operand: Operand) -> usize {
         match operand {
-            Operand::Buffer(b) => self.buffers[b].len,
+            Operand::Buffer(BufferId(buffer)) => self.buffers[buffer].len,
             Operand::Blob(id) => self.model.blob(id).len(),
         }
     }
 
     /// Appends a step and yields what it writes.
-    pub(crate) fn emit(
-        &mut self,
-        name: &str,
-        op: &str,
-        work: Work<Described<'m>>,
-        macs: usize,
-        reads: Vec<Operand>,
-        len: usize,
-    ) -> Operand {
+    pub(crate) fn emit(&mut self, emit: Emit<'_, 'm>) -> Operand {
+        let Emit { name, op, node, task, macs, reads, parameters, adds, len } = emit;
         let now = self.next_step();
         for read in &reads {
-            if let Operand::Buffer(b) = read {
-                self.buffers[*b].last = now;
+            if let Operand::Buffer(BufferId(buffer)) = *read {
+                self.buffers[buffer].last = now;
             }
         }
-        let parameters = work.parameters().into_iter().flatten().map(Operand::Blob);
-        let numbers = reads.iter().copied().chain(parameters).map(|operand| self.len_of(operand)).sum::<usize>() + len;
-        let place = self.new_buffer(len, now);
-        let write = self.buffers.len() - 1;
-        let about = About { name: name.to_owned(), op: op.to_owned(), macs, numbers };
-        self.steps.push(Step { about, work, reads, write });
-        place
+        let of_parameters = parameters.iter().copied().map(Operand::Blob);
+        let elements = reads.iter().copied().chain(of_parameters).map(|operand| self.len_of(operand)).sum::<usize>() + len;
+        let write = self.new_buffer(len, now);
+        let about = About { name: name.to_owned(), op: op.to_owned(), node, kind: task.kind(), macs, elements };
+        self.steps.push(Draft { about, task, reads, parameters, write, adds });
+        Operand::Buffer(write)
     }
 
     /// `value` with exactly the channels `wanted` (`None`: all), removed ones filled with their constants.
@@ -205,12 +250,12 @@ impl<'m> Builder<'m> {
             None => wanted.map(Source::Channel).collect(),
         };
         if sources.is_empty() {
-            return self.new_buffer(0, self.next_step());
+            return self.empty();
         }
         let from = self.place_of(value);
         let (channels, plane) = (self.physical_channels(value), self.plane(value));
         let len = self.shape(value)[0] * sources.len() * plane;
-        self.emit(name, op, Work::Select(Selection { channels, plane, sources }), 0, vec![from], len)
+        self.emit(Emit::new(name, op, SelectTask { channels, plane, sources }, vec![from], len))
     }
 
     pub(crate) fn all_channels_of(&mut self, value: ValueId) -> Operand {
@@ -222,40 +267,34 @@ impl<'m> Builder<'m> {
         let Some(c) = self.compaction(value) else { return self.define(value, place) };
         let sources: Vec<Source> = c.kept.iter().map(|&c| Source::Channel(c as usize)).collect();
         let (channels, plane, len) = (self.shape(value)[1], self.plane(value), self.physical_len(value));
-        let name = self.model.name(value);
-        let place = self.emit(name, "Select", Work::Select(Selection { channels, plane, sources }), 0, vec![place], len);
+        let (name, task) = (self.model.name(value), SelectTask { channels, plane, sources });
+        let place = self.emit(Emit::new(name, "Select", task, vec![place], len));
         self.define(value, place);
     }
 
-    /// Lets a convolution that is added to a residual add to it where it lies, if nothing else needs it any more.
+    /// Lets a step that adds to a tensor do so where that lies, if nothing else needs it any more.
     fn add_in_place(&mut self) {
         for (i, step) in self.steps.iter_mut().enumerate() {
-            if let (Work::Conv { .. }, &[x, Operand::Buffer(residual)]) = (&step.work, &step.reads[..])
+            if let (true, &[x, Operand::Buffer(residual)]) = (step.adds, &step.reads[..])
                 && x != Operand::Buffer(residual)
-                && self.buffers[residual].last == i + 1
+                && self.buffers[residual.0].last == i + 1
             {
-                self.buffers[step.write].takes_over = Some(residual);
+                self.buffers[step.write.0].takes_over = Some(residual.0);
                 step.reads.truncate(1);
             }
         }
     }
 
     /// The steps with memory laid out for them, and where everything lies.
-    pub(crate) fn finish(mut self) -> (Planned<'m>, impl Fn(Operand) -> Place) {
+    pub(crate) fn finish(mut self) -> (Steps<'m>, Places) {
         self.add_in_place();
         let (places, arena_len) = arena::place(&self.buffers);
-        let writes: Vec<_> = self.steps.iter().map(|s| places[s.write].clone()).collect();
-        let place = move |operand: Operand| match operand {
-            Operand::Buffer(b) => Place::Arena(places[b].clone()),
-            Operand::Blob(id) => Place::Blob(id),
+        let places = Places(places);
+        let placed = |Draft { about, task, reads, parameters, write, .. }| {
+            let reads = reads.into_iter().map(|operand| places.of(operand)).collect();
+            Step { about, task, reads, parameters, write: places.of_buffer(write) }
         };
-        let placed = |(Step { about, work, reads, .. }, write): (Step<_, Operand, usize>, _)| Step {
-            about,
-            work,
-            reads: reads.into_iter().map(&place).collect(),
-            write,
-        };
-        let steps = self.steps.into_iter().zip(writes).map(placed).collect();
-        (Planned { steps, arena_len }, place)
+        let steps = self.steps.into_iter().map(placed).collect();
+        (Steps { steps, arena_len }, places)
     }
 }

@@ -1,34 +1,15 @@
 //! Which nodes one step computes together: an operator, a sum that it is added to, an activation that is applied last.
 
-use sslm_format::{Binary, Graph, Node, Op, Operator, ValueId};
+use super::lower::{Fused, Lower};
+use sslm_format::{Graph, ValueId};
 use sslm_kernels::Activation;
 
-/// A node, with those behind it that it computes along with itself because nobody else reads what lies between them.
-pub(crate) struct Fused<'g> {
-    pub(crate) node: &'g Node,
-    /// Its index in the graph.
-    pub(crate) index: usize,
-    /// Added to the node's sums, channel by channel.
-    pub(crate) residual: Option<ValueId>,
-    pub(crate) activation: Activation,
-    /// What all of them together define.
-    pub(crate) output: ValueId,
-}
-
-impl Fused<'_> {
-    /// What is computed, in ONNX's words.
-    pub(crate) fn op(&self) -> String {
-        let activation = self.activation.function().map(|function| format!("+{}", function.onnx_name())).unwrap_or_default();
-        format!("{}{}{activation}", self.node.op.name(), if self.residual.is_some() { "+Add" } else { "" })
-    }
-}
-
-/// The nodes of `graph`, whose values have `shapes`, in an order in which they can be computed: all of a group where its last one
-/// stands, because only there a residual is sure to exist.
+/// The nodes of `graph`, whose values have `shapes`, in an order in which they can be computed: those of a step where the last of
+/// them stands, because only there a residual is sure to exist.
 pub(crate) fn fuse<'g>(graph: &'g Graph, shapes: &[Vec<usize>]) -> Vec<Fused<'g>> {
     let links = Links::new(graph, shapes);
     let mut done = vec![false; graph.nodes.len()];
-    let mut groups = Vec::new();
+    let mut chains = Vec::new();
     for last in (0..graph.nodes.len()).rev() {
         if done[last] {
             continue;
@@ -43,10 +24,10 @@ pub(crate) fn fuse<'g>(graph: &'g Graph, shapes: &[Vec<usize>]) -> Vec<Fused<'g>
             (index, residual) = (producer, Some(other));
             done[producer] = true;
         }
-        groups.push(Fused { node: &graph.nodes[index], index, residual, activation, output });
+        chains.push(Fused { node: &graph.nodes[index], index, residual, activation, output });
     }
-    groups.reverse();
-    groups
+    chains.reverse();
+    chains
 }
 
 /// Who defines and who reads each value.
@@ -76,31 +57,27 @@ impl<'g> Links<'g> {
         self.producers[value.index()].filter(|_| self.uses[value.index()] == 1 && alike)
     }
 
-    /// If node `index` is an activation that the node before it can apply: that node and the activation.
+    /// If node `index` is an activation that the node before it can apply, or that one's before it to which it is added: the node
+    /// before it, and the activation.
     fn activated(&self, index: usize) -> Option<(usize, Activation)> {
         let node = &self.graph.nodes[index];
-        let Op::Activation(function) = &node.op else { return None };
-        let function = function.in_registers()?;
+        let activation = node.op.activation()?;
         let producer = self.only_for(node.inputs[0], node.output)?;
-        let can = match &self.graph.nodes[producer].op {
-            Op::Conv(_) | Op::ConvTranspose(_) | Op::Gemm(_) | Op::MaxPool(_) | Op::AveragePool(_) => true,
-            Op::Binary(_) => function == Activation::Relu || self.added_to(producer).is_some(),
-            _ => false,
-        };
-        can.then_some((producer, function))
+        let applies_it = self.added_to(producer).map_or(producer, |(adding, _)| adding);
+        self.graph.nodes[applies_it].op.applies(activation).then_some((producer, activation))
     }
 
-    /// If node `index` is a sum that a convolution before it can add to: that convolution and the other operand.
+    /// If node `index` is a sum that the node before it can add to: that node and the other operand.
     fn added_to(&self, index: usize) -> Option<(usize, ValueId)> {
         let node = &self.graph.nodes[index];
-        let (Op::Binary(Binary::Add), &[a, b]) = (&node.op, &node.inputs[..]) else { return None };
-        let convolution = |value: ValueId, other: ValueId| {
+        let &[a, b] = &node.inputs[..] else { return None };
+        let adding = |value: ValueId, other: ValueId| {
             let producer = self.only_for(value, node.output)?;
             let same_shape = self.shapes[other.index()] == self.shapes[value.index()];
-            (matches!(self.graph.nodes[producer].op, Op::Conv(_) | Op::ConvTranspose(_)) && same_shape)
-                .then_some((producer, other))
+            (self.graph.nodes[producer].op.adds_to_sum() && same_shape).then_some((producer, other))
         };
-        // Of two convolutions the later one: its input lives longer in any case.
-        [convolution(a, b), convolution(b, a)].into_iter().flatten().max_by_key(|(producer, _)| *producer)
+        // Of two such nodes the later one: its input lives longer in any case.
+        let both = || [adding(a, b), adding(b, a)].into_iter().flatten().max_by_key(|(producer, _)| *producer);
+        node.op.is_sum().then(both).flatten()
     }
 }

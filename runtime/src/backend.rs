@@ -1,0 +1,53 @@
+//! What computes a plan, whatever it is: a backend prepares a program, which sessions share; a session runs it with a state of its own.
+
+use crate::error::Result;
+use crate::model::Model;
+use crate::options::Options;
+use crate::planning::Signature;
+use crate::report::StepInfo;
+use crate::tensor::TensorView;
+use sslm_kernels::conv::Method;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A way to compute.
+pub(crate) trait Backend {
+    /// Plans and prepares `model`, with what it takes and yields.
+    fn prepare(&self, model: &Model, options: &Options) -> Result<(Signature, Arc<dyn Program>)>;
+}
+
+/// All that sessions share: prepared steps with memory laid out for them.
+pub(crate) trait Program: Send + Sync {
+    /// What a new session needs; it takes its memory in its first run.
+    fn state(self: Arc<Self>) -> Box<dyn State>;
+
+    fn step_count(&self) -> usize;
+
+    /// What reports say of the step of this index.
+    fn step(&self, index: usize) -> StepInfo<'_>;
+
+    /// If the step of this index is a convolution that can be computed by several methods: the index of its node in the graph, and its
+    /// method.
+    fn method(&self, index: usize) -> Option<(usize, Method)>;
+
+    /// Elements of memory that each session owns.
+    fn session_len(&self) -> usize;
+
+    /// Threads that a run uses at most.
+    fn threads(&self) -> usize;
+
+    /// The device that runs it; `None` if that is the CPU.
+    fn device(&self) -> Option<String>;
+
+    /// The instruction set or the device: a tuning holds for one of them.
+    fn target(&self) -> String;
+}
+
+/// What one session owns.
+pub(crate) trait State: Send {
+    /// Runs all steps on inputs that fit; `times` are those of the steps, if they are asked for.
+    fn run(&mut self, inputs: &[TensorView<'_>], times: Option<&mut [Duration]>) -> Result<()>;
+
+    /// What the last run yielded as the output of this index.
+    fn output(&self, index: usize) -> &[f32];
+}

@@ -1,0 +1,358 @@
+//! The CPU as a backend: which kernel computes each step, with which instructions and how many threads.
+
+use crate::backend::{Backend, Program, State};
+use crate::error::{Error, ErrorKind, Result};
+use crate::map::Line;
+use crate::memory::Memory;
+use crate::model::Model;
+use crate::options::{Methods, Options, Threads};
+use crate::planning::{Draft, Planned, PlannedImages, Signature, Steps};
+use crate::report::StepInfo;
+use crate::step::{About, Place, Step};
+use crate::tensor::TensorView;
+use sslm_format::BlobId;
+use sslm_kernels::conv::Method;
+use sslm_kernels::cpu::{self, Call, Kernel, Slices, Target};
+use sslm_kernels::{Exec, Isa, Team, Threading};
+use std::ops::Range;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+/// Runs of less work stay on one thread under [`Threads::Auto`], in multiply-accumulates: about 100 us. Waking helpers that fell
+/// asleep between runs costs the caller 5 us, and they come so late that runs of 45 us gain nothing; at 80 us they gain a fifth, at
+/// 240 us a third.
+const SHARE_FROM: usize = 10_000_000;
+
+/// The machine's CPU.
+pub(crate) struct Cpu;
+
+impl Backend for Cpu {
+    fn prepare(&self, model: &Model, options: &Options) -> Result<(Signature, Arc<dyn Program>)> {
+        let threads = match options.threads {
+            Threads::Single => 1,
+            // Before plans are made for so many.
+            Threads::Count(n) if n > Team::MAX => return Err(Error::input("threads", format!("at most {}", Team::MAX), n)),
+            Threads::Count(n) => n.max(1),
+            Threads::Auto => std::thread::available_parallelism().map_or(1, |n| usize::from(n).min(Team::MAX)),
+        };
+        let draft = |threads| Draft::new(model, options, Some(threads), can_be_had).map(|draft| (draft, threads));
+        let mut draft_and_threads = draft(threads)?;
+        if options.threads == Threads::Auto && threads > 1 && draft_and_threads.0.work() < SHARE_FROM {
+            draft_and_threads = draft(1)?;
+        }
+        let (draft, threads) = draft_and_threads;
+        let (signature, planned) = draft.finish();
+        Ok((signature, Arc::new(CpuProgram::new(planned, model, options, threads)?)))
+    }
+}
+
+/// All that sessions share.
+struct CpuProgram {
+    model: Model,
+    /// Where the inputs lie: one image of them, where images are computed one by one.
+    inputs: Vec<Place>,
+    outputs: Vec<Place>,
+    /// What comes first, where a batch begins image by image.
+    images: Option<Images>,
+    /// Of the whole batch.
+    rest: Sequence,
+    isa: Isa,
+    /// Absent where everything runs on the caller's thread.
+    team: Option<Team>,
+}
+
+/// Prepared steps with memory laid out for them.
+struct Sequence {
+    steps: Vec<PreparedStep>,
+    arena_len: usize,
+    scratch_len: usize,
+}
+
+/// A kernel with the places that it is applied to.
+struct PreparedStep {
+    about: About,
+    kernel: Box<dyn Kernel>,
+    reads: Vec<Place>,
+    parameters: Vec<BlobId>,
+    write: Range<usize>,
+    /// Threads that share it.
+    threads: usize,
+    /// Whether its method was measured to be fastest.
+    timed: bool,
+}
+
+/// What is computed image by image, on threads that take images of their own.
+struct Images {
+    /// For one image.
+    steps: Sequence,
+    batch: usize,
+    /// Images that each thread takes; the last one perhaps fewer.
+    each: usize,
+    /// Threads that take images.
+    shares: usize,
+    /// Where what an image yields lies in its arena, and how many elements that are.
+    yields: Place,
+    len: usize,
+    /// Where that of all images lies in the batch's arena.
+    all: Range<usize>,
+}
+
+impl Images {
+    /// Elements of memory that a thread computes in.
+    fn share_len(&self) -> usize {
+        self.steps.arena_len.next_multiple_of(Line::FLOATS) + self.steps.scratch_len.next_multiple_of(Line::FLOATS)
+    }
+
+    /// Elements of memory that all threads compute in.
+    fn memory_len(&self) -> usize {
+        self.shares.saturating_mul(self.share_len())
+    }
+
+    /// Computes all images; `out` is what they yield.
+    fn run(&self, given: Given<'_>, out: &mut [f32], memory: &mut [f32], exec: Exec, times: Option<&mut [Duration]>) {
+        let Images { steps, each, shares, yields, len, .. } = self;
+        let alone = Exec { threading: Threading::Single, ..exec };
+        let times = times.map(Mutex::new);
+        exec.threading.zip_with_scratch(out, each * len, memory, self.share_len(), |share, out, memory| {
+            let (arena, scratch) = memory.split_at_mut(steps.arena_len.next_multiple_of(Line::FLOATS));
+            for (i, out) in out.chunks_exact_mut(*len).enumerate() {
+                given.copy(share * each + i, arena);
+                steps.run(given.model, arena, scratch, alone, times.as_ref());
+                out.copy_from_slice(at(yields, arena, given.model));
+            }
+        });
+        if let Some(times) = times {
+            let times = times.into_inner().unwrap_or_else(PoisonError::into_inner);
+            times.iter_mut().for_each(|time| *time /= *shares as u32);
+        }
+    }
+}
+
+impl CpuProgram {
+    /// For `threads` threads at most.
+    fn new(planned: Planned<'_>, model: &Model, options: &Options, threads: usize) -> Result<Self> {
+        let Planned { images, rest, inputs, outputs } = planned;
+        let isa = options.isa.unwrap_or_else(Isa::best);
+        let target = |threads| Target { isa, threads, method: None };
+        let of_batch = target(threads);
+        let images = images.map(|PlannedImages { steps, batch, work, yields, all }| {
+            let shares = of_batch.threads_for(work).min(batch);
+            let steps = Sequence::new(steps, target(1), &options.methods);
+            Images { steps, batch, each: batch.div_ceil(shares), shares, yields, len: all.len() / batch, all }
+        });
+        let rest = Sequence::new(rest, of_batch, &options.methods);
+        let program = CpuProgram { model: model.clone(), inputs, outputs, images, rest, isa, team: None };
+        // Sessions take their memory when they first run: say now if there is none.
+        can_be_had(program.session_len())?;
+        let no_team = |e| Error::new(ErrorKind::Resources, format!("cannot start {threads} threads: {e}"));
+        let team = if threads > 1 { Some(Team::new(threads).map_err(no_team)?) } else { None };
+        Ok(CpuProgram { team, ..program })
+    }
+
+    fn of_images(&self) -> &[PreparedStep] {
+        self.images.as_ref().map_or(&[], |images| &images.steps.steps)
+    }
+
+    /// The step of this index, in the order in which they run.
+    fn prepared(&self, index: usize) -> &PreparedStep {
+        let of_images = self.of_images();
+        of_images.get(index).unwrap_or_else(|| &self.rest.steps[index - of_images.len()])
+    }
+}
+
+impl Program for CpuProgram {
+    fn state(self: Arc<Self>) -> Box<dyn State> {
+        Box::new(CpuState { program: self, memory: None })
+    }
+
+    fn step_count(&self) -> usize {
+        self.of_images().len() + self.rest.steps.len()
+    }
+
+    fn step(&self, index: usize) -> StepInfo<'_> {
+        let info = self.prepared(index).info();
+        match &self.images {
+            Some(images) if index < images.steps.steps.len() => {
+                let (macs, bytes) = (info.macs * images.batch, info.bytes * images.batch);
+                StepInfo { macs, bytes, threads: images.shares, by_image: true, ..info }
+            }
+            _ => info,
+        }
+    }
+
+    fn method(&self, index: usize) -> Option<(usize, Method)> {
+        let step = self.prepared(index);
+        step.about.node.zip(step.kernel.method())
+    }
+
+    fn session_len(&self) -> usize {
+        let of_images = self.images.as_ref().map_or(0, Images::memory_len);
+        self.rest.arena_len.saturating_add(self.rest.scratch_len).saturating_add(of_images)
+    }
+
+    fn threads(&self) -> usize {
+        self.team.as_ref().map_or(1, Team::threads)
+    }
+
+    fn device(&self) -> Option<String> {
+        None
+    }
+
+    fn target(&self) -> String {
+        self.isa.to_string()
+    }
+}
+
+impl Sequence {
+    fn new(planned: Steps<'_>, target: Target, methods: &Methods) -> Self {
+        let prepare = |step: Step<'_>| {
+            let Step { about, task, reads, parameters, write } = step;
+            let (method, timed) = about.node.map_or((None, false), |node| methods.of(node));
+            let task: Box<dyn cpu::Task + '_> = task;
+            let kernel = task.prepare(&Target { method, ..target });
+            let (threads, timed) = (target.threads_for(about.work()), timed && kernel.method().is_some());
+            PreparedStep { about, kernel, reads, parameters, write, threads, timed }
+        };
+        let steps: Vec<PreparedStep> = planned.steps.into_iter().map(prepare).collect();
+        let scratch_len = steps.iter().map(|step| step.kernel.scratch_len()).max().unwrap_or(0);
+        Sequence { steps, arena_len: planned.arena_len, scratch_len }
+    }
+
+    /// Runs all steps and adds their times.
+    fn run(&self, model: &Model, arena: &mut [f32], scratch: &mut [f32], exec: Exec, times: Option<&Mutex<&mut [Duration]>>) {
+        for (i, step) in self.steps.iter().enumerate() {
+            let start = times.map(|_| Instant::now());
+            step.run(model, arena, scratch, exec);
+            if let (Some(times), Some(start)) = (times, start) {
+                times.lock().unwrap_or_else(PoisonError::into_inner)[i] += start.elapsed();
+            }
+        }
+    }
+}
+
+impl PreparedStep {
+    fn info(&self) -> StepInfo<'_> {
+        let timed = if self.timed { ", timed" } else { "" };
+        self.about.info(self.kernel.describe().map(|how| how + timed), self.threads)
+    }
+
+    /// Reads and writes the places of this step. `arena` and `scratch` are as long as the program says.
+    fn run(&self, model: &Model, arena: &mut [f32], scratch: &mut [f32], exec: Exec) {
+        let PreparedStep { kernel, reads, parameters, write, .. } = self;
+        let threading = if self.threads > 1 { exec.threading } else { Threading::Single };
+        // The planner gave the output a range of its own, so every input lies wholly before or behind it.
+        let (before, rest) = arena.split_at_mut(write.start);
+        let (out, behind) = rest.split_at_mut(write.len());
+        let (before, behind) = (&*before, &*behind);
+        let read = |i: usize| match &reads[i] {
+            Place::Blob(id) => model.blob(*id),
+            Place::Arena(range) if range.end <= write.start => &before[range.clone()],
+            Place::Arena(range) => &behind[range.start - write.end..range.end - write.end],
+        };
+        let parameter = |i: usize| model.blob(parameters[i]);
+        kernel.compute(Call {
+            reads: Slices { count: reads.len(), find: &read },
+            parameters: Slices { count: parameters.len(), find: &parameter },
+            out,
+            scratch,
+            exec: Exec { threading, ..exec },
+        });
+    }
+}
+
+/// What lies at `place`.
+fn at<'a>(place: &Place, arena: &'a [f32], model: &'a Model) -> &'a [f32] {
+    match place {
+        Place::Arena(range) => &arena[range.clone()],
+        Place::Blob(id) => model.blob(*id),
+    }
+}
+
+/// Whether memory for so many elements can be had.
+fn can_be_had(elements: usize) -> Result<()> {
+    memory(elements).map(drop)
+}
+
+fn memory(elements: usize) -> Result<Memory> {
+    Memory::new(elements).map_err(|e| {
+        let what = format!("activations of {} MiB: {e}", elements.saturating_mul(size_of::<f32>()) >> 20);
+        Error::new(ErrorKind::Resources, what)
+    })
+}
+
+/// A session on the CPU.
+struct CpuState {
+    program: Arc<CpuProgram>,
+    /// Taken by the first run.
+    memory: Option<Taken>,
+}
+
+struct Taken {
+    /// Of the whole batch.
+    arena: Memory,
+    scratch: Memory,
+    /// Of the threads that take images.
+    of_images: Memory,
+}
+
+impl Taken {
+    fn new(program: &CpuProgram) -> Result<Self> {
+        let of_images = program.images.as_ref().map_or(0, Images::memory_len);
+        Ok(Taken {
+            arena: memory(program.rest.arena_len)?,
+            scratch: memory(program.rest.scratch_len)?,
+            of_images: memory(of_images)?,
+        })
+    }
+}
+
+/// The inputs of a run, and where they are to lie.
+#[derive(Clone, Copy)]
+struct Given<'a> {
+    model: &'a Model,
+    places: &'a [Place],
+    inputs: &'a [TensorView<'a>],
+}
+
+impl Given<'_> {
+    /// Puts the inputs where they are to lie: of their equal parts, as long as there is room for, the one of this index.
+    fn copy(self, part: usize, arena: &mut [f32]) {
+        for (input, place) in self.inputs.iter().zip(self.places) {
+            if let Place::Arena(range) = place {
+                arena[range.clone()].copy_from_slice(&input.data()[part * range.len()..][..range.len()]);
+            }
+        }
+    }
+}
+
+impl State for CpuState {
+    fn run(&mut self, inputs: &[TensorView<'_>], mut times: Option<&mut [Duration]>) -> Result<()> {
+        let program = &*self.program;
+        let taken = match &mut self.memory {
+            Some(taken) => taken,
+            none => none.insert(Taken::new(program)?),
+        };
+        let given = Given { model: &program.model, places: &program.inputs, inputs };
+        let arena = taken.arena.as_mut_slice();
+        let threading = program.team.as_ref().map_or(Threading::Single, Threading::Team);
+        let exec = Exec { isa: program.isa, threading };
+        if let Some(times) = &mut times {
+            times.fill(Duration::ZERO);
+        }
+        if let Some(images) = &program.images {
+            let (of_images, rest) = times.map(|times| times.split_at_mut(images.steps.steps.len())).unzip();
+            images.run(given, &mut arena[images.all.clone()], taken.of_images.as_mut_slice(), exec, of_images);
+            times = rest;
+        } else {
+            given.copy(0, arena);
+        }
+        let times = times.map(Mutex::new);
+        program.rest.run(given.model, arena, taken.scratch.as_mut_slice(), exec, times.as_ref());
+        Ok(())
+    }
+
+    fn output(&self, index: usize) -> &[f32] {
+        let arena = self.memory.as_ref().map_or(&[][..], |taken| taken.arena.as_slice());
+        at(&self.program.outputs[index], arena, &self.program.model)
+    }
+}

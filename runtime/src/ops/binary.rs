@@ -1,0 +1,43 @@
+//! Functions of the elements of two values.
+
+use crate::error::Result;
+use crate::planning::{Lower, Lowering};
+use sslm_format::{Binary, ValueId};
+use sslm_kernels::Activation;
+use sslm_kernels::elementwise::{BinaryTask, Broadcast};
+
+impl Lower for Binary {
+    /// Each operand has the output's channels, or one for all of them; if neither, it is seen whole, and so is the output.
+    fn lower(&self, at: &mut Lowering<'_, '_>) -> Result<()> {
+        let (kept, shape) = (at.kept(), at.shape(at.output).to_vec());
+        let aligned = |at: &Lowering<'_, '_>, v: ValueId| {
+            let own = at.shape(v);
+            own.len() == shape.len() && own.len() >= 2 && (own[1] == shape[1] || own[1] == 1)
+        };
+        // One channel for all of them on both sides means that the output has one channel.
+        at.by_channel = at.node.inputs.iter().all(|&v| aligned(at, v));
+        let (mut reads, mut shapes) = (Vec::new(), Vec::new());
+        for &v in &at.node.inputs {
+            let mut own = at.shape(v).to_vec();
+            let wanted = if at.by_channel && own[1] == shape[1] { kept } else { None };
+            if let Some(wanted) = wanted {
+                own[1] = wanted.len();
+            }
+            reads.push(at.builder.channels_of(v, wanted));
+            shapes.push(own);
+        }
+        let relu = at.activation == Activation::Relu;
+        let task = BinaryTask { function: *self, broadcast: Broadcast::new(&shapes[0], &shapes[1]), relu };
+        let place = at.emit(task, reads, at.seen(at.output).iter().product());
+        at.define(place);
+        Ok(())
+    }
+
+    fn applies(&self, activation: Activation) -> bool {
+        activation == Activation::Relu
+    }
+
+    fn is_sum(&self) -> bool {
+        *self == Binary::Add
+    }
+}

@@ -1,0 +1,16 @@
+//! How operators become steps: one file a family, as in the format. An operator without [`crate::planning::Lower`] does not compile.
+
+mod activation;
+mod binary;
+mod constant;
+mod conv;
+mod gemm;
+mod join;
+mod layout;
+mod normalize;
+mod pick;
+mod pool;
+mod rebuild;
+mod reduce;
+mod resize;
+mod window;

@@ -1,0 +1,60 @@
+//! Normalisations.
+
+use crate::error::{Error, Result};
+use crate::planning::{Emit, Lower, Lowering};
+use sslm_format::{BatchNorm, BlobId, InstanceNorm, Lrn, Softmax};
+use sslm_kernels::Task;
+use sslm_kernels::normalize::{InstanceNormTask, LrnTask, ScaleShiftTask, SoftmaxTask};
+
+impl Lower for Lrn {
+    fn lower(&self, at: &mut Lowering<'_, '_>) -> Result<()> {
+        let Lrn { size, alpha, beta, bias } = *self;
+        at.unary(|shape| LrnTask {
+            channels: shape[1],
+            plane: shape[2..].iter().product(),
+            size: size as usize,
+            alpha,
+            beta,
+            bias,
+        });
+        Ok(())
+    }
+}
+
+impl Lower for BatchNorm {
+    fn lower(&self, at: &mut Lowering<'_, '_>) -> Result<()> {
+        let plane = at.builder.plane(at.x());
+        with_scale_and_shift(at, ScaleShiftTask { plane }, [self.scale, self.shift])
+    }
+}
+
+impl Lower for InstanceNorm {
+    fn lower(&self, at: &mut Lowering<'_, '_>) -> Result<()> {
+        let plane = at.builder.plane(at.x());
+        with_scale_and_shift(at, InstanceNormTask { plane, epsilon: self.epsilon }, [self.scale, self.shift])
+    }
+}
+
+impl Lower for Softmax {
+    fn lower(&self, at: &mut Lowering<'_, '_>) -> Result<()> {
+        let (start, end) = (self.start as usize, self.end as usize);
+        at.unary(|shape| SoftmaxTask { axis: shape[start..end].iter().product(), inner: shape[end..].iter().product() });
+        Ok(())
+    }
+
+    fn yields_probabilities(&self) -> bool {
+        true
+    }
+}
+
+/// A step whose parameters are one scale and one shift for each channel that the output keeps.
+fn with_scale_and_shift<T: Task + 'static>(at: &mut Lowering<'_, '_>, task: T, parameters: [BlobId; 2]) -> Result<()> {
+    let [expected, found] = [at.builder.physical_channels(at.output), at.builder.model.blob(parameters[0]).len()];
+    if expected != found {
+        return Err(Error::input("elements of scale", expected, found));
+    }
+    let ((read, _), len) = (at.input(), at.builder.physical_len(at.output));
+    let place = at.emit_with(task, vec![read], len, |step| Emit { parameters: parameters.to_vec(), ..step });
+    at.define(place);
+    Ok(())
+}

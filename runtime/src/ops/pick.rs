@@ -1,0 +1,36 @@
+//! Indices of one axis that are picked.
+
+use super::rebuild::{positions, rebuild};
+use crate::error::{Error, Result};
+use crate::planning::{Lower, Lowering};
+use sslm_format::{Gather, Slice};
+use sslm_kernels::axis::From;
+
+impl Lower for Slice {
+    fn lower(&self, at: &mut Lowering<'_, '_>) -> Result<()> {
+        pick(at, self.axis as usize, |extent| Some(self.picked(extent).collect()))
+    }
+}
+
+impl Lower for Gather {
+    fn lower(&self, at: &mut Lowering<'_, '_>) -> Result<()> {
+        pick(at, self.axis as usize, |extent| self.picked(extent))
+    }
+}
+
+/// `picked` says which indices of an axis of so many are picked, unless one lies outside.
+fn pick(at: &mut Lowering<'_, '_>, axis: usize, picked: impl Fn(usize) -> Option<Vec<usize>>) -> Result<()> {
+    let extent = at.shape(at.x())[axis];
+    positions(at.shape(at.output)[axis])?;
+    let picked = picked(extent).ok_or_else(|| Error::input("indices", format!("below {extent}"), "others"))?;
+    if axis != 1 {
+        return rebuild(at, vec![(axis, picked.into_iter().map(From::Position).collect())]);
+    }
+    // Channels are taken from what is kept, and constants from what is known.
+    let place = match at.kept() {
+        Some(kept) => at.select(kept.iter().map(|&c| picked[c as usize])),
+        None => at.select(picked.into_iter()),
+    };
+    at.builder.define(at.output, place);
+    Ok(())
+}

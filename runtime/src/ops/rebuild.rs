@@ -1,0 +1,27 @@
+//! Axes that are rebuilt position by position, one after the other.
+
+use crate::error::{Error, Result};
+use crate::planning::Lowering;
+use sslm_format::shape::MAX_ELEMENTS;
+use sslm_kernels::axis::{From, RemapTask};
+
+/// A step for each axis, with where each of its positions comes from.
+pub(super) fn rebuild(at: &mut Lowering<'_, '_>, axes: Vec<(usize, Vec<From>)>) -> Result<()> {
+    let (mut place, mut shape) = at.input();
+    for (axis, sources) in axes {
+        let (extent, inner) = (shape[axis], shape[axis + 1..].iter().product());
+        shape[axis] = sources.len();
+        // Between two axes' turns a tensor stands that is no value of the graph, so its size was not checked with theirs.
+        let len = shape.iter().try_fold(1usize, |n, &e| n.checked_mul(e)).filter(|&n| n <= MAX_ELEMENTS);
+        let len = len.ok_or_else(|| Error::input("elements", format!("at most {MAX_ELEMENTS}"), "more"))?;
+        place = at.emit(RemapTask { extent, inner, sources }, vec![place], len);
+    }
+    at.define(place);
+    Ok(())
+}
+
+/// As many positions as an axis may have that is rebuilt one by one: lists of them must not outweigh the elements by far.
+pub(super) fn positions(count: usize) -> Result<usize> {
+    const MOST: usize = 1 << 24;
+    if count <= MOST { Ok(count) } else { Err(Error::input("positions of an axis", format!("at most {MOST}"), count)) }
+}
