@@ -398,9 +398,13 @@ impl<'a> Call<'a, Panels<true>> {
     }
 }
 
-/// Whether registers hold the sums of such a tile. Others are not compiled.
-const fn is_tile<S: Simd>(positions: usize, vectors: usize) -> bool {
-    vectors <= S::FILTER_TILE[1] && positions * vectors <= S::FILTER_TILE[0] * S::FILTER_TILE[1]
+/// Whether tiles of so many positions have so many chains of additions, and registers hold the sums of such a tile. Others are not
+/// compiled. Where there are few sums, each addition would wait for the one before: they may be split over every second or fourth
+/// column.
+const fn is_tile<S: Simd, W: Weights<S>>([positions, chains, vectors]: [usize; 3]) -> bool {
+    let split = W::SPLITS && positions <= 2;
+    let fits = vectors <= S::FILTER_TILE[1] && positions * vectors <= S::FILTER_TILE[0] * S::FILTER_TILE[1];
+    fits && chains == if split { 4 } else { positions }
 }
 
 impl<W: Copy> Call<'_, W> {
@@ -410,18 +414,17 @@ impl<W: Copy> Call<'_, W> {
     where
         W: Weights<S>,
     {
-        // Where there are few sums, each addition would wait for the one before: they may be split over every second or fourth column.
         macro_rules! tile {
-            ($($positions:literal $splits:pat => $chains:literal)*) => {
+            ($($positions:literal by $chains:literal)*) => {
                 match (self.positions.len(), vectors) {
                     $(
-                        ($positions, 1) if const { is_tile::<S>($positions, 1) && matches!(W::SPLITS, $splits) } => {
+                        ($positions, 1) if const { is_tile::<S, W>([$positions, $chains, 1]) } => {
                             self.tile::<S, $positions, $chains, 1>(simd);
                         }
-                        ($positions, 2) if const { is_tile::<S>($positions, 2) && matches!(W::SPLITS, $splits) } => {
+                        ($positions, 2) if const { is_tile::<S, W>([$positions, $chains, 2]) } => {
                             self.tile::<S, $positions, $chains, 2>(simd);
                         }
-                        ($positions, 3) if const { is_tile::<S>($positions, 3) && matches!(W::SPLITS, $splits) } => {
+                        ($positions, 3) if const { is_tile::<S, W>([$positions, $chains, 3]) } => {
                             self.tile::<S, $positions, $chains, 3>(simd);
                         }
                     )*
@@ -429,7 +432,7 @@ impl<W: Copy> Call<'_, W> {
                 }
             };
         }
-        tile!(1 false => 1  2 false => 2  1 true => 4  2 true => 4  3 _ => 3  4 _ => 4  5 _ => 5  6 _ => 6  7 _ => 7  8 _ => 8);
+        tile!(1 by 1  1 by 4  2 by 2  2 by 4  3 by 3  4 by 4  5 by 5  6 by 6  7 by 7  8 by 8);
     }
 
     fn tile<S: Simd, const POSITIONS: usize, const CHAINS: usize, const VECTORS: usize>(self, simd: S)

@@ -1,8 +1,6 @@
 //! Rebuilding, averaging and searching one axis, and reordering all of them, against index arithmetic written out.
 
-mod common;
-
-use common::{
+use crate::common::{
     Choices, Expected, Guarded, check_all, compare, numbers, plainly, refuses_other_lengths, run_everywhere, sample,
     task_on_devices,
 };

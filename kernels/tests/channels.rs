@@ -1,8 +1,6 @@
 //! Moving channels against lists of them: a slip here gives every later layer the wrong plane.
 
-mod common;
-
-use common::{
+use crate::common::{
     Choices, Expected, Guarded, POISON, check_all, compare, every, number, numbers, plainly, refuses_other_lengths,
     run_everywhere, sample, task_on_devices, written,
 };

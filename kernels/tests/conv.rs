@@ -1,9 +1,7 @@
 //! Convolutions over kept columns against one that leaves nothing out: every channel is there, constant ones as planes of their
 //! number, and each tap of each filter is looked up on its own. Planes that no column reads are poison.
 
-mod common;
-
-use common::{
+use crate::common::{
     Choices, Expected, Guarded, POINTWISE, POISON, Window, check_all, compare_within, every, few_digits, looks_at, number,
     numbers, on_devices, panels, pixel, positions, put, refuses, refuses_other_lengths, run, same_bits, sample, some_methods,
 };
@@ -366,7 +364,7 @@ fn sizes_around_tiles() {
 #[cfg_attr(miri, ignore = "it runs no foreign code")]
 fn mixtures_on_a_stand_in() {
     if let Some(stand_in) = stand_in().filter(|_| !StandIn::is_here()) {
-        stand_in.run(&["--exact", "mixtures"], &[]).check(&["left: module", "left: context"]);
+        stand_in.run(&["--exact", "conv::mixtures"], &[]).check(&["left: module", "left: context"]);
     }
 }
 

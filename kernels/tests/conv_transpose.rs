@@ -1,9 +1,7 @@
 //! Transposed convolutions over kept columns against their definition: every input position scatters through every tap. Constant
 //! channels are there as planes of their number in the reference, and as `taps` in the kernel.
 
-mod common;
-
-use common::{
+use crate::common::{
     Choices, Expected, Guarded, check_all, compare, number, numbers, on_devices, panels, put, run, sample, some_methods,
 };
 use fastrand::Rng;

@@ -2,9 +2,7 @@
 //! functions are those of the table in `sslm_basics::functions`: whoever declares one there has to give its definition here. Long
 //! tensors make the kernels split their work.
 
-mod common;
-
-use common::{
+use crate::common::{
     Choices, Expected, Guarded, check_all, compare, every, number, numbers, plainly, refuses_other_lengths, run_everywhere,
     sample, task_on_devices,
 };

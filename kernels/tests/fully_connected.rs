@@ -1,9 +1,7 @@
 //! Fully connected layers against sums taken term by term, around the sizes of panels, vectors, register tiles and blocks of every
 //! instruction set. Features that no column reads are poison.
 
-mod common;
-
-use common::{
+use crate::common::{
     Choices, Expected, Guarded, POISON, check_all, compare, every, number, numbers, on_devices, panels, put,
     refuses_other_lengths, run, same_bits, sample, some_methods,
 };

@@ -1,9 +1,7 @@
 //! Normalisations against their definitions in `f64`: the edges of LRN's windows, softmax of numbers whose exponentials overflow,
 //! and scales that go with channels, not with images.
 
-mod common;
-
-use common::{
+use crate::common::{
     Expected, Guarded, check_all, compare, every, numbers, plainly, refuses, refuses_other_lengths, run_everywhere,
     task_on_devices,
 };

@@ -1,8 +1,6 @@
 //! Pooling against the list of elements that each window sees. Windows hang over every edge, some lie outside altogether.
 
-mod common;
-
-use common::{
+use crate::common::{
     Expected, Guarded, POINTWISE, POISON, Window, check_all, compare, every, looks_at, numbers, pixel, plainly, positions,
     refuses_other_lengths, run_everywhere, task_on_devices,
 };

@@ -9,8 +9,8 @@
 # does; both fail if no GPU can be used.
 set -eu
 
-# Programs of the kernels' tests, and subjects of the whole-system tests, which are one program.
-kernels="axis channels conv conv_transpose cuda elementwise fully_connected normalize pool"
+# Subjects of the kernels' tests and of the whole-system tests, of which each are one program.
+families="axis channels conv conv_transpose cuda elementwise fully_connected normalize pool"
 subjects="cuda fusion parity random_graphs"
 
 pack() {
@@ -32,7 +32,7 @@ for line in sys.stdin:
     if message.get("executable") and message["target"]["kind"] == ["bench"]:
         print("bench", message["executable"])
 ' >>"$folder/programs"
-    for name in $kernels suite bench; do
+    for name in kernels suite bench; do
         program=$(sed -n "s/^$name //p" "$folder/programs")
         strip -o "$folder/$name" "$program"
     done
@@ -64,8 +64,8 @@ test_all() {
     machine
     export SSLM_REQUIRE=cuda SSLM_ROOT="$folder" RUST_BACKTRACE=1
     {
-        for name in $kernels; do
-            run "$name" "$folder/$name"
+        for family in $families; do
+            run "$family" "$folder/kernels" "$family::"
         done
         for subject in $subjects; do
             run "models-$subject" "$folder/suite" "$subject::"
@@ -76,8 +76,8 @@ test_all() {
         for tool in memcheck racecheck initcheck synccheck; do
             sanitizer="compute-sanitizer --tool $tool --error-exitcode 9"
             run "$tool-models" $sanitizer "$folder/suite" cuda::every_operator_runs_there
-            run "$tool-lines" $sanitizer "$folder/axis" means
-            run "$tool-tiles" $sanitizer "$folder/conv_transpose"
+            run "$tool-lines" $sanitizer "$folder/kernels" axis::means
+            run "$tool-tiles" $sanitizer "$folder/kernels" conv_transpose::
         done >"$out/sanitizer.lines"
         list <"$out/sanitizer.lines" >"$out/sanitizer.json"
     else

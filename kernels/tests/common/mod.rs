@@ -1,8 +1,6 @@
 //! What the tests of all kernels share: tables of cases, buffers that betray a wrong access, references in `f64`, and checks that
 //! report every failing case of a table, not just the first.
 
-#![allow(dead_code, reason = "each test file is a crate of its own and uses a part of this")]
-
 mod guarded;
 
 pub(crate) use guarded::Guarded;
