@@ -57,7 +57,7 @@ fn main() {
     }
     let networks = time_networks(&device).unwrap_or_else(|e| panic!("{e}"));
     let report = Report { device: device.name(), layers, networks };
-    std::fs::write(path, serde_json::to_string_pretty(&report).expect("text and numbers")).expect("the file can be written");
+    std::fs::write(path, serde_json::to_string_pretty(&report).expect("text and figures")).expect("the file can be written");
 }
 
 /// Everything, and what is left by each entry.
@@ -116,7 +116,7 @@ fn time_layer(device: &dyn Device, net: &Net, shape: &ConvShape, form: &str, kep
         .into_iter()
         .chain([Precision::Tf32, Precision::Fp16].map(|precision| (Method::Library, precision)));
     for (method, precision) in all {
-        // A thread for each element takes long where elements are sums of much.
+        // One thread for each element takes long where elements are sums of many products.
         if method == Method::Direct && form == "dense" {
             continue;
         }

@@ -96,7 +96,7 @@ fn megabytes(bytes: u64) -> String {
     format!("{:.1}", bytes as f64 / 1e6)
 }
 
-/// Bytes of this process's memory that it wrote: they are not the file's, and not shared with other processes.
+/// Bytes of memory that this process wrote: they are neither the file's nor shared with other processes.
 fn private_bytes() -> Option<u64> {
     let all = std::fs::read_to_string("/proc/self/smaps_rollup").ok()?;
     let line = all.lines().find_map(|line| line.strip_prefix("Private_Dirty:"))?;

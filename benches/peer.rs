@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! sslm-peer --threads N
-//! {"cmd": "load", "name": NAME, "model": SSLM, "x": FILE, "out": FILE}     tensors are float32 numbers without a header
+//! {"cmd": "load", "name": NAME, "model": SSLM, "x": FILE, "out": FILE}     tensors are float32 elements without a header
 //! {"cmd": "run", "name": NAME, "n": N}                                     after a warm-up of 2 ms
 //! {"cmd": "unload"}
 //! ```
@@ -51,7 +51,7 @@ fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let [flag, threads] = &arguments[..] else { bail!("expected --threads N, found {arguments:?}") };
     ensure!(flag == "--threads", "expected --threads N, found {arguments:?}");
-    let threads = Threads::Count(threads.parse().with_context(|| format!("--threads: expected a number, found '{threads}'"))?);
+    let threads = Threads::Count(threads.parse().with_context(|| format!("--threads: expected a count, found '{threads}'"))?);
     let mut nets = HashMap::new();
     let mut out = std::io::stdout().lock();
     for line in std::io::stdin().lock().lines() {
@@ -67,12 +67,12 @@ fn main() -> Result<()> {
 fn answer(request: Request, threads: Threads, nets: &mut HashMap<String, Net>) -> Result<Value> {
     match request {
         Request::Load { name, model, x, out } => {
-            let numbers = fs::read(&x).with_context(|| x.display().to_string())?;
-            let numbers = numbers.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect();
+            let bytes = fs::read(&x).with_context(|| x.display().to_string())?;
+            let elements = bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect();
             let start = Instant::now();
             let plan = Model::open(&model)?.prepare(&Options::new().threads(threads))?;
             let shape = plan.input_shapes().next().context("expected a model with an input")?.to_vec();
-            let mut net = Net { session: plan.session(), shape, x: numbers };
+            let mut net = Net { session: plan.session(), shape, x: elements };
             let load = start.elapsed().as_secs_f64();
             let y: Vec<u8> = net.run()?.iter().flat_map(|y| y.to_le_bytes()).collect();
             fs::write(&out, y).with_context(|| out.display().to_string())?;

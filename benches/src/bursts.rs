@@ -11,7 +11,7 @@ const ROUNDS: usize = 16_000;
 
 /// Multiply-adds in registers; returns how many operations these were, two for each.
 pub fn multiply_add(isa: Isa) -> usize {
-    // As many numbers as fit the registers, so that no sum waits for itself.
+    // As many sums as fit the registers, so that none waits for itself.
     match isa.lanes() {
         16 => multiply_adds::<384>(isa, f32::mul_add),
         8 => multiply_adds::<96>(isa, f32::mul_add),
@@ -19,13 +19,13 @@ pub fn multiply_add(isa: Isa) -> usize {
     }
 }
 
-/// Reads all `numbers`, up to a few at the end.
-pub fn read(isa: Isa, numbers: &[f32]) {
+/// Reads all `elements`, but for a few at the end.
+pub fn read(isa: Isa, elements: &[f32]) {
     isa.vectorize(
         #[inline(always)]
         || {
             let mut sums = [0f32; 128];
-            for chunk in numbers.as_chunks::<128>().0 {
+            for chunk in elements.as_chunks::<128>().0 {
                 sums.iter_mut().zip(chunk).for_each(|(sum, x)| *sum += x);
             }
             black_box(sums);
@@ -33,33 +33,33 @@ pub fn read(isa: Isa, numbers: &[f32]) {
     );
 }
 
-/// A number that cores in a ring count up in turns: it goes from cache to cache.
+/// A counter that the cores of a ring increase in turns: it goes from cache to cache.
 pub struct Ring {
     cores: usize,
-    /// Cores that have come so far.
+    /// How many cores have come so far.
     come: AtomicUsize,
-    number: AtomicUsize,
+    counter: AtomicUsize,
 }
 
 impl Ring {
     /// Rounds of a burst: some 10 us where two cores share a cache.
     const ROUNDS: usize = 200;
 
-    /// Of so many cores.
+    /// A ring of so many cores.
     pub fn new(cores: usize) -> Self {
-        Ring { cores, come: AtomicUsize::new(0), number: AtomicUsize::new(0) }
+        Ring { cores, come: AtomicUsize::new(0), counter: AtomicUsize::new(0) }
     }
 
-    /// How often the number is handed on in a second. Every core of the ring must call this, all at the same time: each waits for the
+    /// How often the counter is handed on in a second. Every core of the ring must call this, all at the same time: each waits for the
     /// others.
     pub fn turns_per_second(&self) -> f64 {
         let own = self.come.fetch_add(1, Ordering::Relaxed) % self.cores;
         let rounds = |count: usize| {
             for _ in 0..count {
-                while self.number.load(Ordering::Acquire) % self.cores != own {
+                while self.counter.load(Ordering::Acquire) % self.cores != own {
                     spin_loop();
                 }
-                self.number.fetch_add(1, Ordering::Release);
+                self.counter.fetch_add(1, Ordering::Release);
             }
         };
         // Whoever had its second turn knows that all have come.
@@ -75,7 +75,7 @@ fn multiply_adds<const N: usize>(isa: Isa, multiply_add: impl Fn(f32, f32, f32) 
     isa.vectorize(
         #[inline(always)]
         || {
-            // Numbers that neither grow nor vanish.
+            // With these factors, sums neither grow nor vanish.
             let (a, b) = (black_box(0.999), black_box(1e-3));
             let mut sums = [0.5f32; N];
             for _ in 0..ROUNDS {

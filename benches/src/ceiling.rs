@@ -7,19 +7,19 @@ use std::fmt;
 use std::sync::{Arc, Barrier};
 use std::time::Instant;
 
-/// Bytes that are read at least for one measurement.
+/// The least count of bytes that are read for one measurement.
 const LEAST_READ: usize = 4 << 20;
 
 /// Bytes that are read at most, as long as that is four bursts: reads of memory, unlike those of caches, differ little.
 const MOST_READ: usize = 1 << 30;
 
-/// What rates of reading are told of.
+/// The sizes that rates of reading are told of.
 const READS: [(&str, usize); 2] = [("256 KiB", 256 << 10), ("256 MiB", 256 << 20)];
 
-/// Some 2 ms.
+/// How many bursts of turns are taken: some 2 ms.
 const BURSTS_OF_TURNS: usize = 200;
 
-/// Numbers of a cache line.
+/// Elements of a cache line.
 const LINE: usize = 16;
 
 /// The most that some cores reach.
@@ -31,7 +31,7 @@ pub struct Ceiling<'c> {
 }
 
 impl<'c> Ceiling<'c> {
-    /// Takes some 50 ms.
+    /// Measures it, which takes some 50 ms.
     pub fn measure(isa: Isa, cores: &'c Cores) -> Self {
         let operations_per_second = together(cores, 500, || (), move |()| bursts::multiply_add(isa));
         Ceiling { isa, cores, operations_per_second }
@@ -44,7 +44,7 @@ impl<'c> Ceiling<'c> {
         (operations as f64 / self.operations_per_second).max(reading)
     }
 
-    /// Of a number that goes around.
+    /// How often a counter is handed from core to core in a second, at best.
     fn turns_per_second(&self) -> f64 {
         let ring = Arc::new(Ring::new(self.cores.count()));
         let best = move || (0..BURSTS_OF_TURNS).map(|_| ring.turns_per_second()).fold(0.0, f64::max);
@@ -55,10 +55,10 @@ impl<'c> Ceiling<'c> {
         let (isa, len) = (self.isa, bytes / size_of::<f32>() / self.cores.count());
         let passes = (LEAST_READ / bytes).max(1);
         let bursts = (MOST_READ / (passes * bytes)).clamp(4, 20);
-        let read = move |numbers: &mut Vec<f32>| {
+        let read = move |elements: &mut Vec<f32>| {
             // Vectors that lie across two lines would be read at half the rate.
-            let first = numbers.as_ptr().align_offset(LINE * size_of::<f32>());
-            (0..passes).for_each(|_| bursts::read(isa, &numbers[first..][..len]));
+            let first = elements.as_ptr().align_offset(LINE * size_of::<f32>());
+            (0..passes).for_each(|_| bursts::read(isa, &elements[first..][..len]));
             passes * len * size_of::<f32>()
         };
         together(self.cores, bursts, move || vec![1.0; len + LINE], read)
@@ -87,7 +87,7 @@ fn together<D>(
 }
 
 impl Ceiling<'_> {
-    /// For records: what it is, and how much.
+    /// Notes for records: what was measured, and how much it is.
     pub fn notes(&self) -> Vec<(String, String)> {
         let reads =
             READS.map(|(name, bytes)| (format!("GB/s from {name}"), format!("{:.1}", self.bytes_per_second(bytes) / 1e9)));

@@ -29,13 +29,13 @@ fn given(flag: &str) -> bool {
     std::env::args().any(|argument| argument == flag)
 }
 
-/// Something that can be done again and again.
+/// Work that can be done again and again, and how much it is.
 pub struct Work<'a> {
-    /// What computes it, where that is one thing.
+    /// The kernel that computes it, where that is one.
     pub kernel: String,
     /// Multiply-accumulates of a call.
     pub macs: usize,
-    /// Bytes that it reads and writes at least.
+    /// The least count of bytes that it reads and writes.
     pub bytes: usize,
     /// Does it.
     pub call: Box<dyn FnMut() + 'a>,
@@ -48,7 +48,7 @@ pub struct Form<'a> {
 }
 
 impl<'a> Form<'a> {
-    /// One with a name for filters and tables; `prepare` is called when it is about to be timed.
+    /// A form with a name for filters and tables; `prepare` is called when it is about to be timed.
     pub fn new(name: impl Into<String>, prepare: impl Fn() -> Work<'a> + 'a) -> Self {
         Form { name: name.into(), prepare: Box::new(prepare) }
     }
@@ -56,13 +56,13 @@ impl<'a> Form<'a> {
 
 /// What is computed in several forms.
 pub struct Case<'a> {
-    /// Of which network.
+    /// The network's name.
     pub net: &'a str,
-    /// Which of its layers.
+    /// The layer's name.
     pub layer: &'a str,
     /// What is timed.
     pub measure: Measure,
-    /// Of so many images.
+    /// Count of images.
     pub batch: usize,
 }
 
@@ -192,8 +192,8 @@ impl<'c> Comparisons<'c> {
     }
 }
 
-/// What is done twice if the environment names a part of its kernel's name as `SSLM_SLOWED`: to see that comparisons of records
-/// find out.
+/// Does the work twice in each call if the environment names a part of its kernel's name as `SSLM_SLOWED`: to see that comparisons of
+/// records find out.
 fn slowed(work: Work<'_>) -> Work<'_> {
     match std::env::var("SSLM_SLOWED") {
         Ok(name) if !name.is_empty() && work.kernel.contains(&name) => {
@@ -215,7 +215,7 @@ impl fmt::Display for Case<'_> {
     }
 }
 
-/// Tenths of a nanosecond are all that can be told apart.
+/// Microseconds, rounded to tenths of a nanosecond: less cannot be told apart.
 fn microseconds(seconds: f64) -> f64 {
     (seconds * 1e10).round() / 1e4
 }

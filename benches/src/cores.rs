@@ -22,13 +22,13 @@ static ALL: LazyLock<Vec<usize>> = LazyLock::new(|| {
 /// Some cores, of which the first one is the calling thread's.
 pub struct Cores {
     cpus: &'static [usize],
-    /// Threads on the other ones, which sleep until they are sent something to do.
+    /// A thread on each of the other cores, which sleeps until it is sent something to do.
     others: Vec<Sender<Box<dyn FnOnce() + Send>>>,
     team: Team,
 }
 
 impl Cores {
-    /// So many; the calling thread is pinned to the first one. `None` where there are fewer.
+    /// Takes `count` cores, and pins the calling thread to the first one. `None` where there are fewer.
     ///
     /// # Panics
     /// If threads cannot be started.
@@ -44,7 +44,7 @@ impl Cores {
         Some(Cores { cpus, others, team })
     }
 
-    /// How many.
+    /// How many cores these are.
     pub fn count(&self) -> usize {
         self.cpus.len()
     }
@@ -74,7 +74,7 @@ impl Cores {
 
     /// How long threads of this process have waited for a core so far: it grows while somebody else runs on theirs.
     pub fn waited(&self) -> Duration {
-        // The second number of the kernel's scheduling statistics: nanoseconds that a thread was ready to run and did not.
+        // The second field of the kernel's scheduling statistics: nanoseconds that a thread was ready to run and did not.
         let of_thread = |thread: io::Result<DirEntry>| {
             let statistics = fs::read_to_string(thread.ok()?.path().join("schedstat")).ok()?;
             statistics.split_whitespace().nth(1)?.parse::<u64>().ok()

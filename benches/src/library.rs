@@ -1,11 +1,12 @@
-//! Convolution as most do it: the lowered matrix written out (im2col), times the weights by a library for dense matrices, the crate
-//! `gemm`. On one thread. Of its parts for other elements than float32, each takes as long to compile as that one, and is left out.
+//! Convolution as most do it, to compare with: the lowered matrix is written out (im2col) and multiplied with the weights by a library for
+//! dense matrices, the crate `gemm`, on one thread. Of its parts for other elements than float32, each takes as long to compile as that
+//! one, and is left out.
 
 use gemm_common::Parallelism;
 use gemm_f32::gemm::f32::get_gemm_fn;
 use sslm_kernels::conv::{Column, Geometry};
 
-/// What records call it.
+/// What records call the library.
 pub const NAME: &str = "gemm crate";
 
 /// `out = a b`, all row-major; rows of `b` and `out` have `positions` elements.

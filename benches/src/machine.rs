@@ -1,11 +1,11 @@
-//! Where, when and of what a record is, and where it is kept.
+//! Notes for a record (on which machine, when, and of what it is), and the file that it is kept in.
 
 use ssl_report::record::Record;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// Keys and values for a record.
+/// The notes of a record: keys and values.
 pub fn notes() -> Vec<(String, String)> {
     // Cargo says `--bench` itself.
     let quoted = |word: String| if word.starts_with('-') { word } else { format!("'{word}'") };
@@ -29,8 +29,8 @@ pub fn notes() -> Vec<(String, String)> {
     notes.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?))).collect()
 }
 
-/// Adds `record`, unless nothing was measured, to the file that the environment names as `SSLM_RECORD`, if it does: a path from the repository's root, or `auto`
-/// for `benches/record/CPU/DATE.csv`.
+/// Adds `record`, unless nothing was measured, to the file that the environment names as `SSLM_RECORD`, if it does: a path from the
+/// repository's root, or `auto` for `benches/record/CPU/DATE.csv`.
 ///
 /// # Panics
 /// If the file is no record or cannot be written.

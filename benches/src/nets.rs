@@ -92,12 +92,12 @@ struct Conv {
     pad: usize,
     groups: usize,
     kept_filters: usize,
-    /// Of each group; at most those of live channels.
+    /// Columns that are kept of each group; at most those of live channels.
     kept_columns: usize,
 }
 
 impl Conv {
-    /// One that keeps everything, padded so that a stride of 1 keeps the image's size.
+    /// A convolution that keeps everything, padded so that a stride of 1 keeps the image's size.
     fn whole(filters: usize, kernel: usize, stride: usize) -> Self {
         Conv { filters, kernel, stride, pad: kernel / 2, groups: 1, kept_filters: filters, kept_columns: usize::MAX }
     }

@@ -1,8 +1,8 @@
 //! Time taken while nobody else uses the cores: between two pairs of short bursts that all run at full speed, and without having to
 //! wait for a core. Neighbours on a shared machine slow samples down two to ten times; this tells such samples from those that count.
 //! A neighbour on another hardware thread of the same core may leave all multiply-adds to us and still take its part of the caches. So one
-//! burst multiplies, and one reads the second-level cache. And virtual cores may be moved to where they no longer share a cache: threads
-//! that share work then wait for each other's numbers, while each by itself is as fast as before. So cores hand a number around, too.
+//! burst multiplies, and one reads the L2 cache. And virtual cores may be moved to where they no longer share a cache: threads that
+//! share work then wait for what the others write, while each by itself is as fast as before. So cores hand a counter around, too.
 
 use crate::bursts::{self, Ring};
 use crate::cores::Cores;
@@ -10,26 +10,26 @@ use sslm_kernels::Isa;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// Of the best multiply-adds seen: slower ones are disturbed. Clocks alone make a difference of some 5 %, neighbours one of 50 % or more.
+/// Share of the best multiply-adds seen: slower ones are disturbed. Clocks alone make a difference of some 5 %, neighbours one of 50 % or more.
 const FULL_SPEED: f64 = 0.9;
 
-/// Of a sample's time: waiting for a core any longer disturbs it.
+/// Share of a sample's time: waiting for a core any longer disturbs it.
 const MOST_WAITED: f64 = 0.02;
 
-/// Of the best reads, as far as multiply-adds are from the best, which clocks slow down alike. Measured on a shared core (Zen 4): while
+/// Share of the best reads, as far as multiply-adds are from the best, which clocks slow down alike. Measured on a shared core (Zen 4): while
 /// both ran at full speed, a layer took 29.4 us in the median of 12,000 samples; while multiply-adds did, and reads at 95 % or less, 39 to
 /// 41 us.
 const CACHES_FREE: f64 = 0.97;
 
-/// Of the most turns seen: a number that takes longer comes from farther away. Measured with two virtual cores (Zen 4): a turn took 28
+/// Share of the most turns seen: a counter that takes longer comes from farther away. Measured with two virtual cores (Zen 4): a turn took 28
 /// to 40 ns, or 120 to 200 for seconds to minutes, in which a layer took 66 us instead of 27. And now and then 15, while they were
 /// threads of one core, at half the multiply-adds each: against those, too, 40 ns must count as near, and 120 ns against 28 as far.
 const NEAR: f64 = 0.28;
 
-/// Bytes that are read: more than first-level caches hold, and less than second-level ones do.
+/// Bytes that are read: more than L1 caches hold, and fewer than L2 caches do.
 const READ: usize = 128 << 10;
 
-/// Passes over them: some 30 us.
+/// Passes over these bytes: some 30 us.
 const PASSES: usize = 24;
 
 thread_local! {
@@ -104,10 +104,10 @@ impl<'c> Quiet<'c> {
             let start = Instant::now();
             let work = bursts::multiply_add(isa);
             let multiplied = work as f64 / start.elapsed().as_secs_f64();
-            let read = CACHED.with(|numbers| {
-                bursts::read(isa, numbers);
+            let read = CACHED.with(|elements| {
+                bursts::read(isa, elements);
                 let start = Instant::now();
-                (0..PASSES).for_each(|_| bursts::read(isa, numbers));
+                (0..PASSES).for_each(|_| bursts::read(isa, elements));
                 (PASSES * READ) as f64 / start.elapsed().as_secs_f64()
             });
             [multiplied, read, ring.turns_per_second()]

@@ -21,12 +21,12 @@ pub struct Net {
     pub sparse: Vec<Sparse>,
 }
 
-/// Zeros anywhere.
+/// What is left of the convolutions when zeros may be anywhere.
 #[derive(Deserialize)]
 pub struct Sparse {
     /// How its source calls it.
     pub name: String,
-    /// Percent of the weights of each convolution.
+    /// Percent of the weights of each convolution that are zero.
     pub zeros: Vec<f64>,
 }
 
@@ -35,21 +35,21 @@ pub struct Sparse {
 pub struct ConvShape {
     /// Its name.
     pub name: String,
-    /// Of the input.
+    /// Channels of the input.
     pub channels: usize,
-    /// Of all groups.
+    /// Filters of all groups.
     pub filters: usize,
-    /// Height and width.
+    /// Height and width of the kernel.
     pub kernel: usize,
-    /// Height and width.
+    /// Height and width of the input.
     pub input: usize,
-    /// In both directions.
+    /// Stride in both directions.
     #[serde(default = "one")]
     pub stride: usize,
-    /// On every side.
+    /// Padding on every side.
     #[serde(default)]
     pub pad: usize,
-    /// How many groups.
+    /// Count of groups.
     #[serde(default = "one")]
     pub groups: usize,
 }
@@ -84,11 +84,11 @@ pub struct Pruned {
 /// What is kept of one convolution.
 #[derive(Clone, Copy)]
 pub struct Kept {
-    /// Of all groups.
+    /// Filters of all groups.
     pub filters: usize,
-    /// Of each group, the first ones.
+    /// Input channels of each group that columns are kept of: the first ones.
     pub channels: usize,
-    /// Of each group, at random among those of the channels.
+    /// Columns of each group, at random among those of the channels.
     pub columns: usize,
 }
 
@@ -131,13 +131,13 @@ impl Net {
 }
 
 impl ConvShape {
-    /// All of it.
+    /// Everything is kept.
     pub fn whole(&self) -> Kept {
         let channels = self.channels / self.groups;
         Kept { filters: self.filters, channels, columns: channels * self.kernel.pow(2) }
     }
 
-    /// For the kernels.
+    /// The shapes, as kernels want them.
     pub fn geometry(&self) -> Geometry {
         let output = (self.input + 2 * self.pad - self.kernel) / self.stride + 1;
         Geometry {

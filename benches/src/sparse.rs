@@ -2,18 +2,18 @@
 
 use sslm_kernels::Isa;
 
-/// Compressed sparse rows.
+/// A matrix in compressed sparse rows.
 pub struct Sparse {
     /// Where each row begins, and the last one ends.
     rows: Vec<usize>,
     columns: Vec<u32>,
     weights: Vec<f32>,
-    /// Of the matrix.
+    /// Columns of the matrix.
     width: usize,
 }
 
 impl Sparse {
-    /// Of a row-major matrix.
+    /// The weights of a row-major matrix that are not zero.
     ///
     /// # Panics
     /// If its rows have no or too many columns.
@@ -29,12 +29,12 @@ impl Sparse {
         sparse
     }
 
-    /// Weights that are not zero.
+    /// Count of weights that are not zero.
     pub fn count(&self) -> usize {
         self.weights.len()
     }
 
-    /// How many numbers [`Self::multiply`] reads its right matrix from.
+    /// Count of elements in the right matrix that [`Self::multiply`] reads.
     pub fn lowered_len(&self, positions: usize, isa: Isa) -> usize {
         positions.next_multiple_of(tile(isa)) * self.width
     }
@@ -77,7 +77,7 @@ impl Sparse {
 }
 
 /// Sums that fit the registers beside what they are made of. With AVX-512 more would fit, but tiles of their columns would not fit
-/// the second-level cache.
+/// the L2 cache.
 fn tile(isa: Isa) -> usize {
     if isa.lanes() < 8 { 32 } else { 96 }
 }

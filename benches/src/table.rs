@@ -1,4 +1,4 @@
-//! What was found, for people to read.
+//! What benchmarks found, as a table for people to read.
 
 use ssl_report::gains::{self, Compared, Gain, Means, Over};
 use ssl_report::record::Row;

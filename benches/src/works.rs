@@ -1,4 +1,4 @@
-//! What layers do, on random numbers: by our kernels, and in other ways that pruned ones compete with.
+//! What layers do, on random elements: by our kernels, and in other ways that pruned layers compete with.
 
 use crate::compare::Work;
 use crate::cores::Cores;
@@ -12,19 +12,19 @@ use sslm_kernels::{Activation, Isa};
 use std::collections::BTreeSet;
 use std::ops::{Deref, DerefMut};
 
-/// Numbers of a cache line.
+/// Elements of a cache line.
 const LINE: usize = 16;
 
 /// Where work runs.
 #[derive(Clone, Copy)]
 pub struct On<'c> {
-    /// Instructions.
+    /// The instruction set.
     pub isa: Isa,
-    /// Cores.
+    /// The cores, one for each thread.
     pub cores: &'c Cores,
 }
 
-/// Numbers that begin at a cache line: where they happen to lie would else make a difference of 10 to 20 % between two runs.
+/// Elements that begin at a cache line: where they happen to lie would otherwise make a difference of 10 to 20 % between two runs.
 struct Numbers {
     all: Vec<f32>,
     first: usize,
@@ -69,7 +69,7 @@ struct Prepared {
     bias: Numbers,
     out: Numbers,
     scratch: Numbers,
-    /// Numbers of the input that are read.
+    /// Count of the input's elements that are read.
     read: usize,
 }
 
@@ -244,11 +244,11 @@ pub fn sparse_product<'c>(geometry: Geometry, groups: &[KeptGroup], zeros: f64, 
     let mut products: Vec<_> = groups.iter().map(&mut product).collect();
     let count: usize = products.iter().map(|(weights, ..)| weights.count()).sum();
     // Of each weight that is not zero, its column, too.
-    let numbers = products.iter().map(|(_, lowered, out)| lowered.len() + out.len()).sum::<usize>() + 2 * count;
+    let elements = products.iter().map(|(_, lowered, out)| lowered.len() + out.len()).sum::<usize>() + 2 * count;
     Work {
         kernel: format!("CSR {}", on.isa),
         macs: count * positions,
-        bytes: numbers * size_of::<f32>(),
+        bytes: elements * size_of::<f32>(),
         call: Box::new(move || products.iter_mut().for_each(|(weights, x, out)| weights.multiply(x, out, positions, on.isa))),
     }
 }

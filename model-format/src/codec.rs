@@ -154,7 +154,7 @@ macro_rules! record {
         $(#[$meta])*
         #[derive(Clone, Debug, PartialEq)]
         pub struct $name $(<$w: $crate::Weights = $crate::Stored>)? { $($(#[$fmeta])* pub $field: $t,)* }
-        impl $(<$w: $crate::weights::InFile>)? $crate::codec::Field for $name $(<$w>)? {
+        impl $(<$w: $crate::InFile>)? $crate::codec::Field for $name $(<$w>)? {
             const MIN_SIZE: usize = 0 $(+ <$t as $crate::codec::Field>::MIN_SIZE)*;
             #[allow(unused_variables, reason = "some records have no fields")]
             fn write(&self, out: &mut Vec<u8>) {

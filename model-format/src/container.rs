@@ -7,8 +7,9 @@ use std::ops::Range;
 
 /// First bytes of every file: not ASCII (so no text), with CR LF and SUB, so that transfers which rewrite line ends are caught.
 pub const MAGIC: [u8; 8] = *b"\x89SSLM\r\n\x1a";
-/// Major and minor version that this crate writes. A reader refuses other majors and accepts newer minors.
-pub const VERSION: [u16; 2] = [0, 1];
+/// Major version, and the newest minor version that this crate knows. A reader refuses other majors and accepts newer minors; a file
+/// says the lowest minor that defines all it uses.
+pub const VERSION: [u16; 2] = [0, 2];
 /// Alignment of the weight section: a page, so that a mapped file can be read in place and shared.
 pub const WEIGHT_ALIGN: u64 = 4096;
 /// Alignment of every other section and of every blob.

@@ -43,6 +43,7 @@ pub use metadata::{Color, Preprocessing, Provenance, Resize};
 pub use op::*;
 pub use read::{Loaded, validate};
 pub use value::{Blob, BlobId, Compaction, Kept, Value, ValueId};
+pub(crate) use weights::InFile;
 pub use weights::{Stored, Weights};
 pub use window::{Padding, Window};
 pub use write::write;

@@ -5,6 +5,7 @@ use crate::codec::Field;
 use crate::container::{ALIGN, ENTRY_LEN, HEADER_LEN, MAGIC, MUST_UNDERSTAND, Section, VERSION, WEIGHT_ALIGN, header_crc, tag};
 use crate::error::{Error, Result};
 use crate::graph::Model;
+use crate::op::Operator;
 use crate::read::read_section;
 use std::io::{Seek, SeekFrom, Write};
 
@@ -85,8 +86,9 @@ pub fn write<W: Write + Seek>(out: &mut W, model: &Model, mut fill: impl FnMut(u
         reserved: 0,
     });
 
+    let minor = model.graph.nodes.iter().map(|node| node.op.since()).max().unwrap_or(1);
     let mut header = MAGIC.to_vec();
-    (u32::from(VERSION[0]) | u32::from(VERSION[1]) << 16).write(&mut header);
+    (u32::from(VERSION[0]) | u32::from(minor) << 16).write(&mut header);
     (count as u32).write(&mut header);
     (weights_at + written as u64).write(&mut header);
     0u32.write(&mut header);

@@ -9,7 +9,9 @@
 # does; both fail if no GPU can be used.
 set -eu
 
-tests="axis channels conv conv_transpose cuda elementwise fully_connected normalize pool fusion parity random_graphs whole"
+# Programs of the kernels' tests, and subjects of the whole-system tests, which are one program.
+kernels="axis channels conv conv_transpose cuda elementwise fully_connected normalize pool"
+subjects="cuda fusion parity random_graphs"
 
 pack() {
     mkdir -p "$folder/tools/models" "$folder/tests/golden"
@@ -20,9 +22,7 @@ import json, sys
 for line in sys.stdin:
     message = json.loads(line)
     if message.get("executable") and message["target"]["kind"] == ["test"]:
-        # Kernels and whole models both have tests of that name.
-        whole = message["target"]["name"] == "cuda" and "/kernels/tests/" not in message["target"]["src_path"]
-        print("whole" if whole else message["target"]["name"], message["executable"])
+        print(message["target"]["name"], message["executable"])
 ' >"$folder/programs"
     cargo bench --no-run --message-format=json -p sslm-benches --bench gpu |
         python3 -c '
@@ -32,7 +32,7 @@ for line in sys.stdin:
     if message.get("executable") and message["target"]["kind"] == ["bench"]:
         print("bench", message["executable"])
 ' >>"$folder/programs"
-    for name in $tests bench; do
+    for name in $kernels suite bench; do
         program=$(sed -n "s/^$name //p" "$folder/programs")
         strip -o "$folder/$name" "$program"
     done
@@ -63,14 +63,19 @@ machine() {
 test_all() {
     machine
     export SSLM_REQUIRE=cuda SSLM_ROOT="$folder" RUST_BACKTRACE=1
-    for name in $tests; do
-        run "$name" "$folder/$name"
-    done >"$out/tests.lines"
+    {
+        for name in $kernels; do
+            run "$name" "$folder/$name"
+        done
+        for subject in $subjects; do
+            run "models-$subject" "$folder/suite" "$subject::"
+        done
+    } >"$out/tests.lines"
     list <"$out/tests.lines" >"$out/tests.json"
     if command -v compute-sanitizer >/dev/null; then
         for tool in memcheck racecheck initcheck synccheck; do
             sanitizer="compute-sanitizer --tool $tool --error-exitcode 9"
-            run "$tool-models" $sanitizer "$folder/whole" runs_there
+            run "$tool-models" $sanitizer "$folder/suite" cuda::every_operator_runs_there
             run "$tool-lines" $sanitizer "$folder/axis" means
             run "$tool-tiles" $sanitizer "$folder/conv_transpose"
         done >"$out/sanitizer.lines"

@@ -5,14 +5,14 @@
 
 Needs numpy and onnx, and the tools in --bin. The cases are the single-node ones that the onnx package generates, which cover the
 newest version of each operator, and those in --testdata, which cover older ones: the Debian package libonnx-testdata, left out
-with a note if it is not installed. Writes docs/onnx-support.md (--doc). Exit code 1 if a case that converts gives wrong numbers,
+with a note if it is not installed. Writes docs/onnx-support.md (--doc). Exit code 1 if a case that converts gives wrong results,
 is refused by ssl-run, or if a tool crashes.
 
 A test case feeds every input at run time, weights too; ssl-run feeds one tensor. So the first float32 input stays an input, and
-all others become initialisers with the numbers of the test. Operators with equal operands (OPERANDS) run once for each operand
+all others become initialisers with the elements of the test. Operators with equal operands (OPERANDS) run once for each operand
 that stays an input, and once with all of them computed: cut out of one flat input by products with 0/1 matrices. A case without
 any float32 input runs as arithmetic that must fold away: its result is added to an input of zeros. Where the result's first
-axis is not the input's, which ssl-run takes for the batch, both are flattened and only the numbers are compared.
+axis is not the input's, which ssl-run takes for the batch, both are flattened and only the elements are compared.
 """
 import argparse
 import collections
@@ -42,7 +42,7 @@ OPERANDS = {"Add", "Concat", "Div", "Max", "Mean", "Min", "Mul", "Pow", "Sub", "
 
 ALIGNED = "corners aligned as ONNX's reference evaluator does, not as PyTorch and onnxruntime do"
 DEPARTURES = {"test_resize_downsample_scales_linear_align_corners": ALIGNED}
-"""Cases whose numbers are deliberately not those of sslm, and why: see Resize in docs/sslm-format.md."""
+"""Cases whose expected elements are deliberately not those of sslm, and why: see Resize in docs/sslm-format.md."""
 
 Case = collections.namedtuple("Case", "name source operator version model inputs outputs")
 Result = collections.namedtuple("Result", "case variant outcome reason")

@@ -1,15 +1,22 @@
 //! Functions of each element. Which ones there are says the table in `sslm_basics::functions`.
 
+pub use sslm_basics::functions::Unary as Activation;
+
 use super::{Check, Operator, Source, passed_on};
 use crate::axes::AxisMap;
 use crate::error::Result;
 use crate::shape::Shape;
 
-pub use sslm_basics::functions::Unary as Activation;
+/// The highest code of a function that version 0.1 of the format defines.
+const LAST_OF_0_1: u8 = 9;
 
 impl Operator for Activation {
     fn name(&self) -> &'static str {
         self.onnx_name()
+    }
+
+    fn since(&self) -> u16 {
+        if self.code() <= LAST_OF_0_1 { 1 } else { 2 }
     }
 
     fn shape(&self, inputs: &[&Shape]) -> Result<Shape> {

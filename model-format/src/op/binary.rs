@@ -1,12 +1,12 @@
 //! Functions of the elements of two values. Which ones there are says the table in `sslm_basics::functions`.
 
+pub use sslm_basics::functions::Binary;
+
 use super::{Check, Operator, Source};
 use crate::axes::AxisMap;
 use crate::error::Result;
 use crate::shape::{Shape, broadcast};
 use std::ops::RangeInclusive;
-
-pub use sslm_basics::functions::Binary;
 
 impl Operator for Binary {
     fn name(&self) -> &'static str {
@@ -26,14 +26,13 @@ impl Operator for Binary {
     }
 
     fn constant(&self, sources: &[Source<'_>]) -> Option<f32> {
-        let [a, b] = [sources[0].one(), sources[1].one()];
-        let [zero_a, zero_b] = self.absorbs_zero();
-        match (a, b) {
+        let [left, right] = self.absorbs_zero();
+        match (sources[0].one(), sources[1].one()) {
             (Some(a), Some(b)) => Some(self.apply(a, b)),
             // Of finite elements.
-            (Some(0.0), _) if zero_a => Some(0.0),
-            (_, Some(0.0)) if zero_b => Some(0.0),
-            _ => None,
+            (Some(a), None) => (left && a == 0.0).then_some(0.0),
+            (None, Some(b)) => (right && b == 0.0).then_some(0.0),
+            (None, None) => None,
         }
     }
 }

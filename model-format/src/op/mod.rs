@@ -145,6 +145,11 @@ pub trait Operator {
     /// The operator's name, as ONNX spells it.
     fn name(&self) -> &'static str;
 
+    /// The minor version of the format that defines it: readers of older ones do not know it.
+    fn since(&self) -> u16 {
+        1
+    }
+
     /// How many values it reads.
     fn arity(&self) -> RangeInclusive<usize> {
         1..=1
@@ -236,6 +241,10 @@ pub(crate) fn passed_on(sources: &[Source<'_>]) -> Option<f32> {
 impl<W: Weights> Operator for Op<W> {
     fn name(&self) -> &'static str {
         dispatch!(self, record => record.name())
+    }
+
+    fn since(&self) -> u16 {
+        dispatch!(self, record => record.since())
     }
 
     fn arity(&self) -> RangeInclusive<usize> {

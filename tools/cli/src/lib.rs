@@ -1,5 +1,5 @@
-//! What the command-line tools share, so that they behave alike: exit codes, messages, tables, numbers, files that appear whole or
-//! not, progress.
+//! What the command-line tools share, so that they behave alike: exit codes, messages, tables, how counts are printed, files that
+//! appear whole or not at all, and progress.
 
 mod output;
 mod progress;
@@ -79,7 +79,7 @@ impl Write for Stdout {
     }
 }
 
-/// What a write to stdout yielded, or `all` where its reader is gone.
+/// What a write to stdout yielded; where its reader is gone, it counts as written: `all`.
 fn on_stdout<T>(result: std::io::Result<T>, all: T) -> std::io::Result<T> {
     match result {
         Err(e) if e.kind() == ErrorKind::BrokenPipe => Ok(all),
@@ -87,7 +87,7 @@ fn on_stdout<T>(result: std::io::Result<T>, all: T) -> std::io::Result<T> {
     }
 }
 
-/// A table with these headings; columns from `first_number` on are aligned right.
+/// A table with these headings. Columns from `first_number` on hold figures and are aligned right.
 pub fn table(headings: &[&str], first_number: usize) -> Table {
     let line = || LineStyle::none().fill('─').junction('─');
     let style = TableStyle::new().header_separator(line()).bottom_border(line());
@@ -117,7 +117,7 @@ pub fn printable(text: &str) -> String {
     text.chars().flat_map(|c| if c.is_control() { c.escape_default().collect() } else { vec![c] }).collect()
 }
 
-/// `kept of all`, or just the number where they are the same.
+/// `kept of all`, or just the one count where they are the same.
 pub fn kept_of(kept: usize, all: usize) -> String {
     if kept == all { all.to_string() } else { format!("{kept} of {all}") }
 }

@@ -1,4 +1,4 @@
-//! Files that appear whole or not at all.
+//! Files that appear whole or not at all, and outputs that are not inputs: a call that fails leaves everything as it was.
 
 use crate::signals::Registered;
 use anyhow::{Context, Result, bail, ensure};
@@ -14,7 +14,7 @@ use tempfile::NamedTempFile;
 pub struct PartialFile {
     file: NamedTempFile,
     registered: Registered,
-    /// As the user calls it.
+    /// The path as the user gave it, for messages.
     target: PathBuf,
     /// What is replaced: the target, or where its symlinks lead.
     replaces: PathBuf,
@@ -91,7 +91,7 @@ pub fn ensure_apart(inputs: &[Named<'_>], outputs: &[Named<'_>]) -> Result<()> {
     Ok(())
 }
 
-/// The same for all paths of a file, whether there is one or not.
+/// One path for all spellings of it, whether a file is there or not.
 fn place(path: &Path) -> PathBuf {
     let path = behind_links(path);
     match (folder(&path).canonicalize(), path.file_name()) {
@@ -100,7 +100,7 @@ fn place(path: &Path) -> PathBuf {
     }
 }
 
-/// Those of the file that is there, if one is.
+/// The permissions of the file that is there, if one is.
 fn permissions(target: &Path) -> Result<Option<Permissions>> {
     match std::fs::metadata(target) {
         Ok(found) => {

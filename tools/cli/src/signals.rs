@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use tempfile::NamedTempFile;
 
-/// Files to remove. Absent until signals are watched.
+/// The files that a signal removes. Absent until signals are watched.
 static PARTIAL: Mutex<Option<BTreeSet<PathBuf>>> = Mutex::new(None);
 
 /// A file that a signal removes, until this is dropped.

@@ -44,7 +44,7 @@ pub fn plain(channels: usize) -> Preprocessing {
     }
 }
 
-/// Checks that `rule` yields finite numbers for an input of `channels` channels.
+/// Checks that `rule` yields finite elements for an input of `channels` channels.
 ///
 /// # Errors
 /// If it does not, naming the part that does not fit.
@@ -55,9 +55,9 @@ pub fn check(rule: &Preprocessing, channels: usize) -> Result<()> {
         "preprocessing: expected {channels} channels (the model's input), found {of_color} ({:?})",
         rule.color
     );
-    for (what, numbers) in [("mean", &rule.mean), ("std", &rule.std)] {
-        ensure!(numbers.len() == channels, "preprocessing: {what}: expected {channels} numbers, found {}", numbers.len());
-        ensure!(numbers.iter().all(|x| x.is_finite()), "preprocessing: {what}: expected finite numbers, found {numbers:?}");
+    for (what, entries) in [("mean", &rule.mean), ("std", &rule.std)] {
+        ensure!(entries.len() == channels, "preprocessing: {what}: expected {channels} entries, found {}", entries.len());
+        ensure!(entries.iter().all(|x| x.is_finite()), "preprocessing: {what}: expected finite entries, found {entries:?}");
     }
     ensure!(rule.std.iter().all(|&s| s != 0.0), "preprocessing: std: expected no 0, found {:?}", rule.std);
     ensure!(

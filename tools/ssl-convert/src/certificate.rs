@@ -6,6 +6,7 @@ use crate::graph::Graph;
 use crate::threshold::{Histogram, Norms};
 use crate::verify::Verification;
 use crate::weights::Layer;
+use rayon::prelude::*;
 use serde::Serialize;
 use sslm_format::shape::Shape;
 use sslm_format::{Operator, Provenance, Value, ValueId};
@@ -181,7 +182,7 @@ impl Certificate {
     pub fn new(before: &Graph, cut: Graph, after: &Graph, zero_tol: f64, provenance: &Provenance, bytes: u64) -> Self {
         let live = if provenance.dense { cut } else { without_constants(cut) };
         let layer = |i: usize| layer_report(i, before, after, &live, zero_tol);
-        let layers: Vec<LayerReport> = (0..before.graph.nodes.len()).filter_map(layer).collect();
+        let layers: Vec<LayerReport> = (0..before.graph.nodes.len()).into_par_iter().filter_map(layer).collect();
         Certificate {
             tool: provenance.tool.clone(),
             source: Source {

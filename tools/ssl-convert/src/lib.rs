@@ -1,7 +1,8 @@
 //! Turns a zero-masked ONNX network into a compact `.sslm` file. Data flows through the files in this order:
 //! [`onnx`] (bytes to messages) -> [`import`](mod@import) (messages to a dense graph) -> [`fold`](mod@fold) and [`shuffle`] (fewer
 //! nodes) -> [`threshold`] (small groups to zero, if asked) -> [`compact`](mod@compact) (what can go) -> [`emit`] (panels and file)
-//! -> [`verify`](mod@verify) (the file against the original). [`certificate`] says what happened; [`report`] prints it.
+//! -> [`verify`](mod@verify) (the file against the original). [`certificate`] says what happened; [`report`] prints it; [`export`](mod@export)
+//! says the compact network in ONNX. What all of them need to know of an operator stands in `ops`, one family a file.
 
 pub mod blobs;
 pub mod certificate;

@@ -29,13 +29,13 @@ pub struct Verification {
     pub tolerance: f64,
     /// Whether all differences do.
     pub passed: bool,
-    /// On uniform random numbers between -1 and 1.
+    /// On elements drawn uniformly from -1 to 1.
     pub random: Option<Difference>,
     /// On images, preprocessed as the model says.
     pub images: Option<Difference>,
 }
 
-/// The largest differences between the outputs of two models. Infinite (`null` in JSON) where only one of them has a number.
+/// The largest differences between the outputs of two models. Infinite (`null` in JSON) where only one of them is NaN.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Difference {
     /// How many inputs were run.
@@ -58,7 +58,7 @@ impl Verification {
 }
 
 impl Difference {
-    /// Takes in one output: the expected and the found numbers.
+    /// Takes in one output: the expected and the found elements.
     fn update(&mut self, expected: &[f32], found: &[f32]) {
         let magnitude = |x: &f32| f64::from(x.abs());
         let largest = expected.iter().filter(|x| x.is_finite()).map(magnitude).fold(0.0, f64::max);
@@ -128,8 +128,8 @@ fn random(models: &[Model; 2], count: usize, progress: &Progress) -> Result<Diff
     progress.start("verify on random inputs", count);
     for seed in 0..count {
         let mut random = fastrand::Rng::with_seed(seed as u64);
-        let mut numbers = |shape: &Vec<usize>| (0..shape.iter().product()).map(|_| random.f32() * 2.0 - 1.0).collect();
-        let inputs: Vec<Vec<f32>> = shapes.iter().map(&mut numbers).collect();
+        let mut elements = |shape: &Vec<usize>| (0..shape.iter().product()).map(|_| random.f32() * 2.0 - 1.0).collect();
+        let inputs: Vec<Vec<f32>> = shapes.iter().map(&mut elements).collect();
         compare(&mut sessions, &shapes, &inputs, &mut difference)?;
         progress.advance();
     }

@@ -35,6 +35,7 @@ pub struct Matrix {
 
 impl Matrix {
     /// The element in place, times its row's factor.
+    #[inline]
     pub fn at(&self, row: usize, column: usize) -> f32 {
         let stored = self.data.at(self.place(row, column));
         match self.row_scale.get(row) {
@@ -48,6 +49,7 @@ impl Matrix {
         self.data.is_finite()
     }
 
+    #[inline]
     fn place(&self, row: usize, column: usize) -> usize {
         if self.transposed { column * self.rows + row } else { row * self.columns + column }
     }
@@ -61,7 +63,7 @@ impl Matrix {
                 bits[i / 64] |= 1 << (i % 64);
             }
         }
-        self.data = Floats::Masked { numbers: Box::new(self.data.clone()), zero: bits.into() };
+        self.data = Floats::Masked { elements: Box::new(self.data.clone()), zero: bits.into() };
     }
 
     /// Multiplies row `row` by `factors[row]` from now on.

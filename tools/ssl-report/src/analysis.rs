@@ -1,4 +1,4 @@
-//! What a record says, in words, tables and figures.
+//! What a record says, in words, tables and figures: the one place that makes a report of a record.
 
 use crate::charts::{self, Colour, Roof, Series};
 use crate::compare::{self, Verdict};
@@ -11,7 +11,7 @@ use crate::peers::{self, Peers};
 use crate::record::{Measure, Record, Row};
 use std::collections::BTreeSet;
 
-/// What a record is set beside, where there is such.
+/// What a record is set beside; each of them may be absent.
 #[derive(Clone, Copy, Default)]
 pub struct Beside<'a> {
     /// An older record.
@@ -184,7 +184,7 @@ fn times_table(caption: &str, entry: &Entry, forms: &[Form<'_>], compared: &[Com
     table
 }
 
-/// As [`TIME_HEADINGS`] say.
+/// The cells of a row, as [`TIME_HEADINGS`] name them.
 fn time_cells(compared: &Compared<'_>) -> [String; TIME_HEADINGS.len()] {
     let (row, gain) = (compared.row, compared.gain());
     let ratio = |text: fn(&Gain) -> String| gain.as_ref().map_or(String::new(), text);

@@ -41,7 +41,7 @@ pub(crate) struct Series<T> {
     pub(crate) values: Vec<T>,
 }
 
-/// Bars from 0, a value for each group, side by side in each group; `unit` is said on their axis.
+/// Bars that begin at 0: for each group one bar of each series, side by side. `unit` is written on their axis.
 pub(crate) fn bars(title: &str, unit: &str, groups: &[String], series: &[Series<Option<f64>>]) -> Figure {
     let highest = series.iter().flat_map(|series| &series.values).flatten().fold(1.0, |a: f64, b| a.max(*b));
     let values = |series: &Series<_>| {
@@ -157,7 +157,7 @@ fn centred() -> TextStyle<'static> {
     TextStyle::from(FONT).pos(Pos::new(HPos::Center, VPos::Top))
 }
 
-/// What `paint` paints, less the outer element, which the page brings.
+/// What `paint` paints, without the outer element, which the page brings.
 fn draw(paint: impl Fn(&Area<'_>) -> Drawn) -> String {
     let mut svg = String::new();
     let painted = {
@@ -169,5 +169,5 @@ fn draw(paint: impl Fn(&Area<'_>) -> Drawn) -> String {
     svg[inside].to_owned()
 }
 
-/// Of the drawing's coordinates.
+/// Errors of the drawing's coordinates.
 pub(crate) const VIEW_BOX: (u32, u32) = SIZE;

@@ -6,10 +6,10 @@ use std::collections::HashMap;
 /// Medians closer than this say nothing: two runs of the same program differ by up to as much (`docs/benchmarks.md`).
 pub const NOISE: f64 = 0.1;
 
-/// Fewer quiet samples than this say nothing, either.
+/// Medians of fewer quiet samples than this say nothing, either.
 pub const LEAST_QUIET: usize = 5;
 
-/// Notes that tell machines apart by numbers.
+/// Notes by whose figures machines are told apart.
 const RATES: [&str; 2] = ["Gop/s, threads 1", "Gop/s, threads 2"];
 
 /// What became of a row.
@@ -27,11 +27,11 @@ pub enum Verdict {
 
 /// A row of both records.
 pub struct Change<'r> {
-    /// Before.
+    /// The older row.
     pub old: &'r Row,
-    /// After.
+    /// The newer row.
     pub new: &'r Row,
-    /// What it means.
+    /// What became of it.
     pub verdict: Verdict,
 }
 
@@ -42,7 +42,7 @@ impl Change<'_> {
     }
 }
 
-/// Of all that both records hold, in the order of the newer one. A row moved if its medians differ by more than [`NOISE`], and the
+/// Compares all rows that both records hold, in the order of the newer one. A row moved if its medians differ by more than [`NOISE`], and the
 /// ranges between its quartiles do not overlap.
 pub fn changes<'r>(old: &'r Record, new: &'r Record) -> Vec<Change<'r>> {
     let before: HashMap<_, &Row> = old.rows.iter().map(|row| (row.key(), row)).collect();

@@ -1,4 +1,4 @@
-//! What a report consists of, before it is HTML or Markdown.
+//! What a report consists of, before it is written as HTML or as Markdown: so both say the same.
 
 /// A page.
 pub struct Document {
@@ -32,9 +32,9 @@ pub struct Table {
     pub caption: String,
     /// Of each column.
     pub headings: Vec<String>,
-    /// From this column on there are numbers.
+    /// Columns from this one on hold figures, which are aligned right.
     pub first_number: usize,
-    /// As many cells as headings each.
+    /// The rows, each of as many cells as there are headings.
     pub rows: Vec<Vec<String>>,
     /// Columns at the end that sum up the others.
     pub sums: usize,
@@ -43,14 +43,14 @@ pub struct Table {
 }
 
 impl Table {
-    /// Without rows.
+    /// A table without rows.
     pub(crate) fn new(caption: impl Into<String>, headings: &[&str], first_number: usize) -> Self {
         let headings = headings.iter().map(|heading| (*heading).to_owned()).collect();
         Table { caption: caption.into(), headings, first_number, rows: Vec::new(), sums: 0, long: false }
     }
 }
 
-/// A drawing, of which a table nearby says the same in numbers.
+/// A drawing. A table nearby says the same in figures.
 pub struct Figure {
     /// What it is.
     pub title: String,
@@ -58,6 +58,6 @@ pub struct Figure {
     pub description: String,
     /// An `svg` element.
     pub svg: String,
-    /// Its colours, as the style sheet counts them, and what they are.
+    /// Its colours, by their index in the style sheet, and what each of them stands for.
     pub legend: Vec<(usize, String)>,
 }

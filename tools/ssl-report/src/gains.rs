@@ -25,13 +25,13 @@ pub enum Over {
 pub struct Gain {
     /// Multiply-accumulates of the first baseline.
     pub macs: f64,
-    /// How many times as many it has: what could be gained.
+    /// How many times as many multiply-accumulates the baseline has: what could be gained.
     pub work: f64,
-    /// Microseconds.
+    /// The form's time, in microseconds.
     pub us: f64,
-    /// Microseconds of the first baseline.
+    /// The first baseline's time, in microseconds.
     pub first_us: f64,
-    /// Microseconds of the fastest baseline.
+    /// The fastest baseline's time, in microseconds.
     pub fastest_us: f64,
 }
 
@@ -65,7 +65,7 @@ fn place(row: &Row) -> (&str, &str, Measure, usize, usize) {
 }
 
 impl Compared<'_> {
-    /// What it gains; `None` without a baseline, or where there was no quiet sample of all of them.
+    /// What it gains; `None` without a baseline, or where one of them has no quiet sample.
     pub fn gain(&self) -> Option<Gain> {
         let first = self.baselines.first()?;
         if self.row.quiet == 0 || self.baselines.iter().any(|baseline| baseline.quiet == 0) {
@@ -84,7 +84,7 @@ impl Compared<'_> {
 /// Means of ratios over layers.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct Means {
-    /// The paper's: each layer counts the same.
+    /// The paper's mean, in which each layer counts the same.
     pub plain: f64,
     /// What all layers together gain if each takes as much time as it has multiply-accumulates at first.
     pub weighted: f64,
@@ -99,13 +99,13 @@ pub fn means(layers: impl IntoIterator<Item = (f64, f64)>) -> Option<Means> {
     (!layers.is_empty()).then_some(Means { plain, weighted })
 }
 
-/// The sum of the baselines' times by the sum of all times; `None` of no gain.
+/// The sum of the baselines' times divided by the sum of the forms' times; `None` if there is no gain.
 pub fn summed(gains: &[Gain], over: Over) -> Option<f64> {
     let [baselines, own] = [gains.iter().map(|gain| gain.baseline_us(over)).sum::<f64>(), gains.iter().map(|gain| gain.us).sum()];
     (!gains.is_empty()).then_some(baselines / own)
 }
 
-/// Net, measure, form, threads and batch.
+/// What is the same for all layers of a form: net, measure, form, threads and batch.
 pub type Form<'r> = (&'r str, Measure, &'r str, usize, usize);
 
 /// The gains of all layers of each form.

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::path::Path;
 
-/// Larger files are none.
+/// Larger files are not read: they are something else.
 const MOST_BYTES: u64 = 64 << 20;
 
 /// What the bench measured.
@@ -44,13 +44,13 @@ pub struct LayerTime {
     pub expected: bool,
     /// Multiply-accumulates.
     pub macs: usize,
-    /// The least of all samples.
+    /// The shortest sample, in microseconds.
     pub min_us: f64,
-    /// Their median.
+    /// The median of all samples, in microseconds.
     pub median_us: f64,
 }
 
-/// What a layer's time is the time of.
+/// What was timed of a layer.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Measure {
@@ -73,9 +73,9 @@ pub struct NetworkTime {
     pub precision: String,
     /// Multiply-accumulates of the batch.
     pub macs: usize,
-    /// Of whole runs, with copying input and output.
+    /// Time of a whole run, with copying input and output, in microseconds.
     pub median_us: f64,
-    /// Of all steps, launched one by one.
+    /// Time of all steps, launched one by one, in microseconds.
     pub steps_us: f64,
 }
 
@@ -105,11 +105,11 @@ pub struct PyTorchTime {
     pub form: String,
     /// Images.
     pub batch: usize,
-    /// Order of numbers in memory.
+    /// Order of the elements in memory, such as NCHW.
     pub format: String,
     /// `fp32` or `tf32`.
     pub precision: String,
-    /// Median.
+    /// The median time, in microseconds.
     pub median_us: f64,
 }
 
@@ -231,14 +231,14 @@ fn lines(report: &Report, torch: Option<&PyTorch>, entry: &paper::Entry, batch: 
     lines
 }
 
-/// Microseconds in the faster memory format, of what has this net, form and precision.
+/// Microseconds of this net, form and precision, in whichever memory format is faster.
 fn fastest(times: &[PyTorchTime], names: [&str; 3], batch: usize, layer: Option<&str>) -> Option<f64> {
     let same =
         |t: &&PyTorchTime| [t.net.as_str(), &t.form, &t.precision] == names && t.batch == batch && t.layer.as_deref() == layer;
     times.iter().filter(same).map(|t| t.median_us).reduce(f64::min)
 }
 
-/// Of a layer that had so many multiply-accumulates.
+/// A ratio of a layer that had so many multiply-accumulates.
 struct Change {
     macs: usize,
     before: f64,

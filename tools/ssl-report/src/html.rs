@@ -1,4 +1,4 @@
-//! A report as one HTML page that needs nothing else.
+//! A report as one HTML page that needs no other file and fetches nothing.
 
 use crate::charts::VIEW_BOX;
 use crate::document::{Document, Figure, Part, Table};

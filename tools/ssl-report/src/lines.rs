@@ -10,7 +10,7 @@ pub(crate) struct Line {
     pub(crate) cells: Vec<Cell>,
     /// The ratio of summed times.
     pub(crate) summed: Option<f64>,
-    /// In figures, if they show it.
+    /// Its colour in charts, if they show it.
     pub(crate) colour: Option<Colour>,
 }
 

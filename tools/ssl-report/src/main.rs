@@ -37,7 +37,7 @@ struct Arguments {
 
 #[derive(Args)]
 struct PageArguments {
-    /// What was measured
+    /// The record: what was measured
     #[arg(required = true)]
     record: Option<PathBuf>,
     /// An older record to compare with
@@ -55,25 +55,25 @@ struct PageArguments {
     /// Where the page goes
     #[arg(short, long, value_name = "HTML", required = true)]
     output: Option<PathBuf>,
-    /// Where its words and tables go as Markdown
+    /// Where the page's words and tables go as Markdown
     #[arg(long, value_name = "MD")]
     markdown: Option<PathBuf>,
 }
 
 #[derive(Subcommand)]
 enum Command {
-    /// Say what moved between two records beyond noise; exit code 1 if something became slower
+    /// Say what moved between two records by more than noise; exit code 1 if something became slower
     Compare {
-        /// Before
+        /// The record from before the change
         old: PathBuf,
-        /// After
+        /// The record from after it
         new: PathBuf,
     },
     /// Time the layers of a model, and say which to prune next
     Bench {
-        /// The model
+        /// The .sslm model
         model: PathBuf,
-        /// What it was converted from, whose dense form is timed in turns with it
+        /// The ONNX file that it was converted from: its dense form is timed in turns with the model
         #[arg(long, value_name = "ONNX")]
         onnx: Option<PathBuf>,
         /// Threads to compute with, at most 1024

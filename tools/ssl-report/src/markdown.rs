@@ -29,7 +29,7 @@ fn write_table(text: &mut String, table: &Table) {
     table.rows.iter().for_each(|row| *text += &line(row));
 }
 
-/// Text that means nothing to Markdown or HTML.
+/// Text in which nothing has a meaning to Markdown or HTML.
 fn safe(text: &str) -> String {
     let mut safe = String::new();
     for c in printable(text).chars() {

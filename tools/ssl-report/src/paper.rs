@@ -6,9 +6,9 @@ use serde::Deserialize;
 /// A row of one of its tables.
 #[derive(Deserialize)]
 pub(crate) struct Entry {
-    /// As records call the network.
+    /// The network, as records call it.
     pub(crate) net: String,
-    /// As records call the form, up to a comma.
+    /// The form, as records call it up to a comma.
     pub(crate) form: String,
     pub(crate) title: String,
     pub(crate) layers: Vec<String>,

@@ -5,18 +5,18 @@ use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::path::Path;
 
-/// Larger files are none.
+/// Larger files are not read: they are something else.
 const MOST_BYTES: u64 = 64 << 20;
 
 /// A session of the harness.
 #[derive(Deserialize)]
 pub struct Peers {
-    /// By `model.form.bBATCH`.
+    /// Times by `model.form.bBATCH`.
     pub results: BTreeMap<String, Model>,
-    /// Of each peer.
+    /// The version of each peer.
     #[serde(default)]
     pub versions: BTreeMap<String, String>,
-    /// Command line.
+    /// The harness's command line.
     #[serde(default)]
     pub args: String,
 }
@@ -24,14 +24,14 @@ pub struct Peers {
 /// Times of a model.
 #[derive(Deserialize)]
 pub struct Model {
-    /// By peer and by `tTHREADS`.
+    /// Times by peer and by `tTHREADS`.
     pub peers: BTreeMap<String, BTreeMap<String, Time>>,
 }
 
-/// A time; none where the peer failed.
+/// A time; absent where the peer failed.
 #[derive(Deserialize)]
 pub struct Time {
-    /// Median, of the quiet samples if there are enough.
+    /// The median, of the quiet samples if there are enough.
     pub ms: Option<f64>,
 }
 
@@ -62,7 +62,8 @@ impl Peers {
     }
 }
 
-/// What records call a model of the harness: net in small letters without hyphens, layer, form and batch; `None` where they have none like it.
+/// What records call a model of the harness: net in small letters without hyphens, layer, form and batch; `None` where records have no
+/// such model.
 pub(crate) fn known_as(model: &str) -> Option<(&str, &str, &'static str, usize)> {
     let (name, rest) = model.split_once('.')?;
     let (form, batch) = rest.rsplit_once(".b")?;

@@ -1,6 +1,7 @@
 //! What benchmarks measured, as a CSV file that people and programs can read. `docs/benchmarks.md` describes it.
 //!
-//! Lines that begin with `#` come first and say of what machine, when and how: `# key: value`, a key as often as it has values.
+//! Lines that begin with `#` come first. They say on what machine, when and how it was measured: `# key: value`, with one line for each
+//! value of a key.
 
 use anyhow::{Context, Result, bail, ensure};
 use serde::{Deserialize, Serialize};
@@ -9,10 +10,10 @@ use std::fmt;
 use std::io::Write;
 use std::path::Path;
 
-/// Larger files are no records.
+/// Larger files are not read: they are no records.
 const MOST_BYTES: u64 = 64 << 20;
 
-/// What a time is the time of.
+/// What was timed.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 pub enum Measure {
     /// The matrix product alone, with the lowered matrix already there, as the paper measured. Columns that are not kept are not in it.
@@ -47,35 +48,35 @@ impl fmt::Display for Measure {
 /// Times of one form of one layer.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Row {
-    /// Of which network.
+    /// The network's name.
     pub net: String,
-    /// Which of its layers.
+    /// The layer's name.
     pub layer: String,
     /// What was timed.
     pub measure: Measure,
-    /// What is left of the layer, and where there are several ways how it is computed.
+    /// What is left of the layer, and, where there are several ways, how it is computed.
     pub form: String,
     /// A baseline is timed once more in turns with each form that it is compared with, which is named here; else this is empty.
     pub beside: String,
-    /// On so many threads.
+    /// How many threads computed it.
     pub threads: usize,
-    /// Of so many images at once.
+    /// How many images are computed at once.
     pub batch: usize,
-    /// What computes it.
+    /// The kernel that computes it.
     pub kernel: String,
-    /// Multiply-accumulates.
+    /// Count of multiply-accumulates.
     pub macs: u64,
-    /// Bytes that it reads and writes at least.
+    /// The least count of bytes that it reads and writes.
     pub bytes: u64,
-    /// Microseconds that it takes at least on this machine.
+    /// The least time that it can take on this machine, in microseconds.
     pub floor_us: f64,
-    /// Microseconds.
+    /// The median time, in microseconds.
     pub median_us: f64,
-    /// A quarter of the samples is below.
+    /// A quarter of the samples took less than this, in microseconds.
     pub lower_quartile_us: f64,
-    /// A quarter of the samples is above.
+    /// A quarter of the samples took more than this, in microseconds.
     pub upper_quartile_us: f64,
-    /// How many samples this is of: those that nobody disturbed. 0: there was none, and it is of all samples.
+    /// How many samples the times are of: those that nobody disturbed. At 0 there was none, and the times are of all samples.
     pub quiet: usize,
     /// How many samples were taken.
     pub samples: usize,
@@ -90,7 +91,7 @@ impl Row {
         (&self.net, &self.layer, self.measure, &self.form, &self.beside, self.threads, self.batch)
     }
 
-    /// For people.
+    /// The row's name, for people.
     pub fn name(&self) -> String {
         let batch = if self.batch == 1 { String::new() } else { format!(", batch {}", self.batch) };
         format!("{} {}, {}, {}, threads {}{batch}", self.net, self.layer, self.measure, self.form, self.threads)
@@ -101,7 +102,7 @@ impl Row {
         (self.upper_quartile_us - self.lower_quartile_us) / self.median_us
     }
 
-    /// How much of the time the machine takes at least.
+    /// Which share of the time the machine needs in any case.
     pub fn of_floor(&self) -> f64 {
         self.floor_us / self.median_us
     }
@@ -125,12 +126,12 @@ impl Row {
     }
 }
 
-/// Rows, and what is to be known of all of them.
+/// Rows, with notes that hold for all of them.
 #[derive(Clone, Default, PartialEq, Debug)]
 pub struct Record {
-    /// Keys and values, in order.
+    /// Keys and values of the notes, in the file's order.
     pub notes: Vec<(String, String)>,
-    /// No two of the same key.
+    /// The rows, of which no two have the same key.
     pub rows: Vec<Row>,
 }
 
@@ -149,7 +150,7 @@ impl Record {
     /// The record that `text` is.
     ///
     /// # Errors
-    /// If it is none, with the line.
+    /// If it is no record, with the line.
     pub fn parse(text: &str) -> Result<Self> {
         let mut record = Record::default();
         for line in text.lines().map_while(|line| line.strip_prefix('#')) {

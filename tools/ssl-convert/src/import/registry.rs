@@ -6,6 +6,12 @@ use crate::import::extent::Extent;
 use crate::import::node::OnnxNode;
 use anyhow::Result;
 
+/// Yields the first output of a node.
+pub(crate) type ImportFn = fn(&mut OnnxNode<'_>) -> Result<Binding>;
+
+/// Yields the first output of a node whose input 0 is a list of extents.
+pub(crate) type ExtentsFn = fn(&mut OnnxNode<'_>, Vec<Extent>) -> Result<Binding>;
+
 /// How an ONNX operator is imported.
 pub(crate) struct Import {
     /// The operator's name in ONNX.
@@ -13,24 +19,24 @@ pub(crate) struct Import {
     /// Whether it also takes the integers of an ArgMax: then it moves elements. Arithmetic with them is not that of float32.
     pub(crate) takes_integers: bool,
     /// Yields the first output.
-    pub(crate) import: fn(&mut OnnxNode<'_>) -> Result<Binding>,
+    pub(crate) import: ImportFn,
     /// The same where input 0 is a list of extents of which some are symbolic. Operators without it refuse such lists.
-    pub(crate) of_extents: Option<fn(&mut OnnxNode<'_>, Vec<Extent>) -> Result<Binding>>,
+    pub(crate) of_extents: Option<ExtentsFn>,
 }
 
 impl Import {
     /// An operator that computes.
-    pub(crate) const fn computing(name: &'static str, import: fn(&mut OnnxNode<'_>) -> Result<Binding>) -> Self {
+    pub(crate) const fn computing(name: &'static str, import: ImportFn) -> Self {
         Import { name, takes_integers: false, import, of_extents: None }
     }
 
     /// An operator that moves elements, whatever they are.
-    pub(crate) const fn moving(name: &'static str, import: fn(&mut OnnxNode<'_>) -> Result<Binding>) -> Self {
+    pub(crate) const fn moving(name: &'static str, import: ImportFn) -> Self {
         Import { name, takes_integers: true, import, of_extents: None }
     }
 
     /// With what the operator makes of a list of extents.
-    pub(crate) const fn or_extents(self, of_extents: fn(&mut OnnxNode<'_>, Vec<Extent>) -> Result<Binding>) -> Self {
+    pub(crate) const fn or_extents(self, of_extents: ExtentsFn) -> Self {
         Import { of_extents: Some(of_extents), ..self }
     }
 }

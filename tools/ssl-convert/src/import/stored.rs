@@ -74,8 +74,8 @@ pub(crate) fn joined(tensors: &[&Tensor], axis: usize) -> Result<Tensor> {
 }
 
 /// A function of two tensors' elements, by numpy's broadcasting. `of_integers` is the same function of integers.
-pub(crate) fn combined(function: &Binary, of_integers: fn(i64, i64) -> Option<i64>, a: &Tensor, b: &Tensor) -> Result<Tensor> {
-    let dims = dims_of(function.clone(), &[a, b])?;
+pub(crate) fn combined(function: Binary, of_integers: fn(i64, i64) -> Option<i64>, a: &Tensor, b: &Tensor) -> Result<Tensor> {
+    let dims = dims_of(function, &[a, b])?;
     let len = count(&dims, stored([a, b]))?;
     let strides = |t: &Tensor| -> Vec<usize> {
         let missing = dims.len() - t.dims.len();

@@ -38,7 +38,7 @@ impl<'a> Attributes<'a> {
         Ok(self.typed(name, kind::INT)?.map_or(default, |a| a.i))
     }
 
-    /// A number.
+    /// A floating-point number.
     ///
     /// # Errors
     /// If it is of another type.

@@ -1,4 +1,4 @@
-//! Tensors stored in a model: numbers are left where they are in the mapped file and read one by one.
+//! Tensors stored in a model: elements are left where they are in the mapped file and read one by one.
 
 use crate::onnx::load::ExternalData;
 use crate::onnx::proto::{TensorProto, data_type};
@@ -6,16 +6,16 @@ use anyhow::{Context, Result, bail, ensure};
 use bytes::Bytes;
 use std::sync::Arc;
 
-/// A tensor whose numbers are known at conversion.
+/// A tensor whose elements are known at conversion.
 #[derive(Clone, Debug)]
 pub struct Tensor {
     /// Extents.
     pub dims: Vec<usize>,
-    /// Its numbers, row-major.
+    /// Its elements, row-major.
     pub data: Data,
 }
 
-/// Numbers of one of the types that inference graphs store.
+/// Elements of one of the types that inference graphs store.
 #[derive(Clone, Debug)]
 pub enum Data {
     /// Weights.
@@ -24,7 +24,7 @@ pub enum Data {
     Ints(Arc<[i64]>),
 }
 
-/// f32 numbers: in a mapped file (little-endian, at any alignment), computed, one number repeated, or others with some masked.
+/// f32 elements: in a mapped file (little-endian, at any alignment), computed, one element repeated, or others with some masked.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Floats {
     /// In place.
@@ -33,16 +33,16 @@ pub enum Floats {
     Own(Arc<[f32]>),
     /// `len` times `value`.
     Repeated {
-        /// The number.
+        /// The element.
         value: f32,
         /// How many times.
         len: usize,
     },
-    /// `numbers`, where those whose bit is set read as 0. The numbers themselves stay where they are.
+    /// `elements`, where those whose bit is set read as 0. The elements themselves stay where they are.
     Masked {
         /// All of them.
-        numbers: Box<Floats>,
-        /// Bit `i % 64` of word `i / 64` belongs to number `i`.
+        elements: Box<Floats>,
+        /// Bit `i % 64` of word `i / 64` belongs to element `i`.
         zero: Arc<[u64]>,
     },
 }
@@ -52,9 +52,9 @@ impl Floats {
     pub fn len(&self) -> usize {
         match self {
             Floats::Raw(bytes) => bytes.len() / 4,
-            Floats::Own(numbers) => numbers.len(),
+            Floats::Own(elements) => elements.len(),
             Floats::Repeated { len, .. } => *len,
-            Floats::Masked { numbers, .. } => numbers.len(),
+            Floats::Masked { elements, .. } => elements.len(),
         }
     }
 
@@ -63,17 +63,18 @@ impl Floats {
         self.len() == 0
     }
 
-    /// Number `i`.
+    /// Element `i`.
+    #[inline]
     pub fn at(&self, i: usize) -> f32 {
         match self {
             Floats::Raw(bytes) => {
                 let b = &bytes[4 * i..4 * i + 4];
                 f32::from_le_bytes([b[0], b[1], b[2], b[3]])
             }
-            Floats::Own(numbers) => numbers[i],
+            Floats::Own(elements) => elements[i],
             Floats::Repeated { value, .. } => *value,
             Floats::Masked { zero, .. } if zero[i / 64] >> (i % 64) & 1 == 1 => 0.0,
-            Floats::Masked { numbers, .. } => numbers.at(i),
+            Floats::Masked { elements, .. } => elements.at(i),
         }
     }
 
@@ -89,8 +90,8 @@ impl Floats {
 }
 
 impl From<Vec<f32>> for Floats {
-    fn from(numbers: Vec<f32>) -> Self {
-        Floats::Own(numbers.into())
+    fn from(elements: Vec<f32>) -> Self {
+        Floats::Own(elements.into())
     }
 }
 
@@ -142,7 +143,7 @@ impl Tensor {
         Ok(Tensor { dims, data })
     }
 
-    /// Its numbers, if they are float32.
+    /// Its elements, if they are float32.
     ///
     /// # Errors
     /// If they are integers.
@@ -153,7 +154,7 @@ impl Tensor {
         }
     }
 
-    /// Its numbers, if they are integers.
+    /// Its elements, if they are integers.
     ///
     /// # Errors
     /// If they are float32.

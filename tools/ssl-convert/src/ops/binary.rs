@@ -11,25 +11,21 @@ use anyhow::Result;
 use sslm_format::{Binary, Operator, ValueId};
 
 pub(super) const IMPORTS: &[Import] = &[
-    Import::computing("Add", |node| arithmetic(node, Binary::Add, i64::checked_add)),
-    Import::computing("Sub", |node| arithmetic(node, Binary::Sub, i64::checked_sub)),
-    Import::computing("Mul", |node| arithmetic(node, Binary::Mul, i64::checked_mul)),
-    Import::computing("Div", |node| arithmetic(node, Binary::Div, i64::checked_div)),
+    Import::computing("Add", |node| function(node, Binary::Add)),
+    Import::computing("Sub", |node| function(node, Binary::Sub)),
+    Import::computing("Mul", |node| function(node, Binary::Mul)),
+    Import::computing("Div", |node| function(node, Binary::Div)),
     Import::computing("Pow", |node| function(node, Binary::Pow)),
     Import::computing("PRelu", |node| function(node, Binary::PRelu)),
     Import::computing("Sum", sum),
 ];
 
-/// A function that is computed at once if both operands are stored, of integers by `of_integers`.
-fn arithmetic(node: &mut OnnxNode<'_>, binary: Binary, of_integers: fn(i64, i64) -> Option<i64>) -> Result<Binding> {
-    if let (Some(a), Some(b)) = (node.tensor_if_known(0), node.tensor_if_known(1)) {
-        return stored::combined(&binary, of_integers, a, b).map(Binding::Tensor);
-    }
-    function(node, binary)
-}
-
-/// A stored operand gets the rank of the other one, so that channels meet channels.
+/// What shapes are computed by is computed at once if both operands are stored. Otherwise a stored operand gets the rank of the other one,
+/// so that channels meet channels.
 fn function(node: &mut OnnxNode<'_>, function: Binary) -> Result<Binding> {
+    if let (Some(of_integers), Some(a), Some(b)) = (function.of_integers(), node.tensor_if_known(0), node.tensor_if_known(1)) {
+        return stored::combined(function, of_integers, a, b).map(Binding::Tensor);
+    }
     let rank = |i: usize| match node.input(i) {
         Some(Binding::Value(v)) => node.rank(*v),
         Some(Binding::Tensor(t)) => t.dims.len(),

@@ -12,6 +12,7 @@ use crate::operator::Convert;
 use crate::slices::{Reads, Slices};
 use crate::weights::{Layer, Matrix, Node, Unpacked};
 use anyhow::{Result, bail, ensure};
+use rayon::prelude::*;
 use sslm_format::shape::Shape;
 use sslm_format::{Gemm, Kept, Value};
 
@@ -106,7 +107,7 @@ impl Convert for Gemm<Unpacked> {
             }
             (sum as f32, live)
         };
-        let rows: Vec<(f32, bool)> = (0..self.weights.rows).map(of_row).collect();
+        let rows: Vec<(f32, bool)> = (0..self.weights.rows).into_par_iter().map(of_row).collect();
         self.bias = rows.iter().map(|(sum, _)| *sum).collect();
         rows.into_iter().map(|(sum, live)| (!live).then_some(sum)).collect()
     }
@@ -115,7 +116,7 @@ impl Convert for Gemm<Unpacked> {
         let Some(wanted) = wanted else { return vec![Reads::All] };
         let (rows, total): (Vec<usize>, usize) = ((0..self.weights.rows).filter(|&r| wanted[r]).collect(), self.weights.columns);
         let used = |column: usize| inputs[0].is_live(column) && rows.iter().any(|&r| self.weights.at(r, column) != 0.0);
-        let read: Vec<bool> = (0..total).map(used).collect();
+        let read: Vec<bool> = (0..total).into_par_iter().map(used).collect();
         let columns = (0..).zip(&read).filter(|(_, read)| **read).map(|(column, _)| column).collect();
         self.columns = Kept::from_list(columns, total);
         vec![Reads::Some(read)]

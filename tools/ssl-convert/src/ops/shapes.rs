@@ -1,4 +1,4 @@
-//! Shape: the extents of a tensor as numbers. What else computes with shapes are operators on lists of extents, see
+//! Shape: the extents of a tensor as integers. What else computes with shapes are operators on lists of extents, see
 //! [`Import::or_extents`].
 
 use crate::import::binding::Binding;

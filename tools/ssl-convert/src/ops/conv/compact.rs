@@ -4,6 +4,7 @@ use crate::blobs::{Blobs, Block, kept_channels, kept_of};
 use crate::operator::Convert;
 use crate::slices::{Reads, Slices};
 use crate::weights::{Layer, Matrix, Unpacked};
+use rayon::prelude::*;
 use sslm_format::shape::Shape;
 use sslm_format::{Conv, ConvTranspose, Kept, Padding, Value, Window};
 
@@ -13,6 +14,8 @@ struct Absorbed {
     taps: Vec<f32>,
     /// Whether the filter's output is its bias, everywhere.
     constant: bool,
+    /// Its bias, with what constants add everywhere.
+    bias: f32,
 }
 
 impl Convert for Conv<Unpacked> {
@@ -121,30 +124,35 @@ fn may_leave(window: &Window, kh: usize, kw: usize) -> bool {
 /// Takes the constant channels of the input `x` into bias and taps; `may_leave` says of each tap whether it may read padding for some
 /// size of the input. Yields the filters that are constant everywhere.
 fn absorb(conv: &mut Conv<Unpacked>, x: Option<&[Option<f32>]>, may_leave: Vec<bool>) -> Vec<Option<f32>> {
-    let filters: Vec<Absorbed> = (0..conv.weights.rows).map(|filter| absorbed(conv, filter, x, &may_leave)).collect();
+    let filters: Vec<Absorbed> =
+        (0..conv.weights.rows).into_par_iter().map(|filter| absorbed(conv, filter, x, &may_leave)).collect();
+    conv.bias = filters.iter().map(|f| f.bias).collect();
     if filters.iter().any(|f| f.taps.iter().any(|&t| t != 0.0)) {
         conv.taps = Some(filters.iter().flat_map(|f| f.taps.iter().copied()).collect());
     }
     filters.iter().zip(&conv.bias).map(|(f, b)| f.constant.then_some(*b)).collect()
 }
 
-fn absorbed(conv: &mut Conv<Unpacked>, filter: usize, x: Option<&[Option<f32>]>, may_leave: &[bool]) -> Absorbed {
+fn absorbed(conv: &Conv<Unpacked>, filter: usize, x: Option<&[Option<f32>]>, may_leave: &[bool]) -> Absorbed {
     let group = filter / conv.filters_per_group();
-    let (mut live, mut sums) = (false, vec![0f64; conv.window.taps()]);
-    for column in 0..conv.columns_per_group() {
-        let w = conv.weights.at(filter, column);
-        if w != 0.0 {
-            let (channel, tap) = conv.place_of(group, column);
-            match x.and_then(|x| x[channel]) {
-                Some(value) => sums[tap] += f64::from(w) * f64::from(value),
-                None => live = true,
+    let taps = conv.window.taps();
+    let (mut live, mut sums) = (false, vec![0f64; taps]);
+    for channel in 0..conv.channels_per_group() {
+        let constant = x.and_then(|x| x[group * conv.channels_per_group() + channel]);
+        for (tap, sum) in sums.iter_mut().enumerate() {
+            let w = conv.weights.at(filter, channel * taps + tap);
+            if w != 0.0 {
+                match constant {
+                    Some(value) => *sum += f64::from(w) * f64::from(value),
+                    None => live = true,
+                }
             }
         }
     }
     let always: f64 = sums.iter().zip(may_leave).filter(|(_, leaves)| !**leaves).map(|(s, _)| s).sum();
-    conv.bias[filter] = (f64::from(conv.bias[filter]) + always) as f32;
+    let bias = (f64::from(conv.bias[filter]) + always) as f32;
     let taps: Vec<f32> = sums.iter().zip(may_leave).map(|(&s, &leaves)| if leaves { s as f32 } else { 0.0 }).collect();
-    Absorbed { constant: !live && taps.iter().all(|&t| t == 0.0), taps }
+    Absorbed { constant: !live && taps.iter().all(|&t| t == 0.0), taps, bias }
 }
 
 /// Lists the columns of live channels that some wanted filter of their group uses, and says which channels those read.
@@ -157,7 +165,7 @@ fn keep_columns(conv: &mut Conv<Unpacked>, x: &Slices<'_>, wanted: Option<&[bool
         let used = |column: &usize| {
             x.is_live(conv.place_of(group, *column).0) && filters.iter().any(|&f| conv.weights.at(f, *column) != 0.0)
         };
-        let columns: Vec<u32> = (0..total).filter(used).map(|c| c as u32).collect();
+        let columns: Vec<u32> = (0..total).into_par_iter().filter(used).map(|c| c as u32).collect();
         columns.iter().for_each(|&column| read[conv.place_of(group, column as usize).0] = true);
         conv.columns[group] = Kept::from_list(columns, total);
     }
