@@ -398,6 +398,11 @@ impl<'a> Call<'a, Panels<true>> {
     }
 }
 
+/// Whether registers hold the sums of such a tile. Others are not compiled.
+const fn is_tile<S: Simd>(positions: usize, vectors: usize) -> bool {
+    vectors <= S::FILTER_TILE[1] && positions * vectors <= S::FILTER_TILE[0] * S::FILTER_TILE[1]
+}
+
 impl<W: Copy> Call<'_, W> {
     /// With so many vectors.
     #[inline(always)]
@@ -408,13 +413,19 @@ impl<W: Copy> Call<'_, W> {
         // Where there are few sums, each addition would wait for the one before: they may be split over every second or fourth column.
         macro_rules! tile {
             ($($positions:literal $splits:pat => $chains:literal)*) => {
-                match (self.positions.len(), W::SPLITS, vectors) {
+                match (self.positions.len(), vectors) {
                     $(
-                        ($positions, $splits, 1) => self.tile::<S, $positions, $chains, 1>(simd),
-                        ($positions, $splits, 2) => self.tile::<S, $positions, $chains, 2>(simd),
-                        ($positions, $splits, 3) => self.tile::<S, $positions, $chains, 3>(simd),
+                        ($positions, 1) if const { is_tile::<S>($positions, 1) && matches!(W::SPLITS, $splits) } => {
+                            self.tile::<S, $positions, $chains, 1>(simd);
+                        }
+                        ($positions, 2) if const { is_tile::<S>($positions, 2) && matches!(W::SPLITS, $splits) } => {
+                            self.tile::<S, $positions, $chains, 2>(simd);
+                        }
+                        ($positions, 3) if const { is_tile::<S>($positions, 3) && matches!(W::SPLITS, $splits) } => {
+                            self.tile::<S, $positions, $chains, 3>(simd);
+                        }
                     )*
-                    (positions, ..) => unreachable!("a tile of {vectors} vectors by {positions}"),
+                    (positions, _) => unreachable!("a tile of {vectors} vectors by {positions}"),
                 }
             };
         }
@@ -425,9 +436,6 @@ impl<W: Copy> Call<'_, W> {
     where
         W: Weights<S>,
     {
-        if VECTORS > S::FILTER_TILE[1] || POSITIONS * VECTORS > S::FILTER_TILE[0] * S::FILTER_TILE[1] {
-            unreachable!("a tile of {VECTORS} vectors by {POSITIONS}");
-        }
         simd.vectorize(
             #[inline(always)]
             || {
@@ -438,15 +446,15 @@ impl<W: Copy> Call<'_, W> {
                 );
                 let mut sums = [[simd.splat(0.0); VECTORS]; CHAINS];
                 let (mut column, count) = (0, self.columns.len());
-                // A loop of its own: inside of another one, sums would not stay in registers.
-                if !W::FETCHES {
+                if const { W::FETCHES } {
+                    while column < count {
+                        let end = count.min(column.saturating_add(self.weights.fetch::<VECTORS>(simd, column)));
+                        self.add_until::<S, POSITIONS, CHAINS, VECTORS>(simd, &x, column..end, &mut sums);
+                        column = end;
+                    }
+                } else {
+                    // A loop of its own: inside of another one, sums would not stay in registers.
                     self.add_until::<S, POSITIONS, CHAINS, VECTORS>(simd, &x, 0..count, &mut sums);
-                    column = count;
-                }
-                while column < count {
-                    let end = count.min(column.saturating_add(self.weights.fetch::<VECTORS>(simd, column)));
-                    self.add_until::<S, POSITIONS, CHAINS, VECTORS>(simd, &x, column..end, &mut sums);
-                    column = end;
                 }
                 unrolled::<CHAINS, VECTORS>(
                     #[inline(always)]
@@ -490,10 +498,12 @@ impl<W: Copy> Call<'_, W> {
             unsafe { self.add_columns::<S, POSITIONS, CHAINS, VECTORS, CHAINS>(simd, x, column, sums) };
             column += CHAINS / POSITIONS;
         }
-        while CHAINS > POSITIONS && column < columns.end {
-            // SAFETY: this column is there.
-            unsafe { self.add_columns::<S, POSITIONS, CHAINS, VECTORS, POSITIONS>(simd, x, column, sums) };
-            column += 1;
+        if const { CHAINS > POSITIONS } {
+            while column < columns.end {
+                // SAFETY: this column is there.
+                unsafe { self.add_columns::<S, POSITIONS, CHAINS, VECTORS, POSITIONS>(simd, x, column, sums) };
+                column += 1;
+            }
         }
     }
 

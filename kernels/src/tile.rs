@@ -251,7 +251,9 @@ pub(crate) fn multiply<S: Simd>(
             };
             (@ $rows:literal ($($vectors:literal)*)) => {
                 match vectors {
-                    $($vectors => run::<S, _, $rows, $vectors, { if $rows * $vectors < 8 { 2 } else { 1 } }>(simd, &call),)*
+                    $($vectors if const { is_tile::<S>($rows, $vectors) } => {
+                        run::<S, _, $rows, $vectors, { if $rows * $vectors < 8 { 2 } else { 1 } }>(simd, &call);
+                    })*
                     _ => unreachable!("a tile of {vectors} vectors"),
                 }
             };
@@ -259,6 +261,11 @@ pub(crate) fn multiply<S: Simd>(
         tile!(1 2 3 4 5 6 7 8: (1 2 3 4));
         call.first_row += height;
     }
+}
+
+/// Whether registers hold the sums of such a tile. Others are not compiled.
+const fn is_tile<S: Simd>(rows: usize, vectors: usize) -> bool {
+    rows <= S::TILE[0] && rows * vectors <= S::TILE[0] * S::TILE[1]
 }
 
 /// What [`multiply`] checked.
@@ -300,9 +307,6 @@ unsafe fn add_column<S: Simd, L: Lowered<S>, const ROWS: usize, const VECTORS: u
 /// `ROWS` rows from `first_row` by `VECTORS` vectors, with `WAYS` sums for each product: small tiles need more than one, or each
 /// addition waits for the one before.
 fn run<S: Simd, L: Lowered<S>, const ROWS: usize, const VECTORS: usize, const WAYS: usize>(simd: S, call: &Call<'_, L>) {
-    if ROWS > S::TILE[0] || ROWS * VECTORS > S::TILE[0] * S::TILE[1] {
-        unreachable!("a tile of {ROWS} x {VECTORS}");
-    }
     simd.vectorize(
         #[inline(always)]
         || {
@@ -314,7 +318,7 @@ fn run<S: Simd, L: Lowered<S>, const ROWS: usize, const VECTORS: usize, const WA
                 // SAFETY: the columns are below `columns`; `multiply` calls with the vectors and rows that there are.
                 unsafe {
                     add_column::<S, L, ROWS, VECTORS>(simd, call, column, &mut sums);
-                    if WAYS == 2 {
+                    if const { WAYS == 2 } {
                         add_column::<S, L, ROWS, VECTORS>(simd, call, column + 1, &mut more);
                     }
                 }
@@ -324,7 +328,7 @@ fn run<S: Simd, L: Lowered<S>, const ROWS: usize, const VECTORS: usize, const WA
                 // SAFETY: as above.
                 unsafe { add_column::<S, L, ROWS, VECTORS>(simd, call, column, &mut sums) };
             }
-            if WAYS == 2 {
+            if const { WAYS == 2 } {
                 unrolled::<ROWS, VECTORS>(
                     #[inline(always)]
                     |row, vector| sums[row][vector] = simd.add(sums[row][vector], more[row][vector]),
@@ -390,7 +394,7 @@ pub(crate) fn activate<S: Simd, const ROWS: usize, const VECTORS: usize>(
 pub(crate) fn vectors<S: Simd, const N: usize>(simd: S, mut f: impl FnMut(usize) -> S::Vector) -> [S::Vector; N] {
     let mut all = [simd.splat(0.0); N];
     macro_rules! each {
-        ($($i:literal)*) => {{ $(if $i < N { all[$i] = f($i) })* }};
+        ($($i:literal)*) => {{ $(if const { $i < N } { all[$i] = f($i) })* }};
     }
     each!(0 1 2 3 4 5 6 7);
     all
@@ -410,12 +414,13 @@ pub(crate) fn each_column<S: Simd>(simd: S, rows: &[f32], pitch: usize, mut f: i
 }
 
 /// Calls `f` for every row and vector of a tile, unrolled from the start: an array that is only indexed by numbers that the
-/// compiler knows lives in registers.
+/// compiler knows lives in registers. The conditions are constants by their form, so that nothing is compiled for rows and vectors
+/// that a tile does not have.
 #[inline(always)]
 pub(crate) fn unrolled<const ROWS: usize, const VECTORS: usize>(mut f: impl FnMut(usize, usize)) {
     macro_rules! each {
-        ($($row:literal)*, $vectors:tt) => { $(if $row < ROWS { each!(@ $row $vectors) })* };
-        (@ $row:literal ($($vector:literal)*)) => {{ $(if $vector < VECTORS { f($row, $vector) })* }};
+        ($($row:literal)*, $vectors:tt) => { $(if const { $row < ROWS } { each!(@ $row $vectors) })* };
+        (@ $row:literal ($($vector:literal)*)) => {{ $(if const { $vector < VECTORS } { f($row, $vector) })* }};
     }
     each!(0 1 2 3 4 5 6 7, (0 1 2 3));
 }
