@@ -11,11 +11,9 @@ use crate::model::Model;
 use crate::operators;
 use crate::step::{About, Place, Step};
 use crate::work::{Described, Selection, Work};
-use sslm_format::{self as format, BlobId, Compaction, Node, ValueId};
+use sslm_format::{BlobId, Compaction, Node, ValueId};
 use sslm_kernels::channels::Source;
 use std::collections::HashMap;
-
-const _: () = assert!(format::panels::ROWS == sslm_kernels::PANEL_ROWS, "the file's panels are the kernels'");
 
 /// Steps with places for all that they read and write, for any backend.
 pub(crate) struct Planned<'m> {

@@ -45,8 +45,8 @@ impl Border {
         Border { row_class, column_runs, row_classes: row_taps.len(), column_classes: column_taps.len(), sums }
     }
 
-    /// The class of each output row and of each output column, how many classes of rows and of columns there are, and what is added:
-    /// `[filters][row class][column class]`.
+    /// The class of each output row and of each output column, how many classes of rows and of columns there are, and what is
+    /// added: `[filters][row class][column class]`.
     pub(crate) fn tables(&self) -> (&[usize], Vec<usize>, [usize; 2], &[f32]) {
         let columns = self.column_runs.iter().flat_map(|(run, class)| run.clone().map(|_| *class)).collect();
         (&self.row_class, columns, [self.row_classes, self.column_classes], &self.sums)
@@ -75,10 +75,10 @@ impl Border {
 
 /// The class of each output position along `axis`, and the taps that read an input position in each class.
 fn coverage(geometry: &Geometry, axis: usize) -> (Vec<usize>, Vec<(usize, usize, usize)>) {
-    let (mut numbers, mut classes) = (HashMap::new(), Vec::new());
+    let (mut indices, mut classes) = (HashMap::new(), Vec::new());
     let of_position = |out: usize| {
         let taps = geometry.taps_that_read(axis, out);
-        *numbers.entry(taps).or_insert_with(|| {
+        *indices.entry(taps).or_insert_with(|| {
             classes.push(taps);
             classes.len() - 1
         })
