@@ -1,12 +1,13 @@
 //! What a layer costs: the numeric work of each operator on plain slices, and on CUDA devices ([`cuda`]). This crate
 //! knows no files, no graphs and no models.
 //!
-//! Tensors are row-major `f32`, activations NCHW. Whatever can be computed from shapes alone is computed by a kernel's `new`;
-//! its `run` reads slices, writes every element of its output (and reads it only where a convolution is to add to it), allocates
-//! nothing and leaves nothing behind. A convolution is three hops: [`conv::PreparedConv::run`] -> its tiles and panels -> the register
-//! tile.
+//! Tensors are row-major `f32`, activations NCHW. Whatever can be computed from shapes alone is computed by a kernel's `new`; its
+//! `run` reads slices, writes every element of its output (and reads it only where a convolution is to add to it), allocates
+//! nothing and leaves nothing behind. A convolution is three hops: [`conv::PreparedConv::run`] -> the tiles and panels of a method
+//! -> the register tile.
 //!
-//! Every kernel splits its work the same way for every number of threads, so results do not depend on it.
+//! However threads share the work, each element of an output is computed by the same operations in the same order, so results do
+//! not depend on how many threads there are.
 
 mod activation;
 pub mod axis;
@@ -38,10 +39,6 @@ pub use team::Team;
 
 use std::ops::Range;
 
-/// Rows of a panel of weights. A matrix is cut into panels of so many neighbouring rows, the last of which has those that remain;
-/// a panel is stored column by column: element (row, k) of one with `rows` rows lies at `k * rows + row`.
-pub const PANEL_ROWS: usize = 8;
-
 /// Whether a kernel may share its work.
 #[derive(Clone, Copy, Debug)]
 pub enum Threading<'a> {
@@ -53,7 +50,7 @@ pub enum Threading<'a> {
 
 /// Checks that a slice has the length that a kernel's shapes call for: a bug in the caller, never a matter of user input.
 #[track_caller]
-fn expect_len(what: &str, slice: &[f32], expected: usize) {
+fn expect_len<T>(what: &str, slice: &[T], expected: usize) {
     assert_eq!(slice.len(), expected, "{what}: expected {expected} elements, found {}", slice.len());
 }
 

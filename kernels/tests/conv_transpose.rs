@@ -1,5 +1,5 @@
 //! Transposed convolutions over kept columns against their definition: every input position scatters through every tap. Constant
-//! channels are there as planes of their number in the reference, and as `taps` in the kernel.
+//! channels are there as planes of their value in the reference, and as `taps` in the kernel.
 
 mod common;
 
@@ -15,7 +15,7 @@ struct Case {
     batch: usize,
     filters: usize,
     channels: usize,
-    /// Numbers of channels that are not there.
+    /// Values of channels that are not there.
     constants: Vec<f32>,
     geometry: Geometry,
     relu: bool,
