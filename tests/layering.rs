@@ -2,6 +2,7 @@
 
 use cargo_metadata::{DependencyKind, MetadataCommand};
 use std::collections::BTreeSet;
+use std::process::Command;
 
 /// Who may use whom (tests and benches may use everything).
 const ARROWS: [(&str, &[&str]); 13] = [
@@ -44,6 +45,22 @@ fn crates_depend_only_downwards() {
         problems.extend(used.filter(|d| !allowed.contains(&d.name.as_str())).map(|d| format!("{} -> {}", package.name, d.name)));
     }
     assert!(problems.is_empty(), "new arrows between crates: {problems:?}");
+}
+
+/// A test builds the tools. If dependencies had other features then, nearly everything would be compiled a second time.
+#[test]
+fn dev_dependencies_add_no_features() {
+    let features = |edges: &str| {
+        let mut cargo = Command::new(env!("CARGO"));
+        cargo.current_dir(sslm_tests::tools::root()).args(["tree", "--locked", "--workspace", "--prefix=none", "--format={p} {f}"]);
+        let output = cargo.args(["--edges", edges]).output().expect("cargo starts");
+        assert!(output.status.success(), "cargo tree: {}", String::from_utf8_lossy(&output.stderr));
+        let lines = String::from_utf8(output.stdout).expect("cargo writes text");
+        lines.lines().map(|line| line.trim_end_matches(" (*)").to_owned()).collect::<BTreeSet<String>>()
+    };
+    let (programs, tests) = (features("normal,build"), features("normal,build,dev"));
+    let others: Vec<&String> = programs.difference(&tests).collect();
+    assert!(others.is_empty(), "in tests these have other features, by dev-dependencies: {others:#?}");
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Compaction on graphs that nobody thought of: random masked ones keep their function, and on chains built from a known live
 //! set exactly that set is kept.
 //!
-//!     SSLM_GRAPHS=5000 cargo test --release -p sslm-tests --test random_graphs
+//!     SSLM_GRAPHS=5000 cargo test --release -p sslm-tests --test suite random_graphs::
 //!
 //! checks more graphs than the 400 of a normal run, from seed 0 on, and lists every seed that fails. `SSLM_FIRST_SEED=1234` starts
 //! elsewhere; with `SSLM_GRAPHS=1` it repeats one. What all files of a model have in common is not seen here:

@@ -4,7 +4,7 @@
 //! The PTX in the repository was made by NVRTC 12.0 (`libnvrtc.so.12` in `LD_LIBRARY_PATH`): an old one, because each version
 //! writes PTX that only drivers of its own age and younger ones read.
 
-use cudarc::nvrtc::{CompileOptions, compile_ptx_with_opts};
+use sslm_devices::nvrtc::{CompileOptions, compile_ptx_with_opts};
 use sslm_kernels::cuda::source;
 
 fn main() {

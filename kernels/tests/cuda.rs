@@ -18,7 +18,7 @@ fn the_ptx_is_of_this_source() {
 /// By whatever version of NVRTC is here.
 #[test]
 fn the_source_compiles() {
-    use cudarc::nvrtc::{CompileOptions, compile_ptx_with_opts, sys};
+    use sslm_devices::nvrtc::{CompileOptions, compile_ptx_with_opts, sys};
     // SAFETY: loading NVRTC runs its initialisers, which is what they are for.
     if !unsafe { sys::is_culib_present() } {
         let required = std::env::var("SSLM_REQUIRE").is_ok_and(|all| all.split(',').any(|name| name.trim() == "nvrtc"));

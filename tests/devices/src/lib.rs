@@ -7,6 +7,9 @@ mod compile;
 mod emulated;
 mod stand_in;
 
+/// NVRTC, for what compiles the CUDA source. It is had from here, and no dev-dependency of the kernels, so that these are compiled
+/// with the same features whether tests want them or programs.
+pub use cudarc::nvrtc;
 pub use emulated::{Edge, Emulated, Order};
 pub use stand_in::{Said, StandIn};
 
