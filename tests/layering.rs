@@ -52,7 +52,13 @@ fn crates_depend_only_downwards() {
 fn dev_dependencies_add_no_features() {
     let features = |edges: &str| {
         let mut cargo = Command::new(env!("CARGO"));
-        cargo.current_dir(sslm_tests::tools::root()).args(["tree", "--locked", "--workspace", "--prefix=none", "--format={p} {f}"]);
+        cargo.current_dir(sslm_tests::tools::root()).args([
+            "tree",
+            "--locked",
+            "--workspace",
+            "--prefix=none",
+            "--format={p} {f}",
+        ]);
         let output = cargo.args(["--edges", edges]).output().expect("cargo starts");
         assert!(output.status.success(), "cargo tree: {}", String::from_utf8_lossy(&output.stderr));
         let lines = String::from_utf8(output.stdout).expect("cargo writes text");
