@@ -1,13 +1,38 @@
-//! What a layer costs: the numeric work of each operator on plain slices, and on CUDA devices ([`cuda`]). This crate
-//! knows no files, no graphs and no models.
+//! What a layer costs: the numeric work of each operator on plain slices, and on CUDA devices (`cuda`, with the feature of that name).
+//! This crate knows no files, no graphs and no models.
 //!
-//! Tensors are row-major `f32`, activations NCHW. Whatever can be computed from shapes alone is computed by a kernel's `new`; its
-//! `run` reads slices, writes every element of its output (and reads it only where a convolution is to add to it), allocates
-//! nothing and leaves nothing behind. A convolution is three hops: [`conv::PreparedConv::run`] -> the tiles and panels of a method
-//! -> the register tile.
+//! A *task* says what one step computes: shapes and constants, plain data. It is prepared once, for the CPU ([`cpu::Task`]) or for a
+//! device, into a kernel, which then computes as often as it is called. Everything that can be decided from shapes is decided by
+//! `prepare`. A kernel reads slices, writes every element of its output (and reads it only where a convolution is to add to it),
+//! allocates nothing and leaves nothing behind.
 //!
-//! However threads share the work, each element of an output is computed by the same operations in the same order, so results do
-//! not depend on how many threads there are.
+//! ```
+//! use sslm_kernels::cpu::{Call, Kernel, Slices, Target, Task};
+//! use sslm_kernels::normalize::SoftmaxTask;
+//! use sslm_kernels::{Exec, Isa, Threading};
+//!
+//! // Two rows of four scores each become shares of 1.
+//! let task = SoftmaxTask { axis: 4, inner: 1 };
+//! let isa = Isa::best();
+//! let kernel = Box::new(task).prepare(&Target { isa, threads: 1, method: None });
+//!
+//! let scores = [0.0, 0.0, 0.0, 0.0, 1.0, 2.0, 3.0, 100.0];
+//! let mut shares = [0.0; 8];
+//! kernel.compute(Call {
+//!     reads: Slices { count: 1, find: &|_| &scores },
+//!     parameters: Slices { count: 0, find: &|_| &[] },
+//!     out: &mut shares,
+//!     scratch: &mut vec![0.0; kernel.scratch_len()],
+//!     exec: Exec { isa, threading: Threading::Single },
+//! });
+//! assert_eq!(shares[..4], [0.25; 4]);
+//! assert!(shares[7] > 0.999);
+//! ```
+//!
+//! Tensors are row-major `f32`, activations NCHW. A convolution is three hops: the kernel of a [`conv::ConvTask`] -> its method, with tiles
+//! and panels -> the register tile.
+//!
+//! Every kernel sums in the same order for every thread count and every share of the work, so results do not depend on it.
 
 mod activation;
 pub mod axis;
