@@ -178,7 +178,7 @@ impl<S: Simd, const SEGMENTS: usize, const MASKED: bool> Lowered<S> for InPlaceT
 
     #[inline(always)]
     unsafe fn vectors<const NV: usize>(&self, simd: S, column: usize) -> [S::Vector; NV] {
-        // SAFETY: the caller promises a column below the number of taps.
+        // SAFETY: the caller promises a column below the count of taps.
         let tap = unsafe { self.taps.get_unchecked(column) };
         let first = tap.offset + self.start;
         if first < 0 || first as usize + self.reach > self.x.len() {

@@ -1,5 +1,5 @@
 //! Convolution over kept columns: only the columns of the lowered matrix that some filter uses are read from the input, and the
-//! product runs over just those. Groups may keep different numbers of filters and columns.
+//! product runs over just those. Groups may keep different counts of filters and of columns.
 //!
 //! [`PreparedConv::new`] decides everything that shapes decide: which [`Method`] computes each group, and whatever tables that
 //! method needs, for all groups that it computes together. [`PreparedConv::run`] then hands each image to these methods, one after
@@ -104,8 +104,9 @@ impl PreparedConv {
         };
 
         let columns = kept.iter().map(|group| &*group.columns);
-        let groups: Vec<PlacedGroup<'_>> =
-            places.iter().zip(columns).map(|(place, columns)| PlacedGroup { place, columns }).collect();
+        let groups = places.iter().zip(columns).map(|(place, columns)| PlacedGroup { place, columns });
+        // Others compute nothing.
+        let groups: Vec<PlacedGroup<'_>> = groups.filter(|group| !group.place.filters.is_empty()).collect();
         let methods: Vec<Method> = groups.iter().map(|&group| Method::choose(&problem, group, wanted)).collect();
         // Of equally large groups the last one.
         let largest = groups.iter().zip(&methods).max_by_key(|(group, _)| group.place.weights.len());

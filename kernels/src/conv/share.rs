@@ -45,17 +45,17 @@ impl Share {
             }
         };
         let panels = |group: usize| groups[group].filters.len().div_ceil(ROWS);
-        let working: Vec<usize> = (0..groups.len()).filter(|&g| panels(g) > 0 && !tiles.is_empty()).collect();
+        let working = if tiles.is_empty() { 0..0 } else { 0..groups.len() };
         let cost = |item: &TiledItem| {
             let vectors: usize = tiles[item.tiles.clone()].iter().map(|t| t.vectors.len()).sum();
             (item.filters.len() + gathering) * groups[item.group].columns.len().max(1) * vectors
         };
 
         // By positions: (group, tile) in a row, cut where each thread has its part of the cost.
-        let all: usize = working.iter().map(|&g| cost(&item(g, 0..panels(g), 0..tiles.len()))).sum();
+        let all: usize = working.clone().map(|g| cost(&item(g, 0..panels(g), 0..tiles.len()))).sum();
         let mut by_positions: Vec<Vec<TiledItem>> = vec![Vec::new(); threads];
         let mut before = 0;
-        for &group in &working {
+        for group in working.clone() {
             for tile in 0..tiles.len() {
                 let one = item(group, 0..panels(group), tile..tile + 1);
                 let cost = cost(&one);
@@ -70,7 +70,7 @@ impl Share {
         }
         // By filters: each thread packs all columns for its panels.
         let mut by_filters: Vec<Vec<TiledItem>> = vec![Vec::new(); threads];
-        for &group in &working {
+        for group in working {
             let parts = balanced(panels(group), panels(group).div_ceil(threads));
             for (share, part) in by_filters.iter_mut().zip(parts) {
                 share.push(item(group, part, 0..tiles.len()));

@@ -98,10 +98,9 @@ struct PlanesItem {
 impl DepthwiseGroups {
     fn new(problem: &Problem<'_>, groups: &[PlacedGroup<'_>]) -> Self {
         let &Problem { geometry, isa, threads, .. } = problem;
-        let ours = || groups.iter().filter(|group| !group.place.filters.is_empty());
         let mut phases: Vec<[usize; 2]> = Vec::new();
         let mut beyond = [0, 0];
-        for column in ours().flat_map(|group| group.columns) {
+        for column in groups.iter().flat_map(|group| group.columns) {
             let (phase, cell) = stage::split(geometry, *column);
             if !phases.contains(&phase) {
                 phases.push(phase);
@@ -131,7 +130,7 @@ impl DepthwiseGroups {
             let columns = taps.into_iter().map(|(_, column)| column).collect();
             PlaneGroup { plane, place: group.place.clone(), columns, runs }
         };
-        let channels: Vec<PlaneGroup> = ours().map(channel).collect();
+        let channels: Vec<PlaneGroup> = groups.iter().map(channel).collect();
         let items = share(&channels, height, threads, &problem.costs.planes);
         let part = |item: &PlanesItem| Part {
             planes: channels[item.channels.start].place.filters.start..channels[item.channels.end - 1].place.filters.end,

@@ -63,7 +63,6 @@ impl Sizes {
             && geometry.strides == [1, 1]
             && geometry.dilations == [1, 1]
             && geometry.pad_before.iter().all(|&p| p < width)
-            && filters > 0
             && !group.columns.is_empty();
         if !applies {
             return None;
