@@ -1,4 +1,4 @@
-//! Functions of numbers, and of runs of numbers, that compilers turn into vectors: no branches, no calls, and no fused
+//! Functions of one element that compilers turn into vectors where they stand in a loop: no branches, no calls, and no fused
 //! multiply-add, which not every instruction set has. All sets compute the same bits. The tests hold each function to so many
 //! units in the last place.
 
@@ -35,7 +35,7 @@ pub fn exp(x: f32) -> f32 {
     let x = if x < -104.0 { -104.0 } else { x };
     let x = if x > 89.0 { 89.0 } else { x };
     let (k, e) = split(x);
-    // Two factors, for results beyond the powers of two that are numbers.
+    // Two factors, for results beyond the powers of two that `f32` holds.
     let half = k >> 1;
     (1.0 + e) * power_of_two(half) * power_of_two(k - half)
 }
@@ -66,7 +66,7 @@ pub fn tanh(x: f32) -> f32 {
 /// `x` if positive, else `alpha (e^x - 1)`.
 #[inline(always)]
 pub fn elu(x: f32, alpha: f32) -> f32 {
-    // Both parts of each number, of which one is 0: a choice of what to compute would not become vectors.
+    // Both parts of each element, of which one is 0: a choice of what to compute would not become vectors.
     let (positive, negative) = if x < 0.0 { (0.0, x) } else { (x, 0.0) };
     positive + alpha * exp_m1(negative)
 }

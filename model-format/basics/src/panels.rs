@@ -1,7 +1,7 @@
 //! The one layout of weight matrices, chosen so that micro-kernels of every instruction set read it in place.
 //!
 //! An `M x K` matrix is cut into panels of [`ROWS`] consecutive rows (the last panel has what remains, without padding). A panel
-//! is stored column by column: for each `k`, its rows' values side by side. The whole takes exactly `M * K` numbers.
+//! is stored column by column: for each `k`, its rows' values side by side. The whole takes exactly `M * K` elements.
 //!
 //! ```text
 //! M = 11, K = 2:   r0k0 r1k0 .. r7k0  r0k1 .. r7k1 | r8k0 r9k0 r10k0  r8k1 r9k1 r10k1
