@@ -12,6 +12,7 @@ shapes are checked with the shapes of the input at hand.
 Needs numpy. Exit codes: 0 success, 1 the runtime's result differs by more than 1e-4 of its largest magnitude (1 at least), 2 error.
 """
 import argparse
+import math
 import pathlib
 import struct
 import subprocess
@@ -200,7 +201,7 @@ def read_operator(r):
     )
     activations = (
         "Relu", "LeakyRelu alpha", "Clip low high", "Sigmoid", "Tanh", "HardSigmoid alpha beta", "HardSwish", "Elu alpha", "Mish",
-        "Sqrt",
+        "Sqrt", "Gelu", "GeluTanh",
     )  # fmt: skip
     operators = [
         None,
@@ -555,6 +556,8 @@ def activation(op, x):
         "Elu": lambda: np.where(x < 0, n[0] * np.expm1(np.minimum(x, 0)), x),
         "Mish": lambda: x * np.tanh(np.logaddexp(0, x)),
         "Sqrt": lambda: np.sqrt(x),
+        "Gelu": lambda: x / 2 * (1 + np.vectorize(math.erf, [float])(x / math.sqrt(2))),
+        "GeluTanh": lambda: x / 2 * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3))),
     }[op.name]()
 
 

@@ -24,7 +24,7 @@ pub fn case(seed: u64) -> Case {
         false => ["height", "width"].map(str::to_owned),
     };
     let mut net = Net::new(&["batch", &channels.to_string(), &dims[0], &dims[1]]);
-    net.model.opset_import[0].version = 18; // Mish
+    net.model.opset_import[0].version = 20; // Gelu
     let shape = |i: usize| vec![i + 1, channels, sizes[i % sizes.len()][0], sizes[i % sizes.len()][1]];
     let shapes = (0..sizes.len().max(2)).map(shape).collect();
     let input = Image { name: "x".into(), channels, sizes };
@@ -282,7 +282,7 @@ impl Graph {
     fn pool(&mut self, x: &Image) -> Image {
         let window = Window::random(&mut self.random, &x.sizes, true);
         let mut attributes = window.attributes();
-        // An AveragePool of this opset knows no dilations.
+        // An AveragePool knows no dilations before opset 19.
         let op = if self.random.chance(0.5) || window.dilations != [1, 1] {
             "MaxPool"
         } else {
@@ -293,9 +293,25 @@ impl Graph {
     }
 
     fn activation(&mut self, x: &Image) -> Image {
-        let plain =
-            ["Relu", "Relu", "Relu", "LeakyRelu", "Elu", "Sigmoid", "Tanh", "HardSigmoid", "HardSwish", "Mish", "Dropout"];
+        let plain = [
+            "Relu",
+            "Relu",
+            "Relu",
+            "LeakyRelu",
+            "Elu",
+            "Sigmoid",
+            "Tanh",
+            "HardSigmoid",
+            "HardSwish",
+            "Mish",
+            "Gelu",
+            "Dropout",
+        ];
         match self.random.between(0..=plain.len() + 1) {
+            at if at < plain.len() && plain[at] == "Gelu" => {
+                let approximate = self.random.of(&["none", "tanh"]);
+                self.unary("Gelu", x, &[("approximate", Value::Text(approximate))])
+            }
             at if at < plain.len() => self.unary(plain[at], x, &[]),
             at if at == plain.len() => self.clip(x),
             _ => {
