@@ -230,6 +230,7 @@ def read_operator(r):
         ("ReduceMean", lambda: Record(axes=r.u32s(), keep=r.flag())),
         ("Expand", lambda: Record(dims=r.vec(r.u64))),
         ("ArgMax", lambda: Record(axis=r.u32(), keep=r.flag(), last=r.flag())),
+        ("LayerNorm", lambda: Record(axis=r.u32(), scale=r.u32(), shift=r.u32(), epsilon=r.f32())),
     ]
     code = r.u8()
     require(0 < code < len(operators), "section 11", f"operator {code}: needs a newer reader")
@@ -737,6 +738,13 @@ def apply(model, node, operands):
         y = np.zeros_like(x)
         along = (-1, *[1] * (x.ndim - 2))
         y[:, kept] = x[:, kept] * scale.reshape(along) + shift.reshape(along)
+    elif op.kind == "LayerNorm":
+        x = operands[0]
+        require(op.axis < x.ndim, "R27", f"axis {op.axis} of an operand of shape {x.shape}")
+        line = x.shape[op.axis :]
+        scale, shift = (model.blob(b, "R51", int(np.prod(line))).reshape(line) for b in (op.scale, op.shift))
+        within = tuple(range(op.axis, x.ndim))
+        y = (x - x.mean(within, keepdims=True)) / np.sqrt(x.var(within, keepdims=True) + op.epsilon) * scale + shift
     else:
         y = OPERATORS[op.kind](op, *operands)
     check_size(y.shape)

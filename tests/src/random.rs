@@ -134,7 +134,8 @@ impl Graph {
             54..64 => self.activation(&x),
             64..69 => self.batch_norm(&x),
             69..73 => self.lrn(&x),
-            73..75 => self.instance_norm(&x),
+            73..74 => self.instance_norm(&x),
+            74..75 => self.layer_norm(&x),
             75..82 => self.pool(&x),
             82..86 => self.arithmetic(&x),
             86..90 => self.some_channels(&x),
@@ -328,6 +329,16 @@ impl Graph {
         // Large, or rounding alone would be blown up where a channel is constant.
         let epsilon = [("epsilon", Value::Float(0.1))];
         Image { name: self.net.node("InstanceNormalization", &[&x.name, &scale, &bias], &epsilon), ..x.clone() }
+    }
+
+    /// Over channels, which are the last axis for a while.
+    fn layer_norm(&mut self, x: &Image) -> Image {
+        let parameters = [0; 2].map(|_| self.random.numbers(x.channels, 1.0));
+        let [scale, bias] = parameters.map(|p| self.net.weights(&[x.channels], &p));
+        let y = self.net.node("Transpose", &[&x.name], &[("perm", Value::Ints(&[0, 2, 3, 1]))]);
+        // Large, or rounding alone would be blown up where channels are alike.
+        let y = self.net.node("LayerNormalization", &[&y, &scale, &bias], &[("epsilon", Value::Float(0.1))]);
+        Image { name: self.net.node("Transpose", &[&y], &[("perm", Value::Ints(&[0, 3, 1, 2]))]), ..x.clone() }
     }
 
     /// With stored numbers on either side: one for all, or one for each channel.
