@@ -19,8 +19,8 @@
 //! let scores = [0.0, 0.0, 0.0, 0.0, 1.0, 2.0, 3.0, 100.0];
 //! let mut shares = [0.0; 8];
 //! kernel.compute(Call {
-//!     reads: Slices { count: 1, find: &|_| &scores },
-//!     parameters: Slices { count: 0, find: &|_| &[] },
+//!     reads: Slices::Listed(&[&scores]),
+//!     parameters: Slices::Listed(&[]),
 //!     out: &mut shares,
 //!     scratch: &mut vec![0.0; kernel.scratch_len()],
 //!     exec: Exec { isa, threading: Threading::Single },
