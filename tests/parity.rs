@@ -282,8 +282,8 @@ fn layer_normalisation_behind_pruned_filters() {
     zero_filters(&mut w, [8, 3, 3, 3], &[1, 6]);
     let y = net.conv("x", [8, 3, 3, 3], &w, &[0.5; 8], &[("pads", Ints(&[1, 1, 1, 1]))]);
     let last = net.node("Transpose", &[&y], &[("perm", Ints(&[0, 2, 3, 1]))]);
-    let normalise = |net: &mut Net, x: &str, dims: &[i64], axis: i64| {
-        let count = dims.iter().product::<i64>() as usize;
+    let normalise = |net: &mut Net, x: &str, dims: &[usize], axis: i64| {
+        let count = dims.iter().product();
         let [scale, shift] = [net.random(count), net.random(count)].map(|elements| net.weights(dims, &elements));
         net.node("LayerNormalization", &[x, &scale, &shift], &[("axis", Int(axis)), ("epsilon", Float(1e-3))])
     };
