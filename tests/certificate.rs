@@ -207,7 +207,7 @@ fn with_constants(net: &mut Net) -> String {
 #[test]
 fn refusals_are_named_with_their_reasons() {
     type Build = fn(&mut Net, &str) -> String;
-    let cases: [(Build, usize, &str); 9] = [
+    let cases: [(Build, usize, &str); 10] = [
         (
             |net, y| {
                 let pool = [("kernel_shape", Ints(&[3, 3])), ("pads", Ints(&[1, 1, 1, 1])), ("count_include_pad", Int(1))];
@@ -228,6 +228,15 @@ fn refusals_are_named_with_their_reasons() {
         ),
         (|net, y| net.node("LRN", &[y], &[("size", Int(3))]), 2, "windows"),
         (|net, y| net.node("Softmax", &[y], &[("axis", Int(1))]), 2, "every channel"),
+        (
+            |net, y| {
+                let scale = net.random(4 * 8 * 8);
+                let scale = net.weights(&[4, 8, 8], &scale);
+                net.node("LayerNormalization", &[y, &scale], &[("axis", Int(1))])
+            },
+            2,
+            "normalises over channels",
+        ),
         (
             |net, y| {
                 let dims = net.integers(&[1, 2, 2, 64]);

@@ -469,11 +469,11 @@ fn sizes_beyond_measure_are_refused() {
 fn unsupported_operators_are_listed() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let mut net = Net::new(&["1", "1", "4", "4"]);
-    let a = net.node("Gelu", &["x"], &[]);
+    let a = net.node("Det", &["x"], &[]);
     let b = net.node("Einsum", &[&a], &[("equation", Text("ij->ji"))]);
     let (onnx, out) = (text(folder.path().join("bad.onnx")), text(folder.path().join("out.sslm")));
     std::fs::write(&onnx, encode(&net.finish(&[&b]))).expect("a writable folder");
-    refuses("ssl-convert", &[&onnx, "-o", &out], &["Gelu", "'Gelu_0'", "Einsum", "'Einsum_1'", "Supported operators: Add,"]);
+    refuses("ssl-convert", &[&onnx, "-o", &out], &["Det", "'Det_0'", "Einsum", "'Einsum_1'", "Supported operators: Add,"]);
     assert!(!Path::new(&out).exists());
 }
 
@@ -483,15 +483,15 @@ fn messages_are_safe_to_print() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let at = |name: &str| text(folder.path().join(name));
     let mut net = Net::new(&["1", "1", "4", "4"]);
-    net.node("Gelu", &["x"], &[]);
+    net.node("Det", &["x"], &[]);
     net.last_node().name = "\x1b]0;owned\x07\x1b[2J".to_owned();
-    std::fs::write(at("bad.onnx"), encode(&net.finish(&["Gelu_0"]))).expect("a writable folder");
+    std::fs::write(at("bad.onnx"), encode(&net.finish(&["Det_0"]))).expect("a writable folder");
     let mut net = Net::new(&["batch", "1", "4", "a\x1b[2Jb"]);
     let y = net.node("Relu", &["x"], &[]);
     std::fs::write(at("m.onnx"), encode(&net.finish(&[&y]))).expect("a writable folder");
     succeeds("ssl-convert", &[&at("m.onnx"), "-o", &at("m.sslm")]);
     let messages = [
-        refuses("ssl-convert", &[&at("bad.onnx"), "-o", &at("new")], &["\n  - operator Gelu", "\\u{1b}[2J"]),
+        refuses("ssl-convert", &[&at("bad.onnx"), "-o", &at("new")], &["\n  - operator Det", "\\u{1b}[2J"]),
         refuses("ssl-run", &[&at("m.sslm"), "--bench", "1"], &["a\\u{1b}[2Jb"]),
         refuses("ssl-inspect", &[&at("missing\x1b[2J")], &["missing\\u{1b}[2J"]),
     ];

@@ -178,7 +178,7 @@ const CASES: &[Case] = &[
     },
     Case {
         name: "kept-out-of-order",
-        expected: "kept channels: expected strictly increasing numbers, found 4 before 3",
+        expected: "kept channels: expected strictly increasing indices, found 4 before 3",
         repair: true,
         change: |f| {
             let at = find(f, "GRPH", &list(&[0, 3, 4, 5]));
@@ -187,7 +187,7 @@ const CASES: &[Case] = &[
     },
     Case {
         name: "kept-outside",
-        expected: "kept channels: expected numbers below 6, found 9",
+        expected: "kept channels: expected indices below 6, found 9",
         repair: true,
         change: |f| {
             let at = find(f, "GRPH", &list(&[0, 3, 4, 5]));

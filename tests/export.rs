@@ -4,9 +4,12 @@
 use ssl_convert::onnx::load::OnnxFile;
 use ssl_convert::onnx::proto::{ModelProto, StringStringEntryProto};
 use sslm::Model;
+use sslm_basics::math::exact_erf;
 use sslm_tests::compare::{convert, input, run};
-use sslm_tests::onnx::{encode, value_info};
+use sslm_tests::onnx::{Net, Value::Text, encode, value_info};
 use sslm_tests::random::case;
+use std::collections::HashMap;
+use std::f64::consts::{PI, SQRT_2};
 use std::path::PathBuf;
 
 /// The compact form of a model, as ONNX.
@@ -34,8 +37,8 @@ fn random_graphs_keep_their_function() {
         for shape in &case.shapes {
             let model = fixed(&case.model, shape);
             let small = exported(&model, &[]);
-            // Mish is spelt out in Softplus, which is not for reading back.
-            if small.graph.iter().flat_map(|g| &g.node).any(|n| n.op_type == "Softplus") {
+            // Mish is spelt out in Softplus and Gelu in Erf, which are not for reading back.
+            if small.graph.iter().flat_map(|g| &g.node).any(|n| ["Softplus", "Erf"].contains(&n.op_type.as_str())) {
                 continue;
             }
             compared += 1;
@@ -50,6 +53,48 @@ fn random_graphs_keep_their_function() {
         }
     }
     assert!(compared > 200 && smaller > compared / 3, "{compared} compared, {smaller} became smaller");
+}
+
+/// What the elementwise nodes of a model make of one element.
+fn evaluate(model: &ModelProto, x: f64) -> f64 {
+    let graph = model.graph.as_ref().expect("a graph");
+    let mut values = HashMap::from([("x", x)]);
+    for tensor in &graph.initializer {
+        let bytes = tensor.raw_data.first_chunk().expect("an element");
+        values.insert(&tensor.name, f64::from(f32::from_le_bytes(*bytes)));
+    }
+    for node in &graph.node {
+        let operands: Vec<f64> = node.input.iter().map(|name| values[name.as_str()]).collect();
+        let y = match (node.op_type.as_str(), &operands[..]) {
+            ("Add", [a, b]) => a + b,
+            ("Mul", [a, b]) => a * b,
+            ("Erf", [x]) => exact_erf(*x),
+            ("Tanh", [x]) => x.tanh(),
+            (other, _) => panic!("{other}: no part of the definition"),
+        };
+        values.insert(&node.output[0], y);
+    }
+    values[graph.output[0].name.as_str()]
+}
+
+#[test]
+fn gelu_is_written_by_its_definition() {
+    for approximate in ["none", "tanh"] {
+        let mut net = Net::new(&["1"]);
+        net.model.opset_import[0].version = 20;
+        let y = net.node("Gelu", &["x"], &[("approximate", Text(approximate))]);
+        let small = exported(&net.finish(&[&y]), &[]);
+        assert_eq!(small.opset_import[0].version, 17);
+        for i in -30..=30 {
+            let x = f64::from(i) / 5.0;
+            let odd = match approximate {
+                "tanh" => ((2.0 / PI).sqrt() * (x + 0.044715 * x.powi(3))).tanh(),
+                _ => exact_erf(x / SQRT_2),
+            };
+            let (found, expected) = (evaluate(&small, x), 0.5 * x * (1.0 + odd));
+            assert!((found - expected).abs() <= 1e-6 * x.abs(), "{approximate} of {x}: {found}, not {expected}");
+        }
+    }
 }
 
 #[test]

@@ -5,9 +5,11 @@ use prost::Message;
 use ssl_convert::onnx::load::OnnxFile;
 use ssl_convert::onnx::proto::*;
 use sslm::Model;
+use sslm_basics::math::exact_erf;
 use sslm_format::Operator;
 use sslm_tests::compare::{compact_equals_dense, convert, graph_of, input, kept_channels, run};
 use sslm_tests::onnx::{Net, Value::*, encode, float_tensor, value_info};
+use std::f64::consts::{PI, SQRT_2};
 use std::path::{Path, PathBuf};
 
 /// A convolution and a fully connected layer.
@@ -307,17 +309,17 @@ fn the_batch_is_followed_through_every_operator() {
 #[test]
 fn all_unsupported_operators_are_named_at_once() {
     let mut net = Net::new(&["batch", "2", "4", "4"]);
-    let a = net.node("Gelu", &["x"], &[]);
+    let a = net.node("Det", &["x"], &[]);
     let b = net.node("Relu", &[&a], &[]);
     let c = net.node("EyeLike", &["x"], &[]);
-    let d = net.node("Gelu", &[&c], &[]);
+    let d = net.node("Det", &[&c], &[]);
     let e = net.node("Conv", &["x", "x"], &[]);
     net.graph().node[0].domain = String::new();
     let f = net.node("Concat", &[&b, &d, &e], &[("axis", Int(1))]);
     net.node("Unreachable", &["x"], &[]);
     let message = refusal(&net.finish(&[&f]));
     for part in [
-        "operator Gelu is not supported: nodes 'Gelu_0', 'Gelu_3'",
+        "operator Det is not supported: nodes 'Det_0', 'Det_3'",
         "operator EyeLike",
         "'EyeLike_2'",
         "node 'Conv_4' (Conv): weights",
@@ -398,6 +400,46 @@ fn bad_models_are_refused_with_a_reason() {
         let message = refusal(&model);
         assert!(message.contains(expected), "expected '{expected}' in: {message}");
     }
+}
+
+/// A convolution of which filter 1 is zero, so that a constant channel enters the Gelu, and one behind it.
+fn with_gelu(approximate: Option<&str>) -> ModelProto {
+    let mut net = Net::new(&["batch", "2", "5", "5"]);
+    net.model.opset_import[0].version = 20;
+    let mut w = net.random(3 * 2 * 9);
+    w[18..36].fill(0.0);
+    let y = net.conv("x", [3, 2, 3, 3], &w, &[0.1, -0.7, 0.3], &[("pads", Ints(&[1, 1, 1, 1]))]);
+    let attributes: Vec<_> = approximate.iter().map(|text| ("approximate", Text(text))).collect();
+    let y = net.node("Gelu", &[&y], &attributes);
+    let w = net.random(2 * 3 * 9);
+    let y = net.conv(&y, [2, 3, 3, 3], &w, &[0.5, -0.5], &[]);
+    net.finish(&[&y])
+}
+
+#[test]
+fn gelu_in_both_forms() {
+    for approximate in [None, Some("none"), Some("tanh")] {
+        let model = compact_equals_dense(&with_gelu(approximate), &[&[2, 2, 5, 5]]);
+        assert_eq!(kept_channels(&model, "Gelu_1"), Some(vec![0, 2]), "{approximate:?}");
+
+        let mut net = Net::new(&["300"]);
+        net.model.opset_import[0].version = 20;
+        let attributes: Vec<_> = approximate.iter().map(|text| ("approximate", Text(text))).collect();
+        let y = net.node("Gelu", &["x"], &attributes);
+        let model = Model::from_bytes(&convert(&net.finish(&[&y]), false)).expect("valid");
+        let x: Vec<f32> = (0..300).map(|i| i as f32 / 25.0 - 6.0).collect();
+        for (found, &x) in run(&model, &[300], &x).1.iter().zip(&x) {
+            let wide = f64::from(x);
+            let odd = match approximate {
+                Some("tanh") => ((2.0 / PI).sqrt() * (wide + 0.044715 * wide.powi(3))).tanh(),
+                _ => exact_erf(wide / SQRT_2),
+            };
+            let expected = 0.5 * wide * (1.0 + odd);
+            assert!((f64::from(*found) - expected).abs() <= 1e-6 * wide.abs(), "{approximate:?} of {x}: {found}, not {expected}");
+        }
+    }
+    let message = refusal(&with_gelu(Some("sigmoid")));
+    assert!(message.contains("node 'Gelu_1' (Gelu): approximate: expected none or tanh, found sigmoid"), "{message}");
 }
 
 #[test]

@@ -21,7 +21,7 @@ const ARROWS: [(&str, &[&str]); 13] = [
     ("ssl-run", &["ssl-cli", "ssl-images", "ssl-npy", "sslm"]),
     // Emulated and real devices, for the tests of the kernels too.
     ("sslm-devices", &["sslm-kernels"]),
-    ("sslm-tests", &["ssl-convert", "ssl-npy", "sslm", "sslm-devices", "sslm-format"]),
+    ("sslm-tests", &["ssl-convert", "sslm-basics", "ssl-npy", "sslm", "sslm-devices", "sslm-format"]),
 ];
 
 #[test]
@@ -72,12 +72,13 @@ fn dev_dependencies_add_no_features() {
 #[test]
 fn unsafe_stays_where_it_is_expected() {
     // Everything else is safe code; these files hold the invariants.
-    const EXPECTED: [&str; 27] = [
+    const EXPECTED: [&str; 28] = [
         // Replaying what was recorded on a device.
         "benches/gpu.rs",
         // A library's matrix product, to compare with.
         "benches/src/library.rs",
-        // Vectors of each instruction set, the register tiles, gathering into blocks, threads and what each of them may write.
+        // Vectors of each instruction set and of weights, the register tiles, gathering into blocks, threads and what each of them
+        // may write.
         "kernels/src/conv/packing.rs",
         // CUDA: launches, for which lengths were checked, and the driver.
         "kernels/src/cuda/axis.rs",
@@ -96,6 +97,7 @@ fn unsafe_stays_where_it_is_expected() {
         "kernels/src/simd/avx512.rs",
         "kernels/src/simd/mod.rs",
         "kernels/src/simd/portable.rs",
+        "kernels/src/simd/stored.rs",
         "kernels/src/team.rs",
         "kernels/src/tile.rs",
         // Buffers of tests between pages that may not be touched.

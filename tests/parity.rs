@@ -273,3 +273,30 @@ fn aligned_corners_stay_where_they_are() {
         assert_eq!(y, expected, "{factor}");
     }
 }
+
+/// Behind a transposition to channels last, as ConvNeXt has it, over several axes, and over the channels of two axes.
+#[test]
+fn layer_normalisation_behind_pruned_filters() {
+    let mut net = Net::new(&["batch", "3", "6", "6"]);
+    let mut w = net.random(8 * 3 * 9);
+    zero_filters(&mut w, [8, 3, 3, 3], &[1, 6]);
+    let y = net.conv("x", [8, 3, 3, 3], &w, &[0.5; 8], &[("pads", Ints(&[1, 1, 1, 1]))]);
+    let last = net.node("Transpose", &[&y], &[("perm", Ints(&[0, 2, 3, 1]))]);
+    let normalise = |net: &mut Net, x: &str, dims: &[usize], axis: i64| {
+        let count = dims.iter().product();
+        let [scale, shift] = [net.random(count), net.random(count)].map(|elements| net.weights(dims, &elements));
+        net.node("LayerNormalization", &[x, &scale, &shift], &[("axis", Int(axis)), ("epsilon", Float(1e-3))])
+    };
+    let last = normalise(&mut net, &last, &[8], -1);
+    let back = net.node("Transpose", &[&last], &[("perm", Ints(&[0, 3, 1, 2]))]);
+    let within = normalise(&mut net, &y, &[6, 6], 2);
+    let y = net.node("Add", &[&back, &within], &[]);
+    let y = net.node("GlobalAveragePool", &[&y], &[]);
+    let y = net.node("Flatten", &[&y], &[]);
+    let y = normalise(&mut net, &y, &[8], 1);
+    let w = net.random(8 * 5);
+    let w = net.weights(&[8, 5], &w);
+    let y = net.node("MatMul", &[&y, &w], &[]);
+    let graph = compact_equals_dense(&net.finish(&[&y]), &[&[1, 3, 6, 6], &[3, 3, 6, 6]]);
+    assert_eq!(kept_channels(&graph, "Conv_0"), Some(vec![0, 2, 3, 4, 5, 7]));
+}

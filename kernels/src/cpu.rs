@@ -77,22 +77,38 @@ pub struct Call<'a> {
     pub exec: Exec<'a>,
 }
 
-/// A few slices, found when they are asked for: a run makes no list of them.
+/// Some slices: a list of them, or, where they are too many for a list that is made without allocating, a way to find them.
 #[derive(Clone, Copy)]
-pub struct Slices<'a> {
-    /// How many there are.
-    pub count: usize,
-    /// The slice of this index.
-    pub find: &'a dyn Fn(usize) -> &'a [f32],
+pub enum Slices<'a> {
+    /// All of them.
+    Listed(&'a [&'a [f32]]),
+    /// As many as are wanted.
+    Found {
+        /// How many there are.
+        count: usize,
+        /// The slice of this index.
+        find: &'a dyn Fn(usize) -> &'a [f32],
+    },
 }
 
 impl<'a> Slices<'a> {
+    /// How many there are.
+    #[allow(clippy::len_without_is_empty, reason = "a count, not a container")]
+    pub fn len(&self) -> usize {
+        match self {
+            Slices::Listed(slices) => slices.len(),
+            Slices::Found { count, .. } => *count,
+        }
+    }
+
     /// The slice of this index.
     ///
     /// # Panics
     /// If there is none.
     pub fn get(&self, index: usize) -> &'a [f32] {
-        assert!(index < self.count, "slice {index} of {}", self.count);
-        (self.find)(index)
+        match self {
+            Slices::Listed(slices) => slices[index],
+            Slices::Found { find, .. } => find(index),
+        }
     }
 }

@@ -1,10 +1,12 @@
-//! The other register tile: lanes are filters (rows of weights). A few vectors of weights, read where they lie in their panels,
-//! times a few broadcast numbers of the input, summed over columns. It is the innermost loop of fully connected layers, whose
-//! positions are the images of a batch.
+//! The other register tile: lanes are filters (rows of weights). A few vectors of weights times a few broadcast elements of the
+//! input, summed over columns. It is the innermost loop of fully connected layers, whose positions are the images of a batch, of
+//! convolutions whose lanes are filters, whose positions are those of the output, and of Winograd's method, whose positions are
+//! tiles. The first two read weights where they lie in their panels, the last one lines of vectors that it has transformed.
 
-use crate::simd::{Isa, Simd, Vectorized};
+use crate::balanced;
+use crate::simd::{Isa, Simd, Stored, Vectorized};
 use crate::tile::unrolled;
-use crate::{PANEL_ROWS, balanced, expect_len};
+use sslm_basics::panels::{Panels, ROWS};
 use std::ops::Range;
 
 /// Most positions of a tile.
@@ -18,35 +20,13 @@ const BLOCK_COLUMNS: usize = 512;
 const TILES: usize = 16;
 
 /// Columns whose weights in one panel fill a line of a cache.
-const LINE_COLUMNS: usize = 16 / PANEL_ROWS;
+const LINE_COLUMNS: usize = 16 / ROWS;
 
-/// A matrix of weights in panels.
-#[derive(Clone, Copy)]
-struct Matrix<'a> {
-    /// Invariant: `rows * columns` numbers. Checked by `new`.
-    weights: &'a [f32],
-    rows: usize,
-    columns: usize,
-}
-
-impl<'a> Matrix<'a> {
-    fn new(weights: &'a [f32], rows: usize, columns: usize) -> Self {
-        expect_len("weights", weights, rows * columns);
-        Matrix { weights, rows, columns }
-    }
-
-    /// Rows in the panel of `row`: its columns lie that far apart.
-    fn stride(&self, row: usize) -> usize {
-        PANEL_ROWS.min(self.rows.saturating_sub(row - row % PANEL_ROWS))
-    }
-
-    /// Where the weight of `row` and `column` lies; of a row behind the last one, that of the first row: masked loads from where
-    /// there is no memory load nothing, but take some 130 ns.
-    fn at(&self, row: usize, column: usize) -> *const f32 {
-        let row = if row < self.rows { row } else { 0 };
-        let (panel, row_of_panel) = (row - row % PANEL_ROWS, row % PANEL_ROWS);
-        self.weights.as_ptr().wrapping_add(panel * self.columns + column * self.stride(row) + row_of_panel)
-    }
+/// Where the weight of `row` and `column` lies; of a row behind the last one, that of the first row: masked loads from where
+/// there is no memory load nothing, but take some 130 ns.
+fn place_of<E: Stored>(matrix: Panels<'_, E>, row: usize, column: usize) -> *const E {
+    let row = if row < matrix.rows() { row } else { 0 };
+    matrix.elements().as_ptr().wrapping_add(matrix.index(row, column))
 }
 
 /// A product of filters by positions, with everything decided that sizes decide.
@@ -69,7 +49,7 @@ pub(crate) struct Product {
 }
 
 impl Product {
-    /// Of `rows` filters. The number of the input that a column has at a position lies at the sum of both.
+    /// Of `rows` filters. The element of the input that a column has at a position lies at the sum of both.
     pub(crate) fn new(isa: Isa, rows: usize, columns: Vec<usize>, positions: Vec<usize>) -> Self {
         let [most_broadcasts, most_vectors] = isa.filter_tile();
         let vectors = rows.div_ceil(isa.lanes()).clamp(1, most_vectors);
@@ -97,16 +77,16 @@ impl Product {
 
     /// What each of so many threads computes, none if there is nothing left for it: some of the rows, so that each weight is read
     /// by one of them, or of the positions where that leaves them less apart.
-    pub(crate) fn share(&self, threads: usize) -> Vec<Item> {
-        let unit = self.isa.lanes().max(PANEL_ROWS);
+    pub(crate) fn share(&self, threads: usize) -> Vec<FilterItem> {
+        let unit = self.isa.lanes().max(ROWS);
         let part = |count: usize, thread: usize| thread * count / threads..(thread + 1) * count / threads;
         let rows = |thread: usize| {
             let units = part(self.rows.div_ceil(unit), thread);
             (units.start * unit).min(self.rows)..(units.end * unit).min(self.rows)
         };
-        let by_rows = |thread: usize| Item { rows: rows(thread), tiles: 0..self.tiles.len() };
-        let by_positions = |thread: usize| Item { rows: 0..self.rows, tiles: part(self.tiles.len(), thread) };
-        let slowest = |item: &dyn Fn(usize) -> Item| {
+        let by_rows = |thread: usize| FilterItem { rows: rows(thread), tiles: 0..self.tiles.len() };
+        let by_positions = |thread: usize| FilterItem { rows: 0..self.rows, tiles: part(self.tiles.len(), thread) };
+        let slowest = |item: &dyn Fn(usize) -> FilterItem| {
             (0..threads).map(item).map(|i| i.rows.len().next_multiple_of(unit) * self.positions(&i.tiles).len()).max()
         };
         let rows_first = slowest(&by_rows) <= slowest(&by_positions);
@@ -120,30 +100,38 @@ impl Product {
         tiles.first().map_or(0, |t| t.start)..tiles.last().map_or(0, |t| t.end)
     }
 
-    /// Numbers of scratch memory that [`Self::run`] needs.
+    /// Elements of scratch memory that [`Self::run`] needs.
     pub(crate) fn scratch_len(&self) -> usize {
         (TILES.min(self.tiles.len()) * self.tile[0] * self.tile[1] * self.isa.lanes()).max(1)
     }
 
     /// Multiplies the rows of an item by its positions of `x`. For a few of both after the other it calls `finish`.
     ///
-    /// # Panics
-    /// If rows or tiles are not all there, or a slice is shorter than the sizes or [`Self::scratch_len`] call for.
-    pub(crate) fn run(&self, weights: &[f32], item: &Item, x: &[f32], scratch: &mut [f32], mut finish: impl FnMut(Sums<'_>)) {
-        let (matrix, rows) = (Matrix::new(weights, self.rows, self.columns.len()), &item.rows);
-        assert!(rows.start.is_multiple_of(PANEL_ROWS) && rows.end <= self.rows, "rows {rows:?} of {}", self.rows);
-        assert!(self.reach <= x.len(), "an input of {} numbers, where {} are read", x.len(), self.reach);
+    /// # Panics If the matrix has other sizes, rows or tiles are not all there, or a slice is shorter than the sizes or
+    /// [`Self::scratch_len`] call for.
+    pub(crate) fn run<E: Stored>(
+        &self,
+        matrix: Panels<'_, E>,
+        item: &FilterItem,
+        x: &[f32],
+        scratch: &mut [f32],
+        mut finish: impl FnMut(Sums<'_>),
+    ) {
+        assert_eq!([matrix.rows(), matrix.columns()], [self.rows, self.columns.len()], "rows and columns of the weights");
+        let rows = &item.rows;
+        assert!(rows.start.is_multiple_of(ROWS) && rows.end <= self.rows, "rows {rows:?} of {}", self.rows);
+        assert!(self.reach <= x.len(), "an input of {} elements, where {} are read", x.len(), self.reach);
         for part in balanced(item.tiles.len(), TILES) {
             let tiles = &self.tiles[item.tiles.clone()][part];
             let sums = &mut scratch[..self.scratch_len()];
-            self.isa.dispatch(Work { product: self, matrix, rows: rows.clone(), x, tiles, sums, finish: &mut finish });
+            self.isa.dispatch(Strips { product: self, matrix, rows: rows.clone(), x, tiles, sums, finish: &mut finish });
         }
     }
 }
 
 /// Some rows and some tiles of positions.
 #[derive(Clone, Debug)]
-pub(crate) struct Item {
+pub(crate) struct FilterItem {
     /// From the first one of a panel on.
     pub(crate) rows: Range<usize>,
     pub(crate) tiles: Range<usize>,
@@ -154,15 +142,15 @@ pub(crate) struct Sums<'a> {
     pub(crate) rows: Range<usize>,
     pub(crate) positions: Range<usize>,
     /// `[positions][width]`, of which the first are the rows'.
-    pub(crate) numbers: &'a [f32],
+    pub(crate) elements: &'a [f32],
     /// A multiple of a vector's lanes.
     pub(crate) width: usize,
 }
 
 /// What [`Product::run`] checked, for any instruction set.
-struct Work<'a, F> {
+struct Strips<'a, E, F> {
     product: &'a Product,
-    matrix: Matrix<'a>,
+    matrix: Panels<'a, E>,
     rows: Range<usize>,
     x: &'a [f32],
     tiles: &'a [Range<usize>],
@@ -170,7 +158,7 @@ struct Work<'a, F> {
     finish: F,
 }
 
-impl<F: FnMut(Sums<'_>)> Vectorized for Work<'_, F> {
+impl<E: Stored, F: FnMut(Sums<'_>)> Vectorized for Strips<'_, E, F> {
     type Output = ();
 
     #[inline(always)]
@@ -185,23 +173,23 @@ impl<F: FnMut(Sums<'_>)> Vectorized for Work<'_, F> {
             let width = vectors * S::LANES;
             // The last vector of rows, which may reach into a second panel.
             let last = rows.start + (vectors - 1) * S::LANES;
-            let panels = [last, last + PANEL_ROWS];
-            let next = work.peek().map(|(rows, columns)| self.matrix.at(rows.start, columns.start));
+            let panels = [last, last + ROWS];
+            let next = work.peek().map(|(rows, columns)| place_of(self.matrix, rows.start, columns.start));
             for (i, tile) in self.tiles.iter().enumerate() {
                 let to = (tile.start - positions.start) * width;
-                let weights = Panels {
-                    first: self.matrix.at(rows.start, columns.start),
-                    panel_len: PANEL_ROWS * self.matrix.columns,
+                let weights = InPanels {
+                    first: place_of(self.matrix, rows.start, columns.start),
+                    panel_len: ROWS * self.matrix.columns(),
                     last: Last {
-                        weights: panels.map(|row| self.matrix.at(row, columns.start)),
-                        strides: panels.map(|row| self.matrix.stride(row)),
-                        rows: panels.map(|row| rows.end.saturating_sub(row).min(PANEL_ROWS).min(S::LANES)),
+                        weights: panels.map(|row| place_of(self.matrix, row, columns.start)),
+                        strides: panels.map(|row| self.matrix.height(row)),
+                        rows: panels.map(|row| rows.end.saturating_sub(row).min(ROWS).min(S::LANES)),
                     },
                     // Tiles share the fetching, so that it is spread over the time that there is.
-                    next: next.filter(|_| self.tiles.len() > 1).map(|next| next.wrapping_add(i * LINE_COLUMNS * PANEL_ROWS)),
+                    next: next.filter(|_| self.tiles.len() > 1).map(|next| next.wrapping_add(i * LINE_COLUMNS * ROWS)),
                     stretch: self.tiles.len() * LINE_COLUMNS,
                 };
-                let call = Call {
+                let call = FilterTileCall {
                     weights,
                     x: self.x.as_ptr(),
                     columns: &self.product.columns[columns.clone()],
@@ -212,26 +200,26 @@ impl<F: FnMut(Sums<'_>)> Vectorized for Work<'_, F> {
                 if rows.end <= whole { call.run(simd, vectors) } else { call.but_last().run(simd, vectors) }
             }
             if columns.end == self.product.columns.len() {
-                let numbers = &self.sums[..positions.len() * width];
-                (self.finish)(Sums { rows, positions: positions.clone(), numbers, width });
+                let elements = &self.sums[..positions.len() * width];
+                (self.finish)(Sums { rows, positions: positions.clone(), elements, width });
             }
         }
     }
 }
 
-impl<F> Work<'_, F> {
+impl<E: Stored, F> Strips<'_, E, F> {
     /// Where those rows end that make up whole vectors in panels of eight.
     fn whole_rows<S: Simd>(&self) -> usize {
-        let end = self.rows.end.min(self.matrix.rows - self.matrix.rows % PANEL_ROWS).max(self.rows.start);
+        let end = self.rows.end.min(self.matrix.rows() - self.matrix.rows() % ROWS).max(self.rows.start);
         end - (end - self.rows.start) % S::LANES
     }
 
     /// Rows in stretches of as many vectors as tiles have, each from the first row of a panel on. Only the last vector of a stretch
     /// may be one that is not whole.
-    fn strips<S: Simd>(&self) -> impl Iterator<Item = Range<usize>> + use<S, F> {
+    fn strips<S: Simd>(&self) -> impl Iterator<Item = Range<usize>> + use<S, E, F> {
         let Range { start, end } = self.rows;
         let together = end.min(self.whole_rows::<S>() + S::LANES);
-        let unit = S::LANES.max(PANEL_ROWS);
+        let unit = S::LANES.max(ROWS);
         let strips = balanced((together - start).div_ceil(unit), S::FILTER_TILE[1] * S::LANES / unit);
         let rows = move |units: Range<usize>| start + units.start * unit..together.min(start + units.end * unit);
         // Of vectors that are shorter than a panel, the last panel may have a second one.
@@ -260,37 +248,37 @@ trait Weights<S: Simd>: Copy {
 
 /// Weights in panels. Only the last vector may be one that is not `WHOLE`.
 #[derive(Clone, Copy)]
-struct Panels<const WHOLE: bool> {
+struct InPanels<E, const WHOLE: bool> {
     /// Of the first row and column.
-    first: *const f32,
-    /// Numbers of a panel of eight rows.
+    first: *const E,
+    /// Elements of a panel of eight rows.
     panel_len: usize,
-    last: Last,
+    last: Last<E>,
     /// Weights of two columns that are needed next: a line of each panel is fetched for every stretch of columns.
-    next: Option<*const f32>,
+    next: Option<*const E>,
     stretch: usize,
 }
 
 /// A vector of rows in one panel, or two where vectors are longer, that may have fewer rows than a vector has lanes.
 #[derive(Clone, Copy)]
-struct Last {
+struct Last<E> {
     /// Of the first column.
-    weights: [*const f32; 2],
+    weights: [*const E; 2],
     /// From one column to the next.
     strides: [usize; 2],
     rows: [usize; 2],
 }
 
-impl<const WHOLE: bool> Panels<WHOLE> {
+impl<E: Stored, const WHOLE: bool> InPanels<E, WHOLE> {
     /// From the first row's place of some column to that of a vector's first or second panel.
     #[inline(always)]
-    fn panel<S: Simd>(&self, first: *const f32, vector: usize, panel: usize) -> *const f32 {
-        let row = vector * S::LANES + panel * PANEL_ROWS;
-        first.wrapping_add(row / PANEL_ROWS * self.panel_len + row % PANEL_ROWS)
+    fn panel<S: Simd>(&self, first: *const E, vector: usize, panel: usize) -> *const E {
+        let row = vector * S::LANES + panel * ROWS;
+        first.wrapping_add(row / ROWS * self.panel_len + row % ROWS)
     }
 }
 
-impl<S: Simd, const WHOLE: bool> Weights<S> for Panels<WHOLE> {
+impl<S: Simd, E: Stored, const WHOLE: bool> Weights<S> for InPanels<E, WHOLE> {
     const FETCHES: bool = true;
     const SPLITS: bool = true;
 
@@ -300,23 +288,23 @@ impl<S: Simd, const WHOLE: bool> Weights<S> for Panels<WHOLE> {
             let Last { weights, strides, rows } = self.last;
             let from = [weights[0].wrapping_add(column * strides[0]), weights[1].wrapping_add(column * strides[1])];
             // SAFETY: these are weights of the column that the caller promises, as many as there are rows.
-            return unsafe { simd.load_rows(from, rows) };
+            return unsafe { E::load_rows(simd, from, rows) };
         }
-        let line = self.first.wrapping_add(column * PANEL_ROWS);
+        let line = self.first.wrapping_add(column * ROWS);
         let from = [self.panel::<S>(line, vector, 0), self.panel::<S>(line, vector, 1)];
         // SAFETY: as above, of whole panels.
-        unsafe { simd.load_rows(from, [PANEL_ROWS.min(S::LANES); 2]) }
+        unsafe { E::load_rows(simd, from, [ROWS.min(S::LANES); 2]) }
     }
 
     #[inline(always)]
     fn fetch<const VECTORS: usize>(self, simd: S, column: usize) -> usize {
         let Some(next) = self.next else { return usize::MAX };
-        let line = next.wrapping_add(column * PANEL_ROWS);
+        let line = next.wrapping_add(column * ROWS);
         unrolled::<1, VECTORS>(
             #[inline(always)]
             |_, vector| {
                 simd.prefetch(self.panel::<S>(line, vector, 0));
-                if S::LANES > PANEL_ROWS {
+                if S::LANES > ROWS {
                     simd.prefetch(self.panel::<S>(line, vector, 1));
                 }
             },
@@ -345,9 +333,9 @@ impl<S: Simd> Weights<S> for Lines {
     }
 }
 
-/// Multiplies `vectors` vectors of rows, whose weights are `[columns][vectors][lanes]`, by positions of `x`: the number of the input
-/// that a column has at a position lies at the sum of both. Sums are `[positions][vectors][lanes]`; with `add`, those of columns before
-/// are there. They are rounded the same way whatever else is computed along with them.
+/// Multiplies `vectors` vectors of rows, whose weights are `[columns][vectors][lanes]`, by positions of `x`: the element of the
+/// input that a column has at a position lies at the sum of both. Sums are `[positions][vectors][lanes]`; with `add`, those of
+/// columns before are there. They are rounded the same way whatever else is computed along with them.
 ///
 /// # Panics
 /// If a slice is shorter than that, or a sum lies outside of `x`.
@@ -362,12 +350,12 @@ pub(crate) fn multiply_lines<S: Simd>(
     add: bool,
 ) {
     let reach = columns.iter().max().zip(positions.iter().max()).map_or(0, |(column, position)| column + position + 1);
-    assert!(reach <= x.len(), "an input of {} numbers, where {reach} are read", x.len());
+    assert!(reach <= x.len(), "an input of {} elements, where {reach} are read", x.len());
     assert!(columns.len() * vectors * S::LANES <= weights.len(), "{} columns of weights", columns.len());
     for tile in balanced(positions.len(), positions_for(S::FILTER_TILE, vectors)) {
         let sums = &mut sums[tile.start * vectors * S::LANES..tile.end * vectors * S::LANES];
         let (weights, x) = (Lines(weights.as_ptr()), x.as_ptr());
-        Call { weights, x, columns, positions: &positions[tile], sums, add }.run(simd, vectors);
+        FilterTileCall { weights, x, columns, positions: &positions[tile], sums, add }.run(simd, vectors);
     }
 }
 
@@ -377,7 +365,7 @@ fn positions_for([broadcasts, most_vectors]: [usize; 2], vectors: usize) -> usiz
 }
 
 /// Some vectors of rows times a few positions, over a block of columns.
-struct Call<'a, W> {
+struct FilterTileCall<'a, W> {
     /// Of the first column.
     weights: W,
     x: *const f32,
@@ -390,55 +378,52 @@ struct Call<'a, W> {
     add: bool,
 }
 
-impl<'a> Call<'a, Panels<true>> {
+impl<'a, E> FilterTileCall<'a, InPanels<E, true>> {
     /// With a last vector that is not whole.
-    fn but_last(self) -> Call<'a, Panels<false>> {
-        let Call { weights: Panels { first, panel_len, last, next, stretch }, x, columns, positions, sums, add } = self;
-        Call { weights: Panels { first, panel_len, last, next, stretch }, x, columns, positions, sums, add }
+    fn but_last(self) -> FilterTileCall<'a, InPanels<E, false>> {
+        let FilterTileCall { weights: InPanels { first, panel_len, last, next, stretch }, x, columns, positions, sums, add } =
+            self;
+        FilterTileCall { weights: InPanels { first, panel_len, last, next, stretch }, x, columns, positions, sums, add }
     }
 }
 
-/// Whether tiles of so many positions have so many chains of additions, and registers hold the sums of such a tile. Others are not
-/// compiled. Where there are few sums, each addition would wait for the one before: they may be split over every second or fourth
-/// column.
-const fn is_tile<S: Simd, W: Weights<S>>([positions, chains, vectors]: [usize; 3]) -> bool {
-    let split = W::SPLITS && positions <= 2;
-    let fits = vectors <= S::FILTER_TILE[1] && positions * vectors <= S::FILTER_TILE[0] * S::FILTER_TILE[1];
-    fits && chains == if split { 4 } else { positions }
-}
-
-impl<W: Copy> Call<'_, W> {
+impl<W: Copy> FilterTileCall<'_, W> {
     /// With so many vectors.
     #[inline(always)]
     fn run<S: Simd>(self, simd: S, vectors: usize)
     where
         W: Weights<S>,
     {
+        // Where there are few sums, each addition would wait for the one before: they may be split over every second or fourth
+        // column.
         macro_rules! tile {
-            ($($positions:literal by $chains:literal)*) => {
+            ($($positions:literal => $chains:literal)*) => {
                 match (self.positions.len(), vectors) {
                     $(
-                        ($positions, 1) if const { is_tile::<S, W>([$positions, $chains, 1]) } => {
-                            self.tile::<S, $positions, $chains, 1>(simd);
-                        }
-                        ($positions, 2) if const { is_tile::<S, W>([$positions, $chains, 2]) } => {
-                            self.tile::<S, $positions, $chains, 2>(simd);
-                        }
-                        ($positions, 3) if const { is_tile::<S, W>([$positions, $chains, 3]) } => {
-                            self.tile::<S, $positions, $chains, 3>(simd);
-                        }
+                        ($positions, 1) => self.tile::<S, $positions, $chains, 1>(simd),
+                        ($positions, 2) => self.tile::<S, $positions, $chains, 2>(simd),
+                        ($positions, 3) => self.tile::<S, $positions, $chains, 3>(simd),
                     )*
                     (positions, _) => unreachable!("a tile of {vectors} vectors by {positions}"),
                 }
             };
         }
-        tile!(1 by 1  1 by 4  2 by 2  2 by 4  3 by 3  4 by 4  5 by 5  6 by 6  7 by 7  8 by 8);
+        // A constant, so that only one of both is compiled.
+        if const { W::SPLITS } {
+            tile!(1 => 4  2 => 4  3 => 3  4 => 4  5 => 5  6 => 6  7 => 7  8 => 8);
+        } else {
+            tile!(1 => 1  2 => 2  3 => 3  4 => 4  5 => 5  6 => 6  7 => 7  8 => 8);
+        }
     }
 
     fn tile<S: Simd, const POSITIONS: usize, const CHAINS: usize, const VECTORS: usize>(self, simd: S)
     where
         W: Weights<S>,
     {
+        // A constant, so that nothing is compiled for sizes that the set does not have.
+        if const { VECTORS > S::FILTER_TILE[1] || POSITIONS * VECTORS > S::FILTER_TILE[0] * S::FILTER_TILE[1] } {
+            unreachable!("a tile of {VECTORS} vectors by {POSITIONS}");
+        }
         simd.vectorize(
             #[inline(always)]
             || {
@@ -449,15 +434,15 @@ impl<W: Copy> Call<'_, W> {
                 );
                 let mut sums = [[simd.splat(0.0); VECTORS]; CHAINS];
                 let (mut column, count) = (0, self.columns.len());
-                if const { W::FETCHES } {
-                    while column < count {
-                        let end = count.min(column.saturating_add(self.weights.fetch::<VECTORS>(simd, column)));
-                        self.add_until::<S, POSITIONS, CHAINS, VECTORS>(simd, &x, column..end, &mut sums);
-                        column = end;
-                    }
-                } else {
-                    // A loop of its own: inside of another one, sums would not stay in registers.
+                // A loop of its own: inside of another one, sums would not stay in registers.
+                if const { !W::FETCHES } {
                     self.add_until::<S, POSITIONS, CHAINS, VECTORS>(simd, &x, 0..count, &mut sums);
+                    column = count;
+                }
+                while column < count {
+                    let end = count.min(column.saturating_add(self.weights.fetch::<VECTORS>(simd, column)));
+                    self.add_until::<S, POSITIONS, CHAINS, VECTORS>(simd, &x, column..end, &mut sums);
+                    column = end;
                 }
                 unrolled::<CHAINS, VECTORS>(
                     #[inline(always)]
@@ -473,7 +458,7 @@ impl<W: Copy> Call<'_, W> {
                     |position, vector| {
                         let to = &mut out[(position * VECTORS + vector) * S::LANES..][..S::LANES];
                         let sum = sums[position][vector];
-                        // SAFETY: `to` has as many numbers as a vector has lanes.
+                        // SAFETY: `to` has as many elements as a vector has lanes.
                         unsafe {
                             let sum = if self.add { simd.add(sum, simd.load(to.as_ptr())) } else { sum };
                             simd.store(to.as_mut_ptr(), sum);
@@ -501,12 +486,10 @@ impl<W: Copy> Call<'_, W> {
             unsafe { self.add_columns::<S, POSITIONS, CHAINS, VECTORS, CHAINS>(simd, x, column, sums) };
             column += CHAINS / POSITIONS;
         }
-        if const { CHAINS > POSITIONS } {
-            while column < columns.end {
-                // SAFETY: this column is there.
-                unsafe { self.add_columns::<S, POSITIONS, CHAINS, VECTORS, POSITIONS>(simd, x, column, sums) };
-                column += 1;
-            }
+        while const { CHAINS > POSITIONS } && column < columns.end {
+            // SAFETY: this column is there.
+            unsafe { self.add_columns::<S, POSITIONS, CHAINS, VECTORS, POSITIONS>(simd, x, column, sums) };
+            column += 1;
         }
     }
 
@@ -539,10 +522,10 @@ impl<W: Copy> Call<'_, W> {
                     );
                 }
                 // SAFETY: by the invariant, the sum of these two offsets lies inside of the input.
-                let number = simd.splat(unsafe { *x[chain % POSITIONS].wrapping_add(offset) });
+                let element = simd.splat(unsafe { *x[chain % POSITIONS].wrapping_add(offset) });
                 unrolled::<1, VECTORS>(
                     #[inline(always)]
-                    |_, vector| sums[chain][vector] = simd.mul_add(number, weights[vector], sums[chain][vector]),
+                    |_, vector| sums[chain][vector] = simd.mul_add(element, weights[vector], sums[chain][vector]),
                 );
             },
         );

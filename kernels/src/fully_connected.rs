@@ -1,10 +1,11 @@
 //! Fully connected layers over kept columns: `y = x W^T + bias`.
 
 use crate::cpu::{self, Call, Kernel};
-use crate::filter_tile::{Item, Product};
+use crate::filter_tile::{FilterItem, Product};
 use crate::parallel::{Part, Partition};
 use crate::simd::Isa;
 use crate::{Activation, Task, Threading, expect_len};
+use sslm_basics::panels::Panels;
 
 /// What a fully connected layer computes.
 #[derive(Clone, Debug)]
@@ -53,7 +54,7 @@ pub struct PreparedGemm {
     activation: Activation,
     product: Product,
     /// In order of the partition's parts.
-    items: Vec<Item>,
+    items: Vec<FilterItem>,
     partition: Partition,
 }
 
@@ -67,14 +68,14 @@ impl PreparedGemm {
         assert!(columns.iter().all(|&c| c < features), "a column lies outside the {features} features");
         let product = Product::new(isa, rows, columns, (0..batch).map(|image| image * features).collect());
         let items = product.share(threads);
-        let part = |item: &Item| vec![Part { planes: product.positions(&item.tiles), positions: item.rows.clone() }];
+        let part = |item: &FilterItem| vec![Part { planes: product.positions(&item.tiles), positions: item.rows.clone() }];
         let partition = Partition::new(batch, rows, items.iter().map(part).collect());
         PreparedGemm { isa, batch, features, activation, product, items, partition }
     }
 
-    /// Numbers of scratch memory that [`Self::run`] needs.
+    /// Elements of scratch memory that [`Self::run`] needs.
     pub fn scratch_len(&self) -> usize {
-        self.partition.lanes() * self.product.scratch_len()
+        self.partition.shares() * self.product.scratch_len()
     }
 
     /// Multiply-accumulates of the batch.
@@ -82,17 +83,18 @@ impl PreparedGemm {
         self.batch * self.product.rows() * self.product.columns()
     }
 
-    /// `x` is `[batch][features]`, `out` is `[batch][rows]`, `weights` rows x columns in panels of 8 rows.
+    /// `x` is `[batch][features]`, `out` is `[batch][rows]`, `weights` rows x columns in [panels](sslm_basics::panels).
     ///
     /// # Panics
     /// If a slice has another length than the shapes call for.
     pub fn run(&self, x: &[f32], weights: &[f32], bias: &[f32], out: &mut [f32], scratch: &mut [f32], threading: Threading) {
         expect_len("input", x, self.batch * self.features);
         expect_len("bias", bias, self.product.rows());
+        let matrix = Panels::new(weights, self.product.rows(), self.product.columns());
         self.partition.for_each(out, scratch, self.product.scratch_len(), threading, |i, mut window, scratch| {
-            self.product.run(weights, &self.items[i], x, scratch, |sums| {
-                for (image, numbers) in sums.positions.zip(sums.numbers.chunks_exact(sums.width)) {
-                    self.finish(numbers, &bias[sums.rows.clone()], window.part(image, sums.rows.clone()));
+            self.product.run(matrix, &self.items[i], x, scratch, |sums| {
+                for (image, elements) in sums.positions.zip(sums.elements.chunks_exact(sums.width)) {
+                    self.finish(elements, &bias[sums.rows.clone()], window.part(image, sums.rows.clone()));
                 }
             });
         });

@@ -1,12 +1,38 @@
-//! What a layer costs: the numeric work of each operator on plain slices, and on CUDA devices ([`cuda`]). This crate
-//! knows no files, no graphs and no models.
+//! What a layer costs: the numeric work of each operator on plain slices, and on CUDA devices (`cuda`, with the feature of that name).
+//! This crate knows no files, no graphs and no models.
 //!
-//! Tensors are row-major `f32`, activations NCHW. Whatever can be computed from shapes alone is computed by a kernel's `new`;
-//! its `run` reads slices, writes every element of its output (and reads it only where a convolution is to add to it), allocates
-//! nothing and leaves nothing behind. A convolution is three hops: [`conv::PreparedConv::run`] -> its tiles and panels -> the register
-//! tile.
+//! A *task* says what one step computes: shapes and constants, plain data. It is prepared once, for the CPU ([`cpu::Task`]) or for a
+//! device, into a kernel, which then computes as often as it is called. Everything that can be decided from shapes is decided by
+//! `prepare`. A kernel reads slices, writes every element of its output (and reads it only where a convolution is to add to it),
+//! allocates nothing and leaves nothing behind.
 //!
-//! Every kernel splits its work the same way for every number of threads, so results do not depend on it.
+//! ```
+//! use sslm_kernels::cpu::{Call, Kernel, Slices, Target, Task};
+//! use sslm_kernels::normalize::SoftmaxTask;
+//! use sslm_kernels::{Exec, Isa, Threading};
+//!
+//! // Two rows of four scores each become shares of 1.
+//! let task = SoftmaxTask { axis: 4, inner: 1 };
+//! let isa = Isa::best();
+//! let kernel = Box::new(task).prepare(&Target { isa, threads: 1, method: None });
+//!
+//! let scores = [0.0, 0.0, 0.0, 0.0, 1.0, 2.0, 3.0, 100.0];
+//! let mut shares = [0.0; 8];
+//! kernel.compute(Call {
+//!     reads: Slices::Listed(&[&scores]),
+//!     parameters: Slices::Listed(&[]),
+//!     out: &mut shares,
+//!     scratch: &mut vec![0.0; kernel.scratch_len()],
+//!     exec: Exec { isa, threading: Threading::Single },
+//! });
+//! assert_eq!(shares[..4], [0.25; 4]);
+//! assert!(shares[7] > 0.999);
+//! ```
+//!
+//! Tensors are row-major `f32`, activations NCHW. A convolution is three hops: the kernel of a [`conv::ConvTask`] -> its method, with tiles
+//! and panels -> the register tile.
+//!
+//! Every kernel sums in the same order for every thread count and every share of the work, so results do not depend on it.
 
 mod activation;
 pub mod axis;
@@ -38,10 +64,6 @@ pub use team::Team;
 
 use std::ops::Range;
 
-/// Rows of a panel of weights. A matrix is cut into panels of so many neighbouring rows, the last of which has those that remain;
-/// a panel is stored column by column: element (row, k) of one with `rows` rows lies at `k * rows + row`.
-pub const PANEL_ROWS: usize = 8;
-
 /// Whether a kernel may share its work.
 #[derive(Clone, Copy, Debug)]
 pub enum Threading<'a> {
@@ -53,7 +75,7 @@ pub enum Threading<'a> {
 
 /// Checks that a slice has the length that a kernel's shapes call for: a bug in the caller, never a matter of user input.
 #[track_caller]
-fn expect_len(what: &str, slice: &[f32], expected: usize) {
+fn expect_len<T>(what: &str, slice: &[T], expected: usize) {
     assert_eq!(slice.len(), expected, "{what}: expected {expected} elements, found {}", slice.len());
 }
 

@@ -3,10 +3,10 @@
 
 use sslm_basics::math::exp;
 
-/// Numbers of a run that are handled side by side.
+/// Elements of a run that are handled side by side.
 const LANES: usize = 16;
 
-/// `e^(x - shift)` of each number of a run, and the sum of all.
+/// `e^(x - shift)` of each element of a run, and the sum of all.
 #[inline(always)]
 pub(crate) fn exp_all(x: &[f32], shift: f32, out: &mut [f32]) -> f32 {
     let mut sums = [0.0; LANES];
@@ -32,7 +32,7 @@ fn exp_block(x: &[f32; LANES], shift: f32, out: &mut [f32; LANES], sums: &mut [f
     }
 }
 
-/// The largest of a run; NaN loses against every number.
+/// The largest of a run; NaN loses against every other element.
 #[inline(always)]
 pub(crate) fn largest(x: &[f32]) -> f32 {
     fold(x, f32::NEG_INFINITY, max, max)
@@ -44,13 +44,13 @@ pub(crate) fn max(a: f32, b: f32) -> f32 {
     if b > a { b } else { a }
 }
 
-/// The sum of `f` of each number of a run, in f64.
+/// The sum of `f` of each element of a run, in f64.
 #[inline(always)]
 pub(crate) fn sum(x: &[f32], f: impl Fn(f64) -> f64) -> f64 {
     fold(x, 0.0, |sum, x| sum + f(f64::from(x)), |a, b| a + b)
 }
 
-/// Folds numbers that lie `LANES` apart, and joins what that yields: few operations wait for each other.
+/// Folds elements that lie `LANES` apart, and joins what that yields: few operations wait for each other.
 #[inline(always)]
 fn fold<T: Copy>(x: &[f32], start: T, f: impl Fn(T, f32) -> T, join: impl Fn(T, T) -> T) -> T {
     let (blocks, rest) = x.as_chunks::<LANES>();

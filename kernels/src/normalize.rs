@@ -273,3 +273,53 @@ pub fn instance_norm(x: &[f32], plane: usize, [scale, shift]: [&[f32]; 2], epsil
         },
     );
 }
+
+/// Brings each line of `[lines][line]` to mean 0 and variance 1, then scales and shifts each of its elements. Its parameters are a scale
+/// and a shift for each element of a line.
+#[derive(Clone, Copy, Debug)]
+pub struct LayerNormTask {
+    /// Elements of a line.
+    pub line: usize,
+    /// Added to the variance.
+    pub epsilon: f32,
+}
+
+impl Task for LayerNormTask {
+    fn kind(&self) -> &'static str {
+        "layer norm"
+    }
+}
+
+impl Kernel for LayerNormTask {
+    fn compute(&self, call: Call<'_>) {
+        let parameters = [0, 1].map(|i| call.parameters.get(i));
+        layer_norm(call.reads.get(0), parameters, self.epsilon, call.out, call.exec);
+    }
+}
+
+/// Brings each line of `[lines][line]` to mean 0 and variance 1, then scales and shifts each of its elements by parameters of its own,
+/// of which there are as many as a line has elements.
+///
+/// # Panics
+/// If a slice has another length than the shapes call for.
+pub fn layer_norm(x: &[f32], [scale, shift]: [&[f32]; 2], epsilon: f32, out: &mut [f32], exec: Exec) {
+    let line = scale.len();
+    expect_len("input", x, out.len());
+    expect_len("shift", shift, line);
+    count_pieces("input", x, line);
+    exec.for_each_chunk(
+        out,
+        line,
+        #[inline(always)]
+        |i, out| {
+            let x = &x[i * line..][..line];
+            // In f64: a variance far below the square of the mean survives.
+            let mean = math::sum(x, |v| v) / line as f64;
+            let variance = math::sum(x, |v| (v - mean) * (v - mean)) / line as f64;
+            let factor = 1.0 / (variance + f64::from(epsilon)).sqrt();
+            for ((o, &v), (&scale, &shift)) in out.iter_mut().zip(x).zip(scale.iter().zip(shift)) {
+                *o = ((f64::from(v) - mean) * factor * f64::from(scale) + f64::from(shift)) as f32;
+            }
+        },
+    );
+}

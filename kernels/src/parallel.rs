@@ -35,7 +35,7 @@ impl Window<'_> {
     }
 
     /// Where a smaller rectangle starts: it may be read and written as long as this borrow lasts, its planes
-    /// [`Self::plane_len`] numbers apart.
+    /// [`Self::plane_len`] elements apart.
     ///
     /// # Panics
     /// If it does not lie in this one.
@@ -48,7 +48,7 @@ impl Window<'_> {
         self.start.wrapping_add(planes.start * self.plane_len + positions.start)
     }
 
-    /// Numbers from one plane to the next.
+    /// Elements from one plane to the next.
     pub(crate) fn plane_len(&self) -> usize {
         self.plane_len
     }
@@ -56,7 +56,7 @@ impl Window<'_> {
 
 /// The same positions of some planes, borrowed exclusively.
 pub(crate) struct Planes<'a> {
-    /// Invariant: `count` stretches of `len` numbers, `plane_len` apart. Checked by `Window::planes`.
+    /// Invariant: `count` stretches of `len` elements, `plane_len` apart. Checked by `Window::planes`.
     start: *mut f32,
     plane_len: usize,
     count: usize,
@@ -65,7 +65,7 @@ pub(crate) struct Planes<'a> {
 }
 
 impl Planes<'_> {
-    /// Those of plane number `i`, if there are so many.
+    /// Those of the plane of index `i`, if there are so many.
     #[inline(always)]
     pub(crate) fn get(&mut self, i: usize) -> Option<&mut [f32]> {
         // SAFETY: the struct's invariant; `self` borrows all of them exclusively.
@@ -80,29 +80,29 @@ pub(crate) struct Part {
     pub(crate) positions: Range<usize>,
 }
 
-/// How the planes of an output are shared out: parts that do not overlap, in lanes that run side by side.
+/// How the planes of an output are shared out: parts that do not overlap, in shares that threads compute side by side.
 #[derive(Debug)]
 pub(crate) struct Partition {
     planes: usize,
     plane_len: usize,
     /// Invariant: inside `planes x plane_len`, and no two of them overlap. Checked by `new`.
     parts: Vec<Part>,
-    lanes: Vec<Range<usize>>,
+    shares: Vec<Range<usize>>,
 }
 
 impl Partition {
-    /// Of an output `[planes][plane_len]`: for each lane its parts.
+    /// Of an output `[planes][plane_len]`: for each share its parts.
     ///
     /// # Panics
     /// If parts overlap or lie outside.
-    pub(crate) fn new(planes: usize, plane_len: usize, lanes: Vec<Vec<Part>>) -> Self {
+    pub(crate) fn new(planes: usize, plane_len: usize, shares: Vec<Vec<Part>>) -> Self {
         let mut end = 0;
-        let ranges = lanes.iter().map(|lane| {
-            end += lane.len();
-            end - lane.len()..end
+        let ranges = shares.iter().map(|share| {
+            end += share.len();
+            end - share.len()..end
         });
         let ranges = ranges.collect();
-        let parts: Vec<Part> = lanes.into_iter().flatten().collect();
+        let parts: Vec<Part> = shares.into_iter().flatten().collect();
         let mut order: Vec<&Part> = parts.iter().collect();
         order.sort_by_key(|p| p.planes.start);
         for (i, part) in order.iter().enumerate() {
@@ -112,18 +112,18 @@ impl Partition {
                 |other: &&Part| other.positions.start < part.positions.end && part.positions.start < other.positions.end;
             assert!(!shares_planes.any(overlap), "{part:?} overlaps another part");
         }
-        Partition { planes, plane_len, parts, lanes: ranges }
+        Partition { planes, plane_len, parts, shares: ranges }
     }
 
-    pub(crate) fn lanes(&self) -> usize {
-        self.lanes.len()
+    pub(crate) fn shares(&self) -> usize {
+        self.shares.len()
     }
 
-    /// Calls `f(i, part, scratch)` for every part `i` of `out`; those of one lane one after the other with the same stretch of
-    /// `scratch`, of `scratch_len` numbers.
+    /// Calls `f(i, part, scratch)` for every part `i` of `out`; those of one share one after the other with the same stretch of
+    /// `scratch`, of `scratch_len` elements.
     ///
     /// # Panics
-    /// If `out` has another length, or `scratch` is shorter than all lanes' stretches.
+    /// If `out` has another length, or `scratch` is shorter than the stretches of all shares.
     pub(crate) fn for_each(
         &self,
         out: &mut [f32],
@@ -134,8 +134,8 @@ impl Partition {
     ) {
         crate::expect_len("output", out, self.planes * self.plane_len);
         let start = Start(out.as_mut_ptr());
-        let lane = |lane: usize, scratch: &mut [f32]| {
-            for i in self.lanes[lane].clone() {
+        let share = |share: usize, scratch: &mut [f32]| {
+            for i in self.shares[share].clone() {
                 let part = &self.parts[i];
                 let window = Window {
                     start: start.get(),
@@ -147,12 +147,12 @@ impl Partition {
                 f(i, window, scratch);
             }
         };
-        threading.for_each_chunk(&mut scratch[..self.lanes.len() * scratch_len], scratch_len, lane);
+        threading.for_each_chunk(&mut scratch[..self.shares.len() * scratch_len], scratch_len, share);
     }
 }
 
 impl Threading<'_> {
-    /// Calls `f` once for each number below `count`.
+    /// Calls `f` once for each index below `count`.
     fn for_each(self, count: usize, f: impl Fn(usize) + Sync) {
         match self {
             Threading::Single => (0..count).for_each(f),
@@ -171,12 +171,12 @@ impl Threading<'_> {
     /// Calls `f(i, chunk)` for the `i`-th chunk of `len` elements of `out`.
     pub(crate) fn for_each_chunk(self, out: &mut [f32], len: usize, f: impl Fn(usize, &mut [f32]) + Sync) {
         let chunks = Chunks::new(out, len.max(1));
-        // SAFETY: each number comes once.
+        // SAFETY: each index comes once.
         self.for_each(chunks.count(), |i| f(i, unsafe { chunks.get(i) }));
     }
 
-    /// Calls `f(i, piece i of out, stretch i of scratch)` for the pieces of `out_len` numbers, the last one perhaps shorter, each
-    /// with `scratch_len` numbers of scratch memory of its own.
+    /// Calls `f(i, piece i of out, stretch i of scratch)` for the pieces of `out_len` elements, the last one perhaps shorter, each
+    /// with `scratch_len` elements of scratch memory of its own.
     ///
     /// # Panics
     /// If there are fewer stretches of scratch memory than pieces.
@@ -193,12 +193,12 @@ impl Threading<'_> {
         }
         let pieces = Chunks::new(out, out_len);
         let scratch = Chunks::new(&mut scratch[..pieces.count() * scratch_len], scratch_len);
-        // SAFETY: each number comes once.
+        // SAFETY: each index comes once.
         self.for_each(pieces.count(), |i| unsafe { f(i, pieces.get(i), scratch.get(i)) });
     }
 }
 
-/// Stretches of `len` numbers of a slice, the last one perhaps shorter, that go to different threads.
+/// Stretches of `len` elements of a slice, the last one perhaps shorter, that go to different threads.
 struct Chunks<'a> {
     start: Start,
     total: usize,
@@ -236,7 +236,7 @@ impl Start {
     }
 }
 
-// SAFETY: other threads reach memory only through windows of lanes (the invariant of `Partition`) and through chunks (each had
+// SAFETY: other threads reach memory only through windows of shares (the invariant of `Partition`) and through chunks (each had
 // once), which do not overlap, and the slice that the pointer comes from stays borrowed until all of them are done. `f32` may be
 // sent and shared.
 unsafe impl Sync for Start {}
@@ -251,9 +251,9 @@ mod tests {
     }
 
     #[test]
-    fn every_number_is_written_by_its_part() {
-        let lanes = vec![vec![part(0..2, 0..5), part(2..3, 5..7)], vec![part(0..2, 5..7), part(2..3, 0..5)]];
-        let partition = Partition::new(3, 7, lanes);
+    fn every_element_is_written_by_its_part() {
+        let shares = vec![vec![part(0..2, 0..5), part(2..3, 5..7)], vec![part(0..2, 5..7), part(2..3, 0..5)]];
+        let partition = Partition::new(3, 7, shares);
         let team = crate::Team::new(2).expect("a thread starts");
         for threading in [Threading::Single, Threading::Team(&team)] {
             let (mut out, mut scratch) = ([-1.0; 21], [0.0; 8]);
@@ -268,13 +268,13 @@ mod tests {
 
     #[test]
     fn parts_that_overlap_or_stick_out_are_refused() {
-        for lanes in [
+        for shares in [
             vec![vec![part(0..2, 0..5)], vec![part(1..3, 4..7)]],
             vec![vec![part(0..1, 0..7), part(0..1, 6..7)]],
             vec![vec![part(0..4, 0..7)]],
             vec![vec![part(0..3, 0..8)]],
         ] {
-            assert!(catch_unwind(|| Partition::new(3, 7, lanes.clone())).is_err(), "{lanes:?}");
+            assert!(catch_unwind(|| Partition::new(3, 7, shares.clone())).is_err(), "{shares:?}");
         }
     }
 

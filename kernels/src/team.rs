@@ -33,7 +33,7 @@ struct Loop {
     piece: usize,
 }
 
-/// A number on a cache line of its own.
+/// A value on a cache line of its own.
 #[derive(Debug, Default)]
 #[repr(align(128))]
 struct Apart<T>(T);
@@ -41,7 +41,7 @@ struct Apart<T>(T);
 #[derive(Debug)]
 struct Shared {
     /// Helpers that are inside the current loop (the [`INSIDE`] bits), whether others may enter it ([`OPEN`]), and above that the
-    /// loop's number.
+    /// loop's serial number.
     gate: Apart<AtomicU64>,
     /// The first index that nobody took yet.
     next: Apart<AtomicUsize>,
@@ -71,7 +71,8 @@ unsafe impl Sync for Shared {}
 unsafe impl Send for Shared {}
 
 impl Team {
-    /// Threads that a team may have: more than help anyone, and not so many that the system has no room for what each of them needs.
+    /// Threads that a team may have: more than help anyone, and not so many that the system has no room for what each of them
+    /// needs.
     pub const MAX: usize = 1024;
 
     /// A team of `threads` threads, the caller's included.
@@ -123,7 +124,7 @@ impl Team {
         PIECES * self.threads()
     }
 
-    /// Calls `f` once for each number below `count`, on any thread of the team, and returns when all calls have.
+    /// Calls `f` once for each index below `count`, on any thread of the team, and returns when all calls have.
     ///
     /// # Panics
     /// If `f` does on any thread.
@@ -258,7 +259,7 @@ impl Shared {
 mod tests {
     use super::*;
 
-    /// How often each of `count` numbers was visited.
+    /// How often each of `count` indices was visited.
     fn visits(team: &Team, count: usize) -> Vec<usize> {
         let visits: Vec<AtomicUsize> = (0..count).map(|_| AtomicUsize::new(0)).collect();
         team.for_each(count, |i| {
@@ -268,12 +269,12 @@ mod tests {
     }
 
     #[test]
-    fn every_number_is_visited_once() {
+    fn every_index_is_visited_once() {
         for threads in 1..=4 {
             let team = Team::new(threads).expect("threads start");
             assert_eq!(team.threads(), threads);
             for count in (0..40).chain([1000, 4099]).filter(|&count| !cfg!(miri) || count < 40) {
-                assert_eq!(visits(&team, count), vec![1; count], "{count} numbers, {threads} threads");
+                assert_eq!(visits(&team, count), vec![1; count], "{count} indices, {threads} threads");
             }
         }
     }

@@ -3,7 +3,8 @@
 
 use crate::parallel::Window;
 use crate::simd::{MAX_LANES, Simd};
-use crate::{Activation, PANEL_ROWS, activation};
+use crate::{Activation, activation};
+use sslm_basics::panels::{self, Element, Panel};
 use std::ops::Range;
 
 /// Most vectors of a tile; with [`MAX_LANES`] lanes each, one bit per position fits a `u64`.
@@ -23,13 +24,11 @@ pub(crate) struct Epilogue<'a> {
     pub(crate) finish: Option<(&'a [f32], Activation)>,
 }
 
-/// One panel of weights, or some columns of it.
+/// The weights of a tile: some columns of a panel.
 #[derive(Clone, Copy)]
-pub(crate) struct Panel<'a> {
-    /// `[columns][rows]`.
-    pub(crate) weights: &'a [f32],
-    pub(crate) rows: usize,
-    /// How many numbers behind these those lie that are needed next: they are fetched meanwhile.
+pub(crate) struct TileWeights<'a, E> {
+    pub(crate) panel: Panel<'a, E>,
+    /// How many elements behind these those lie that are needed next: they are fetched meanwhile.
     pub(crate) to_next: usize,
 }
 
@@ -59,23 +58,23 @@ pub(crate) trait Lowered<S: Simd> {
 
 /// A lowered tile that lies packed in memory: `[columns][vectors][lanes]`.
 #[derive(Clone, Copy)]
-pub(crate) struct Packed<'a> {
-    numbers: &'a [f32],
+pub(crate) struct PackedTile<'a> {
+    elements: &'a [f32],
     vectors: usize,
-    /// Invariant: `columns * vectors` vectors fit `numbers`. Checked by `new`.
+    /// Invariant: `columns * vectors` vectors fit `elements`. Checked by `new`.
     columns: usize,
 }
 
-impl<'a> Packed<'a> {
+impl<'a> PackedTile<'a> {
     /// # Panics
-    /// If `numbers` is too short for this.
-    pub(crate) fn new<S: Simd>(numbers: &'a [f32], columns: usize, vectors: usize) -> Self {
-        assert!(columns * vectors * S::LANES <= numbers.len(), "a packed tile longer than its memory");
-        Packed { numbers, vectors, columns }
+    /// If `elements` is too short for this.
+    pub(crate) fn new<S: Simd>(elements: &'a [f32], columns: usize, vectors: usize) -> Self {
+        assert!(columns * vectors * S::LANES <= elements.len(), "a packed tile longer than its memory");
+        PackedTile { elements, vectors, columns }
     }
 }
 
-impl<S: Simd> Lowered<S> for Packed<'_> {
+impl<S: Simd> Lowered<S> for PackedTile<'_> {
     #[inline(always)]
     fn columns(&self) -> usize {
         self.columns
@@ -88,7 +87,7 @@ impl<S: Simd> Lowered<S> for Packed<'_> {
 
     #[inline(always)]
     unsafe fn vectors<const NV: usize>(&self, simd: S, column: usize) -> [S::Vector; NV] {
-        let row = self.numbers.as_ptr().wrapping_add(column * NV * S::LANES);
+        let row = self.elements.as_ptr().wrapping_add(column * NV * S::LANES);
         vectors::<S, NV>(
             simd,
             #[inline(always)]
@@ -103,7 +102,7 @@ impl<S: Simd> Lowered<S> for Packed<'_> {
 pub(crate) struct Tap {
     /// Added to the place of an output position.
     pub(crate) offset: isize,
-    /// Number of its row's and its column's mask: which positions find input there.
+    /// The indices of its row's and its column's mask: which positions find input there.
     pub(crate) masks: [u32; 2],
 }
 
@@ -117,7 +116,7 @@ pub(crate) struct Segment {
 }
 
 /// A tile that is read where it lies in the input, `SEGMENTS` runs to a vector. With `MASKED`, taps may fall into padding.
-pub(crate) struct InPlace<'a, const SEGMENTS: usize, const MASKED: bool> {
+pub(crate) struct InPlaceTile<'a, const SEGMENTS: usize, const MASKED: bool> {
     x: &'a [f32],
     taps: &'a [Tap],
     segments: &'a [[Segment; SEGMENTS]],
@@ -127,7 +126,7 @@ pub(crate) struct InPlace<'a, const SEGMENTS: usize, const MASKED: bool> {
     reach: usize,
 }
 
-impl<'a, const SEGMENTS: usize, const MASKED: bool> InPlace<'a, SEGMENTS, MASKED> {
+impl<'a, const SEGMENTS: usize, const MASKED: bool> InPlaceTile<'a, SEGMENTS, MASKED> {
     /// For each vector its `segments`; for each row and each column of the kernel, which positions of the tile find input there.
     #[inline]
     pub(crate) fn new<S: Simd>(
@@ -139,7 +138,7 @@ impl<'a, const SEGMENTS: usize, const MASKED: bool> InPlace<'a, SEGMENTS, MASKED
         let starts = || segments.iter().flatten().map(|s| s.start);
         let start = starts().min().unwrap_or(0);
         let reach = (starts().max().unwrap_or(0) - start) as usize + S::LANES;
-        InPlace { x, taps, segments, masks, start, reach }
+        InPlaceTile { x, taps, segments, masks, start, reach }
     }
 
     #[inline(always)]
@@ -147,26 +146,26 @@ impl<'a, const SEGMENTS: usize, const MASKED: bool> InPlace<'a, SEGMENTS, MASKED
         if MASKED { self.masks[0][tap.masks[0] as usize] & self.masks[1][tap.masks[1] as usize] } else { u64::MAX }
     }
 
-    /// One vector, number by number: for taps so close to an end of the input that whole vectors would reach beyond it.
+    /// One vector, element by element: for taps so close to an end of the input that whole vectors would reach beyond it.
     #[cold]
     #[inline(never)]
     fn near_end(&self, lanes: usize, tap: &Tap, vector: usize) -> [f32; MAX_LANES] {
         let inside = self.mask(tap) >> (vector * lanes);
-        let mut numbers = [0.0; MAX_LANES];
+        let mut elements = [0.0; MAX_LANES];
         for segment in &self.segments[vector] {
-            for (lane, number) in numbers[..lanes].iter_mut().enumerate() {
+            for (lane, element) in elements[..lanes].iter_mut().enumerate() {
                 if inside >> lane & u64::from(segment.lanes) >> lane & 1 == 1 {
                     let place = usize::try_from(tap.offset + segment.start + lane as isize);
                     // Lanes behind the last position may point anywhere; their sums are not written.
-                    *number = place.ok().and_then(|place| self.x.get(place)).copied().unwrap_or(0.0);
+                    *element = place.ok().and_then(|place| self.x.get(place)).copied().unwrap_or(0.0);
                 }
             }
         }
-        numbers
+        elements
     }
 }
 
-impl<S: Simd, const SEGMENTS: usize, const MASKED: bool> Lowered<S> for InPlace<'_, SEGMENTS, MASKED> {
+impl<S: Simd, const SEGMENTS: usize, const MASKED: bool> Lowered<S> for InPlaceTile<'_, SEGMENTS, MASKED> {
     #[inline(always)]
     fn columns(&self) -> usize {
         self.taps.len()
@@ -179,7 +178,7 @@ impl<S: Simd, const SEGMENTS: usize, const MASKED: bool> Lowered<S> for InPlace<
 
     #[inline(always)]
     unsafe fn vectors<const NV: usize>(&self, simd: S, column: usize) -> [S::Vector; NV] {
-        // SAFETY: the caller promises a column below the number of taps.
+        // SAFETY: the caller promises a column below the count of taps.
         let tap = unsafe { self.taps.get_unchecked(column) };
         let first = tap.offset + self.start;
         if first < 0 || first as usize + self.reach > self.x.len() {
@@ -187,9 +186,9 @@ impl<S: Simd, const SEGMENTS: usize, const MASKED: bool> Lowered<S> for InPlace<
                 simd,
                 #[inline(always)]
                 |v| {
-                    let numbers = self.near_end(S::LANES, tap, v);
-                    // SAFETY: the array has as many numbers as the widest vector.
-                    unsafe { simd.load(numbers.as_ptr()) }
+                    let elements = self.near_end(S::LANES, tap, v);
+                    // SAFETY: the array has as many elements as the widest vector.
+                    unsafe { simd.load(elements.as_ptr()) }
                 },
             );
         }
@@ -222,19 +221,19 @@ impl<S: Simd, const SEGMENTS: usize, const MASKED: bool> Lowered<S> for InPlace<
 /// Multiplies a panel by a lowered tile.
 ///
 /// # Panics
-/// If the panel has other columns than the tile, or more rows than [`PANEL_ROWS`]; if the place lies outside of its window; or if
+/// If the panel has other columns than the tile, or more rows than [`panels::ROWS`]; if the place lies outside of its window; or if
 /// its positions are more than the tile's vectors have lanes, or so few that a vector has none.
 #[inline]
-pub(crate) fn multiply<S: Simd>(
+pub(crate) fn multiply<S: Simd, E: Element>(
     simd: S,
-    panel: Panel<'_>,
+    weights: TileWeights<'_, E>,
     lowered: &impl Lowered<S>,
     place: Place<'_, '_>,
     epilogue: Epilogue<'_>,
 ) {
-    let (rows, vectors) = (panel.rows, lowered.count());
-    assert!(rows <= PANEL_ROWS, "a panel of {rows} rows");
-    crate::expect_len("panel", panel.weights, lowered.columns() * rows);
+    let (rows, vectors) = (weights.panel.rows, lowered.count());
+    assert!(rows <= panels::ROWS, "a panel of {rows} rows");
+    crate::expect_len("panel", weights.panel.elements, lowered.columns() * rows);
     if let Some((bias, _)) = epilogue.finish {
         crate::expect_len("bias", bias, rows);
     }
@@ -242,7 +241,7 @@ pub(crate) fn multiply<S: Simd>(
     let fits = vectors >= 1 && positions <= vectors * S::LANES && positions > (vectors - 1) * S::LANES;
     assert!(fits, "{positions} positions in {vectors} vectors");
     let to = place.window.tile(place.plane..place.plane + rows, place.positions);
-    let mut call = Call { panel, lowered, to, plane_len: place.window.plane_len(), positions, epilogue, first_row: 0 };
+    let mut call = TileCall { weights, lowered, to, plane_len: place.window.plane_len(), positions, epilogue, first_row: 0 };
     while call.first_row < rows {
         let height = (rows - call.first_row).min(S::TILE[0]);
         macro_rules! tile {
@@ -251,9 +250,7 @@ pub(crate) fn multiply<S: Simd>(
             };
             (@ $rows:literal ($($vectors:literal)*)) => {
                 match vectors {
-                    $($vectors if const { is_tile::<S>($rows, $vectors) } => {
-                        run::<S, _, $rows, $vectors, { if $rows * $vectors < 8 { 2 } else { 1 } }>(simd, &call);
-                    })*
+                    $($vectors => run::<S, E, _, $rows, $vectors, { if $rows * $vectors < 8 { 2 } else { 1 } }>(simd, &call),)*
                     _ => unreachable!("a tile of {vectors} vectors"),
                 }
             };
@@ -263,14 +260,9 @@ pub(crate) fn multiply<S: Simd>(
     }
 }
 
-/// Whether registers hold the sums of such a tile. Others are not compiled.
-const fn is_tile<S: Simd>(rows: usize, vectors: usize) -> bool {
-    rows <= S::TILE[0] && rows * vectors <= S::TILE[0] * S::TILE[1]
-}
-
 /// What [`multiply`] checked.
-struct Call<'a, L> {
-    panel: Panel<'a>,
+struct TileCall<'a, E, L> {
+    weights: TileWeights<'a, E>,
     lowered: &'a L,
     to: *mut f32,
     plane_len: usize,
@@ -284,21 +276,22 @@ struct Call<'a, L> {
 /// # Safety
 /// `column` must be below the columns of `call`, which must have `VECTORS` vectors and `ROWS` rows from its first one.
 #[inline(always)]
-unsafe fn add_column<S: Simd, L: Lowered<S>, const ROWS: usize, const VECTORS: usize>(
+unsafe fn add_column<S: Simd, E: Element, L: Lowered<S>, const ROWS: usize, const VECTORS: usize>(
     simd: S,
-    call: &Call<'_, L>,
+    call: &TileCall<'_, E, L>,
     column: usize,
     sums: &mut [[S::Vector; VECTORS]; ROWS],
 ) {
     // SAFETY: the caller's promise.
     let x = unsafe { call.lowered.vectors::<VECTORS>(simd, column) };
-    let weights = call.panel.weights.as_ptr().wrapping_add(column * call.panel.rows + call.first_row);
-    simd.prefetch(weights.wrapping_add(call.panel.to_next));
+    let TileWeights { panel, to_next } = call.weights;
+    let weights = panel.elements.as_ptr().wrapping_add(column * panel.rows + call.first_row);
+    simd.prefetch(weights.wrapping_add(to_next));
     unrolled::<ROWS, VECTORS>(
         #[inline(always)]
         |row, vector| {
             // SAFETY: `multiply` checked that there are `columns * rows` weights.
-            let weight = simd.splat(unsafe { *weights.wrapping_add(row) });
+            let weight = simd.splat(unsafe { *weights.wrapping_add(row) }.widen());
             sums[row][vector] = simd.mul_add(weight, x[vector], sums[row][vector]);
         },
     );
@@ -306,7 +299,14 @@ unsafe fn add_column<S: Simd, L: Lowered<S>, const ROWS: usize, const VECTORS: u
 
 /// `ROWS` rows from `first_row` by `VECTORS` vectors, with `WAYS` sums for each product: small tiles need more than one, or each
 /// addition waits for the one before.
-fn run<S: Simd, L: Lowered<S>, const ROWS: usize, const VECTORS: usize, const WAYS: usize>(simd: S, call: &Call<'_, L>) {
+fn run<S: Simd, E: Element, L: Lowered<S>, const ROWS: usize, const VECTORS: usize, const WAYS: usize>(
+    simd: S,
+    call: &TileCall<'_, E, L>,
+) {
+    // A constant, so that nothing is compiled for sizes that the set does not have.
+    if const { ROWS > S::TILE[0] || ROWS * VECTORS > S::TILE[0] * S::TILE[1] } {
+        unreachable!("a tile of {ROWS} x {VECTORS}");
+    }
     simd.vectorize(
         #[inline(always)]
         || {
@@ -317,16 +317,16 @@ fn run<S: Simd, L: Lowered<S>, const ROWS: usize, const VECTORS: usize, const WA
             while column + WAYS <= columns {
                 // SAFETY: the columns are below `columns`; `multiply` calls with the vectors and rows that there are.
                 unsafe {
-                    add_column::<S, L, ROWS, VECTORS>(simd, call, column, &mut sums);
+                    add_column::<S, E, L, ROWS, VECTORS>(simd, call, column, &mut sums);
                     if const { WAYS == 2 } {
-                        add_column::<S, L, ROWS, VECTORS>(simd, call, column + 1, &mut more);
+                        add_column::<S, E, L, ROWS, VECTORS>(simd, call, column + 1, &mut more);
                     }
                 }
                 column += WAYS;
             }
             if column < columns {
                 // SAFETY: as above.
-                unsafe { add_column::<S, L, ROWS, VECTORS>(simd, call, column, &mut sums) };
+                unsafe { add_column::<S, E, L, ROWS, VECTORS>(simd, call, column, &mut sums) };
             }
             if const { WAYS == 2 } {
                 unrolled::<ROWS, VECTORS>(
@@ -389,7 +389,7 @@ pub(crate) fn activate<S: Simd, const ROWS: usize, const VECTORS: usize>(
     }
 }
 
-/// `N` vectors, at most six, made one by one: [`std::array::from_fn`] may not be inlined into code of another instruction set.
+/// `N` vectors, at most eight, made one by one: [`std::array::from_fn`] may not be inlined into code of another instruction set.
 #[inline(always)]
 pub(crate) fn vectors<S: Simd, const N: usize>(simd: S, mut f: impl FnMut(usize) -> S::Vector) -> [S::Vector; N] {
     let mut all = [simd.splat(0.0); N];
@@ -400,7 +400,7 @@ pub(crate) fn vectors<S: Simd, const N: usize>(simd: S, mut f: impl FnMut(usize)
     all
 }
 
-/// Calls `f` with the columns of a square of numbers, whose rows begin `pitch` numbers apart. Rows that are not there are 0.
+/// Calls `f` with the columns of a square of elements, whose rows begin `pitch` elements apart. Rows that are not there are 0.
 #[inline(always)]
 pub(crate) fn each_column<S: Simd>(simd: S, rows: &[f32], pitch: usize, mut f: impl FnMut(usize, S::Vector)) {
     let mut vectors = [simd.splat(0.0); MAX_LANES];
@@ -413,9 +413,8 @@ pub(crate) fn each_column<S: Simd>(simd: S, rows: &[f32], pitch: usize, mut f: i
     }
 }
 
-/// Calls `f` for every row and vector of a tile, unrolled from the start: an array that is only indexed by numbers that the
-/// compiler knows lives in registers. The conditions are constants by their form, so that nothing is compiled for rows and vectors
-/// that a tile does not have.
+/// Calls `f` for every row and vector of a tile, unrolled from the start: an array that is only indexed by constants lives
+/// in registers. What is not called is not compiled either, since the conditions are constants.
 #[inline(always)]
 pub(crate) fn unrolled<const ROWS: usize, const VECTORS: usize>(mut f: impl FnMut(usize, usize)) {
     macro_rules! each {
@@ -423,4 +422,45 @@ pub(crate) fn unrolled<const ROWS: usize, const VECTORS: usize>(mut f: impl FnMu
         (@ $row:literal ($($vector:literal)*)) => {{ $(if const { $vector < VECTORS } { f($row, $vector) })* }};
     }
     each!(0 1 2 3 4 5 6 7, (0 1 2 3));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Threading;
+    use crate::parallel::{Part, Partition};
+    use crate::simd::Portable;
+
+    /// The upper half of an `f32`, as weights may be stored one day.
+    #[derive(Clone, Copy, Debug)]
+    struct UpperHalf(u16);
+
+    impl Element for UpperHalf {
+        fn widen(self) -> f32 {
+            f32::from_bits(u32::from(self.0) << 16)
+        }
+    }
+
+    fn product<E: Element>(elements: &[E], rows: usize, x: &[f32], positions: usize) -> Vec<f32> {
+        let mut out = vec![f32::NAN; rows * positions];
+        let partition = Partition::new(rows, positions, vec![vec![Part { planes: 0..rows, positions: 0..positions }]]);
+        partition.for_each(&mut out, &mut [0.0], 1, Threading::Single, |_, mut window, _| {
+            let weights = TileWeights { panel: Panel { elements, rows }, to_next: 0 };
+            let vectors = positions.div_ceil(Portable::LANES);
+            let lowered = PackedTile::new::<Portable>(x, elements.len() / rows, vectors);
+            let place = Place { window: &mut window, plane: 0, positions: 0..positions };
+            multiply(Portable, weights, &lowered, place, Epilogue { add: false, finish: None });
+        });
+        out
+    }
+
+    #[test]
+    fn elements_are_widened_where_they_are_read() {
+        for (rows, columns, positions) in [(1, 5, 13), (3, 4, 8), (8, 3, 7)] {
+            let halves: Vec<UpperHalf> = (0..rows * columns).map(|i| UpperHalf(0x3f80 + 5 * i as u16)).collect();
+            let whole: Vec<f32> = halves.iter().map(|half| half.widen()).collect();
+            let x: Vec<f32> = (0..columns * 16).map(|i| i as f32 - 20.5).collect();
+            assert_eq!(product(&halves, rows, &x, positions), product(&whole, rows, &x, positions), "{rows} x {positions}");
+        }
+    }
 }

@@ -1,5 +1,5 @@
 //! Convolutions over kept columns against one that leaves nothing out: every channel is there, constant ones as planes of their
-//! number, and each tap of each filter is looked up on its own. Planes that no column reads are poison.
+//! value, and each tap of each filter is looked up on its own. Planes that no column reads are poison.
 
 use crate::common::{
     Choices, Expected, Guarded, POINTWISE, POISON, Window, check_all, compare_within, every, few_digits, looks_at, number,
@@ -55,7 +55,7 @@ impl Part {
 /// A layer with all its channels, and what the kernel is told of it.
 #[derive(Default)]
 struct Layer {
-    /// For every channel its number, if it is constant.
+    /// For every channel its value, if it is constant.
     constants: Vec<Option<f32>>,
     /// The taps of every filter.
     filters: Vec<Vec<(Column, f32)>>,
@@ -140,7 +140,7 @@ impl Layer {
     }
 }
 
-/// A case with numbers, and what is to come of them.
+/// A case with values, and what is to come of them.
 struct Problem {
     layer: Layer,
     geometry: Geometry,
@@ -291,6 +291,49 @@ fn methods_have_names() {
     }
     let unknown = "Packed".parse::<Method>().expect_err("names are lower case");
     assert!(unknown.contains("packed, in place, winograd") && unknown.contains("'Packed'"), "{unknown}");
+}
+
+/// For each method layers that it computes in every instruction set.
+fn cases_of_methods() -> Vec<(Method, Case)> {
+    let square =
+        |kernel: usize| Window { kernel: [kernel; 2], pad_before: [kernel / 2; 2], pad_after: [kernel / 2; 2], ..POINTWISE };
+    let case = |window: Window, groups: Vec<Part>| {
+        let (activation, accumulate) = (Activation::Relu, true);
+        Case { batch: 2, window: Window { input: [9, 11], ..window }, groups, activation, accumulate }
+    };
+    let (part, plane) = (Part { constant_channels: 1, ..PART }, Part { live_channels: 1, ..PART });
+    vec![
+        (Method::Packed, case(square(3), vec![Part { filters: 17, ..part }, part])),
+        (Method::InPlace, case(square(3), vec![part; 2])),
+        (Method::Winograd, case(square(3), vec![Part { filters: 17, live_channels: 17, ..part }, part])),
+        (Method::Winograd, case(square(5), vec![part])),
+        (Method::FilterLanes, case(square(3), vec![Part { filters: 17, keep: Keep::Half, ..part }, part])),
+        (Method::Depthwise, case(square(3), vec![plane; 5])),
+        (Method::ChannelLanes, case(square(3), vec![Part { filters: 1, ..plane }; 17])),
+    ]
+}
+
+/// A method without a line in the table above fails, so that whoever declares a method declares what it is tested with.
+#[test]
+fn every_method_has_cases() {
+    let cases = cases_of_methods();
+    for method in Method::ALL {
+        assert!(cases.iter().any(|(of, _)| *of == method), "no layer is tested that is computed by {method}");
+    }
+    check_all(&cases, |(method, case)| {
+        let problem = Problem::new(case);
+        for isa in Isa::available() {
+            let conv = PreparedConv::with_method(problem.description(case), isa, 2, *method);
+            if conv.method() != *method {
+                return Err(format!("computed by {} ({isa})", conv.method()));
+            }
+            // Weights stay in the file, and only there.
+            if conv.prepared_len() > 0 {
+                return Err(format!("{} elements of weights besides those of the file", conv.prepared_len()));
+            }
+        }
+        check_on_cpu(case, &problem)
+    });
 }
 
 #[test]

@@ -1,5 +1,5 @@
 //! Transposed convolutions over kept columns against their definition: every input position scatters through every tap. Constant
-//! channels are there as planes of their number in the reference, and as `taps` in the kernel.
+//! channels are there as planes of their value in the reference, and as `taps` in the kernel.
 
 use crate::common::{
     Choices, Expected, Guarded, check_all, compare, number, numbers, on_devices, panels, put, run, sample, some_methods,
@@ -13,7 +13,7 @@ struct Case {
     batch: usize,
     filters: usize,
     channels: usize,
-    /// Numbers of channels that are not there.
+    /// Values of channels that are not there.
     constants: Vec<f32>,
     geometry: Geometry,
     relu: bool,

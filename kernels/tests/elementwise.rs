@@ -7,8 +7,10 @@ use crate::common::{
     sample, task_on_devices,
 };
 use fastrand::Rng;
+use sslm_basics::math::exact_erf;
 use sslm_kernels::elementwise::{BinaryTask, Broadcast, MapTask, map};
 use sslm_kernels::{Binary, Unary};
+use std::f64::consts::{FRAC_1_SQRT_2, PI};
 
 /// What the functions get as their first and second parameter, if they have any.
 const PARAMETERS: [[f32; 2]; 3] = [[0.25, 0.5], [-0.5, 6.0], [1.5, 2.0]];
@@ -53,6 +55,8 @@ fn defined(function: Unary, x: f64) -> f64 {
         }
         Unary::Mish => x * x.min(700.0).exp().ln_1p().tanh(),
         Unary::Sqrt => x.sqrt(),
+        Unary::Gelu => 0.5 * x * (1.0 + exact_erf(x * FRAC_1_SQRT_2)),
+        Unary::GeluTanh => 0.5 * x * (1.0 + ((2.0 / PI).sqrt() * (x + 0.044715 * x.powi(3))).tanh()),
     }
 }
 
@@ -62,6 +66,8 @@ fn magnitude(function: Unary, x: f64, value: f64) -> f64 {
     let terms = match function {
         Unary::HardSigmoid { alpha, beta } => (f64::from(alpha) * x).abs().min(1.0 + f64::from(beta).abs()),
         Unary::HardSwish => x.abs().min(3.0),
+        // The factor of x is a difference of numbers of about 1.
+        Unary::Gelu | Unary::GeluTanh => x.abs(),
         _ => 0.0,
     };
     value.abs() + terms

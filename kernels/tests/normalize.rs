@@ -6,7 +6,9 @@ use crate::common::{
     task_on_devices,
 };
 use fastrand::Rng;
-use sslm_kernels::normalize::{InstanceNormTask, LrnTask, ScaleShiftTask, SoftmaxTask, instance_norm, scale_shift, softmax};
+use sslm_kernels::normalize::{
+    InstanceNormTask, LayerNormTask, LrnTask, ScaleShiftTask, SoftmaxTask, instance_norm, layer_norm, scale_shift, softmax,
+};
 
 #[test]
 fn lrn() {
@@ -120,15 +122,39 @@ fn planes_of_mean_0_and_variance_1() {
 }
 
 #[test]
+fn lines_of_mean_0_and_variance_1() {
+    let cases = every(|c| (c.of(&[0, 1, 3, 20]), c.of(&[1, 2, 15, 16, 17, 96, 300]), c.of(&[0.0, 100.0])));
+    check_all(&cases, |&(lines, line, offset)| {
+        let rng = &mut Rng::with_seed(23);
+        let (scale, shift): (Guarded, Guarded) = (numbers(rng, line), numbers(rng, line));
+        let x: Guarded = numbers::<Vec<f32>>(rng, lines * line).iter().map(|x| x + offset).collect();
+        let mut expected = Vec::new();
+        for x in x.chunks_exact(line) {
+            let mean_of = |f: &dyn Fn(f64) -> f64| x.iter().map(|&x| f(f64::from(x))).sum::<f64>() / line as f64;
+            let mean = mean_of(&|x| x);
+            let deviation = (mean_of(&|x| (x - mean).powi(2)) + 0.01).sqrt();
+            let parameters = scale.iter().zip(shift.iter());
+            let terms = |(x, (scale, shift)): (&f32, (&f32, &f32))| {
+                Expected::sum([(f64::from(*x) - mean) / deviation * f64::from(*scale), f64::from(*shift)])
+            };
+            expected.extend(x.iter().zip(parameters).map(terms));
+        }
+        compare(&run_everywhere(x.len(), |out, exec| layer_norm(&x, [&scale, &shift], 0.01, out, exec))?, &expected)?;
+        task_on_devices(&expected, 1.0, &LayerNormTask { line, epsilon: 0.01 }, &[&x], &[&scale, &shift])
+    });
+}
+
+#[test]
 fn refuses_wrong_lengths() {
     type Kernel = fn(&[f32], &mut [f32]);
-    let kernels: [(&str, Kernel); 4] = [
+    let kernels: [(&str, Kernel); 5] = [
         ("lrn", |x, out| {
             let lrn = LrnTask { channels: 3, plane: 4, size: 1, alpha: 1.0, beta: 0.75, bias: 1.0 };
             lrn.run(x, out, plainly());
         }),
         ("softmax", |x, out| softmax(x, 3, 4, out, plainly())),
         ("instance_norm", |x, out| instance_norm(x, 4, [&[1.0; 3]; 2], 0.1, out, plainly())),
+        ("layer_norm", |x, out| layer_norm(x, [&[1.0; 12]; 2], 0.1, out, plainly())),
         ("scale_shift", |x, out| scale_shift(x, 4, &[1.0; 3], &[1.0; 3], out, plainly())),
     ];
     for (_, kernel) in kernels {

@@ -309,6 +309,16 @@ fn blocks(input: &Shape, output: &Shape) -> Option<Vec<(Range<usize>, Range<usiz
     while at[0] < input.len() && at[1] < output.len() {
         let [mut from, mut to] = [at[0]..at[0] + 1, at[1]..at[1] + 1];
         let (mut have, mut want) = (input[from.start]?, output[to.start]?);
+        // An extent of 1 that the other side does not have stands for itself.
+        if have != want && have == 1 {
+            blocks.push((from, at[1]..at[1]));
+            at[0] += 1;
+            continue;
+        }
+        if have != want && want == 1 {
+            at[1] += 1;
+            continue;
+        }
         while have != want {
             if have < want && from.end < input.len() {
                 have = have.checked_mul(input[from.end]?)?;
@@ -389,6 +399,7 @@ mod tests {
                 shape(&[2, 5]),
                 vec![Link::Alike { to: 0 }, Link::Alike { to: 1 }, regrouped(2..4, 2..2), regrouped(2..4, 2..2)],
             ),
+            (shape(&[2, 3, 4, 5]), shape(&[2, 1, 3, 1, 4, 5]), [0, 2, 4, 5].map(|to| Link::Alike { to }).to_vec()),
             (vec![None, Some(4)], vec![Some(2), None], vec![regrouped(0..2, 0..2); 2]),
             (shape(&[4, 6]), shape(&[6, 4]), vec![regrouped(0..2, 0..2); 2]),
         ];

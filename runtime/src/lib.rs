@@ -1,14 +1,39 @@
 //! Runs convolutional networks pruned with Structured Sparsity Learning from `.sslm` files.
 //!
-//! ```no_run
+//! ```
 //! use sslm::{Model, Options, TensorView, Threads};
 //!
-//! let model = Model::open("lenet.sslm")?; // memory-mapped and validated; no weight is copied
+//! let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../tools/models/lenet/lenet.sslm");
+//! let model = Model::open(path)?; // memory-mapped and validated; no weight is copied
 //! let plan = model.prepare(&Options::new().batch(1).threads(Threads::Single))?; // Send + Sync
 //! let mut session = plan.session(); // memory of its own; one per thread
 //! let image = vec![0.0; 28 * 28];
-//! let output = session.run(TensorView::new(&[1, 1, 28, 28], &image)?)?;
-//! println!("{:?}", output.data());
+//! let scores = session.run(TensorView::new(&[1, 1, 28, 28], &image)?)?; // borrowed from the session
+//! assert_eq!(scores.shape(), [1, 10]);
+//! # Ok::<(), sslm::Error>(())
+//! ```
+//!
+//! - A [`Model`] is an open file: what it takes and yields, its labels, how an image becomes its input.
+//! - A [`Plan`] is a model with everything decided that can be decided once: shapes, which kernel runs each node, where every activation
+//!   lies. It is immutable, and shared by reference or by cheap clones.
+//! - A [`Session`] has the memory of one caller. Its first run takes it; [`Session::run`] allocates nothing afterwards, and only computes.
+//!
+//! One plan serves many threads, each with a session of its own:
+//!
+//! ```
+//! # use sslm::{Model, Options, TensorView, Threads};
+//! # let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../tools/models/lenet/lenet.sslm");
+//! # let plan = Model::open(path)?.prepare(&Options::new().threads(Threads::Single))?;
+//! std::thread::scope(|scope| {
+//!     for _ in 0..2 {
+//!         scope.spawn(|| {
+//!             let mut session = plan.session();
+//!             let image = vec![0.5; 28 * 28];
+//!             let input = TensorView::new(&[1, 1, 28, 28], &image).expect("as many elements as the shape says");
+//!             println!("{:?}", session.run(input).expect("there is memory for a session").data());
+//!         });
+//!     }
+//! });
 //! # Ok::<(), sslm::Error>(())
 //! ```
 //!
@@ -18,8 +43,7 @@
 //! - `ndarray`: [`TensorView`] from and to arrays of that crate.
 //! - `tuning`: a [`Tuning`] from and to its file.
 //!
-//! Everything that can be decided once is decided in [`Model::prepare`]: shapes, which kernel runs each node, where every
-//! activation lies. [`Session::run`] only computes. There is no global state, and no environment variable is read.
+//! Results do not depend on the thread count. There is no global state, and no environment variable is read. More in `examples/`.
 
 mod backend;
 mod backends;

@@ -12,6 +12,7 @@ shapes are checked with the shapes of the input at hand.
 Needs numpy. Exit codes: 0 success, 1 the runtime's result differs by more than 1e-4 of its largest magnitude (1 at least), 2 error.
 """
 import argparse
+import math
 import pathlib
 import struct
 import subprocess
@@ -200,7 +201,7 @@ def read_operator(r):
     )
     activations = (
         "Relu", "LeakyRelu alpha", "Clip low high", "Sigmoid", "Tanh", "HardSigmoid alpha beta", "HardSwish", "Elu alpha", "Mish",
-        "Sqrt",
+        "Sqrt", "Gelu", "GeluTanh",
     )  # fmt: skip
     operators = [
         None,
@@ -229,6 +230,7 @@ def read_operator(r):
         ("ReduceMean", lambda: Record(axes=r.u32s(), keep=r.flag())),
         ("Expand", lambda: Record(dims=r.vec(r.u64))),
         ("ArgMax", lambda: Record(axis=r.u32(), keep=r.flag(), last=r.flag())),
+        ("LayerNorm", lambda: Record(axis=r.u32(), scale=r.u32(), shift=r.u32(), epsilon=r.f32())),
     ]
     code = r.u8()
     require(0 < code < len(operators), "section 11", f"operator {code}: needs a newer reader")
@@ -555,6 +557,8 @@ def activation(op, x):
         "Elu": lambda: np.where(x < 0, n[0] * np.expm1(np.minimum(x, 0)), x),
         "Mish": lambda: x * np.tanh(np.logaddexp(0, x)),
         "Sqrt": lambda: np.sqrt(x),
+        "Gelu": lambda: x / 2 * (1 + np.vectorize(math.erf, [float])(x / math.sqrt(2))),
+        "GeluTanh": lambda: x / 2 * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3))),
     }[op.name]()
 
 
@@ -734,6 +738,13 @@ def apply(model, node, operands):
         y = np.zeros_like(x)
         along = (-1, *[1] * (x.ndim - 2))
         y[:, kept] = x[:, kept] * scale.reshape(along) + shift.reshape(along)
+    elif op.kind == "LayerNorm":
+        x = operands[0]
+        require(op.axis < x.ndim, "R27", f"axis {op.axis} of an operand of shape {x.shape}")
+        line = x.shape[op.axis :]
+        scale, shift = (model.blob(b, "R51", int(np.prod(line))).reshape(line) for b in (op.scale, op.shift))
+        within = tuple(range(op.axis, x.ndim))
+        y = (x - x.mean(within, keepdims=True)) / np.sqrt(x.var(within, keepdims=True) + op.epsilon) * scale + shift
     else:
         y = OPERATORS[op.kind](op, *operands)
     check_size(y.shape)

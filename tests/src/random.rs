@@ -24,7 +24,7 @@ pub fn case(seed: u64) -> Case {
         false => ["height", "width"].map(str::to_owned),
     };
     let mut net = Net::new(&["batch", &channels.to_string(), &dims[0], &dims[1]]);
-    net.model.opset_import[0].version = 18; // Mish
+    net.model.opset_import[0].version = 20; // Gelu
     let shape = |i: usize| vec![i + 1, channels, sizes[i % sizes.len()][0], sizes[i % sizes.len()][1]];
     let shapes = (0..sizes.len().max(2)).map(shape).collect();
     let input = Image { name: "x".into(), channels, sizes };
@@ -134,7 +134,8 @@ impl Graph {
             54..64 => self.activation(&x),
             64..69 => self.batch_norm(&x),
             69..73 => self.lrn(&x),
-            73..75 => self.instance_norm(&x),
+            73..74 => self.instance_norm(&x),
+            74..75 => self.layer_norm(&x),
             75..82 => self.pool(&x),
             82..86 => self.arithmetic(&x),
             86..90 => self.some_channels(&x),
@@ -282,7 +283,7 @@ impl Graph {
     fn pool(&mut self, x: &Image) -> Image {
         let window = Window::random(&mut self.random, &x.sizes, true);
         let mut attributes = window.attributes();
-        // An AveragePool of this opset knows no dilations.
+        // An AveragePool knows no dilations before opset 19.
         let op = if self.random.chance(0.5) || window.dilations != [1, 1] {
             "MaxPool"
         } else {
@@ -293,9 +294,25 @@ impl Graph {
     }
 
     fn activation(&mut self, x: &Image) -> Image {
-        let plain =
-            ["Relu", "Relu", "Relu", "LeakyRelu", "Elu", "Sigmoid", "Tanh", "HardSigmoid", "HardSwish", "Mish", "Dropout"];
+        let plain = [
+            "Relu",
+            "Relu",
+            "Relu",
+            "LeakyRelu",
+            "Elu",
+            "Sigmoid",
+            "Tanh",
+            "HardSigmoid",
+            "HardSwish",
+            "Mish",
+            "Gelu",
+            "Dropout",
+        ];
         match self.random.between(0..=plain.len() + 1) {
+            at if at < plain.len() && plain[at] == "Gelu" => {
+                let approximate = self.random.of(&["none", "tanh"]);
+                self.unary("Gelu", x, &[("approximate", Value::Text(approximate))])
+            }
             at if at < plain.len() => self.unary(plain[at], x, &[]),
             at if at == plain.len() => self.clip(x),
             _ => {
@@ -312,6 +329,16 @@ impl Graph {
         // Large, or rounding alone would be blown up where a channel is constant.
         let epsilon = [("epsilon", Value::Float(0.1))];
         Image { name: self.net.node("InstanceNormalization", &[&x.name, &scale, &bias], &epsilon), ..x.clone() }
+    }
+
+    /// Over channels, which are the last axis for a while.
+    fn layer_norm(&mut self, x: &Image) -> Image {
+        let parameters = [0; 2].map(|_| self.random.numbers(x.channels, 1.0));
+        let [scale, bias] = parameters.map(|p| self.net.weights(&[x.channels], &p));
+        let y = self.net.node("Transpose", &[&x.name], &[("perm", Value::Ints(&[0, 2, 3, 1]))]);
+        // Large, or rounding alone would be blown up where channels are alike.
+        let y = self.net.node("LayerNormalization", &[&y, &scale, &bias], &[("epsilon", Value::Float(0.1))]);
+        Image { name: self.net.node("Transpose", &[&y], &[("perm", Value::Ints(&[0, 3, 1, 2]))]), ..x.clone() }
     }
 
     /// With stored numbers on either side: one for all, or one for each channel.

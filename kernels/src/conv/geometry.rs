@@ -44,7 +44,7 @@ impl Geometry {
     }
 
     /// Whether at every output position at least one tap falls inside the input. Only positions whose window hangs over an end
-    /// are looked at: their number is bounded by the padding and the stride, not by the output.
+    /// are looked at: their count is bounded by the padding and the stride, not by the output.
     pub fn every_window_sees_input(&self) -> bool {
         (0..2).all(|axis| {
             let (size, pad, stride, out) = (self.input[axis], self.pad_before[axis], self.strides[axis], self.output[axis]);
@@ -70,7 +70,7 @@ impl Geometry {
             let taps = self.taps_inside(axis, out);
             return (taps.start, taps.end, 1);
         }
-        // Taps whose distance is a multiple of this read positions of whole numbers, if one of them does.
+        // Taps whose distance is a multiple of this read positions that are whole, if one of them does.
         let step = self.strides[axis] / gcd(self.strides[axis], self.dilations[axis]);
         let reads = |tap: &usize| self.scattered_from(axis, *tap, out).is_some();
         // Later taps read earlier positions: those that read at all lie together, and the first is within a step of where the
@@ -109,7 +109,7 @@ pub struct Column {
     pub kw: usize,
 }
 
-/// What one group keeps.
+/// What one convolution group keeps.
 #[derive(Clone, Debug, PartialEq)]
 pub struct KeptGroup {
     /// Kept filters.

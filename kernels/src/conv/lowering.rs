@@ -1,5 +1,5 @@
-//! Which numbers of the input the lowered matrix consists of: a place for every kept column, relative to an output position, and
-//! tiles of output positions whose numbers lie side by side.
+//! Which elements of the input the lowered matrix consists of: a place for every kept column, relative to an output position, and
+//! tiles of output positions whose elements lie side by side.
 
 use super::geometry::{Column, Geometry};
 use super::stage::Stage;
@@ -14,20 +14,20 @@ pub(crate) struct Lowering {
     /// Runs that do not end at vectors, for packing: lane of the tile and segment.
     pub(crate) runs: Vec<(usize, Segment)>,
     /// `[vectors of all tiles]`, for reading in place where one or two runs make up each vector.
-    pub(crate) in_place: InPlace,
+    pub(crate) runs_of_vectors: Runs,
     /// Masks of kernel rows and kernel columns: for each tile as many as [`Self::mask_counts`] says.
     masks: [Vec<u64>; 2],
     mask_counts: [usize; 2],
     masked: bool,
 }
 
-/// Segments of each vector.
+/// Of how many runs vectors consist, and which these are.
 #[derive(Debug)]
-pub(crate) enum InPlace {
+pub(crate) enum Runs {
     One(Vec<[Segment; 1]>),
     Two(Vec<[Segment; 2]>),
-    /// Rows are so short that a vector consists of more.
-    No,
+    /// Of more, because rows are so short.
+    More,
 }
 
 /// Up to `MAX_VECTORS` vectors of neighbouring output positions.
@@ -53,7 +53,7 @@ impl Lowering {
         let mut lowering = Lowering {
             tiles: Vec::new(),
             runs: Vec::new(),
-            in_place: InPlace::No,
+            runs_of_vectors: Runs::More,
             masks: [Vec::new(), Vec::new()],
             mask_counts: if masked { geometry.kernel } else { [1, 1] },
             masked,
@@ -86,13 +86,13 @@ impl Lowering {
             let runs = first_run..lowering.runs.len();
             lowering.tiles.push(Tile { positions: tile, vectors: part, runs });
         }
-        lowering.in_place = match each_vector.iter().map(Vec::len).max() {
-            Some(1) => InPlace::One(each_vector.iter().map(|s| [s[0]]).collect()),
+        lowering.runs_of_vectors = match each_vector.iter().map(Vec::len).max() {
+            Some(1) => Runs::One(each_vector.iter().map(|s| [s[0]]).collect()),
             // A vector of one run has a second one without lanes.
-            Some(2) => InPlace::Two(
-                each_vector.iter().map(|s| [s[0], s.get(1).copied().unwrap_or(Segment { lanes: 0, ..s[0] })]).collect(),
-            ),
-            _ => InPlace::No,
+            Some(2) => {
+                Runs::Two(each_vector.iter().map(|s| [s[0], s.get(1).copied().unwrap_or(Segment { lanes: 0, ..s[0] })]).collect())
+            }
+            _ => Runs::More,
         };
         lowering
     }
@@ -120,12 +120,17 @@ impl Lowering {
         [0, 1].map(|axis| &self.masks[axis][tile * self.mask_counts[axis]..][..self.mask_counts[axis]])
     }
 
+    /// Whether each vector is one run.
+    pub(crate) fn has_whole_vectors(&self) -> bool {
+        matches!(self.runs_of_vectors, Runs::One(_))
+    }
+
     /// Whether taps can fall into padding.
     pub(crate) fn masked(&self) -> bool {
         self.masked
     }
 
-    /// The tap of the column that is number `index` in its group.
+    /// What a column reads, whose index among those of all groups is `index`.
     pub(crate) fn tap(&self, geometry: &Geometry, stage: &Stage, index: usize, column: Column) -> Tap {
         let masks = if self.masked { [column.kh as u32, column.kw as u32] } else { [0, 0] };
         Tap { offset: stage.offset(geometry, index, column), masks }

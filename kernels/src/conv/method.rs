@@ -1,55 +1,140 @@
-//! The ways in which a group can be computed, and their names.
+//! What a method of convolution has to say of itself, and what it is told: [`ConvMethod`] decides from shapes, when a convolution
+//! is prepared, and [`ConvKernel`] is what it then makes, which runs. Each method is one file in `methods/`.
 
-use std::fmt;
-use std::str::FromStr;
+use super::border::Border;
+use super::cost::CostModel;
+use super::geometry::{Column, Geometry};
+use super::tiling::Tiling;
+use crate::simd::Isa;
+use crate::{Activation, Threading};
+use sslm_basics::panels::{Element, Panels};
+use std::fmt::Debug;
+use std::ops::Range;
+use std::sync::Arc;
 
-/// How the sums of a group are computed.
+/// How the elements of an image lie in memory. Layouts with channels in blocks are to be added here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Method {
-    /// Each tile's columns are gathered into a block that all panels of weights are multiplied with.
-    Packed,
-    /// Columns are read where they lie in the input.
-    InPlace,
-    /// By fewer products between transformed tiles; see `winograd.rs`.
-    Winograd,
-    /// With filters as lanes; see `filter_lanes.rs`.
-    FilterLanes,
-    /// Plane by plane; see `depthwise.rs`.
-    Depthwise,
-    /// Some planes of a depthwise layer at a time; see `channel_lanes.rs`.
-    ChannelLanes,
+pub(crate) enum Layout {
+    /// Plane by plane, row by row.
+    Nchw,
 }
 
-impl Method {
-    /// Every method.
-    pub const ALL: [Method; 6] =
-        [Method::Packed, Method::InPlace, Method::Winograd, Method::FilterLanes, Method::Depthwise, Method::ChannelLanes];
+/// Those of a layer's input and of its output.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Layouts {
+    pub(crate) reads: Layout,
+    pub(crate) writes: Layout,
+}
 
-    /// Its name in reports and files, which stays the same.
-    fn name(self) -> &'static str {
-        match self {
-            Method::Packed => "packed",
-            Method::InPlace => "in place",
-            Method::Winograd => "winograd",
-            Method::FilterLanes => "filter lanes",
-            Method::Depthwise => "depthwise",
-            Method::ChannelLanes => "channel lanes",
+impl Layouts {
+    pub(crate) const NCHW: Layouts = Layouts { reads: Layout::Nchw, writes: Layout::Nchw };
+}
+
+/// A layer that is to be computed, and on what.
+pub(super) struct Problem<'a> {
+    pub(super) geometry: &'a Geometry,
+    /// How input and output lie in memory.
+    pub(super) layouts: Layouts,
+    /// Planes of the output.
+    pub(super) filters: usize,
+    pub(super) isa: Isa,
+    /// Threads that may share an image.
+    pub(super) threads: usize,
+    pub(super) costs: &'static CostModel,
+    /// What the methods that go tile by tile read of an image, for all groups.
+    pub(super) tiling: Arc<Tiling>,
+}
+
+/// One convolution group of a layer.
+#[derive(Clone, Copy)]
+pub(super) struct PlacedGroup<'a> {
+    pub(super) place: &'a GroupPlace,
+    pub(super) columns: &'a [Column],
+}
+
+/// Where a group lies among the others.
+#[derive(Clone, Debug)]
+pub(super) struct GroupPlace {
+    /// The group's index.
+    pub(super) index: usize,
+    /// Of all groups' filters.
+    pub(super) filters: Range<usize>,
+    /// Of all groups' weights.
+    pub(super) weights: Range<usize>,
+    /// Of all groups' columns.
+    pub(super) columns: Range<usize>,
+}
+
+/// A way to compute groups of a layer.
+pub(super) trait ConvMethod: Sync {
+    /// How it reads images and writes outputs.
+    fn layouts(&self) -> Layouts {
+        Layouts::NCHW
+    }
+
+    /// Whether it can compute a group.
+    fn applies(&self, problem: &Problem<'_>, group: PlacedGroup<'_>) -> bool;
+
+    /// Whether no other method is as fast for a group to which it applies, as far as was timed: then costs are not compared. Of two
+    /// such methods, the later one in the list of all methods is chosen.
+    fn is_fastest(&self, _: &Problem<'_>, _: PlacedGroup<'_>) -> bool {
+        false
+    }
+
+    /// What one image is expected to cost, in multiply-adds of vectors, for a group to which it applies. `None` where it is chosen
+    /// by [`Self::is_fastest`] or on request only.
+    fn cost(&self, problem: &Problem<'_>, group: PlacedGroup<'_>) -> Option<f64>;
+
+    /// Decides everything that shapes decide, for all groups of a layer that are to be computed this way.
+    fn prepare(&self, problem: &Problem<'_>, groups: &[PlacedGroup<'_>]) -> Box<dyn ConvKernel<f32>>;
+}
+
+/// A method with what it prepared, for weights of one kind of element.
+pub(super) trait ConvKernel<E: Element>: Debug + Send + Sync {
+    /// Elements of scratch memory that [`Self::run`] needs.
+    fn scratch_len(&self) -> usize;
+
+    /// Elements of weights that it keeps for itself, beside those of the file.
+    fn prepared_len(&self) -> usize {
+        0
+    }
+
+    /// Sizes with which it computes the group of this index, for reports; empty if there are none.
+    fn describe(&self, group: usize) -> String;
+
+    /// Computes its groups' planes of one image's output `out`, which has those of all groups.
+    fn run(&self, operands: Operands<'_, E>, image: &[f32], out: &mut [f32], scratch: &mut [f32], threading: Threading);
+}
+
+/// What a layer multiplies an image with, and what it does with the sums.
+#[derive(Clone, Copy)]
+pub(super) struct Operands<'a, E> {
+    /// All groups'.
+    pub(super) weights: &'a [E],
+    /// All groups'.
+    pub(super) bias: &'a [f32],
+    pub(super) border: Option<&'a Border>,
+    pub(super) activation: Activation,
+    /// Whether the output holds elements that sums are added to.
+    pub(super) accumulate: bool,
+}
+
+impl<'a, E: Element> Operands<'a, E> {
+    /// The weights of a group.
+    pub(super) fn panels(&self, group: &GroupPlace) -> Panels<'a, E> {
+        Panels::new(&self.weights[group.weights.clone()], group.filters.len(), group.columns.len())
+    }
+
+    /// Whether the output holds something by the time that sums come: what was there before, or what the border adds.
+    pub(super) fn adds(&self) -> bool {
+        self.accumulate || self.border.is_some()
+    }
+
+    /// Has the border, if there is one, add its part to some positions of a filter's plane, or write it. Rows have `width`
+    /// positions.
+    pub(super) fn add_border(&self, filter: usize, positions: Range<usize>, width: usize, out: &mut [f32]) {
+        if let Some(border) = self.border {
+            border.run(filter, positions, width, self.accumulate, out);
         }
-    }
-}
-
-impl fmt::Display for Method {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.name())
-    }
-}
-
-impl FromStr for Method {
-    type Err = String;
-
-    fn from_str(name: &str) -> Result<Self, String> {
-        let names = || Self::ALL.map(Method::name).join(", ");
-        let found = Self::ALL.into_iter().find(|m| m.name() == name);
-        found.ok_or_else(|| format!("method: expected one of {}, found '{name}'", names()))
     }
 }

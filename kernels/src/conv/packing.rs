@@ -4,16 +4,16 @@ use super::lowering::Lowering;
 use crate::simd::{MAX_LANES, Simd};
 use crate::tile::{Segment, Tap};
 
-/// Numbers behind the last tile of a block that [`pack`] may overwrite.
+/// Elements behind the last tile of a block that [`pack`] may overwrite.
 pub(crate) const SLACK: usize = MAX_LANES;
 
-/// Images of more numbers do not stay in the second-level cache beside the block that is gathered.
+/// Images of more elements do not stay in the second-level cache beside the block that is gathered.
 const FAR: usize = 128 * 1024;
 
 /// Columns ahead of the one that is gathered that are fetched: an image that comes from the third-level cache is waited for else.
 const AHEAD: usize = 16;
 
-/// Writes `[taps][vectors][lanes]` of a tile and returns how many numbers these are; up to [`SLACK`] numbers behind them are
+/// Writes `[taps][vectors][lanes]` of a tile and returns how many elements these are; up to [`SLACK`] elements behind them are
 /// overwritten with anything.
 ///
 /// # Panics
@@ -23,7 +23,7 @@ pub(crate) fn pack<S: Simd>(simd: S, x: &[f32], taps: &[Tap], lowering: &Lowerin
     let vectors = lowering.tiles[tile].vectors.len();
     let len = taps.len() * vectors * S::LANES;
     assert!(len + SLACK <= out.len(), "a block too short for its tile");
-    let call = Call::new(x, taps, lowering, tile, vectors * S::LANES, out);
+    let call = Gather::new(x, taps, lowering, tile, vectors * S::LANES, out);
     match (call.contiguous::<S>().then_some(vectors), lowering.masked()) {
         (Some(1), false) => call.run::<S, 1, false>(simd),
         (Some(2), false) => call.run::<S, 2, false>(simd),
@@ -39,7 +39,7 @@ pub(crate) fn pack<S: Simd>(simd: S, x: &[f32], taps: &[Tap], lowering: &Lowerin
     len
 }
 
-struct Call<'a> {
+struct Gather<'a> {
     x: &'a [f32],
     taps: &'a [Tap],
     runs: &'a [(usize, Segment)],
@@ -52,14 +52,14 @@ struct Call<'a> {
     reach: usize,
 }
 
-impl<'a> Call<'a> {
+impl<'a> Gather<'a> {
     fn new(x: &'a [f32], taps: &'a [Tap], lowering: &'a Lowering, tile: usize, width: usize, out: &'a mut [f32]) -> Self {
         let runs = &lowering.runs[lowering.tiles[tile].runs.clone()];
         let starts = || runs.iter().map(|r| r.1.start);
         let start = starts().min().unwrap_or(0);
         let reach = (starts().max().unwrap_or(0) - start) as usize;
         assert!(runs.iter().all(|r| r.0 < width), "a run outside of its tile");
-        Call { x, taps, runs, masks: lowering.masks(tile), width, out, start, reach }
+        Gather { x, taps, runs, masks: lowering.masks(tile), width, out, start, reach }
     }
 
     /// Whether all positions of the tile lie side by side.
@@ -94,8 +94,8 @@ impl<'a> Call<'a> {
                             // SAFETY: the check above puts whole vectors at all runs' starts, which here are these, inside `x`;
                             // `pack` checked that row `i` of `out` is there.
                             unsafe {
-                                let numbers = if MASKED { simd.load_masked(from, bits) } else { simd.load(from) };
-                                simd.store(to.wrapping_add(v * S::LANES), numbers);
+                                let elements = if MASKED { simd.load_masked(from, bits) } else { simd.load(from) };
+                                simd.store(to.wrapping_add(v * S::LANES), elements);
                             }
                         }
                         continue;
@@ -106,9 +106,9 @@ impl<'a> Call<'a> {
                         // (checked by `new`), so the store ends within a vector behind row `i`, which `pack` checked is there;
                         // what it writes too much, the next run or the next row overwrites.
                         unsafe {
-                            let numbers =
+                            let elements =
                                 if MASKED { simd.load_masked(from, run.lanes & (mask >> lane) as u16) } else { simd.load(from) };
-                            simd.store(to.wrapping_add(*lane), numbers);
+                            simd.store(to.wrapping_add(*lane), elements);
                         }
                     }
                 }
@@ -121,7 +121,7 @@ impl<'a> Call<'a> {
         if MASKED { self.masks[0][tap.masks[0] as usize] & self.masks[1][tap.masks[1] as usize] } else { u64::MAX }
     }
 
-    /// One tap, number by number: where whole vectors would reach beyond an end of the input.
+    /// One tap, element by element: where whole vectors would reach beyond an end of the input.
     #[cold]
     #[inline(never)]
     fn near_end(&mut self, row: usize, tap: &Tap, mask: u64) {

@@ -1,18 +1,16 @@
 //! Who computes what: threads share an image by output positions or by filters, whichever leaves them less apart.
 
-use super::Prepared;
 use super::lowering::Tile;
+use super::method::{GroupPlace, Problem};
+use crate::balanced;
 use crate::parallel::{Part, Partition};
-use crate::{PANEL_ROWS, balanced};
+use sslm_basics::panels::ROWS;
 use std::ops::Range;
-
-/// What packing a column costs, in rows of weights multiplied with it: measured on AVX-512, where a gathered vector takes about as
-/// long as four products.
-const PACKING: usize = 4;
 
 /// Some panels and some tiles of one group.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Item {
+pub(crate) struct TiledItem {
+    /// The index of the group among those that are computed tile by tile.
     pub(crate) group: usize,
     /// Of the group.
     pub(crate) panels: Range<usize>,
@@ -27,37 +25,37 @@ pub(crate) struct Item {
 #[derive(Debug)]
 pub(crate) struct Share {
     /// In order of the partition's parts.
-    items: Vec<Item>,
+    items: Vec<TiledItem>,
     partition: Partition,
 }
 
 impl Share {
-    /// Of the groups that are computed tile by tile, in an output of so many planes and positions.
-    pub(super) fn new(groups: &[Prepared], planes: usize, tiles: &[Tile], positions: usize, threads: usize) -> Self {
+    /// Of the groups that are computed tile by tile.
+    pub(super) fn new(groups: &[&GroupPlace], problem: &Problem<'_>, tiles: &[Tile]) -> Self {
+        let (threads, gathering) = (problem.threads, problem.costs.tiles.gathering);
         let item = |group: usize, panels: Range<usize>, tile_range: Range<usize>| {
             let filters = &groups[group].filters;
-            let end = (filters.start + panels.end * PANEL_ROWS).min(filters.end);
-            Item {
+            let end = (filters.start + panels.end * ROWS).min(filters.end);
+            TiledItem {
                 group,
-                filters: filters.start + panels.start * PANEL_ROWS..end,
+                filters: filters.start + panels.start * ROWS..end,
                 positions: tiles[tile_range.start].positions.start..tiles[tile_range.end - 1].positions.end,
                 panels,
                 tiles: tile_range,
             }
         };
-        let panels = |group: usize| groups[group].filters.len().div_ceil(PANEL_ROWS);
-        let working: Vec<usize> =
-            (0..groups.len()).filter(|&g| panels(g) > 0 && !tiles.is_empty() && groups[g].form.is_tiled()).collect();
-        let cost = |item: &Item| {
+        let panels = |group: usize| groups[group].filters.len().div_ceil(ROWS);
+        let working = if tiles.is_empty() { 0..0 } else { 0..groups.len() };
+        let cost = |item: &TiledItem| {
             let vectors: usize = tiles[item.tiles.clone()].iter().map(|t| t.vectors.len()).sum();
-            (item.filters.len() + PACKING) * groups[item.group].taps.len().max(1) * vectors
+            (item.filters.len() + gathering) * groups[item.group].columns.len().max(1) * vectors
         };
 
         // By positions: (group, tile) in a row, cut where each thread has its part of the cost.
-        let all: usize = working.iter().map(|&g| cost(&item(g, 0..panels(g), 0..tiles.len()))).sum();
-        let mut by_positions: Vec<Vec<Item>> = vec![Vec::new(); threads];
+        let all: usize = working.clone().map(|g| cost(&item(g, 0..panels(g), 0..tiles.len()))).sum();
+        let mut by_positions: Vec<Vec<TiledItem>> = vec![Vec::new(); threads];
         let mut before = 0;
-        for &group in &working {
+        for group in working.clone() {
             for tile in 0..tiles.len() {
                 let one = item(group, 0..panels(group), tile..tile + 1);
                 let cost = cost(&one);
@@ -71,18 +69,19 @@ impl Share {
             }
         }
         // By filters: each thread packs all columns for its panels.
-        let mut by_filters: Vec<Vec<Item>> = vec![Vec::new(); threads];
-        for &group in &working {
+        let mut by_filters: Vec<Vec<TiledItem>> = vec![Vec::new(); threads];
+        for group in working {
             let parts = balanced(panels(group), panels(group).div_ceil(threads));
-            for (lane, part) in by_filters.iter_mut().zip(parts) {
-                lane.push(item(group, part, 0..tiles.len()));
+            for (share, part) in by_filters.iter_mut().zip(parts) {
+                share.push(item(group, part, 0..tiles.len()));
             }
         }
-        let slowest = |lanes: &[Vec<Item>]| lanes.iter().map(|lane| lane.iter().map(cost).sum::<usize>()).max();
-        let lanes = if slowest(&by_filters) < slowest(&by_positions) { by_filters } else { by_positions };
-        let part = |item: &Item| Part { planes: item.filters.clone(), positions: item.positions.clone() };
-        let parts = lanes.iter().map(|lane| lane.iter().map(part).collect()).collect();
-        Share { items: lanes.into_iter().flatten().collect(), partition: Partition::new(planes, positions, parts) }
+        let slowest = |shares: &[Vec<TiledItem>]| shares.iter().map(|share| share.iter().map(cost).sum::<usize>()).max();
+        let shares = if slowest(&by_filters) < slowest(&by_positions) { by_filters } else { by_positions };
+        let part = |item: &TiledItem| Part { planes: item.filters.clone(), positions: item.positions.clone() };
+        let parts = shares.iter().map(|share| share.iter().map(part).collect()).collect();
+        let partition = Partition::new(problem.filters, problem.geometry.output_len(), parts);
+        Share { items: shares.into_iter().flatten().collect(), partition }
     }
 
     /// Whether there is nothing to do.
@@ -90,7 +89,7 @@ impl Share {
         self.items.is_empty()
     }
 
-    pub(crate) fn item(&self, index: usize) -> &Item {
+    pub(crate) fn item(&self, index: usize) -> &TiledItem {
         &self.items[index]
     }
 

@@ -1,5 +1,5 @@
 //! What happens to an image before its columns are read: usually nothing. A strided convolution's input is split into planes in
-//! which neighbouring output positions read neighbouring numbers; a transposed convolution's is lowered whole.
+//! which neighbouring output positions read neighbouring elements; a transposed convolution's is lowered whole.
 
 use super::geometry::{Column, Geometry};
 use crate::Threading;
@@ -16,9 +16,9 @@ const MOST_MASKS: usize = 64;
 pub(crate) enum Stage {
     /// They are the image's.
     None,
-    /// Each holds the numbers of one channel that lie `stride` apart, with the padding that taps reach.
+    /// Each holds the elements of one channel that lie `stride` apart, with the padding that taps reach.
     Phases {
-        /// Channel, and row and column of the first number in the padded image.
+        /// Channel, and row and column of the first element in the padded image.
         planes: Vec<(usize, [usize; 2])>,
         index: HashMap<(usize, [usize; 2]), usize>,
         size: [usize; 2],
@@ -61,7 +61,7 @@ impl Stage {
         Stage::Phases { planes, index, size: [0, 1].map(|axis| geometry.output[axis] + beyond[axis]) }
     }
 
-    /// Numbers from one row of a plane to the next.
+    /// Elements from one row of a plane to the next.
     pub(crate) fn pitch(&self, geometry: &Geometry) -> usize {
         match self {
             Stage::None => geometry.input[1],
@@ -75,7 +75,7 @@ impl Stage {
         matches!(self, Stage::None) && overhangs(geometry)
     }
 
-    /// Where the column that is number `index` of its image reads for output position 0.
+    /// Where a column, whose index among those of all groups is `index`, reads for output position 0.
     pub(crate) fn offset(&self, geometry: &Geometry, index: usize, column: Column) -> isize {
         match self {
             Stage::None => {
@@ -109,7 +109,7 @@ impl Stage {
         }
     }
 
-    /// Numbers of all planes.
+    /// Elements of all planes.
     pub(crate) fn len(&self, geometry: &Geometry) -> usize {
         let planes = match self {
             Stage::None => 0,
@@ -119,7 +119,7 @@ impl Stage {
         planes.saturating_mul(self.plane_len(geometry))
     }
 
-    /// What columns are read from: the image, or what becomes of it in `planes`, which are at least [`Self::len`] numbers.
+    /// What columns are read from: the image, or what becomes of it in `planes`, which are at least [`Self::len`] elements.
     pub(crate) fn of<'a>(
         &self,
         geometry: &Geometry,
@@ -168,7 +168,7 @@ pub(super) fn split(geometry: &Geometry, column: Column) -> ([usize; 2], [usize;
     ([0, 1].map(|axis| at[axis] % strides[axis]), [0, 1].map(|axis| at[axis] / strides[axis]))
 }
 
-/// Fills a plane of rows of `width` with the numbers of `x` that lie the strides apart, from `phase` on.
+/// Fills a plane of rows of `width` with the elements of `x` that lie the strides apart, from `phase` on.
 struct SplitPlane<'a> {
     geometry: &'a Geometry,
     x: &'a [f32],
@@ -207,7 +207,7 @@ fn split_plane<S: Simd>(simd: S, SplitPlane { geometry, x, phase, width, plane }
     }
 }
 
-/// Fills `to` with every `stride`-th number of `from`, from the first one on.
+/// Fills `to` with every `stride`-th element of `from`, from the first one on.
 #[inline(always)]
 pub(super) fn every<S: Simd>(simd: S, stride: usize, from: &[f32], to: &mut [f32]) {
     // Known strides become shuffles of whole vectors.

@@ -35,7 +35,7 @@ impl Kernel for PreparedConv {
     }
 
     fn compute(&self, Call { reads, parameters, out, scratch, exec }: Call<'_>) {
-        if reads.count > 1 {
+        if reads.len() > 1 {
             out.copy_from_slice(reads.get(1));
         }
         self.run(reads.get(0), parameters.get(0), parameters.get(1), out, scratch, exec.threading);

@@ -4,10 +4,10 @@ use super::device::{Buffer, Result, Stream};
 use super::launch::{Arguments, Floats, Output, Source, arguments, count_pieces, int, launch_each};
 use super::lines::{LineArguments, launch_lines};
 use super::task::{Call, Kernel, Preparing, Task};
-use crate::normalize::{InstanceNormTask, LrnTask, ScaleShiftTask, SoftmaxTask};
+use crate::normalize::{InstanceNormTask, LayerNormTask, LrnTask, ScaleShiftTask, SoftmaxTask};
 
 /// The kernels of this family.
-pub(super) const SOURCES: &[Source] = &[LRN, SCALE_SHIFT, SOFTMAX, INSTANCE_NORM];
+pub(super) const SOURCES: &[Source] = &[LRN, SCALE_SHIFT, SOFTMAX, INSTANCE_NORM, LAYER_NORM];
 
 arguments! {
     /// `scale` is alpha over the window's size.
@@ -203,5 +203,67 @@ impl Kernel for PreparedInstanceNorm {
         };
         // SAFETY: there are whole images, and as many scales and shifts as channels.
         unsafe { launch_lines(stream, "instance_norm", [count_pieces("input", x, plane), 1], &arguments) }
+    }
+}
+
+const LAYER_NORM: Source = Source {
+    declaration: "",
+    kernels: &["layer_norm"],
+    text: r#"
+// In double: a variance far below the square of the mean survives.
+KERNEL(layer_norm, LineArguments) {
+    SHARED(double, shared, 256)
+    LINES
+    double mean = 0.0, variance = 0.0;
+    ALONG(i) mean += a.x[line + (unsigned)i * a.inner];
+    SUM(shared, mean, mean)
+    mean /= a.extent;
+    ALONG(i) {
+        double d = a.x[line + (unsigned)i * a.inner] - mean;
+        variance += d * d;
+    }
+    SUM(shared, variance, variance)
+    double factor = 1.0 / sqrt(variance / a.extent + a.epsilon);
+    ALONG(i) {
+        unsigned at = line + (unsigned)i * a.inner;
+        a.out[at] = (float)((a.x[at] - mean) * factor * a.scale[i] + a.shift[i]);
+    }
+}
+"#,
+};
+
+/// With its scales and shifts on the device.
+#[derive(Debug)]
+struct PreparedLayerNorm {
+    task: LayerNormTask,
+    scale: Buffer,
+    shift: Buffer,
+}
+
+impl Task for LayerNormTask {
+    fn prepare(&self, preparing: &mut Preparing<'_>) -> Result<Box<dyn Kernel>> {
+        let (scale, shift) = (preparing.upload_parameter(0)?, preparing.upload_parameter(1)?);
+        Ok(Box::new(PreparedLayerNorm { task: *self, scale, shift }))
+    }
+}
+
+impl Kernel for PreparedLayerNorm {
+    fn start(&self, stream: &mut dyn Stream, Call { reads, out, .. }: Call<'_>) -> Result<()> {
+        let (x, line, scale, shift) = (reads[0], self.task.line, self.scale.view(), self.shift.view());
+        x.expect_len("input", out.len());
+        scale.expect_len("scale", line);
+        shift.expect_len("shift", line);
+        let arguments = LineArguments {
+            x: x.address(),
+            scale: scale.address(),
+            shift: shift.address(),
+            out: out.address(),
+            extent: int(line),
+            inner: 1,
+            epsilon: self.task.epsilon,
+            ..Default::default()
+        };
+        // SAFETY: there are whole lines, and as many scales and shifts as a line has elements.
+        unsafe { launch_lines(stream, "layer_norm", [count_pieces("input", x, line), 1], &arguments) }
     }
 }

@@ -121,12 +121,12 @@ impl Simd for Avx2 {
 
     #[inline(always)]
     unsafe fn load_every<const STRIDE: usize>(self, from: *const f32) -> __m256 {
-        // SAFETY: see above; no number here lies behind the last vector of `STRIDE`.
+        // SAFETY: see above; no element here lies behind the last vector of `STRIDE`.
         unsafe {
             match STRIDE {
                 1 => self.load(from),
                 2 => {
-                    // Of each half, then of all: the even numbers of two vectors.
+                    // Of each half, then of all: the elements of even index of two vectors.
                     let halves = _mm256_shuffle_ps::<0b10_00_10_00>(self.load(from), self.load(from.add(Self::LANES)));
                     _mm256_castpd_ps(_mm256_permute4x64_pd::<0b11_01_10_00>(_mm256_castps_pd(halves)))
                 }
@@ -142,7 +142,7 @@ impl Simd for Avx2 {
     fn transpose(self, x: &mut [__m256; MAX_LANES]) {
         // SAFETY: see above.
         unsafe {
-            // Four vectors at a time, in each half of them: four by four numbers.
+            // Four vectors at a time, in each half of them: four by four elements.
             for fours in x[..Self::LANES].as_chunks_mut::<4>().0 {
                 let [a, b, c, d] = *fours;
                 let pair = |a, b| [_mm256_unpacklo_ps(a, b), _mm256_unpackhi_ps(a, b)].map(|x| _mm256_castps_pd(x));
@@ -164,7 +164,7 @@ impl Simd for Avx2 {
     }
 
     #[inline(always)]
-    fn prefetch(self, from: *const f32) {
+    fn prefetch<T>(self, from: *const T) {
         // SAFETY: a hint, which reads nothing.
         unsafe { _mm_prefetch::<_MM_HINT_T0>(from.cast()) }
     }

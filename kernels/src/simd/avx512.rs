@@ -170,7 +170,7 @@ impl Simd for Avx512 {
     fn transpose(self, x: &mut [__m512; MAX_LANES]) {
         // SAFETY: see above.
         unsafe {
-            // Four vectors at a time, in each quarter of them: four by four numbers.
+            // Four vectors at a time, in each quarter of them: four by four elements.
             for fours in x.as_chunks_mut::<4>().0 {
                 let [a, b, c, d] = *fours;
                 let pair = |a, b| [_mm512_unpacklo_ps(a, b), _mm512_unpackhi_ps(a, b)].map(|x| _mm512_castps_pd(x));
@@ -196,7 +196,7 @@ impl Simd for Avx512 {
     }
 
     #[inline(always)]
-    fn prefetch(self, from: *const f32) {
+    fn prefetch<T>(self, from: *const T) {
         // SAFETY: a hint, which reads nothing.
         unsafe { _mm_prefetch::<_MM_HINT_T0>(from.cast()) }
     }

@@ -9,6 +9,11 @@ mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
 mod portable;
+mod stored;
+
+#[cfg(test)]
+pub(crate) use portable::Portable;
+pub(crate) use stored::Stored;
 
 use std::fmt;
 use std::str::FromStr;
@@ -16,14 +21,14 @@ use std::str::FromStr;
 /// Most lanes of a vector in any set.
 pub(crate) const MAX_LANES: usize = 16;
 
-/// Operations on vectors of [`Self::LANES`] numbers.
+/// Operations on vectors of [`Self::LANES`] elements.
 pub(crate) trait Simd: Copy + Send + Sync + 'static {
-    /// Numbers in a vector.
+    /// Elements in a vector.
     const LANES: usize;
     /// Rows of weights by vectors of positions that a register tile holds at most, so that sums, operands and a broadcast weight
     /// all stay in registers.
     const TILE: [usize; 2];
-    /// The same where filters are the lanes: broadcast numbers by vectors of weights.
+    /// The same where filters are the lanes: broadcast elements by vectors of weights.
     const FILTER_TILE: [usize; 2];
     type Vector: Copy;
 
@@ -41,43 +46,42 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     fn where_negative(self, x: Self::Vector, negative: Self::Vector) -> Self::Vector;
 
     /// # Safety
-    /// `from` must be valid for reads of [`Self::LANES`] numbers.
+    /// `from` must be valid for reads of [`Self::LANES`] elements.
     unsafe fn load(self, from: *const f32) -> Self::Vector;
 
     /// The lanes whose bit is set in `mask`; others are 0.
     ///
     /// # Safety
-    /// `from` must be valid for reads of [`Self::LANES`] numbers, those of unset bits included.
+    /// `from` must be valid for reads of [`Self::LANES`] elements, those of unset bits included.
     unsafe fn load_masked(self, from: *const f32, mask: u16) -> Self::Vector;
 
     /// `x`, but the lanes whose bit is set in `mask` from memory.
     ///
     /// # Safety
-    /// `from` must be valid for reads of [`Self::LANES`] numbers, those of unset bits included.
+    /// `from` must be valid for reads of [`Self::LANES`] elements, those of unset bits included.
     unsafe fn replace_masked(self, x: Self::Vector, from: *const f32, mask: u16) -> Self::Vector;
 
     /// # Safety
-    /// `to` must be valid for writes of [`Self::LANES`] numbers.
+    /// `to` must be valid for writes of [`Self::LANES`] elements.
     unsafe fn store(self, to: *mut f32, x: Self::Vector);
 
     /// The first `count` lanes.
     ///
     /// # Safety
-    /// `from` must be valid for reads of `count` numbers, at most [`Self::LANES`].
+    /// `from` must be valid for reads of `count` elements, at most [`Self::LANES`].
     unsafe fn load_first(self, from: *const f32, count: usize) -> Self::Vector;
 
     /// The first `count` lanes.
     ///
     /// # Safety
-    /// `to` must be valid for writes of `count` numbers, at most [`Self::LANES`].
+    /// `to` must be valid for writes of `count` elements, at most [`Self::LANES`].
     unsafe fn store_first(self, to: *mut f32, x: Self::Vector, count: usize);
 
-    /// Weights of neighbouring rows: the first `counts[0]` of a panel's, from `from[0]`, and where vectors are longer than a panel,
-    /// the first `counts[1]` of the next one's, from `from[1]`, in the lanes behind those of a whole panel. Other lanes are 0.
+    /// Neighbouring rows of panels, as [`Stored::load_rows`] says.
     ///
     /// # Safety
-    /// Each pointer that is read must be valid for reads of as many numbers as its count says: at most [`crate::PANEL_ROWS`] and
-    /// at most [`Self::LANES`].
+    /// Each pointer that is read must be valid for reads of as many elements as its count says: at most
+    /// [`ROWS`](sslm_basics::panels::ROWS) and at most [`Self::LANES`].
     #[inline(always)]
     unsafe fn load_rows(self, from: [*const f32; 2], counts: [usize; 2]) -> Self::Vector {
         // SAFETY: the caller's promise.
@@ -87,90 +91,67 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     /// Two runs of half a vector each.
     ///
     /// # Safety
-    /// Each pointer must be valid for reads of half of [`Self::LANES`] numbers.
+    /// Each pointer must be valid for reads of half of [`Self::LANES`] elements.
     #[inline(always)]
     unsafe fn load_halves(self, from: [*const f32; 2]) -> Self::Vector {
-        let mut numbers = [0.0; MAX_LANES];
-        for (half, from) in numbers.chunks_exact_mut(Self::LANES / 2).zip(from) {
+        let mut elements = [0.0; MAX_LANES];
+        for (half, from) in elements.chunks_exact_mut(Self::LANES / 2).zip(from) {
             // SAFETY: the caller's promise.
             half.copy_from_slice(unsafe { std::slice::from_raw_parts(from, half.len()) });
         }
-        // SAFETY: the array has as many numbers as the widest vector.
-        unsafe { self.load(numbers.as_ptr()) }
+        // SAFETY: the array has as many elements as the widest vector.
+        unsafe { self.load(elements.as_ptr()) }
     }
 
-    /// Weights of neighbouring rows, as [`Self::load_rows`] loads them: all numbers of the slices.
-    ///
-    /// # Panics
-    /// If there are more than [`crate::PANEL_ROWS`] or [`Self::LANES`] in one.
-    #[inline(always)]
-    fn get_rows(self, from: [&[f32]; 2]) -> Self::Vector {
-        let counts = from.map(<[f32]>::len);
-        assert!(counts.iter().all(|&count| count <= crate::PANEL_ROWS.min(Self::LANES)), "panels of {counts:?} rows");
-        // SAFETY: the slices have as many, which are few enough by the check above.
-        unsafe { self.load_rows(from.map(<[f32]>::as_ptr), counts) }
-    }
-
-    /// The first numbers of two slices, half a vector each.
-    ///
-    /// # Panics
-    /// If one has fewer than half of [`Self::LANES`].
-    #[inline(always)]
-    fn get_halves(self, from: [&[f32]; 2]) -> Self::Vector {
-        assert!(from[0].len() >= Self::LANES / 2 && from[1].len() >= Self::LANES / 2, "half a vector");
-        // SAFETY: there are enough, by the check above.
-        unsafe { self.load_halves([from[0].as_ptr(), from[1].as_ptr()]) }
-    }
-
-    /// The first numbers of a slice.
+    /// The first elements of a slice.
     ///
     /// # Panics
     /// If it has fewer than [`Self::LANES`].
     #[inline(always)]
     fn get(self, from: &[f32]) -> Self::Vector {
-        assert!(from.len() >= Self::LANES, "a vector of {} numbers", from.len());
+        assert!(from.len() >= Self::LANES, "a vector of {} elements", from.len());
         // SAFETY: there are enough, by the check above.
         unsafe { self.load(from.as_ptr()) }
     }
 
-    /// As many of the first numbers of a slice as it has; 0 in the lanes behind them.
+    /// As many of the first elements of a slice as it has; 0 in the lanes behind them.
     #[inline(always)]
     fn get_first(self, from: &[f32]) -> Self::Vector {
         // SAFETY: the slice has as many, and a vector has as many lanes.
         unsafe { self.load_first(from.as_ptr(), from.len().min(Self::LANES)) }
     }
 
-    /// Overwrites the first numbers of a slice.
+    /// Overwrites the first elements of a slice.
     ///
     /// # Panics
     /// If it has fewer than [`Self::LANES`].
     #[inline(always)]
     fn put(self, to: &mut [f32], x: Self::Vector) {
-        assert!(to.len() >= Self::LANES, "a vector of {} numbers", to.len());
+        assert!(to.len() >= Self::LANES, "a vector of {} elements", to.len());
         // SAFETY: there are enough, by the check above.
         unsafe { self.store(to.as_mut_ptr(), x) }
     }
 
-    /// Overwrites as many of the first numbers of a slice as it has.
+    /// Overwrites as many of the first elements of a slice as it has.
     #[inline(always)]
     fn put_first(self, to: &mut [f32], x: Self::Vector) {
         // SAFETY: the slice has as many, and a vector has as many lanes.
         unsafe { self.store_first(to.as_mut_ptr(), x, to.len().min(Self::LANES)) }
     }
 
-    /// Every `STRIDE`-th number.
+    /// Every `STRIDE`-th element.
     ///
     /// # Safety
-    /// `from` must be valid for reads of `STRIDE` times [`Self::LANES`] numbers.
+    /// `from` must be valid for reads of `STRIDE` times [`Self::LANES`] elements.
     unsafe fn load_every<const STRIDE: usize>(self, from: *const f32) -> Self::Vector;
 
-    /// Every `STRIDE`-th of the first numbers of a slice.
+    /// Every `STRIDE`-th of the first elements of a slice.
     ///
     /// # Panics
-    /// If it has fewer than `STRIDE` vectors' numbers.
+    /// If it has fewer elements than `STRIDE` vectors.
     #[inline(always)]
     fn get_every<const STRIDE: usize>(self, from: &[f32]) -> Self::Vector {
-        assert!(from.len() >= STRIDE * Self::LANES, "{STRIDE} vectors of {} numbers", from.len());
+        assert!(from.len() >= STRIDE * Self::LANES, "{STRIDE} vectors of {} elements", from.len());
         // SAFETY: there are enough, by the check above.
         unsafe { self.load_every::<STRIDE>(from.as_ptr()) }
     }
@@ -180,10 +161,10 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     fn transpose(self, x: &mut [Self::Vector; MAX_LANES]) {
         let mut columns = [[0.0; MAX_LANES]; MAX_LANES];
         for (j, x) in x[..Self::LANES].iter().enumerate() {
-            let mut numbers = [0.0; MAX_LANES];
-            self.put(&mut numbers, *x);
+            let mut elements = [0.0; MAX_LANES];
+            self.put(&mut elements, *x);
             for i in 0..Self::LANES {
-                columns[i][j] = numbers[i];
+                columns[i][j] = elements[i];
             }
         }
         for (x, column) in x[..Self::LANES].iter_mut().zip(&columns) {
@@ -191,7 +172,7 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
         }
     }
 
-    /// Fills `to` with every `STRIDE`-th number of `from`, from the first one on.
+    /// Fills `to` with every `STRIDE`-th element of `from`, from the first one on.
     ///
     /// # Panics
     /// If there are not so many.
@@ -205,8 +186,8 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
         while done < to.len() {
             let count = Self::LANES.min(to.len() - done);
             let left = &from[done * STRIDE..];
-            assert!((count - 1) * STRIDE < left.len(), "{count} numbers {STRIDE} apart in {}", left.len());
-            let numbers = if left.len() >= STRIDE * Self::LANES {
+            assert!((count - 1) * STRIDE < left.len(), "{count} elements {STRIDE} apart in {}", left.len());
+            let elements = if left.len() >= STRIDE * Self::LANES {
                 self.get_every::<STRIDE>(left)
             } else {
                 // Where fewer are left than whole vectors take, a copy has room behind them.
@@ -214,13 +195,13 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
                 room.as_flattened_mut()[..left.len()].copy_from_slice(left);
                 self.get_every::<STRIDE>(room.as_flattened())
             };
-            self.put_first(&mut to[done..done + count], numbers);
+            self.put_first(&mut to[done..done + count], elements);
             done += count;
         }
     }
 
     /// Asks for the memory at `from`, which may be any address, to be brought near.
-    fn prefetch(self, from: *const f32);
+    fn prefetch<T>(self, from: *const T);
 
     /// Runs `f`, and what is inlined into it, compiled for this set.
     fn vectorize<R>(self, f: impl FnOnce() -> R) -> R;
@@ -231,6 +212,19 @@ pub(crate) trait Vectorized {
     type Output;
     /// Must be `#[inline(always)]`, so that it is compiled for the set that it is run with.
     fn run<S: Simd>(self, simd: S) -> Self::Output;
+}
+
+/// Instruction sets by how long their operations take.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Class {
+    Portable,
+    #[cfg_attr(not(target_arch = "x86_64"), expect(dead_code, reason = "other CPUs do not have it"))]
+    Avx2,
+    #[cfg_attr(not(target_arch = "x86_64"), expect(dead_code, reason = "other CPUs do not have it"))]
+    Avx512,
+    /// On a CPU that computes a vector as two halves, so that arithmetic takes twice as long and the rest does not.
+    #[cfg_attr(not(target_arch = "x86_64"), expect(dead_code, reason = "other CPUs do not have it"))]
+    Avx512InHalves,
 }
 
 /// An instruction set that this CPU has.
@@ -272,7 +266,7 @@ impl Isa {
         }
     }
 
-    /// Numbers in a vector.
+    /// Elements in a vector.
     pub fn lanes(self) -> usize {
         struct Lanes;
         impl Vectorized for Lanes {
@@ -285,12 +279,16 @@ impl Isa {
         self.dispatch(Lanes)
     }
 
-    /// Whether the CPU computes a vector of this set as two halves, so that arithmetic takes twice as long and the rest does not.
-    pub(crate) fn in_halves(self) -> bool {
+    /// What decides how long its operations take.
+    pub(crate) fn class(self) -> Class {
         match self.0 {
+            Set::Portable(_) => Class::Portable,
             #[cfg(target_arch = "x86_64")]
-            Set::Avx512(simd) => simd.in_halves(),
-            _ => false,
+            Set::Avx2(_) => Class::Avx2,
+            #[cfg(target_arch = "x86_64")]
+            Set::Avx512(simd) if simd.in_halves() => Class::Avx512InHalves,
+            #[cfg(target_arch = "x86_64")]
+            Set::Avx512(_) => Class::Avx512,
         }
     }
 

@@ -1,10 +1,10 @@
-//! Plain Rust in groups of four numbers, which compilers turn into whatever the target always has.
+//! Plain Rust in arrays of four elements, which compilers turn into whatever the target always has.
 
 use super::Simd;
 
 /// Runs everywhere.
 #[derive(Clone, Copy)]
-pub(super) struct Portable;
+pub(crate) struct Portable;
 
 impl Simd for Portable {
     const LANES: usize = 4;
@@ -54,7 +54,7 @@ impl Simd for Portable {
 
     #[inline(always)]
     unsafe fn load(self, from: *const f32) -> [f32; 4] {
-        // SAFETY: the caller promises four numbers; arrays of f32 need no more alignment than f32, which pointers to it have.
+        // SAFETY: the caller promises four elements; arrays of f32 need no more alignment than f32, which pointers to it have.
         unsafe { from.cast::<[f32; 4]>().read() }
     }
 
@@ -80,25 +80,25 @@ impl Simd for Portable {
 
     #[inline(always)]
     unsafe fn load_first(self, from: *const f32, count: usize) -> [f32; 4] {
-        // SAFETY: the caller promises `count` numbers.
+        // SAFETY: the caller promises `count` elements.
         std::array::from_fn(|i| if i < count { unsafe { *from.add(i) } } else { 0.0 })
     }
 
     #[inline(always)]
     unsafe fn store_first(self, to: *mut f32, x: [f32; 4], count: usize) {
-        // SAFETY: the caller promises `count` numbers, which nothing else borrows while they are written.
+        // SAFETY: the caller promises `count` elements, which nothing else borrows while they are written.
         unsafe { std::slice::from_raw_parts_mut(to, count) }.copy_from_slice(&x[..count]);
     }
 
     #[inline(always)]
     unsafe fn load_every<const STRIDE: usize>(self, from: *const f32) -> [f32; 4] {
         let at = |lane: usize| from.wrapping_add(lane * STRIDE);
-        // SAFETY: the caller promises four times `STRIDE` numbers.
+        // SAFETY: the caller promises four times `STRIDE` elements.
         unsafe { [*at(0), *at(1), *at(2), *at(3)] }
     }
 
     #[inline(always)]
-    fn prefetch(self, _: *const f32) {}
+    fn prefetch<T>(self, _: *const T) {}
 
     #[inline(always)]
     fn vectorize<R>(self, f: impl FnOnce() -> R) -> R {

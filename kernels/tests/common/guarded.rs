@@ -6,12 +6,12 @@ use std::cell::Cell;
 use std::ops::{Deref, DerefMut, Range};
 use std::slice::{from_raw_parts, from_raw_parts_mut};
 
-/// The side on which memory ends right beside the numbers. On the other side they have poison up to the end of its page.
+/// The side on which memory ends right beside the elements. On the other side they have poison up to the end of its page.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Edge {
-    /// No number before them can be touched.
+    /// No element before them can be touched.
     Before,
-    /// No number behind them can be touched. They start at no vector's boundary, unless they fill vectors.
+    /// No element behind them can be touched. They start at no vector's boundary, unless they fill vectors.
     Behind,
 }
 
@@ -32,9 +32,9 @@ pub(crate) fn edge() -> Edge {
 
 /// Numbers between two pages that may not be touched.
 pub(crate) struct Guarded {
-    /// The first and the last page are the gaps; the pages between them hold the numbers and poison.
+    /// The first and the last page are the gaps; the pages between them hold the elements and poison.
     pages: Allocation,
-    /// Where the numbers lie between the gaps.
+    /// Where the elements lie between the gaps.
     place: Range<usize>,
 }
 
@@ -64,7 +64,7 @@ impl Guarded {
         guarded
     }
 
-    /// Whether the poison beside the numbers is still there.
+    /// Whether the poison beside the elements is still there.
     pub(crate) fn is_intact(&self) -> bool {
         let all = self.between_gaps();
         all[..self.place.start].iter().chain(&all[self.place.end..]).all(|x| x.is_nan())
@@ -93,10 +93,10 @@ unsafe impl Send for Guarded {}
 unsafe impl Sync for Guarded {}
 
 impl FromIterator<f32> for Guarded {
-    fn from_iter<I: IntoIterator<Item = f32>>(numbers: I) -> Self {
-        let numbers: Vec<f32> = numbers.into_iter().collect();
-        let mut guarded = Guarded::poisoned(numbers.len());
-        guarded.copy_from_slice(&numbers);
+    fn from_iter<I: IntoIterator<Item = f32>>(elements: I) -> Self {
+        let elements: Vec<f32> = elements.into_iter().collect();
+        let mut guarded = Guarded::poisoned(elements.len());
+        guarded.copy_from_slice(&elements);
         guarded
     }
 }

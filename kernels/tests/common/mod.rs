@@ -7,9 +7,10 @@ pub(crate) use guarded::Guarded;
 
 use fastrand::Rng;
 use guarded::{Edge, edge, with_edge};
+use sslm_basics::panels;
 use sslm_kernels::conv::Geometry;
 use sslm_kernels::cuda::{self, Buffer, Device, Stream, View};
-use sslm_kernels::{Exec, Isa, PANEL_ROWS, Precision, Team, Threading};
+use sslm_kernels::{Exec, Isa, Precision, Team, Threading};
 use std::fmt::Debug;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -90,7 +91,7 @@ pub(crate) fn check_all<C: Debug>(cases: &[C], check: impl Fn(&C) -> Result<(), 
     println!("{} cases", cases.len());
 }
 
-/// `run` must accept slices of the `right` lengths and panic where one of them is one number shorter or longer.
+/// `run` must accept slices of the `right` lengths and panic where one of them is one element shorter or longer.
 pub(crate) fn refuses_other_lengths<const N: usize>(right: [(&str, usize); N], run: impl Fn([Vec<f32>; N])) {
     let slices = || right.map(|(_, len)| vec![1.0; len]);
     run(slices());
@@ -103,12 +104,12 @@ pub(crate) fn refuses_other_lengths<const N: usize>(right: [(&str, usize); N], r
     });
 }
 
-/// A number of either sign and of magnitude 1/4 to 1: no product of two is so small that it could go missing within a tolerance.
+/// A value of either sign and of magnitude 1/4 to 1: no product of two is so small that it could go missing within a tolerance.
 pub(crate) fn number(rng: &mut Rng) -> f32 {
     (0.25 + 0.75 * rng.f32()) * if rng.bool() { 1.0 } else { -1.0 }
 }
 
-/// With as few digits as halves keep, so that products of these numbers are what they are in `f32`.
+/// With as few digits as halves keep, so that products of these values are what they are in `f32`.
 pub(crate) fn few_digits(x: f32) -> f32 {
     (x * 1024.0).round() / 1024.0
 }
@@ -118,15 +119,14 @@ pub(crate) fn numbers<V: FromIterator<f32>>(rng: &mut Rng, len: usize) -> V {
     (0..len).map(|_| number(rng)).collect()
 }
 
-/// The rows of a matrix in the layout of weights: panels of 8 rows, each column by column.
+/// The rows of a matrix in the layout of weights.
 pub(crate) fn panels(rows: &[Vec<f32>]) -> Vec<f32> {
-    let panel = |panel: &[Vec<f32>]| -> Vec<f32> {
-        (0..panel[0].len()).flat_map(|column| panel.iter().map(move |row| row[column])).collect()
-    };
-    rows.chunks(PANEL_ROWS).flat_map(panel).collect()
+    let mut packed = Vec::new();
+    panels::pack(rows.len(), rows.first().map_or(0, Vec::len), |row, column| rows[row][column], &mut packed);
+    packed
 }
 
-/// What `kernel` makes of `len` poisoned numbers.
+/// What `kernel` makes of `len` poisoned elements.
 pub(crate) fn written(len: usize, kernel: impl FnOnce(&mut [f32])) -> Result<Guarded, String> {
     let mut out = Guarded::poisoned(len);
     kernel(&mut out);
@@ -152,14 +152,14 @@ pub(crate) fn run_everywhere(len: usize, kernel: impl Fn(&mut [f32], Exec)) -> R
     Ok(best)
 }
 
-/// Numbers in the memory of a device.
-pub(crate) fn put(device: &dyn Device, stream: &mut dyn Stream, numbers: &[f32]) -> cuda::Result<Buffer> {
-    let buffer = device.allocate(numbers.len())?;
-    stream.upload(numbers, buffer.view())?;
+/// Elements in the memory of a device.
+pub(crate) fn put(device: &dyn Device, stream: &mut dyn Stream, elements: &[f32]) -> cuda::Result<Buffer> {
+    let buffer = device.allocate(elements.len())?;
+    stream.upload(elements, buffer.view())?;
     Ok(buffer)
 }
 
-/// Some methods of devices, others for another number of outputs: all of them for all cases would take minutes.
+/// Some methods of devices, others for another count of outputs: all of them for all cases would take minutes.
 pub(crate) fn some_methods(outputs: usize) -> impl Iterator<Item = cuda::Method> {
     cuda::Method::ALL.into_iter().skip(outputs % 4).step_by(4)
 }
@@ -202,9 +202,9 @@ pub(crate) fn on_devices(
                 let mut stream = device.stream()?;
                 let out = put(&**device, &mut *stream, &vec![POISON; expected.len()])?;
                 kernel(&**device, &mut *stream, out.view())?;
-                let mut numbers = vec![POISON; expected.len()];
-                stream.download(out.view(), &mut numbers)?;
-                Ok(numbers)
+                let mut elements = vec![POISON; expected.len()];
+                stream.download(out.view(), &mut elements)?;
+                Ok(elements)
             };
             let out = run().map_err(|e| format!("{device:?}: {e}"))?;
             compare_within(&out, expected, slack).map_err(|e| format!("{device:?}: {e}"))?;
@@ -222,7 +222,7 @@ pub(crate) fn plainly() -> Exec<'static> {
     Exec { isa: Isa::best(), threading: Threading::Single }
 }
 
-/// Whether two runs yield the very same numbers.
+/// Whether two runs yield the very same values.
 pub(crate) fn same_bits(one: &[f32], other: &[f32]) -> Result<(), String> {
     match one.iter().zip(other).position(|(a, b)| a.to_bits() != b.to_bits()) {
         None => Ok(()),
@@ -230,7 +230,7 @@ pub(crate) fn same_bits(one: &[f32], other: &[f32]) -> Result<(), String> {
     }
 }
 
-/// A number that a reference computed, and the scale of the rounding errors on the way to it.
+/// A value that a reference computed, and the scale of the rounding errors on the way to it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Expected {
     value: f64,
@@ -238,12 +238,12 @@ pub(crate) struct Expected {
 }
 
 impl Expected {
-    /// `value`, in whose computation numbers of about `magnitude` were rounded.
+    /// `value`, in whose computation values of about `magnitude` were rounded.
     pub(crate) fn near(value: f64, magnitude: f64) -> Self {
         Expected { value, magnitude }
     }
 
-    /// The very number.
+    /// The very value.
     pub(crate) fn exactly(value: f32) -> Self {
         Expected::near(f64::from(value), 0.0)
     }
@@ -254,7 +254,7 @@ impl Expected {
         Expected { value, magnitude }
     }
 
-    /// With one more number in the sum.
+    /// With one more term in the sum.
     pub(crate) fn plus(self, term: f32) -> Self {
         Expected { value: self.value + f64::from(term), magnitude: self.magnitude + f64::from(term.abs()) }
     }
@@ -271,14 +271,14 @@ impl Expected {
 
     /// One addition or product in `f32` is off by at most 2^-24 = 6e-8 of its result. Errors have either sign, so those of `n`
     /// operations grow to about sqrt(n) of that; the longest sums here have some 300 terms, which makes 1e-6 of the scale. A
-    /// term that goes missing is 2e-4 of it or more (1/16 of 300). 1e-37 lets numbers at the end of the range be subnormal.
+    /// term that goes missing is 2e-4 of it or more (1/16 of 300). 1e-37 lets values at the end of the range be subnormal.
     fn allows(self, found: f32, slack: f64) -> bool {
         let found = f64::from(found);
         found == self.value || (found - self.value).abs() <= slack * 1e-6 * self.magnitude + 1e-37
     }
 }
 
-/// Compares number by number; poison equals nothing.
+/// Compares element by element; poison equals nothing.
 pub(crate) fn compare(found: &[f32], expected: &[Expected]) -> Result<(), String> {
     compare_within(found, expected, 1.0)
 }
@@ -286,11 +286,11 @@ pub(crate) fn compare(found: &[f32], expected: &[Expected]) -> Result<(), String
 /// As [`compare`], with so many times the tolerance.
 pub(crate) fn compare_within(found: &[f32], expected: &[Expected], slack: f64) -> Result<(), String> {
     if found.len() != expected.len() {
-        return Err(format!("{} numbers instead of {}", found.len(), expected.len()));
+        return Err(format!("{} elements instead of {}", found.len(), expected.len()));
     }
     let wrong: Vec<usize> = (0..found.len()).filter(|&i| !expected[i].allows(found[i], slack)).collect();
     let Some(&i) = wrong.first() else { return Ok(()) };
-    Err(format!("{} of {} numbers are wrong, first [{i}]: {} instead of {:?}", wrong.len(), found.len(), found[i], expected[i]))
+    Err(format!("{} of {} elements are wrong, first [{i}]: {} instead of {:?}", wrong.len(), found.len(), found[i], expected[i]))
 }
 
 /// A sliding window over an input, from which the size of the output follows.
@@ -368,7 +368,7 @@ pub(crate) fn looks_at(g: &Geometry, out: [usize; 2], tap: [usize; 2]) -> [isize
     [0, 1].map(|a| (out[a] * g.strides[a] + tap[a] * g.dilations[a]) as isize - g.pad_before[a] as isize)
 }
 
-/// The number of a plane at a row and column, if they lie in it.
+/// The element of a plane at a row and column, if they lie in it.
 pub(crate) fn pixel(plane: &[f32], size: [usize; 2], [row, column]: [isize; 2]) -> Option<f32> {
     let inside = (0..size[0] as isize).contains(&row) && (0..size[1] as isize).contains(&column);
     inside.then(|| plane[row as usize * size[1] + column as usize])

@@ -5,7 +5,7 @@ use crate::axes::{AxisMap, Link};
 use crate::codec::record;
 use crate::error::{Error, Result};
 use crate::rules::{Site, at_least_one, below, equal};
-use crate::shape::{MAX_CHANNELS, Shape};
+use crate::shape::{MAX_CHANNELS, Shape, product};
 use crate::weights::Weights;
 
 record! {
@@ -37,6 +37,19 @@ record! {
         pub scale: W::Vector,
         /// Added.
         pub shift: W::Vector,
+        /// Added to the variance.
+        pub epsilon: f32,
+    }
+
+    /// ONNX `LayerNormalization`: the elements on the axes from `axis` on are together brought to mean 0 and variance 1, then each is
+    /// scaled and shifted. `scale` and `shift` have one element for each combination of indices on those axes, whatever is kept.
+    pub struct LayerNorm<W> {
+        /// First of the axes.
+        pub axis: u32,
+        /// Multiplier.
+        pub scale: W::Tensor,
+        /// Added.
+        pub shift: W::Tensor,
         /// Added to the variance.
         pub epsilon: f32,
     }
@@ -105,6 +118,29 @@ impl<W: Weights> Operator for InstanceNorm<W> {
     }
 }
 
+impl<W: Weights> Operator for LayerNorm<W> {
+    fn name(&self) -> &'static str {
+        "LayerNormalization"
+    }
+
+    fn since(&self) -> u16 {
+        2
+    }
+
+    fn shape(&self, inputs: &[&Shape]) -> Result<Shape> {
+        let rank = inputs[0].len();
+        if self.axis as usize >= rank {
+            return Err(Error::shape("axis", format!("below the rank {rank}"), self.axis));
+        }
+        Ok(inputs[0].clone())
+    }
+
+    fn axes(&self, inputs: &[&Shape], _: &Shape) -> Vec<AxisMap> {
+        let first = self.axis as usize;
+        vec![AxisMap::changing(inputs[0].len(), |axis| (axis >= first).then_some(Link::Whole { to: axis }))]
+    }
+}
+
 impl Operator for Softmax {
     fn name(&self) -> &'static str {
         "Softmax"
@@ -152,6 +188,19 @@ impl Check for InstanceNorm {
 
     fn check_shapes(&self, site: &Site<'_>, _: &[&Shape], output: &Shape) -> Result<()> {
         expect_per_channel(site, output, site.blob_len("scale", self.scale)?)
+    }
+}
+
+impl Check for LayerNorm {
+    fn check(&self, site: &Site<'_>) -> Result<()> {
+        equal("elements of shift", site.blob_len("scale", self.scale)?, site.blob_len("shift", self.shift)?)
+    }
+
+    fn check_shapes(&self, site: &Site<'_>, _: &[&Shape], output: &Shape) -> Result<()> {
+        match product(&output[self.axis as usize..])? {
+            Some(normalised) => equal("elements of scale", normalised, site.blob_len("scale", self.scale)?),
+            None => Ok(()),
+        }
     }
 }
 

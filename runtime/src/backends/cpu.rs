@@ -250,14 +250,26 @@ impl PreparedStep {
             Place::Arena(range) => &behind[range.start - write.end..range.end - write.end],
         };
         let parameter = |i: usize| model.blob(parameters[i]);
+        let (mut few_reads, mut few_parameters) = ([&[][..]; FEW], [&[][..]; FEW]);
         kernel.compute(Call {
-            reads: Slices { count: reads.len(), find: &read },
-            parameters: Slices { count: parameters.len(), find: &parameter },
+            reads: slices(reads.len(), &read, &mut few_reads),
+            parameters: slices(parameters.len(), &parameter, &mut few_parameters),
             out,
             scratch,
             exec: Exec { threading, ..exec },
         });
     }
+}
+
+/// Slices that are listed on the stack, if they are no more.
+const FEW: usize = 4;
+
+/// So many slices, without allocating.
+#[inline(always)]
+fn slices<'a>(count: usize, find: &'a impl Fn(usize) -> &'a [f32], few: &'a mut [&'a [f32]; FEW]) -> Slices<'a> {
+    let Some(listed) = few.get_mut(..count) else { return Slices::Found { count, find } };
+    listed.iter_mut().enumerate().for_each(|(i, slice)| *slice = find(i));
+    Slices::Listed(listed)
 }
 
 /// What lies at `place`.

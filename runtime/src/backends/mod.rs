@@ -34,3 +34,16 @@ fn open_cuda(_: &Options) -> Result<Box<dyn Backend>> {
     use crate::error::{Error, ErrorKind};
     Err(Error::new(ErrorKind::BackendUnavailable, "CUDA is not available: sslm was built without its feature `cuda`"))
 }
+
+#[cfg(all(test, not(feature = "cuda")))]
+mod tests {
+    use super::*;
+    use crate::error::ErrorKind;
+
+    #[test]
+    fn without_the_feature_cuda_is_not_available() {
+        let error = open_cuda(&Options::new()).err().expect("no device");
+        assert_eq!(error.kind(), ErrorKind::BackendUnavailable);
+        assert!(error.to_string().contains("feature"), "{error}");
+    }
+}

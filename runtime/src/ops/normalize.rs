@@ -2,9 +2,9 @@
 
 use crate::error::{Error, Result};
 use crate::planning::{Emit, Lower, Lowering};
-use sslm_format::{BatchNorm, BlobId, InstanceNorm, Lrn, Softmax};
+use sslm_format::{BatchNorm, BlobId, InstanceNorm, LayerNorm, Lrn, Softmax};
 use sslm_kernels::Task;
-use sslm_kernels::normalize::{InstanceNormTask, LrnTask, ScaleShiftTask, SoftmaxTask};
+use sslm_kernels::normalize::{InstanceNormTask, LayerNormTask, LrnTask, ScaleShiftTask, SoftmaxTask};
 
 impl Lower for Lrn {
     fn lower(&self, at: &mut Lowering<'_, '_>) -> Result<()> {
@@ -32,6 +32,21 @@ impl Lower for InstanceNorm {
     fn lower(&self, at: &mut Lowering<'_, '_>) -> Result<()> {
         let plane = at.builder.plane(at.x());
         with_scale_and_shift(at, InstanceNormTask { plane, epsilon: self.epsilon }, [self.scale, self.shift])
+    }
+}
+
+impl Lower for LayerNorm {
+    fn lower(&self, at: &mut Lowering<'_, '_>) -> Result<()> {
+        let line = at.builder.shape(at.x())[self.axis as usize..].iter().product();
+        let [expected, found] = [line, at.builder.model.blob(self.scale).len()];
+        if expected != found {
+            return Err(Error::input("elements of scale", expected, found));
+        }
+        let task = LayerNormTask { line, epsilon: self.epsilon };
+        let ((read, _), len) = (at.input(), at.seen(at.output).iter().product());
+        let place = at.emit_with(task, vec![read], len, |step| Emit { parameters: vec![self.scale, self.shift], ..step });
+        at.define(place);
+        Ok(())
     }
 }
 

@@ -9,13 +9,11 @@ use super::arena::{self, Buffer};
 use crate::error::Result;
 use crate::model::Model;
 use crate::step::{About, Place, Step};
-use sslm_format::{self as format, BlobId, Compaction, ValueId};
+use sslm_format::{BlobId, Compaction, ValueId};
 use sslm_kernels::Task;
 use sslm_kernels::channels::{SelectTask, Source};
 use std::collections::HashMap;
 use std::ops::Range;
-
-const _: () = assert!(format::panels::ROWS == sslm_kernels::PANEL_ROWS, "the file's panels are the kernels'");
 
 /// Memory that has no address yet.
 #[derive(Clone, Copy, PartialEq)]

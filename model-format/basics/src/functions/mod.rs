@@ -8,9 +8,13 @@ mod registers;
 use crate::math;
 use declare::{binary, unary};
 pub use registers::Registers;
+use std::f64::consts::FRAC_1_SQRT_2;
 
 /// Most parameters that a function has: `p` and `q` of CUDA kernels.
 const MOST_PARAMETERS: usize = 2;
+
+/// The square root of 2 / pi.
+const SQRT_2_BY_PI: f32 = 0.797_884_56;
 
 unary! {
     // Those that convolutions apply, too, to sums that are still in registers. There is one formula, of a register's lanes.
@@ -101,6 +105,21 @@ unary! {
             exact: |x| x.sqrt(),
             kernel: |x| x.sqrt(),
             cuda: "sqrtf(x)",
+        }
+
+        /// `x / 2 (1 + erf(x / sqrt 2))`.
+        10 Gelu = "Gelu" {
+            exact: |x| (0.5 * f64::from(x) * (1.0 + math::exact_erf(f64::from(x) * FRAC_1_SQRT_2))) as f32,
+            kernel: |x| 0.5 * x * (1.0 + math::erf(x * FRAC_1_SQRT_2 as f32)),
+            cuda: "0.5f * x * (1.0f + erff(x * 0.70710678f))",
+        }
+
+        /// `x / 2 (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3)))`, which is about the same.
+        11 GeluTanh = "Gelu" {
+            // As 1 / (1 + exp(-2 y)), (1 + tanh(y)) / 2 loses no digits where it is small.
+            exact: |x| x / (1.0 + (-2.0 * SQRT_2_BY_PI * (x + 0.044_715 * x * x * x)).exp()),
+            kernel: |x| x * math::sigmoid(2.0 * SQRT_2_BY_PI * (x + 0.044_715 * x * x * x)),
+            cuda: "x / (1.0f + expf(-1.59576912f * (x + 0.044715f * x * x * x)))",
         }
     }
 }
@@ -237,7 +256,8 @@ mod tests {
             fn visit(self, f: impl Fn(f32) -> f32) {
                 for x in [-30.0, -3.0, -1.0, -0.25, -0.0, 0.0, 0.5, 1.0, 2.75, 30.0, f32::INFINITY] {
                     let (kernel, exact) = (f(x), self.0.apply(x));
-                    let close = kernel == exact || (kernel - exact).abs() <= 1e-6 * exact.abs() + 1e-12;
+                    // Some formulas have a factor of x that is a difference.
+                    let close = kernel == exact || (kernel - exact).abs() <= 1e-6 * exact.abs().max(x.abs()) + 1e-12;
                     assert!(close || kernel.is_nan() && exact.is_nan(), "{:?} of {x}: {kernel} and {exact}", self.0);
                 }
             }

@@ -254,6 +254,9 @@ impl Exporter<'_> {
     fn channel_rule(&self, op: &impl Operator, node: &Node) -> Channels {
         let maps = self.maps(op, node);
         let out = self.shape(node.output);
+        if out.len() < 2 {
+            return Channels::Kept(vec![false; node.inputs.len()]);
+        }
         let mut alike = Vec::new();
         for (map, &v) in maps.iter().zip(&node.inputs) {
             // An axis that is axis 1 of the output, but none of the input's, would be that of another input's channels.

@@ -6,8 +6,9 @@ use crate::import::binding::Binding;
 use crate::import::node::OnnxNode;
 use crate::import::registry::Import;
 use crate::operator::{Convert, without_weights};
-use anyhow::Result;
+use anyhow::{Result, bail};
 use sslm_format::{Activation, Operator};
+use std::f32::consts::{FRAC_1_SQRT_2, FRAC_2_SQRT_PI};
 
 pub(super) const IMPORTS: &[Import] = &[
     Import::computing("Relu", |node| function(node, Activation::Relu)),
@@ -29,6 +30,7 @@ pub(super) const IMPORTS: &[Import] = &[
     }),
     Import::computing("Mish", |node| function(node, Activation::Mish)),
     Import::computing("Sqrt", |node| function(node, Activation::Sqrt)),
+    Import::computing("Gelu", gelu),
 ];
 
 fn function(node: &mut OnnxNode<'_>, function: Activation) -> Result<Binding> {
@@ -42,6 +44,15 @@ fn clip(node: &mut OnnxNode<'_>) -> Result<Binding> {
     };
     let (low, high) = (bound(1, "min", f32::MIN)?, bound(2, "max", f32::MAX)?);
     function(node, Activation::Clip { low, high })
+}
+
+/// Two functions that differ by little, of one name.
+fn gelu(node: &mut OnnxNode<'_>) -> Result<Binding> {
+    match node.text("approximate", "none")? {
+        "none" => function(node, Activation::Gelu),
+        "tanh" => function(node, Activation::GeluTanh),
+        other => bail!("approximate: expected none or tanh, found {other}"),
+    }
 }
 
 impl Convert for Activation {
@@ -66,9 +77,35 @@ impl Write for Activation {
                 w.push("Mul", &[x, &gate], call.output, vec![]);
                 return Ok(());
             }
+            Activation::Gelu => {
+                let factor = w.floats(&[], [FRAC_1_SQRT_2]);
+                let scaled = w.make("Mul", &[x, &factor], vec![]);
+                let odd = w.make("Erf", &[&scaled], vec![]);
+                write_gelu(w, call, &odd);
+                return Ok(());
+            }
+            Activation::GeluTanh => {
+                let [of_cube, of_sum] = [0.044_715, FRAC_2_SQRT_PI * FRAC_1_SQRT_2].map(|factor| w.floats(&[], [factor]));
+                let square = w.make("Mul", &[x, x], vec![]);
+                let cube = w.make("Mul", &[&square, x], vec![]);
+                let part = w.make("Mul", &[&cube, &of_cube], vec![]);
+                let sum = w.make("Add", &[x, &part], vec![]);
+                let scaled = w.make("Mul", &[&sum, &of_sum], vec![]);
+                let odd = w.make("Tanh", &[&scaled], vec![]);
+                write_gelu(w, call, &odd);
+                return Ok(());
+            }
             Activation::Relu | Activation::Sigmoid | Activation::Tanh | Activation::HardSwish | Activation::Sqrt => vec![],
         };
         w.push(self.name(), &[x], call.output, attributes);
         Ok(())
     }
+}
+
+/// `x / 2 (1 + odd)`, as Gelu is defined before opset 20.
+fn write_gelu(w: &mut Writer, call: &Call<'_>, odd: &str) {
+    let [half, one] = [0.5, 1.0].map(|constant| w.floats(&[], [constant]));
+    let halved = w.make("Mul", &[call.inputs[0], &half], vec![]);
+    let sum = w.make("Add", &[odd, &one], vec![]);
+    w.push("Mul", &[&halved, &sum], call.output, vec![]);
 }

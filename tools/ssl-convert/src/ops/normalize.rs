@@ -7,15 +7,17 @@ use crate::import::binding::Binding;
 use crate::import::checks::positive;
 use crate::import::node::OnnxNode;
 use crate::import::registry::Import;
+use crate::onnx::tensor::{Floats, Tensor};
 use crate::operator::{Affine, Convert, without_weights};
 use crate::slices::{Reads, Slices, reads};
 use crate::weights::Unpacked;
-use anyhow::{Result, ensure};
-use sslm_format::{BatchNorm, InstanceNorm, Lrn, Softmax, Value};
+use anyhow::{Context, Result, ensure};
+use sslm_format::{BatchNorm, InstanceNorm, LayerNorm, Lrn, Softmax, Value};
 
 pub(super) const IMPORTS: &[Import] = &[
     Import::computing("BatchNormalization", batch_norm),
     Import::computing("InstanceNormalization", instance_norm),
+    Import::computing("LayerNormalization", layer_norm),
     Import::computing("LRN", |node| {
         let size = positive(node.int("size", 0)?, "size")?;
         let (alpha, beta, bias) = (node.float("alpha", 1e-4)?, node.float("beta", 0.75)?, node.float("bias", 1.0)?);
@@ -55,6 +57,27 @@ fn instance_norm(node: &mut OnnxNode<'_>) -> Result<Binding> {
     let (scale, shift) = (parameter(1, "scale")?, parameter(2, "B")?);
     let epsilon = node.float("epsilon", 1e-5)?;
     node.push(InstanceNorm { scale, shift, epsilon }, vec![x])
+}
+
+fn layer_norm(node: &mut OnnxNode<'_>) -> Result<Binding> {
+    ensure!(node.outputs().len() == 1, "expected one output, found Mean or InvStdDev");
+    let x = node.value(0)?;
+    let axis = node.axis(-1, node.rank(x))?;
+    let count: Option<usize> = (axis..node.rank(x)).map(|axis| node.extent(x, axis)).product();
+    let count = count.with_context(|| format!("input: expected known extents from axis {axis} on, found symbolic ones"))?;
+    // One element is broadcast to all.
+    let elements = |parameter: &Tensor, what: &str| -> Result<Floats> {
+        let floats = parameter.floats()?;
+        ensure!([1, count].contains(&floats.len()), "{what}: expected {count} elements, found {}", floats.len());
+        Ok(if floats.len() == count { floats.clone() } else { Floats::Repeated { value: floats.at(0), len: count } })
+    };
+    let scale = elements(node.needed_tensor(1, "scale")?, "scale")?;
+    let shift = match node.tensor(2, "B")? {
+        Some(shift) => elements(shift, "B")?,
+        None => Floats::Repeated { value: 0.0, len: count },
+    };
+    let epsilon = node.float("epsilon", 1e-5)?;
+    node.push(LayerNorm { axis: axis as u32, scale, shift, epsilon }, vec![x])
 }
 
 /// Over all axes from `axis` on before opset 13, over that one axis since.
@@ -117,6 +140,29 @@ impl Convert for InstanceNorm<Unpacked> {
     }
 }
 
+impl Convert for LayerNorm<Unpacked> {
+    fn is_finite(&self) -> bool {
+        self.scale.is_finite() && self.shift.is_finite()
+    }
+
+    /// What is constant on the normalised axes is its mean, and what is left of it is the shift, if that is one element.
+    fn forward(&mut self, inputs: &[Slices<'_>], output: &Slices<'_>) -> Vec<Option<f32>> {
+        let first = self.shift.iter().next();
+        let shift = first.filter(|first| self.axis > 1 && self.shift.iter().all(|x| x == *first));
+        let count = output.constants().map_or(0, <[_]>::len);
+        (0..count).map(|slice| shift.filter(|_| !inputs[0].is_live(slice))).collect()
+    }
+
+    fn why_lost(&self) -> &'static str {
+        "it normalises over channels, or shifts the elements of a constant channel apart"
+    }
+
+    fn stored<'g>(&'g self, _: &Value, blobs: &mut Blobs<'g>) -> sslm_format::Op {
+        let (scale, shift) = (blobs.tensor(&self.scale), blobs.tensor(&self.shift));
+        LayerNorm { axis: self.axis, scale, shift, epsilon: self.epsilon }.into()
+    }
+}
+
 /// What a scale and a shift make of constant channels; where the scale is zero, the shift is what is left of any.
 fn scaled(
     scale: &[f32],
@@ -167,6 +213,21 @@ impl Write for InstanceNorm<Unpacked> {
         let shift = w.floats(&[channels.len()], channels.iter().map(|&c| self.shift[c]));
         let inputs = [call.inputs[0], &scale, &shift];
         w.push("InstanceNormalization", &inputs, call.output, vec![float("epsilon", self.epsilon)]);
+        Ok(())
+    }
+}
+
+impl Write for LayerNorm<Unpacked> {
+    fn write(&self, w: &mut Writer, call: &Call<'_>) -> Result<()> {
+        let x = call.inputs[0];
+        // Both have the extents of the normalised axes.
+        let extents = w.make("Shape", &[x], vec![int("start", self.axis.into())]);
+        let [scale, shift] = [&self.scale, &self.shift].map(|elements| {
+            let flat = w.floats(&[elements.len()], elements.iter());
+            w.make("Reshape", &[&flat, &extents], vec![])
+        });
+        let attributes = vec![int("axis", self.axis.into()), float("epsilon", self.epsilon)];
+        w.push("LayerNormalization", &[x, &scale, &shift], call.output, attributes);
         Ok(())
     }
 }

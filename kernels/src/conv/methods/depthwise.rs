@@ -1,23 +1,26 @@
-//! Groups of one input channel, as in depthwise convolutions: what a register tile would compute of each is too little to pay for
-//! setting it up. Here all groups are computed in one pass over the planes.
+//! Depthwise: groups of one input channel. What a register tile would compute of each is too little to pay for setting it up, so
+//! here all groups are computed in one pass over the planes.
 //!
 //! A part of a plane is copied at a time, with its padding, into a patch that stays in the first-level cache; of a strided
-//! convolution each phase for itself, so that neighbouring outputs read neighbouring numbers there. Taps that lie below each other
+//! convolution each phase for itself, so that neighbouring outputs read neighbouring elements there. Taps that lie below each other
 //! in a patch make a run: for some rows of sums, a run reads each row of the patch once, where single taps would each read it.
 
-use super::geometry::{Column, Geometry, KeptGroup};
-use super::{Form, Prepared, WeightedLayer, stage};
+use crate::conv::cost::PlanesCosts;
+use crate::conv::geometry::{Column, Geometry};
+use crate::conv::method::{ConvKernel, ConvMethod, GroupPlace, Operands, PlacedGroup, Problem};
+use crate::conv::stage;
 use crate::parallel::{Part, Partition, Window};
-use crate::simd::{Isa, MAX_LANES, Simd, Vectorized};
+use crate::simd::{Isa, MAX_LANES, Simd, Stored, Vectorized};
 use crate::tile::{self, unrolled};
 use crate::{Activation, Threading, balanced};
+use sslm_basics::panels::ROWS as PANEL_ROWS;
 use std::ops::Range;
 
 /// Most rows of sums that are computed together, and most taps of a run: sums, weights and an operand fit sixteen registers.
 const ROWS: usize = 8;
 const TAPS: usize = 3;
 
-/// Numbers of a patch's row. They are as many for all layers, so that rows are found without a check each, and an odd number of
+/// Elements of a patch's row. They are as many for all layers, so that rows are found without a check each, and an odd number of
 /// cache lines, so that rows do not compete for places in the cache.
 const PITCH: usize = 144;
 /// Outputs of a patch's row at most, and how far taps may reach beyond them.
@@ -28,30 +31,50 @@ const HEIGHT: usize = 64;
 
 type Row = [f32; PITCH];
 
+pub(super) struct Depthwise;
+
+impl ConvMethod for Depthwise {
+    fn applies(&self, problem: &Problem<'_>, group: PlacedGroup<'_>) -> bool {
+        let geometry = problem.geometry;
+        let fits = |c: &Column| c.channel == group.columns[0].channel && stage::split(geometry, *c).1[1] <= REACH;
+        !geometry.transposed && group.columns.iter().all(fits)
+    }
+
+    fn is_fastest(&self, problem: &Problem<'_>, group: PlacedGroup<'_>) -> bool {
+        group.place.filters.len() <= problem.costs.planes.most_filters
+    }
+
+    fn cost(&self, _: &Problem<'_>, _: PlacedGroup<'_>) -> Option<f64> {
+        None
+    }
+
+    fn prepare(&self, problem: &Problem<'_>, groups: &[PlacedGroup<'_>]) -> Box<dyn ConvKernel<f32>> {
+        Box::new(DepthwiseGroups::new(problem, groups))
+    }
+}
+
 /// The groups of a layer that are computed this way.
 #[derive(Debug)]
-pub(crate) struct Depthwise {
+struct DepthwiseGroups {
     geometry: Geometry,
-    channels: Vec<Channel>,
-    /// Where in the padded input those numbers start that lie the strides apart: row and column.
+    channels: Vec<PlaneGroup>,
+    /// Where in the padded input those elements start that lie the strides apart: row and column.
     phases: Vec<[usize; 2]>,
     /// Output rows and columns of a patch.
     size: [usize; 2],
     /// Rows and columns that each phase has more than that.
     beyond: [usize; 2],
-    items: Vec<Item>,
+    items: Vec<PlanesItem>,
     partition: Partition,
     isa: Isa,
 }
 
 /// One group.
 #[derive(Debug)]
-struct Channel {
+struct PlaneGroup {
+    /// The plane of the input that it reads.
     plane: usize,
-    /// Of all groups' filters.
-    filters: Range<usize>,
-    /// Of all weights.
-    weights: Range<usize>,
+    place: GroupPlace,
     /// The columns in the order of the runs.
     columns: Vec<usize>,
     runs: Vec<Run>,
@@ -67,35 +90,17 @@ struct Run {
 
 /// What one thread computes in a row: all rows of some groups, or some rows of one.
 #[derive(Debug)]
-struct Item {
+struct PlanesItem {
     channels: Range<usize>,
     rows: Range<usize>,
 }
 
-/// Filters of a group up to which this is faster than reading columns in place, where more filters share what is read: measured
-/// on planes of 28x28, where four take 41 instead of 54 us, and eight as long.
-pub(crate) const FILTERS: usize = 4;
-
-/// Whether a group can be computed this way.
-pub(crate) fn applies(geometry: &Geometry, group: &KeptGroup) -> bool {
-    let fits = |c: &Column| c.channel == group.columns[0].channel && stage::split(geometry, *c).1[1] <= REACH;
-    !geometry.transposed && group.columns.iter().all(fits)
-}
-
-impl Depthwise {
-    /// Of those groups of a layer that are to be computed this way, if there are any.
-    pub(super) fn new(
-        geometry: &Geometry,
-        groups: &[KeptGroup],
-        prepared: &[Prepared],
-        isa: Isa,
-        threads: usize,
-    ) -> Option<Self> {
-        let ours = || groups.iter().zip(prepared).filter(|(_, p)| matches!(p.form, Form::Depthwise) && !p.filters.is_empty());
-        ours().next()?;
+impl DepthwiseGroups {
+    fn new(problem: &Problem<'_>, groups: &[PlacedGroup<'_>]) -> Self {
+        let &Problem { geometry, isa, threads, .. } = problem;
         let mut phases: Vec<[usize; 2]> = Vec::new();
         let mut beyond = [0, 0];
-        for column in ours().flat_map(|(group, _)| &group.columns) {
+        for column in groups.iter().flat_map(|group| group.columns) {
             let (phase, cell) = stage::split(geometry, *column);
             if !phases.contains(&phase) {
                 phases.push(phase);
@@ -110,7 +115,7 @@ impl Depthwise {
             let before = phases.iter().take_while(|p| **p < phase).count();
             [before * (rows + beyond[0]) + row, cell]
         };
-        let channel = |(group, prepared): (&KeptGroup, &Prepared)| {
+        let channel = |group: &PlacedGroup<'_>| {
             // Taps below each other become neighbours.
             let mut taps: Vec<([usize; 2], usize)> = group.columns.iter().map(|c| place(*c)).zip(0..).collect();
             taps.sort_by_key(|&([row, column], _)| [column, row]);
@@ -122,108 +127,103 @@ impl Depthwise {
                 }
             }
             let plane = group.columns.first().map_or(0, |c| c.channel);
-            let Prepared { filters, weights, .. } = prepared;
             let columns = taps.into_iter().map(|(_, column)| column).collect();
-            Channel { plane, filters: filters.clone(), weights: weights.clone(), columns, runs }
+            PlaneGroup { plane, place: group.place.clone(), columns, runs }
         };
-        let channels: Vec<Channel> = ours().map(channel).collect();
-        let items = share(&channels, height, threads);
-        let part = |item: &Item| Part {
-            planes: channels[item.channels.start].filters.start..channels[item.channels.end - 1].filters.end,
+        let channels: Vec<PlaneGroup> = groups.iter().map(channel).collect();
+        let items = share(&channels, height, threads, &problem.costs.planes);
+        let part = |item: &PlanesItem| Part {
+            planes: channels[item.channels.start].place.filters.start..channels[item.channels.end - 1].place.filters.end,
             positions: item.rows.start * width..item.rows.end * width,
         };
-        let parts = items.iter().map(|lane| lane.iter().map(part).collect()).collect();
-        let filters = prepared.last().map_or(0, |p| p.filters.end);
-        Some(Depthwise {
+        let parts = items.iter().map(|share| share.iter().map(part).collect()).collect();
+        DepthwiseGroups {
             geometry: geometry.clone(),
             phases,
             size: [rows, width.min(WIDTH)],
             beyond,
             items: items.into_iter().flatten().collect(),
-            partition: Partition::new(filters, geometry.output_len(), parts),
+            partition: Partition::new(problem.filters, geometry.output_len(), parts),
             isa,
             channels,
-        })
+        }
     }
 
-    /// Numbers of a patch, which has rows even where no group has columns.
+    /// Elements of a patch, which has rows even where no group has columns.
     fn patch_len(&self) -> usize {
         self.phases.len().max(1) * (self.size[0] + self.beyond[0]) * PITCH
     }
 
-    /// Numbers of scratch memory of one thread: a patch, and a filter's weights.
+    /// Elements of scratch memory of one thread: a patch, and a filter's weights.
     fn thread_len(&self) -> usize {
         let taps = self.channels.iter().map(|c| c.columns.len()).max().unwrap_or(0);
         (self.patch_len() + taps).next_multiple_of(MAX_LANES).max(MAX_LANES)
     }
+}
 
-    /// Numbers of scratch memory that [`Self::run`] needs.
-    pub(crate) fn scratch_len(&self) -> usize {
-        self.partition.lanes().saturating_mul(self.thread_len())
+impl<E: Stored> ConvKernel<E> for DepthwiseGroups {
+    fn scratch_len(&self) -> usize {
+        self.partition.shares().saturating_mul(self.thread_len())
     }
 
-    /// Computes these groups' planes of one image's output `out`.
-    pub(crate) fn run(
-        &self,
-        layer: WeightedLayer<'_>,
-        image: &[f32],
-        out: &mut [f32],
-        scratch: &mut [f32],
-        threading: Threading,
-    ) {
+    fn describe(&self, _: usize) -> String {
+        String::new()
+    }
+
+    fn run(&self, operands: Operands<'_, E>, image: &[f32], out: &mut [f32], scratch: &mut [f32], threading: Threading) {
         self.partition.for_each(out, scratch, self.thread_len(), threading, |i, mut window, scratch| {
             let (patch, weights) = scratch.split_at_mut(self.patch_len());
             let (patch, _) = patch.as_chunks_mut();
-            self.isa.dispatch(Planes { to: self, layer, image, item: &self.items[i], window: &mut window, patch, weights });
+            self.isa.dispatch(Planes { to: self, operands, image, item: &self.items[i], window: &mut window, patch, weights });
         });
     }
 }
 
 /// The items of each thread: all have about as much to do.
-fn share(channels: &[Channel], height: usize, threads: usize) -> Vec<Vec<Item>> {
-    // Of one row. Copying a row takes about as long as two taps.
-    let cost = |channel: &Channel| channel.filters.len() * channel.columns.len() + 2;
+fn share(channels: &[PlaneGroup], height: usize, threads: usize, costs: &PlanesCosts) -> Vec<Vec<PlanesItem>> {
+    // Of one row.
+    let cost = |channel: &PlaneGroup| channel.place.filters.len() * channel.columns.len() + costs.copied_row;
     let all: usize = channels.iter().map(|c| cost(c) * height).sum();
-    let mut lanes: Vec<Vec<Item>> = (0..threads).map(|_| Vec::new()).collect();
+    let mut shares: Vec<Vec<PlanesItem>> = (0..threads).map(|_| Vec::new()).collect();
     let mut before = 0;
-    for (number, channel) in channels.iter().enumerate() {
+    for (index, channel) in channels.iter().enumerate() {
         let cut = |thread: usize| ((thread * all / threads).saturating_sub(before) / cost(channel)).min(height);
-        for (thread, lane) in lanes.iter_mut().enumerate() {
+        for (thread, share) in shares.iter_mut().enumerate() {
             let rows = cut(thread)..cut(thread + 1);
-            match lane.last_mut() {
+            match share.last_mut() {
                 _ if rows.is_empty() => {}
                 Some(last)
                     if last.rows == rows
                         && rows.len() == height
-                        && channels[last.channels.end - 1].filters.end == channel.filters.start =>
+                        && channels[last.channels.end - 1].place.filters.end == channel.place.filters.start =>
                 {
-                    last.channels.end = number + 1;
+                    last.channels.end = index + 1;
                 }
-                _ => lane.push(Item { channels: number..number + 1, rows }),
+                _ => share.push(PlanesItem { channels: index..index + 1, rows }),
             }
         }
         before += cost(channel) * height;
     }
-    lanes
+    shares
 }
 
 /// One item, for any instruction set.
-struct Planes<'a, 'w> {
-    to: &'a Depthwise,
-    layer: WeightedLayer<'a>,
+struct Planes<'a, 'w, E> {
+    to: &'a DepthwiseGroups,
+    operands: Operands<'a, E>,
     image: &'a [f32],
-    item: &'a Item,
+    item: &'a PlanesItem,
     window: &'a mut Window<'w>,
     patch: &'a mut [Row],
     weights: &'a mut [f32],
 }
 
-impl Vectorized for Planes<'_, '_> {
+impl<E: Stored> Vectorized for Planes<'_, '_, E> {
     type Output = ();
 
     #[inline(always)]
     fn run<S: Simd>(mut self, simd: S) {
-        let Planes { to, layer, item, .. } = self;
+        let Planes { to, operands, item, .. } = self;
         let width = to.geometry.output[1];
         // Padding stays zero from here on, but where it lies depends on the columns.
         self.patch.as_flattened_mut().fill(0.0);
@@ -239,19 +239,19 @@ impl Vectorized for Planes<'_, '_> {
                         }
                         self.copy(simd, channel.plane, rows.clone(), columns.clone());
                     }
-                    for filter in channel.filters.clone() {
-                        self.gather(channel, filter - channel.filters.start);
+                    for filter in channel.place.filters.clone() {
+                        self.gather(channel, filter - channel.place.filters.start);
                         let out = self.window.part(filter, positions.clone());
-                        if let Some(border) = layer.border.filter(|_| columns.start == 0) {
-                            border.run(filter, positions.clone(), width, layer.accumulate, out);
+                        if columns.start == 0 {
+                            operands.add_border(filter, positions.clone(), width, out);
                         }
                         let blocks = Blocks {
                             patch: self.patch,
                             runs: &channel.runs,
                             weights: self.weights,
-                            bias: layer.bias[filter],
-                            activation: layer.activation,
-                            add: layer.accumulate || layer.border.is_some(),
+                            bias: operands.bias[filter],
+                            activation: operands.activation,
+                            add: operands.adds(),
                             out,
                             width,
                             columns: columns.clone(),
@@ -264,7 +264,7 @@ impl Vectorized for Planes<'_, '_> {
     }
 }
 
-impl Planes<'_, '_> {
+impl<E: Stored> Planes<'_, '_, E> {
     /// Fills the patch with what some rows and columns of the output read of a plane.
     #[inline(always)]
     fn copy<S: Simd>(&mut self, simd: S, plane: usize, rows: Range<usize>, columns: Range<usize>) {
@@ -277,7 +277,7 @@ impl Planes<'_, '_> {
 
     /// The same for a horizontal stride of `STRIDE`; 0 stands for any.
     fn copy_every<S: Simd, const STRIDE: usize>(&mut self, simd: S, plane: usize, rows: Range<usize>, columns: Range<usize>) {
-        let Depthwise { geometry, phases, size, beyond, .. } = self.to;
+        let DepthwiseGroups { geometry, phases, size, beyond, .. } = self.to;
         let x = &self.image[plane * geometry.input_len()..];
         let patch = &mut *self.patch;
         simd.vectorize(
@@ -307,13 +307,10 @@ impl Planes<'_, '_> {
     }
 
     /// Puts the weights of a group's `filter` in the order of its runs.
-    fn gather(&mut self, channel: &Channel, filter: usize) {
-        let (columns, filters) = (channel.columns.len(), channel.filters.len());
-        let first = filter - filter % crate::PANEL_ROWS;
-        let rows = (filters - first).min(crate::PANEL_ROWS);
-        let panel = &self.layer.weights[channel.weights.clone()][first * columns..][..rows * columns];
+    fn gather(&mut self, channel: &PlaneGroup, filter: usize) {
+        let panel = self.operands.panels(&channel.place).panel(filter / PANEL_ROWS);
         for (weight, column) in self.weights.iter_mut().zip(&channel.columns) {
-            *weight = panel[column * rows + filter % crate::PANEL_ROWS];
+            *weight = panel.column(*column)[filter % PANEL_ROWS].widen();
         }
     }
 }
@@ -327,7 +324,7 @@ struct Blocks<'a> {
     bias: f32,
     activation: Activation,
     add: bool,
-    /// Whole rows, of `width` numbers.
+    /// Whole rows, of `width` elements.
     out: &'a mut [f32],
     width: usize,
     columns: Range<usize>,

@@ -1,14 +1,13 @@
-//! Groups of one input channel and one filter, as in depthwise convolutions, where planes are small or strided: rows of vectors would
-//! be half empty, or every other number of them unused. Lanes are channels instead. A vector of planes is transposed into one plane of
-//! vectors, with its padding, in which every tap of every output is one load.
+//! Channel lanes: groups of one input channel and one filter, as in depthwise convolutions, where planes are small or strided: rows
+//! of vectors would be half empty, or every other element of them unused. Lanes are channels instead. A vector of planes is
+//! transposed into one plane of vectors, with its padding, in which every tap of every output is one load.
 
-use super::border::Border;
-use super::filter_lanes::Finish;
-use super::geometry::{Column, Geometry, KeptGroup};
-use super::{Form, Prepared, Weighted, WeightedLayer};
+use crate::conv::finish::{Finish, Finishing};
+use crate::conv::geometry::{Column, Geometry};
+use crate::conv::method::{ConvKernel, ConvMethod, Operands, PlacedGroup, Problem};
 use crate::filter_tile::Sums;
 use crate::parallel::{Part, Partition, Window};
-use crate::simd::{Isa, MAX_LANES, Simd, Vectorized};
+use crate::simd::{Isa, MAX_LANES, Simd, Stored, Vectorized};
 use crate::tile::unrolled;
 use crate::{Threading, balanced};
 use std::ops::Range;
@@ -19,21 +18,50 @@ const TOGETHER: usize = 8;
 /// Positions of a padded plane at most: of 16 channels they are half of the second-level cache.
 const MOST_POSITIONS: usize = 8 * 1024;
 
-/// Positions of a padded plane up to which this is expected to be faster than going plane by plane, with a horizontal stride and
-/// without. Measured with AVX-512 (Zen 5) on 3x3 kernels, here and plane by plane, in us: with a stride of 2, 576 planes of 14x14 29
-/// and 92, 192 of 28x28 34 and 46, 144 of 56x56 105 and 96; without, 960 of 7x7 29 and 68, 384 of 14x14 39 and 37.
-const SMALL: [usize; 2] = [2048, 128];
+pub(super) struct ChannelLanes;
+
+impl ConvMethod for ChannelLanes {
+    fn applies(&self, problem: &Problem<'_>, group: PlacedGroup<'_>) -> bool {
+        let (geometry, columns) = (problem.geometry, group.columns);
+        let len = || padded(geometry).iter().try_fold(1usize, |len, n| len.checked_mul(*n));
+        let one_plane = columns.windows(2).all(|pair| pair[0].channel == pair[1].channel);
+        // Columns that are listed twice are for the other methods.
+        let tap = |c: &Column| c.kh * geometry.kernel[1] + c.kw;
+        let increasing = columns.windows(2).all(|pair| tap(&pair[0]) < tap(&pair[1]));
+        let one_filter = group.place.filters.len() == 1;
+        one_filter
+            && !columns.is_empty()
+            && !geometry.transposed
+            && one_plane
+            && increasing
+            && len().is_some_and(|len| len <= MOST_POSITIONS)
+    }
+
+    fn is_fastest(&self, problem: &Problem<'_>, _: PlacedGroup<'_>) -> bool {
+        let (geometry, costs) = (problem.geometry, &problem.costs.planes);
+        let most = if geometry.strides[1] == 1 { costs.small } else { costs.small_strided };
+        padded(geometry).iter().product::<usize>() <= most
+    }
+
+    fn cost(&self, _: &Problem<'_>, _: PlacedGroup<'_>) -> Option<f64> {
+        None
+    }
+
+    fn prepare(&self, problem: &Problem<'_>, groups: &[PlacedGroup<'_>]) -> Box<dyn ConvKernel<f32>> {
+        Box::new(ChannelLanesGroups::new(problem, groups))
+    }
+}
 
 /// The groups of a layer that are computed this way.
 #[derive(Debug)]
-pub(crate) struct ChannelLanes {
+struct ChannelLanesGroups {
     isa: Isa,
     input_len: usize,
     output: [usize; 2],
     channels: Vec<Channel>,
     /// Channels whose filters follow each other, at most as many as a vector has lanes.
     vectors: Vec<Range<usize>>,
-    /// In the padded plane: where each number of the input goes, where each output's first tap reads, and how far from there each
+    /// In the padded plane: where each element of the input goes, where each output's first tap reads, and how far from there each
     /// tap does. What no tap reads goes behind its end.
     places: Vec<usize>,
     reads: Vec<usize>,
@@ -50,12 +78,12 @@ struct Channel {
     plane: usize,
     /// Of all groups' filters.
     filter: usize,
-    weights: Weights,
+    weights: ChannelWeights,
 }
 
 /// Which of all groups' weights a channel has for each tap that any group has.
 #[derive(Debug)]
-enum Weights {
+enum ChannelWeights {
     /// One after the other from this one on.
     All(usize),
     /// Those of some taps.
@@ -69,45 +97,22 @@ fn padded(geometry: &Geometry) -> [usize; 2] {
     })
 }
 
-/// Whether a group can be computed this way.
-pub(super) fn applies(geometry: &Geometry, group: &KeptGroup) -> bool {
-    let fits = || padded(geometry).iter().try_fold(1usize, |len, n| len.checked_mul(*n)).is_some_and(|len| len <= MOST_POSITIONS);
-    let one_plane = group.columns.windows(2).all(|pair| pair[0].channel == pair[1].channel);
-    // Columns that are listed twice are for the other methods.
-    let tap = |c: &Column| c.kh * geometry.kernel[1] + c.kw;
-    let increasing = group.columns.windows(2).all(|pair| tap(&pair[0]) < tap(&pair[1]));
-    group.filters == 1 && !group.columns.is_empty() && !geometry.transposed && one_plane && increasing && fits()
-}
-
-/// Whether that is expected to be faster than plane by plane.
-pub(super) fn pays(geometry: &Geometry) -> bool {
-    padded(geometry).iter().product::<usize>() <= SMALL[usize::from(geometry.strides[1] == 1)]
-}
-
-impl ChannelLanes {
-    /// Of those groups of a layer that are to be computed this way, if there are any.
-    pub(super) fn new(
-        geometry: &Geometry,
-        groups: &[KeptGroup],
-        prepared: &[Prepared],
-        isa: Isa,
-        threads: usize,
-    ) -> Option<Self> {
-        let ours = || groups.iter().zip(prepared).filter(|(_, prepared)| matches!(prepared.form, Form::ChannelLanes));
-        ours().next()?;
-        let mut taps: Vec<[usize; 2]> = ours().flat_map(|(group, _)| &group.columns).map(|c| [c.kh, c.kw]).collect();
+impl ChannelLanesGroups {
+    fn new(problem: &Problem<'_>, groups: &[PlacedGroup<'_>]) -> Self {
+        let &Problem { geometry, isa, threads, .. } = problem;
+        let mut taps: Vec<[usize; 2]> = groups.iter().flat_map(|group| group.columns).map(|c| [c.kh, c.kw]).collect();
         taps.sort_unstable();
         taps.dedup();
-        let channel = |(group, prepared): (&KeptGroup, &Prepared)| {
-            let start = prepared.weights.start;
+        let channel = |group: &PlacedGroup<'_>| {
+            let start = group.place.weights.start;
             let weight = |tap: &[usize; 2]| group.columns.iter().position(|c| [c.kh, c.kw] == *tap);
             let weights = match group.columns.len() == taps.len() {
-                true => Weights::All(start),
-                false => Weights::Some(taps.iter().map(|tap| Some(start + weight(tap)?)).collect()),
+                true => ChannelWeights::All(start),
+                false => ChannelWeights::Some(taps.iter().map(|tap| Some(start + weight(tap)?)).collect()),
             };
-            Channel { plane: group.columns[0].channel, filter: prepared.filters.start, weights }
+            Channel { plane: group.columns[0].channel, filter: group.place.filters.start, weights }
         };
-        let channels: Vec<Channel> = ours().map(channel).collect();
+        let channels: Vec<Channel> = groups.iter().map(channel).collect();
         let mut vectors: Vec<Range<usize>> = Vec::new();
         for (i, channel) in channels.iter().enumerate() {
             match vectors.last_mut() {
@@ -128,8 +133,7 @@ impl ChannelLanes {
             (part, vec![Part { planes: filters, positions: 0..geometry.output_len() }])
         };
         let (items, parts) = balanced(vectors.len(), vectors.len().div_ceil(threads)).map(item).unzip();
-        let filters = prepared.last().map_or(0, |p| p.filters.end);
-        Some(ChannelLanes {
+        ChannelLanesGroups {
             isa,
             input_len: geometry.input_len(),
             output: geometry.output,
@@ -140,11 +144,11 @@ impl ChannelLanes {
             channels,
             vectors,
             items,
-            partition: Partition::new(filters, geometry.output_len(), parts),
-        })
+            partition: Partition::new(problem.filters, geometry.output_len(), parts),
+        }
     }
 
-    /// Numbers of a padded plane, of the sums and of the weights of a vector of channels.
+    /// Elements of a padded plane, of the sums and of the weights of a vector of channels.
     fn lens(&self) -> [usize; 3] {
         [self.padded_len, self.reads.len(), self.taps.len()].map(|len| len * self.isa.lanes())
     }
@@ -152,21 +156,18 @@ impl ChannelLanes {
     fn thread_len(&self) -> usize {
         self.lens().iter().sum::<usize>().next_multiple_of(MAX_LANES)
     }
+}
 
-    /// Numbers of scratch memory that [`Self::run`] needs.
-    pub(crate) fn scratch_len(&self) -> usize {
-        self.partition.lanes().saturating_mul(self.thread_len())
+impl<E: Stored> ConvKernel<E> for ChannelLanesGroups {
+    fn scratch_len(&self) -> usize {
+        self.partition.shares().saturating_mul(self.thread_len())
     }
 
-    /// Computes these groups' planes of one image's output `out`.
-    pub(crate) fn run(
-        &self,
-        layer: WeightedLayer<'_>,
-        image: &[f32],
-        out: &mut [f32],
-        scratch: &mut [f32],
-        threading: Threading,
-    ) {
+    fn describe(&self, _: usize) -> String {
+        String::new()
+    }
+
+    fn run(&self, operands: Operands<'_, E>, image: &[f32], out: &mut [f32], scratch: &mut [f32], threading: Threading) {
         let [padded_len, sums_len, weights_len] = self.lens();
         self.partition.for_each(out, scratch, self.thread_len(), threading, |i, mut window, scratch| {
             let (padded, scratch) = scratch.split_at_mut(padded_len);
@@ -176,16 +177,17 @@ impl ChannelLanes {
             padded.fill(0.0);
             for channels in &self.vectors[self.items[i].clone()] {
                 let channels = &self.channels[channels.clone()];
-                self.isa.dispatch(Vector { of: self, layer, image, channels, padded, weights, sums, window: &mut window });
+                let window = &mut window;
+                self.isa.dispatch(ChannelVector { of: self, operands, image, channels, padded, weights, sums, window });
             }
         });
     }
 }
 
 /// A vector of channels.
-struct Vector<'a, 'w> {
-    of: &'a ChannelLanes,
-    layer: WeightedLayer<'a>,
+struct ChannelVector<'a, 'w, E> {
+    of: &'a ChannelLanesGroups,
+    operands: Operands<'a, E>,
     image: &'a [f32],
     channels: &'a [Channel],
     padded: &'a mut [f32],
@@ -194,7 +196,7 @@ struct Vector<'a, 'w> {
     window: &'a mut Window<'w>,
 }
 
-impl Vectorized for Vector<'_, '_> {
+impl<E: Stored> Vectorized for ChannelVector<'_, '_, E> {
     type Output = ();
 
     #[inline(always)]
@@ -211,24 +213,17 @@ impl Vectorized for Vector<'_, '_> {
                 }
             },
         );
-        let Vector { of, layer: WeightedLayer { weights, bias, border, activation, accumulate }, channels, sums, window, .. } =
-            self;
-        let filters = channels[0].filter..channels[0].filter + channels.len();
-        let positions = 0..of.reads.len();
-        if let Some(border) = border {
-            filters.clone().for_each(|filter| self::border(border, filter, of.output[1], accumulate, window));
+        let ChannelVector { of, operands, channels, sums, window, .. } = self;
+        let (rows, positions) = (channels[0].filter..channels[0].filter + channels.len(), 0..of.reads.len());
+        for filter in rows.clone() {
+            operands.add_border(filter, positions.clone(), of.output[1], window.part(filter, positions.clone()));
         }
-        let layer = Weighted { weights, bias, activation, add: accumulate || border.is_some() };
-        Finish { layer, sums: Sums { rows: filters, positions, numbers: sums, width: S::LANES }, window }.run(simd);
+        let finishing = Finishing { bias: operands.bias, activation: operands.activation, add: operands.adds() };
+        Finish { finishing, sums: Sums { rows, positions, elements: sums, width: S::LANES }, window }.run(simd);
     }
 }
 
-fn border(border: &Border, filter: usize, width: usize, accumulate: bool, window: &mut Window<'_>) {
-    let positions = 0..window.plane_len();
-    border.run(filter, positions.clone(), width, accumulate, window.part(filter, positions));
-}
-
-impl Vector<'_, '_> {
+impl<E: Stored> ChannelVector<'_, '_, E> {
     /// Transposes the planes into the padded one.
     #[inline(always)]
     fn spread<S: Simd>(&mut self, simd: S) {
@@ -254,13 +249,13 @@ impl Vector<'_, '_> {
             let mut square = [simd.splat(0.0); MAX_LANES];
             for (vector, channel) in square[..S::LANES].iter_mut().zip(self.channels) {
                 *vector = match &channel.weights {
-                    Weights::All(start) => simd.get_first(&self.layer.weights[start + first..][..count]),
-                    Weights::Some(at) => {
-                        let mut numbers = [0.0; MAX_LANES];
-                        for (number, at) in numbers.iter_mut().zip(&at[first..first + count]) {
-                            *number = at.map_or(0.0, |at| self.layer.weights[at]);
+                    ChannelWeights::All(start) => E::get_first(simd, &self.operands.weights[start + first..][..count]),
+                    ChannelWeights::Some(at) => {
+                        let mut elements = [0.0; MAX_LANES];
+                        for (element, at) in elements.iter_mut().zip(&at[first..first + count]) {
+                            *element = at.map_or(0.0, |at| self.operands.weights[at].widen());
                         }
-                        simd.get(&numbers)
+                        simd.get(&elements)
                     }
                 };
             }
@@ -271,7 +266,7 @@ impl Vector<'_, '_> {
         }
     }
 
-    /// `LANES` is the set's, once more: chunks of numbers need to be told.
+    /// `LANES` is the set's, once more: chunks of slices need to be told.
     #[inline(always)]
     fn multiply<S: Simd, const LANES: usize>(&mut self, simd: S) {
         let (padded, weights) = (self.padded.as_chunks().0, self.weights.as_chunks().0);

@@ -1,0 +1,169 @@
+//! What convolutions are expected to cost: one model for each class of instruction sets. Costs are counted in multiply-adds of
+//! vectors, so a factor says how many of these an operation takes as long as.
+//!
+//! The factors are fits to the times of 726 layers on one thread, with AVX-512 and with AVX2 (Zen 5): 2x2 to 56x56 positions, 3 to
+//! 1024 channels, 4 to 256 filters, of which all columns or down to a seventh are kept. Those of 5x5 layers by Winograd's method
+//! are fits to 15 layers on a Zen 4 with AVX-512: 7x7 to 32x32 positions, 3 to 48 channels, 15 to 128 filters. What differs between
+//! classes stands at the class.
+//!
+//! No cost falls when filters or columns are added, so a compact layer is never expected to be slower than a dense one.
+
+use crate::simd::{Class, Isa};
+
+/// The factors of a class of instruction sets.
+#[derive(Debug)]
+pub(super) struct CostModel {
+    pub(super) tiles: TileCosts,
+    pub(super) filter_lanes: FilterLanesCosts,
+    pub(super) winograd: WinogradCosts,
+    pub(super) planes: PlanesCosts,
+}
+
+/// What the register tile of `tile.rs` costs, and what feeds it.
+#[derive(Debug)]
+pub(super) struct TileCosts {
+    pub(super) packed: PackedCosts,
+    pub(super) in_place: InPlaceCosts,
+    /// An element of the output.
+    pub(super) output: f64,
+    /// A row of the planes that an image is split into.
+    pub(super) staged_row: f64,
+    /// Gathering a column, in rows of weights that are multiplied with it: threads that share an image are given equal parts by
+    /// this. A gathered vector takes about as long as four products (AVX-512).
+    pub(super) gathering: usize,
+}
+
+/// Where columns are gathered first.
+#[derive(Debug)]
+pub(super) struct PackedCosts {
+    /// A product of a filter's weight and a vector.
+    pub(super) product: f64,
+    /// A vector that is gathered where all positions of a vector lie side by side.
+    pub(super) gathered_whole: f64,
+    /// A vector that is gathered in several runs.
+    pub(super) gathered_in_runs: f64,
+    /// A column of a register tile, for each of the tile's products.
+    pub(super) column: f64,
+}
+
+/// Where columns are read where they lie.
+#[derive(Debug)]
+pub(super) struct InPlaceCosts {
+    /// A product of a filter's weight and a vector.
+    pub(super) product: f64,
+    /// A column of a register tile, for each of the tile's products, where vectors are one run and no tap falls into padding.
+    pub(super) column_of_one_run: f64,
+    /// The same where taps can fall into padding.
+    pub(super) column_of_one_masked_run: f64,
+    /// The same where vectors are two runs.
+    pub(super) column_of_two_runs: f64,
+}
+
+/// Where lanes are filters.
+#[derive(Debug)]
+pub(super) struct FilterLanesCosts {
+    /// A product of a vector of weights and a position.
+    pub(super) product: f64,
+    /// A vector of filters at a position.
+    pub(super) output: f64,
+    /// A row of the planes that an image is split into.
+    pub(super) staged_row: f64,
+    /// Positions up to which this is considered: vectors of more positions are full.
+    pub(super) most_positions: usize,
+}
+
+/// Winograd's method.
+#[derive(Debug)]
+pub(super) struct WinogradCosts {
+    /// A product of a vector of weights and a tile.
+    pub(super) product: f64,
+    /// The transforms of tiles of six elements along an axis (3x3 kernels).
+    pub(super) six: TransformCosts,
+    /// The transforms of tiles of eight elements along an axis (5x5 kernels).
+    pub(super) eight: TransformCosts,
+    /// What the whole costs, of what the factors above say: much of it is not arithmetic.
+    pub(super) scale: f64,
+}
+
+/// The transforms of Winograd's method, for tiles of one size.
+#[derive(Debug)]
+pub(super) struct TransformCosts {
+    /// A tile of a vector of channels.
+    pub(super) tile: f64,
+    /// An element of a square that is transposed.
+    pub(super) transposed: f64,
+    /// The weights of a channel for a vector of filters.
+    pub(super) weights: f64,
+    /// The outputs of a tile for a vector of filters.
+    pub(super) outputs: f64,
+}
+
+/// Where each group reads one plane, plane by plane or with channels as lanes.
+#[derive(Debug)]
+pub(super) struct PlanesCosts {
+    /// Filters of a group up to which going plane by plane is faster than reading columns in place, where more filters share what
+    /// is read: on planes of 28x28, four take 41 instead of 54 us, and eight as long.
+    pub(super) most_filters: usize,
+    /// Copying a row of a plane, in taps that are multiplied with it.
+    pub(super) copied_row: usize,
+    /// Positions of a padded plane up to which channels as lanes are faster than going plane by plane, with a horizontal stride and
+    /// without. Timed with AVX-512 (Zen 5) on 3x3 kernels, with channels as lanes and plane by plane, in us: with a stride of 2,
+    /// 576 planes of 14x14 29 and 92, 192 of 28x28 34 and 46, 144 of 56x56 105 and 96; without, 960 of 7x7 29 and 68, 384 of 14x14
+    /// 39 and 37.
+    pub(super) small_strided: usize,
+    pub(super) small: usize,
+}
+
+/// AVX-512 with whole vectors (Zen 5). It has masked loads that cost no more than others.
+const AVX512: CostModel = CostModel {
+    tiles: TileCosts {
+        packed: PackedCosts { product: 0.8, gathered_whole: 9.0, gathered_in_runs: 16.0, column: 0.21 },
+        in_place: InPlaceCosts { product: 0.57, column_of_one_run: 0.45, column_of_one_masked_run: 0.7, column_of_two_runs: 1.1 },
+        output: 0.4,
+        staged_row: 40.0,
+        gathering: 4,
+    },
+    filter_lanes: FilterLanesCosts { product: 1.07, output: 30.0, staged_row: 50.0, most_positions: 1024 },
+    winograd: WinogradCosts {
+        product: 1.2,
+        six: TransformCosts { tile: 330.0, transposed: 12.0, weights: 330.0, outputs: 420.0 },
+        eight: TransformCosts { tile: 350.0, transposed: 16.0, weights: 600.0, outputs: 950.0 },
+        scale: 1.0,
+    },
+    planes: PlanesCosts { most_filters: 4, copied_row: 2, small_strided: 2048, small: 128 },
+};
+
+/// AVX-512 on CPUs that compute a vector as two halves (Zen 4), beside which what is not arithmetic costs less. Fitted to 203
+/// layers, on which the choice took 1.4 % more time than the fastest method, and takes 0.8 %.
+const AVX512_IN_HALVES: CostModel = CostModel { winograd: WinogradCosts { scale: 0.87, ..AVX512.winograd }, ..AVX512 };
+
+/// AVX2: vectors are masked by an operation of its own. CPUs without AVX-512 read the second-level cache at half the rate of those
+/// with it, as a Zen 4 does, to 203 layers on which the first factor is fitted: the choice took 7.7 % more time than the fastest
+/// method, and takes 1.8 %.
+const AVX2: CostModel = CostModel {
+    tiles: TileCosts {
+        in_place: InPlaceCosts {
+            column_of_one_run: 0.8,
+            column_of_one_masked_run: 1.5,
+            column_of_two_runs: 1.5,
+            ..AVX512.tiles.in_place
+        },
+        ..AVX512.tiles
+    },
+    ..AVX512
+};
+
+/// Plain Rust is taken for AVX2: nothing was fitted to it.
+const PORTABLE: CostModel = AVX2;
+
+impl CostModel {
+    /// That of an instruction set.
+    pub(super) fn of(isa: Isa) -> &'static Self {
+        match isa.class() {
+            Class::Avx512 => const { &AVX512 },
+            Class::Avx512InHalves => const { &AVX512_IN_HALVES },
+            Class::Avx2 => const { &AVX2 },
+            Class::Portable => const { &PORTABLE },
+        }
+    }
+}

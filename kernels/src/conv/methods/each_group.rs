@@ -1,0 +1,70 @@
+//! What methods have in common that compute one group after the other, each in a way of its own.
+
+use crate::Threading;
+use crate::conv::finish::Finishing;
+use crate::conv::geometry::Geometry;
+use crate::conv::method::{ConvKernel, GroupPlace, Operands, PlacedGroup};
+use crate::simd::Stored;
+use sslm_basics::panels::Panels;
+use std::fmt::Debug;
+
+/// One group with what was prepared for it.
+pub(super) trait GroupKernel<E>: Debug + Send + Sync {
+    /// Elements of scratch memory that [`Self::run`] needs.
+    fn scratch_len(&self) -> usize;
+
+    /// Sizes, for reports.
+    fn describe(&self) -> String;
+
+    /// Computes the group's planes `out` of one image.
+    fn run(&self, operands: GroupOperands<'_, E>, image: &[f32], out: &mut [f32], scratch: &mut [f32], threading: Threading);
+}
+
+/// What a group multiplies an image with, and what it does with the sums.
+#[derive(Clone, Copy)]
+pub(super) struct GroupOperands<'a, E> {
+    pub(super) panels: Panels<'a, E>,
+    pub(super) finishing: Finishing<'a>,
+}
+
+/// Groups that are computed one after the other.
+#[derive(Debug)]
+pub(super) struct EachGroup<K> {
+    /// Positions of a plane of the output, and of a row of it.
+    plane_len: usize,
+    width: usize,
+    groups: Vec<(GroupPlace, K)>,
+}
+
+impl<K> EachGroup<K> {
+    /// With what `prepare` makes of each group.
+    pub(super) fn new(geometry: &Geometry, groups: &[PlacedGroup<'_>], prepare: impl Fn(PlacedGroup<'_>) -> K) -> Self {
+        let groups = groups.iter().map(|&group| (group.place.clone(), prepare(group))).collect();
+        EachGroup { plane_len: geometry.output_len(), width: geometry.output[1], groups }
+    }
+}
+
+impl<E: Stored, K: GroupKernel<E>> ConvKernel<E> for EachGroup<K> {
+    fn scratch_len(&self) -> usize {
+        self.groups.iter().map(|(_, kernel)| kernel.scratch_len()).max().unwrap_or(0)
+    }
+
+    fn describe(&self, group: usize) -> String {
+        let kernel = self.groups.iter().find(|(place, _)| place.index == group);
+        kernel.map_or_else(String::new, |(_, kernel)| kernel.describe())
+    }
+
+    fn run(&self, operands: Operands<'_, E>, image: &[f32], out: &mut [f32], scratch: &mut [f32], threading: Threading) {
+        for (place, kernel) in &self.groups {
+            let out = &mut out[place.filters.start * self.plane_len..place.filters.end * self.plane_len];
+            if operands.border.is_some() {
+                for (filter, out) in place.filters.clone().zip(out.chunks_exact_mut(self.plane_len)) {
+                    operands.add_border(filter, 0..self.plane_len, self.width, out);
+                }
+            }
+            let bias = &operands.bias[place.filters.clone()];
+            let finishing = Finishing { bias, activation: operands.activation, add: operands.adds() };
+            kernel.run(GroupOperands { panels: operands.panels(place), finishing }, image, out, scratch, threading);
+        }
+    }
+}

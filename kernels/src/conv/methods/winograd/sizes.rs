@@ -1,0 +1,171 @@
+//! Sizes of a group's convolution by Winograd's method: its tiles, which columns each channel has, where everything lies in memory,
+//! and what it is expected to cost.
+
+use super::transforms::OUTPUTS;
+use crate::balanced;
+use crate::conv::cost::WinogradCosts;
+use crate::conv::geometry::Geometry;
+use crate::conv::method::{PlacedGroup, Problem};
+use crate::simd::{Isa, MAX_LANES};
+use std::ops::Range;
+
+/// Products of some channels for which weights are transformed together: with a few vectors of filters, 36 x 96 x 48 elements or 64
+/// x 54 x 48 fit the second-level cache.
+const WEIGHTS: usize = 36 * 96;
+/// Products of the tiles of an image that are worked on together: enough for the transform of weights to pay, few enough for the
+/// cache.
+const SUMS: usize = 36 * 112;
+
+/// Elements between the stretches of different products: without them, they would often lie whole pages apart, and caches hold few
+/// lines of the same place in a page.
+const GAP: usize = 16;
+
+/// One group's convolution.
+#[derive(Debug)]
+pub(super) struct Sizes {
+    pub(super) geometry: Geometry,
+    pub(super) isa: Isa,
+    costs: &'static WinogradCosts,
+    pub(super) filters: usize,
+    /// Input planes that some column reads, and where each one's taps are among the columns.
+    pub(super) channels: Vec<Channel>,
+    /// Elements of a tile along an axis, and so points of evaluation.
+    pub(super) points: usize,
+    /// Tiles of an image, vertically and horizontally.
+    pub(super) grid: [usize; 2],
+    /// Rows of tiles that are worked on together.
+    pub(super) rows: usize,
+}
+
+#[derive(Debug)]
+pub(super) struct Channel {
+    pub(super) plane: usize,
+    pub(super) taps: Taps,
+}
+
+/// Which columns a channel's taps (`kh * KW + kw`) are.
+#[derive(Debug)]
+pub(super) enum Taps {
+    /// One after the other from this one on.
+    All(usize),
+    /// The column of each and 1, or any column and 0 if the tap is not kept.
+    Some(Vec<(u32, f32)>),
+}
+
+impl Sizes {
+    /// `None` where the method does not apply.
+    pub(super) fn new(problem: &Problem<'_>, group: PlacedGroup<'_>) -> Option<Self> {
+        let (geometry, filters) = (problem.geometry, group.place.filters.len());
+        let [height, width] = geometry.kernel;
+        let applies = height == width
+            && [3, 5].contains(&width)
+            && !geometry.transposed
+            && geometry.strides == [1, 1]
+            && geometry.dilations == [1, 1]
+            && geometry.pad_before.iter().all(|&p| p < width)
+            && !group.columns.is_empty();
+        if !applies {
+            return None;
+        }
+        let points = OUTPUTS + width - 1;
+        let mut channels: Vec<(usize, Vec<Option<u32>>)> = Vec::new();
+        for (index, column) in group.columns.iter().enumerate() {
+            let known = channels.iter().rposition(|c| c.0 == column.channel);
+            let at = known.unwrap_or(channels.len());
+            if known.is_none() {
+                channels.push((column.channel, vec![None; width * width]));
+            }
+            // Columns that are listed twice are for the other methods.
+            if channels[at].1[column.kh * width + column.kw].replace(u32::try_from(index).ok()?).is_some() {
+                return None;
+            }
+        }
+        let channel = |(plane, columns): (usize, Vec<Option<u32>>)| {
+            let any = columns.iter().flatten().next().copied().unwrap_or(0);
+            let all = (any..).zip(&columns).all(|(index, column)| *column == Some(index));
+            let some = || columns.iter().map(|column| column.map_or((any, 0.0), |column| (column, 1.0))).collect();
+            Channel { plane, taps: if all { Taps::All(any as usize) } else { Taps::Some(some()) } }
+        };
+        let grid = geometry.output.map(|size| size.div_ceil(OUTPUTS));
+        let rows = balanced(grid[0], (SUMS / (points * points * grid[1])).max(1)).map(|rows| rows.len()).max().unwrap_or(1);
+        Some(Sizes {
+            geometry: geometry.clone(),
+            isa: problem.isa,
+            costs: &problem.costs.winograd,
+            filters,
+            channels: channels.into_iter().map(channel).collect(),
+            points,
+            grid,
+            rows,
+        })
+    }
+
+    /// What one image is expected to cost.
+    pub(super) fn cost(&self) -> f64 {
+        self.costs.scale * self.cost_of(self.grid[0], self.filters)
+    }
+
+    /// What some filters at some rows of tiles are expected to cost beside others: without the scale that all have.
+    pub(super) fn cost_of(&self, rows: usize, filters: usize) -> f64 {
+        let (channels, lanes) = (self.channels.len(), self.isa.lanes());
+        let vectors_of = |count: usize| count.div_ceil(lanes) as f64;
+        let of_filters = vectors_of(filters);
+        let (tiles, passes) = ((rows * self.grid[1]) as f64, rows.div_ceil(self.rows) as f64);
+        let products = self.products() as f64 * channels as f64 * of_filters;
+        // Besides what each tile takes, squares of elements are transposed.
+        let squares = rows as f64 * vectors_of(self.geometry.input[1]);
+        let costs = if self.points == 6 { &self.costs.six } else { &self.costs.eight };
+        let image = vectors_of(channels) * (tiles * costs.tile + squares * costs.transposed * (lanes * lanes) as f64);
+        let of_tiles = tiles * (self.costs.product * products + costs.outputs * of_filters);
+        of_tiles + image + costs.weights * passes * of_filters * channels as f64
+    }
+
+    /// Where the elements of each channel, and of each tile, lie in a transformed image.
+    pub(super) fn places(&self) -> [Vec<usize>; 2] {
+        let (lanes, vector_len) = (self.isa.lanes(), self.vector_len());
+        let of_channel = |channel: usize| channel / lanes * vector_len + channel % lanes;
+        let of_tile = |tile: usize| tile * lanes;
+        [(0..self.channels.len()).map(of_channel).collect(), (0..self.rows * self.grid[1]).map(of_tile).collect()]
+    }
+
+    /// Products of a tile.
+    pub(super) fn products(&self) -> usize {
+        self.points * self.points
+    }
+
+    /// Channels whose weights are transformed together.
+    pub(super) fn channels_at_once(&self) -> usize {
+        WEIGHTS / self.products()
+    }
+
+    /// Elements of one product's tiles of a vector of channels.
+    pub(super) fn product_len(&self) -> usize {
+        self.rows * self.grid[1] * self.isa.lanes() + GAP
+    }
+
+    /// Elements of a transformed image, `[vector of channels][product][tile][channel]`, with room for whole vectors behind it.
+    pub(super) fn image_len(&self) -> usize {
+        (self.channels.len().div_ceil(self.isa.lanes()) * self.vector_len()).next_multiple_of(MAX_LANES)
+    }
+
+    /// Elements of a vector of channels.
+    pub(super) fn vector_len(&self) -> usize {
+        self.products() * self.product_len()
+    }
+
+    /// Elements of the transformed weights of one product: `[channel][filter]` of some channels and some vectors of filters.
+    pub(super) fn weights_len(&self, vectors: usize) -> usize {
+        self.channels_at_once().min(self.channels.len()) * vectors * self.isa.lanes() + GAP
+    }
+
+    /// Elements of one product's sums: `[tile][filter]` of some vectors of filters.
+    pub(super) fn sums_len(&self, vectors: usize) -> usize {
+        self.rows * self.grid[1] * vectors * self.isa.lanes() + GAP
+    }
+
+    /// Rows of tiles in parts that are worked on together.
+    pub(super) fn passes(&self, rows: &Range<usize>) -> impl Iterator<Item = Range<usize>> + use<> {
+        let start = rows.start;
+        balanced(rows.len(), self.rows).map(move |part| start + part.start..start + part.end)
+    }
+}
