@@ -14,7 +14,7 @@ use std::f64::consts::FRAC_1_SQRT_2;
 const MOST_PARAMETERS: usize = 2;
 
 /// The square root of 2 / pi.
-const SQRT_2_BY_PI: f32 = 0.797_884_56;
+const SQRT_2_BY_PI: f32 = 0.797_884_6;
 
 unary! {
     // Those that convolutions apply, too, to sums that are still in registers. There is one formula, of a register's lanes.
