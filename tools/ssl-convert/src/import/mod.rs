@@ -3,7 +3,7 @@
 //! names all of it.
 //!
 //! Here is the walk over the graph. What it does with a node is said beside the operator, in `ops`: by a function that reads a
-//! [`node::OnnxNode`] and adds to a `builder`.
+//! `node::OnnxNode` and adds to a `builder`.
 
 pub(crate) mod binding;
 mod builder;
