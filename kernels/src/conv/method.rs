@@ -121,6 +121,7 @@ pub(super) struct Operands<'a, E> {
 
 impl<'a, E: Element> Operands<'a, E> {
     /// The weights of a group.
+    #[inline]
     pub(super) fn panels(&self, group: &GroupPlace) -> Panels<'a, E> {
         Panels::new(&self.weights[group.weights.clone()], group.filters.len(), group.columns.len())
     }

@@ -61,6 +61,7 @@ pub struct PreparedConv {
     accumulate: bool,
     /// Each computes some of the groups.
     kernels: Vec<Box<dyn ConvKernel<f32>>>,
+    scratch_len: usize,
     /// What computes the largest group.
     method: Method,
     description: String,
@@ -126,7 +127,8 @@ impl PreparedConv {
         let separator = if described.is_empty() { "" } else { " " };
         let description = format!("{method}{separator}{described} {isa}");
         let border = taps.map(|taps| Border::new(&geometry, filters, taps));
-        PreparedConv { geometry, filters, weights, border, activation, accumulate, kernels, method, description }
+        let scratch_len = kernels.iter().map(|kernel| kernel.scratch_len()).max().unwrap_or(0);
+        PreparedConv { geometry, filters, weights, border, activation, accumulate, kernels, scratch_len, method, description }
     }
 
     /// Multiply-accumulates of one image.
@@ -136,7 +138,7 @@ impl PreparedConv {
 
     /// Elements of scratch memory that [`Self::run`] needs.
     pub fn scratch_len(&self) -> usize {
-        self.kernels.iter().map(|kernel| kernel.scratch_len()).max().unwrap_or(0)
+        self.scratch_len
     }
 
     /// Elements of weights that it keeps for itself, beside those that [`Self::run`] is given.
@@ -169,7 +171,7 @@ impl PreparedConv {
         expect_len("input", x, batch * image_len);
         expect_len("weights", weights, self.weights);
         expect_len("bias", bias, self.filters);
-        let scratch = &mut scratch[..self.scratch_len()];
+        let scratch = &mut scratch[..self.scratch_len];
         let (border, activation, accumulate) = (self.border.as_ref(), self.activation, self.accumulate);
         let operands = Operands { weights, bias, border, activation, accumulate };
         for (i, out) in out.chunks_exact_mut(out_len).enumerate() {

@@ -68,7 +68,7 @@ impl TiledGroups {
     pub(super) fn describe(&self, group: usize) -> String {
         let rows =
             self.groups.iter().find(|g| g.place.index == group).map_or(0, |g| g.place.filters.len().min(self.highest_tile));
-        format!("{rows}x{}", self.tiling.widest())
+        format!("{rows}x{}", self.tiling.widest)
     }
 
     /// Calls `compute` with everything that is to be computed of one image, each with `block_len` elements of scratch memory.
@@ -118,6 +118,7 @@ pub(super) struct TiledPart<'a, 'w, E> {
 impl<E: Stored> TiledPart<'_, '_, E> {
     /// Some `columns` of a panel times a tile: sums are added to those of the columns before, and finished with the last ones. With
     /// `fetch`, the same columns of the next panel are fetched meanwhile.
+    #[inline]
     pub(super) fn multiply<S: Simd>(
         &mut self,
         simd: S,

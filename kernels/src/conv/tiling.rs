@@ -15,6 +15,8 @@ pub(super) struct Tiling {
     isa: Isa,
     pub(super) stage: Stage,
     pub(super) lowering: Lowering,
+    /// Positions of the widest tile, in whole vectors.
+    pub(super) widest: usize,
 }
 
 impl Tiling {
@@ -22,12 +24,8 @@ impl Tiling {
     pub(super) fn new(geometry: &Geometry, columns: impl Iterator<Item = Column>, highest: usize, isa: Isa) -> Self {
         let stage = Stage::new(geometry, columns, Padding::Masked);
         let lowering = Lowering::new(geometry, &stage, isa.lanes(), tile::vectors_for(highest, isa.tile()));
-        Tiling { geometry: geometry.clone(), isa, stage, lowering }
-    }
-
-    /// Positions of the widest tile, in whole vectors.
-    pub(super) fn widest(&self) -> usize {
-        self.lowering.tiles.iter().map(|t| t.vectors.len()).max().unwrap_or(0) * self.isa.lanes()
+        let widest = lowering.tiles.iter().map(|t| t.vectors.len()).max().unwrap_or(0) * isa.lanes();
+        Tiling { geometry: geometry.clone(), isa, stage, lowering, widest }
     }
 
     /// What a column, whose index among those of all groups is `index`, reads.

@@ -33,7 +33,9 @@ impl ConvMethod for Packed {
     }
 
     fn prepare(&self, problem: &Problem<'_>, groups: &[PlacedGroup<'_>]) -> Box<dyn ConvKernel<f32>> {
-        Box::new(PackedGroups { isa: problem.isa, tiled: TiledGroups::new(problem, groups) })
+        let (tiling, columns) = (&problem.tiling, groups.iter().map(|group| group.columns.len()));
+        let block_len = columns.map(|columns| block_len(columns, tiling.widest, tiling.lowering.tiles.len())).max().unwrap_or(0);
+        Box::new(PackedGroups { isa: problem.isa, block_len, tiled: TiledGroups::new(problem, groups) })
     }
 }
 
@@ -41,25 +43,21 @@ impl ConvMethod for Packed {
 #[derive(Debug)]
 struct PackedGroups {
     isa: Isa,
+    /// Elements of packed blocks that one thread needs.
+    block_len: usize,
     tiled: TiledGroups,
 }
 
-impl PackedGroups {
-    /// Elements of packed blocks that one thread needs.
-    fn block_len(&self) -> usize {
-        let (widest, tiles) = (self.tiled.tiling.widest(), self.tiled.tiling.lowering.tiles.len());
-        let of_group = |columns: usize| {
-            let columns = most_columns(columns);
-            tiles_at_once(columns, widest).min(tiles) * columns * widest + packing::SLACK
-        };
-        let longest = self.tiled.groups.iter().map(|g| of_group(g.taps.len())).max();
-        longest.unwrap_or(0).next_multiple_of(16)
-    }
+/// Elements of packed blocks that one thread needs for a group of so many columns, where there are so many tiles, of at most so many
+/// positions.
+fn block_len(columns: usize, widest: usize, tiles: usize) -> usize {
+    let columns = most_columns(columns);
+    (tiles_at_once(columns, widest).min(tiles) * columns * widest + packing::SLACK).next_multiple_of(16)
 }
 
 impl<E: Stored> ConvKernel<E> for PackedGroups {
     fn scratch_len(&self) -> usize {
-        self.tiled.scratch_len(self.block_len())
+        self.tiled.scratch_len(self.block_len)
     }
 
     fn describe(&self, group: usize) -> String {
@@ -67,7 +65,7 @@ impl<E: Stored> ConvKernel<E> for PackedGroups {
     }
 
     fn run(&self, operands: Operands<'_, E>, image: &[f32], out: &mut [f32], scratch: &mut [f32], threading: Threading) {
-        self.tiled.run(operands, image, out, scratch, (self.block_len(), threading), |part| {
+        self.tiled.run(operands, image, out, scratch, (self.block_len, threading), |part| {
             self.isa.dispatch(PackedPart(part));
         });
     }
