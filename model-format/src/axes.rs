@@ -97,6 +97,21 @@ impl Pick {
 }
 
 impl Link {
+    /// The axes of the output that this one becomes, or becomes part of.
+    pub fn targets(&self) -> Range<usize> {
+        match self {
+            Link::Alike { to }
+            | Link::Broadcast { to }
+            | Link::Near { to, .. }
+            | Link::Whole { to }
+            | Link::Windowed { to }
+            | Link::Picked { to, .. }
+            | Link::Joined { to, .. } => *to..to + 1,
+            Link::Regrouped { to, .. } => to.clone(),
+            Link::Summed => 0..0,
+        }
+    }
+
     /// The axis of the output that is as long as this one and whose index i depends on index i alone.
     pub fn alike(&self) -> Option<usize> {
         match self {
@@ -162,19 +177,29 @@ impl AxisMap {
     pub fn image(&self, axes: &[usize]) -> Option<Vec<usize>> {
         let mut image = Vec::new();
         for &axis in axes {
-            image.extend(match self.links.get(axis)? {
-                Link::Alike { to }
-                | Link::Broadcast { to }
-                | Link::Near { to, .. }
-                | Link::Picked { to, .. }
-                | Link::Joined { to, .. } => *to..to + 1,
-                Link::Regrouped { to, .. } => to.clone(),
+            match self.links.get(axis)? {
                 Link::Whole { .. } | Link::Windowed { .. } | Link::Summed => return None,
-            });
+                link @ (Link::Alike { .. }
+                | Link::Broadcast { .. }
+                | Link::Near { .. }
+                | Link::Picked { .. }
+                | Link::Joined { .. }
+                | Link::Regrouped { .. }) => image.extend(link.targets()),
+            }
         }
         image.sort_unstable();
         image.dedup();
         Some(image)
+    }
+
+    /// The slice of the input, of `shape` and with slices over `own`, that each slice of the output depends on, if that is one each;
+    /// `outer` are the output's slices.
+    pub fn origins(&self, shape: &Shape, own: &SliceSpace, outer: &SliceSpace) -> Option<Vec<usize>> {
+        let origin = |index: usize| match self.reach(shape, own, outer, index) {
+            Reach::One(slice) => Some(slice),
+            Reach::Nothing | Reach::Near { .. } | Reach::All => None,
+        };
+        (0..outer.len()).map(origin).collect()
     }
 
     /// Which slices of the input, of `shape` and with slices over `own`, slice `index` of the output depends on; `outer` are the

@@ -103,6 +103,17 @@ impl Kept {
 }
 
 impl Compaction {
+    /// Whether logical channel `channel` physically exists.
+    pub fn keeps(&self, channel: usize) -> bool {
+        self.kept.binary_search(&(channel as u32)).is_ok()
+    }
+
+    /// Whether the kept channels are `run` neighbouring ones for each that `before` keeps: what flattening makes of a channel.
+    pub fn keeps_runs_of(&self, before: &Compaction, run: usize) -> bool {
+        let runs = before.kept.iter().flat_map(|&c| c as usize * run..(c as usize + 1) * run);
+        self.kept.len() == before.kept.len() * run && runs.eq(self.kept.iter().map(|&c| c as usize))
+    }
+
     /// The constant of every logical channel; `None` where the channel is kept.
     pub fn constant_of(&self) -> Vec<Option<f32>> {
         let mut kept = self.kept.iter().copied().peekable();

@@ -119,25 +119,10 @@ fn keeps_images_apart(node: &Node, shapes: &[Vec<usize>], constants: &HashSet<Va
     let apart = |(v, map): (&ValueId, &AxisMap)| {
         if constants.contains(v) {
             let mut axes = map.links.iter().zip(&shapes[v.index()]);
-            axes.all(|(link, &extent)| extent == 1 || !leads_to_images(link))
+            axes.all(|(link, &extent)| extent == 1 || !link.targets().contains(&0))
         } else {
             map.links.first().and_then(Link::alike) == Some(0)
         }
     };
     node.inputs.iter().zip(&axes_of(node, shapes)).all(apart)
-}
-
-/// Whether the axis of an input becomes that of images.
-fn leads_to_images(link: &Link) -> bool {
-    match link {
-        Link::Alike { to }
-        | Link::Broadcast { to }
-        | Link::Near { to, .. }
-        | Link::Whole { to }
-        | Link::Windowed { to }
-        | Link::Picked { to, .. }
-        | Link::Joined { to, .. } => *to == 0,
-        Link::Regrouped { to, .. } => to.contains(&0),
-        Link::Summed => false,
-    }
 }

@@ -300,7 +300,7 @@ impl<'a> Channels<'a> {
     }
 
     fn keep(&self, channel: usize) -> bool {
-        self.0.compaction.as_ref().is_none_or(|c| c.kept.binary_search(&(channel as u32)).is_ok())
+        self.0.compaction.as_ref().is_none_or(|c| c.keeps(channel))
     }
 
     /// How many are missing.

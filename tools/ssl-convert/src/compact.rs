@@ -92,7 +92,7 @@ fn store(g: &mut Graph, channels: Vec<Channels>, needed: &[Vec<bool>]) {
         let Some(channels) = &channels[v] else { continue };
         let origins = node.op.is_view().then(|| slices::origins(&node.op, g.shape(x), &g.shapes[v])).flatten();
         let keeps: Vec<bool> = match origins.map(|origins| (origins, &g.graph.values[x.index()].compaction)) {
-            Some((origins, Some(c))) => origins.iter().map(|&from| c.kept.binary_search(&(from as u32)).is_ok()).collect(),
+            Some((origins, Some(c))) => origins.iter().map(|&from| c.keeps(from)).collect(),
             Some((_, None)) => continue,
             None => channels.iter().zip(&needed[v]).map(|(channel, needed)| *needed && channel.is_none()).collect(),
         };

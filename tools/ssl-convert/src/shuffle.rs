@@ -2,8 +2,7 @@
 //! liveness pass channel by channel while every value in between is compacted along axis 1.
 
 use crate::graph::{Graph, drop_unused_values, retain_nodes};
-use sslm_format::shape::Shape;
-use sslm_format::{AxisMap, Gather, Link, Operator, Reach, SliceSpace};
+use sslm_format::{Gather, Link, Operator, SliceSpace};
 
 /// Replaces every shuffle whose parts nobody else reads.
 pub fn fold_shuffles(g: &mut Graph) {
@@ -48,19 +47,10 @@ fn permutation(g: &Graph, nodes: &[usize]) -> Option<Vec<i64>> {
             return None;
         }
         let outer = SliceSpace::along(output, &map.image(space.axes())?)?;
-        channels =
-            (0..outer.len()).map(|slice| moved(map, x, &space, &outer, slice).map(|s| channels[s])).collect::<Option<_>>()?;
+        channels = map.origins(x, &space, &outer)?.into_iter().map(|slice| channels[slice]).collect();
         others.iter_mut().for_each(|axis| *axis = axis.and_then(|axis| map.links.get(axis)).and_then(Link::alike));
         space = outer;
     }
     let in_place = others.iter().enumerate().all(|(axis, now)| axis == 1 || *now == Some(axis));
     (space.axes() == [1] && in_place).then(|| channels.into_iter().map(|c| c as i64).collect())
-}
-
-/// The one slice that becomes slice `slice` of the output.
-fn moved(map: &AxisMap, x: &Shape, space: &SliceSpace, outer: &SliceSpace, slice: usize) -> Option<usize> {
-    match map.reach(x, space, outer, slice) {
-        Reach::One(slice) => Some(slice),
-        Reach::Nothing | Reach::Near { .. } | Reach::All => None,
-    }
 }

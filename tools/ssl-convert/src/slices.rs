@@ -114,9 +114,5 @@ pub fn reads<O: Operator + ?Sized>(op: &O, inputs: &[Slices<'_>], output: &Slice
 pub fn origins<O: Operator + ?Sized>(op: &O, input: &Shape, output: &Shape) -> Option<Vec<usize>> {
     let (own, outer) = (SliceSpace::along(input, &AXES)?, SliceSpace::along(output, &AXES)?);
     let [map] = &op.axes(&[input], output)[..] else { return None };
-    let origin = |slice: usize| match map.reach(input, &own, &outer, slice) {
-        Reach::One(i) => Some(i),
-        Reach::Nothing | Reach::Near { .. } | Reach::All => None,
-    };
-    (0..outer.len()).map(origin).collect()
+    map.origins(input, &own, &outer)
 }

@@ -260,7 +260,7 @@ impl Exporter<'_> {
         let mut alike = Vec::new();
         for (map, &v) in maps.iter().zip(&node.inputs) {
             // An axis that is axis 1 of the output, but none of the input's, would be that of another input's channels.
-            let elsewhere = |(axis, link): (usize, &Link)| axis != 1 && leads_to(link, 1);
+            let elsewhere = |(axis, link): (usize, &Link)| axis != 1 && link.targets().contains(&1);
             if map.links.iter().enumerate().any(elsewhere) {
                 return Channels::All;
             }
@@ -271,7 +271,7 @@ impl Exporter<'_> {
                 // One channel for each, or as many where nobody knows how many there are.
                 Some(Link::Broadcast { to: 1 }) if self.shape(v)[1] == out[1] => true,
                 Some(Link::Broadcast { to: 1 }) if self.shape(v)[1] == Some(1) => false,
-                Some(link) if leads_to(link, 1) => return Channels::All,
+                Some(link) if link.targets().contains(&1) => return Channels::All,
                 Some(_) | None => false,
             });
         }
@@ -382,19 +382,4 @@ impl Exporter<'_> {
 /// The kept channels as indices.
 fn kept(c: &Compaction) -> Vec<usize> {
     c.kept.iter().map(|&c| c as usize).collect()
-}
-
-/// Whether the axis becomes axis `axis` of the output, or part of it.
-fn leads_to(link: &Link, axis: usize) -> bool {
-    match link {
-        Link::Alike { to }
-        | Link::Broadcast { to }
-        | Link::Near { to, .. }
-        | Link::Whole { to }
-        | Link::Windowed { to }
-        | Link::Picked { to, .. }
-        | Link::Joined { to, .. } => *to == axis,
-        Link::Regrouped { to, .. } => to.contains(&axis),
-        Link::Summed => false,
-    }
 }

@@ -220,12 +220,11 @@ fn from_kept(e: &Exporter<'_>, node: &Node) -> Option<(String, Option<usize>)> {
     let (x, out) = (node.inputs[0], node.output);
     let channels = match (e.compaction(x), e.compaction(out)) {
         (None, None) => None,
-        (Some(before), Some(after)) if e.shape(x)[0] == e.shape(out)[0] && after.logical.is_multiple_of(before.logical) => {
-            let run = after.logical / before.logical;
-            let same = before.kept.iter().flat_map(|&c| c * run..(c + 1) * run).eq(after.kept.iter().copied());
-            if !same {
-                return None;
-            }
+        (Some(before), Some(after))
+            if e.shape(x)[0] == e.shape(out)[0]
+                && after.logical.is_multiple_of(before.logical)
+                && after.keeps_runs_of(before, (after.logical / before.logical) as usize) =>
+        {
             Some(after.kept.len())
         }
         _ => return None,
