@@ -6,6 +6,7 @@ use crate::codec::record;
 use crate::error::{Error, Result};
 use crate::rules::{Site, at_least_one, below, equal};
 use crate::shape::{MAX_CHANNELS, Shape, product};
+use crate::value::BlobId;
 use crate::weights::Weights;
 
 record! {
@@ -171,9 +172,14 @@ impl Check for Lrn {
     }
 }
 
+/// Each scale has its shift.
+fn expect_equally_many(site: &Site<'_>, scale: BlobId, shift: BlobId) -> Result<()> {
+    equal("elements of shift", site.blob_len("scale", scale)?, site.blob_len("shift", shift)?)
+}
+
 impl Check for BatchNorm {
     fn check(&self, site: &Site<'_>) -> Result<()> {
-        equal("elements of shift", site.blob_len("scale", self.scale)?, site.blob_len("shift", self.shift)?)
+        expect_equally_many(site, self.scale, self.shift)
     }
 
     fn check_shapes(&self, site: &Site<'_>, _: &[&Shape], output: &Shape) -> Result<()> {
@@ -183,7 +189,7 @@ impl Check for BatchNorm {
 
 impl Check for InstanceNorm {
     fn check(&self, site: &Site<'_>) -> Result<()> {
-        equal("elements of shift", site.blob_len("scale", self.scale)?, site.blob_len("shift", self.shift)?)
+        expect_equally_many(site, self.scale, self.shift)
     }
 
     fn check_shapes(&self, site: &Site<'_>, _: &[&Shape], output: &Shape) -> Result<()> {
@@ -193,7 +199,7 @@ impl Check for InstanceNorm {
 
 impl Check for LayerNorm {
     fn check(&self, site: &Site<'_>) -> Result<()> {
-        equal("elements of shift", site.blob_len("scale", self.scale)?, site.blob_len("shift", self.shift)?)
+        expect_equally_many(site, self.scale, self.shift)
     }
 
     fn check_shapes(&self, site: &Site<'_>, _: &[&Shape], output: &Shape) -> Result<()> {

@@ -23,30 +23,24 @@ impl Lower for Lrn {
 
 impl Lower for BatchNorm {
     fn lower(&self, at: &mut Lowering<'_, '_>) -> Result<()> {
-        let plane = at.builder.plane(at.x());
-        with_scale_and_shift(at, ScaleShiftTask { plane }, [self.scale, self.shift])
+        let (plane, channels) = (at.builder.plane(at.x()), at.builder.physical_channels(at.output));
+        with_scale_and_shift(at, ScaleShiftTask { plane }, channels, [self.scale, self.shift])
     }
 }
 
 impl Lower for InstanceNorm {
     fn lower(&self, at: &mut Lowering<'_, '_>) -> Result<()> {
-        let plane = at.builder.plane(at.x());
-        with_scale_and_shift(at, InstanceNormTask { plane, epsilon: self.epsilon }, [self.scale, self.shift])
+        let (plane, channels) = (at.builder.plane(at.x()), at.builder.physical_channels(at.output));
+        let task = InstanceNormTask { plane, epsilon: self.epsilon };
+        with_scale_and_shift(at, task, channels, [self.scale, self.shift])
     }
 }
 
 impl Lower for LayerNorm {
     fn lower(&self, at: &mut Lowering<'_, '_>) -> Result<()> {
         let line = at.builder.shape(at.x())[self.axis as usize..].iter().product();
-        let [expected, found] = [line, at.builder.model.blob(self.scale).len()];
-        if expected != found {
-            return Err(Error::input("elements of scale", expected, found));
-        }
         let task = LayerNormTask { line, epsilon: self.epsilon };
-        let ((read, _), len) = (at.input(), at.seen(at.output).iter().product());
-        let place = at.emit_with(task, vec![read], len, |step| Emit { parameters: vec![self.scale, self.shift], ..step });
-        at.define(place);
-        Ok(())
+        with_scale_and_shift(at, task, line, [self.scale, self.shift])
     }
 }
 
@@ -62,13 +56,18 @@ impl Lower for Softmax {
     }
 }
 
-/// A step whose parameters are one scale and one shift for each channel that the output keeps.
-fn with_scale_and_shift<T: Task + 'static>(at: &mut Lowering<'_, '_>, task: T, parameters: [BlobId; 2]) -> Result<()> {
-    let [expected, found] = [at.builder.physical_channels(at.output), at.builder.model.blob(parameters[0]).len()];
+/// A step whose parameters are `expected` scales and as many shifts.
+fn with_scale_and_shift<T: Task + 'static>(
+    at: &mut Lowering<'_, '_>,
+    task: T,
+    expected: usize,
+    parameters: [BlobId; 2],
+) -> Result<()> {
+    let found = at.builder.model.blob(parameters[0]).len();
     if expected != found {
         return Err(Error::input("elements of scale", expected, found));
     }
-    let ((read, _), len) = (at.input(), at.builder.physical_len(at.output));
+    let ((read, _), len) = (at.input(), at.seen(at.output).iter().product());
     let place = at.emit_with(task, vec![read], len, |step| Emit { parameters: parameters.to_vec(), ..step });
     at.define(place);
     Ok(())
