@@ -262,9 +262,7 @@ pub fn instance_norm(x: &[f32], plane: usize, [scale, shift]: [&[f32]; 2], epsil
         #[inline(always)]
         |i, out| {
             let x = &x[i * plane..][..plane];
-            // In f64: a variance far below the square of the mean survives.
-            let mean = math::sum(x, |v| v) / plane as f64;
-            let variance = math::sum(x, |v| (v - mean) * (v - mean)) / plane as f64;
+            let [mean, variance] = moments(x);
             let factor = f64::from(scale[i % scale.len()]) / (variance + f64::from(epsilon)).sqrt();
             let shift = f64::from(shift[i % shift.len()]);
             for (o, &v) in out.iter_mut().zip(x) {
@@ -313,13 +311,19 @@ pub fn layer_norm(x: &[f32], [scale, shift]: [&[f32]; 2], epsilon: f32, out: &mu
         #[inline(always)]
         |i, out| {
             let x = &x[i * line..][..line];
-            // In f64: a variance far below the square of the mean survives.
-            let mean = math::sum(x, |v| v) / line as f64;
-            let variance = math::sum(x, |v| (v - mean) * (v - mean)) / line as f64;
+            let [mean, variance] = moments(x);
             let factor = 1.0 / (variance + f64::from(epsilon)).sqrt();
             for ((o, &v), (&scale, &shift)) in out.iter_mut().zip(x).zip(scale.iter().zip(shift)) {
                 *o = ((f64::from(v) - mean) * factor * f64::from(scale) + f64::from(shift)) as f32;
             }
         },
     );
+}
+
+/// Mean and variance, in f64: a variance far below the square of the mean survives.
+#[inline(always)]
+fn moments(x: &[f32]) -> [f64; 2] {
+    let len = x.len() as f64;
+    let mean = math::sum(x, |v| v) / len;
+    [mean, math::sum(x, |v| (v - mean) * (v - mean)) / len]
 }

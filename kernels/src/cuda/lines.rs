@@ -51,6 +51,19 @@ pub(super) const LINES: Source = Source {
     REDUCE(shared[slot] = fmaxf(shared[slot], shared[other]);) \
     total = shared[threadIdx.x]; \
     __syncthreads();
+
+// Declares mean and variance of each line, in double: a variance far below the square of the mean survives.
+#define MOMENTS(shared, mean, variance) \
+    double mean = 0.0, variance = 0.0; \
+    ALONG(i) mean += a.x[line + (unsigned)i * a.inner]; \
+    SUM(shared, mean, mean) \
+    mean /= a.extent; \
+    ALONG(i) { \
+        double d = a.x[line + (unsigned)i * a.inner] - mean; \
+        variance += d * d; \
+    } \
+    SUM(shared, variance, variance) \
+    variance /= a.extent;
 "#,
 };
 

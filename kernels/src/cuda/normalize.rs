@@ -74,22 +74,29 @@ KERNEL(scale_shift, ScaleShiftArguments) {
 "#,
 };
 
-/// With its scales and shifts on the device.
+/// A task with its scales and shifts on the device.
 #[derive(Debug)]
-struct PreparedScaleShift {
-    task: ScaleShiftTask,
+struct WithScaleAndShift<T> {
+    task: T,
     scale: Buffer,
     shift: Buffer,
 }
 
-impl Task for ScaleShiftTask {
-    fn prepare(&self, preparing: &mut Preparing<'_>) -> Result<Box<dyn Kernel>> {
+impl<T: Copy> WithScaleAndShift<T> {
+    /// Uploads the two parameters of the task.
+    fn prepare(task: &T, preparing: &mut Preparing<'_>) -> Result<Self> {
         let (scale, shift) = (preparing.upload_parameter(0)?, preparing.upload_parameter(1)?);
-        Ok(Box::new(PreparedScaleShift { task: *self, scale, shift }))
+        Ok(WithScaleAndShift { task: *task, scale, shift })
     }
 }
 
-impl Kernel for PreparedScaleShift {
+impl Task for ScaleShiftTask {
+    fn prepare(&self, preparing: &mut Preparing<'_>) -> Result<Box<dyn Kernel>> {
+        Ok(Box::new(WithScaleAndShift::prepare(self, preparing)?))
+    }
+}
+
+impl Kernel for WithScaleAndShift<ScaleShiftTask> {
     fn start(&self, stream: &mut dyn Stream, Call { reads, out, .. }: Call<'_>) -> Result<()> {
         let (x, plane, scale, shift) = (reads[0], self.task.plane, self.scale.view(), self.shift.view());
         x.expect_len("input", out.len());
@@ -146,21 +153,13 @@ const INSTANCE_NORM: Source = Source {
     declaration: "",
     kernels: &["instance_norm"],
     text: r#"
-// Lines are planes here. In double: a variance far below the square of the mean survives.
+// Lines are planes here.
 KERNEL(instance_norm, LineArguments) {
     SHARED(double, shared, 256)
     LINES
-    double mean = 0.0, variance = 0.0;
-    ALONG(i) mean += a.x[line + (unsigned)i * a.inner];
-    SUM(shared, mean, mean)
-    mean /= a.extent;
-    ALONG(i) {
-        double d = a.x[line + (unsigned)i * a.inner] - mean;
-        variance += d * d;
-    }
-    SUM(shared, variance, variance)
+    MOMENTS(shared, mean, variance)
     int channel = outer % a.channels;
-    double factor = a.scale[channel] / sqrt(variance / a.extent + a.epsilon);
+    double factor = a.scale[channel] / sqrt(variance + a.epsilon);
     ALONG(i) {
         unsigned at = line + (unsigned)i * a.inner;
         a.out[at] = (float)((a.x[at] - mean) * factor + a.shift[channel]);
@@ -169,22 +168,13 @@ KERNEL(instance_norm, LineArguments) {
 "#,
 };
 
-/// With its scales and shifts on the device.
-#[derive(Debug)]
-struct PreparedInstanceNorm {
-    task: InstanceNormTask,
-    scale: Buffer,
-    shift: Buffer,
-}
-
 impl Task for InstanceNormTask {
     fn prepare(&self, preparing: &mut Preparing<'_>) -> Result<Box<dyn Kernel>> {
-        let (scale, shift) = (preparing.upload_parameter(0)?, preparing.upload_parameter(1)?);
-        Ok(Box::new(PreparedInstanceNorm { task: *self, scale, shift }))
+        Ok(Box::new(WithScaleAndShift::prepare(self, preparing)?))
     }
 }
 
-impl Kernel for PreparedInstanceNorm {
+impl Kernel for WithScaleAndShift<InstanceNormTask> {
     fn start(&self, stream: &mut dyn Stream, Call { reads, out, .. }: Call<'_>) -> Result<()> {
         let (x, plane, scale, shift) = (reads[0], self.task.plane, self.scale.view(), self.shift.view());
         x.expect_len("input", out.len());
@@ -210,20 +200,11 @@ const LAYER_NORM: Source = Source {
     declaration: "",
     kernels: &["layer_norm"],
     text: r#"
-// In double: a variance far below the square of the mean survives.
 KERNEL(layer_norm, LineArguments) {
     SHARED(double, shared, 256)
     LINES
-    double mean = 0.0, variance = 0.0;
-    ALONG(i) mean += a.x[line + (unsigned)i * a.inner];
-    SUM(shared, mean, mean)
-    mean /= a.extent;
-    ALONG(i) {
-        double d = a.x[line + (unsigned)i * a.inner] - mean;
-        variance += d * d;
-    }
-    SUM(shared, variance, variance)
-    double factor = 1.0 / sqrt(variance / a.extent + a.epsilon);
+    MOMENTS(shared, mean, variance)
+    double factor = 1.0 / sqrt(variance + a.epsilon);
     ALONG(i) {
         unsigned at = line + (unsigned)i * a.inner;
         a.out[at] = (float)((a.x[at] - mean) * factor * a.scale[i] + a.shift[i]);
@@ -232,22 +213,13 @@ KERNEL(layer_norm, LineArguments) {
 "#,
 };
 
-/// With its scales and shifts on the device.
-#[derive(Debug)]
-struct PreparedLayerNorm {
-    task: LayerNormTask,
-    scale: Buffer,
-    shift: Buffer,
-}
-
 impl Task for LayerNormTask {
     fn prepare(&self, preparing: &mut Preparing<'_>) -> Result<Box<dyn Kernel>> {
-        let (scale, shift) = (preparing.upload_parameter(0)?, preparing.upload_parameter(1)?);
-        Ok(Box::new(PreparedLayerNorm { task: *self, scale, shift }))
+        Ok(Box::new(WithScaleAndShift::prepare(self, preparing)?))
     }
 }
 
-impl Kernel for PreparedLayerNorm {
+impl Kernel for WithScaleAndShift<LayerNormTask> {
     fn start(&self, stream: &mut dyn Stream, Call { reads, out, .. }: Call<'_>) -> Result<()> {
         let (x, line, scale, shift) = (reads[0], self.task.line, self.scale.view(), self.shift.view());
         x.expect_len("input", out.len());
