@@ -428,10 +428,10 @@ impl<W: Copy> FilterTileCall<'_, W> {
             #[inline(always)]
             || {
                 let positions: &[usize; POSITIONS] = self.positions.try_into().expect("`run` asked for as many as there are");
-                let x: [*const f32; POSITIONS] = positions.map(
-                    #[inline(always)]
-                    |position| self.x.wrapping_add(position),
-                );
+                let mut x = [self.x; POSITIONS];
+                for (x, &position) in x.iter_mut().zip(positions) {
+                    *x = self.x.wrapping_add(position);
+                }
                 let mut sums = [[simd.splat(0.0); VECTORS]; CHAINS];
                 let (mut column, count) = (0, self.columns.len());
                 // A loop of its own: inside of another one, sums would not stay in registers.

@@ -104,13 +104,13 @@ impl LrnTask {
 fn divide_by_squares<const N: usize>(x: &[f32], planes: &[f32], out: &mut [f32], divide: impl Fn(f32, f32) -> f32) {
     let len = out.len();
     let x = &x[..len];
-    let planes: [&[f32]; N] = std::array::from_fn(
-        #[inline(always)]
-        |i| &planes[i * len..][..len],
-    );
+    let mut each = [&planes[..0]; N];
+    for (i, plane) in each.iter_mut().enumerate() {
+        *plane = &planes[i * len..][..len];
+    }
     for i in 0..len {
         let mut sum = 0.0;
-        for plane in planes {
+        for plane in each {
             sum += plane[i] * plane[i];
         }
         out[i] = divide(x[i], sum);

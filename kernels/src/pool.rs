@@ -260,10 +260,10 @@ impl Taps<'_> {
         let stride = if STRIDE == 0 { self.stride } else { STRIDE };
         // Slices of one length: what is read is checked once for all of them.
         let reach = if STRIDE == 1 { len } else { len.next_multiple_of(S::LANES) * stride };
-        let taps: [&[f32]; COUNT] = std::array::from_fn(
-            #[inline(always)]
-            |tap| &self.x[tap * self.step..][..reach],
-        );
+        let mut taps = [&self.x[..0]; COUNT];
+        for (tap, x) in taps.iter_mut().enumerate() {
+            *x = &self.x[tap * self.step..][..reach];
+        }
         let mut at = 0;
         while at < len {
             let mut all = start;

@@ -145,7 +145,7 @@ impl Simd for Avx2 {
             // Four vectors at a time, in each half of them: four by four elements.
             for fours in x[..Self::LANES].as_chunks_mut::<4>().0 {
                 let [a, b, c, d] = *fours;
-                let pair = |a, b| [_mm256_unpacklo_ps(a, b), _mm256_unpackhi_ps(a, b)].map(|x| _mm256_castps_pd(x));
+                let pair = |a, b| [_mm256_castps_pd(_mm256_unpacklo_ps(a, b)), _mm256_castps_pd(_mm256_unpackhi_ps(a, b))];
                 let ([ab_low, ab_high], [cd_low, cd_high]) = (pair(a, b), pair(c, d));
                 *fours = [
                     _mm256_castpd_ps(_mm256_unpacklo_pd(ab_low, cd_low)),

@@ -131,7 +131,8 @@ impl Simd for Avx512 {
     unsafe fn load_rows(self, from: [*const f32; 2], counts: [usize; 2]) -> __m512 {
         // SAFETY: see above. Masked lanes are not accessed.
         unsafe {
-            let [low, high] = [0, 1].map(|i| _mm256_maskz_loadu_ps(first(counts[i]) as u8, from[i]));
+            let low = _mm256_maskz_loadu_ps(first(counts[0]) as u8, from[0]);
+            let high = _mm256_maskz_loadu_ps(first(counts[1]) as u8, from[1]);
             _mm512_insertf32x8::<1>(_mm512_castps256_ps512(low), high)
         }
     }
@@ -173,7 +174,7 @@ impl Simd for Avx512 {
             // Four vectors at a time, in each quarter of them: four by four elements.
             for fours in x.as_chunks_mut::<4>().0 {
                 let [a, b, c, d] = *fours;
-                let pair = |a, b| [_mm512_unpacklo_ps(a, b), _mm512_unpackhi_ps(a, b)].map(|x| _mm512_castps_pd(x));
+                let pair = |a, b| [_mm512_castps_pd(_mm512_unpacklo_ps(a, b)), _mm512_castps_pd(_mm512_unpackhi_ps(a, b))];
                 let ([ab_low, ab_high], [cd_low, cd_high]) = (pair(a, b), pair(c, d));
                 *fours = [
                     _mm512_castpd_ps(_mm512_unpacklo_pd(ab_low, cd_low)),

@@ -157,20 +157,7 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     }
 
     /// Turns rows into columns: lane i of vector j becomes lane j of vector i, of the first [`Self::LANES`] vectors.
-    #[inline(always)]
-    fn transpose(self, x: &mut [Self::Vector; MAX_LANES]) {
-        let mut columns = [[0.0; MAX_LANES]; MAX_LANES];
-        for (j, x) in x[..Self::LANES].iter().enumerate() {
-            let mut elements = [0.0; MAX_LANES];
-            self.put(&mut elements, *x);
-            for i in 0..Self::LANES {
-                columns[i][j] = elements[i];
-            }
-        }
-        for (x, column) in x[..Self::LANES].iter_mut().zip(&columns) {
-            *x = self.get(column);
-        }
-    }
+    fn transpose(self, x: &mut [Self::Vector; MAX_LANES]);
 
     /// Fills `to` with every `STRIDE`-th element of `from`, from the first one on.
     ///

@@ -1,10 +1,16 @@
 //! Plain Rust in arrays of four elements, which compilers turn into whatever the target always has.
 
-use super::Simd;
+use super::{MAX_LANES, Simd};
 
 /// Runs everywhere.
 #[derive(Clone, Copy)]
 pub(crate) struct Portable;
+
+/// The element of each lane, written out: what the standard library fills arrays with is a call where it is not inlined.
+#[inline(always)]
+fn lanes(element: impl Fn(usize) -> f32) -> [f32; 4] {
+    [element(0), element(1), element(2), element(3)]
+}
 
 impl Simd for Portable {
     const LANES: usize = 4;
@@ -19,37 +25,37 @@ impl Simd for Portable {
 
     #[inline(always)]
     fn add(self, a: [f32; 4], b: [f32; 4]) -> [f32; 4] {
-        std::array::from_fn(|i| a[i] + b[i])
+        lanes(|i| a[i] + b[i])
     }
 
     #[inline(always)]
     fn sub(self, a: [f32; 4], b: [f32; 4]) -> [f32; 4] {
-        std::array::from_fn(|i| a[i] - b[i])
+        lanes(|i| a[i] - b[i])
     }
 
     #[inline(always)]
     fn mul(self, a: [f32; 4], b: [f32; 4]) -> [f32; 4] {
-        std::array::from_fn(|i| a[i] * b[i])
+        lanes(|i| a[i] * b[i])
     }
 
     #[inline(always)]
     fn mul_add(self, a: [f32; 4], b: [f32; 4], c: [f32; 4]) -> [f32; 4] {
-        std::array::from_fn(|i| a[i] * b[i] + c[i])
+        lanes(|i| a[i] * b[i] + c[i])
     }
 
     #[inline(always)]
     fn max(self, a: [f32; 4], b: [f32; 4]) -> [f32; 4] {
-        std::array::from_fn(|i| if a[i] > b[i] { a[i] } else { b[i] })
+        lanes(|i| if a[i] > b[i] { a[i] } else { b[i] })
     }
 
     #[inline(always)]
     fn min(self, a: [f32; 4], b: [f32; 4]) -> [f32; 4] {
-        std::array::from_fn(|i| if a[i] < b[i] { a[i] } else { b[i] })
+        lanes(|i| if a[i] < b[i] { a[i] } else { b[i] })
     }
 
     #[inline(always)]
     fn where_negative(self, x: [f32; 4], negative: [f32; 4]) -> [f32; 4] {
-        std::array::from_fn(|i| if x[i] < 0.0 { negative[i] } else { x[i] })
+        lanes(|i| if x[i] < 0.0 { negative[i] } else { x[i] })
     }
 
     #[inline(always)]
@@ -62,14 +68,14 @@ impl Simd for Portable {
     unsafe fn load_masked(self, from: *const f32, mask: u16) -> [f32; 4] {
         // SAFETY: the caller's promise is the same.
         let x = unsafe { self.load(from) };
-        std::array::from_fn(|i| if mask >> i & 1 == 1 { x[i] } else { 0.0 })
+        lanes(|i| if mask >> i & 1 == 1 { x[i] } else { 0.0 })
     }
 
     #[inline(always)]
     unsafe fn replace_masked(self, x: [f32; 4], from: *const f32, mask: u16) -> [f32; 4] {
         // SAFETY: the caller's promise is the same.
         let new = unsafe { self.load(from) };
-        std::array::from_fn(|i| if mask >> i & 1 == 1 { new[i] } else { x[i] })
+        lanes(|i| if mask >> i & 1 == 1 { new[i] } else { x[i] })
     }
 
     #[inline(always)]
@@ -81,7 +87,7 @@ impl Simd for Portable {
     #[inline(always)]
     unsafe fn load_first(self, from: *const f32, count: usize) -> [f32; 4] {
         // SAFETY: the caller promises `count` elements.
-        std::array::from_fn(|i| if i < count { unsafe { *from.add(i) } } else { 0.0 })
+        lanes(|i| if i < count { unsafe { *from.add(i) } } else { 0.0 })
     }
 
     #[inline(always)]
@@ -98,10 +104,23 @@ impl Simd for Portable {
     }
 
     #[inline(always)]
+    fn transpose(self, x: &mut [[f32; 4]; MAX_LANES]) {
+        let [a, b, c, d, ..] = *x;
+        for (i, x) in x[..4].iter_mut().enumerate() {
+            *x = [a[i], b[i], c[i], d[i]];
+        }
+    }
+
+    #[inline(always)]
     fn prefetch<T>(self, _: *const T) {}
 
     #[inline(always)]
     fn vectorize<R>(self, f: impl FnOnce() -> R) -> R {
-        f()
+        // A function of its own, as in the other sets: inlined into its callers, it takes compilers far longer.
+        #[inline(never)]
+        fn call<R>(f: impl FnOnce() -> R) -> R {
+            f()
+        }
+        call(f)
     }
 }
