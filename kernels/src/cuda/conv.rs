@@ -69,7 +69,7 @@ const ALIGNED: usize = 16;
 /// Weights behind the last one that kernels may read, as part of a block of more filters than there are.
 const BEHIND: usize = 128;
 
-/// Numbers of a `Part` of `conv.cu`.
+/// How many integers a `Part` of `conv.cu` has.
 const PART: usize = 6;
 
 /// How a [`PreparedConv`] computes.
@@ -333,13 +333,13 @@ impl PreparedConv {
         (LOWERED / of_image.max(1)).clamp(1, self.images.max(1))
     }
 
-    /// Numbers of a group's lowered matrix of so many positions, and of its sums.
+    /// How many elements a group's lowered matrix of so many positions has, and how many its sums.
     fn lowered_len(&self, group: &Prepared, positions: usize) -> [usize; 2] {
         let leading = self.layout.leading(positions);
         [self.layout.elements(group.columns.len() * leading), group.filters.len() * leading]
     }
 
-    /// Numbers of scratch memory that [`Self::run`] needs.
+    /// How many elements of scratch memory [`Self::run`] needs.
     pub fn scratch_len(&self) -> usize {
         let needs = |group: &Prepared| match group.in_place {
             None if self.method == Method::Library => {
@@ -565,7 +565,7 @@ impl BorderTables {
     }
 }
 
-/// Numbers of a `Tap` of `conv.cu`.
+/// How many integers a `Tap` of `conv.cu` has.
 const TAP: usize = 4;
 
 /// Whether positions are divided by strides: a transposed convolution with strides of 1 is a usual one with other taps.
