@@ -195,7 +195,7 @@ fn tuning_is_stored_beside_the_model_and_used() {
         stdout.contains(", timed")
     };
     assert!(profile(&["--threads", "1"], &["methods as timed in", "lenet.sslm.tuning.json"]));
-    assert!(!profile(&["--threads", "2"], &["not used", "threads: expected 2, found 1", "--tune"]));
+    assert!(!profile(&["--threads", "2"], &["not used", "another thread count: expected 2, found 1", "--tune"]));
     std::fs::write(&tuning, "{\"made_for\": 7}").expect("a writable folder");
     assert!(!profile(&["--threads", "1"], &["not used", "lenet.sslm.tuning.json", "expected the tuning of a model", "--tune"]));
 

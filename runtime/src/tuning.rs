@@ -110,7 +110,7 @@ impl Tuning {
             ("model", here.model.clone(), made.model.clone()),
             ("input shape", inputs(&here.inputs), inputs(&made.inputs)),
             ("instruction set", here.isa.clone(), made.isa.clone()),
-            ("number of threads", here.threads.to_string(), made.threads.to_string()),
+            ("thread count", here.threads.to_string(), made.threads.to_string()),
             ("CPU", here.cpu.clone(), made.cpu.clone()),
         ];
         match all.into_iter().find(|(_, here, made)| here != made) {

@@ -31,7 +31,7 @@ pub struct Certificate {
     pub total: Cost,
     /// Where zeros had to stay, and why.
     pub refused: Vec<Refusal>,
-    /// What happens to numbers that are NaN or infinite.
+    /// What happens to elements that are NaN or infinite.
     pub non_finite: NonFinite,
     /// How the file compares with the original when both are run; absent if that was turned off.
     pub verification: Option<Verification>,
@@ -90,7 +90,7 @@ pub struct LayerNorms {
     pub columns: Histogram,
 }
 
-/// Original number, kept number, and for what is missing the rules that removed it.
+/// How many there were originally, how many are kept, and how many each rule removed of those that are missing.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Count {
     /// In the source model.
@@ -128,7 +128,7 @@ pub struct Cost {
     pub weight_bytes: Change,
 }
 
-/// A number before and after the conversion.
+/// A count before and after the conversion.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 pub struct Change {
     /// Of the source model.
@@ -337,7 +337,7 @@ fn refusal(g: &Graph, i: usize) -> Option<Refusal> {
     let (channels, reason) = if needs_whole {
         (constants, format!("works on the last of {} axes, so its operands are stored whole", shape.len()))
     } else if whole {
-        (constants, format!("no fixed number of channels on axis 1 (shape {}), so it is stored whole", describe(shape)))
+        (constants, format!("no fixed count of channels on axis 1 (shape {}), so it is stored whole", describe(shape)))
     } else if let [a, b] = shapes[..] {
         let other_axes = inputs.iter().zip(&shapes).filter(|(_, s)| s.len() != shape.len());
         let channels = other_axes.map(|(input, _)| input.missing()).sum();

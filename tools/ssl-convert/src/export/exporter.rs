@@ -165,7 +165,7 @@ impl<'a> Exporter<'a> {
 
     /// Extent of axis 1.
     fn channels(&self, v: ValueId) -> Result<usize> {
-        self.shape(v).get(1).copied().flatten().context("expected a known number of channels, found a symbolic one")
+        self.shape(v).get(1).copied().flatten().context("expected a known count of channels, found a symbolic one")
     }
 
     /// The channels of `v` that exist.

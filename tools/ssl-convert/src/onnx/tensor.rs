@@ -139,7 +139,7 @@ impl Tensor {
             Data::Floats(floats) => floats.len(),
             Data::Ints(ints) => ints.len(),
         };
-        ensure!(expected == Some(found), "expected as many numbers as dims {dims:?} say, found {found}");
+        ensure!(expected == Some(found), "expected as many elements as dims {dims:?} say, found {found}");
         Ok(Tensor { dims, data })
     }
 
