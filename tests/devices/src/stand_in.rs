@@ -108,9 +108,8 @@ impl Said {
     /// # Panics
     /// If it was not.
     pub fn calls(&self) -> usize {
-        let number =
-            self.text.lines().find_map(|line| line.strip_prefix("stand-in was called ")?.split(' ').next()?.parse().ok());
-        number.unwrap_or_else(|| panic!("no number of calls in\n{}", self.text))
+        let count = self.text.lines().find_map(|line| line.strip_prefix("stand-in was called ")?.split(' ').next()?.parse().ok());
+        count.unwrap_or_else(|| panic!("no count of calls in\n{}", self.text))
     }
 }
 
