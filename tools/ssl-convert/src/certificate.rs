@@ -23,7 +23,7 @@ pub struct Certificate {
     pub bytes: u64,
     /// Whether zeros were kept in place on request.
     pub dense: bool,
-    /// Groups whose norm is at most this times the largest of their kind in their layer were taken for zero.
+    /// Filters and columns whose norm is at most this times the largest of their kind in their layer were taken for zero.
     pub zero_tol: f64,
     /// Layers with weights, in order.
     pub layers: Vec<LayerReport>,
@@ -77,16 +77,16 @@ pub struct LayerReport {
     /// What the layer costs.
     #[serde(flatten)]
     pub cost: Cost,
-    /// How far the groups of weights are from zero.
+    /// How far filters and columns are from zero.
     pub norms: LayerNorms,
 }
 
-/// Euclidean norms of a layer's groups, before any cut.
+/// Euclidean norms of a layer's filters and columns, before any cut.
 #[derive(Clone, Debug, Serialize)]
 pub struct LayerNorms {
-    /// Of filters.
+    /// Norms of filters.
     pub filters: Histogram,
-    /// Of columns, per group.
+    /// Norms of columns, per group.
     pub columns: Histogram,
 }
 
@@ -131,9 +131,9 @@ pub struct Cost {
 /// A count before and after the conversion.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 pub struct Change {
-    /// Of the source model.
+    /// In the source model.
     pub before: u64,
-    /// Of the file.
+    /// In the file.
     pub after: u64,
 }
 

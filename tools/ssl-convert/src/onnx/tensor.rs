@@ -132,7 +132,7 @@ impl Tensor {
     /// A tensor of given extents.
     ///
     /// # Errors
-    /// If `data` has another count.
+    /// If `data` has another count of elements.
     pub fn new(dims: Vec<usize>, data: Data) -> Result<Self> {
         let expected = dims.iter().try_fold(1usize, |n, &d| n.checked_mul(d));
         let found = match &data {
