@@ -104,7 +104,7 @@ impl Emulated {
         Ok(Emulated { compiled, order, edge, free: Arc::new(AtomicUsize::new(usize::MAX)) })
     }
 
-    /// The same with just so many bytes of memory.
+    /// This device with just so many bytes of memory.
     #[must_use]
     pub fn with_memory(self, bytes: usize) -> Self {
         Emulated { free: Arc::new(AtomicUsize::new(bytes)), ..self }

@@ -13,7 +13,7 @@ const MARK: &str = "SSLM_STAND_IN";
 
 /// The driver's library, without `lib` and `.so`.
 const DRIVER: &str = "cuda";
-/// That of cuBLAS.
+/// The library of cuBLAS, likewise.
 const CUBLAS: &str = "cublas";
 
 /// A folder in which the libraries are found.
