@@ -89,10 +89,10 @@ fn time_layer(device: &dyn Device, net: &Net, shape: &ConvShape, form: &str, kep
     };
     let positions = layer.geometry.output[0] * layer.geometry.output[1];
     let filters: usize = layer.groups.iter().map(|g| g.filters).sum();
-    let numbers = |rng: &mut Rng, len: usize| (0..len).map(|_| rng.f32() * 2.0 - 1.0).collect::<Vec<f32>>();
-    let weights = numbers(rng, layer.groups.iter().map(|g| g.filters * g.columns.len()).sum());
-    let bias = numbers(rng, filters);
-    let x = put(device, stream, &numbers(rng, batch * layer.geometry.channels * shape.input * shape.input))?;
+    let elements = |rng: &mut Rng, len: usize| (0..len).map(|_| rng.f32() * 2.0 - 1.0).collect::<Vec<f32>>();
+    let weights = elements(rng, layer.groups.iter().map(|g| g.filters * g.columns.len()).sum());
+    let bias = elements(rng, filters);
+    let x = put(device, stream, &elements(rng, batch * layer.geometry.channels * shape.input * shape.input))?;
     let out = device.allocate(batch * filters * positions)?;
     let macs = batch * weights.len() * positions;
     let row = |measure, method: String, precision: Precision, expected, times: [f64; 2]| LayerTime {
@@ -133,9 +133,9 @@ fn time_layer(device: &dyn Device, net: &Net, shape: &ConvShape, form: &str, kep
 
     let largest = layer.groups.iter().map(|g| g.filters * g.columns.len()).max().unwrap_or(0);
     let columns = layer.groups.iter().map(|g| g.columns.len()).max().unwrap_or(0);
-    let (left, right) = (device.allocate(batch * columns * positions)?, put(device, stream, &numbers(rng, largest))?);
+    let (left, right) = (device.allocate(batch * columns * positions)?, put(device, stream, &elements(rng, largest))?);
     // Products of zeros are faster than others.
-    let some = numbers(rng, 1 << 20);
+    let some = elements(rng, 1 << 20);
     for start in (0..batch * columns * positions).step_by(some.len()) {
         let part = start..(start + some.len()).min(batch * columns * positions);
         stream.upload(&some[..part.len()], left.part(part))?;
@@ -154,9 +154,9 @@ fn time_layer(device: &dyn Device, net: &Net, shape: &ConvShape, form: &str, kep
     Ok(rows)
 }
 
-fn put(device: &dyn Device, stream: &mut dyn Stream, numbers: &[f32]) -> Result<Buffer> {
-    let buffer = device.allocate(numbers.len())?;
-    stream.upload(numbers, buffer.view())?;
+fn put(device: &dyn Device, stream: &mut dyn Stream, elements: &[f32]) -> Result<Buffer> {
+    let buffer = device.allocate(elements.len())?;
+    stream.upload(elements, buffer.view())?;
     Ok(buffer)
 }
 

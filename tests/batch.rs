@@ -34,8 +34,8 @@ fn by_image(plan: &Plan) -> Vec<String> {
     plan.steps().filter(|s| s.by_image).map(|s| s.op.to_owned()).collect()
 }
 
-/// Checks that batches yield what each network says that computes every value of the whole batch, with the same bits on any number
-/// of threads, run after run. Yields what runs image by image of four.
+/// Checks that batches yield what each network says that computes every value of the whole batch, with the same bits whatever the
+/// thread count is, run after run. Yields what runs image by image of four.
 fn check(net: Net, outputs: &[&str]) -> Vec<String> {
     let model = net.finish(outputs);
     let open = |model: &ModelProto| Model::from_bytes(&convert(model, true)).expect("what was written is valid");
@@ -175,8 +175,8 @@ fn plans_say_whether_images_are_mixed() {
             net.node("Add", &[&a, &b], &[])
         }),
         ("a constant for every image", false, |net| {
-            let numbers = net.weights(&[6, 1, 1], &[2.0; 6]);
-            net.node("Mul", &["x", &numbers], &[])
+            let constant = net.weights(&[6, 1, 1], &[2.0; 6]);
+            net.node("Mul", &["x", &constant], &[])
         }),
         ("images of another shape", false, |net| {
             let dims = net.integers(&[0, 3, -1]);
@@ -196,8 +196,8 @@ fn plans_say_whether_images_are_mixed() {
             net.node("Reshape", &[&row, &dims], &[])
         }),
         ("a constant for each of them", true, |net| {
-            let numbers = net.weights(&[2, 1, 1, 1], &[1.0, 2.0]);
-            net.node("Add", &["x", &numbers], &[])
+            let constant = net.weights(&[2, 1, 1, 1], &[1.0, 2.0]);
+            net.node("Add", &["x", &constant], &[])
         }),
         ("images beside images", true, |net| {
             let means = net.node("ReduceMean", &["x"], &[("axes", Ints(&[1, 2])), ("keepdims", Int(0))]);

@@ -1,4 +1,4 @@
-//! The certificate of a conversion: every rule of removal occurs in a net made for it, the numbers add up, thresholds cut what
+//! The certificate of a conversion: every rule of removal occurs in a net made for it, the counts add up, thresholds cut what
 //! they should, and a file whose outputs differ does not appear.
 
 use serde_json::{Value, json};
@@ -92,7 +92,7 @@ fn adds_up(certificate: &Value) {
 }
 
 #[test]
-fn lenet_is_certified_on_numbers_and_digits() {
+fn lenet_is_certified_on_random_inputs_and_digits() {
     let case = Case::lenet();
     let digits = text(lenet().join("digits"));
     let certificate = case.certificate(&["--verify", "2", "--verify-images", &digits]);
@@ -249,8 +249,8 @@ fn refusals_are_named_with_their_reasons() {
             |net, y| {
                 let mean = net.node("GlobalAveragePool", &[y], &[]);
                 let mean = net.node("Flatten", &[&mean], &[]);
-                let numbers = net.random(12);
-                let term = net.weights(&[1, 1, 3, 4], &numbers);
+                let elements = net.random(12);
+                let term = net.weights(&[1, 1, 3, 4], &elements);
                 net.node("Add", &[&mean, &term], &[])
             },
             2,
@@ -258,8 +258,8 @@ fn refusals_are_named_with_their_reasons() {
         ),
         (
             |net, y| {
-                let numbers = net.random(8 * 5);
-                let w = net.weights(&[8, 5], &numbers);
+                let elements = net.random(8 * 5);
+                let w = net.weights(&[8, 5], &elements);
                 net.node("MatMul", &[y, &w], &[])
             },
             0,

@@ -98,8 +98,8 @@ fn raw_tensors_from_a_pipe() {
     let mut run = command("ssl-run");
     run.args([&model(), "--input", "/dev/stdin", "--output", &piped]).stdin(std::process::Stdio::piped());
     let mut child = run.spawn().expect("the tool starts");
-    let numbers = std::fs::read(images).expect("golden images");
-    child.stdin.take().expect("a pipe").write_all(&numbers).expect("the tool reads");
+    let bytes = std::fs::read(images).expect("golden images");
+    child.stdin.take().expect("a pipe").write_all(&bytes).expect("the tool reads");
     assert!(child.wait().expect("it ends").success());
     let [direct, piped] = [direct, piped].map(|path| std::fs::read(path).expect("an output"));
     assert_eq!(direct, piped);
@@ -195,7 +195,7 @@ fn tuning_is_stored_beside_the_model_and_used() {
         stdout.contains(", timed")
     };
     assert!(profile(&["--threads", "1"], &["methods as timed in", "lenet.sslm.tuning.json"]));
-    assert!(!profile(&["--threads", "2"], &["not used", "threads: expected 2, found 1", "--tune"]));
+    assert!(!profile(&["--threads", "2"], &["not used", "another thread count: expected 2, found 1", "--tune"]));
     std::fs::write(&tuning, "{\"made_for\": 7}").expect("a writable folder");
     assert!(!profile(&["--threads", "1"], &["not used", "lenet.sslm.tuning.json", "expected the tuning of a model", "--tune"]));
 
@@ -415,14 +415,14 @@ fn outputs_are_files_of_their_own() {
     let weights = &mut net.graph().initializer[0];
     weights.data_location = 1;
     weights.external_data = vec![StringStringEntryProto { key: "location".into(), value: "w.bin".into() }];
-    let numbers = std::mem::take(&mut weights.raw_data);
-    std::fs::write(at("w.bin"), &numbers).expect("a writable folder");
+    let bytes = std::mem::take(&mut weights.raw_data);
+    std::fs::write(at("w.bin"), &bytes).expect("a writable folder");
     std::fs::write(at("outside.onnx"), encode(&net.finish(&[&y]))).expect("a writable folder");
     let (outside, external) = (at("outside.onnx"), at("w.bin"));
     for (flag, outputs) in [("--output", &["-o", &*external][..]), ("--report", &["-o", &new, "--report", &external])] {
         refuses("ssl-convert", &[&[&*outside], outputs].concat(), &[flag, "external data", "expected another file"]);
     }
-    assert_eq!(std::fs::read(at("w.bin")).expect("the file"), numbers);
+    assert_eq!(std::fs::read(at("w.bin")).expect("the file"), bytes);
     assert!(files() == before && ["new", "other"].iter().all(|name| !Path::new(&at(name)).exists()));
 }
 

@@ -56,9 +56,9 @@ struct Case {
 }
 
 /// `[0, 1, 2]` and its like as the file stores a list.
-fn list(numbers: &[u32]) -> Vec<u8> {
-    let count = numbers.len() as u32;
-    [count].iter().chain(numbers).flat_map(|n| n.to_le_bytes()).collect()
+fn list(indices: &[u32]) -> Vec<u8> {
+    let count = indices.len() as u32;
+    [count].iter().chain(indices).flat_map(|n| n.to_le_bytes()).collect()
 }
 
 const CASES: &[Case] = &[

@@ -136,7 +136,7 @@ fn full_memory_is_an_error_and_nothing_is_lost() {
 #[test]
 fn sizes_that_kernels_cannot_count_are_refused() {
     for device in devices() {
-        let error = shipped().prepare(&Options::new().device(device).batch(1 << 24)).expect_err("more than 2^31 numbers");
+        let error = shipped().prepare(&Options::new().device(device).batch(1 << 24)).expect_err("more than 2^31 elements");
         assert_eq!(error.kind(), ErrorKind::Resources, "{error}");
         assert!(error.to_string().contains("less than 2^31"), "{error}");
     }

@@ -255,13 +255,13 @@ fn sums_that_stay_sums() {
 #[test]
 fn a_residual_that_the_file_stores() {
     let mut net = Net::new(&["1", "6", "5", "7"]);
-    let numbers = net.random(CHANNELS * 35);
-    let stored = net.weights(&[1, CHANNELS, 5, 7], &numbers);
+    let elements = net.random(CHANNELS * 35);
+    let stored = net.weights(&[1, CHANNELS, 5, 7], &elements);
     let y = conv(&mut net, "x", &[1]);
     let y = add(&mut net, &stored, &y);
     let model = net.finish(&[&y]);
     let model = Model::from_bytes(&convert(&model, false)).expect("what was written is valid");
     let (shape, mut session) = (SHAPES[0], prepare(&model, &SHAPES[0], Threads::Single).session());
     let first = run_session(&mut session, &shape, &input(&shape));
-    assert_eq!(run_session(&mut session, &shape, &input(&shape)), first, "the stored numbers are still there");
+    assert_eq!(run_session(&mut session, &shape, &input(&shape)), first, "the stored elements are still there");
 }

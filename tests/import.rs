@@ -110,11 +110,11 @@ fn constant_of_shape_and_reshaped_weights() {
 }
 
 /// A stored tensor of integers or booleans.
-fn stored(net: &mut Net, dims: &[i64], data_type: i32, numbers: &[i32]) -> String {
+fn stored(net: &mut Net, dims: &[i64], data_type: i32, elements: &[i32]) -> String {
     let name = format!("s{}", net.graph().initializer.len());
     let tensor = match data_type {
-        data_type::INT64 => TensorProto { int64_data: numbers.iter().map(|&n| n.into()).collect(), ..Default::default() },
-        _ => TensorProto { int32_data: numbers.to_vec(), ..Default::default() },
+        data_type::INT64 => TensorProto { int64_data: elements.iter().map(|&n| n.into()).collect(), ..Default::default() },
+        _ => TensorProto { int32_data: elements.to_vec(), ..Default::default() },
     };
     net.graph().initializer.push(TensorProto { name: name.clone(), dims: dims.to_vec(), data_type, ..tensor });
     name
@@ -138,9 +138,9 @@ fn stored_masks_keep_their_shape() {
 
     // [1, 2, 3] in two axes, by way of operators that keep and change the shape.
     let mut net = Net::new(&["batch", "3", "2", "2"]);
-    let numbers = stored(&mut net, &[2, 3], data_type::INT64, &[7, 8, 9, 1, 2, 3]);
+    let elements = stored(&mut net, &[2, 3], data_type::INT64, &[7, 8, 9, 1, 2, 3]);
     let [zero, one, three, ends, shape] = [&[0][..], &[1], &[3], &[0, 2], &[3, 1, 2]].map(|n| net.integers(n));
-    let row = net.node("Gather", &[&numbers, &one], &[("axis", Int(0))]);
+    let row = net.node("Gather", &[&elements, &one], &[("axis", Int(0))]);
     let row = net.node("Slice", &[&row, &zero, &three, &one], &[]);
     let column = net.node("Transpose", &[&row], &[]);
     let row = net.node("Squeeze", &[&column, &one], &[]);
@@ -195,8 +195,8 @@ fn stored_tensors_may_be_outputs() {
 fn batch_norm_folds_and_stands_alone() {
     let mut net = Net::new(&["batch", "2", "3", "3"]);
     let parameters = |net: &mut Net| {
-        let numbers = [[2.0, 0.0], [0.5, -1.0], [0.25, 3.0], [4.0, 1.0]];
-        numbers.map(|n| net.weights(&[2], &n))
+        let elements = [[2.0, 0.0], [0.5, -1.0], [0.25, 3.0], [4.0, 1.0]];
+        elements.map(|n| net.weights(&[2], &n))
     };
     let [scale, shift, mean, variance] = parameters(&mut net);
     let first = net.node("BatchNormalization", &["x", &scale, &shift, &mean, &variance], &[("epsilon", Float(0.0))]);
@@ -366,7 +366,7 @@ fn bad_models_are_refused_with_a_reason() {
             tensor.expect("a tensor type").elem_type = 10;
         }),
         ("found float64", |m| graph(m).initializer[0].data_type = 11),
-        ("expected as many numbers as dims [3, 2, 3, 3] say, found 53", |m| {
+        ("expected as many elements as dims [3, 2, 3, 3] say, found 53", |m| {
             let data = &mut graph(m).initializer[0].raw_data;
             *data = data.slice(4..);
         }),
@@ -384,12 +384,12 @@ fn bad_models_are_refused_with_a_reason() {
         ("expected a value that is defined before, found 'nowhere'", |m| graph(m).node[0].input[0] = "nowhere".into()),
         ("finite weights, found NaN", |m| {
             let t = &mut graph(m).initializer[0];
-            let mut numbers = vec![0.0f32; 54];
-            numbers[17] = f32::NAN;
-            *t = float_tensor(&t.name.clone(), &[3, 2, 3, 3], &numbers);
+            let mut elements = vec![0.0f32; 54];
+            elements[17] = f32::NAN;
+            *t = float_tensor(&t.name.clone(), &[3, 2, 3, 3], &elements);
         }),
         ("output 'elsewhere': expected a node or input that defines it", |m| graph(m).output[0].name = "elsewhere".into()),
-        ("bias: expected 3 numbers, found 4", |m| {
+        ("bias: expected 3 elements, found 4", |m| {
             let bias = graph(m).initializer[3].name.clone();
             graph(m).node[0].input[2] = bias;
         }),
@@ -453,7 +453,7 @@ fn sizes_beyond_the_formats_are_refused() {
         let message = refusal(&net.finish(&[&y]));
         assert!(message.contains(&format!("node 'Reshape_0' (Reshape): {expected}")), "{message}");
     }
-    // Numbers that no file stores are not made at will.
+    // A file that stores few elements cannot ask for any amount of them.
     let mut net = Net::new(&["batch", "6"]);
     let shape = net.integers(&[1 << 15, 1 << 15]);
     let zeros = net.node("ConstantOfShape", &[&shape], &[]);

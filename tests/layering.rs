@@ -104,7 +104,7 @@ fn unsafe_stays_where_it_is_expected() {
         "kernels/tests/common/guarded.rs",
         // Loading NVRTC, where it is.
         "kernels/tests/cuda.rs",
-        // As above.
+        // Replaying what was recorded on a device.
         "runtime/src/backends/cuda.rs",
         // Memory maps.
         "runtime/src/map.rs",

@@ -1,6 +1,5 @@
-//! Where memory comes from: a run allocates nothing, weights stay in the map of their file, and where there is no more, a session says
-//! so. A program without the test
-//! harness, whose threads would allocate, too.
+//! Where memory comes from: a run allocates nothing, weights stay in the map of their file, and where there is no more memory, a
+//! session says so. This program has no test harness, because the harness's threads would allocate, too.
 
 use sslm::{Model, Threads};
 use sslm_tests::compare::{convert, input, prepare};

@@ -202,7 +202,7 @@ fn transposed_convolution_with_constant_inputs() {
 fn a_scale_of_zero_makes_a_constant() {
     let mut net = Net::new(&IMAGE);
     let [scale, shift, mean, variance] =
-        [[1.5, 0.0, 2.0], [0.1, 0.7, -0.2], [0.3, 0.4, 0.5], [1.0, 2.0, 0.5]].map(|numbers| net.weights(&[3], &numbers));
+        [[1.5, 0.0, 2.0], [0.1, 0.7, -0.2], [0.3, 0.4, 0.5], [1.0, 2.0, 0.5]].map(|elements| net.weights(&[3], &elements));
     let y = net.node("BatchNormalization", &["x", &scale, &shift, &mean, &variance], &[]);
     let w = net.random(2 * 3 * 9);
     let y = net.conv(&y, [2, 3, 3, 3], &w, &[0.1, 0.2], &[("pads", Ints(&[1, 1, 1, 1]))]);

@@ -21,7 +21,7 @@ use std::path::PathBuf;
 /// layers before them did. A wrong tap or channel shows at 1e-3 and more.
 const TOLERANCE: f32 = 5e-5;
 
-/// Inputs, weights and so most values are of magnitude 1. An output far below that is what is left of larger numbers that
+/// Inputs, weights and so most values are of magnitude 1. An output far below that is what is left of larger elements that
 /// cancel, and carries their rounding.
 const SMALL: f32 = 0.1;
 
@@ -168,27 +168,27 @@ fn add_layer(net: &mut Net, random: &mut Random, x: &str, roles: &[Role], last: 
         let used: Vec<usize> = (0..per_group).filter(|c| used(c, random)).collect();
         // Every used column has a filter and every live filter a column; the other places are zero as often as not.
         for i in 0..used.len().max(live.len()) {
-            weights[live[i % live.len()] * per_group + used[i % used.len()]] = random.number();
+            weights[live[i % live.len()] * per_group + used[i % used.len()]] = random.element();
         }
         for &f in &live {
             for c in 0..per_group {
                 if (used.contains(&c) || role_of(c) == Role::Constant) && random.chance(0.5) {
-                    weights[f * per_group + c] = random.number();
+                    weights[f * per_group + c] = random.element();
                 }
             }
         }
         // Without padding, what reads constants alone is constant.
         for f in rows(Role::Constant).into_iter().filter(|_| pad == 0) {
             for c in (0..per_group).filter(|&c| role_of(c) == Role::Constant) {
-                weights[f * per_group + c] = random.number();
+                weights[f * per_group + c] = random.element();
             }
         }
         for f in rows(Role::Dead) {
-            weights[f * per_group..(f + 1) * per_group].copy_from_slice(&random.numbers(per_group, 1.0));
+            weights[f * per_group..(f + 1) * per_group].copy_from_slice(&random.elements(per_group, 1.0));
         }
         columns[g] = used.iter().map(|&c| c as u32).collect();
     }
-    let bias = random.numbers(filters, 1.0);
+    let bias = random.elements(filters, 1.0);
     let attributes = [("group", Value::Int(group as i64)), ("pads", Value::Ints(&[pad; 4]))];
     let y = net.conv(x, [filters, roles.len() / group, kernel, kernel], &weights, &bias, &attributes);
     let y = match random.between(0..=3) {

@@ -87,7 +87,7 @@ fn a_tuning_holds_for_what_it_was_made_for() {
     };
     refused(&model, options().batch(2), "another input shape: expected [2, 6, 13, 14], found [1, 6, 13, 14]");
     refused(&model, options().dim("width", 15), "another input shape");
-    refused(&model, options().threads(Threads::Count(2)), "another number of threads: expected 2, found 1");
+    refused(&model, options().threads(Threads::Count(2)), "another thread count: expected 2, found 1");
     for isa in Isa::available().filter(|isa| *isa != Isa::best()) {
         refused(&model, options().isa(isa), &format!("another instruction set: expected {isa}, found {}", Isa::best()));
     }

@@ -1,7 +1,7 @@
 //! Time taken while nobody else uses the cores: between two pairs of short bursts that all run at full speed, and without having to
 //! wait for a core. Neighbours on a shared machine slow samples down two to ten times; this tells such samples from those that count.
 //! A neighbour on another hardware thread of the same core may leave all multiply-adds to us and still take its part of the caches. So one
-//! burst multiplies, and one reads the L2 cache. And virtual cores may be moved to where they no longer share a cache: threads that
+//! burst multiplies, and one reads L2. And virtual cores may be moved to where they no longer share a cache: threads that
 //! share work then wait for what the others write, while each by itself is as fast as before. So cores hand a counter around, too.
 
 use crate::bursts::{self, Ring};
@@ -26,7 +26,7 @@ const CACHES_FREE: f64 = 0.97;
 /// threads of one core, at half the multiply-adds each: against those, too, 40 ns must count as near, and 120 ns against 28 as far.
 const NEAR: f64 = 0.28;
 
-/// Bytes that are read: more than L1 caches hold, and fewer than L2 caches do.
+/// Bytes that are read: more than L1 holds, and fewer than L2 does.
 const READ: usize = 128 << 10;
 
 /// Passes over these bytes: some 30 us.
@@ -59,7 +59,7 @@ pub struct Quiet<'c> {
 /// A time.
 #[derive(Clone, Copy, Debug)]
 pub struct Sample {
-    /// Of one call.
+    /// How long one call took.
     pub seconds: f64,
     /// Whether nobody interfered.
     pub quiet: bool,
@@ -67,7 +67,7 @@ pub struct Sample {
 
 /// What some samples say.
 pub struct Quartiles {
-    /// Of a call: the lower quartile, the median and the upper quartile.
+    /// How long a call takes: the lower quartile, the median and the upper quartile.
     pub seconds: [f64; 3],
     /// How many samples that is of: the quiet ones. 0: there was none, and it is of all.
     pub quiet: usize,
@@ -76,7 +76,7 @@ pub struct Quartiles {
 }
 
 impl Quartiles {
-    /// Of some samples; `None` of none.
+    /// The times of some samples; `None` if there is no sample.
     pub fn of(samples: &[Sample]) -> Option<Self> {
         let seconds = |quiet: bool| samples.iter().filter(move |s| s.quiet || !quiet).map(|s| s.seconds);
         let quiet = seconds(true).count();

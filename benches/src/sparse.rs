@@ -77,7 +77,7 @@ impl Sparse {
 }
 
 /// Sums that fit the registers beside what they are made of. With AVX-512 more would fit, but tiles of their columns would not fit
-/// the L2 cache.
+/// L2.
 fn tile(isa: Isa) -> usize {
     if isa.lanes() < 8 { 32 } else { 96 }
 }

@@ -25,17 +25,17 @@ pub struct On<'c> {
 }
 
 /// Elements that begin at a cache line: where they happen to lie would otherwise make a difference of 10 to 20 % between two runs.
-struct Numbers {
+struct Elements {
     all: Vec<f32>,
     first: usize,
 }
 
-impl Numbers {
-    fn new(numbers: impl ExactSizeIterator<Item = f32>) -> Self {
-        let mut all = Vec::<f32>::with_capacity(LINE + numbers.len());
+impl Elements {
+    fn new(elements: impl ExactSizeIterator<Item = f32>) -> Self {
+        let mut all = Vec::<f32>::with_capacity(LINE + elements.len());
         let first = all.as_ptr().align_offset(LINE * size_of::<f32>());
-        all.extend(std::iter::repeat_n(0.0, first).chain(numbers));
-        Numbers { all, first }
+        all.extend(std::iter::repeat_n(0.0, first).chain(elements));
+        Elements { all, first }
     }
 
     fn zeros(len: usize) -> Self {
@@ -47,7 +47,7 @@ impl Numbers {
     }
 }
 
-impl Deref for Numbers {
+impl Deref for Elements {
     type Target = [f32];
 
     fn deref(&self) -> &[f32] {
@@ -55,7 +55,7 @@ impl Deref for Numbers {
     }
 }
 
-impl DerefMut for Numbers {
+impl DerefMut for Elements {
     fn deref_mut(&mut self) -> &mut [f32] {
         &mut self.all[self.first..]
     }
@@ -64,11 +64,11 @@ impl DerefMut for Numbers {
 /// A convolution with everything it needs.
 struct Prepared {
     conv: PreparedConv,
-    x: Numbers,
-    weights: Numbers,
-    bias: Numbers,
-    out: Numbers,
-    scratch: Numbers,
+    x: Elements,
+    weights: Elements,
+    bias: Elements,
+    out: Elements,
+    scratch: Elements,
     /// Count of the input's elements that are read.
     read: usize,
 }
@@ -91,16 +91,16 @@ impl Prepared {
         let image = geometry.input[0] * geometry.input[1];
         let filters: usize = groups.iter().map(|g| g.filters).sum();
         let read: BTreeSet<usize> = groups.iter().flat_map(|g| &g.columns).map(|c| c.channel).collect();
-        let x = Numbers::random(rng, batch * geometry.channels * image);
-        let weights = Numbers::random(rng, groups.iter().map(|g| g.filters * g.columns.len()).sum());
-        let bias = Numbers::random(rng, filters);
-        let out = Numbers::zeros(batch * filters * positions(&geometry));
+        let x = Elements::random(rng, batch * geometry.channels * image);
+        let weights = Elements::random(rng, groups.iter().map(|g| g.filters * g.columns.len()).sum());
+        let bias = Elements::random(rng, filters);
+        let out = Elements::zeros(batch * filters * positions(&geometry));
         let layer = ConvTask { images: batch, geometry, groups, taps: None, activation, accumulate: false };
         let conv = match method {
             None => PreparedConv::new(layer, on.isa, on.cores.count()),
             Some(method) => PreparedConv::with_method(layer, on.isa, on.cores.count(), method),
         };
-        let scratch = Numbers::zeros(conv.scratch_len());
+        let scratch = Elements::zeros(conv.scratch_len());
         Prepared { conv, x, weights, bias, out, scratch, read: batch * read.len() * image }
     }
 
@@ -173,8 +173,8 @@ pub fn library_product(geometry: Geometry, groups: &[KeptGroup]) -> Work<'static
 /// As [`convolution`], by writing out the lowered matrix and multiplying with the library, on one thread.
 pub fn library_convolution(geometry: Geometry, groups: Vec<KeptGroup>) -> Work<'static> {
     let rng = &mut Rng::with_seed(7);
-    let x = Numbers::random(rng, geometry.channels * geometry.input[0] * geometry.input[1]);
-    let bias = Numbers::random(rng, groups.iter().map(|g| g.filters).sum());
+    let x = Elements::random(rng, geometry.channels * geometry.input[0] * geometry.input[1]);
+    let bias = Elements::random(rng, groups.iter().map(|g| g.filters).sum());
     let mut product = Lowered::new(&geometry, &groups);
     Work {
         kernel: format!("im2col, {}", library::NAME),
@@ -195,9 +195,9 @@ pub fn library_convolution(geometry: Geometry, groups: Vec<KeptGroup>) -> Work<'
 /// Row-major matrices of each group.
 struct Lowered {
     positions: usize,
-    weights: Vec<Numbers>,
-    lowered: Vec<Numbers>,
-    out: Numbers,
+    weights: Vec<Elements>,
+    lowered: Vec<Elements>,
+    out: Elements,
 }
 
 impl Lowered {
@@ -205,9 +205,9 @@ impl Lowered {
         let (rng, positions) = (&mut Rng::with_seed(7), positions(geometry));
         Lowered {
             positions,
-            weights: groups.iter().map(|g| Numbers::random(rng, g.filters * g.columns.len())).collect(),
-            lowered: groups.iter().map(|g| Numbers::random(rng, g.columns.len() * positions)).collect(),
-            out: Numbers::zeros(groups.iter().map(|g| g.filters).sum::<usize>() * positions),
+            weights: groups.iter().map(|g| Elements::random(rng, g.filters * g.columns.len())).collect(),
+            lowered: groups.iter().map(|g| Elements::random(rng, g.columns.len() * positions)).collect(),
+            out: Elements::zeros(groups.iter().map(|g| g.filters).sum::<usize>() * positions),
         }
     }
 
@@ -216,7 +216,7 @@ impl Lowered {
     }
 
     fn bytes(&self) -> usize {
-        let len = |parts: &[Numbers]| parts.iter().map(|part| part.len()).sum::<usize>();
+        let len = |parts: &[Elements]| parts.iter().map(|part| part.len()).sum::<usize>();
         (len(&self.weights) + len(&self.lowered) + self.out.len()) * size_of::<f32>()
     }
 
@@ -238,8 +238,8 @@ pub fn sparse_product<'c>(geometry: Geometry, groups: &[KeptGroup], zeros: f64, 
         let columns = group.columns.len();
         let weights = (0..group.filters * columns).map(|_| if rng.f64() < zeros { 0.0 } else { rng.f32() + 0.1 });
         let weights = Sparse::new(&weights.collect::<Vec<_>>(), columns);
-        let lowered = Numbers::random(rng, weights.lowered_len(positions, on.isa));
-        (weights, lowered, Numbers::zeros(group.filters * positions))
+        let lowered = Elements::random(rng, weights.lowered_len(positions, on.isa));
+        (weights, lowered, Elements::zeros(group.filters * positions))
     };
     let mut products: Vec<_> = groups.iter().map(&mut product).collect();
     let count: usize = products.iter().map(|(weights, ..)| weights.count()).sum();
@@ -257,13 +257,14 @@ pub fn sparse_product<'c>(geometry: Geometry, groups: &[KeptGroup], zeros: f64, 
 pub fn fully_connected<'c>(shape: &FullyConnectedShape, on: On<'c>) -> Work<'c> {
     let FullyConnectedShape { features, rows, .. } = *shape;
     let rng = &mut Rng::with_seed(8);
-    let (x, weights, bias) = (Numbers::random(rng, features), Numbers::random(rng, rows * features), Numbers::random(rng, rows));
-    let mut out = Numbers::zeros(rows);
+    let (x, weights, bias) =
+        (Elements::random(rng, features), Elements::random(rng, rows * features), Elements::random(rng, rows));
+    let mut out = Elements::zeros(rows);
     let bytes = (x.len() + weights.len() + bias.len() + out.len()) * size_of::<f32>();
     let layer =
         fully_connected::GemmTask { batch: 1, features, rows, columns: (0..features).collect(), activation: Activation::Relu };
     let layer = PreparedGemm::new(layer, on.isa, on.cores.count());
-    let mut scratch = Numbers::zeros(layer.scratch_len());
+    let mut scratch = Elements::zeros(layer.scratch_len());
     Work {
         kernel: String::new(),
         macs: layer.macs(),

@@ -1,5 +1,5 @@
 //! Compiles the CUDA kernels with NVRTC and prints their PTX, behind a line with a checksum of the source that the tests compare:
-//! `cargo run -p sslm-kernels --example ptx >ptx && mv ptx kernels/src/cuda/kernels.ptx`
+//! `cargo run -p sslm-kernels --features cuda --example ptx >ptx && mv ptx kernels/src/cuda/kernels.ptx`
 //!
 //! The PTX in the repository was made by NVRTC 12.0 (`libnvrtc.so.12` in `LD_LIBRARY_PATH`): an old one, because each version
 //! writes PTX that only drivers of its own age and younger ones read.

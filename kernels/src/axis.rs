@@ -4,7 +4,7 @@
 use crate::cpu::{self, Call, Kernel};
 use crate::{Exec, Task, count_pieces, expect_len, math};
 
-/// Elements of an inner axis that are handled at a time: what is known of them stays in the L1 cache.
+/// Elements of an inner axis that are handled at a time: what is known of them stays in L1.
 const BLOCK: usize = 256;
 
 /// Where a position of the new axis comes from.

@@ -63,12 +63,12 @@ pub fn select(x: &[f32], channels: usize, plane: usize, sources: &[Source], out:
 /// All inputs, `[outer][len]` each, behind one another: `[outer][sum of lens]`.
 #[derive(Clone, Debug)]
 pub struct ConcatTask {
-    /// Of each input its extent along the joined axis, times those of all axes inside it.
+    /// For each input, its extent along the joined axis times those of all axes inside it.
     pub lens: Vec<usize>,
 }
 
 impl ConcatTask {
-    /// Of each input its index, its length and where it begins in the output; and the output's length.
+    /// For each input its index, its length and where it begins in the output; and the output's length.
     pub(crate) fn parts(&self) -> (impl Iterator<Item = (usize, usize, usize)>, usize) {
         let mut end = 0;
         let part = move |(index, &len): (usize, &usize)| {

@@ -1,4 +1,4 @@
-//! Functions that work element by element. Which ones there are says the table in `sslm_basics::functions`.
+//! Functions that work element by element. The table in `sslm_basics::functions` lists them.
 
 use crate::cpu::{Call, Kernel};
 use crate::{Binary, Exec, Task, Unary, expect_len};

@@ -13,7 +13,7 @@ use std::ops::Range;
 const MAX_POSITIONS: usize = 8;
 
 /// Most columns of a block of weights that several tiles of positions are multiplied with, one after the other: three vectors of
-/// 16 rows times these are 96 KiB, which stay in the second-level cache.
+/// 16 rows times these are 96 KiB, which stay in L2.
 const BLOCK_COLUMNS: usize = 512;
 
 /// Most tiles of positions whose sums are computed together: for each of them all weights are read once.
@@ -42,9 +42,9 @@ pub(crate) struct Product {
     reach: usize,
     /// Vectors of rows, and positions, of the largest tile.
     tile: [usize; 2],
-    /// Of positions.
+    /// The positions in tiles.
     tiles: Vec<Range<usize>>,
-    /// Of columns; one at least.
+    /// The columns in blocks; there is one block at least.
     blocks: Vec<Range<usize>>,
 }
 
@@ -76,7 +76,7 @@ impl Product {
     }
 
     /// What each of so many threads computes, none if there is nothing left for it: some of the rows, so that each weight is read
-    /// by one of them, or of the positions where that leaves them less apart.
+    /// by one of them, or of the positions where that leaves the slowest thread less to do.
     pub(crate) fn share(&self, threads: usize) -> Vec<FilterItem> {
         let unit = self.isa.lanes().max(ROWS);
         let part = |count: usize, thread: usize| thread * count / threads..(thread + 1) * count / threads;
@@ -105,9 +105,10 @@ impl Product {
         (TILES.min(self.tiles.len()) * self.tile[0] * self.tile[1] * self.isa.lanes()).max(1)
     }
 
-    /// Multiplies the rows of an item by its positions of `x`. For a few of both after the other it calls `finish`.
+    /// Multiplies the rows of an item by its positions of `x`. It calls `finish` for a few rows and positions after the other.
     ///
-    /// # Panics If the matrix has other sizes, rows or tiles are not all there, or a slice is shorter than the sizes or
+    /// # Panics
+    /// If the matrix has other sizes, rows or tiles are not all there, or a slice is shorter than the sizes or
     /// [`Self::scratch_len`] call for.
     pub(crate) fn run<E: Stored>(
         &self,

@@ -29,8 +29,8 @@
 //! assert!(shares[7] > 0.999);
 //! ```
 //!
-//! Tensors are row-major `f32`, activations NCHW. A convolution is three hops: the kernel of a [`conv::ConvTask`] -> its method, with tiles
-//! and panels -> the register tile.
+//! Tensors are row-major `f32`, activations NCHW. A convolution takes three hops: the kernel of a [`conv::ConvTask`] -> its method,
+//! with tiles and panels -> the register tile.
 //!
 //! Every kernel sums in the same order for every thread count and every share of the work, so results do not depend on it.
 

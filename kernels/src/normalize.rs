@@ -1,12 +1,12 @@
-//! Normalisations: LRN across channels, softmax along an axis, instance normalisation, and scale and shift of channels, which is what
-//! batch normalisation has become by the time it is stored.
+//! Normalisations: LRN across channels, softmax along an axis, instance and layer normalisation, and scale and shift of channels,
+//! which is what batch normalisation has become by the time it is stored.
 
 use crate::cpu::{Call, Kernel};
 use crate::{Exec, Task, count_pieces, expect_len, math};
 use sslm_basics::math::exp;
 use std::ops::Range;
 
-/// Elements of a plane that are handled at a time: what is known of them stays in the L1 cache.
+/// Elements of a plane that are handled at a time: what is known of them stays in L1.
 const BLOCK: usize = 256;
 
 /// Local response normalisation: `x / (bias + alpha / size * sum of squares)^beta` over `size` neighbouring channels.

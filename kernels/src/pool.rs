@@ -67,7 +67,7 @@ pub struct PreparedPool {
     reduce: Reduce,
     activation: Activation,
     threads: usize,
-    /// Of each output row: the first input row that its windows see, and how many.
+    /// For each output row, the first input row that its windows see, and how many rows they see.
     rows: Vec<(usize, usize)>,
     /// Elements of a combined row with its padding.
     pitch: usize,

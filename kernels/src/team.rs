@@ -41,7 +41,7 @@ struct Apart<T>(T);
 #[derive(Debug)]
 struct Shared {
     /// Helpers that are inside the current loop (the [`INSIDE`] bits), whether others may enter it ([`OPEN`]), and above that the
-    /// loop's serial number.
+    /// loop's index among all loops.
     gate: Apart<AtomicU64>,
     /// The first index that nobody took yet.
     next: Apart<AtomicUsize>,

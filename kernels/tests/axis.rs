@@ -1,7 +1,7 @@
 //! Rebuilding, averaging and searching one axis, and reordering all of them, against index arithmetic written out.
 
 use crate::common::{
-    Choices, Expected, Guarded, check_all, compare, numbers, plainly, refuses_other_lengths, run_everywhere, sample,
+    Choices, Expected, Guarded, check_all, compare, elements, plainly, refuses_other_lengths, run_everywhere, sample,
     task_on_devices,
 };
 use fastrand::Rng;
@@ -38,7 +38,7 @@ impl Axis {
     }
 
     fn input(&self) -> Guarded {
-        numbers(&mut Rng::with_seed(21), self.outer * self.extent * self.inner)
+        elements(&mut Rng::with_seed(21), self.outer * self.extent * self.inner)
     }
 
     /// The elements along the axis at each (outer, inner), in the order of an output of one element each.
@@ -130,7 +130,7 @@ impl Order {
 #[test]
 fn axes_in_another_order() {
     check_all(&sample(400, Order::choose), |case| {
-        let x: Guarded = numbers(&mut Rng::with_seed(23), case.from.iter().product());
+        let x: Guarded = elements(&mut Rng::with_seed(23), case.from.iter().product());
         let stride = |axis: usize| case.from[axis + 1..].iter().product::<usize>();
         let shape: Vec<usize> = case.axes.iter().map(|a| a.map_or_else(|times| times, |axis| case.from[axis])).collect();
         let strides: Vec<usize> = case.axes.iter().map(|a| a.map_or(0, stride)).collect();

@@ -1,7 +1,7 @@
 //! Moving channels against lists of them: a slip here gives every later layer the wrong plane.
 
 use crate::common::{
-    Choices, Expected, Guarded, POISON, check_all, compare, every, number, numbers, plainly, refuses_other_lengths,
+    Choices, Expected, Guarded, POISON, check_all, compare, element, elements, every, plainly, refuses_other_lengths,
     run_everywhere, sample, task_on_devices, written,
 };
 use fastrand::Rng;
@@ -32,7 +32,7 @@ fn selections() {
         // Only channels that are selected may be read.
         let mut plane = |channel: usize| -> Vec<f32> {
             let is_read = case.sources.contains(&Source::Channel(channel));
-            (0..case.plane).map(|_| if is_read { number(rng) } else { POISON }).collect()
+            (0..case.plane).map(|_| if is_read { element(rng) } else { POISON }).collect()
         };
         let images: Vec<Vec<Vec<f32>>> = (0..case.batch).map(|_| (0..case.channels).map(&mut plane).collect()).collect();
         let x: Guarded = images.iter().flatten().flatten().copied().collect();
@@ -63,7 +63,7 @@ fn joins() {
     let cases = every(|c| Join { outer: c.of(&[0, 1, 3]), lens: [c.of(&[0, 1, 4]), c.of(&[0, 5]), c.of(&[0, 2, 7])] });
     check_all(&cases, |Join { outer, lens }| {
         let rng = &mut Rng::with_seed(17);
-        let parts: Vec<Vec<Vec<f32>>> = lens.iter().map(|len| (0..*outer).map(|_| numbers(rng, *len)).collect()).collect();
+        let parts: Vec<Vec<Vec<f32>>> = lens.iter().map(|len| (0..*outer).map(|_| elements(rng, *len)).collect()).collect();
         let joined = |i: usize| parts.iter().flat_map(move |part| &part[i]).map(|&x| Expected::exactly(x));
         let expected: Vec<Expected> = (0..*outer).flat_map(joined).collect();
         let out = written(expected.len(), |out| {

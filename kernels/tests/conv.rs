@@ -2,8 +2,8 @@
 //! value, and each tap of each filter is looked up on its own. Planes that no column reads are poison.
 
 use crate::common::{
-    Choices, Expected, Guarded, POINTWISE, POISON, Window, check_all, compare_within, every, few_digits, looks_at, number,
-    numbers, on_devices, panels, pixel, positions, put, refuses, refuses_other_lengths, run, same_bits, sample, some_methods,
+    Choices, Expected, Guarded, POINTWISE, POISON, Window, check_all, compare_within, element, elements, every, few_digits,
+    looks_at, on_devices, panels, pixel, positions, put, refuses, refuses_other_lengths, run, same_bits, sample, some_methods,
 };
 use fastrand::Rng;
 use sslm_devices::{StandIn, stand_in};
@@ -78,7 +78,7 @@ impl Layer {
         };
         let (first_constant, first_physical) = (self.constants.len(), self.live_channels());
         let first_live = first_constant + part.constant_channels;
-        self.constants.extend((0..part.constant_channels).map(|_| Some(number(rng))));
+        self.constants.extend((0..part.constant_channels).map(|_| Some(element(rng))));
         self.constants.extend((0..part.live_channels).map(|_| None));
 
         let mut kept: Vec<Column> = columns_of(first_live..self.constants.len()).collect();
@@ -88,10 +88,10 @@ impl Layer {
             Keep::Half => kept.retain(|_| rng.bool()),
             Keep::Backwards => kept.reverse(),
         }
-        let rows: Vec<Vec<f32>> = (0..part.filters).map(|_| numbers(rng, kept.len())).collect();
+        let rows: Vec<Vec<f32>> = (0..part.filters).map(|_| elements(rng, kept.len())).collect();
         self.weights.extend(panels(&rows));
         for row in rows {
-            let on_constants: Vec<(Column, f32)> = columns_of(first_constant..first_live).map(|c| (c, number(rng))).collect();
+            let on_constants: Vec<(Column, f32)> = columns_of(first_constant..first_live).map(|c| (c, element(rng))).collect();
             let constant = |channel: usize| self.constants[channel].expect("it is constant");
             self.border.extend(positions(kernel).map(|tap| {
                 let here = on_constants.iter().filter(|(c, _)| [c.kh, c.kw] == tap);
@@ -121,7 +121,7 @@ impl Layer {
         let mut physical = 0..;
         let plane = |constant: &Option<f32>| match constant {
             Some(constant) => vec![*constant; pixels],
-            None if physical.next().is_some_and(is_read) => numbers(rng, pixels),
+            None if physical.next().is_some_and(is_read) => elements(rng, pixels),
             None => vec![POISON; pixels],
         };
         self.constants.iter().map(plane).collect()
@@ -173,9 +173,9 @@ impl Problem {
                 plane.iter_mut().for_each(|x| *x = digits(*x));
             }
         }
-        let bias: Guarded = numbers(rng, layer.filters.len());
+        let bias: Guarded = elements(rng, layer.filters.len());
         let expected: Vec<Expected> = images.iter().flat_map(|image| layer.expected(image, &geometry, &bias)).collect();
-        let before: Vec<f32> = numbers(rng, expected.len());
+        let before: Vec<f32> = elements(rng, expected.len());
         let finish = |(e, &before): (Expected, &f32)| {
             let e = if case.accumulate { e.plus(before) } else { e };
             e.map(|x| f64::from(case.activation.of(x as f32)))

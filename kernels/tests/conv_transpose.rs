@@ -2,7 +2,7 @@
 //! channels are there as planes of their value in the reference, and as `taps` in the kernel.
 
 use crate::common::{
-    Choices, Expected, Guarded, check_all, compare, number, numbers, on_devices, panels, put, run, sample, some_methods,
+    Choices, Expected, Guarded, check_all, compare, element, elements, on_devices, panels, put, run, sample, some_methods,
 };
 use fastrand::Rng;
 use sslm_kernels::conv::{Column, ConvTask, Geometry, KeptGroup, PreparedConv};
@@ -43,9 +43,9 @@ fn check(case: &Case) -> Result<(), String> {
     let columns: Vec<Column> = (0..all_channels * taps)
         .map(|i| Column { channel: i / taps, kh: i % taps / kernel_width, kw: i % kernel_width })
         .collect();
-    let weights: Vec<Vec<f32>> = (0..case.filters).map(|_| columns.iter().map(|_| number(rng)).collect()).collect();
-    let bias: Vec<f32> = numbers(rng, case.filters);
-    let x: Guarded = numbers(rng, case.batch * case.channels * height * width);
+    let weights: Vec<Vec<f32>> = (0..case.filters).map(|_| columns.iter().map(|_| element(rng)).collect()).collect();
+    let bias: Vec<f32> = elements(rng, case.filters);
+    let x: Guarded = elements(rng, case.batch * case.channels * height * width);
 
     let mut expected = Vec::new();
     for image in 0..case.batch {

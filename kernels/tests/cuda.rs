@@ -37,7 +37,7 @@ fn without_a_driver_a_device_says_so() {
         Err(Error::Unavailable(why)) => assert!(!why.is_empty()),
         Err(other) => panic!("{other:?} instead of `Unavailable`"),
     }
-    // There is no device of this number anywhere.
+    // No machine has a device of this index.
     assert!(matches!(sslm_kernels::cuda::Gpu::open(1000), Err(Error::Unavailable(_))));
 }
 
@@ -59,7 +59,7 @@ fn memory_ends_and_comes_back() {
 
 /// What is written on one stream comes back as it was, whatever other streams do.
 #[test]
-fn numbers_come_back() {
+fn elements_come_back() {
     let devices = emulated().into_iter().map(|device| std::sync::Arc::new(device) as std::sync::Arc<dyn Device>).chain(gpu());
     for device in devices {
         std::thread::scope(|scope| {
@@ -67,12 +67,12 @@ fn numbers_come_back() {
                 let device = &device;
                 scope.spawn(move || {
                     let mut stream = device.stream().expect("a stream");
-                    let numbers: Vec<f32> = (0..1000).map(|i| (i * 3 + thread) as f32).collect();
+                    let elements: Vec<f32> = (0..1000).map(|i| (i * 3 + thread) as f32).collect();
                     let buffer = device.allocate(1000).expect("there is room");
-                    stream.upload(&numbers, buffer.view()).expect("an upload");
+                    stream.upload(&elements, buffer.view()).expect("an upload");
                     let mut found = vec![0.0; 500];
                     stream.download(buffer.part(250..750), &mut found).expect("a download");
-                    assert_eq!(found, numbers[250..750]);
+                    assert_eq!(found, elements[250..750]);
                 });
             }
         });

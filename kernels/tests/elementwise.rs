@@ -3,7 +3,7 @@
 //! tensors make the kernels split their work.
 
 use crate::common::{
-    Choices, Expected, Guarded, check_all, compare, every, number, numbers, plainly, refuses_other_lengths, run_everywhere,
+    Choices, Expected, Guarded, check_all, compare, element, elements, every, plainly, refuses_other_lengths, run_everywhere,
     sample, task_on_devices,
 };
 use fastrand::Rng;
@@ -79,7 +79,7 @@ fn functions_of_elements_of_any_magnitude() {
     let cases = every(|c| (c.of(&functions()), c.of(&[0, 1, 7, 8, 9, 15, 16, 17, 500, 4095, 4096, 4097, 20000])));
     check_all(&cases, |&(function, len)| {
         let rng = &mut Rng::with_seed(14);
-        let some = (0..500).map(|i| number(rng) * [1.0, 5.0, 20.0, 300.0][i % 4]);
+        let some = (0..500).map(|i| element(rng) * [1.0, 5.0, 20.0, 300.0][i % 4]);
         let some: Vec<f32> = special.into_iter().chain(some).collect();
         let sign = if function == Unary::Sqrt { f32::abs } else { |x: f32| x };
         let x: Guarded = some.into_iter().map(sign).cycle().take(len).collect();
@@ -143,7 +143,7 @@ fn functions_of_two_elements() {
     let cases = every(|c| (c.of(Binary::ALL), c.of(&lens), c.of(&[false, true]), c.of(&[false, true]), c.of(&[false, true])));
     check_all(&cases, |&(function, len, relu, a_repeats, b_repeats)| {
         let rng = &mut Rng::with_seed(18);
-        let mut operand = |repeats: bool| -> Guarded { numbers(rng, if repeats { 1 } else { len }) };
+        let mut operand = |repeats: bool| -> Guarded { elements(rng, if repeats { 1 } else { len }) };
         let (mut a, b) = (operand(a_repeats), operand(b_repeats));
         if function == Binary::Pow {
             a.iter_mut().for_each(|a| *a = a.abs());
@@ -195,8 +195,8 @@ fn at(x: &[f32], shape: &[usize], index: &[usize]) -> f32 {
 
 fn check(case: &Sum) -> Result<(), String> {
     let rng = &mut Rng::with_seed(15);
-    let a: Guarded = numbers(rng, case.a.iter().product());
-    let b: Guarded = numbers(rng, case.b.iter().product());
+    let a: Guarded = elements(rng, case.a.iter().product());
+    let b: Guarded = elements(rng, case.b.iter().product());
     let extent = |axis: usize| {
         let of = |shape: &[usize]| shape.iter().rev().nth(axis).copied().unwrap_or(1);
         if of(&case.a) == 1 { of(&case.b) } else { of(&case.a) }

@@ -2,7 +2,7 @@
 //! instruction set. Features that no column reads are poison.
 
 use crate::common::{
-    Choices, Expected, Guarded, POISON, check_all, compare, every, number, numbers, on_devices, panels, put,
+    Choices, Expected, Guarded, POISON, check_all, compare, element, elements, every, on_devices, panels, put,
     refuses_other_lengths, run, same_bits, sample, some_methods,
 };
 use fastrand::Rng;
@@ -38,10 +38,10 @@ fn check(case: &Case) -> Result<(), String> {
         Keep::AllButTheLast => drop(columns.pop()),
         Keep::Backwards => columns.reverse(),
     }
-    let rows: Vec<Vec<f32>> = (0..case.rows).map(|_| numbers(rng, columns.len())).collect();
+    let rows: Vec<Vec<f32>> = (0..case.rows).map(|_| elements(rng, columns.len())).collect();
     let weights: Guarded = panels(&rows).into_iter().collect();
-    let bias: Guarded = numbers(rng, case.rows);
-    let mut feature = |i: usize| if columns.contains(&i) { number(rng) } else { POISON };
+    let bias: Guarded = elements(rng, case.rows);
+    let mut feature = |i: usize| if columns.contains(&i) { element(rng) } else { POISON };
     let images: Vec<Vec<f32>> = (0..case.batch).map(|_| (0..case.features).map(&mut feature).collect()).collect();
     let x: Guarded = images.concat().into_iter().collect();
 

@@ -1,8 +1,8 @@
-//! Normalisations against their definitions in `f64`: the edges of LRN's windows, softmax of numbers whose exponentials overflow,
+//! Normalisations against their definitions in `f64`: the edges of LRN's windows, softmax of elements whose exponentials overflow,
 //! and scales that go with channels, not with images.
 
 use crate::common::{
-    Expected, Guarded, check_all, compare, every, numbers, plainly, refuses, refuses_other_lengths, run_everywhere,
+    Expected, Guarded, check_all, compare, elements, every, plainly, refuses, refuses_other_lengths, run_everywhere,
     task_on_devices,
 };
 use fastrand::Rng;
@@ -19,7 +19,7 @@ fn lrn() {
         (c.of(&[1, 3]), lrn)
     });
     check_all(&cases, |(batch, lrn)| {
-        let x: Guarded = numbers(&mut Rng::with_seed(11), batch * lrn.channels * lrn.plane);
+        let x: Guarded = elements(&mut Rng::with_seed(11), batch * lrn.channels * lrn.plane);
         let mut expected = Vec::new();
         for image in x.chunks_exact(lrn.channels * lrn.plane) {
             let channels: Vec<&[f32]> = image.chunks_exact(lrn.plane).collect();
@@ -61,7 +61,7 @@ fn softmax_of_any_magnitude() {
         SoftmaxCase { outer: c.of(&[0, 1, 3]), axis: c.of(&[1, 2, 10, 16, 300]), inner: c.of(&[1, 5, 70]), scale, offset }
     });
     check_all(&cases, |&SoftmaxCase { outer, axis, inner, scale, offset }| {
-        let x: Vec<f32> = numbers(&mut Rng::with_seed(12), outer * axis * inner);
+        let x: Vec<f32> = elements(&mut Rng::with_seed(12), outer * axis * inner);
         let x: Guarded = x.iter().map(|x| x * scale + offset).collect();
         let mut expected = vec![Expected::exactly(0.0); x.len()];
         for first in (0..outer).flat_map(|outer| (0..inner).map(move |i| outer * axis * inner + i)) {
@@ -85,8 +85,8 @@ fn scale_and_shift() {
     let cases = every(|c| (c.of(&[0, 1, 3]), c.of(&[1, 2, 9]), c.of(&[1, 7, 64])));
     check_all(&cases, |&(batch, channels, plane)| {
         let rng = &mut Rng::with_seed(13);
-        let x: Guarded = numbers(rng, batch * channels * plane);
-        let (scale, shift): (Guarded, Guarded) = (numbers(rng, channels), numbers(rng, channels));
+        let x: Guarded = elements(rng, batch * channels * plane);
+        let (scale, shift): (Guarded, Guarded) = (elements(rng, channels), elements(rng, channels));
         let mut expected = Vec::new();
         for image in x.chunks_exact(channels * plane) {
             for (c, channel) in image.chunks_exact(plane).enumerate() {
@@ -105,8 +105,8 @@ fn planes_of_mean_0_and_variance_1() {
     let cases = every(|c| (c.of(&[1, 3]), c.of(&[1, 2, 9]), c.of(&[1, 2, 15, 16, 17, 49, 300]), c.of(&[0.0, 100.0])));
     check_all(&cases, |&(batch, channels, plane, offset)| {
         let rng = &mut Rng::with_seed(22);
-        let (scale, shift): (Guarded, Guarded) = (numbers(rng, channels), numbers(rng, channels));
-        let x: Guarded = numbers::<Vec<f32>>(rng, batch * channels * plane).iter().map(|x| x + offset).collect();
+        let (scale, shift): (Guarded, Guarded) = (elements(rng, channels), elements(rng, channels));
+        let x: Guarded = elements::<Vec<f32>>(rng, batch * channels * plane).iter().map(|x| x + offset).collect();
         let mut expected = Vec::new();
         for (i, plane) in x.chunks_exact(plane).enumerate() {
             let mean_of = |f: &dyn Fn(f64) -> f64| plane.iter().map(|&x| f(f64::from(x))).sum::<f64>() / plane.len() as f64;
@@ -126,8 +126,8 @@ fn lines_of_mean_0_and_variance_1() {
     let cases = every(|c| (c.of(&[0, 1, 3, 20]), c.of(&[1, 2, 15, 16, 17, 96, 300]), c.of(&[0.0, 100.0])));
     check_all(&cases, |&(lines, line, offset)| {
         let rng = &mut Rng::with_seed(23);
-        let (scale, shift): (Guarded, Guarded) = (numbers(rng, line), numbers(rng, line));
-        let x: Guarded = numbers::<Vec<f32>>(rng, lines * line).iter().map(|x| x + offset).collect();
+        let (scale, shift): (Guarded, Guarded) = (elements(rng, line), elements(rng, line));
+        let x: Guarded = elements::<Vec<f32>>(rng, lines * line).iter().map(|x| x + offset).collect();
         let mut expected = Vec::new();
         for x in x.chunks_exact(line) {
             let mean_of = |f: &dyn Fn(f64) -> f64| x.iter().map(|&x| f(f64::from(x))).sum::<f64>() / line as f64;

@@ -1,7 +1,7 @@
 //! Pooling against the list of elements that each window sees. Windows hang over every edge, some lie outside altogether.
 
 use crate::common::{
-    Expected, Guarded, POINTWISE, POISON, Window, check_all, compare, every, looks_at, numbers, pixel, plainly, positions,
+    Expected, Guarded, POINTWISE, POISON, Window, check_all, compare, elements, every, looks_at, pixel, plainly, positions,
     refuses_other_lengths, run_everywhere, task_on_devices,
 };
 use fastrand::Rng;
@@ -19,7 +19,7 @@ struct Case {
 fn check(case: &Case) -> Result<(), String> {
     let rng = &mut Rng::with_seed(9);
     let g = case.window.geometry(case.planes);
-    let mut planes: Vec<Vec<f32>> = (0..case.planes).map(|_| numbers(rng, g.input[0] * g.input[1])).collect();
+    let mut planes: Vec<Vec<f32>> = (0..case.planes).map(|_| elements(rng, g.input[0] * g.input[1])).collect();
     if case.reduce == Reduce::Max {
         // NaN loses against everything.
         planes.iter_mut().flatten().filter(|_| rng.u8(..8) == 0).for_each(|x| *x = f32::NAN);
@@ -111,7 +111,7 @@ fn means_count_what_they_should() {
 fn global() {
     let cases = every(|c| (c.of(&[0, 1, 2, 7]), c.of(&[1, 2, 15, 16, 17, 49, 300]), c.of(&[false, true])));
     check_all(&cases, |&(planes, plane, with_nan)| {
-        let mut x: Guarded = numbers(&mut Rng::with_seed(10), planes * plane);
+        let mut x: Guarded = elements(&mut Rng::with_seed(10), planes * plane);
         if with_nan {
             x.iter_mut().step_by(3).for_each(|x| *x = f32::NAN);
         }

@@ -82,7 +82,7 @@ pub enum Pick {
         /// From one to the next; negative where the order is reversed.
         step: i64,
     },
-    /// Those listed.
+    /// The listed ones.
     Listed(Vec<usize>),
 }
 

@@ -19,7 +19,7 @@ pub(crate) fn check_model(model: &Model, weights_len: u64) -> Result<()> {
         let end = blob.len.checked_mul(4).and_then(|bytes| blob.offset.checked_add(bytes));
         if !blob.offset.is_multiple_of(ALIGN) || end.is_none_or(|end| end > weights_len) {
             let expected = format!("a multiple of {ALIGN} and an end within the {weights_len} bytes of weights");
-            return Err(Error::invalid(format!("blob {i}"), expected, format!("offset {}, {} numbers", blob.offset, blob.len)));
+            return Err(Error::invalid(format!("blob {i}"), expected, format!("offset {}, {} elements", blob.offset, blob.len)));
         }
     }
     for (i, value) in graph.values.iter().enumerate() {
@@ -127,8 +127,8 @@ fn check_node(graph: &Graph, node: &Node) -> Result<()> {
 fn check_preprocessing(p: &Preprocessing) -> Result<()> {
     let at = "preprocessing";
     let channels = if p.color == Color::Gray { 1 } else { 3 };
-    equal("preprocessing: numbers of mean", channels, p.mean.len())?;
-    equal("preprocessing: numbers of std", channels, p.std.len())?;
+    equal("preprocessing: length of mean", channels, p.mean.len())?;
+    equal("preprocessing: length of std", channels, p.std.len())?;
     let usable = |x: &f32| x.is_finite() && *x != 0.0;
     if !usable(&p.scale) || !p.std.iter().all(usable) || !p.mean.iter().all(|x| x.is_finite()) {
         return Err(Error::invalid(at, "finite numbers, and neither scale nor std 0", format!("{p:?}")));

@@ -49,7 +49,7 @@ record! {
         pub compaction: Option<Compaction>,
     }
 
-    /// Of `logical` channels on axis 1, `kept` are stored; each other one equals its constant at every position.
+    /// Which of the `logical` channels on axis 1 are stored; each other one equals its constant at every position.
     pub struct Compaction {
         /// Extent of axis 1 in the original network.
         pub logical: u32,
@@ -65,7 +65,7 @@ choice! {
     pub enum Kept: "kind of kept list" {
         /// All of them.
         0 => All,
-        /// Those listed, strictly increasing.
+        /// The listed ones, strictly increasing.
         1 => List(Vec<u32>),
     }
 }

@@ -60,16 +60,16 @@ pub fn write<W: Write + Seek>(out: &mut W, model: &Model, mut fill: impl FnMut(u
         buffer.clear();
         fill(i, &mut buffer);
         if blob.offset != (written as u64).next_multiple_of(ALIGN) || buffer.len() as u64 != blob.len {
-            let expected = format!("{} numbers at byte {}", blob.len, blob.offset);
-            return Err(Error::invalid(format!("blob {i}"), expected, format!("{} numbers after byte {written}", buffer.len())));
+            let expected = format!("{} elements at byte {}", blob.len, blob.offset);
+            return Err(Error::invalid(format!("blob {i}"), expected, format!("{} elements after byte {written}", buffer.len())));
         }
         let padding = [0; ALIGN as usize];
-        let numbers: Vec<u8>;
+        let swapped: Vec<u8>;
         let bytes: &[u8] = if cfg!(target_endian = "little") {
             bytemuck::cast_slice(&buffer)
         } else {
-            numbers = buffer.iter().flat_map(|x| x.to_le_bytes()).collect();
-            &numbers
+            swapped = buffer.iter().flat_map(|x| x.to_le_bytes()).collect();
+            &swapped
         };
         for part in [&padding[..blob.offset as usize - written], bytes] {
             hasher.update(part);

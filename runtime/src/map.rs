@@ -1,4 +1,5 @@
-//! The bytes of a model: a memory-mapped file, or a copy in memory that is aligned like one. The runtime's only `unsafe`.
+//! The bytes of a model: a memory-mapped file, or a copy in memory that is aligned like one. This is the runtime's only `unsafe`
+//! besides replaying what was recorded on a device.
 
 use crate::error::{Error, ErrorKind, Result};
 use std::fs::File;

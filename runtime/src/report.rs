@@ -50,11 +50,11 @@ pub struct LayerSizes {
     pub has_border_constants: bool,
 }
 
-/// How many are kept.
+/// How many are kept of how many.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct KeptCount {
-    /// So many.
+    /// How many are kept.
     pub kept: usize,
-    /// Of so many in the network that was trained.
+    /// How many there were in the network that was trained.
     pub of: usize,
 }

@@ -47,7 +47,7 @@ impl About {
     }
 
     /// What it costs in multiply-accumulates. An element that is read or written takes as long as eight of them: that is 50 GB/s,
-    /// between what comes from memory and what from the L2 cache.
+    /// between what comes from memory and what from L2.
     pub(crate) fn work(&self) -> usize {
         self.macs.saturating_add(self.elements.saturating_mul(8))
     }

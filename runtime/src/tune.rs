@@ -101,7 +101,7 @@ struct Candidate {
     session: Session,
     /// The method that all convolutions have to which it applies.
     forced: Option<Method>,
-    /// Of each convolution its step, method and times, if they are asked for.
+    /// For each convolution its step, method and times, if they are asked for.
     convolutions: Vec<(usize, Method, Vec<Duration>)>,
     /// Times of whole runs.
     runs: Vec<Duration>,

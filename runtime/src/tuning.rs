@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 const MOST_BYTES: u64 = 16 << 20;
 
 /// The fastest method of every convolution of a model, as measured on one machine. It holds for that model, CPU, instruction set,
-/// count of threads and input shapes, and for this version of the library; [`crate::Model::prepare`] refuses it elsewhere.
+/// thread count and input shapes, and for this version of the library; [`crate::Model::prepare`] refuses it elsewhere.
 #[derive(Clone, Debug, PartialEq)]
 #[cfg_attr(feature = "tuning", derive(serde::Serialize, serde::Deserialize), serde(deny_unknown_fields))]
 pub struct Tuning {
@@ -110,7 +110,7 @@ impl Tuning {
             ("model", here.model.clone(), made.model.clone()),
             ("input shape", inputs(&here.inputs), inputs(&made.inputs)),
             ("instruction set", here.isa.clone(), made.isa.clone()),
-            ("number of threads", here.threads.to_string(), made.threads.to_string()),
+            ("thread count", here.threads.to_string(), made.threads.to_string()),
             ("CPU", here.cpu.clone(), made.cpu.clone()),
         ];
         match all.into_iter().find(|(_, here, made)| here != made) {

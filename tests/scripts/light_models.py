@@ -4,7 +4,7 @@
     python tests/scripts/light_models.py [--bin target/release] [--only vgg] [--seed 0] [--strict]
 
 Needs numpy, onnx and onnxruntime, and the tools in --bin. The onnx package ships the graphs of AlexNet, ZFNet, VGG-19, SqueezeNet,
-Inception v1 and v2, DenseNet-121, ShuffleNet and ResNet-50 without their weights. This fills them with random numbers of a scale
+Inception v1 and v2, DenseNet-121, ShuffleNet and ResNet-50 without their weights. This fills them with random elements of a scale
 that keeps activations finite, zeroes filters, channels and columns at random, and whole layers where a path around them remains.
 It converts them, compact and with --dense, and compares what the networks answer to two random images. Prints a table. Exit code 1
 if an answer differs by 1e-4 of the largest, or a tool crashes; with --strict also if a network cannot be converted.
@@ -47,7 +47,7 @@ class Network:
         self.fill()
 
     def fill(self):
-        """Random numbers for every weight, by what reads it."""
+        """Random elements for every weight, by what reads it."""
         readers = {}
         for node in reversed(self.graph.node):
             for i, name in enumerate(node.input):
@@ -57,8 +57,8 @@ class Network:
         for name, array in self.arrays.items():
             if array.dtype == np.float32:
                 factor = readers.get(name) in factors
-                numbers = self.rng.uniform(0.5, 1.5, array.shape) if factor else self.rng.normal(0, 0.1, array.shape)
-                self.arrays[name] = numbers.astype(np.float32)
+                elements = self.rng.uniform(0.5, 1.5, array.shape) if factor else self.rng.normal(0, 0.1, array.shape)
+                self.arrays[name] = elements.astype(np.float32)
         removed = self.removable()
         for node in self.layers:
             self.arrays[self.weights[node.output[0]]] = self.masked(node, node.output[0] in removed)
@@ -98,7 +98,7 @@ class Network:
         onnx.save(self.model, path)
 
     def temper(self, path, x):
-        """Scales the last layer so that a Softmax behind it sees numbers of about 1, and has no single winner."""
+        """Scales the last layer so that a Softmax behind it sees elements of about 1, and has no single winner."""
         softmax = self.graph.node[-1]
         if softmax.op_type == "Softmax":
             output = self.graph.output[0].name

@@ -126,8 +126,8 @@ def specialise(case, data, index):
     if not flat:
         return network(case, nodes, constants, data[0], x.shape, result), x
 
-    def integers(name, numbers):
-        constants.append(numpy_helper.from_array(np.array(numbers, np.int64), name))
+    def integers(name, elements):
+        constants.append(numpy_helper.from_array(np.array(elements, np.int64), name))
         return name
 
     total = sum(feeds[name].size for name in data)

@@ -100,7 +100,7 @@ class Cursor:
         return item() if self.flag() else None
 
     def choice(self, what, *codes):
-        """Reads a code and then what the function of that number in `codes` reads."""
+        """Reads a code and then what the function at that index of `codes` reads."""
         code = self.u8()
         require(code < len(codes), "section 11", f"section {self.name}: unknown {what} {code}: needs a newer reader")
         return codes[code]()
@@ -189,7 +189,7 @@ def read_operator(r):
 
     def function(what, *codes):
         """A choice of a name and as many f32 as its names say."""
-        named = lambda name, *numbers: lambda: Record(name=name, numbers=[r.f32() for _ in numbers])
+        named = lambda name, *parameters: lambda: Record(name=name, parameters=[r.f32() for _ in parameters])
         return r.choice(what, *(named(*code.split()) for code in codes))
 
     scales = lambda: Record(factors=(r.f32(), r.f32()), extents=None)
@@ -246,7 +246,7 @@ def check_preprocessing(r):
     scale, mean, std = r.f32(), r.f32s(), r.f32s()
     channels = 1 if color == "gray" else 3
     finite = np.isfinite([scale, *mean, *std]).all()
-    require(len(mean) == len(std) == channels and finite and scale != 0 and (std != 0).all(), "R49", "preprocessing: numbers")
+    require(len(mean) == len(std) == channels and finite and scale != 0 and (std != 0).all(), "R49", "preprocessing: scale, mean or std")
     require(1 <= short_side < WINDOW_LIMIT, "R50", f"preprocessing: short_side {short_side}")
 
 
@@ -257,8 +257,8 @@ def check_provenance(r):
 # Section 8: rules on graphs.
 
 
-def increasing_below(numbers, limit):
-    return bool((np.diff(numbers) > 0).all()) and (len(numbers) == 0 or numbers[-1] < limit)
+def increasing_below(indices, limit):
+    return bool((np.diff(indices) > 0).all()) and (len(indices) == 0 or indices[-1] < limit)
 
 
 class Model:
@@ -284,17 +284,17 @@ class Model:
         self.graph = read_graph(cursor)
 
     def blob(self, index, rule, count):
-        """The numbers of a blob, which must be `count`."""
+        """The elements of a blob, which must have `count` of them."""
         require(index < len(self.graph.blobs), "R14", f"blob {index} of {len(self.graph.blobs)}")
         blob = self.graph.blobs[index]
-        require(blob.length == count, rule, f"blob {index}: {blob.length} numbers, expected {count}")
+        require(blob.length == count, rule, f"blob {index}: {blob.length} elements, expected {count}")
         return np.frombuffer(self.weights, "<f4", blob.length, blob.offset).astype(np.float64)
 
     def check_graph(self):
         g = self.graph
         for i, blob in enumerate(g.blobs):
             fits = blob.offset % 64 == 0 and blob.offset + 4 * blob.length <= len(self.weights)
-            require(fits, "R20", f"blob {i}: offset {blob.offset}, {blob.length} numbers, in {len(self.weights)} bytes")
+            require(fits, "R20", f"blob {i}: offset {blob.offset}, {blob.length} elements, in {len(self.weights)} bytes")
         for value in g.values:
             if value.compaction:
                 self.check_compaction(value.name, value.compaction)
@@ -393,12 +393,12 @@ class Model:
             require(increasing_below(columns, width), "R34", f"{at}: columns of group {g}")
             require(exists[g * channels_per_group + columns // taps].all(), "R34", f"{at}: group {g} reads a removed channel")
             blocks.append((kept_rows[kept_rows // rows_per_group == g], columns))
-        numbers = self.blob(op.weights, "R35", sum(len(r) * len(c) for r, c in blocks))
+        elements = self.blob(op.weights, "R35", sum(len(r) * len(c) for r, c in blocks))
         op.matrix, op.reads, first = np.zeros((rows, width)), np.zeros((len(lists), width), bool), 0
         for g, (block_rows, columns) in enumerate(blocks):
             op.reads[g, columns] = True
             size = len(block_rows) * len(columns)
-            op.matrix[np.ix_(block_rows, columns)] = unpack(numbers[first : first + size], len(block_rows), len(columns))
+            op.matrix[np.ix_(block_rows, columns)] = unpack(elements[first : first + size], len(block_rows), len(columns))
             first += size
         op.kept_rows, op.bias_of_all = kept_rows, np.zeros(rows)
         op.bias_of_all[kept_rows] = self.blob(op.bias, "R36", len(kept_rows))
@@ -407,12 +407,12 @@ class Model:
             op.taps_of_all[kept_rows] = self.blob(op.taps, "R37", len(kept_rows) * taps).reshape(-1, taps)
 
 
-def unpack(numbers, rows, columns):
+def unpack(elements, rows, columns):
     """The rows x columns matrix stored in panels of 8 rows, each column by column."""
     matrix = np.empty((rows, columns))
     for first in range(0, rows, 8):
         height = min(8, rows - first)
-        panel = numbers[first * columns : (first + height) * columns]
+        panel = elements[first * columns : (first + height) * columns]
         matrix[first : first + height] = panel.reshape(columns, height).T
     return matrix
 
@@ -545,7 +545,7 @@ def global_pool(op, x):
 
 
 def activation(op, x):
-    n = op.numbers
+    n = op.parameters
     return {
         "Relu": lambda: np.fmax(x, 0.0),
         "LeakyRelu": lambda: np.where(x < 0, n[0] * x, x),
@@ -659,7 +659,7 @@ def pad(op, x):
         require(all(max(a) < e for a, e in zip(op.amounts, x.shape)), "R27", f"amounts {op.amounts}, operand of shape {x.shape}")
     check_size([before + extent + after for extent, (before, after) in zip(x.shape, op.amounts)])
     if op.fill.name == "Constant":
-        return np.pad(x, op.amounts, constant_values=op.fill.numbers[0])
+        return np.pad(x, op.amounts, constant_values=op.fill.parameters[0])
     return np.pad(x, op.amounts, op.fill.name.lower())
 
 
@@ -809,7 +809,7 @@ def main():
     differs = (other != y) & ~(np.isnan(other) & np.isnan(y))  # infinities of one sign do not
     difference = float(np.abs(other[differs] - y[differs]).max(initial=0.0))
     relative = difference / max(1.0, float(np.abs(y[np.isfinite(y)]).max(initial=0.0)))
-    print(f"largest difference {difference:.3g}, relative {relative:.3g}, of {y.size} numbers")
+    print(f"largest difference {difference:.3g}, relative {relative:.3g}, of {y.size} elements")
     return 0 if relative <= TOLERANCE else 1
 
 

@@ -67,7 +67,7 @@ pub fn on_devices(model: &Model, shape: &[usize]) -> Vec<(String, Session)> {
     DEVICES.with(|devices| devices.iter().map(session).collect())
 }
 
-/// An output: name, shape and numbers.
+/// An output: name, shape and elements.
 pub type Output = (String, Vec<usize>, Vec<f32>);
 
 /// Every output of one run.
@@ -88,7 +88,7 @@ pub fn run_all(model: &Model, shape: &[usize], x: &[f32]) -> Vec<Output> {
     run_session(&mut prepare(model, shape, Threads::Single).session(), shape, x)
 }
 
-/// The shape and the numbers of the first output.
+/// The shape and the elements of the first output.
 ///
 /// # Panics
 /// As [`run_all`].
@@ -97,7 +97,7 @@ pub fn run(model: &Model, shape: &[usize], x: &[f32]) -> (Vec<usize>, Vec<f32>) 
     (shape, y)
 }
 
-/// Random numbers between -1 and 1.
+/// Random elements between -1 and 1.
 pub fn input(shape: &[usize]) -> Vec<f32> {
     let mut random = fastrand::Rng::with_seed(shape.iter().sum::<usize>() as u64);
     (0..shape.iter().product()).map(|_| random.f32() * 2.0 - 1.0).collect()

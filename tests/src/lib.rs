@@ -1,5 +1,6 @@
 //! What the whole-system tests share: building small ONNX models ([`onnx`]) and random ones ([`random`]), converting and
-//! comparing them in memory ([`compare`]), golden outputs ([`mod@golden`]), networks with everything ([`nets`]), editing `.sslm` files ([`mod@file`]), and running the command-line tools ([`tools`]).
+//! comparing them in memory ([`compare`]), golden outputs ([`mod@golden`]), networks with everything ([`nets`]), editing `.sslm`
+//! files ([`mod@file`]), and running the command-line tools ([`tools`]).
 
 pub mod compare;
 pub mod file;

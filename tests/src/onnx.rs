@@ -17,7 +17,7 @@ pub enum Value<'a> {
     Int(i64),
     /// Integers.
     Ints(&'a [i64]),
-    /// A number.
+    /// A floating-point number.
     Float(f32),
     /// A text.
     Text(&'a str),
@@ -42,23 +42,23 @@ impl Net {
         self.model.graph.as_mut().expect("new() made one")
     }
 
-    /// Numbers between -1 and 1.
+    /// Random elements between -1 and 1.
     pub fn random(&mut self, len: usize) -> Vec<f32> {
         (0..len).map(|_| self.random.f32() * 2.0 - 1.0).collect()
     }
 
     /// An initialiser; yields its name.
-    pub fn weights(&mut self, dims: &[usize], numbers: &[f32]) -> String {
+    pub fn weights(&mut self, dims: &[usize], elements: &[f32]) -> String {
         let name = format!("w{}", self.graph().initializer.len());
-        let tensor = float_tensor(&name, dims, numbers);
+        let tensor = float_tensor(&name, dims, elements);
         self.graph().initializer.push(tensor);
         name
     }
 
     /// An integer initialiser; yields its name.
-    pub fn integers(&mut self, numbers: &[i64]) -> String {
+    pub fn integers(&mut self, elements: &[i64]) -> String {
         let name = format!("i{}", self.graph().initializer.len());
-        let (dims, int64_data) = (vec![numbers.len() as i64], numbers.to_vec());
+        let (dims, int64_data) = (vec![elements.len() as i64], elements.to_vec());
         self.graph().initializer.push(TensorProto {
             name: name.clone(),
             dims,
@@ -92,7 +92,7 @@ impl Net {
         self.graph().node.last_mut().expect("a node was added")
     }
 
-    /// A convolution with weights of `dims` (OIHW) given number by number, and its bias.
+    /// A convolution with weights of `dims` (OIHW) given element by element, and its bias.
     pub fn conv(&mut self, x: &str, dims: [usize; 4], weights: &[f32], bias: &[f32], attributes: &[(&str, Value)]) -> String {
         let (w, b) = (self.weights(&dims, weights), self.weights(&[bias.len()], bias));
         self.node("Conv", &[x, &w, &b], attributes)
@@ -113,13 +113,13 @@ pub fn encode(model: &ModelProto) -> Bytes {
     model.encode_to_vec().into()
 }
 
-/// A float32 tensor with its numbers in `raw_data`.
-pub fn float_tensor(name: &str, dims: &[usize], numbers: &[f32]) -> TensorProto {
+/// A float32 tensor with its elements in `raw_data`.
+pub fn float_tensor(name: &str, dims: &[usize], elements: &[f32]) -> TensorProto {
     TensorProto {
         name: name.to_owned(),
         dims: dims.iter().map(|&d| d as i64).collect(),
         data_type: data_type::FLOAT,
-        raw_data: numbers.iter().flat_map(|x| x.to_le_bytes()).collect::<Vec<u8>>().into(),
+        raw_data: elements.iter().flat_map(|x| x.to_le_bytes()).collect::<Vec<u8>>().into(),
         ..Default::default()
     }
 }

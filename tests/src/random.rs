@@ -58,7 +58,7 @@ pub fn mask(random: &mut Random, weights: &mut [f32], dims: [usize; 4]) {
 pub struct Random(pub fastrand::Rng);
 
 impl Random {
-    /// Any number of a range, ends included.
+    /// Any integer of a range, ends included.
     pub fn between(&mut self, range: RangeInclusive<usize>) -> usize {
         self.0.usize(range)
     }
@@ -76,14 +76,14 @@ impl Random {
         choices[self.between(0..=choices.len() - 1)].clone()
     }
 
-    /// A number between -1 and 1, never 0.
-    pub fn number(&mut self) -> f32 {
+    /// An element between -1 and 1, never 0.
+    pub fn element(&mut self) -> f32 {
         (1.0 - self.0.f32()) * if self.0.bool() { 1.0 } else { -1.0 }
     }
 
-    /// Numbers between `-scale` and `scale`.
-    pub fn numbers(&mut self, len: usize, scale: f32) -> Vec<f32> {
-        (0..len).map(|_| self.number() * scale).collect()
+    /// Elements between `-scale` and `scale`.
+    pub fn elements(&mut self, len: usize, scale: f32) -> Vec<f32> {
+        (0..len).map(|_| self.element() * scale).collect()
     }
 }
 
@@ -171,7 +171,7 @@ impl Graph {
             Some((_, w, b)) => (w, b),
             None => {
                 let columns = dims[1] * dims[2] * dims[3];
-                let mut weights = self.random.numbers(filters * columns, 2.0 / (columns as f32).sqrt());
+                let mut weights = self.random.elements(filters * columns, 2.0 / (columns as f32).sqrt());
                 mask(&mut self.random, &mut weights, dims);
                 let (w, b) = (self.net.weights(&dims, &weights), self.bias(filters));
                 self.shared.push((dims, w.clone(), b.clone()));
@@ -184,9 +184,9 @@ impl Graph {
         self.net.node("Conv", inputs, &attributes)
     }
 
-    /// Some numbers are 0, most are not.
+    /// Some elements are 0, most are not.
     fn bias(&mut self, len: usize) -> String {
-        let mut bias = self.random.numbers(len, 1.0);
+        let mut bias = self.random.elements(len, 1.0);
         bias.iter_mut().for_each(|b| *b = if self.random.chance(0.3) { 0.0 } else { *b });
         self.net.weights(&[len], &bias)
     }
@@ -265,9 +265,9 @@ impl Graph {
 
     fn batch_norm(&mut self, x: &Image) -> Image {
         let c = x.channels;
-        let mut scale = self.random.numbers(c, 2.0);
+        let mut scale = self.random.elements(c, 2.0);
         scale.iter_mut().for_each(|s| *s = if self.random.chance(0.2) { 0.0 } else { *s });
-        let (beta, mean) = (self.random.numbers(c, 1.0), self.random.numbers(c, 0.5));
+        let (beta, mean) = (self.random.elements(c, 1.0), self.random.elements(c, 0.5));
         let variance: Vec<f32> = (0..c).map(|_| 0.3 + self.random.0.f32()).collect();
         let parameters = [scale, beta, mean, variance].map(|p| self.net.weights(&[c], &p));
         let [scale, beta, mean, variance] = parameters.each_ref().map(String::as_str);
@@ -316,7 +316,7 @@ impl Graph {
             at if at < plain.len() => self.unary(plain[at], x, &[]),
             at if at == plain.len() => self.clip(x),
             _ => {
-                let slopes = self.random.numbers(x.channels, 1.0);
+                let slopes = self.random.elements(x.channels, 1.0);
                 let slopes = self.net.weights(&[x.channels, 1, 1], &slopes);
                 Image { name: self.net.node("PRelu", &[&x.name, &slopes], &[]), ..x.clone() }
             }
@@ -324,7 +324,7 @@ impl Graph {
     }
 
     fn instance_norm(&mut self, x: &Image) -> Image {
-        let parameters = [0; 2].map(|_| self.random.numbers(x.channels, 1.0));
+        let parameters = [0; 2].map(|_| self.random.elements(x.channels, 1.0));
         let [scale, bias] = parameters.map(|p| self.net.weights(&[x.channels], &p));
         // Large, or rounding alone would be blown up where a channel is constant.
         let epsilon = [("epsilon", Value::Float(0.1))];
@@ -333,7 +333,7 @@ impl Graph {
 
     /// Over channels, which are the last axis for a while.
     fn layer_norm(&mut self, x: &Image) -> Image {
-        let parameters = [0; 2].map(|_| self.random.numbers(x.channels, 1.0));
+        let parameters = [0; 2].map(|_| self.random.elements(x.channels, 1.0));
         let [scale, bias] = parameters.map(|p| self.net.weights(&[x.channels], &p));
         let y = self.net.node("Transpose", &[&x.name], &[("perm", Value::Ints(&[0, 2, 3, 1]))]);
         // Large, or rounding alone would be blown up where channels are alike.
@@ -341,16 +341,17 @@ impl Graph {
         Image { name: self.net.node("Transpose", &[&y], &[("perm", Value::Ints(&[0, 3, 1, 2]))]), ..x.clone() }
     }
 
-    /// With stored numbers on either side: one for all, or one for each channel.
+    /// With stored elements on either side: one for all, or one for each channel.
     fn arithmetic(&mut self, x: &Image) -> Image {
         let c = x.channels;
         let dims = self.random.of(&[vec![1], vec![c, 1, 1], vec![1, c, 1, 1]]);
         // Not near 0, for Div.
-        let numbers: Vec<f32> = self.random.numbers(dims.iter().product(), 1.0).iter().map(|n| n + 0.5f32.copysign(*n)).collect();
-        let numbers = self.net.weights(&dims, &numbers);
+        let elements: Vec<f32> =
+            self.random.elements(dims.iter().product(), 1.0).iter().map(|n| n + 0.5f32.copysign(*n)).collect();
+        let elements = self.net.weights(&dims, &elements);
         let op = self.random.of(&["Add", "Sub", "Mul", "Div"]);
         let swap = op != "Div" && self.random.chance(0.3);
-        let operands = if swap { [&numbers, &x.name] } else { [&x.name, &numbers] };
+        let operands = if swap { [&elements, &x.name] } else { [&x.name, &elements] };
         Image { name: self.net.node(op, &operands.map(String::as_str), &[]), ..x.clone() }
     }
 
@@ -383,7 +384,7 @@ impl Graph {
         Image { name, channels, sizes: x.sizes.clone() }
     }
 
-    /// Every channel scaled by a number that a small network computes from the means of all.
+    /// Every channel scaled by an element that a small network computes from the means of all channels.
     fn squeeze_and_excite(&mut self, x: &Image) -> Image {
         let means = self.mean(x);
         let scale = self.conv_of(&means, x.channels, 1, &Window::default());
@@ -391,7 +392,7 @@ impl Graph {
         Image { name: self.net.node("Mul", &[&x.name, &scale], &[]), ..x.clone() }
     }
 
-    /// One number for each channel.
+    /// One element for each channel.
     fn mean(&mut self, x: &Image) -> Image {
         let name = match self.random.of(&["GlobalAveragePool", "GlobalMaxPool", "ReduceMean"]) {
             "ReduceMean" => {
@@ -432,7 +433,7 @@ impl Graph {
         let (per_group, kernel, stride) = (self.random.between(1..=4), self.random.between(1..=3), self.random.between(1..=2));
         let (pad, extra) = (self.random.between(0..=(kernel - 1) / 2), self.random.between(0..=stride - 1));
         let dims = [x.channels, per_group, kernel, kernel];
-        let mut weights = self.random.numbers(dims.iter().product(), 1.0);
+        let mut weights = self.random.elements(dims.iter().product(), 1.0);
         mask(&mut self.random, &mut weights, dims);
         let (w, b) = (self.net.weights(&dims, &weights), self.bias(per_group * group));
         let [pads, strides, extras] = [pad, stride, extra].map(|n| [n as i64; 4]);
@@ -491,7 +492,7 @@ impl Graph {
         };
         for _ in 0..self.random.between(1..=2) {
             let rows = self.random.between(1..=12);
-            let mut weights = self.random.numbers(rows * features, 2.0 / (features as f32).sqrt());
+            let mut weights = self.random.elements(rows * features, 2.0 / (features as f32).sqrt());
             mask(&mut self.random, &mut weights, [rows, features, 1, 1]);
             let (w, b) = (self.net.weights(&[rows, features], &weights), self.bias(rows));
             y = self.net.node("Gemm", &[&y, &w, &b], &[("transB", Value::Int(1))]);

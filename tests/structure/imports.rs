@@ -3,7 +3,7 @@
 use super::source::{Source, words};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Files that use each other, directly or through others, in groups; modules are named as in paths.
+/// Files that use each other, directly or through others, as one set for each circle; modules are named as in paths.
 pub(super) fn circles(files: &[&Source], root: &str) -> Vec<BTreeSet<String>> {
     let modules: BTreeMap<String, &Source> = files.iter().map(|&file| (module(&file.path, root), file)).collect();
     let edges: BTreeMap<&str, BTreeSet<&str>> =
@@ -63,7 +63,7 @@ fn absolute(module: &str, path: &str) -> String {
     base.into_iter().chain(parts).collect::<Vec<_>>().join("::")
 }
 
-/// All paths within the crate, groups of imports written out.
+/// All paths within the crate, with the paths in braces written out.
 fn paths(code: &str) -> Vec<String> {
     let mut paths = Vec::new();
     for at in words(code, "use") {
@@ -84,7 +84,7 @@ fn paths(code: &str) -> Vec<String> {
 /// `a::{b, c::{d, e}}` as `a::b`, `a::c::d`, `a::c::e`.
 fn spread(prefix: &str, import: &str, paths: &mut Vec<String>) {
     let import = import.trim();
-    let Some((start, group)) = import.split_once('{') else {
+    let Some((start, braced)) = import.split_once('{') else {
         let name = import.split(" as ").next().unwrap_or_default().trim();
         if !name.is_empty() {
             paths.push(format!("{prefix}{name}"));
@@ -92,20 +92,20 @@ fn spread(prefix: &str, import: &str, paths: &mut Vec<String>) {
         return;
     };
     let prefix = format!("{prefix}{}", start.trim());
-    let group = group.trim_end().strip_suffix('}').expect("a closing brace");
+    let braced = braced.trim_end().strip_suffix('}').expect("a closing brace");
     let (mut depth, mut first) = (0, 0);
-    for (at, byte) in group.bytes().enumerate() {
+    for (at, byte) in braced.bytes().enumerate() {
         match byte {
             b'{' => depth += 1,
             b'}' => depth -= 1,
             b',' if depth == 0 => {
-                spread(&prefix, &group[first..at], paths);
+                spread(&prefix, &braced[first..at], paths);
                 first = at + 1;
             }
             _ => {}
         }
     }
-    spread(&prefix, &group[first..], paths);
+    spread(&prefix, &braced[first..], paths);
 }
 
 #[cfg(test)]

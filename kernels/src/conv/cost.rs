@@ -53,7 +53,7 @@ pub(super) struct InPlaceCosts {
     pub(super) product: f64,
     /// A column of a register tile, for each of the tile's products, where vectors are one run and no tap falls into padding.
     pub(super) column_of_one_run: f64,
-    /// The same where taps can fall into padding.
+    /// The same where vectors are one run and taps can fall into padding.
     pub(super) column_of_one_masked_run: f64,
     /// The same where vectors are two runs.
     pub(super) column_of_two_runs: f64,
@@ -133,13 +133,13 @@ const AVX512: CostModel = CostModel {
     planes: PlanesCosts { most_filters: 4, copied_row: 2, small_strided: 2048, small: 128 },
 };
 
-/// AVX-512 on CPUs that compute a vector as two halves (Zen 4), beside which what is not arithmetic costs less. Fitted to 203
-/// layers, on which the choice took 1.4 % more time than the fastest method, and takes 0.8 %.
+/// AVX-512 on CPUs that compute a vector as two halves (Zen 4), beside which what is not arithmetic costs less. It is fitted to
+/// 203 layers, on which the choice took 1.4 % more time than the fastest method, and takes 0.8 %.
 const AVX512_IN_HALVES: CostModel = CostModel { winograd: WinogradCosts { scale: 0.87, ..AVX512.winograd }, ..AVX512 };
 
-/// AVX2: vectors are masked by an operation of its own. CPUs without AVX-512 read the second-level cache at half the rate of those
-/// with it, as a Zen 4 does, to 203 layers on which the first factor is fitted: the choice took 7.7 % more time than the fastest
-/// method, and takes 1.8 %.
+/// AVX2, where masking a vector takes an operation of its own. CPUs without AVX-512 read L2 at half the rate of those with it. So
+/// does a Zen 4, and the first factor is fitted to 203 layers on one: the choice took 7.7 % more time than the fastest method, and
+/// takes 1.8 %.
 const AVX2: CostModel = CostModel {
     tiles: TileCosts {
         in_place: InPlaceCosts {
@@ -157,7 +157,7 @@ const AVX2: CostModel = CostModel {
 const PORTABLE: CostModel = AVX2;
 
 impl CostModel {
-    /// That of an instruction set.
+    /// The model of an instruction set.
     pub(super) fn of(isa: Isa) -> &'static Self {
         match isa.class() {
             Class::Avx512 => const { &AVX512 },

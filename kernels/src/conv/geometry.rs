@@ -25,7 +25,7 @@ pub struct Geometry {
 }
 
 impl Geometry {
-    /// Output positions along `axis` whose kernel tap `tap` falls inside the input. Not of transposed geometries.
+    /// Output positions along `axis` whose tap `tap` falls inside the input. Not of transposed geometries.
     pub(crate) fn inside(&self, axis: usize, tap: usize) -> Range<usize> {
         self.cells(axis, tap * self.dilations[axis], self.output[axis])
     }
@@ -55,7 +55,7 @@ impl Geometry {
         })
     }
 
-    /// The kernel taps along `axis` that fall inside the input at output position `out`.
+    /// The taps along `axis` that fall inside the input at output position `out`.
     pub(crate) fn taps_inside(&self, axis: usize, out: usize) -> Range<usize> {
         let (start, pad, dilation) = (out * self.strides[axis], self.pad_before[axis], self.dilations[axis]);
         let first = pad.saturating_sub(start).div_ceil(dilation);
@@ -63,7 +63,7 @@ impl Geometry {
         first.min(end)..end
     }
 
-    /// The kernel taps along `axis` that read an input position at output position `out`, of either kind of geometry: the first
+    /// The taps along `axis` that read an input position at output position `out`, of either kind of geometry: the first
     /// one, one past the last, and the step between them.
     pub(crate) fn taps_that_read(&self, axis: usize, out: usize) -> (usize, usize, usize) {
         if !self.transposed {

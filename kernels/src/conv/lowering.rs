@@ -21,12 +21,12 @@ pub(crate) struct Lowering {
     masked: bool,
 }
 
-/// Of how many runs vectors consist, and which these are.
+/// Into how many runs the positions of a vector fall, and which runs these are.
 #[derive(Debug)]
 pub(crate) enum Runs {
     One(Vec<[Segment; 1]>),
     Two(Vec<[Segment; 2]>),
-    /// Of more, because rows are so short.
+    /// More than two, because rows are so short.
     More,
 }
 
@@ -34,9 +34,9 @@ pub(crate) enum Runs {
 #[derive(Debug)]
 pub(crate) struct Tile {
     pub(crate) positions: Range<usize>,
-    /// Of all tiles' vectors.
+    /// Which of all tiles' vectors are its own.
     pub(crate) vectors: Range<usize>,
-    /// Of [`Lowering::runs`].
+    /// Which of [`Lowering::runs`] are its own.
     pub(crate) runs: Range<usize>,
 }
 

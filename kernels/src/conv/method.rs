@@ -19,7 +19,7 @@ pub(crate) enum Layout {
     Nchw,
 }
 
-/// Those of a layer's input and of its output.
+/// The layouts of a layer's input and of its output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Layouts {
     pub(crate) reads: Layout,
@@ -57,11 +57,11 @@ pub(super) struct PlacedGroup<'a> {
 pub(super) struct GroupPlace {
     /// The group's index.
     pub(super) index: usize,
-    /// Of all groups' filters.
+    /// Its filters, counted over all groups.
     pub(super) filters: Range<usize>,
-    /// Of all groups' weights.
+    /// Its weights, counted over all groups.
     pub(super) weights: Range<usize>,
-    /// Of all groups' columns.
+    /// Its columns, counted over all groups.
     pub(super) columns: Range<usize>,
 }
 
@@ -109,9 +109,9 @@ pub(super) trait ConvKernel<E: Element>: Debug + Send + Sync {
 /// What a layer multiplies an image with, and what it does with the sums.
 #[derive(Clone, Copy)]
 pub(super) struct Operands<'a, E> {
-    /// All groups'.
+    /// The weights of all groups.
     pub(super) weights: &'a [E],
-    /// All groups'.
+    /// The biases of all groups.
     pub(super) bias: &'a [f32],
     pub(super) border: Option<&'a Border>,
     pub(super) activation: Activation,

@@ -7,10 +7,10 @@ use crate::tile::{Segment, Tap};
 /// Elements behind the last tile of a block that [`pack`] may overwrite.
 pub(crate) const SLACK: usize = MAX_LANES;
 
-/// Images of more elements do not stay in the second-level cache beside the block that is gathered.
+/// Images of more elements do not stay in L2 beside the block that is gathered.
 const FAR: usize = 128 * 1024;
 
-/// Columns ahead of the one that is gathered that are fetched: an image that comes from the third-level cache is waited for else.
+/// Columns ahead of the one that is gathered that are fetched: an image that comes from L3 is waited for else.
 const AHEAD: usize = 16;
 
 /// Writes `[taps][vectors][lanes]` of a tile and returns how many elements these are; up to [`SLACK`] elements behind them are

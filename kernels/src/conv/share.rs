@@ -1,4 +1,4 @@
-//! Who computes what: threads share an image by output positions or by filters, whichever leaves them less apart.
+//! Who computes what: threads share an image by output positions or by filters, whichever leaves the slowest of them less to do.
 
 use super::lowering::Tile;
 use super::method::{GroupPlace, Problem};
@@ -12,12 +12,12 @@ use std::ops::Range;
 pub(crate) struct TiledItem {
     /// The index of the group among those that are computed tile by tile.
     pub(crate) group: usize,
-    /// Of the group.
+    /// Which panels of the group.
     pub(crate) panels: Range<usize>,
     pub(crate) tiles: Range<usize>,
-    /// Of all groups' filters: those of the panels.
+    /// The filters of the panels, counted over all groups.
     pub(crate) filters: Range<usize>,
-    /// Those of the tiles.
+    /// The positions of the tiles.
     pub(crate) positions: Range<usize>,
 }
 
@@ -30,7 +30,7 @@ pub(crate) struct Share {
 }
 
 impl Share {
-    /// Of the groups that are computed tile by tile.
+    /// Shares out the groups that are computed tile by tile.
     pub(super) fn new(groups: &[&GroupPlace], problem: &Problem<'_>, tiles: &[Tile]) -> Self {
         let (threads, gathering) = (problem.threads, problem.costs.tiles.gathering);
         let item = |group: usize, panels: Range<usize>, tile_range: Range<usize>| {

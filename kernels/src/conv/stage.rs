@@ -14,7 +14,7 @@ const MOST_MASKS: usize = 64;
 /// How the planes that columns are read from come from the image.
 #[derive(Debug)]
 pub(crate) enum Stage {
-    /// They are the image's.
+    /// They are the image's own.
     None,
     /// Each holds the elements of one channel that lie `stride` apart, with the padding that taps reach.
     Phases {
@@ -25,7 +25,7 @@ pub(crate) enum Stage {
     },
     /// Each is a row of the lowered matrix.
     Lowered {
-        /// Of all groups, one group after the other.
+        /// The columns of all groups, one group after the other.
         columns: Vec<Column>,
     },
 }
@@ -33,7 +33,7 @@ pub(crate) enum Stage {
 /// What becomes of padding that taps of an image of stride 1 fall into.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Padding {
-    /// Who reads the planes masks it, if kernels are not too large for that.
+    /// Whoever reads the planes masks it, if kernels are not too large for that.
     Masked,
     /// The planes hold it.
     Written,
@@ -161,7 +161,7 @@ fn overhangs(geometry: &Geometry) -> bool {
     !(inside(0) && inside(1))
 }
 
-/// Of a column's tap in the padded image: which of the planes it reads, and where for output position 0.
+/// Which of the planes a column's tap reads, and where in it for output position 0. Both are counted in the padded image.
 pub(super) fn split(geometry: &Geometry, column: Column) -> ([usize; 2], [usize; 2]) {
     let at = [column.kh * geometry.dilations[0], column.kw * geometry.dilations[1]];
     let strides = geometry.strides;

@@ -8,7 +8,7 @@ use crate::Threading;
 use crate::simd::Isa;
 use crate::tile::{self, Tap};
 
-/// For all groups of a layer.
+/// The stage, the tiles and the columns of all groups of a layer.
 #[derive(Debug)]
 pub(super) struct Tiling {
     geometry: Geometry,
@@ -20,7 +20,7 @@ pub(super) struct Tiling {
 }
 
 impl Tiling {
-    /// Of the columns of all groups, one group after the other; no panel of weights has more than `highest` rows.
+    /// `columns` are those of all groups, one group after the other; no panel of weights has more than `highest` rows.
     pub(super) fn new(geometry: &Geometry, columns: impl Iterator<Item = Column>, highest: usize, isa: Isa) -> Self {
         let stage = Stage::new(geometry, columns, Padding::Masked);
         let lowering = Lowering::new(geometry, &stage, isa.lanes(), tile::vectors_for(highest, isa.tile()));

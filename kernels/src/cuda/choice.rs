@@ -1,8 +1,8 @@
 //! Which method computes a convolution on a device, by what each is expected to take.
 //!
 //! **None of this has been measured.** Instructions are counted in what `ptxas` 12.9 makes of the kernels for `sm_90`. Four warps issue
-//! one each in a cycle; shared memory and the first cache serve one request of a warp in a cycle, or half of one for 16 bytes that are
-//! the same for all threads. Where no other warp has work meanwhile, a step waits for two reads that miss the first cache. Of cuBLAS
+//! one each in a cycle; shared memory and L1 serve one request of a warp in a cycle, or half of one for 16 bytes that are
+//! the same for all threads. Where no other warp has work meanwhile, a step waits for two reads that miss L1. Of cuBLAS
 //! it is assumed that it reaches 0.8 of the peak; of memory, that it yields 12 bytes a cycle to each multiprocessor.
 
 use crate::Precision;
@@ -158,7 +158,7 @@ const BYTES: f64 = 12.0;
 /// A convolution as the choice sees it.
 pub(super) struct Shape<'a> {
     pub(super) groups: &'a [KeptGroup],
-    /// Of the outputs of all images.
+    /// Positions of the outputs of all images.
     pub(super) positions: usize,
     /// Whether columns are multiplied where they lie.
     pub(super) in_place: bool,

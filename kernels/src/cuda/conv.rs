@@ -1,9 +1,9 @@
 //! Convolutions over kept columns on a device, and fully connected layers, which are convolutions of images of one position.
 //!
-//! Four methods: *direct*, a thread for each element of the output, for groups of few filters; *warp*, a thread for one position and up to 32 filters,
-//! whose columns several warps can share, for few positions or filters; *tile*, a block that gathers columns into shared memory and
-//! multiplies them there by up to 128 filters; *library*, kept columns gathered into lowered matrices that cuBLAS multiplies. Columns
-//! that lie side by side in memory, as those of pointwise layers do, are not gathered for cuBLAS.
+//! There are four methods: *direct*, a thread for each element of the output, for groups of few filters; *warp*, a thread for one
+//! position and up to 32 filters, whose columns several warps can share, for few positions or filters; *tile*, a block that gathers
+//! columns into shared memory and multiplies them there by up to 128 filters; *library*, kept columns gathered into lowered matrices
+//! that cuBLAS multiplies. Columns that lie side by side in memory, as those of pointwise layers do, are not gathered for cuBLAS.
 
 use super::choice::{BLOCK, MOST_BLOCKS_DOWN, Method, Shape};
 use super::device::{Buffer, Device, Gemm, Matrix, Result, Stream, View, upload};
@@ -69,7 +69,7 @@ const ALIGNED: usize = 16;
 /// Weights behind the last one that kernels may read, as part of a block of more filters than there are.
 const BEHIND: usize = 128;
 
-/// Numbers of a `Part` of `conv.cu`.
+/// How many integers a `Part` of `conv.cu` has.
 const PART: usize = 6;
 
 /// How a [`PreparedConv`] computes.
@@ -88,9 +88,9 @@ pub struct PreparedConv {
     images: usize,
     method: Method,
     precision: Precision,
-    /// Of the factors that are multiplied.
+    /// How the factors that are multiplied lie in memory.
     layout: Layout,
-    /// Those that have filters.
+    /// The groups that have filters.
     groups: Vec<Prepared>,
     filters: usize,
     accumulate: bool,
@@ -98,7 +98,7 @@ pub struct PreparedConv {
     /// Group after group, `[columns][filters]`; halves where `precision` says so and cuBLAS multiplies.
     weights: Buffer,
     bias: Buffer,
-    /// Of all groups' columns.
+    /// A `Tap` of `conv.cu` for each column of all groups.
     taps: Buffer,
     /// What blocks, or single threads, compute: of each its first filter, how many filters, and the group's columns and weights.
     parts: Buffer,
@@ -108,13 +108,13 @@ pub struct PreparedConv {
 
 #[derive(Debug)]
 struct Prepared {
-    /// Of all groups'.
+    /// Its filters, counted over all groups.
     filters: Range<usize>,
-    /// Of all groups', as they are stored.
+    /// Its columns as they are stored, counted over all groups.
     columns: Range<usize>,
-    /// Of all weights as they come.
+    /// Its weights as they come, counted over all groups.
     weights: Range<usize>,
-    /// The same on the device, in elements of [`PreparedConv::weights`].
+    /// Its weights on the device, in elements of [`PreparedConv::weights`].
     stored: Range<usize>,
     /// Where the first column begins in an image, if the others follow it and are multiplied there.
     in_place: Option<usize>,
@@ -333,13 +333,13 @@ impl PreparedConv {
         (LOWERED / of_image.max(1)).clamp(1, self.images.max(1))
     }
 
-    /// Numbers of a group's lowered matrix of so many positions, and of its sums.
+    /// How many elements a group's lowered matrix of so many positions has, and how many its sums.
     fn lowered_len(&self, group: &Prepared, positions: usize) -> [usize; 2] {
         let leading = self.layout.leading(positions);
         [self.layout.elements(group.columns.len() * leading), group.filters.len() * leading]
     }
 
-    /// Numbers of scratch memory that [`Self::run`] needs.
+    /// How many elements of scratch memory [`Self::run`] needs.
     pub fn scratch_len(&self) -> usize {
         let needs = |group: &Prepared| match group.in_place {
             None if self.method == Method::Library => {
@@ -565,7 +565,7 @@ impl BorderTables {
     }
 }
 
-/// Numbers of a `Tap` of `conv.cu`.
+/// How many integers a `Tap` of `conv.cu` has.
 const TAP: usize = 4;
 
 /// Whether positions are divided by strides: a transposed convolution with strides of 1 is a usual one with other taps.

@@ -28,7 +28,7 @@ pub enum Error {
     /// A size that kernels cannot count.
     #[error("{what}: expected less than 2^31 on a device, found {found}")]
     TooLarge {
-        /// Of what.
+        /// What has this size.
         what: &'static str,
         /// The size.
         found: usize,

@@ -51,7 +51,7 @@ fn check_windows(g: &Geometry) -> Result<()> {
     Ok(())
 }
 
-/// An activation as the kernels know it: 0 for none or the function's code and 1, then the parameters.
+/// An activation as the kernels know it: 0 for none or the function's code plus 1, then the parameters.
 fn activation(function: Activation) -> (i32, f32, f32) {
     let Some(function) = function.function() else { return (0, 0.0, 0.0) };
     let (code, p, q) = coded(function);

@@ -1,4 +1,4 @@
-//! Numbers at the edge of memory: a step outside of them ends the process, whatever instruction takes it.
+//! Elements at the edge of memory: an access outside of them ends the process, whatever instruction takes it.
 
 use super::POISON;
 use region::{Allocation, Protection};
@@ -30,7 +30,7 @@ pub(crate) fn edge() -> Edge {
     EDGE.get()
 }
 
-/// Numbers between two pages that may not be touched.
+/// Elements between two pages that may not be touched.
 pub(crate) struct Guarded {
     /// The first and the last page are the gaps; the pages between them hold the elements and poison.
     pages: Allocation,

@@ -104,19 +104,19 @@ pub(crate) fn refuses_other_lengths<const N: usize>(right: [(&str, usize); N], r
     });
 }
 
-/// A value of either sign and of magnitude 1/4 to 1: no product of two is so small that it could go missing within a tolerance.
-pub(crate) fn number(rng: &mut Rng) -> f32 {
+/// An element of either sign and of magnitude 1/4 to 1: no product of two is so small that it could go missing within a tolerance.
+pub(crate) fn element(rng: &mut Rng) -> f32 {
     (0.25 + 0.75 * rng.f32()) * if rng.bool() { 1.0 } else { -1.0 }
 }
 
-/// With as few digits as halves keep, so that products of these values are what they are in `f32`.
+/// With as few digits as halves keep, so that products of these elements are what they are in `f32`.
 pub(crate) fn few_digits(x: f32) -> f32 {
     (x * 1024.0).round() / 1024.0
 }
 
-/// Many of [`number`].
-pub(crate) fn numbers<V: FromIterator<f32>>(rng: &mut Rng, len: usize) -> V {
-    (0..len).map(|_| number(rng)).collect()
+/// Many of [`element`].
+pub(crate) fn elements<V: FromIterator<f32>>(rng: &mut Rng, len: usize) -> V {
+    (0..len).map(|_| element(rng)).collect()
 }
 
 /// The rows of a matrix in the layout of weights.

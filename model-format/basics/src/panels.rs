@@ -42,7 +42,7 @@ pub struct Panels<'a, E> {
 }
 
 impl<'a, E: Element> Panels<'a, E> {
-    /// Of a matrix of so many rows (`M`) and columns (`K`).
+    /// `elements` as a matrix of so many rows (`M`) and columns (`K`).
     ///
     /// # Panics
     /// If the slice has another length than the matrix has elements.

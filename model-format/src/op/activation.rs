@@ -1,4 +1,4 @@
-//! Functions of each element. Which ones there are says the table in `sslm_basics::functions`.
+//! Functions of each element. The table in `sslm_basics::functions` lists them.
 
 pub use sslm_basics::functions::Unary as Activation;
 

@@ -1,4 +1,4 @@
-//! Functions of the elements of two values. Which ones there are says the table in `sslm_basics::functions`.
+//! Functions of the elements of two values. The table in `sslm_basics::functions` lists them.
 
 pub use sslm_basics::functions::Binary;
 

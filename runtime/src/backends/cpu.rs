@@ -54,7 +54,7 @@ struct CpuProgram {
     outputs: Vec<Place>,
     /// What comes first, where a batch begins image by image.
     images: Option<Images>,
-    /// Of the whole batch.
+    /// The steps that compute the whole batch.
     rest: Sequence,
     isa: Isa,
     /// Absent where everything runs on the caller's thread.
@@ -83,7 +83,7 @@ struct PreparedStep {
 
 /// What is computed image by image, on threads that take images of their own.
 struct Images {
-    /// For one image.
+    /// The steps for one image.
     steps: Sequence,
     batch: usize,
     /// Images that each thread takes; the last one perhaps fewer.
@@ -300,10 +300,10 @@ struct CpuState {
 }
 
 struct Taken {
-    /// Of the whole batch.
+    /// Activations of the whole batch.
     arena: Memory,
     scratch: Memory,
-    /// Of the threads that take images.
+    /// Memory of the threads that take images.
     of_images: Memory,
 }
 

@@ -1,4 +1,4 @@
-//! Functions of each element. Which ones there are says the table in `sslm_basics::functions`.
+//! Functions of each element. The table in `sslm_basics::functions` lists them.
 
 use crate::error::Result;
 use crate::planning::{Lower, Lowering};

@@ -5,7 +5,7 @@ use sslm_format::window::resolve_padding;
 use sslm_format::{Padding, Window};
 use sslm_kernels::conv::Geometry;
 
-/// Of padding above, before, below and behind.
+/// How much padding there is above, before, below and behind.
 pub(super) fn padding(at: &Lowering<'_, '_>, window: &Window) -> [usize; 4] {
     let shape = at.shape(at.x());
     resolve_padding(window, shape[2], shape[3])

@@ -54,7 +54,7 @@ pub(crate) struct Emit<'a, 'm> {
 }
 
 impl<'a, 'm> Emit<'a, 'm> {
-    /// Of a task without products and parameters.
+    /// A step of a task without products and parameters.
     pub(crate) fn new(name: &'a str, op: &'a str, task: impl Task + 'm, reads: Vec<Operand>, len: usize) -> Self {
         let parameters = Vec::new();
         Emit { name, op, node: None, task: Box::new(task), macs: 0, reads, parameters, adds: false, len }

@@ -42,7 +42,7 @@ pub(crate) struct Signature {
 pub(crate) struct Planned<'m> {
     /// What comes first, where a batch begins image by image.
     pub(crate) images: Option<PlannedImages<'m>>,
-    /// Of the whole batch.
+    /// The steps that compute the whole batch.
     pub(crate) rest: Steps<'m>,
     /// Where the network's inputs lie: one image of them, where images are computed one by one.
     pub(crate) inputs: Vec<Place>,
@@ -57,7 +57,7 @@ pub(crate) struct Steps<'m> {
 
 /// What is computed image by image.
 pub(crate) struct PlannedImages<'m> {
-    /// For one image.
+    /// The steps for one image.
     pub(crate) steps: Steps<'m>,
     pub(crate) batch: usize,
     /// What all images cost, in multiply-accumulates.
@@ -80,7 +80,7 @@ pub(crate) struct Draft<'m> {
 
 /// What is computed image by image.
 struct ByImage<'m> {
-    /// For one image.
+    /// The steps for one image.
     builder: Builder<'m>,
     batch: usize,
     /// Where what it yields lies for one image.
@@ -132,7 +132,7 @@ impl<'m> Draft<'m> {
         Ok(Draft { model, images, rest, inputs, outputs })
     }
 
-    /// Of a run, as [`crate::step::About::work`] has it.
+    /// What a run costs, as [`crate::step::About::work`] has it.
     pub(crate) fn work(&self) -> usize {
         self.rest.work() + self.images.as_ref().map_or(0, ByImage::work)
     }
@@ -163,7 +163,7 @@ impl<'m> Draft<'m> {
 }
 
 impl ByImage<'_> {
-    /// Of the whole batch.
+    /// What the whole batch costs.
     fn work(&self) -> usize {
         self.builder.work().saturating_mul(self.batch)
     }

@@ -6,7 +6,7 @@ use crate::options::Options;
 use sslm_format::shape::Shape;
 use sslm_format::{Dim, Value, infer};
 
-/// Of the inputs.
+/// The shapes of the inputs.
 pub(crate) fn of_inputs(model: &Model, options: &Options) -> Result<Vec<Vec<usize>>> {
     let inputs = model.inputs();
     let mut symbols = options.dims.clone();
@@ -41,7 +41,7 @@ pub(crate) fn of_inputs(model: &Model, options: &Options) -> Result<Vec<Vec<usiz
     inputs.iter().map(shape).collect()
 }
 
-/// Of all values, for inputs of these shapes.
+/// The shapes of all values, for inputs of these shapes.
 pub(crate) fn of_all(model: &Model, inputs: &[Vec<usize>]) -> Result<Vec<Vec<usize>>> {
     let graph = model.graph();
     let known: Vec<Shape> = inputs.iter().map(|s| s.iter().copied().map(Some).collect()).collect();

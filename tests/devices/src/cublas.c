@@ -73,7 +73,7 @@ static void multiply_all(void *arguments) {
     ((multiply *)emulated("multiply"))(p->sizes, p->a, p->of_a, p->b, p->of_b, p->c, p->of_c, p->add, p->kind);
 }
 
-// Whether `batch` matrices of numbers of so many bytes lie in memory as `layout` says: transposed, leading dimension, stride.
+// Whether `batch` matrices with elements of so many bytes lie in memory as `layout` says: transposed, leading dimension, stride.
 static int fits(const void *matrix, size_t rows, size_t columns, size_t batch, const size_t *layout, size_t bytes) {
     size_t end = (batch - 1) * layout[2] + (columns - 1) * layout[1] + rows;
     return (uintptr_t)matrix % bytes == 0 && lies_in_memory(matrix, end * bytes);

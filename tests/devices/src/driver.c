@@ -402,12 +402,12 @@ int cuMemFree_v2(uint64_t address) {
 struct upload {
     char *to;
     size_t bytes;
-    char numbers[];
+    char data[];
 };
 
 static void upload(void *arguments) {
     struct upload *upload = arguments;
-    memcpy(upload->to, upload->numbers, upload->bytes);
+    memcpy(upload->to, upload->data, upload->bytes);
 }
 
 static int refuse_copy(struct stream *stream, uint64_t address, size_t bytes) {
@@ -425,7 +425,7 @@ int cuMemcpyHtoDAsync_v2(uint64_t to, const void *from, size_t bytes, void *hand
     if ((failure = refuse_copy(stream, to, bytes))) return failure;
     struct upload *arguments = append(&stream->queue, upload, sizeof *arguments + bytes);
     *arguments = (struct upload){(char *)to, bytes};
-    memcpy(arguments->numbers, from, bytes);
+    memcpy(arguments->data, from, bytes);
     return SUCCESS;
 }
 
@@ -556,7 +556,7 @@ int cuGraphLaunch(void *of, void *handle) {
 struct event {
     struct object object;
     unsigned flags;
-    unsigned long long record; // number of the last one, 0 before it
+    unsigned long long record; // index of the last one, from 1; 0 before it
     int complete;
     struct stream *stream;
     double ms;

@@ -150,8 +150,8 @@ static float tf32(float x) {
 }
 
 // As cublasGemmStridedBatchedEx with factors 1 and `add`: all matrices column by column, sums in double. `sizes` are m, n, k and the
-// number of products; a matrix is whether it is transposed, its leading dimension, and the distance to the next.
-// Number `i` of a factor: a float, one that is rounded, or half a float's memory.
+// count of products; a matrix is whether it is transposed, its leading dimension, and the distance to the next.
+// Element `i` of a factor: a float, one that is rounded, or half a float's memory.
 static double factor(const void *matrix, size_t i, int kind) {
     switch (kind) {
     case 0: return ((const float *)matrix)[i];

@@ -24,12 +24,12 @@ pub enum Order {
     Descending,
 }
 
-/// The side on which memory ends right beside the numbers of a buffer.
+/// The side on which memory ends right beside the elements of a buffer.
 #[derive(Clone, Copy, Debug)]
 pub enum Edge {
-    /// No number before them can be touched.
+    /// No element before them can be touched.
     Before,
-    /// No number behind them can be touched.
+    /// No element behind them can be touched.
     Behind,
 }
 
@@ -104,7 +104,7 @@ impl Emulated {
         Ok(Emulated { compiled, order, edge, free: Arc::new(AtomicUsize::new(usize::MAX)) })
     }
 
-    /// The same with just so many bytes of memory.
+    /// This device with just so many bytes of memory.
     #[must_use]
     pub fn with_memory(self, bytes: usize) -> Self {
         Emulated { free: Arc::new(AtomicUsize::new(bytes)), ..self }
@@ -151,7 +151,7 @@ impl Device for Emulated {
             Edge::Behind => first.wrapping_add(between - bytes),
         };
         let memory = Memory { _pages: pages, bytes, free: Arc::clone(&self.free) };
-        // SAFETY: the numbers lie between the gaps of pages that `memory` owns.
+        // SAFETY: the elements lie between the gaps of pages that `memory` owns.
         Ok(unsafe { Buffer::new(place.expose_provenance() as u64, len, Box::new(memory)) })
     }
 
@@ -206,7 +206,7 @@ struct Product {
 
 impl EmulatedStream {
     /// # Safety
-    /// As [`Stream::launch`]; the numbers of products are there.
+    /// As [`Stream::launch`]; what products read and write is memory of this device.
     unsafe fn run(&mut self, work: Work) -> Result<()> {
         if self.recording {
             self.recorded.push(work);
@@ -298,7 +298,7 @@ impl Stream for EmulatedStream {
             add: *add,
             precision: *precision,
         };
-        // SAFETY: all numbers lie within views, as was checked.
+        // SAFETY: all elements lie within views, as was checked.
         unsafe { self.run(Work::Product(product)) }
     }
 

@@ -13,7 +13,7 @@ const MARK: &str = "SSLM_STAND_IN";
 
 /// The driver's library, without `lib` and `.so`.
 const DRIVER: &str = "cuda";
-/// That of cuBLAS.
+/// The library of cuBLAS, likewise.
 const CUBLAS: &str = "cublas";
 
 /// A folder in which the libraries are found.
@@ -108,9 +108,8 @@ impl Said {
     /// # Panics
     /// If it was not.
     pub fn calls(&self) -> usize {
-        let number =
-            self.text.lines().find_map(|line| line.strip_prefix("stand-in was called ")?.split(' ').next()?.parse().ok());
-        number.unwrap_or_else(|| panic!("no number of calls in\n{}", self.text))
+        let count = self.text.lines().find_map(|line| line.strip_prefix("stand-in was called ")?.split(' ').next()?.parse().ok());
+        count.unwrap_or_else(|| panic!("no count of calls in\n{}", self.text))
     }
 }
 

@@ -105,11 +105,11 @@ pub fn table(headings: &[&str], first_number: usize) -> Table {
 pub fn thousands(n: u64) -> String {
     let digits = n.to_string();
     let first = digits.len() % 3;
-    let mut groups: Vec<&str> = (first..digits.len()).step_by(3).map(|i| &digits[i..i + 3]).collect();
+    let mut triples: Vec<&str> = (first..digits.len()).step_by(3).map(|i| &digits[i..i + 3]).collect();
     if first > 0 {
-        groups.insert(0, &digits[..first]);
+        triples.insert(0, &digits[..first]);
     }
-    groups.join(" ")
+    triples.join(" ")
 }
 
 /// Text from a file, safe to print on a terminal: control characters are escaped.

@@ -66,7 +66,7 @@ impl<'g> Blobs<'g> {
     }
 }
 
-/// Of elements that come `per_channel` for each logical channel of `output`, those of the channels that it keeps.
+/// The elements of the channels that `output` keeps, of those that come `per_channel` for each logical channel.
 pub fn kept_of(elements: &[f32], per_channel: usize, output: &Value) -> Vec<f32> {
     match &output.compaction {
         None => elements.to_vec(),

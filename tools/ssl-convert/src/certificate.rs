@@ -23,7 +23,7 @@ pub struct Certificate {
     pub bytes: u64,
     /// Whether zeros were kept in place on request.
     pub dense: bool,
-    /// Groups whose norm is at most this times the largest of their kind in their layer were taken for zero.
+    /// Filters and columns whose norm is at most this times the largest of their kind in their layer were taken for zero.
     pub zero_tol: f64,
     /// Layers with weights, in order.
     pub layers: Vec<LayerReport>,
@@ -31,7 +31,7 @@ pub struct Certificate {
     pub total: Cost,
     /// Where zeros had to stay, and why.
     pub refused: Vec<Refusal>,
-    /// What happens to numbers that are NaN or infinite.
+    /// What happens to elements that are NaN or infinite.
     pub non_finite: NonFinite,
     /// How the file compares with the original when both are run; absent if that was turned off.
     pub verification: Option<Verification>,
@@ -77,20 +77,20 @@ pub struct LayerReport {
     /// What the layer costs.
     #[serde(flatten)]
     pub cost: Cost,
-    /// How far the groups of weights are from zero.
+    /// How far filters and columns are from zero.
     pub norms: LayerNorms,
 }
 
-/// Euclidean norms of a layer's groups, before any cut.
+/// Euclidean norms of a layer's filters and columns, before any cut.
 #[derive(Clone, Debug, Serialize)]
 pub struct LayerNorms {
-    /// Of filters.
+    /// Norms of filters.
     pub filters: Histogram,
-    /// Of columns, per group.
+    /// Norms of columns, per group.
     pub columns: Histogram,
 }
 
-/// Original number, kept number, and for what is missing the rules that removed it.
+/// How many there were originally, how many are kept, and how many each rule removed of those that are missing.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Count {
     /// In the source model.
@@ -128,12 +128,12 @@ pub struct Cost {
     pub weight_bytes: Change,
 }
 
-/// A number before and after the conversion.
+/// A count before and after the conversion.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 pub struct Change {
-    /// Of the source model.
+    /// In the source model.
     pub before: u64,
-    /// Of the file.
+    /// In the file.
     pub after: u64,
 }
 
@@ -337,7 +337,7 @@ fn refusal(g: &Graph, i: usize) -> Option<Refusal> {
     let (channels, reason) = if needs_whole {
         (constants, format!("works on the last of {} axes, so its operands are stored whole", shape.len()))
     } else if whole {
-        (constants, format!("no fixed number of channels on axis 1 (shape {}), so it is stored whole", describe(shape)))
+        (constants, format!("no fixed count of channels on axis 1 (shape {}), so it is stored whole", describe(shape)))
     } else if let [a, b] = shapes[..] {
         let other_axes = inputs.iter().zip(&shapes).filter(|(_, s)| s.len() != shape.len());
         let channels = other_axes.map(|(input, _)| input.missing()).sum();

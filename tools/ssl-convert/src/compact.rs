@@ -13,7 +13,7 @@ use sslm_format::shape::Shape;
 use sslm_format::{Compaction, Operator, ValueId};
 
 /// What is known of each channel of a value: `Some(x)` if it equals x at every position, `None` if it is live. Absent for
-/// values without a fixed number of channels on an axis 1, which are always stored whole.
+/// values without a fixed count of channels on an axis 1, which are always stored whole.
 type Channels = Option<Vec<Option<f32>>>;
 
 /// Removes from `g` whatever its outputs do not depend on.

@@ -1,8 +1,9 @@
 //! Turns a zero-masked ONNX network into a compact `.sslm` file. Data flows through the files in this order:
 //! [`onnx`] (bytes to messages) -> [`import`](mod@import) (messages to a dense graph) -> [`fold`](mod@fold) and [`shuffle`] (fewer
-//! nodes) -> [`threshold`] (small groups to zero, if asked) -> [`compact`](mod@compact) (what can go) -> [`emit`] (panels and file)
-//! -> [`verify`](mod@verify) (the file against the original). [`certificate`] says what happened; [`report`] prints it; [`export`](mod@export)
-//! says the compact network in ONNX. What all of them need to know of an operator stands in `ops`, one family a file.
+//! nodes) -> [`threshold`] (small filters and columns to zero, if asked) -> [`compact`](mod@compact) (what can go) -> [`emit`] (panels
+//! and file) -> [`verify`](mod@verify) (the file against the original). [`certificate`] says what happened; [`report`] prints it;
+//! [`export`](mod@export) says the compact network in ONNX. What all of them need to know of an operator stands in `ops`, one family
+//! a file.
 
 pub mod blobs;
 pub mod certificate;
@@ -73,7 +74,7 @@ pub struct Converted {
     pub summary: Summary,
     /// Files beside the model that were read: its weights.
     pub external: Vec<PathBuf>,
-    /// Those that are to be put in place.
+    /// Files that are to be put in place.
     files: Vec<PartialFile>,
 }
 

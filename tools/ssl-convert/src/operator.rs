@@ -80,7 +80,7 @@ pub trait Convert: Operator {
 
 /// A factor and a term for each channel.
 pub struct Affine {
-    /// Of which input.
+    /// The index of that input.
     pub input: usize,
     /// Factors; absent where all are 1.
     pub scale: Option<Vec<f32>>,

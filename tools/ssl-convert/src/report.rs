@@ -68,7 +68,7 @@ fn rules(removed: &BTreeMap<Rule, usize>) -> String {
     removed.iter().map(text).collect::<Vec<_>>().join(", ")
 }
 
-/// Where a threshold came closest to cutting something else: the one number to look at before the outputs.
+/// Where a threshold came closest to cutting something else: the one figure to look at before the outputs.
 fn narrowest_gap(certificate: &Certificate) -> Option<String> {
     let kinds = certificate.layers.iter().flat_map(|l| [(l, "filters", &l.norms.filters), (l, "columns", &l.norms.columns)]);
     let gaps = kinds.filter_map(|(l, kind, norms)| norms.gap.as_ref().and_then(|gap| Some((l, kind, gap, gap.ratio?))));

@@ -1,5 +1,5 @@
-//! Group norms: how far the filters and columns of a layer are from zero, and the cut through them. By default only exact zeros
-//! go; a threshold is a choice of the user, who must see what lies on both of its sides.
+//! Norms: how far the filters and columns of a layer are from zero, and the cut through them. By default only exact zeros go;
+//! a threshold is a choice of the user, who must see what lies on both of its sides.
 
 use crate::compact::compact;
 use crate::graph::Graph;
@@ -88,18 +88,18 @@ pub fn for_macs(g: &Graph, share: f64) -> Result<f64> {
     Ok(high)
 }
 
-/// How the norms of one kind of group are distributed, and where the cut goes through.
+/// How the norms of a layer's filters, or of its columns, are distributed, and where the cut goes through.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Histogram {
-    /// Groups of exact zeros.
+    /// How many norms are exactly zero.
     pub zeros: usize,
     /// The others: how many norms are at least 10^key and less than 10^(key + 1).
     pub decades: BTreeMap<i32, usize>,
-    /// What lies on both sides of the cut. Absent where all groups lie on one side.
+    /// What lies on both sides of the cut. Absent where all norms lie on one side.
     pub gap: Option<Gap>,
 }
 
-/// The distance between the groups that were taken for zero and the others.
+/// The distance between the norms that were taken for zero and the others.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Gap {
     /// The largest norm that was taken for zero.
@@ -111,7 +111,7 @@ pub struct Gap {
 }
 
 impl Histogram {
-    /// Of `norms`, cut at `tolerance` times the largest.
+    /// The distribution of `norms`, cut at `tolerance` times the largest.
     pub fn new(norms: &[f64], tolerance: f64) -> Self {
         let limit = limit(norms, tolerance);
         let (removed, kept): (Vec<f64>, Vec<f64>) = norms.iter().partition(|n| **n <= limit);

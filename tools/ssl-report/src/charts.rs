@@ -41,12 +41,12 @@ pub(crate) struct Series<T> {
     pub(crate) values: Vec<T>,
 }
 
-/// Bars that begin at 0: for each group one bar of each series, side by side. `unit` is written on their axis.
-pub(crate) fn bars(title: &str, unit: &str, groups: &[String], series: &[Series<Option<f64>>]) -> Figure {
+/// Bars that begin at 0: for each label one bar of each series, side by side. `unit` is written on their axis.
+pub(crate) fn bars(title: &str, unit: &str, labels: &[String], series: &[Series<Option<f64>>]) -> Figure {
     let highest = series.iter().flat_map(|series| &series.values).flatten().fold(1.0, |a: f64, b| a.max(*b));
     let values = |series: &Series<_>| {
-        let value = |(group, value): (&String, &Option<f64>)| Some(format!("{group} {:.2}", (*value)?));
-        let values: Vec<String> = groups.iter().zip(&series.values).filter_map(value).collect();
+        let value = |(label, value): (&String, &Option<f64>)| Some(format!("{label} {:.2}", (*value)?));
+        let values: Vec<String> = labels.iter().zip(&series.values).filter_map(value).collect();
         format!("{}: {}.", series.name, values.join(", "))
     };
     let svg = draw(|area| {
@@ -55,7 +55,7 @@ pub(crate) fn bars(title: &str, unit: &str, groups: &[String], series: &[Series<
             .margin_right(24)
             .x_label_area_size(24)
             .y_label_area_size(50)
-            .build_cartesian_2d(0.0..groups.len() as f64, 0.0..highest * 1.08)?;
+            .build_cartesian_2d(0.0..labels.len() as f64, 0.0..highest * 1.08)?;
         chart
             .configure_mesh()
             .disable_x_mesh()
@@ -69,15 +69,15 @@ pub(crate) fn bars(title: &str, unit: &str, groups: &[String], series: &[Series<
             .draw()?;
         let width = 0.8 / series.len() as f64;
         for (i, series) in series.iter().enumerate() {
-            let bar = |(group, value): (usize, &Option<f64>)| {
-                let left = group as f64 + 0.1 + width * i as f64;
+            let bar = |(label, value): (usize, &Option<f64>)| {
+                let left = label as f64 + 0.1 + width * i as f64;
                 Some(Rectangle::new([(left, 0.0), (left + width * 0.92, (*value)?)], series.colour.placeholder().filled()))
             };
             chart.draw_series(series.values.iter().enumerate().filter_map(bar))?;
         }
         let (plot, style) = (chart.plotting_area(), centred());
-        for (group, name) in groups.iter().enumerate() {
-            let (x, y) = plot.map_coordinate(&(group as f64 + 0.5, 0.0));
+        for (label, name) in labels.iter().enumerate() {
+            let (x, y) = plot.map_coordinate(&(label as f64 + 0.5, 0.0));
             area.draw(&Text::new(name.clone(), (x, y + 6), style.clone()))?;
         }
         Ok(())

@@ -30,7 +30,7 @@ pub enum Part {
 pub struct Table {
     /// What it shows.
     pub caption: String,
-    /// Of each column.
+    /// The heading of each column.
     pub headings: Vec<String>,
     /// Columns from this one on hold figures, which are aligned right.
     pub first_number: usize,

@@ -26,7 +26,7 @@ pub struct Report {
 /// Times of a layer.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct LayerTime {
-    /// Of which network.
+    /// Its network.
     pub net: String,
     /// Its name.
     pub layer: String,
@@ -84,7 +84,7 @@ pub struct NetworkTime {
 pub struct PyTorch {
     /// The device.
     pub device: String,
-    /// Its version.
+    /// PyTorch's version.
     pub torch: String,
     /// cuDNN's version.
     pub cudnn: u64,
@@ -97,7 +97,7 @@ pub struct PyTorch {
 /// Times of a layer or of a network there.
 #[derive(Clone, Debug, Deserialize)]
 pub struct PyTorchTime {
-    /// Of which network.
+    /// Its network.
     pub net: String,
     /// Its name, if it is one.
     pub layer: Option<String>,

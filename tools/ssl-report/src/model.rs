@@ -28,7 +28,7 @@ struct Timed {
     plan: Plan,
     session: Session,
     runs: Vec<Duration>,
-    /// Of each step.
+    /// The times of each step.
     steps: Vec<Vec<Duration>>,
 }
 

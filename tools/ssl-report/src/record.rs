@@ -109,8 +109,8 @@ impl Row {
 
     fn check(&self) -> Result<()> {
         let [floor, lower, median, upper] = [self.floor_us, self.lower_quartile_us, self.median_us, self.upper_quartile_us];
-        for (name, number) in [("floor_us", floor), ("lower_quartile_us", lower), ("upper_quartile_us", upper)] {
-            ensure!(number.is_finite() && number >= 0.0, "{name}: expected microseconds, found {number}");
+        for (name, us) in [("floor_us", floor), ("lower_quartile_us", lower), ("upper_quartile_us", upper)] {
+            ensure!(us.is_finite() && us >= 0.0, "{name}: expected microseconds, found {us}");
         }
         ensure!(median.is_finite() && median > 0.0, "median_us: expected microseconds above 0, found {median}");
         ensure!(
@@ -119,8 +119,8 @@ impl Row {
         );
         ensure!(self.macs > 0 || self.measure == Measure::Load, "macs: expected at least 1, found 0");
         ensure!(self.quiet <= self.samples, "expected at most {} quiet samples, found {}", self.samples, self.quiet);
-        for (name, number) in [("threads", self.threads), ("batch", self.batch), ("samples", self.samples)] {
-            ensure!(number > 0, "{name}: expected at least 1, found 0");
+        for (name, count) in [("threads", self.threads), ("batch", self.batch), ("samples", self.samples)] {
+            ensure!(count > 0, "{name}: expected at least 1, found 0");
         }
         Ok(())
     }

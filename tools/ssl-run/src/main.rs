@@ -58,7 +58,7 @@ struct Arguments {
     #[arg(long, conflicts_with = "bench")]
     profile: bool,
     /// Run N times after a warm-up and print min, median and p90 of the run and of each layer. Input: the first image or the
-    /// first batch of --input; random numbers if there is neither. At most a million times
+    /// first batch of --input; random elements if there is neither. At most a million times
     #[arg(long, value_name = "N", value_parser = RangedU64ValueParser::<usize>::new().range(1..=1_000_000))]
     bench: Option<usize>,
     /// Time every method of computing each convolution, for some ten seconds, and store which was fastest in MODEL.tuning.json.

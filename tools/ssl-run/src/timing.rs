@@ -19,21 +19,21 @@ struct Report {
     batch: usize,
     runs: usize,
     run_ms: RunMs,
-    /// Of a device that rounds more than the CPU does.
+    /// How far a device's output is from the CPU's, if the device rounds more.
     difference: Option<Difference>,
     layers: Vec<LayerMs>,
 }
 
-/// The largest one between a device's output and the CPU's, which is in `f32`.
+/// The largest difference between a device's output and the CPU's, which is in `f32`.
 #[derive(Debug, PartialEq, Serialize)]
 struct Difference {
     absolute: f32,
-    /// To the largest magnitude of the CPU's output.
+    /// Relative to the largest magnitude of the CPU's output.
     relative: f32,
 }
 
 impl Difference {
-    /// Infinite (`null` in JSON) where only one of two is a number.
+    /// Infinite (`null` in JSON) where only one of two elements is a number.
     fn between(expected: &[f32], found: &[f32]) -> Self {
         let apart = |(e, f): (&f32, &f32)| match (e == f || e.is_nan() && f.is_nan(), (e - f).abs()) {
             (true, _) => 0.0,

@@ -4,7 +4,7 @@ Each control begins with the run's baseline and trains for as many epochs as spa
 same images, and is measured as the run is.
 
 - dense: nothing is removed;
-- magnitude: the groups that were largest in the baseline, their numbers in the layers in proportion to those that SSL
+- magnitude: the groups that were largest in the baseline, their counts in the layers in proportion to those that SSL
   kept, and so many in all that the work is no more;
 - l1: in each layer, as many single weights as SSL kept, found by l1 instead of group Lasso, wherever they are;
 - low-rank: each layer that SSL made smaller is factored by SVD, with the rank that costs as much as what SSL kept.

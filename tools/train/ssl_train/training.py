@@ -56,7 +56,7 @@ class Trainer:
     def epoch(
         self,
         title: str,
-        number: int,
+        index: int,
         model: nn.Module,
         optimizer: torch.optim.Optimizer,
         rate: Callable[[float], float],
@@ -65,7 +65,7 @@ class Trainer:
     ) -> Epoch:
         """Train once over all images, or until `after_step` returns true. `live` says what is left of the network.
 
-        `rate` gives the learning rate; both get the time in epochs, of which `number` are over at the beginning.
+        `rate` gives the learning rate; both get the time in epochs, of which `index` are over at the beginning.
         """
         model.train()
         settings, (_, height, width) = self.recipe.data, self.recipe.data.shape
@@ -75,7 +75,7 @@ class Trainer:
         with bar(self.steps_per_epoch, title) as shown:
             for step, (pixels, labels) in enumerate(batches(self.data.train, order, self.recipe.optimizer.batch)):
                 for group in optimizer.param_groups:
-                    group["lr"] = rate(number + step / self.steps_per_epoch)
+                    group["lr"] = rate(index + step / self.steps_per_epoch)
                 pixels = augment(pixels, height, width, settings.shift, settings.flip, self.generator)
                 labels = labels.to(self.device)
                 with torch.autocast(self.device.type, torch.bfloat16, enabled=self.recipe.optimizer.amp):
@@ -84,7 +84,7 @@ class Trainer:
                 optimizer.zero_grad()
                 loss.backward()
                 optimizer.step()
-                finished = after_step(number + (step + 1) / self.steps_per_epoch)
+                finished = after_step(index + (step + 1) / self.steps_per_epoch)
                 total += loss.detach() * len(labels)
                 wrong += (logits.argmax(1) != labels).sum()
                 seen += len(labels)

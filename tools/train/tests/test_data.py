@@ -37,8 +37,8 @@ def test_gzipped_mnist(mnist, tmp_path):
 
 def test_the_split_is_fixed_and_loses_no_image(mnist):
     one, other = load(mnist, MNIST, None), load(mnist, MNIST, None)
-    assert torch.equal(one.validation.numbers, other.validation.numbers)
-    assert len(set(one.train.numbers.tolist()) | set(one.validation.numbers.tolist())) == 1000
+    assert torch.equal(one.validation.indices, other.validation.indices)
+    assert len(set(one.train.indices.tolist()) | set(one.validation.indices.tolist())) == 1000
 
 
 @pytest.mark.parametrize(

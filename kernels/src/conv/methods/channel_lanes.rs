@@ -15,7 +15,7 @@ use std::ops::Range;
 /// Most outputs that are computed together: their sums, a weight and an operand fit sixteen registers.
 const TOGETHER: usize = 8;
 
-/// Positions of a padded plane at most: of 16 channels they are half of the second-level cache.
+/// Positions of a padded plane at most: of 16 channels they are half of L2.
 const MOST_POSITIONS: usize = 8 * 1024;
 
 pub(super) struct ChannelLanes;
@@ -76,17 +76,17 @@ struct ChannelLanesGroups {
 #[derive(Debug)]
 struct Channel {
     plane: usize,
-    /// Of all groups' filters.
+    /// The index of its filter among those of all groups.
     filter: usize,
     weights: ChannelWeights,
 }
 
-/// Which of all groups' weights a channel has for each tap that any group has.
+/// Where a channel's weights lie among those of all groups: one for each tap that any group has.
 #[derive(Debug)]
 enum ChannelWeights {
-    /// One after the other from this one on.
+    /// It has one for every such tap; they lie one after the other from this index on.
     All(usize),
-    /// Those of some taps.
+    /// For each such tap the index of its weight, if the tap is kept.
     Some(Vec<Option<usize>>),
 }
 

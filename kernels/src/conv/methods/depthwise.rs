@@ -1,9 +1,9 @@
 //! Depthwise: groups of one input channel. What a register tile would compute of each is too little to pay for setting it up, so
 //! here all groups are computed in one pass over the planes.
 //!
-//! A part of a plane is copied at a time, with its padding, into a patch that stays in the first-level cache; of a strided
-//! convolution each phase for itself, so that neighbouring outputs read neighbouring elements there. Taps that lie below each other
-//! in a patch make a run: for some rows of sums, a run reads each row of the patch once, where single taps would each read it.
+//! A part of a plane is copied at a time, with its padding, into a patch that stays in L1. In a strided convolution each phase is
+//! copied by itself, so that neighbouring outputs read neighbouring elements there. Taps that lie below each other in a patch make
+//! a run: for some rows of sums, a run reads each row of the patch once, where single taps would each read it.
 
 use crate::conv::cost::PlanesCosts;
 use crate::conv::geometry::{Column, Geometry};
@@ -20,13 +20,13 @@ use std::ops::Range;
 const ROWS: usize = 8;
 const TAPS: usize = 3;
 
-/// Elements of a patch's row. They are as many for all layers, so that rows are found without a check each, and an odd number of
-/// cache lines, so that rows do not compete for places in the cache.
+/// Elements of a patch's row. Their count is the same for all layers, so that rows are found without a check each. It is an odd
+/// multiple of a cache line, so that rows do not compete for places in the cache.
 const PITCH: usize = 144;
 /// Outputs of a patch's row at most, and how far taps may reach beyond them.
 const WIDTH: usize = 128;
 const REACH: usize = PITCH - WIDTH;
-/// Rows of a patch, which are half of the first-level cache.
+/// Rows of a patch, which fill half of L1.
 const HEIGHT: usize = 64;
 
 type Row = [f32; PITCH];

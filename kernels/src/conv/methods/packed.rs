@@ -9,13 +9,13 @@ use crate::tile::PackedTile;
 use crate::{Threading, balanced};
 use std::ops::Range;
 
-/// Elements of a lowered block that is packed at a time: it is read once for each panel of weights, from the second-level cache.
+/// Elements of a lowered block that is packed at a time: it is read once for each panel of weights, from L2.
 const BLOCK: usize = 128 * 1024;
 
-/// Weights of a group that are more elements than this do not stay in the second-level cache from tile to tile.
+/// Weights of a group that are more elements than this do not stay in L2 from tile to tile.
 const NEAR: usize = 64 * 1024;
 
-/// Most columns of a block: one panel's weights for them, 24 KiB, stay in the first-level cache.
+/// Most columns of a block: one panel's weights for them, 24 KiB, stay in L1.
 const MAX_COLUMNS: usize = 768;
 
 pub(super) struct Packed;

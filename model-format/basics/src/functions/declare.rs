@@ -88,7 +88,7 @@ macro_rules! activations {
             }
         }
 
-        /// [`Activation`] in C: 0 is none, any other number a function's code and 1.
+        /// [`Activation`] in C: 0 is none, anything else is a function's code plus 1.
         const ACTIVATION_IN_C: &str = concat!(
             "DEVICE float activate(int activation, float p, float q, float x) {\n",
             "    switch (activation) {\n",

@@ -189,7 +189,7 @@ DEVICE float mish(float x) {
 ";
 
 /// The functions in the part of CUDA C that is C as well; `DEVICE` begins each one. `unary(code, p, q, x)` and `binary_of(code, x, y)`
-/// take a function's code, `activate(activation, p, q, x)` takes 0 for none or a function's code and 1; `p` and `q` are parameters.
+/// take a function's code, `activate(activation, p, q, x)` takes 0 for none or a function's code plus 1; `p` and `q` are parameters.
 pub fn in_c() -> String {
     [HELPERS_IN_C, ACTIVATION_IN_C, UNARY_IN_C, BINARY_IN_C].concat()
 }

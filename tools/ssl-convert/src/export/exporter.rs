@@ -165,7 +165,7 @@ impl<'a> Exporter<'a> {
 
     /// Extent of axis 1.
     fn channels(&self, v: ValueId) -> Result<usize> {
-        self.shape(v).get(1).copied().flatten().context("expected a known number of channels, found a symbolic one")
+        self.shape(v).get(1).copied().flatten().context("expected a known count of channels, found a symbolic one")
     }
 
     /// The channels of `v` that exist.
@@ -309,7 +309,7 @@ impl Exporter<'_> {
         Ok(())
     }
 
-    /// Of each input, the channels of those that the output keeps; inputs without any are left out.
+    /// For each input, its channels among those that the output keeps; inputs without any are left out.
     fn parts(&mut self, node: &Node) -> Result<Vec<String>> {
         let Some(c) = self.compaction(node.output) else {
             return node.inputs.iter().map(|&v| self.all_channels(v)).collect();

@@ -15,7 +15,7 @@ use std::collections::HashMap;
 /// A dense graph in the making.
 pub(crate) struct Builder {
     graph: Graph,
-    /// Of each value, as `graph.shapes`, and where those that are not known come from.
+    /// The extents of each value, as `graph.shapes` has them, and where those that are not known come from.
     extents: Vec<Vec<Extent>>,
     /// What the names that are defined so far stand for.
     names: HashMap<String, Binding>,

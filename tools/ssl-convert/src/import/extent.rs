@@ -9,7 +9,7 @@ use sslm_format::{AxisMap, Link, ValueId};
 pub(crate) enum Extent {
     /// Known now.
     Known(i64),
-    /// That of an axis of a value, whatever it turns out to be. Of all axes that are known to be equally long, the first.
+    /// The extent of an axis of a value, whatever it turns out to be. Of all axes that are known to be equally long, the first.
     Axis(ValueId, usize),
 }
 
@@ -22,7 +22,7 @@ impl Extent {
         }
     }
 
-    /// Those of a stored tensor.
+    /// The extents of a stored tensor.
     pub(crate) fn of_dims(dims: &[usize]) -> Vec<Extent> {
         dims.iter().map(|&d| Extent::Known(d as i64)).collect()
     }

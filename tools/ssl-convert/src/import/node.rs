@@ -136,7 +136,7 @@ impl OnnxNode<'_> {
             Some(Binding::Value(v) | Binding::Integers(v)) => Ok(*v),
             Some(Binding::Tensor(t)) => self.builder.constant(&self.proto.input[i], t, rank),
             Some(Binding::Extents(_) | Binding::Missing) => {
-                bail!("input {i}: expected numbers, found a shape with symbolic extents")
+                bail!("input {i}: expected elements, found a shape with symbolic extents")
             }
             None => bail!("input {i}: expected a tensor, found none"),
         }
@@ -173,7 +173,7 @@ impl OnnxNode<'_> {
     pub(crate) fn element(&self, i: usize, what: &str) -> Result<Option<f32>> {
         match self.tensor(i, what)? {
             Some(t) if t.floats()?.len() == 1 => Ok(Some(t.floats()?.at(0))),
-            Some(t) => bail!("{what}: expected one number, found dims {:?}", t.dims),
+            Some(t) => bail!("{what}: expected one element, found dims {:?}", t.dims),
             None => Ok(None),
         }
     }

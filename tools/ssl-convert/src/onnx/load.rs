@@ -47,7 +47,7 @@ pub struct ExternalData {
 }
 
 impl ExternalData {
-    /// Those that were read so far.
+    /// The paths of the files that were read so far.
     pub fn files(&self) -> impl Iterator<Item = PathBuf> {
         self.open.keys().map(|location| self.folder.join(location))
     }

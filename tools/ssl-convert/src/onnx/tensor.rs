@@ -132,14 +132,14 @@ impl Tensor {
     /// A tensor of given extents.
     ///
     /// # Errors
-    /// If `data` has another count.
+    /// If `data` has another count of elements.
     pub fn new(dims: Vec<usize>, data: Data) -> Result<Self> {
         let expected = dims.iter().try_fold(1usize, |n, &d| n.checked_mul(d));
         let found = match &data {
             Data::Floats(floats) => floats.len(),
             Data::Ints(ints) => ints.len(),
         };
-        ensure!(expected == Some(found), "expected as many numbers as dims {dims:?} say, found {found}");
+        ensure!(expected == Some(found), "expected as many elements as dims {dims:?} say, found {found}");
         Ok(Tensor { dims, data })
     }
 

@@ -1,4 +1,4 @@
-//! Functions of two tensors' elements, with numpy's broadcasting, and sums of any number of tensors.
+//! Functions of two tensors' elements, with numpy's broadcasting, and sums of one or more tensors.
 
 use crate::export::exporter::{Call, Write};
 use crate::export::writer::Writer;

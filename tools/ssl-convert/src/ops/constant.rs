@@ -44,7 +44,7 @@ fn constant_of_shape(node: &mut OnnxNode<'_>) -> Result<Binding> {
     let data = match &value.data {
         Data::Floats(f) if f.len() == 1 => Data::Floats(Floats::Repeated { value: f.at(0), len }),
         Data::Ints(i) if i.len() == 1 && len <= 1 << 16 => Data::Ints(vec![i[0]; len].into()),
-        _ => bail!("value: expected one number"),
+        _ => bail!("value: expected one element"),
     };
     Tensor::new(dims, data).map(Binding::Tensor)
 }

@@ -35,7 +35,7 @@ fn gemm(node: &mut OnnxNode<'_>) -> Result<Binding> {
         Some(tensor) => {
             let floats = tensor.floats()?;
             let fits = tensor.dims.iter().rev().skip(1).all(|&d| d == 1) && (floats.len() == rows || floats.len() == 1);
-            ensure!(fits, "bias: expected {rows} numbers for every row of the batch, found dims {:?}", tensor.dims);
+            ensure!(fits, "bias: expected {rows} elements for every row of the batch, found dims {:?}", tensor.dims);
             (0..rows).map(|i| beta * floats.at(if floats.len() == 1 { 0 } else { i })).collect()
         }
     };

@@ -17,7 +17,7 @@ pub(super) const IMPORTS: &[Import] = &[Import::moving("Concat", concat).or_exte
 fn concat(node: &mut OnnxNode<'_>) -> Result<Binding> {
     let all = 0..node.input_count();
     if all.clone().any(|i| matches!(node.input(i), Some(Binding::Extents(_)))) {
-        let first = node.extents(0)?.context("input 0: expected integers, found numbers")?;
+        let first = node.extents(0)?.context("input 0: expected integers, found other elements")?;
         return extents(node, first);
     }
     if let Some(tensors) = all.map(|i| node.tensor_if_known(i)).collect::<Option<Vec<&Tensor>>>() {
@@ -31,7 +31,7 @@ fn concat(node: &mut OnnxNode<'_>) -> Result<Binding> {
 
 fn extents(node: &mut OnnxNode<'_>, mut list: Vec<Extent>) -> Result<Binding> {
     for i in 1..node.input_count() {
-        list.extend(node.extents(i)?.with_context(|| format!("input {i}: expected integers, found numbers"))?);
+        list.extend(node.extents(i)?.with_context(|| format!("input {i}: expected integers, found other elements"))?);
     }
     Binding::of_extents(list)
 }

@@ -37,7 +37,7 @@ fn batch_norm(node: &mut OnnxNode<'_>) -> Result<Binding> {
     ensure!(node.rank(x) >= 2, "input: expected at least 2 axes, found fewer");
     let expected = node.extent(x, 1).unwrap_or(gamma.len());
     for (what, found) in [("scale", &gamma), ("B", &beta), ("mean", &mean), ("var", &variance)] {
-        ensure!(found.len() == expected, "{what}: expected {expected} numbers, found {}", found.len());
+        ensure!(found.len() == expected, "{what}: expected {expected} elements, found {}", found.len());
     }
     // In f64, so that folding loses no more than the one rounding at its end.
     let factor: Vec<f64> = gamma.iter().zip(&variance).map(|(g, v)| g / (v + epsilon).sqrt()).collect();
@@ -51,7 +51,7 @@ fn instance_norm(node: &mut OnnxNode<'_>) -> Result<Binding> {
     let parameter = |i: usize, what: &str| -> Result<Vec<f32>> {
         let floats = node.needed_tensor(i, what)?.floats()?;
         let expected = node.extent(x, 1).unwrap_or(floats.len());
-        ensure!(floats.len() == expected, "{what}: expected {expected} numbers, found {}", floats.len());
+        ensure!(floats.len() == expected, "{what}: expected {expected} elements, found {}", floats.len());
         Ok(floats.iter().collect())
     };
     let (scale, shift) = (parameter(1, "scale")?, parameter(2, "B")?);

@@ -21,7 +21,7 @@ fn pad(node: &mut OnnxNode<'_>) -> Result<Binding> {
         Some(axes) => axes.iter().map(|&a| checks::axis(a, rank)).collect::<Result<_>>()?,
         None => (0..rank).collect(),
     };
-    ensure!(pads.len() == 2 * axes.len(), "pads: expected {} numbers, found {}", 2 * axes.len(), pads.len());
+    ensure!(pads.len() == 2 * axes.len(), "pads: expected {} elements, found {}", 2 * axes.len(), pads.len());
     let mut amounts = vec![[0; 2]; rank];
     for (i, &pad) in pads.iter().enumerate() {
         let amount = u32::try_from(pad).map_err(|_| anyhow!("pads: expected no negative amount, found {pad}"))?;
@@ -68,14 +68,14 @@ fn target(node: &OnnxNode<'_>, x: ValueId) -> Result<Target> {
     let sizes = if node.opset() < 11 { None } else { node.extents(3)? };
     if let Some(scales) = scales {
         let floats = scales.floats()?;
-        ensure!(floats.len() == axes.len(), "scales: expected {} numbers, found {}", axes.len(), floats.len());
+        ensure!(floats.len() == axes.len(), "scales: expected {} elements, found {}", axes.len(), floats.len());
         let factor = |axis: usize| position(axis).map_or(1.0, |i| floats.at(i));
         let (batch, channels) = (factor(0), factor(1));
         ensure!(batch == 1.0 && channels == 1.0, "scales: expected 1 for batch and channels, found {batch} and {channels}");
         return Ok(Target::Scales { factors: [factor(2), factor(3)] });
     }
     let sizes = sizes.context("expected scales or sizes, found neither")?;
-    ensure!(sizes.len() == axes.len(), "sizes: expected {} numbers, found {}", axes.len(), sizes.len());
+    ensure!(sizes.len() == axes.len(), "sizes: expected {} elements, found {}", axes.len(), sizes.len());
     let size = |axis: usize| position(axis).map_or(own[axis], |i| sizes[i]);
     for (axis, own) in own.iter().enumerate().take(2) {
         let size = size(axis);

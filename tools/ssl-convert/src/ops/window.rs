@@ -7,15 +7,15 @@ use crate::onnx::proto::AttributeProto;
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use sslm_format::{Padding, Window};
 
-/// Two elements of at least `least`, vertical and horizontal.
+/// Two integers of at least `least`, vertical and horizontal.
 pub(super) fn pair(node: &OnnxNode<'_>, name: &str, default: Option<[u32; 2]>, least: u32) -> Result<[u32; 2]> {
-    let element = |n: i64| {
+    let integer = |n: i64| {
         u32::try_from(n).ok().filter(|&n| n >= least).with_context(|| format!("{name}: expected at least {least}, found {n}"))
     };
     match (node.ints(name)?, default) {
         ([], Some(default)) => Ok(default),
-        (&[a, b], _) => Ok([element(a)?, element(b)?]),
-        (other, _) => bail!("{name}: expected 2 numbers (2-D), found {other:?}"),
+        (&[a, b], _) => Ok([integer(a)?, integer(b)?]),
+        (other, _) => bail!("{name}: expected 2 integers (2-D), found {other:?}"),
     }
 }
 
@@ -39,7 +39,7 @@ fn of_kernel(node: &OnnxNode<'_>, kernel: [u32; 2]) -> Result<Window> {
             &[top, left, bottom, right] => {
                 Padding::Explicit { top: pad(top)?, left: pad(left)?, bottom: pad(bottom)?, right: pad(right)? }
             }
-            other => bail!("pads: expected 4 numbers (2-D), found {other:?}"),
+            other => bail!("pads: expected 4 integers (2-D), found {other:?}"),
         },
         "VALID" => Padding::Explicit { top: 0, left: 0, bottom: 0, right: 0 },
         "SAME_UPPER" => Padding::SameUpper,

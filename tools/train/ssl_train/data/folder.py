@@ -93,8 +93,8 @@ class Decoder:
             image = image.resize((width, height), Image.Resampling.BILINEAR)
         return np.asarray(image).reshape(height, width, channels).transpose(2, 0, 1)
 
-    def fetch(self, numbers: torch.Tensor) -> torch.Tensor:
-        pixels = self.pool.map(self.decode, [self.entries[i] for i in numbers.tolist()])
+    def fetch(self, indices: torch.Tensor) -> torch.Tensor:
+        pixels = self.pool.map(self.decode, [self.entries[i] for i in indices.tolist()])
         return torch.from_numpy(np.stack(list(pixels)))
 
 
@@ -113,9 +113,9 @@ def load(folder: Path, shape: tuple[int, int, int], short_side: int | None) -> t
             odd = sorted(set(classes) ^ set(found))
             raise SslError(f"{path}: expected the classes of the training images; differing: {', '.join(odd[:5])}")
         classes = found
-        number = {label: i for i, label in enumerate(classes)}
+        index = {label: i for i, label in enumerate(classes)}
         images = Decoder(entries, shape, short_side)
         if len(entries) * int(np.prod(images.shape)) <= IN_MEMORY:
             images = InMemory(images.fetch(torch.arange(len(entries))))
-        splits.append(Split.all(images, torch.tensor([number[entry.label] for entry in entries])))
+        splits.append(Split.all(images, torch.tensor([index[entry.label] for entry in entries])))
     return tuple(splits), classes

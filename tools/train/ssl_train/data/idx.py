@@ -1,6 +1,6 @@
 """MNIST and its like: IDX files.
 
-A big-endian header (two zero bytes, an element type, the number of dimensions, then each dimension as a 32-bit
+A big-endian header (two zero bytes, an element type, the count of dimensions, then each dimension as a 32-bit
 integer) followed by the elements. Only unsigned bytes occur here.
 """
 

@@ -7,14 +7,14 @@ import torch
 
 
 class Images(Protocol):
-    """Images of one size, by number."""
+    """Images of one size, by index."""
 
     shape: tuple[int, int, int]
     """Channels, height, width."""
     ready: bool
     """Whether they lie in memory; others are worth fetching ahead."""
 
-    def fetch(self, numbers: torch.Tensor) -> torch.Tensor:
+    def fetch(self, indices: torch.Tensor) -> torch.Tensor:
         """uint8 [n, *shape]"""
 
 
@@ -28,8 +28,8 @@ class InMemory:
         self.pixels = pixels
         self.shape = tuple(pixels.shape[1:])
 
-    def fetch(self, numbers: torch.Tensor) -> torch.Tensor:
-        return self.pixels[numbers]
+    def fetch(self, indices: torch.Tensor) -> torch.Tensor:
+        return self.pixels[indices]
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Split:
     """Some of the images, with their classes."""
 
     images: Images
-    numbers: torch.Tensor
+    indices: torch.Tensor
     """int64 [n]: which of the images"""
     labels: torch.Tensor
     """int64 [n]"""
@@ -50,8 +50,8 @@ class Split:
         return len(self.labels)
 
     def subset(self, chosen: torch.Tensor) -> "Split":
-        return Split(self.images, self.numbers[chosen], self.labels[chosen])
+        return Split(self.images, self.indices[chosen], self.labels[chosen])
 
     def fetch(self, chosen: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Images uint8 [n, channels, height, width] and labels int64 [n]."""
-        return self.images.fetch(self.numbers[chosen]), self.labels[chosen]
+        return self.images.fetch(self.indices[chosen]), self.labels[chosen]

@@ -83,7 +83,7 @@ class SparsifySection:
     layers: dict[str, dict[str, float]] = field(default_factory=dict)
     """Glob of layer names to {kind: factor of the strength}; 0 leaves groups out."""
     keep: dict[str, dict[str, int]] = field(default_factory=dict)
-    """Layer to {kind: number}: goal of a layer; there, its dead groups are frozen and the others no longer shrunk."""
+    """Layer to {kind: count}: goal of a layer; there, its dead groups are frozen and the others no longer shrunk."""
     target_macs: float | None = None
     """Goal: this share of the multiply-accumulates is left."""
     target_speedup: float | None = None

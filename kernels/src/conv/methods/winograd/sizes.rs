@@ -9,8 +9,8 @@ use crate::conv::method::{PlacedGroup, Problem};
 use crate::simd::{Isa, MAX_LANES};
 use std::ops::Range;
 
-/// Products of some channels for which weights are transformed together: with a few vectors of filters, 36 x 96 x 48 elements or 64
-/// x 54 x 48 fit the second-level cache.
+/// Products of some channels for which weights are transformed together: with a few vectors of filters, 36 x 96 x 48 elements or
+/// 64 x 54 x 48 fit L2.
 const WEIGHTS: usize = 36 * 96;
 /// Products of the tiles of an image that are worked on together: enough for the transform of weights to pay, few enough for the
 /// cache.

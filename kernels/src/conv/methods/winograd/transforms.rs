@@ -15,21 +15,21 @@ pub(super) const OUTPUTS: usize = 4;
 /// Two points of evaluation, `p` and `-p`.
 struct Pair {
     p: f32,
-    /// Of the squares of the other points besides 0.
+    /// The sum of the squares of the other points besides 0.
     sum: f32,
-    /// Of the squares of the other points besides 0, where there are two.
+    /// The product of the squares of the other points besides 0, where there are two.
     product: f32,
     /// 1 / product of the differences of `p` to all others.
     factor: f32,
 }
 
-/// Those of tiles of six elements.
+/// The pairs of points of tiles of six elements.
 const SIX: [Pair; 2] = [
     Pair { p: FRAC_1_SQRT_2, sum: 2.0, product: 0.0, factor: -1.0 / 1.5 },
     Pair { p: SQRT_2, sum: 0.5, product: 0.0, factor: 1.0 / 6.0 },
 ];
 
-/// Those of tiles of eight elements.
+/// The pairs of points of tiles of eight elements.
 const EIGHT: [Pair; 3] = [
     Pair { p: 0.5, sum: 5.0, product: 4.0, factor: 1.0 / 1.40625 },
     Pair { p: 1.0, sum: 4.25, product: 1.0, factor: -1.0 / 4.5 },

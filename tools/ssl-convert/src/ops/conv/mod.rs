@@ -71,7 +71,7 @@ fn group(node: &OnnxNode<'_>, count: usize, what: &str) -> Result<usize> {
 fn bias(node: &OnnxNode<'_>, filters: usize) -> Result<Vec<f32>> {
     let Some(tensor) = node.tensor(2, "bias")? else { return Ok(vec![0.0; filters]) };
     let floats = tensor.floats()?;
-    ensure!(floats.len() == filters, "bias: expected {filters} numbers, found {}", floats.len());
+    ensure!(floats.len() == filters, "bias: expected {filters} elements, found {}", floats.len());
     Ok(floats.iter().collect())
 }
 
@@ -107,7 +107,7 @@ fn scattering_window(node: &OnnxNode<'_>, kernel: [usize; 2], extra: [u32; 2], x
         ([], _) => return Ok(window),
         (shape, _) => shape[shape.len().saturating_sub(2)..].to_vec(),
     };
-    ensure!(wanted.len() == 2, "output_shape: expected 2 numbers (2-D), found {wanted:?}");
+    ensure!(wanted.len() == 2, "output_shape: expected 2 integers (2-D), found {wanted:?}");
     let mut pads = [[0u32; 2]; 2];
     for axis in 0..2 {
         let size = node.extent(x, 2 + axis);
