@@ -10,7 +10,8 @@ is refused by ssl-run, or if a tool crashes.
 
 A test case feeds every input at run time, weights too; ssl-run feeds one tensor. So the first float32 input stays an input, and
 all others become initialisers with the elements of the test. Operators with equal operands (OPERANDS) run once for each operand
-that stays an input, and once with all of them computed: cut out of one flat input by products with 0/1 matrices. A case without
+that stays an input, and once with all of them computed: cut out of one flat input by products with 0/1 matrices. A case of
+several outputs, of which all but the first may be left out, runs once more without those. A case without
 any float32 input runs as arithmetic that must fold away: its result is added to an input of zeros. Where the result's first
 axis is not the input's, which ssl-run takes for the batch, both are flattened and only the elements are compared.
 """
@@ -87,6 +88,18 @@ def stored_cases(folder, operators):
             yield make_case(path.parent.name, "testdata", model, inputs, outputs)
 
 
+def alone(case):
+    """The case without the outputs that may be left out; None if there are none."""
+    opset = next(o.version for o in case.model.opset_import if not o.domain)
+    second = onnx.defs.get_schema(case.operator, max_inclusive_version=opset).outputs[1:2]
+    if len(case.outputs) == 1 or not second or second[0].option != onnx.defs.OpSchema.FormalParameterOption.Optional:
+        return None
+    model = onnx.ModelProto()
+    model.CopyFrom(case.model)
+    del model.graph.node[0].output[1:], model.graph.output[1:]
+    return case._replace(model=model, outputs=case.outputs[:1])
+
+
 def not_applicable(case):
     """Why a case says nothing about a float32 network, or departs from what sslm computes; None if it does neither."""
     if case.name in DEPARTURES:
@@ -145,8 +158,8 @@ def specialise(case, data, index):
     if expected.dtype != np.float32:
         after.append(helper.make_node("Cast", [result], ["float"], to=TensorProto.FLOAT))
         result = "float"
-    after.append(helper.make_node("Reshape", [result, integers("row", [1, -1])], ["result"]))
-    result = "result"
+    after.append(helper.make_node("Reshape", [result, integers("row", [1, -1])], ["whole.flat"]))
+    result = "whole.flat"
     if not data:
         after.append(helper.make_node("Add", ["flat", result], ["sum"]))
         result = "sum"
@@ -226,8 +239,8 @@ def document(results, known, sources):
         f"`--dense`, and ssl-run's output is the expected one (`|found - expected| <= {ATOL:g} + {RTOL:g} * |expected|`). *Refused*:",
         "ssl-convert says that it cannot convert it, and why; it never converts to something wrong. Weights are initialisers; an",
         "operator with several equal operands counts once for each operand that is the network's input, and once where all of them",
-        "are computed. Integers and booleans reach the output through a Cast. *Versions* are those of the operator, by the opset that",
-        "introduced them.",
+        "are computed; a case with outputs that may be left out counts once with and once without them. Integers and booleans reach",
+        "the output through a Cast. *Versions* are those of the operator, by the opset that introduced them.",
         "",
         "| operator | versions passed | passed | refused | why refused (cases) |",
         "|---|---|---:|---:|---|",
@@ -277,7 +290,7 @@ def main():
         sources += "; without Debian's libonnx-testdata (older versions)"
         print(f"{arguments.testdata} does not exist (Debian package libonnx-testdata): older operator versions are left out")
     results, work = [], []
-    for case in cases:
+    for case in cases + [c for c in map(alone, cases) if c]:
         reason = not_applicable(case)
         if reason is None:
             work += [(case, label, data, arguments.bin) for label, data in variants(case)]
