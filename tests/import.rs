@@ -490,3 +490,24 @@ fn hostile_bytes_do_not_panic() {
         try_one(changed);
     }
 }
+
+/// ONNX writes an output that nobody asked for as an empty name, or not at all.
+#[test]
+fn outputs_without_a_name_are_none() {
+    let net = |op: &str, further: &[&str]| {
+        let mut net = Net::new(&["batch", "2", "5", "5"]);
+        let scale = net.weights(&[5], &[1.0, 2.0, 3.0, 4.0, 5.0]);
+        let y = match op {
+            "MaxPool" => net.node(op, &["x"], &[("kernel_shape", Ints(&[2, 2]))]),
+            _ => net.node(op, &["x", &scale], &[]),
+        };
+        net.last_node().output.extend(further.iter().map(|name| name.to_string()));
+        net.finish(&[&y])
+    };
+    for (op, further, named) in [("MaxPool", &[""][..], &["indices"][..]), ("LayerNormalization", &["", ""], &["", "deviation"])]
+    {
+        assert_eq!(outputs(&net(op, further)), outputs(&net(op, &[])), "{op}");
+        let said = refusal(&net(op, named));
+        assert!(said.contains("expected one output, found "), "{op}: {said}");
+    }
+}

@@ -54,6 +54,12 @@ impl<'a> OnnxNode<'a> {
         &self.proto.output
     }
 
+    /// That a node has only its first output, not those that `further` names: an empty name stands for none.
+    pub(crate) fn one_output(&self, further: &str) -> Result<()> {
+        ensure!(self.proto.output.iter().skip(1).all(String::is_empty), "expected one output, found {further}");
+        Ok(())
+    }
+
     /// Defines the next output behind the first one, which an import function returns.
     pub(crate) fn further_output(&mut self, output: Binding) {
         self.further.push(output);

@@ -60,7 +60,7 @@ fn instance_norm(node: &mut OnnxNode<'_>) -> Result<Binding> {
 }
 
 fn layer_norm(node: &mut OnnxNode<'_>) -> Result<Binding> {
-    ensure!(node.outputs().len() == 1, "expected one output, found Mean or InvStdDev");
+    node.one_output("Mean or InvStdDev")?;
     let x = node.value(0)?;
     let axis = node.axis(-1, node.rank(x))?;
     let count: Option<usize> = (axis..node.rank(x)).map(|axis| node.extent(x, axis)).product();

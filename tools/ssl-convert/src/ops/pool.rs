@@ -11,7 +11,7 @@ use sslm_format::{AveragePool, GlobalAveragePool, GlobalMaxPool, MaxPool, Window
 
 pub(super) const IMPORTS: &[Import] = &[
     Import::computing("MaxPool", |node| {
-        ensure!(node.outputs().get(1).is_none_or(String::is_empty), "expected one output, found Indices");
+        node.one_output("Indices")?;
         let (window, ceil_mode) = window_and_rounding(node)?;
         node.unary(MaxPool { window, ceil_mode })
     }),
