@@ -175,9 +175,18 @@ impl<E: Stored, F: FnMut(Sums<'_>)> Vectorized for Strips<'_, E, F> {
             // The last vector of rows, which may reach into a second panel.
             let last = rows.start + (vectors - 1) * S::LANES;
             let panels = [last, last + ROWS];
-            let next = work.peek().map(|(rows, columns)| place_of(self.matrix, rows.start, columns.start));
+            let next = work.peek().filter(|_| self.tiles.len() > 1);
             for (i, tile) in self.tiles.iter().enumerate() {
                 let to = (tile.start - positions.start) * width;
+                // Tiles share the fetching, so that it is spread over the time that there is: two panels each.
+                let fetched = |panel: usize| match next {
+                    Some((rows, columns)) => {
+                        place_of(self.matrix, rows.start + panel % rows.len().div_ceil(ROWS) * ROWS, columns.start)
+                    }
+                    None => place_of(self.matrix, rows.start, columns.start),
+                };
+                let [next, other] = [fetched(2 * i), fetched(2 * i + 1)];
+                let to_other = (other.addr() as isize - next.addr() as isize) / size_of::<E>() as isize;
                 let weights = InPanels {
                     first: place_of(self.matrix, rows.start, columns.start),
                     panel_len: ROWS * self.matrix.columns(),
@@ -186,9 +195,8 @@ impl<E: Stored, F: FnMut(Sums<'_>)> Vectorized for Strips<'_, E, F> {
                         strides: panels.map(|row| self.matrix.height(row)),
                         rows: panels.map(|row| rows.end.saturating_sub(row).min(ROWS).min(S::LANES)),
                     },
-                    // Tiles share the fetching, so that it is spread over the time that there is.
-                    next: next.filter(|_| self.tiles.len() > 1).map(|next| next.wrapping_add(i * LINE_COLUMNS * ROWS)),
-                    stretch: self.tiles.len() * LINE_COLUMNS,
+                    next,
+                    to_other,
                 };
                 let call = FilterTileCall {
                     weights,
@@ -236,15 +244,11 @@ trait Weights<S: Simd>: Copy {
     /// Column and vector must be there.
     unsafe fn vector<const VECTORS: usize>(self, simd: S, column: usize, vector: usize) -> S::Vector;
 
-    /// Whether [`Self::fetch`] does anything.
-    const FETCHES: bool;
-
     /// Whether the sums of one or two positions may be split, and then be rounded in another way than those of more.
     const SPLITS: bool;
 
-    /// Asks for a little of what is needed next; `column` says which part. Returns after how many columns it wants to be called
-    /// again.
-    fn fetch<const VECTORS: usize>(self, simd: S, column: usize) -> usize;
+    /// Asks for a little of what is needed next, once for each column.
+    fn fetch(self, simd: S, column: usize);
 }
 
 /// Weights in panels. Only the last vector may be one that is not `WHOLE`.
@@ -255,9 +259,9 @@ struct InPanels<E, const WHOLE: bool> {
     /// Elements of a panel of eight rows.
     panel_len: usize,
     last: Last<E>,
-    /// Weights of two columns that are needed next: a line of each panel is fetched for every stretch of columns.
-    next: Option<*const E>,
-    stretch: usize,
+    /// The first column of one panel of those that are needed next, and how many elements behind it that of another one lies.
+    next: *const E,
+    to_other: isize,
 }
 
 /// A vector of rows in one panel, or two where vectors are longer, that may have fewer rows than a vector has lanes.
@@ -280,7 +284,6 @@ impl<E: Stored, const WHOLE: bool> InPanels<E, WHOLE> {
 }
 
 impl<S: Simd, E: Stored, const WHOLE: bool> Weights<S> for InPanels<E, WHOLE> {
-    const FETCHES: bool = true;
     const SPLITS: bool = true;
 
     #[inline(always)]
@@ -298,19 +301,9 @@ impl<S: Simd, E: Stored, const WHOLE: bool> Weights<S> for InPanels<E, WHOLE> {
     }
 
     #[inline(always)]
-    fn fetch<const VECTORS: usize>(self, simd: S, column: usize) -> usize {
-        let Some(next) = self.next else { return usize::MAX };
-        let line = next.wrapping_add(column * ROWS);
-        unrolled::<1, VECTORS>(
-            #[inline(always)]
-            |_, vector| {
-                simd.prefetch(self.panel::<S>(line, vector, 0));
-                if S::LANES > ROWS {
-                    simd.prefetch(self.panel::<S>(line, vector, 1));
-                }
-            },
-        );
-        self.stretch
+    fn fetch(self, simd: S, column: usize) {
+        // Every other column the other panel: a line of a cache holds two columns.
+        simd.prefetch(self.next.wrapping_add(column * ROWS).wrapping_offset((column % LINE_COLUMNS) as isize * self.to_other));
     }
 }
 
@@ -319,7 +312,6 @@ impl<S: Simd, E: Stored, const WHOLE: bool> Weights<S> for InPanels<E, WHOLE> {
 struct Lines(*const f32);
 
 impl<S: Simd> Weights<S> for Lines {
-    const FETCHES: bool = false;
     const SPLITS: bool = false;
 
     #[inline(always)]
@@ -329,9 +321,7 @@ impl<S: Simd> Weights<S> for Lines {
     }
 
     #[inline(always)]
-    fn fetch<const VECTORS: usize>(self, _: S, _: usize) -> usize {
-        usize::MAX
-    }
+    fn fetch(self, _: S, _: usize) {}
 }
 
 /// Multiplies `vectors` vectors of rows, whose weights are `[columns][vectors][lanes]`, by positions of `x`: the element of the
@@ -382,9 +372,9 @@ struct FilterTileCall<'a, W> {
 impl<'a, E> FilterTileCall<'a, InPanels<E, true>> {
     /// With a last vector that is not whole.
     fn but_last(self) -> FilterTileCall<'a, InPanels<E, false>> {
-        let FilterTileCall { weights: InPanels { first, panel_len, last, next, stretch }, x, columns, positions, sums, add } =
+        let FilterTileCall { weights: InPanels { first, panel_len, last, next, to_other }, x, columns, positions, sums, add } =
             self;
-        FilterTileCall { weights: InPanels { first, panel_len, last, next, stretch }, x, columns, positions, sums, add }
+        FilterTileCall { weights: InPanels { first, panel_len, last, next, to_other }, x, columns, positions, sums, add }
     }
 }
 
@@ -430,21 +420,12 @@ impl<W: Copy> FilterTileCall<'_, W> {
             || {
                 let positions: &[usize; POSITIONS] = self.positions.try_into().expect("`run` asked for as many as there are");
                 let mut x = [self.x; POSITIONS];
-                for (x, &position) in x.iter_mut().zip(positions) {
-                    *x = self.x.wrapping_add(position);
-                }
+                unrolled::<POSITIONS, 1>(
+                    #[inline(always)]
+                    |i, _| x[i] = self.x.wrapping_add(positions[i]),
+                );
                 let mut sums = [[simd.splat(0.0); VECTORS]; CHAINS];
-                let (mut column, count) = (0, self.columns.len());
-                // A loop of its own: inside of another one, sums would not stay in registers.
-                if const { !W::FETCHES } {
-                    self.add_until::<S, POSITIONS, CHAINS, VECTORS>(simd, &x, 0..count, &mut sums);
-                    column = count;
-                }
-                while column < count {
-                    let end = count.min(column.saturating_add(self.weights.fetch::<VECTORS>(simd, column)));
-                    self.add_until::<S, POSITIONS, CHAINS, VECTORS>(simd, &x, column..end, &mut sums);
-                    column = end;
-                }
+                self.add_all::<S, POSITIONS, CHAINS, VECTORS>(simd, &x, &mut sums);
                 unrolled::<CHAINS, VECTORS>(
                     #[inline(always)]
                     |chain, vector| {
@@ -470,24 +451,23 @@ impl<W: Copy> FilterTileCall<'_, W> {
         );
     }
 
-    /// Adds the products of some columns.
+    /// Adds the products of all columns.
     #[inline(always)]
-    fn add_until<S: Simd, const POSITIONS: usize, const CHAINS: usize, const VECTORS: usize>(
+    fn add_all<S: Simd, const POSITIONS: usize, const CHAINS: usize, const VECTORS: usize>(
         &self,
         simd: S,
         x: &[*const f32; POSITIONS],
-        columns: Range<usize>,
         sums: &mut [[S::Vector; VECTORS]; CHAINS],
     ) where
         W: Weights<S>,
     {
-        let mut column = columns.start;
-        while column + CHAINS / POSITIONS <= columns.end {
+        let (mut column, count) = (0, self.columns.len());
+        while column + CHAINS / POSITIONS <= count {
             // SAFETY: these columns are there.
             unsafe { self.add_columns::<S, POSITIONS, CHAINS, VECTORS, CHAINS>(simd, x, column, sums) };
             column += CHAINS / POSITIONS;
         }
-        while const { CHAINS > POSITIONS } && column < columns.end {
+        while const { CHAINS > POSITIONS } && column < count {
             // SAFETY: this column is there.
             unsafe { self.add_columns::<S, POSITIONS, CHAINS, VECTORS, POSITIONS>(simd, x, column, sums) };
             column += 1;
@@ -514,6 +494,7 @@ impl<W: Copy> FilterTileCall<'_, W> {
             |chain, _| {
                 if chain % POSITIONS == 0 {
                     let column = column + chain / POSITIONS;
+                    self.weights.fetch(simd, column);
                     // SAFETY: the caller promises that this column is there.
                     offset = unsafe { *self.columns.get_unchecked(column) };
                     unrolled::<1, VECTORS>(
