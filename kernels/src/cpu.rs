@@ -1,6 +1,7 @@
 //! Where planning meets the CPU: a [`Task`] says what a step computes, and the [`Kernel`] that it is prepared to computes it.
 
 use crate::conv::Method;
+use crate::layout::{Forms, Layouts};
 use crate::{Exec, Isa};
 use std::fmt::Debug;
 
@@ -17,6 +18,8 @@ pub struct Target {
     pub threads: usize,
     /// The method that a convolution is to be computed by wherever it applies; without one, that which is expected to be fastest.
     pub method: Option<Method>,
+    /// How what a step reads and writes lies in memory.
+    pub layouts: Layouts,
 }
 
 impl Target {
@@ -28,6 +31,11 @@ impl Target {
 
 /// A description of what a step computes, from which a kernel of the CPU is prepared.
 pub trait Task {
+    /// In which layouts it can be computed on a target, whatever the target's own are.
+    fn forms(&self, _: &Target) -> Forms {
+        Forms::Planes
+    }
+
     /// Decides all that can be decided before the first run.
     fn prepare(self: Box<Self>, target: &Target) -> Box<dyn Kernel>;
 }
@@ -50,6 +58,11 @@ pub trait Kernel: Debug + Send + Sync {
         None
     }
 
+    /// Whether each element of the output depends on the elements at its own place alone.
+    fn is_elementwise(&self) -> bool {
+        false
+    }
+
     /// The method by which a convolution is computed.
     fn method(&self) -> Option<Method> {
         None
@@ -58,6 +71,10 @@ pub trait Kernel: Debug + Send + Sync {
 
 /// A task of which shapes decide nothing is its own kernel.
 impl<T: Kernel + 'static> Task for T {
+    fn forms(&self, _: &Target) -> Forms {
+        if self.is_elementwise() { Forms::Alike } else { Forms::Planes }
+    }
+
     fn prepare(self: Box<Self>, _: &Target) -> Box<dyn Kernel> {
         self
     }

@@ -24,6 +24,10 @@ impl Kernel for MapTask {
     fn compute(&self, call: Call<'_>) {
         map(call.reads.get(0), call.out, self.function, call.exec);
     }
+
+    fn is_elementwise(&self) -> bool {
+        true
+    }
 }
 
 /// `function` of each element.
@@ -79,6 +83,10 @@ impl Kernel for BinaryTask {
         let operands = [0, 1].map(|i| call.reads.get(i));
         self.broadcast.run(operands, call.out, self.function, self.relu, call.exec);
     }
+
+    fn is_elementwise(&self) -> bool {
+        self.broadcast.is_elementwise()
+    }
 }
 
 /// Two tensors side by side with numpy's broadcasting, as runs over the innermost axis.
@@ -123,12 +131,19 @@ impl Broadcast {
     /// `function` of a and b, element by element, followed by a Relu or not.
     ///
     /// # Panics
-    /// If a slice has another length than the shapes call for.
+    /// If a slice has another length than the shapes call for; where elements at the same places meet, whatever their count, if the
+    /// slices' lengths differ.
     pub fn run(&self, [a, b]: [&[f32]; 2], out: &mut [f32], function: Binary, relu: bool, exec: Exec) {
-        for (what, slice, len) in [("a", a, self.lens[0]), ("b", b, self.lens[1]), ("output", &*out, self.lens[2])] {
+        let lens = if self.is_elementwise() { self.lens.map(|len| if len == 1 { 1 } else { out.len() }) } else { self.lens };
+        for (what, slice, len) in [("a", a, lens[0]), ("b", b, lens[1]), ("output", &*out, lens[2])] {
             expect_len(what, slice, len);
         }
         function.dispatch(Pairs { broadcast: self, a, b, out, relu, exec });
+    }
+
+    /// Whether the elements at a place of the result depend on those at the same place alone, or on the one that there is.
+    fn is_elementwise(&self) -> bool {
+        self.outer.is_empty()
     }
 
     /// Elements of a, of b and of the result.
@@ -173,7 +188,7 @@ impl BinaryVisitor for Pairs<'_> {
         let Pairs { broadcast, a, b, out, relu, exec } = self;
         let (run, a_moves, b_moves) = broadcast.run;
         // Where all is one run, any part of it will do.
-        let one_run = broadcast.outer.is_empty();
+        let one_run = broadcast.is_elementwise();
         let len = if one_run { CHUNK } else { run };
         exec.for_each_chunk(
             out,

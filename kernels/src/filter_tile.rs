@@ -3,9 +3,10 @@
 //! convolutions whose lanes are filters, whose positions are those of the output, and of Winograd's method, whose positions are
 //! tiles. The first two read weights where they lie in their panels, the last one lines of vectors that it has transformed.
 
-use crate::balanced;
+use crate::parallel::Window;
 use crate::simd::{Isa, Simd, Stored, Vectorized};
-use crate::tile::unrolled;
+use crate::tile::{Epilogue, activate, unrolled};
+use crate::{Activation, balanced};
 use sslm_basics::panels::{Panels, ROWS};
 use std::ops::Range;
 
@@ -118,15 +119,43 @@ impl Product {
         scratch: &mut [f32],
         mut finish: impl FnMut(Sums<'_>),
     ) {
+        self.check(matrix, item, x);
+        for part in balanced(item.tiles.len(), TILES) {
+            let tiles = &self.tiles[item.tiles.clone()][part];
+            let to = SumsTo::Scratch { sums: &mut scratch[..self.scratch_len()], finish: &mut finish };
+            self.isa.dispatch(Strips { product: self, matrix, rows: item.rows.clone(), x, tiles, to });
+        }
+    }
+
+    /// Multiplies the rows of an item by its positions of `x`, and writes what `epilogue` makes of the sums to blocks of rows. Planes of
+    /// the window are these blocks, with as many elements for each position as a vector has lanes. Lanes behind the last row are
+    /// written, too.
+    ///
+    /// # Panics
+    /// As [`Self::run`], or if the item lies outside of the window.
+    pub(crate) fn run_into_blocks<E: Stored>(
+        &self,
+        matrix: Panels<'_, E>,
+        item: &FilterItem,
+        x: &[f32],
+        window: &mut Window<'_>,
+        epilogue: Epilogue<'_>,
+    ) {
+        self.check(matrix, item, x);
+        for part in balanced(item.tiles.len(), TILES) {
+            let tiles = &self.tiles[item.tiles.clone()][part];
+            let to: SumsTo<'_, '_, fn(Sums<'_>)> = SumsTo::Blocks { window, epilogue };
+            self.isa.dispatch(Strips { product: self, matrix, rows: item.rows.clone(), x, tiles, to });
+        }
+    }
+
+    /// # Panics
+    /// As [`Self::run`] says.
+    fn check<E: Stored>(&self, matrix: Panels<'_, E>, item: &FilterItem, x: &[f32]) {
         assert_eq!([matrix.rows(), matrix.columns()], [self.rows, self.columns.len()], "rows and columns of the weights");
         let rows = &item.rows;
         assert!(rows.start.is_multiple_of(ROWS) && rows.end <= self.rows, "rows {rows:?} of {}", self.rows);
         assert!(self.reach <= x.len(), "an input of {} elements, where {} are read", x.len(), self.reach);
-        for part in balanced(item.tiles.len(), TILES) {
-            let tiles = &self.tiles[item.tiles.clone()][part];
-            let sums = &mut scratch[..self.scratch_len()];
-            self.isa.dispatch(Strips { product: self, matrix, rows: rows.clone(), x, tiles, sums, finish: &mut finish });
-        }
     }
 }
 
@@ -148,18 +177,25 @@ pub(crate) struct Sums<'a> {
     pub(crate) width: usize,
 }
 
-/// What [`Product::run`] checked, for any instruction set.
-struct Strips<'a, E, F> {
+/// Where sums go.
+enum SumsTo<'a, 'w, F> {
+    /// To scratch memory, from where `finish` takes them.
+    Scratch { sums: &'a mut [f32], finish: F },
+    /// To blocks of rows, finished.
+    Blocks { window: &'a mut Window<'w>, epilogue: Epilogue<'a> },
+}
+
+/// What [`Product::check`] checked, for any instruction set.
+struct Strips<'a, 'w, E, F> {
     product: &'a Product,
     matrix: Panels<'a, E>,
     rows: Range<usize>,
     x: &'a [f32],
     tiles: &'a [Range<usize>],
-    sums: &'a mut [f32],
-    finish: F,
+    to: SumsTo<'a, 'w, F>,
 }
 
-impl<E: Stored, F: FnMut(Sums<'_>)> Vectorized for Strips<'_, E, F> {
+impl<E: Stored, F: FnMut(Sums<'_>)> Vectorized for Strips<'_, '_, E, F> {
     type Output = ();
 
     #[inline(always)]
@@ -175,48 +211,68 @@ impl<E: Stored, F: FnMut(Sums<'_>)> Vectorized for Strips<'_, E, F> {
             // The last vector of rows, which may reach into a second panel.
             let last = rows.start + (vectors - 1) * S::LANES;
             let panels = [last, last + ROWS];
+            let (first, panel_len) = (place_of(self.matrix, rows.start, columns.start), ROWS * self.matrix.columns());
+            let weights = InPanels {
+                first,
+                panel_len,
+                last: Last {
+                    weights: panels.map(|row| place_of(self.matrix, row, columns.start)),
+                    strides: panels.map(|row| self.matrix.height(row)),
+                    rows: panels.map(|row| rows.end.saturating_sub(row).min(ROWS).min(S::LANES)),
+                },
+                next: first,
+                to_other: 0,
+            };
+            // Tiles share the fetching, so that it is spread over the time that there is: two panels each. What is fetched where there
+            // is nothing next is there already.
             let next = work.peek().filter(|_| self.tiles.len() > 1);
-            for (i, tile) in self.tiles.iter().enumerate() {
-                let to = (tile.start - positions.start) * width;
-                // Tiles share the fetching, so that it is spread over the time that there is: two panels each.
-                let fetched = |panel: usize| match next {
-                    Some((rows, columns)) => {
-                        place_of(self.matrix, rows.start + panel % rows.len().div_ceil(ROWS) * ROWS, columns.start)
+            let (ahead, count) = next.map_or((first, 1), |(rows, columns)| {
+                (place_of(self.matrix, rows.start, columns.start), rows.len().div_ceil(ROWS))
+            });
+            let is_last = columns.end == self.product.columns.len();
+            let mut panel = 0;
+            for tile in self.tiles {
+                let other = if panel + 1 < count { 1 } else { -(panel as isize) };
+                let next = ahead.wrapping_add(panel * panel_len);
+                let weights = InPanels { next, to_other: other * panel_len as isize, ..weights };
+                panel = if panel + 2 < count { panel + 2 } else { 0 };
+                let to = match &mut self.to {
+                    SumsTo::Scratch { sums, .. } => {
+                        let at = (tile.start - positions.start) * width;
+                        let sums = &mut sums[at..at + tile.len() * width];
+                        TilePlace::lines(simd, sums, vectors, columns.start > 0)
                     }
-                    None => place_of(self.matrix, rows.start, columns.start),
-                };
-                let [next, other] = [fetched(2 * i), fetched(2 * i + 1)];
-                let to_other = (other.addr() as isize - next.addr() as isize) / size_of::<E>() as isize;
-                let weights = InPanels {
-                    first: place_of(self.matrix, rows.start, columns.start),
-                    panel_len: ROWS * self.matrix.columns(),
-                    last: Last {
-                        weights: panels.map(|row| place_of(self.matrix, row, columns.start)),
-                        strides: panels.map(|row| self.matrix.height(row)),
-                        rows: panels.map(|row| rows.end.saturating_sub(row).min(ROWS).min(S::LANES)),
-                    },
-                    next,
-                    to_other,
+                    SumsTo::Blocks { window, epilogue } => {
+                        let blocks = rows.start / S::LANES..rows.start / S::LANES + vectors;
+                        let start = window.tile(blocks, tile.start * S::LANES..tile.end * S::LANES);
+                        let finish = epilogue.finish.filter(|_| is_last);
+                        TilePlace {
+                            start,
+                            to_next_position: S::LANES,
+                            to_next_vector: window.plane_len(),
+                            add: epilogue.add || columns.start > 0,
+                            finish: finish.map(|(bias, activation)| (&bias[rows.clone()], activation)),
+                        }
+                    }
                 };
                 let call = FilterTileCall {
                     weights,
                     x: self.x.as_ptr(),
                     columns: &self.product.columns[columns.clone()],
                     positions: &self.product.positions[tile.clone()],
-                    sums: &mut self.sums[to..to + tile.len() * width],
-                    add: columns.start > 0,
+                    to,
                 };
                 if rows.end <= whole { call.run(simd, vectors) } else { call.but_last().run(simd, vectors) }
             }
-            if columns.end == self.product.columns.len() {
-                let elements = &self.sums[..positions.len() * width];
-                (self.finish)(Sums { rows, positions: positions.clone(), elements, width });
+            if let (SumsTo::Scratch { sums, finish }, true) = (&mut self.to, is_last) {
+                let elements = &sums[..positions.len() * width];
+                finish(Sums { rows, positions: positions.clone(), elements, width });
             }
         }
     }
 }
 
-impl<E: Stored, F> Strips<'_, E, F> {
+impl<E: Stored, F> Strips<'_, '_, E, F> {
     /// Where those rows end that make up whole vectors in panels of eight.
     fn whole_rows<S: Simd>(&self) -> usize {
         let end = self.rows.end.min(self.matrix.rows() - self.matrix.rows() % ROWS).max(self.rows.start);
@@ -345,14 +401,35 @@ pub(crate) fn multiply_lines<S: Simd>(
     assert!(columns.len() * vectors * S::LANES <= weights.len(), "{} columns of weights", columns.len());
     for tile in balanced(positions.len(), positions_for(S::FILTER_TILE, vectors)) {
         let sums = &mut sums[tile.start * vectors * S::LANES..tile.end * vectors * S::LANES];
-        let (weights, x) = (Lines(weights.as_ptr()), x.as_ptr());
-        FilterTileCall { weights, x, columns, positions: &positions[tile], sums, add }.run(simd, vectors);
+        let (weights, x, to) = (Lines(weights.as_ptr()), x.as_ptr(), TilePlace::lines(simd, sums, vectors, add));
+        FilterTileCall { weights, x, columns, positions: &positions[tile], to }.run(simd, vectors);
     }
 }
 
 /// Most positions of a tile of so many vectors.
 fn positions_for([broadcasts, most_vectors]: [usize; 2], vectors: usize) -> usize {
     (broadcasts * most_vectors / vectors).min(MAX_POSITIONS)
+}
+
+/// Where the sums of a tile go, and what becomes of them.
+#[derive(Clone, Copy)]
+struct TilePlace<'a> {
+    /// Invariant: a vector may be read and written there for each position and vector of rows, as far apart as these say.
+    start: *mut f32,
+    to_next_position: usize,
+    to_next_vector: usize,
+    /// Whether sums are added to what is there.
+    add: bool,
+    /// Bias of each row, and the activation, where these are the last columns.
+    finish: Option<(&'a [f32], Activation)>,
+}
+
+impl<'a> TilePlace<'a> {
+    /// `[positions][vectors][lanes]`, sums as they are. With `add`, those of columns before are there.
+    #[inline(always)]
+    fn lines<S: Simd>(_: S, sums: &'a mut [f32], vectors: usize, add: bool) -> Self {
+        TilePlace { start: sums.as_mut_ptr(), to_next_position: vectors * S::LANES, to_next_vector: S::LANES, add, finish: None }
+    }
 }
 
 /// Some vectors of rows times a few positions, over a block of columns.
@@ -363,18 +440,14 @@ struct FilterTileCall<'a, W> {
     /// Invariant: the sum of one of these and one of the next lies inside `x`.
     columns: &'a [usize],
     positions: &'a [usize],
-    /// `[positions][vectors][lanes]`.
-    sums: &'a mut [f32],
-    /// Whether the sums of the columns before are there.
-    add: bool,
+    to: TilePlace<'a>,
 }
 
 impl<'a, E> FilterTileCall<'a, InPanels<E, true>> {
     /// With a last vector that is not whole.
     fn but_last(self) -> FilterTileCall<'a, InPanels<E, false>> {
-        let FilterTileCall { weights: InPanels { first, panel_len, last, next, to_other }, x, columns, positions, sums, add } =
-            self;
-        FilterTileCall { weights: InPanels { first, panel_len, last, next, to_other }, x, columns, positions, sums, add }
+        let FilterTileCall { weights: InPanels { first, panel_len, last, next, to_other }, x, columns, positions, to } = self;
+        FilterTileCall { weights: InPanels { first, panel_len, last, next, to_other }, x, columns, positions, to }
     }
 }
 
@@ -434,17 +507,37 @@ impl<W: Copy> FilterTileCall<'_, W> {
                         }
                     },
                 );
-                let out = &mut self.sums[..POSITIONS * VECTORS * S::LANES];
+                let TilePlace { start, to_next_position, to_next_vector, add, finish } = self.to;
+                let place =
+                    |position: usize, vector: usize| start.wrapping_add(position * to_next_position + vector * to_next_vector);
+                if add {
+                    unrolled::<POSITIONS, VECTORS>(
+                        #[inline(always)]
+                        |position, vector| {
+                            // SAFETY: the place's invariant.
+                            let before = unsafe { simd.load(place(position, vector)) };
+                            sums[position][vector] = simd.add(sums[position][vector], before);
+                        },
+                    );
+                }
+                if let Some((bias, activation)) = finish {
+                    unrolled::<1, VECTORS>(
+                        #[inline(always)]
+                        |_, vector| {
+                            let bias = simd.get_first(&bias[vector * S::LANES..]);
+                            unrolled::<POSITIONS, 1>(
+                                #[inline(always)]
+                                |position, _| sums[position][vector] = simd.add(sums[position][vector], bias),
+                            );
+                        },
+                    );
+                    activate(simd, activation, &mut sums);
+                }
                 unrolled::<POSITIONS, VECTORS>(
                     #[inline(always)]
                     |position, vector| {
-                        let to = &mut out[(position * VECTORS + vector) * S::LANES..][..S::LANES];
-                        let sum = sums[position][vector];
-                        // SAFETY: `to` has as many elements as a vector has lanes.
-                        unsafe {
-                            let sum = if self.add { simd.add(sum, simd.load(to.as_ptr())) } else { sum };
-                            simd.store(to.as_mut_ptr(), sum);
-                        }
+                        // SAFETY: as for reading.
+                        unsafe { simd.store(place(position, vector), sums[position][vector]) };
                     },
                 );
             },

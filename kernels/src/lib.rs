@@ -8,13 +8,14 @@
 //!
 //! ```
 //! use sslm_kernels::cpu::{Call, Kernel, Slices, Target, Task};
+//! use sslm_kernels::layout::Layouts;
 //! use sslm_kernels::normalize::SoftmaxTask;
 //! use sslm_kernels::{Exec, Isa, Threading};
 //!
 //! // Two rows of four scores each become shares of 1.
 //! let task = SoftmaxTask { axis: 4, inner: 1 };
 //! let isa = Isa::best();
-//! let kernel = Box::new(task).prepare(&Target { isa, threads: 1, method: None });
+//! let kernel = Box::new(task).prepare(&Target { isa, threads: 1, method: None, layouts: Layouts::PLANES });
 //!
 //! let scores = [0.0, 0.0, 0.0, 0.0, 1.0, 2.0, 3.0, 100.0];
 //! let mut shares = [0.0; 8];
@@ -45,11 +46,13 @@ pub mod elementwise;
 mod exec;
 mod filter_tile;
 pub mod fully_connected;
+pub mod layout;
 mod math;
 pub mod normalize;
 mod parallel;
 pub mod pool;
 mod precision;
+pub mod reorder;
 mod simd;
 mod task;
 mod team;

@@ -2,14 +2,18 @@
 //! value, and each tap of each filter is looked up on its own. Planes that no column reads are poison.
 
 use crate::common::{
-    Choices, Expected, Guarded, POINTWISE, POISON, Window, check_all, compare_within, element, elements, every, few_digits,
-    looks_at, on_devices, panels, pixel, positions, put, refuses, refuses_other_lengths, run, same_bits, sample, some_methods,
+    Choices, Expected, Guarded, POINTWISE, POISON, Window, blocks, check_all, compare_within, element, elements, every,
+    few_digits, looks_at, on_devices, panels, pixel, positions, put, refuses, refuses_other_lengths, run, same_bits, sample,
+    some_methods,
 };
 use fastrand::Rng;
 use sslm_devices::{StandIn, stand_in};
 use sslm_kernels::conv::{self, Column, Geometry, KeptGroup, Method, PreparedConv};
+use sslm_kernels::cpu::{Target, Task};
 use sslm_kernels::cuda::{self, Precision};
-use sslm_kernels::{Activation, Isa, Threading};
+use sslm_kernels::layout::{Extents, Forms, Layout, Layouts};
+use sslm_kernels::reorder::reorder;
+use sslm_kernels::{Activation, Exec, Isa, Threading};
 use std::ops::Range;
 
 /// Which columns of its live channels a group keeps.
@@ -206,6 +210,7 @@ impl Problem {
 fn check(case: &Case) -> Result<(), String> {
     let problem = Problem::new(case);
     check_on_cpu(case, &problem)?;
+    check_in_blocks(case, &problem)?;
     check_on_devices(case, &problem, some_methods(problem.expected.len()))
 }
 
@@ -284,6 +289,53 @@ fn check_on_cpu(case: &Case, problem: &Problem) -> Result<(), String> {
     Ok(())
 }
 
+/// In every layout in which it can be computed, besides planes throughout; yields how many there were.
+fn check_in_blocks(case: &Case, problem: &Problem) -> Result<usize, String> {
+    let Problem { x, weights, bias, before, expected, .. } = problem;
+    let description = problem.description(case);
+    let mut found = 0;
+    for isa in Isa::available() {
+        // In each layout the same for any count of threads.
+        let mut first: Vec<(Layouts, Guarded)> = Vec::new();
+        for threads in [1, 3] {
+            let target = Target { isa, threads, method: None, layouts: Layouts::PLANES };
+            let Forms::Some { reads, writes, costs } = description.forms(&target) else {
+                return Err("a convolution knows its channels".to_owned());
+            };
+            for (layouts, _) in costs.into_iter().filter(|(layouts, _)| *layouts != Layouts::PLANES) {
+                let conv = PreparedConv::in_layouts(description.clone(), isa, threads, None, layouts);
+                let here = |e| format!("{isa}, {layouts:?} ({}), planned for {threads} threads: {e}", conv.describe());
+                let to = |layout: Layout, extents: Extents, planes: &[f32]| match layout {
+                    Layout::Planes => planes.iter().copied().collect(),
+                    Layout::Blocks => blocks(planes, extents, isa),
+                };
+                let x = to(layouts.reads, reads, x);
+                let out = run(expected.len(), |out, threading| {
+                    let mut written = match case.accumulate {
+                        true => to(layouts.writes, writes, before),
+                        false => Guarded::poisoned(writes.len(layouts.writes, isa)),
+                    };
+                    conv.run(&x, weights, bias, &mut written, &mut Guarded::poisoned(conv.scratch_len()), threading);
+                    match layouts.writes {
+                        Layout::Planes => out.copy_from_slice(&written),
+                        Layout::Blocks => {
+                            reorder(&written, writes, Layout::Planes, out, Exec { isa, threading: Threading::Single });
+                        }
+                    }
+                })
+                .map_err(here)?;
+                compare_within(&out, expected, 1.0).map_err(here)?;
+                match first.iter().find(|(of, _)| *of == layouts) {
+                    Some((_, first)) => same_bits(first, &out).map_err(here)?,
+                    None => first.push((layouts, out)),
+                }
+                found += 1;
+            }
+        }
+    }
+    Ok(found)
+}
+
 #[test]
 fn methods_have_names() {
     for method in Method::ALL {
@@ -333,6 +385,37 @@ fn every_method_has_cases() {
             }
         }
         check_on_cpu(case, &problem)
+    });
+}
+
+/// Convolutions whose blocks of filters belong to one group each, and depthwise ones, whatever channels are constant.
+#[test]
+fn layers_in_blocks() {
+    let square = |kernel: usize, strides: [usize; 2]| Window {
+        kernel: [kernel; 2],
+        pad_before: [kernel / 2; 2],
+        pad_after: [kernel / 2; 2],
+        strides,
+        input: [9, 11],
+        ..POINTWISE
+    };
+    let windows = [square(1, [1, 1]), square(1, [2, 2]), square(3, [1, 1]), square(3, [2, 1]), square(5, [2, 2])];
+    let wide = Part { filters: 33, live_channels: 19, constant_channels: 1, keep: Keep::Half };
+    let halves = vec![Part { filters: 16, ..wide }, Part { filters: 5, live_channels: 3, ..wide }];
+    let depthwise = |count: usize| vec![Part { filters: 1, live_channels: 1, constant_channels: 0, keep: Keep::All }; count];
+    let all_groups = [vec![Part { keep: Keep::All, ..wide }], vec![wide], halves, depthwise(1), depthwise(16), depthwise(37)];
+    let mut cases = Vec::new();
+    for window in windows {
+        for groups in &all_groups {
+            for accumulate in [false, true] {
+                let (window, groups, activation) = (window, groups.clone(), Activation::Relu);
+                cases.push(Case { batch: 2, window, groups, activation, accumulate });
+            }
+        }
+    }
+    check_all(&cases, |case| match check_in_blocks(case, &Problem::new(case))? {
+        0 => Err("computed in planes alone".to_owned()),
+        _ => Ok(()),
     });
 }
 

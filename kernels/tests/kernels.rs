@@ -10,5 +10,6 @@ mod conv_transpose;
 mod cuda;
 mod elementwise;
 mod fully_connected;
+mod layout;
 mod normalize;
 mod pool;

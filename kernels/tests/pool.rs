@@ -1,12 +1,15 @@
 //! Pooling against the list of elements that each window sees. Windows hang over every edge, some lie outside altogether.
 
 use crate::common::{
-    Expected, Guarded, POINTWISE, POISON, Window, check_all, compare, elements, every, looks_at, pixel, plainly, positions,
-    refuses_other_lengths, run_everywhere, task_on_devices,
+    Expected, Guarded, POINTWISE, POISON, Window, blocks, check_all, compare, elements, every, looks_at, pixel, plainly,
+    positions, refuses_other_lengths, run_everywhere, task_on_devices,
 };
 use fastrand::Rng;
-use sslm_kernels::Activation;
+use sslm_kernels::cpu::{Call, Slices, Target};
+use sslm_kernels::layout::{Forms, Layout, Layouts};
 use sslm_kernels::pool::{GlobalPoolTask, GlobalReduce, PoolTask, PreparedPool, Reduce, global_max};
+use sslm_kernels::reorder::reorder;
+use sslm_kernels::{Activation, Task};
 
 #[derive(Clone, Copy, Debug)]
 struct Case {
@@ -41,7 +44,7 @@ fn check(case: &Case) -> Result<(), String> {
     };
     let expected: Vec<Expected> =
         planes.iter().flat_map(|plane| positions(g.output).map(move |out| reduce(plane, out))).collect();
-    let task = PoolTask { geometry: g.clone(), reduce: case.reduce, activation: case.activation };
+    let task = PoolTask { images: 1, geometry: g.clone(), reduce: case.reduce, activation: case.activation };
     let pool = PreparedPool::new(task.clone(), 3);
     let out = run_everywhere(expected.len(), |out, exec| {
         pool.run(&x, out, &mut Guarded::poisoned(pool.scratch_len()), exec);
@@ -49,7 +52,28 @@ fn check(case: &Case) -> Result<(), String> {
     let activated = |e: Expected| e.map(|x| f64::from(case.activation.of(x as f32)));
     let expected: Vec<Expected> = expected.into_iter().map(activated).collect();
     compare(&out, &expected)?;
+    in_blocks(&task, &x, &expected)?;
     task_on_devices(&expected, 1.0, &task, &[&x], &[])
+}
+
+/// With input and output in blocks of channels. Lanes behind the last channel are poison.
+fn in_blocks<T: Task + Clone>(task: &T, x: &[f32], expected: &[Expected]) -> Result<(), String> {
+    let out = run_everywhere(expected.len(), |out, exec| {
+        let target = Target { isa: exec.isa, threads: 3, method: None, layouts: Layouts::BLOCKS };
+        let Forms::Some { reads, writes, .. } = task.forms(&target) else { panic!("a pool knows its channels") };
+        let kernel = Box::new(task.clone()).prepare(&target);
+        let x = blocks(x, reads, exec.isa);
+        let mut written = Guarded::poisoned(writes.len(Layout::Blocks, exec.isa));
+        kernel.compute(Call {
+            reads: Slices::Listed(&[&x]),
+            parameters: Slices::Listed(&[]),
+            out: &mut written,
+            scratch: &mut [],
+            exec,
+        });
+        reorder(&written, writes, Layout::Planes, out, exec);
+    })?;
+    compare(&out, expected)
 }
 
 #[test]
@@ -98,7 +122,7 @@ fn rows_of_every_length() {
 fn means_count_what_they_should() {
     let padded = Window { input: [1, 2], kernel: [1, 5], pad_before: [0, 1], pad_after: [0, 2], ..POINTWISE };
     let mean = |reduce| {
-        let task = PoolTask { geometry: padded.geometry(1), reduce, activation: Activation::None };
+        let task = PoolTask { images: 1, geometry: padded.geometry(1), reduce, activation: Activation::None };
         let (pool, mut out) = (PreparedPool::new(task, 1), [0.0]);
         pool.run(&[1.0, 2.0], &mut out, &mut vec![POISON; pool.scratch_len()], plainly());
         out[0]
@@ -117,17 +141,19 @@ fn global() {
         }
         let largest = |x: &[f32]| Expected::exactly(x.iter().copied().fold(f32::NEG_INFINITY, f32::max));
         let expected: Vec<Expected> = x.chunks_exact(plane).map(largest).collect();
-        compare(&run_everywhere(planes, |out, exec| global_max(&x, plane, out, exec))?, &expected)?;
-        task_on_devices(&expected, 1.0, &GlobalPoolTask { plane, reduce: GlobalReduce::Max }, &[&x], &[])
+        compare(&run_everywhere(planes, |out, exec| global_max(&x, plane, 1, out, exec))?, &expected)?;
+        let task = GlobalPoolTask { images: 1, channels: planes, plane, reduce: GlobalReduce::Max };
+        in_blocks(&task, &x, &expected)?;
+        task_on_devices(&expected, 1.0, &task, &[&x], &[])
     });
 }
 
 #[test]
 fn refuses_wrong_lengths() {
     let geometry = Window { kernel: [2, 2], ..POINTWISE }.geometry(1);
-    let pool = PreparedPool::new(PoolTask { geometry, reduce: Reduce::Max, activation: Activation::None }, 1);
+    let pool = PreparedPool::new(PoolTask { images: 1, geometry, reduce: Reduce::Max, activation: Activation::None }, 1);
     refuses_other_lengths([("input", 3 * 30), ("output", 3 * 20)], |[x, mut out]| {
         pool.run(&x, &mut out, &mut vec![POISON; pool.scratch_len()], plainly());
     });
-    refuses_other_lengths([("input", 3 * 30), ("output", 3)], |[x, mut out]| global_max(&x, 30, &mut out, plainly()));
+    refuses_other_lengths([("input", 3 * 30), ("output", 3)], |[x, mut out]| global_max(&x, 30, 1, &mut out, plainly()));
 }

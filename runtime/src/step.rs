@@ -3,6 +3,7 @@
 use crate::report::StepInfo;
 use sslm_format::BlobId;
 use sslm_kernels::Task;
+use sslm_kernels::layout::Layouts;
 use std::ops::Range;
 
 /// Where elements are read from.
@@ -22,6 +23,8 @@ pub(crate) struct Step<'m> {
     /// Weights, biases and the like, in the task's order.
     pub(crate) parameters: Vec<BlobId>,
     pub(crate) write: Range<usize>,
+    /// How what it reads and writes lies in memory.
+    pub(crate) layouts: Layouts,
 }
 
 /// What reports say of a step.

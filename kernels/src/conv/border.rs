@@ -2,6 +2,7 @@
 
 use super::geometry::Geometry;
 use crate::expect_len;
+use crate::simd::MAX_LANES;
 use std::collections::HashMap;
 use std::ops::Range;
 
@@ -67,6 +68,25 @@ impl Border {
                         out.iter_mut().for_each(|o| *o += sums[*class]);
                     } else {
                         out.fill(sums[*class]);
+                    }
+                }
+            }
+        }
+    }
+
+    /// As [`Self::run`], but for all positions of some filters whose elements lie side by side, `lanes` for each position.
+    pub(crate) fn run_on_block(&self, filters: Range<usize>, lanes: usize, width: usize, add: bool, out: &mut [f32]) {
+        for (row, out) in out.chunks_exact_mut(width * lanes).enumerate() {
+            for (columns, class) in &self.column_runs {
+                let mut sums = [0.0; MAX_LANES];
+                for (sum, filter) in sums.iter_mut().zip(filters.clone()) {
+                    *sum = self.sums[(filter * self.row_classes + self.row_class[row]) * self.column_classes + class];
+                }
+                for out in out[columns.start * lanes..columns.end * lanes].chunks_exact_mut(lanes) {
+                    if add {
+                        out.iter_mut().zip(&sums).for_each(|(o, sum)| *o += sum);
+                    } else {
+                        out.copy_from_slice(&sums[..lanes]);
                     }
                 }
             }

@@ -4,7 +4,8 @@
 //! The factors are fits to the times of 726 layers on one thread, with AVX-512 and with AVX2 (Zen 5): 2x2 to 56x56 positions, 3 to
 //! 1024 channels, 4 to 256 filters, of which all columns or down to a seventh are kept. Those of 5x5 layers by Winograd's method
 //! are fits to 15 layers on a Zen 4 with AVX-512: 7x7 to 32x32 positions, 3 to 48 channels, 15 to 128 filters. What differs between
-//! classes stands at the class.
+//! classes stands at the class. Those of blocks of channels and of depthwise layers, by which layouts are chosen, are fits to the
+//! layers of MobileNetV2 on an Intel Xeon with AVX-512.
 //!
 //! No cost falls when filters or columns are added, so a compact layer is never expected to be slower than a dense one.
 
@@ -64,8 +65,12 @@ pub(super) struct InPlaceCosts {
 pub(super) struct FilterLanesCosts {
     /// A product of a vector of weights and a position.
     pub(super) product: f64,
-    /// A vector of filters at a position.
+    /// How many times as long products take where filters fill no more than one vector: operands are loaded, then, for one product.
+    pub(super) lone_vector: f64,
+    /// A vector of filters at a position, whose sums are transposed.
     pub(super) output: f64,
+    /// The same where they are written as they are.
+    pub(super) output_to_blocks: f64,
     /// A row of the planes that an image is split into.
     pub(super) staged_row: f64,
     /// Positions up to which this is considered: vectors of more positions are full.
@@ -104,6 +109,13 @@ pub(super) struct PlanesCosts {
     /// Filters of a group up to which going plane by plane is faster than reading columns in place, where more filters share what
     /// is read: on planes of 28x28, four take 41 instead of 54 us, and eight as long.
     pub(super) most_filters: usize,
+    /// A tap of a vector of positions, plane by plane, without a horizontal stride and with one.
+    pub(super) product: f64,
+    pub(super) strided_product: f64,
+    /// A tap of a position of a vector of channels.
+    pub(super) product_of_channels: f64,
+    /// Transposing a position of a vector of channels.
+    pub(super) transposed: f64,
     /// Copying a row of a plane, in taps that are multiplied with it.
     pub(super) copied_row: usize,
     /// Positions of a padded plane up to which channels as lanes are faster than going plane by plane, with a horizontal stride and
@@ -123,14 +135,30 @@ const AVX512: CostModel = CostModel {
         staged_row: 40.0,
         gathering: 4,
     },
-    filter_lanes: FilterLanesCosts { product: 1.07, output: 30.0, staged_row: 50.0, most_positions: 1024 },
+    filter_lanes: FilterLanesCosts {
+        product: 1.07,
+        output: 30.0,
+        output_to_blocks: 7.5,
+        lone_vector: 1.7,
+        staged_row: 50.0,
+        most_positions: 1024,
+    },
     winograd: WinogradCosts {
         product: 1.2,
         six: TransformCosts { tile: 330.0, transposed: 12.0, weights: 330.0, outputs: 420.0 },
         eight: TransformCosts { tile: 350.0, transposed: 16.0, weights: 600.0, outputs: 950.0 },
         scale: 1.0,
     },
-    planes: PlanesCosts { most_filters: 4, copied_row: 2, small_strided: 2048, small: 128 },
+    planes: PlanesCosts {
+        most_filters: 4,
+        product: 3.7,
+        strided_product: 11.0,
+        product_of_channels: 3.5,
+        transposed: 16.0,
+        copied_row: 2,
+        small_strided: 2048,
+        small: 128,
+    },
 };
 
 /// AVX-512 on CPUs that compute a vector as two halves (Zen 4), beside which what is not arithmetic costs less. It is fitted to

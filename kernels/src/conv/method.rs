@@ -5,30 +5,13 @@ use super::border::Border;
 use super::cost::CostModel;
 use super::geometry::{Column, Geometry};
 use super::tiling::Tiling;
+use crate::layout::Layouts;
 use crate::simd::Isa;
 use crate::{Activation, Threading};
 use sslm_basics::panels::{Element, Panels};
 use std::fmt::Debug;
 use std::ops::Range;
 use std::sync::Arc;
-
-/// How the elements of an image lie in memory. Layouts with channels in blocks are to be added here.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Layout {
-    /// Plane by plane, row by row.
-    Nchw,
-}
-
-/// The layouts of a layer's input and of its output.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Layouts {
-    pub(crate) reads: Layout,
-    pub(crate) writes: Layout,
-}
-
-impl Layouts {
-    pub(crate) const NCHW: Layouts = Layouts { reads: Layout::Nchw, writes: Layout::Nchw };
-}
 
 /// A layer that is to be computed, and on what.
 pub(super) struct Problem<'a> {
@@ -67,12 +50,12 @@ pub(super) struct GroupPlace {
 
 /// A way to compute groups of a layer.
 pub(super) trait ConvMethod: Sync {
-    /// How it reads images and writes outputs.
-    fn layouts(&self) -> Layouts {
-        Layouts::NCHW
+    /// Whether it can read and write these.
+    fn supports(&self, layouts: Layouts) -> bool {
+        layouts == Layouts::PLANES
     }
 
-    /// Whether it can compute a group.
+    /// Whether it can compute a group in layouts that it [supports](Self::supports).
     fn applies(&self, problem: &Problem<'_>, group: PlacedGroup<'_>) -> bool;
 
     /// Whether no other method is as fast for a group to which it applies, as far as was timed: then costs are not compared. Of two
@@ -81,8 +64,12 @@ pub(super) trait ConvMethod: Sync {
         false
     }
 
-    /// What one image is expected to cost, in multiply-adds of vectors, for a group to which it applies. `None` where it is chosen
-    /// by [`Self::is_fastest`] or on request only.
+    /// Whether its cost is to be compared with that of others; else it is chosen by [`Self::is_fastest`] or on request only.
+    fn competes(&self, _: &Problem<'_>) -> bool {
+        true
+    }
+
+    /// What one image is expected to cost, in multiply-adds of vectors, for a group to which it applies. `None` for others.
     fn cost(&self, problem: &Problem<'_>, group: PlacedGroup<'_>) -> Option<f64>;
 
     /// Decides everything that shapes decide, for all groups of a layer that are to be computed this way.
@@ -129,6 +116,13 @@ impl<'a, E: Element> Operands<'a, E> {
     /// Whether the output holds something by the time that sums come: what was there before, or what the border adds.
     pub(super) fn adds(&self) -> bool {
         self.accumulate || self.border.is_some()
+    }
+
+    /// Has the border, if there is one, add its part to some filters' block, or write it. Rows have `width` positions.
+    pub(super) fn add_border_to_block(&self, filters: Range<usize>, lanes: usize, width: usize, out: &mut [f32]) {
+        if let Some(border) = self.border {
+            border.run_on_block(filters, lanes, width, self.accumulate, out);
+        }
     }
 
     /// Has the border, if there is one, add its part to some positions of a filter's plane, or write it. Rows have `width`

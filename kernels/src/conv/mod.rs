@@ -5,6 +5,7 @@
 //! method needs, for all groups that it computes together. [`PreparedConv::run`] then hands each image to these methods, one after
 //! the other. What a method has to say of itself is in `method.rs`, and each of them is a file in `methods/`.
 
+mod blocks;
 mod border;
 mod cost;
 mod finish;
@@ -23,10 +24,11 @@ pub(crate) use border::Border;
 pub use geometry::{Column, Geometry, KeptGroup};
 pub use methods::Method;
 
+use crate::layout::{Extents, Layouts};
 use crate::simd::Isa;
 use crate::{Activation, Threading, count_pieces, expect_len};
 use cost::CostModel;
-use method::{ConvKernel, GroupPlace, Layouts, Operands, PlacedGroup, Problem};
+use method::{ConvKernel, GroupPlace, Operands, PlacedGroup, Problem};
 use sslm_basics::panels::ROWS;
 use std::sync::Arc;
 use tiling::Tiling;
@@ -48,9 +50,35 @@ pub struct ConvTask<'a> {
     pub accumulate: bool,
 }
 
+impl ConvTask<'_> {
+    /// Sizes of the input and of the output.
+    pub(crate) fn extents(&self) -> [Extents; 2] {
+        let ConvTask { images, ref geometry, ref groups, .. } = *self;
+        let filters = groups.iter().map(|group| group.filters).sum();
+        let input = Extents { images, channels: geometry.channels, plane: geometry.input_len() };
+        [input, Extents { images, channels: filters, plane: geometry.output_len() }]
+    }
+
+    /// What all images are expected to cost, in multiply-adds of vectors, in each of the layouts in which they can be computed: by the
+    /// wanted method where it applies.
+    pub(crate) fn costs(&self, isa: Isa, threads: usize, wanted: Option<Method>) -> Vec<(Layouts, f64)> {
+        let places = places(&self.groups);
+        let problem = Problem::new(self, &places, isa, threads, Layouts::PLANES);
+        let cost_in = |layouts: Layouts| {
+            let problem = Problem { layouts, tiling: Arc::clone(&problem.tiling), ..problem };
+            let cost = |group: PlacedGroup<'_>| Method::choose(&problem, group, wanted)?.plug_in().cost(&problem, group);
+            let cost: f64 = placed(&self.groups, &places).map(cost).sum::<Option<f64>>()?;
+            Some((layouts, cost * self.images as f64))
+        };
+        Layouts::ALL.into_iter().filter_map(cost_in).collect()
+    }
+}
+
 /// A convolution with everything decided that shapes decide.
 #[derive(Debug)]
 pub struct PreparedConv {
+    isa: Isa,
+    layouts: Layouts,
     geometry: Geometry,
     /// Planes of the output.
     filters: usize,
@@ -73,7 +101,7 @@ impl PreparedConv {
     /// # Panics
     /// If `taps` has another length than filters and kernel call for, or a column lies outside the input or the kernel.
     pub fn new(task: ConvTask<'_>, isa: Isa, threads: usize) -> Self {
-        Self::prepare(task, isa, threads, None)
+        Self::in_layouts(task, isa, threads, None, Layouts::PLANES)
     }
 
     /// As [`Self::new`], but by `method` wherever it applies.
@@ -81,34 +109,26 @@ impl PreparedConv {
     /// # Panics
     /// As [`Self::new`].
     pub fn with_method(task: ConvTask<'_>, isa: Isa, threads: usize, method: Method) -> Self {
-        Self::prepare(task, isa, threads, Some(method))
+        Self::in_layouts(task, isa, threads, Some(method), Layouts::PLANES)
     }
 
-    fn prepare(task: ConvTask<'_>, isa: Isa, threads: usize, wanted: Option<Method>) -> Self {
-        let ConvTask { geometry, groups: kept, taps, activation, accumulate, .. } = task;
-        let all_columns = || kept.iter().flat_map(|g| &g.columns).copied();
-        for column in all_columns() {
-            let fits = column.channel < geometry.channels && column.kh < geometry.kernel[0] && column.kw < geometry.kernel[1];
-            assert!(fits, "{column:?} lies outside {geometry:?}");
+    /// By `wanted` wherever that applies, with input and output in `layouts`, which must be [some in which it can be
+    /// computed](crate::cpu::Task::forms).
+    ///
+    /// # Panics
+    /// As [`Self::new`], or if no method can compute it in these layouts.
+    pub fn in_layouts(task: ConvTask<'_>, isa: Isa, threads: usize, wanted: Option<Method>, layouts: Layouts) -> Self {
+        for column in task.groups.iter().flat_map(|group| &group.columns) {
+            let Geometry { channels, kernel, .. } = task.geometry;
+            let fits = column.channel < channels && column.kh < kernel[0] && column.kw < kernel[1];
+            assert!(fits, "{column:?} lies outside {:?}", task.geometry);
         }
-        let places = places(&kept);
+        let places = places(&task.groups);
         let (filters, weights) = places.last().map_or((0, 0), |place| (place.filters.end, place.weights.end));
-        let highest = kept.iter().map(|g| g.filters.min(ROWS)).max().unwrap_or(0);
-        let problem = Problem {
-            geometry: &geometry,
-            layouts: Layouts::NCHW,
-            filters,
-            isa,
-            threads,
-            costs: CostModel::of(isa),
-            tiling: Arc::new(Tiling::new(&geometry, all_columns(), highest, isa)),
-        };
-
-        let columns = kept.iter().map(|group| &*group.columns);
-        let groups = places.iter().zip(columns).map(|(place, columns)| PlacedGroup { place, columns });
-        // Others compute nothing.
-        let groups: Vec<PlacedGroup<'_>> = groups.filter(|group| !group.place.filters.is_empty()).collect();
-        let methods: Vec<Method> = groups.iter().map(|&group| Method::choose(&problem, group, wanted)).collect();
+        let problem = Problem::new(&task, &places, isa, threads, layouts);
+        let groups: Vec<PlacedGroup<'_>> = placed(&task.groups, &places).collect();
+        let choose = |&group| Method::choose(&problem, group, wanted).expect("layouts in which it can be computed");
+        let methods: Vec<Method> = groups.iter().map(choose).collect();
         // Of equally large groups the last one.
         let largest = groups.iter().zip(&methods).max_by_key(|(group, _)| group.place.weights.len());
         let (mut kernels, mut described) = (Vec::new(), String::new());
@@ -125,10 +145,24 @@ impl PreparedConv {
         }
         let method = largest.map_or(Method::Packed, |(_, method)| *method);
         let separator = if described.is_empty() { "" } else { " " };
-        let description = format!("{method}{separator}{described} {isa}");
-        let border = taps.map(|taps| Border::new(&geometry, filters, taps));
+        let description = format!("{method}{separator}{described}{} {isa}", layouts.describe());
+        let border = task.taps.map(|taps| Border::new(&task.geometry, filters, taps));
         let scratch_len = kernels.iter().map(|kernel| kernel.scratch_len()).max().unwrap_or(0);
-        PreparedConv { geometry, filters, weights, border, activation, accumulate, kernels, scratch_len, method, description }
+        let ConvTask { geometry, activation, accumulate, .. } = task;
+        PreparedConv {
+            isa,
+            layouts,
+            geometry,
+            filters,
+            weights,
+            border,
+            activation,
+            accumulate,
+            kernels,
+            scratch_len,
+            method,
+            description,
+        }
     }
 
     /// Multiply-accumulates of one image.
@@ -156,14 +190,16 @@ impl PreparedConv {
         self.description.clone()
     }
 
-    /// `x` is `[batch][channels][H][W]`, `out` is `[batch][kept filters][OH][OW]`. `weights` hold, group after group, kept
+    /// `x` is `[batch][channels][H][W]`, `out` is `[batch][kept filters][OH][OW]`, each in its layout. `weights` hold, group after group, kept
     /// filters x kept columns in [panels](sslm_basics::panels); `bias` has one element per kept filter.
     ///
     /// # Panics
     /// If a slice has another length than the shapes call for.
     pub fn run(&self, x: &[f32], weights: &[f32], bias: &[f32], out: &mut [f32], scratch: &mut [f32], threading: Threading) {
-        let image_len = self.geometry.channels * self.geometry.input_len();
-        let out_len = self.filters * self.geometry.output_len();
+        let geometry = &self.geometry;
+        let input = Extents { images: 1, channels: geometry.channels, plane: geometry.input_len() };
+        let output = Extents { images: 1, channels: self.filters, plane: geometry.output_len() };
+        let (image_len, out_len) = (input.len(self.layouts.reads, self.isa), output.len(self.layouts.writes, self.isa));
         if out_len == 0 {
             return;
         }
@@ -181,6 +217,29 @@ impl PreparedConv {
             }
         }
     }
+}
+
+impl<'a> Problem<'a> {
+    fn new(task: &'a ConvTask<'_>, places: &[GroupPlace], isa: Isa, threads: usize, layouts: Layouts) -> Self {
+        let geometry = &task.geometry;
+        let highest = task.groups.iter().map(|g| g.filters.min(ROWS)).max().unwrap_or(0);
+        let columns = task.groups.iter().flat_map(|group| &group.columns).copied();
+        Problem {
+            geometry,
+            layouts,
+            filters: places.last().map_or(0, |place| place.filters.end),
+            isa,
+            threads,
+            costs: CostModel::of(isa),
+            tiling: Arc::new(Tiling::new(geometry, columns, highest, isa)),
+        }
+    }
+}
+
+/// The groups that compute something.
+fn placed<'a>(groups: &'a [KeptGroup], places: &'a [GroupPlace]) -> impl Iterator<Item = PlacedGroup<'a>> {
+    let all = places.iter().zip(groups).map(|(place, group)| PlacedGroup { place, columns: &group.columns });
+    all.filter(|group| !group.place.filters.is_empty())
 }
 
 /// Where each group lies among the others.

@@ -156,7 +156,7 @@ impl Stage {
 }
 
 /// Whether taps fall into padding.
-fn overhangs(geometry: &Geometry) -> bool {
+pub(super) fn overhangs(geometry: &Geometry) -> bool {
     let inside = |axis: usize| (0..geometry.kernel[axis]).all(|tap| geometry.inside(axis, tap) == (0..geometry.output[axis]));
     !(inside(0) && inside(1))
 }

@@ -3,6 +3,7 @@
 use super::{ConvTask, Method, PreparedConv};
 use crate::Task;
 use crate::cpu::{self, Call, Kernel};
+use crate::layout::Forms;
 
 impl ConvTask<'_> {
     /// Multiply-accumulates of all images.
@@ -20,12 +21,14 @@ impl Task for ConvTask<'_> {
 }
 
 impl cpu::Task for ConvTask<'_> {
+    fn forms(&self, target: &cpu::Target) -> Forms {
+        let [reads, writes] = self.extents();
+        Forms::Some { reads, writes, costs: self.costs(target.isa, target.threads, target.method) }
+    }
+
     fn prepare(self: Box<Self>, target: &cpu::Target) -> Box<dyn Kernel> {
         let threads = target.threads_for(self.macs());
-        Box::new(match target.method {
-            None => PreparedConv::new(*self, target.isa, threads),
-            Some(method) => PreparedConv::with_method(*self, target.isa, threads, method),
-        })
+        Box::new(PreparedConv::in_layouts(*self, target.isa, threads, target.method, target.layouts))
     }
 }
 

@@ -10,6 +10,8 @@ use guarded::{Edge, edge, with_edge};
 use sslm_basics::panels;
 use sslm_kernels::conv::Geometry;
 use sslm_kernels::cuda::{self, Buffer, Device, Stream, View};
+use sslm_kernels::layout::{Extents, Layout};
+use sslm_kernels::reorder::reorder;
 use sslm_kernels::{Exec, Isa, Precision, Team, Threading};
 use std::fmt::Debug;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -377,4 +379,16 @@ pub(crate) fn pixel(plane: &[f32], size: [usize; 2], [row, column]: [isize; 2]) 
 /// All (row, column) of a plane, in order.
 pub(crate) fn positions(size: [usize; 2]) -> impl Iterator<Item = [usize; 2]> {
     (0..size[0]).flat_map(move |row| (0..size[1]).map(move |column| [row, column]))
+}
+
+/// Planes as blocks of channels. Lanes behind the last channel are poison.
+pub(crate) fn blocks(planes: &[f32], extents: Extents, isa: Isa) -> Guarded {
+    let mut blocks = Guarded::poisoned(extents.len(Layout::Blocks, isa));
+    reorder(planes, extents, Layout::Blocks, &mut blocks, Exec { isa, threading: Threading::Single });
+    let (lanes, last) = (isa.lanes(), extents.channels % isa.lanes());
+    let image_len = blocks.len() / extents.images.max(1);
+    for image in blocks.chunks_exact_mut(image_len.max(1)).filter(|_| last > 0) {
+        image[image_len - extents.plane * lanes..].chunks_exact_mut(lanes).for_each(|x| x[last..].fill(POISON));
+    }
+    blocks
 }

@@ -6,14 +6,15 @@ use crate::map::Line;
 use crate::memory::Memory;
 use crate::model::Model;
 use crate::options::{Methods, Options, Threads};
-use crate::planning::{Draft, Planned, PlannedImages, Signature, Steps};
+use crate::planning::{Draft, LayoutRules, Planned, PlannedImages, Signature, Steps};
 use crate::report::StepInfo;
 use crate::step::{About, Place, Step};
 use crate::tensor::TensorView;
 use sslm_format::BlobId;
 use sslm_kernels::conv::Method;
 use sslm_kernels::cpu::{self, Call, Kernel, Slices, Target};
-use sslm_kernels::{Exec, Isa, Team, Threading};
+use sslm_kernels::layout::{Extents, Forms, Layout, Layouts};
+use sslm_kernels::{Exec, Isa, Task, Team, Threading};
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -40,9 +41,31 @@ impl Backend for Cpu {
         if options.threads == Threads::Auto && threads > 1 && draft_and_threads.0.work() < SHARE_FROM {
             draft_and_threads = draft(1)?;
         }
-        let (draft, threads) = draft_and_threads;
+        let (mut draft, threads) = draft_and_threads;
+        draft.choose_layouts(&CpuLayouts { isa: options.isa.unwrap_or_else(Isa::best), methods: &options.methods });
         let (signature, planned) = draft.finish();
         Ok((signature, Arc::new(CpuProgram::new(planned, model, options, threads)?)))
+    }
+}
+
+/// In which layouts kernels of an instruction set compute.
+struct CpuLayouts<'a> {
+    isa: Isa,
+    methods: &'a Methods,
+}
+
+impl LayoutRules for CpuLayouts<'_> {
+    fn forms(&self, task: &dyn Task, node: Option<usize>) -> Forms {
+        let method = node.and_then(|node| self.methods.of(node).0);
+        cpu::Task::forms(task, &Target { isa: self.isa, threads: 1, method, layouts: Layouts::PLANES })
+    }
+
+    fn len(&self, extents: Extents, layout: Layout) -> usize {
+        extents.len(layout, self.isa)
+    }
+
+    fn conversion_cost(&self, extents: Extents) -> f64 {
+        extents.conversion_cost(self.isa)
     }
 }
 
@@ -133,7 +156,7 @@ impl CpuProgram {
     fn new(planned: Planned<'_>, model: &Model, options: &Options, threads: usize) -> Result<Self> {
         let Planned { images, rest, inputs, outputs } = planned;
         let isa = options.isa.unwrap_or_else(Isa::best);
-        let target = |threads| Target { isa, threads, method: None };
+        let target = |threads| Target { isa, threads, method: None, layouts: Layouts::PLANES };
         let of_batch = target(threads);
         let images = images.map(|PlannedImages { steps, batch, work, yields, all }| {
             let shares = of_batch.threads_for(work).min(batch);
@@ -206,10 +229,10 @@ impl Program for CpuProgram {
 impl Sequence {
     fn new(planned: Steps<'_>, target: Target, methods: &Methods) -> Self {
         let prepare = |step: Step<'_>| {
-            let Step { about, task, reads, parameters, write } = step;
+            let Step { about, task, reads, parameters, write, layouts } = step;
             let (method, timed) = about.node.map_or((None, false), |node| methods.of(node));
             let task: Box<dyn cpu::Task + '_> = task;
-            let kernel = task.prepare(&Target { method, ..target });
+            let kernel = task.prepare(&Target { method, layouts, ..target });
             let (threads, timed) = (target.threads_for(about.work()), timed && kernel.method().is_some());
             PreparedStep { about, kernel, reads, parameters, write, threads, timed }
         };

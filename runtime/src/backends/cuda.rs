@@ -76,7 +76,7 @@ impl CudaProgram {
         let mut stream = device.stream()?;
         let mut blobs = HashMap::new();
         let mut steps = Vec::with_capacity(rest.steps.len());
-        for Step { about, task, reads, parameters, write } in rest.steps {
+        for Step { about, task, reads, parameters, write, .. } in rest.steps {
             fits("tensor", write.len())?;
             for place in &reads {
                 if let Place::Blob(id) = place

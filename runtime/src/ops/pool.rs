@@ -6,6 +6,7 @@ use crate::planning::{Lower, Lowering};
 use crate::report::LayerSizes;
 use sslm_format::{AveragePool, Blob, GlobalAveragePool, GlobalMaxPool, MaxPool, Value, Window};
 use sslm_kernels::Activation;
+use sslm_kernels::conv::Geometry;
 use sslm_kernels::pool::{GlobalPoolTask, GlobalReduce, PoolTask, Reduce};
 
 impl Lower for MaxPool {
@@ -58,10 +59,10 @@ fn pool(at: &mut Lowering<'_, '_>, window: &Window, reduce: Reduce) -> Result<()
         let found = format!("dilated windows that lie wholly in the padding of a {:?} input", geometry.input);
         return Err(Error::input("window", "at least one position of the input in every window", found));
     }
-    at.unary(|_| PoolTask { geometry, reduce, activation });
+    at.unary(|shape| PoolTask { images: shape[0], geometry: Geometry { channels: shape[1], ..geometry }, reduce, activation });
     Ok(())
 }
 
 fn global(at: &mut Lowering<'_, '_>, reduce: GlobalReduce) {
-    at.unary(|shape| GlobalPoolTask { plane: shape[2..].iter().product(), reduce });
+    at.unary(|shape| GlobalPoolTask { images: shape[0], channels: shape[1], plane: shape[2..].iter().product(), reduce });
 }

@@ -6,12 +6,15 @@
 
 use super::Steps;
 use super::arena::{self, Buffer};
+use super::layouts::{self, LayoutRules, Site};
 use crate::error::Result;
 use crate::model::Model;
 use crate::step::{About, Place, Step};
 use sslm_format::{BlobId, Compaction, ValueId};
 use sslm_kernels::Task;
 use sslm_kernels::channels::{SelectTask, Source};
+use sslm_kernels::layout::{Extents, Layout, Layouts};
+use sslm_kernels::reorder::ReorderTask;
 use std::collections::HashMap;
 use std::ops::Range;
 
@@ -34,6 +37,7 @@ struct Draft<'m> {
     parameters: Vec<BlobId>,
     write: BufferId,
     adds: bool,
+    layouts: Layouts,
 }
 
 /// A step to be added.
@@ -208,7 +212,7 @@ impl<'m> Builder<'m> {
         let elements = reads.iter().copied().chain(of_parameters).map(|operand| self.len_of(operand)).sum::<usize>() + len;
         let write = self.new_buffer(len, now);
         let about = About { name: name.to_owned(), op: op.to_owned(), node, kind: task.kind(), macs, elements };
-        self.steps.push(Draft { about, task, reads, parameters, write, adds });
+        self.steps.push(Draft { about, task, reads, parameters, write, adds, layouts: Layouts::PLANES });
         Operand::Buffer(write)
     }
 
@@ -270,6 +274,97 @@ impl<'m> Builder<'m> {
         self.define(value, place);
     }
 
+    /// Chooses layouts of activations by what a backend says of them, and adds the steps that convert them.
+    pub(crate) fn choose_layouts(&mut self, rules: &dyn LayoutRules) {
+        let site = |step: &Draft<'m>| {
+            let id = |read: &Operand| if let Operand::Buffer(BufferId(id)) = read { Some(*id) } else { None };
+            let reads = step.reads.iter().map(id).collect();
+            Site { forms: rules.forms(&*step.task, step.about.node), reads, write: step.write.0 }
+        };
+        let sites: Vec<Site> = self.steps.iter().map(site).collect();
+        let keeps: Vec<bool> = self.buffers.iter().map(|buffer| buffer.last == usize::MAX).collect();
+        let lens: Vec<usize> = self.buffers.iter().map(|buffer| buffer.len).collect();
+        let Some(chosen) = layouts::choose(&sites, &lens, &keeps, rules) else { return };
+        // Where each activation lies as planes and as blocks, as soon as it does. What no step writes is given as planes.
+        let mut held: Vec<[Option<BufferId>; 2]> = (0..lens.len()).map(|id| [Some(BufferId(id)), None]).collect();
+        sites.iter().for_each(|site| held[site.write] = [None; 2]);
+        let blocks_of = |id: usize| chosen.extents[id].map_or(0, |extents| rules.len(extents, Layout::Blocks));
+        for (mut step, &layouts) in std::mem::take(&mut self.steps).into_iter().zip(&chosen.layouts) {
+            for (i, read) in step.reads.iter_mut().enumerate() {
+                let wanted = if i == 0 { layouts.reads } else { layouts.writes };
+                if let Operand::Buffer(BufferId(id)) = *read
+                    && lens[id] > 1
+                    && let Some(extents) = chosen.extents[id]
+                {
+                    *read = Operand::Buffer(self.convert(&step.about.name, id, extents, wanted, &mut held[id], blocks_of(id)));
+                }
+            }
+            let BufferId(id) = step.write;
+            if layouts.writes == Layout::Blocks {
+                step.write = self.new_buffer(blocks_of(id), 0);
+                held[id][1] = Some(step.write);
+            } else {
+                held[id][0] = Some(step.write);
+            }
+            let name = step.about.name.clone();
+            self.steps.push(Draft { layouts, ..step });
+            if let (true, Some(extents)) = (keeps[id], chosen.extents[id]) {
+                self.convert(&name, id, extents, Layout::Planes, &mut held[id], 0);
+            }
+        }
+        self.find_lives(&keeps);
+    }
+
+    /// The buffer that holds activation `id` in the layout that is wanted, by a step that converts it if there is none yet.
+    fn convert(
+        &mut self,
+        name: &str,
+        id: usize,
+        extents: Extents,
+        to: Layout,
+        held: &mut [Option<BufferId>; 2],
+        blocks_len: usize,
+    ) -> BufferId {
+        let [wanted, other] = if to == Layout::Planes { [0, 1] } else { [1, 0] };
+        if let Some(buffer) = held[wanted] {
+            return buffer;
+        }
+        let from = held[other].expect("written before it is read");
+        let write = if to == Layout::Planes { BufferId(id) } else { self.new_buffer(blocks_len, 0) };
+        let task = ReorderTask { extents, to };
+        let elements = self.buffers[from.0].len + self.buffers[write.0].len;
+        let about = About { name: name.to_owned(), op: "Reorder".to_owned(), node: None, kind: task.kind(), macs: 0, elements };
+        let (reads, parameters) = (vec![Operand::Buffer(from)], Vec::new());
+        self.steps.push(Draft { about, task: Box::new(task), reads, parameters, write, adds: false, layouts: Layouts::PLANES });
+        held[wanted] = Some(write);
+        write
+    }
+
+    /// From when to when each buffer must exist, by the steps as they are now. What no step writes or reads takes no room, if it was
+    /// not there before the first one.
+    fn find_lives(&mut self, keeps: &[bool]) {
+        let given: Vec<bool> = self.buffers.iter().map(|buffer| buffer.first == 0).collect();
+        let mut written = vec![false; self.buffers.len()];
+        for (i, step) in self.steps.iter().enumerate() {
+            let buffer = &mut self.buffers[step.write.0];
+            (buffer.first, buffer.last) = (i + 1, i + 1);
+            written[step.write.0] = true;
+            for read in &step.reads {
+                if let Operand::Buffer(BufferId(read)) = *read {
+                    self.buffers[read].last = i + 1;
+                }
+            }
+        }
+        for (id, buffer) in self.buffers.iter_mut().enumerate() {
+            if keeps.get(id) == Some(&true) {
+                buffer.last = usize::MAX;
+            }
+            if !written[id] && !given[id] {
+                buffer.len = 0;
+            }
+        }
+    }
+
     /// Lets a step that adds to a tensor do so where that lies, if nothing else needs it any more.
     fn add_in_place(&mut self) {
         for (i, step) in self.steps.iter_mut().enumerate() {
@@ -288,9 +383,9 @@ impl<'m> Builder<'m> {
         self.add_in_place();
         let (places, arena_len) = arena::place(&self.buffers);
         let places = Places(places);
-        let placed = |Draft { about, task, reads, parameters, write, .. }| {
+        let placed = |Draft { about, task, reads, parameters, write, layouts, .. }| {
             let reads = reads.into_iter().map(|operand| places.of(operand)).collect();
-            Step { about, task, reads, parameters, write: places.of_buffer(write) }
+            Step { about, task, reads, parameters, write: places.of_buffer(write), layouts }
         };
         let steps = self.steps.into_iter().map(placed).collect();
         (Steps { steps, arena_len }, places)

@@ -5,11 +5,13 @@ mod arena;
 mod build;
 mod fuse;
 mod images;
+mod layouts;
 mod lower;
 mod shapes;
 
 pub(crate) use build::{Emit, Operand};
 pub(crate) use images::mixes_images;
+pub(crate) use layouts::LayoutRules;
 pub(crate) use lower::{Lower, Lowering};
 
 use crate::error::Result;
@@ -135,6 +137,14 @@ impl<'m> Draft<'m> {
     /// What a run costs, as [`crate::step::About::work`] has it.
     pub(crate) fn work(&self) -> usize {
         self.rest.work() + self.images.as_ref().map_or(0, ByImage::work)
+    }
+
+    /// Chooses layouts of activations by what a backend says of them.
+    pub(crate) fn choose_layouts(&mut self, rules: &dyn LayoutRules) {
+        self.rest.choose_layouts(rules);
+        if let Some(images) = &mut self.images {
+            images.builder.choose_layouts(rules);
+        }
     }
 
     /// Lays out memory.

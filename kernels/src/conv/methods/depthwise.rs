@@ -44,8 +44,15 @@ impl ConvMethod for Depthwise {
         group.place.filters.len() <= problem.costs.planes.most_filters
     }
 
-    fn cost(&self, _: &Problem<'_>, _: PlacedGroup<'_>) -> Option<f64> {
-        None
+    fn competes(&self, _: &Problem<'_>) -> bool {
+        false
+    }
+
+    fn cost(&self, problem: &Problem<'_>, group: PlacedGroup<'_>) -> Option<f64> {
+        let (geometry, costs) = (problem.geometry, &problem.costs.planes);
+        let product = if geometry.strides[1] == 1 { costs.product } else { costs.strided_product };
+        let taps = group.place.filters.len() * group.columns.len();
+        Some(product * (taps * geometry.output[0] * geometry.output[1].div_ceil(problem.isa.lanes())) as f64)
     }
 
     fn prepare(&self, problem: &Problem<'_>, groups: &[PlacedGroup<'_>]) -> Box<dyn ConvKernel<f32>> {

@@ -2,11 +2,12 @@
 
 use crate::Threading;
 use crate::conv::finish::Finishing;
-use crate::conv::geometry::Geometry;
-use crate::conv::method::{ConvKernel, GroupPlace, Operands, PlacedGroup};
+use crate::conv::method::{ConvKernel, GroupPlace, Operands, PlacedGroup, Problem};
+use crate::layout::Layout;
 use crate::simd::Stored;
 use sslm_basics::panels::Panels;
 use std::fmt::Debug;
+use std::ops::Range;
 
 /// One group with what was prepared for it.
 pub(super) trait GroupKernel<E>: Debug + Send + Sync {
@@ -33,14 +34,17 @@ pub(super) struct EachGroup<K> {
     /// Positions of a plane of the output, and of a row of it.
     plane_len: usize,
     width: usize,
+    /// Filters whose outputs lie side by side.
+    lanes: usize,
     groups: Vec<(GroupPlace, K)>,
 }
 
 impl<K> EachGroup<K> {
     /// With what `prepare` makes of each group.
-    pub(super) fn new(geometry: &Geometry, groups: &[PlacedGroup<'_>], prepare: impl Fn(PlacedGroup<'_>) -> K) -> Self {
+    pub(super) fn new(problem: &Problem<'_>, groups: &[PlacedGroup<'_>], prepare: impl Fn(PlacedGroup<'_>) -> K) -> Self {
         let groups = groups.iter().map(|&group| (group.place.clone(), prepare(group))).collect();
-        EachGroup { plane_len: geometry.output_len(), width: geometry.output[1], groups }
+        let lanes = if problem.layouts.writes == Layout::Planes { 1 } else { problem.isa.lanes() };
+        EachGroup { plane_len: problem.geometry.output_len(), width: problem.geometry.output[1], lanes, groups }
     }
 }
 
@@ -56,10 +60,15 @@ impl<E: Stored, K: GroupKernel<E>> ConvKernel<E> for EachGroup<K> {
 
     fn run(&self, operands: Operands<'_, E>, image: &[f32], out: &mut [f32], scratch: &mut [f32], threading: Threading) {
         for (place, kernel) in &self.groups {
-            let out = &mut out[place.filters.start * self.plane_len..place.filters.end * self.plane_len];
+            let Range { start, end } = place.filters;
+            let out = &mut out[start * self.plane_len..end.next_multiple_of(self.lanes) * self.plane_len];
             if operands.border.is_some() {
-                for (filter, out) in place.filters.clone().zip(out.chunks_exact_mut(self.plane_len)) {
-                    operands.add_border(filter, 0..self.plane_len, self.width, out);
+                let blocks = (start..end).step_by(self.lanes).zip(out.chunks_exact_mut(self.plane_len * self.lanes));
+                for (first, out) in blocks {
+                    match self.lanes {
+                        1 => operands.add_border(first, 0..self.plane_len, self.width, out),
+                        lanes => operands.add_border_to_block(first..end.min(first + lanes), lanes, self.width, out),
+                    }
                 }
             }
             let bias = &operands.bias[place.filters.clone()];

@@ -1,44 +1,103 @@
 //! Filter lanes: convolutions whose planes are so small that vectors of positions would be half empty, as planes of 7x7 are. Lanes
 //! are filters instead, and each output position is what an image of a batch is to a fully connected layer. Padding is written out
-//! once, and sums are transposed into planes.
+//! once, and sums are transposed into planes. Where channels lie in blocks, planes of any size are computed so: an input is read in
+//! place if no tap falls into padding, and sums are written as they are.
 
 use super::each_group::{EachGroup, GroupKernel, GroupOperands};
+use crate::conv::blocks::{self, BlockStage};
 use crate::conv::finish::Finish;
-use crate::conv::geometry::Geometry;
+use crate::conv::geometry::{Column, Geometry};
 use crate::conv::method::{ConvKernel, ConvMethod, PlacedGroup, Problem};
 use crate::conv::stage::{Padding, Stage};
 use crate::filter_tile::{FilterItem, Product};
+use crate::layout::{Layout, Layouts};
 use crate::parallel::{Part, Partition};
 use crate::simd::{Isa, Stored};
+use crate::tile::Epilogue;
 use crate::{Threading, expect_len};
 
 pub(super) struct FilterLanes;
 
 impl ConvMethod for FilterLanes {
-    fn applies(&self, _: &Problem<'_>, _: PlacedGroup<'_>) -> bool {
+    fn supports(&self, _: Layouts) -> bool {
         true
+    }
+
+    /// Blocks of the output belong to one group each.
+    fn applies(&self, problem: &Problem<'_>, group: PlacedGroup<'_>) -> bool {
+        let Layouts { reads, writes } = problem.layouts;
+        let aligned = group.place.filters.start.is_multiple_of(problem.isa.lanes());
+        let readable = !problem.geometry.transposed && blocks::fits(problem.geometry);
+        (reads == Layout::Planes || readable) && (writes == Layout::Planes || aligned)
+    }
+
+    fn competes(&self, problem: &Problem<'_>) -> bool {
+        problem.layouts != Layouts::PLANES || problem.geometry.output_len() <= problem.costs.filter_lanes.most_positions
     }
 
     fn cost(&self, problem: &Problem<'_>, group: PlacedGroup<'_>) -> Option<f64> {
         let (costs, geometry) = (&problem.costs.filter_lanes, problem.geometry);
         let (vectors, positions) = (group.place.filters.len().div_ceil(problem.isa.lanes()) as f64, geometry.output_len());
-        if positions > costs.most_positions {
-            return None;
-        }
         // Tiles have eight positions or a little fewer.
         let products = group.columns.len() * positions.next_multiple_of(8);
-        let rows = staged(geometry, group).rows();
-        Some(vectors * (costs.product * products as f64 + costs.output * positions as f64) + costs.staged_row * rows as f64)
+        let rows = Staged::new(problem, group).rows();
+        // In planes, costs are what they were fitted as: without that of lone vectors.
+        let (product, output) = match problem.layouts {
+            Layouts::PLANES => (costs.product, costs.output),
+            Layouts { writes, .. } => {
+                let lone = if vectors > 1.0 { 1.0 } else { costs.lone_vector };
+                (costs.product * lone, if writes == Layout::Planes { costs.output } else { costs.output_to_blocks })
+            }
+        };
+        Some(vectors * (product * products as f64 + output * positions as f64) + costs.staged_row * rows as f64)
     }
 
     fn prepare(&self, problem: &Problem<'_>, groups: &[PlacedGroup<'_>]) -> Box<dyn ConvKernel<f32>> {
-        Box::new(EachGroup::new(problem.geometry, groups, |group| FilterLanesGroup::new(problem, group)))
+        Box::new(EachGroup::new(problem, groups, |group| FilterLanesGroup::new(problem, group)))
     }
 }
 
 /// What columns are read from: the image with its padding.
-fn staged(geometry: &Geometry, group: PlacedGroup<'_>) -> Stage {
-    Stage::new(geometry, group.columns.iter().copied(), Padding::Written)
+#[derive(Debug)]
+enum Staged {
+    Planes(Stage),
+    Blocks(BlockStage),
+}
+
+impl Staged {
+    fn new(problem: &Problem<'_>, group: PlacedGroup<'_>) -> Self {
+        match problem.layouts.reads {
+            Layout::Planes => Staged::Planes(Stage::new(problem.geometry, group.columns.iter().copied(), Padding::Written)),
+            Layout::Blocks => Staged::Blocks(BlockStage::new(problem.geometry, problem.isa)),
+        }
+    }
+
+    /// Where a column, whose index is `index`, reads relative to a position.
+    fn column(&self, geometry: &Geometry, index: usize, column: Column) -> usize {
+        match self {
+            Staged::Planes(stage) => {
+                // Padding is written out, so nothing lies before the input's first element.
+                usize::try_from(stage.offset(geometry, index, column)).expect("a place inside the staged input")
+            }
+            Staged::Blocks(stage) => stage.column(geometry, column),
+        }
+    }
+
+    /// Where a position of the output reads.
+    fn position(&self, geometry: &Geometry, [row, column]: [usize; 2]) -> usize {
+        match self {
+            Staged::Planes(stage) => row * stage.pitch(geometry) + column,
+            Staged::Blocks(stage) => stage.position(geometry, [row, column]),
+        }
+    }
+
+    /// Rows that are written.
+    fn rows(&self) -> usize {
+        match self {
+            Staged::Planes(stage) => stage.rows(),
+            Staged::Blocks(stage) => stage.rows(),
+        }
+    }
 }
 
 /// One group's convolution.
@@ -46,7 +105,8 @@ fn staged(geometry: &Geometry, group: PlacedGroup<'_>) -> Stage {
 struct FilterLanesGroup {
     geometry: Geometry,
     isa: Isa,
-    stage: Stage,
+    writes: Layout,
+    staged: Staged,
     product: Product,
     /// In order of the partition's parts.
     items: Vec<FilterItem>,
@@ -56,24 +116,33 @@ struct FilterLanesGroup {
 impl FilterLanesGroup {
     fn new(problem: &Problem<'_>, group: PlacedGroup<'_>) -> Self {
         let &Problem { geometry, isa, threads, .. } = problem;
-        let stage = staged(geometry, group);
-        let offset = |(i, &column)| {
-            // Padding is written out, so nothing lies before the input's first element.
-            usize::try_from(stage.offset(geometry, i, column)).expect("a place inside the staged input")
-        };
-        let offsets = group.columns.iter().enumerate().map(offset).collect();
-        let ([height, width], pitch) = (geometry.output, stage.pitch(geometry));
-        let positions = (0..height).flat_map(|row| (0..width).map(move |column| row * pitch + column)).collect();
+        let staged = Staged::new(problem, group);
+        let offsets = group.columns.iter().enumerate().map(|(i, &column)| staged.column(geometry, i, column)).collect();
+        let [height, width] = geometry.output;
+        let places = (0..height).flat_map(|row| (0..width).map(move |column| [row, column]));
+        let positions = places.map(|place| staged.position(geometry, place)).collect();
         let filters = group.place.filters.len();
         let product = Product::new(isa, filters, offsets, positions);
         let items = product.share(threads);
-        let part = |item: &FilterItem| vec![Part { planes: item.rows.clone(), positions: product.positions(&item.tiles) }];
-        let partition = Partition::new(filters, geometry.output_len(), items.iter().map(part).collect());
-        FilterLanesGroup { geometry: geometry.clone(), isa, stage, product, items, partition }
+        // Of blocks, planes are what is one block's.
+        let lanes = if problem.layouts.writes == Layout::Planes { 1 } else { isa.lanes() };
+        let part = |item: &FilterItem| {
+            let positions = product.positions(&item.tiles);
+            let planes = item.rows.start / lanes..item.rows.end.div_ceil(lanes);
+            vec![Part { planes, positions: positions.start * lanes..positions.end * lanes }]
+        };
+        let parts = items.iter().map(part).collect();
+        let partition = Partition::new(filters.div_ceil(lanes), geometry.output_len() * lanes, parts);
+        let (geometry, writes) = (geometry.clone(), problem.layouts.writes);
+        FilterLanesGroup { geometry, isa, writes, staged, product, items, partition }
     }
 
     fn stage_len(&self) -> usize {
-        self.stage.len(&self.geometry).next_multiple_of(16)
+        let len = match &self.staged {
+            Staged::Planes(stage) => stage.len(&self.geometry),
+            Staged::Blocks(stage) => stage.len(),
+        };
+        len.next_multiple_of(16)
     }
 }
 
@@ -90,11 +159,21 @@ impl<E: Stored> GroupKernel<E> for FilterLanesGroup {
         let GroupOperands { panels, finishing } = operands;
         expect_len("bias", finishing.bias, self.product.rows());
         let (planes, scratch) = scratch.split_at_mut(self.stage_len());
-        let x = self.stage.of(&self.geometry, self.isa, image, planes, threading);
+        let x = match &self.staged {
+            Staged::Planes(stage) => stage.of(&self.geometry, self.isa, image, planes, threading),
+            Staged::Blocks(stage) => stage.of(&self.geometry, image, planes, threading),
+        };
         self.partition.for_each(out, scratch, self.product.scratch_len(), threading, |i, mut window, scratch| {
-            self.product.run(panels, &self.items[i], x, scratch, |sums| {
-                self.isa.dispatch(Finish { finishing, sums, window: &mut window });
-            });
+            let (item, window) = (&self.items[i], &mut window);
+            match self.writes {
+                Layout::Planes => self.product.run(panels, item, x, scratch, |sums| {
+                    self.isa.dispatch(Finish { finishing, sums, window });
+                }),
+                Layout::Blocks => {
+                    let epilogue = Epilogue { add: finishing.add, finish: Some((finishing.bias, finishing.activation)) };
+                    self.product.run_into_blocks(panels, item, x, window, epilogue);
+                }
+            }
         });
     }
 }

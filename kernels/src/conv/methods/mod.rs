@@ -53,23 +53,24 @@ methods! {
 }
 
 impl Method {
-    /// What is to compute a group: the wanted method, or [`Method::Packed`] if that does not apply; where none is wanted, the method
-    /// that is expected to be fastest.
-    pub(super) fn choose(problem: &Problem<'_>, group: PlacedGroup<'_>, wanted: Option<Method>) -> Method {
+    /// What is to compute a group: the wanted method, or where that does not apply [`Method::Packed`]; where none is wanted, the
+    /// method that is expected to be fastest. `None` if no such method can do so in the problem's layouts.
+    pub(super) fn choose(problem: &Problem<'_>, group: PlacedGroup<'_>, wanted: Option<Method>) -> Option<Method> {
         let applies = |method: &Method| {
             let method = method.plug_in();
-            method.layouts() == problem.layouts && method.applies(problem, group)
+            method.supports(problem.layouts) && method.applies(problem, group)
         };
         if let Some(wanted) = wanted {
-            return Some(wanted).filter(applies).unwrap_or(Method::Packed);
+            return [wanted, Method::Packed].into_iter().find(applies);
         }
         let all: Vec<Method> = Self::ALL.into_iter().filter(applies).collect();
         if let Some(fastest) = all.iter().rev().find(|method| method.plug_in().is_fastest(problem, group)) {
-            return *fastest;
+            return Some(*fastest);
         }
-        let costs = all.into_iter().filter_map(|method| Some((method.plug_in().cost(problem, group)?, method)));
+        let competing = all.into_iter().map(|method| (method, method.plug_in())).filter(|(_, plug_in)| plug_in.competes(problem));
+        let costs = competing.filter_map(|(method, plug_in)| Some((plug_in.cost(problem, group)?, method)));
         let cheapest = costs.reduce(|best, other| if other.0 < best.0 { other } else { best });
-        cheapest.map_or(Method::Packed, |(_, method)| method)
+        cheapest.map(|(_, method)| method)
     }
 }
 

@@ -42,7 +42,7 @@ impl ConvMethod for Winograd {
             let sizes = Sizes::new(problem, group).expect("prepared for what it applies to");
             WinogradGroup::new(sizes, problem.threads)
         };
-        Box::new(EachGroup::new(problem.geometry, groups, prepare))
+        Box::new(EachGroup::new(problem, groups, prepare))
     }
 }
 

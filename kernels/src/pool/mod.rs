@@ -1,12 +1,16 @@
-//! Pooling, plane by plane. Windows may hang over the input's edge; what lies outside never wins a maximum and is not summed.
+//! Pooling, plane by plane (where channels lie in blocks: [`blocks`]). Windows may hang over the input's edge; what lies outside never wins a maximum and is not summed.
 //!
 //! The input rows that a window sees are combined first, into a row that has room for the padding: then each output combines
 //! neighbours in that row, and no loop needs to know where the input ends.
 
+mod blocks;
+
 use crate::conv::Geometry;
 use crate::cpu::{self, Call, Kernel};
+use crate::layout::{Extents, Forms, Layout, Layouts};
 use crate::simd::{MAX_LANES, Simd, Vectorized};
 use crate::{Activation, Exec, Task, activation, axis, count_pieces, expect_len, math};
+use blocks::PoolBlocks;
 
 /// Output rows that are begun before the first one is finished: a processor waits where it reads what it has just written in
 /// vectors that begin elsewhere.
@@ -27,9 +31,11 @@ pub enum Reduce {
     },
 }
 
-/// Windows of each plane are reduced to one element each. `channels` of the geometry is not used.
+/// Windows of each plane are reduced to one element each.
 #[derive(Clone, Debug)]
 pub struct PoolTask {
+    /// Images that are computed at once.
+    pub images: usize,
     /// Sizes of a plane and its windows.
     pub geometry: Geometry,
     /// How a window becomes one element.
@@ -45,8 +51,22 @@ impl Task for PoolTask {
 }
 
 impl cpu::Task for PoolTask {
+    /// In planes, windows are combined row by row, then column by column, where strides cost shuffles; in blocks, tap by tap.
+    fn forms(&self, target: &cpu::Target) -> Forms {
+        let (g, lanes) = (&self.geometry, target.isa.lanes());
+        let [reads, writes] =
+            [g.input_len(), g.output_len()].map(|plane| Extents { images: self.images, channels: g.channels, plane });
+        let in_planes = g.output[0] * (g.kernel[0] * g.input[1] + 3 * g.kernel[1] * g.output[1]);
+        let planes = (self.images * g.channels * in_planes) as f64 / lanes as f64;
+        let blocks = (self.images * g.channels.div_ceil(lanes) * g.output_len() * g.kernel[0] * g.kernel[1]) as f64;
+        Forms::Some { reads, writes, costs: vec![(Layouts::PLANES, planes), (Layouts::BLOCKS, blocks)] }
+    }
+
     fn prepare(self: Box<Self>, target: &cpu::Target) -> Box<dyn Kernel> {
-        Box::new(PreparedPool::new(*self, target.threads))
+        match target.layouts.reads {
+            Layout::Planes => Box::new(PreparedPool::new(*self, target.threads)),
+            Layout::Blocks => Box::new(PoolBlocks::new(*self, target.isa)),
+        }
     }
 }
 
@@ -78,24 +98,16 @@ pub struct PreparedPool {
 impl PreparedPool {
     /// On `threads` threads at most.
     pub fn new(task: PoolTask, threads: usize) -> Self {
-        let PoolTask { geometry, reduce, activation } = task;
+        let PoolTask { geometry, reduce, activation, .. } = task;
         let g = &geometry;
         let rows = (0..g.output[0]).map(|oh| {
             let taps = g.taps_inside(0, oh);
             (if taps.is_empty() { 0 } else { g.source(0, taps.start, oh) }, taps.len())
         });
-        let count = |axis: usize, out: usize| match reduce {
-            Reduce::Max | Reduce::Mean => g.taps_inside(axis, out).len(),
-            Reduce::MeanWithPadding { pad_after } => {
-                let padded = g.pad_before[axis] + g.input[axis] + pad_after[axis];
-                padded.saturating_sub(out * g.strides[axis]).div_ceil(g.dilations[axis]).min(g.kernel[axis])
-            }
-        };
-        let counts = [0, 1].map(|axis| (0..g.output[axis]).map(|out| count(axis, out) as f32).collect());
         // Windows are read in whole vectors.
         let windows = g.output[1].next_multiple_of(MAX_LANES) * g.strides[1] + (g.kernel[1] - 1) * g.dilations[1];
         let pitch = windows.max(g.pad_before[1] + g.input[1]).next_multiple_of(MAX_LANES);
-        PreparedPool { rows: rows.collect(), pitch, counts, geometry, reduce, activation, threads }
+        PreparedPool { rows: rows.collect(), pitch, counts: counts(g, reduce), geometry, reduce, activation, threads }
     }
 
     /// Elements of scratch memory that one thread needs.
@@ -122,6 +134,18 @@ impl PreparedPool {
             exec.isa.dispatch(Planes { pool: self, x: &x[i * each * input..], out, block });
         });
     }
+}
+
+/// For each output row and each output column, how many taps a mean counts.
+fn counts(g: &Geometry, reduce: Reduce) -> [Vec<f32>; 2] {
+    let count = |axis: usize, out: usize| match reduce {
+        Reduce::Max | Reduce::Mean => g.taps_inside(axis, out).len(),
+        Reduce::MeanWithPadding { pad_after } => {
+            let padded = g.pad_before[axis] + g.input[axis] + pad_after[axis];
+            padded.saturating_sub(out * g.strides[axis]).div_ceil(g.dilations[axis]).min(g.kernel[axis])
+        }
+    };
+    [0, 1].map(|axis| (0..g.output[axis]).map(|out| count(axis, out) as f32).collect())
 }
 
 /// Some planes of a pooling layer, for any instruction set.
@@ -304,6 +328,10 @@ fn every<S: Simd, const STRIDE: usize>(simd: S, stride: usize, x: &[f32]) -> S::
 /// The largest element of each plane, or its mean.
 #[derive(Clone, Copy, Debug)]
 pub struct GlobalPoolTask {
+    /// Images that are computed at once.
+    pub images: usize,
+    /// Channels of an image.
+    pub channels: usize,
     /// Elements of a plane.
     pub plane: usize,
     /// Which of the two.
@@ -325,26 +353,62 @@ impl Task for GlobalPoolTask {
     }
 }
 
-impl Kernel for GlobalPoolTask {
+impl cpu::Task for GlobalPoolTask {
+    fn forms(&self, target: &cpu::Target) -> Forms {
+        let &GlobalPoolTask { images, channels, plane, .. } = self;
+        let [reads, writes] = [plane, 1].map(|plane| Extents { images, channels, plane });
+        let blocks = (reads.len(Layout::Blocks, target.isa) / target.isa.lanes()) as f64;
+        Forms::Some { reads, writes, costs: vec![(Layouts::PLANES, blocks), (Layouts::BLOCKS, blocks)] }
+    }
+
+    fn prepare(self: Box<Self>, target: &cpu::Target) -> Box<dyn Kernel> {
+        let inner = match target.layouts.reads {
+            Layout::Planes => 1,
+            Layout::Blocks => target.isa.lanes(),
+        };
+        Box::new(PreparedGlobalPool { plane: self.plane, inner, reduce: self.reduce })
+    }
+}
+
+/// A reduction of whole planes, of which `inner` lie side by side.
+#[derive(Debug)]
+struct PreparedGlobalPool {
+    plane: usize,
+    inner: usize,
+    reduce: GlobalReduce,
+}
+
+impl Kernel for PreparedGlobalPool {
     fn compute(&self, call: Call<'_>) {
         let x = call.reads.get(0);
         match self.reduce {
-            GlobalReduce::Max => global_max(x, self.plane, call.out, call.exec),
-            GlobalReduce::Mean => axis::mean(x, self.plane, 1, call.out, call.exec),
+            GlobalReduce::Max => global_max(x, self.plane, self.inner, call.out, call.exec),
+            GlobalReduce::Mean => axis::mean(x, self.plane, self.inner, call.out, call.exec),
         }
     }
 }
 
-/// Largest element of each plane: `x` is `[planes][plane]`, `out` is `[planes]`.
+/// Largest element of each plane: `x` is `[outer][plane][inner]`, `out` is `[outer][inner]`. NaN loses against every other element.
 ///
 /// # Panics
 /// If a slice has another length than the shapes call for.
-pub fn global_max(x: &[f32], plane: usize, out: &mut [f32], exec: Exec) {
+pub fn global_max(x: &[f32], plane: usize, inner: usize, out: &mut [f32], exec: Exec) {
     expect_len("input", x, out.len() * plane);
+    let len = plane * inner;
     exec.for_each_chunk(
         out,
-        1,
+        inner,
         #[inline(always)]
-        |i, out| out[0] = math::largest(&x[i * plane..][..plane]),
+        |i, out| {
+            let x = &x[i * len..][..len];
+            if let [out] = out {
+                *out = math::largest(x);
+                return;
+            }
+            out.fill(f32::NEG_INFINITY);
+            for x in x.chunks_exact(inner) {
+                out.iter_mut().zip(x).for_each(|(largest, &x)| *largest = math::max(*largest, x));
+            }
+        },
     );
 }

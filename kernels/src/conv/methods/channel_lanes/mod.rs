@@ -1,15 +1,20 @@
 //! Channel lanes: groups of one input channel and one filter, as in depthwise convolutions, where planes are small or strided: rows
 //! of vectors would be half empty, or every other element of them unused. Lanes are channels instead. A vector of planes is
-//! transposed into one plane of vectors, with its padding, in which every tap of every output is one load.
+//! transposed into one plane of vectors, with its padding, in which every tap of every output is one load. Where channels lie in blocks,
+//! nothing needs to be transposed: `blocks.rs`.
+
+mod blocks;
 
 use crate::conv::finish::{Finish, Finishing};
 use crate::conv::geometry::{Column, Geometry};
 use crate::conv::method::{ConvKernel, ConvMethod, Operands, PlacedGroup, Problem};
 use crate::filter_tile::Sums;
+use crate::layout::{Layout, Layouts};
 use crate::parallel::{Part, Partition, Window};
 use crate::simd::{Isa, MAX_LANES, Simd, Stored, Vectorized};
 use crate::tile::unrolled;
 use crate::{Threading, balanced};
+use blocks::ChannelBlocks;
 use std::ops::Range;
 
 /// Most outputs that are computed together: their sums, a weight and an operand fit sixteen registers.
@@ -18,9 +23,16 @@ const TOGETHER: usize = 8;
 /// Positions of a padded plane at most: of 16 channels they are half of L2.
 const MOST_POSITIONS: usize = 8 * 1024;
 
+/// Taps of a kernel at most where blocks are read, all of which have room among the weights, whatever is kept of them.
+const MOST_TAPS: usize = 1024;
+
 pub(super) struct ChannelLanes;
 
 impl ConvMethod for ChannelLanes {
+    fn supports(&self, layouts: Layouts) -> bool {
+        layouts.reads == layouts.writes
+    }
+
     fn applies(&self, problem: &Problem<'_>, group: PlacedGroup<'_>) -> bool {
         let (geometry, columns) = (problem.geometry, group.columns);
         let len = || padded(geometry).iter().try_fold(1usize, |len, n| len.checked_mul(*n));
@@ -29,12 +41,13 @@ impl ConvMethod for ChannelLanes {
         let tap = |c: &Column| c.kh * geometry.kernel[1] + c.kw;
         let increasing = columns.windows(2).all(|pair| tap(&pair[0]) < tap(&pair[1]));
         let one_filter = group.place.filters.len() == 1;
-        one_filter
-            && !columns.is_empty()
-            && !geometry.transposed
-            && one_plane
-            && increasing
-            && len().is_some_and(|len| len <= MOST_POSITIONS)
+        // Blocks are read and written where they lie: the channels of the input have to be those of the output.
+        let in_place = || columns.first().is_some_and(|column| column.channel == group.place.filters.start);
+        let fits = match problem.layouts.reads {
+            Layout::Planes => len().is_some_and(|len| len <= MOST_POSITIONS),
+            Layout::Blocks => in_place() && geometry.kernel[0].saturating_mul(geometry.kernel[1]) <= MOST_TAPS,
+        };
+        one_filter && !columns.is_empty() && !geometry.transposed && one_plane && increasing && fits
     }
 
     fn is_fastest(&self, problem: &Problem<'_>, _: PlacedGroup<'_>) -> bool {
@@ -43,24 +56,45 @@ impl ConvMethod for ChannelLanes {
         padded(geometry).iter().product::<usize>() <= most
     }
 
-    fn cost(&self, _: &Problem<'_>, _: PlacedGroup<'_>) -> Option<f64> {
-        None
+    fn competes(&self, problem: &Problem<'_>) -> bool {
+        problem.layouts == Layouts::BLOCKS
+    }
+
+    fn cost(&self, problem: &Problem<'_>, group: PlacedGroup<'_>) -> Option<f64> {
+        let (geometry, costs) = (problem.geometry, &problem.costs.planes);
+        let products = costs.product_of_channels * (group.columns.len() * geometry.output_len()) as f64;
+        let moved = match problem.layouts.reads {
+            Layout::Planes => costs.transposed * (geometry.input_len() + geometry.output_len()) as f64,
+            Layout::Blocks => 0.0,
+        };
+        Some((products + moved) / problem.isa.lanes() as f64)
     }
 
     fn prepare(&self, problem: &Problem<'_>, groups: &[PlacedGroup<'_>]) -> Box<dyn ConvKernel<f32>> {
-        Box::new(ChannelLanesGroups::new(problem, groups))
+        match problem.layouts.reads {
+            Layout::Planes => Box::new(ChannelLanesGroups::new(problem, groups)),
+            Layout::Blocks => Box::new(ChannelBlocks::new(problem, groups)),
+        }
     }
 }
 
-/// The groups of a layer that are computed this way.
+/// The groups of a layer: one channel each.
+#[derive(Debug)]
+struct Channels {
+    each: Vec<Channel>,
+    /// Channels whose filters follow each other, at most as many as a vector has lanes.
+    vectors: Vec<Range<usize>>,
+    /// Kernel row and column of each tap that any of them has.
+    taps: Vec<[usize; 2]>,
+}
+
+/// The groups of a layer that are computed from planes.
 #[derive(Debug)]
 struct ChannelLanesGroups {
     isa: Isa,
     input_len: usize,
     output: [usize; 2],
-    channels: Vec<Channel>,
-    /// Channels whose filters follow each other, at most as many as a vector has lanes.
-    vectors: Vec<Range<usize>>,
+    channels: Channels,
     /// In the padded plane: where each element of the input goes, where each output's first tap reads, and how far from there each
     /// tap does. What no tap reads goes behind its end.
     places: Vec<usize>,
@@ -97,12 +131,16 @@ fn padded(geometry: &Geometry) -> [usize; 2] {
     })
 }
 
-impl ChannelLanesGroups {
-    fn new(problem: &Problem<'_>, groups: &[PlacedGroup<'_>]) -> Self {
-        let &Problem { geometry, isa, threads, .. } = problem;
+impl Channels {
+    fn new(isa: Isa, groups: &[PlacedGroup<'_>]) -> Self {
         let mut taps: Vec<[usize; 2]> = groups.iter().flat_map(|group| group.columns).map(|c| [c.kh, c.kw]).collect();
         taps.sort_unstable();
         taps.dedup();
+        Self::with_taps(isa, groups, taps)
+    }
+
+    /// With these taps, in order; a channel that does not have one of them has no weight for it.
+    fn with_taps(isa: Isa, groups: &[PlacedGroup<'_>], taps: Vec<[usize; 2]>) -> Self {
         let channel = |group: &PlacedGroup<'_>| {
             let start = group.place.weights.start;
             let weight = |tap: &[usize; 2]| group.columns.iter().position(|c| [c.kh, c.kw] == *tap);
@@ -112,14 +150,29 @@ impl ChannelLanesGroups {
             };
             Channel { plane: group.columns[0].channel, filter: group.place.filters.start, weights }
         };
-        let channels: Vec<Channel> = groups.iter().map(channel).collect();
+        let each: Vec<Channel> = groups.iter().map(channel).collect();
         let mut vectors: Vec<Range<usize>> = Vec::new();
-        for (i, channel) in channels.iter().enumerate() {
+        for (i, channel) in each.iter().enumerate() {
             match vectors.last_mut() {
-                Some(last) if last.len() < isa.lanes() && channels[last.end - 1].filter + 1 == channel.filter => last.end = i + 1,
+                Some(last) if last.len() < isa.lanes() && each[last.end - 1].filter + 1 == channel.filter => last.end = i + 1,
                 _ => vectors.push(i..i + 1),
             }
         }
+        Channels { each, vectors, taps }
+    }
+
+    /// The filters of some vectors.
+    fn filters(&self, vectors: &Range<usize>) -> Range<usize> {
+        let [first, last] = [vectors.start, vectors.end - 1].map(|vector| &self.vectors[vector]);
+        self.each[first.start].filter..self.each[last.end - 1].filter + 1
+    }
+}
+
+impl ChannelLanesGroups {
+    fn new(problem: &Problem<'_>, groups: &[PlacedGroup<'_>]) -> Self {
+        let &Problem { geometry, isa, threads, .. } = problem;
+        let channels = Channels::new(isa, groups);
+        let vectors = channels.vectors.len();
 
         let [rows, width] = padded(geometry);
         let Geometry { strides, dilations, pad_before, .. } = *geometry;
@@ -129,20 +182,19 @@ impl ChannelLanesGroups {
         };
         let each = |[height, width]: [usize; 2]| (0..height).flat_map(move |row| (0..width).map(move |column| [row, column]));
         let item = |part: Range<usize>| {
-            let filters = channels[vectors[part.start].start].filter..channels[vectors[part.end - 1].end - 1].filter + 1;
-            (part, vec![Part { planes: filters, positions: 0..geometry.output_len() }])
+            let planes = channels.filters(&part);
+            (part, vec![Part { planes, positions: 0..geometry.output_len() }])
         };
-        let (items, parts) = balanced(vectors.len(), vectors.len().div_ceil(threads)).map(item).unzip();
+        let (items, parts) = balanced(vectors, vectors.div_ceil(threads)).map(item).unzip();
         ChannelLanesGroups {
             isa,
             input_len: geometry.input_len(),
             output: geometry.output,
             places: each(geometry.input).map(|[row, column]| place(row, column)).collect(),
             reads: each(geometry.output).map(|[row, column]| row * strides[0] * width + column * strides[1]).collect(),
-            taps: taps.iter().map(|[kh, kw]| kh * dilations[0] * width + kw * dilations[1]).collect(),
+            taps: channels.taps.iter().map(|[kh, kw]| kh * dilations[0] * width + kw * dilations[1]).collect(),
             padded_len: rows * width + 1,
             channels,
-            vectors,
             items,
             partition: Partition::new(problem.filters, geometry.output_len(), parts),
         }
@@ -175,8 +227,8 @@ impl<E: Stored> ConvKernel<E> for ChannelLanesGroups {
             let weights = &mut scratch[..weights_len];
             // Padding stays zero from here on.
             padded.fill(0.0);
-            for channels in &self.vectors[self.items[i].clone()] {
-                let channels = &self.channels[channels.clone()];
+            for channels in &self.channels.vectors[self.items[i].clone()] {
+                let channels = &self.channels.each[channels.clone()];
                 let window = &mut window;
                 self.isa.dispatch(ChannelVector { of: self, operands, image, channels, padded, weights, sums, window });
             }
@@ -205,7 +257,7 @@ impl<E: Stored> Vectorized for ChannelVector<'_, '_, E> {
             #[inline(always)]
             || {
                 self.spread(simd);
-                self.gather(simd);
+                gather(simd, self.channels, self.of.taps.len(), self.operands.weights, self.weights);
                 match S::LANES {
                     MAX_LANES => self.multiply::<S, MAX_LANES>(simd),
                     8 => self.multiply::<S, 8>(simd),
@@ -236,32 +288,6 @@ impl<E: Stored> ChannelVector<'_, '_, E> {
             simd.transpose(&mut square);
             for (place, x) in places.iter().zip(&square) {
                 simd.put(&mut self.padded[place * S::LANES..], *x);
-            }
-        }
-    }
-
-    /// Transposes the weights, so that those of a tap lie side by side. Those that are not kept are 0.
-    #[inline(always)]
-    fn gather<S: Simd>(&mut self, simd: S) {
-        let taps = self.of.taps.len();
-        for first in (0..taps).step_by(S::LANES) {
-            let count = S::LANES.min(taps - first);
-            let mut square = [simd.splat(0.0); MAX_LANES];
-            for (vector, channel) in square[..S::LANES].iter_mut().zip(self.channels) {
-                *vector = match &channel.weights {
-                    ChannelWeights::All(start) => E::get_first(simd, &self.operands.weights[start + first..][..count]),
-                    ChannelWeights::Some(at) => {
-                        let mut elements = [0.0; MAX_LANES];
-                        for (element, at) in elements.iter_mut().zip(&at[first..first + count]) {
-                            *element = at.map_or(0.0, |at| self.operands.weights[at].widen());
-                        }
-                        simd.get(&elements)
-                    }
-                };
-            }
-            simd.transpose(&mut square);
-            for (to, x) in self.weights[first * S::LANES..].chunks_exact_mut(S::LANES).zip(&square[..count]) {
-                simd.put(to, *x);
             }
         }
     }
@@ -314,5 +340,30 @@ impl<const LANES: usize> Outputs<'_, LANES> {
             #[inline(always)]
             |i, _| simd.put(&mut self.sums[i], sums[i]),
         );
+    }
+}
+
+/// Transposes the weights, so that those of a tap lie side by side. Those that are not kept are 0.
+#[inline(always)]
+fn gather<S: Simd, E: Stored>(simd: S, channels: &[Channel], taps: usize, weights: &[E], out: &mut [f32]) {
+    for first in (0..taps).step_by(S::LANES) {
+        let count = S::LANES.min(taps - first);
+        let mut square = [simd.splat(0.0); MAX_LANES];
+        for (vector, channel) in square[..S::LANES].iter_mut().zip(channels) {
+            *vector = match &channel.weights {
+                ChannelWeights::All(start) => E::get_first(simd, &weights[start + first..][..count]),
+                ChannelWeights::Some(at) => {
+                    let mut elements = [0.0; MAX_LANES];
+                    for (element, at) in elements.iter_mut().zip(&at[first..first + count]) {
+                        *element = at.map_or(0.0, |at| weights[at].widen());
+                    }
+                    simd.get(&elements)
+                }
+            };
+        }
+        simd.transpose(&mut square);
+        for (to, x) in out[first * S::LANES..].chunks_exact_mut(S::LANES).zip(&square[..count]) {
+            simd.put(to, *x);
+        }
     }
 }

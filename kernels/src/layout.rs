@@ -1,0 +1,96 @@
+//! How activations lie in memory, and what tasks say of it.
+
+use crate::Isa;
+
+/// How the channels of an activation lie in memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Layout {
+    /// One after the other (NCHW): `[images][channels][plane]`.
+    Planes,
+    /// In blocks of as many channels as a vector has lanes (NCHW8c, NCHW16c): `[images][blocks][plane][lanes]`. Lanes behind the last
+    /// channel may hold anything.
+    Blocks,
+}
+
+/// Those of what a step reads and of what it writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Layouts {
+    /// Of the input.
+    pub reads: Layout,
+    /// Of the output, and of what it is added to.
+    pub writes: Layout,
+}
+
+impl Layouts {
+    /// Planes throughout.
+    pub const PLANES: Layouts = Layouts { reads: Layout::Planes, writes: Layout::Planes };
+    /// Blocks throughout.
+    pub const BLOCKS: Layouts = Layouts { reads: Layout::Blocks, writes: Layout::Blocks };
+    /// Every combination.
+    pub const ALL: [Layouts; 4] = [
+        Layouts::PLANES,
+        Layouts { reads: Layout::Planes, writes: Layout::Blocks },
+        Layouts::BLOCKS,
+        Layouts { reads: Layout::Blocks, writes: Layout::Planes },
+    ];
+
+    /// For reports: behind a method's name.
+    pub(crate) fn describe(self) -> &'static str {
+        match (self.reads, self.writes) {
+            (Layout::Planes, Layout::Planes) => "",
+            (Layout::Planes, Layout::Blocks) => " to blocks",
+            (Layout::Blocks, Layout::Blocks) => " in blocks",
+            (Layout::Blocks, Layout::Planes) => " from blocks",
+        }
+    }
+}
+
+/// Sizes of an activation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Extents {
+    /// Images of the batch.
+    pub images: usize,
+    /// Channels of an image.
+    pub channels: usize,
+    /// Elements of a channel.
+    pub plane: usize,
+}
+
+impl Extents {
+    /// Elements that it takes up in a layout.
+    pub fn len(&self, layout: Layout, isa: Isa) -> usize {
+        let channels = match layout {
+            Layout::Planes => self.channels,
+            Layout::Blocks => self.channels.next_multiple_of(isa.lanes()),
+        };
+        self.images * channels * self.plane
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.images * self.channels * self.plane == 0
+    }
+
+    /// What converting it from one layout into the other is expected to cost, in multiply-adds of vectors.
+    pub fn conversion_cost(&self, isa: Isa) -> f64 {
+        20.0 * (self.len(Layout::Blocks, isa) / isa.lanes()) as f64
+    }
+}
+
+/// The layouts in which a task can be computed.
+#[derive(Clone, Debug)]
+pub enum Forms {
+    /// It reads and writes planes.
+    Planes,
+    /// Each element of the output depends on the elements at its own place: all may lie in any layout, if it is the same one.
+    Alike,
+    /// It knows its first input, and its output, by their channels. Whatever else it reads lies as its output does.
+    Some {
+        /// Sizes of the first input.
+        reads: Extents,
+        /// Sizes of the output.
+        writes: Extents,
+        /// What it is expected to cost in each of the layouts, in multiply-adds of vectors.
+        costs: Vec<(Layouts, f64)>,
+    },
+}
