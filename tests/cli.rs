@@ -170,6 +170,8 @@ fn bench_and_profile_report_each_layer() {
     for part in ["/conv2/Conv", "median", "GFLOP/s", "GB/s", "fully connected"] {
         assert!(table.contains(part), "expected '{part}' in\n{table}");
     }
+    let portable = succeeds("ssl-run", &[&model(), "--profile", "--isa", "portable", &digit(3)]);
+    assert!(portable.contains("portable"), "{portable}");
 }
 
 #[test]
@@ -339,6 +341,7 @@ fn wrong_use_is_explained() {
         (&[&model(), &text(folder.path())], &["cannot"]),
         (&[&model()], &["nothing to run"]),
         (&[&model(), &digit(1), "--threads", "0"], &["--threads: expected at least 1"]),
+        (&[&model(), &digit(1), "--isa", "sse9"], &["--isa", "expected one of", "portable", "'sse9'"]),
         (&[&model(), &digit(1), "--top", "0"], &["--top: expected at least 1"]),
         (&[&model(), &digit(1), "--color", "rgb"], &["expected 1 channels", "found 3"]),
         (&[&model(), &digit(1), "--std", "0"], &["std", "expected no 0"]),

@@ -68,6 +68,9 @@ struct Arguments {
     /// Threads to compute with, at most 1024 [default: all, or one for small models]
     #[arg(long, value_name = "N")]
     threads: Option<usize>,
+    /// Compute with this instruction set of the CPU, as CPUs do that have no better one: avx512, avx2 or portable [default: the best]
+    #[arg(long, value_name = "SET")]
+    isa: Option<sslm::Isa>,
     /// What computes: the CPU, the first CUDA device, or that device if it can be used and else the CPU
     #[arg(long, value_enum, value_name = "WHAT", default_value_t = Backend::Cpu, conflicts_with = "tune")]
     backend: Backend,
@@ -165,6 +168,9 @@ fn options(arguments: &Arguments, model: &Model, shape: &[usize]) -> Result<Opti
         Precision::Fp16 => sslm::Precision::Fp16,
     };
     let mut options = Options::new().threads(threads).backend(backend).precision(precision);
+    if let Some(isa) = arguments.isa {
+        options = options.isa(isa);
+    }
     let dims = input_dims(model)?;
     ensure!(dims.len() == shape.len(), "the model's input has {} axes, what is given has {}: {shape:?}", dims.len(), shape.len());
     for (dim, &extent) in dims.iter().zip(shape) {
