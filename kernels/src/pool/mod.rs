@@ -1,4 +1,4 @@
-//! Pooling, plane by plane (where channels lie in blocks: [`blocks`]). Windows may hang over the input's edge; what lies outside never wins a maximum and is not summed.
+//! Pooling, plane by plane (where channels lie in blocks: `blocks.rs`). Windows may hang over the input's edge; what lies outside never wins a maximum and is not summed.
 //!
 //! The input rows that a window sees are combined first, into a row that has room for the padding: then each output combines
 //! neighbours in that row, and no loop needs to know where the input ends.
