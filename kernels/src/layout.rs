@@ -12,6 +12,16 @@ pub enum Layout {
     Blocks,
 }
 
+impl Layout {
+    /// Channels whose elements lie side by side.
+    pub fn lanes(self, isa: Isa) -> usize {
+        match self {
+            Layout::Planes => 1,
+            Layout::Blocks => isa.lanes(),
+        }
+    }
+}
+
 /// Those of what a step reads and of what it writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Layouts {
@@ -33,6 +43,11 @@ impl Layouts {
         Layouts::BLOCKS,
         Layouts { reads: Layout::Blocks, writes: Layout::Planes },
     ];
+
+    /// Of the input of this index: all but the first lie as the output does.
+    pub fn of_read(self, index: usize) -> Layout {
+        if index == 0 { self.reads } else { self.writes }
+    }
 
     /// For reports: behind a method's name.
     pub(crate) fn describe(self) -> &'static str {
@@ -59,11 +74,7 @@ pub struct Extents {
 impl Extents {
     /// Elements that it takes up in a layout.
     pub fn len(&self, layout: Layout, isa: Isa) -> usize {
-        let channels = match layout {
-            Layout::Planes => self.channels,
-            Layout::Blocks => self.channels.next_multiple_of(isa.lanes()),
-        };
-        self.images * channels * self.plane
+        self.images * self.channels.next_multiple_of(layout.lanes(isa)) * self.plane
     }
 
     /// Whether there are none.

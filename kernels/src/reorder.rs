@@ -3,6 +3,7 @@
 use crate::cpu::{Call, Kernel};
 use crate::layout::{Extents, Layout};
 use crate::simd::{MAX_LANES, Simd, Vectorized};
+use crate::tile::each_column;
 use crate::{Exec, Task, expect_len};
 
 /// The same elements in the other layout.
@@ -54,11 +55,10 @@ pub fn reorder(x: &[f32], extents: Extents, to: Layout, out: &mut [f32], exec: E
     expect_len("input", x, extents.len(from, isa));
     expect_len("output", out, extents.len(to, isa));
     let blocks = channels.div_ceil(lanes);
-    let of_block = |i: usize| (i / blocks, i % blocks * lanes..channels.min((i % blocks + 1) * lanes));
     match to {
         Layout::Blocks => exec.threading.for_each_chunk(out, lanes * plane, |i, out| {
-            let (image, channels_here) = of_block(i);
-            let planes = &x[(image * channels + channels_here.start) * plane..][..channels_here.len() * plane];
+            let (image, first) = (i / blocks, i % blocks * lanes);
+            let planes = &x[(image * channels + first) * plane..][..lanes.min(channels - first) * plane];
             isa.dispatch(ToBlock { planes, plane, out });
         }),
         // Blocks are not equally long in planes: one image after the other, each as its blocks, of which the last may be shorter.
@@ -119,14 +119,18 @@ impl Vectorized for ToPlanes<'_> {
             #[inline(always)]
             || {
                 for (i, block) in self.block.chunks(S::LANES * S::LANES).enumerate() {
-                    let mut square = [simd.splat(0.0); MAX_LANES];
-                    for (vector, x) in square.iter_mut().zip(block.chunks_exact(S::LANES)) {
-                        *vector = simd.get(x);
-                    }
-                    simd.transpose(&mut square);
-                    for (plane, x) in self.planes.chunks_exact_mut(self.plane).zip(square) {
-                        simd.put_first(&mut plane[i * S::LANES..], x);
-                    }
+                    each_column(
+                        simd,
+                        block,
+                        S::LANES,
+                        #[inline(always)]
+                        |lane, x| {
+                            let place = lane * self.plane + i * S::LANES..(lane + 1) * self.plane;
+                            if let Some(out) = self.planes.get_mut(place) {
+                                simd.put_first(out, x);
+                            }
+                        },
+                    );
                 }
             },
         );

@@ -18,15 +18,8 @@ pub(super) struct BlockStage {
 
 /// Whether a copy with padding is no more than some times as large as the input, as it is in all but absurd layers.
 pub(super) fn fits(geometry: &Geometry) -> bool {
-    let len = padded(geometry).into_iter().try_fold(1usize, usize::checked_mul);
+    let len = geometry.padded().into_iter().try_fold(1usize, usize::checked_mul);
     !overhangs(geometry) || len.is_some_and(|len| len / 16 <= geometry.input_len() + 256)
-}
-
-/// Rows and columns of the padded input that outputs read.
-fn padded(geometry: &Geometry) -> [usize; 2] {
-    [0, 1].map(|axis| {
-        (geometry.output[axis] - 1) * geometry.strides[axis] + (geometry.kernel[axis] - 1) * geometry.dilations[axis] + 1
-    })
 }
 
 impl BlockStage {
@@ -35,7 +28,7 @@ impl BlockStage {
         BlockStage {
             lanes,
             blocks: geometry.channels.div_ceil(lanes),
-            size: if copies { padded(geometry) } else { geometry.input },
+            size: if copies { geometry.padded() } else { geometry.input },
             copied_to: copies.then_some(geometry.pad_before),
         }
     }

@@ -89,6 +89,11 @@ impl Geometry {
         (shifted.is_multiple_of(self.strides[axis]) && source < self.input[axis]).then_some(source)
     }
 
+    /// Rows and columns of the padded input that outputs read.
+    pub(crate) fn padded(&self) -> [usize; 2] {
+        [0, 1].map(|axis| (self.output[axis] - 1) * self.strides[axis] + (self.kernel[axis] - 1) * self.dilations[axis] + 1)
+    }
+
     pub(crate) fn input_len(&self) -> usize {
         self.input[0] * self.input[1]
     }

@@ -362,10 +362,7 @@ impl cpu::Task for GlobalPoolTask {
     }
 
     fn prepare(self: Box<Self>, target: &cpu::Target) -> Box<dyn Kernel> {
-        let inner = match target.layouts.reads {
-            Layout::Planes => 1,
-            Layout::Blocks => target.isa.lanes(),
-        };
+        let inner = target.layouts.reads.lanes(target.isa);
         Box::new(PreparedGlobalPool { plane: self.plane, inner, reduce: self.reduce })
     }
 }

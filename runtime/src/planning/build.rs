@@ -288,20 +288,18 @@ impl<'m> Builder<'m> {
         // Where each activation lies as planes and as blocks, as soon as it does. What no step writes is given as planes.
         let mut held: Vec<[Option<BufferId>; 2]> = (0..lens.len()).map(|id| [Some(BufferId(id)), None]).collect();
         sites.iter().for_each(|site| held[site.write] = [None; 2]);
-        let blocks_of = |id: usize| chosen.extents[id].map_or(0, |extents| rules.len(extents, Layout::Blocks));
         for (mut step, &layouts) in std::mem::take(&mut self.steps).into_iter().zip(&chosen.layouts) {
             for (i, read) in step.reads.iter_mut().enumerate() {
-                let wanted = if i == 0 { layouts.reads } else { layouts.writes };
+                let wanted = layouts.of_read(i);
                 if let Operand::Buffer(BufferId(id)) = *read
-                    && lens[id] > 1
                     && let Some(extents) = chosen.extents[id]
                 {
-                    *read = Operand::Buffer(self.convert(&step.about.name, id, extents, wanted, &mut held[id], blocks_of(id)));
+                    *read = Operand::Buffer(self.convert(&step.about.name, id, extents, wanted, &mut held[id], rules));
                 }
             }
             let BufferId(id) = step.write;
-            if layouts.writes == Layout::Blocks {
-                step.write = self.new_buffer(blocks_of(id), 0);
+            if let (Layout::Blocks, Some(extents)) = (layouts.writes, chosen.extents[id]) {
+                step.write = self.new_buffer(rules.len(extents, Layout::Blocks), 0);
                 held[id][1] = Some(step.write);
             } else {
                 held[id][0] = Some(step.write);
@@ -309,7 +307,7 @@ impl<'m> Builder<'m> {
             let name = step.about.name.clone();
             self.steps.push(Draft { layouts, ..step });
             if let (true, Some(extents)) = (keeps[id], chosen.extents[id]) {
-                self.convert(&name, id, extents, Layout::Planes, &mut held[id], 0);
+                self.convert(&name, id, extents, Layout::Planes, &mut held[id], rules);
             }
         }
         self.find_lives(&keeps);
@@ -323,14 +321,14 @@ impl<'m> Builder<'m> {
         extents: Extents,
         to: Layout,
         held: &mut [Option<BufferId>; 2],
-        blocks_len: usize,
+        rules: &dyn LayoutRules,
     ) -> BufferId {
         let [wanted, other] = if to == Layout::Planes { [0, 1] } else { [1, 0] };
         if let Some(buffer) = held[wanted] {
             return buffer;
         }
         let from = held[other].expect("written before it is read");
-        let write = if to == Layout::Planes { BufferId(id) } else { self.new_buffer(blocks_len, 0) };
+        let write = if to == Layout::Planes { BufferId(id) } else { self.new_buffer(rules.len(extents, to), 0) };
         let task = ReorderTask { extents, to };
         let elements = self.buffers[from.0].len + self.buffers[write.0].len;
         let about = About { name: name.to_owned(), op: "Reorder".to_owned(), node: None, kind: task.kind(), macs: 0, elements };

@@ -54,20 +54,22 @@ pub(crate) fn choose(sites: &[Site], lens: &[usize], keeps: &[bool], rules: &dyn
         site.reads.iter().flatten().for_each(|&read| readers[read].push(step));
         writers[site.write] = Some(step);
     }
-    let conversion = |id: usize| extents[id].map_or(f64::INFINITY, |extents| rules.conversion_cost(extents));
+    // A single element that steps of any layout read stays as it is.
+    let unknown = |id: usize| if lens[id] > 1 { f64::INFINITY } else { 0.0 };
+    let conversion = |id: usize| extents[id].map_or_else(|| unknown(id), |extents| rules.conversion_cost(extents));
     let conversions: Vec<f64> = (0..lens.len()).map(conversion).collect();
-    let choice = Choice { sites, lens, keeps, options, readers, writers, conversions };
+    let search = LayoutSearch { sites, keeps, options, readers, writers, conversions };
 
     let cheapest = |options: &Vec<(Layouts, f64)>| (0..options.len()).min_by(|&a, &b| options[a].1.total_cmp(&options[b].1));
-    let each_alone = choice.options.iter().map(|options| cheapest(options).unwrap_or(0)).collect();
+    let each_alone = search.options.iter().map(|options| cheapest(options).unwrap_or(0)).collect();
     let planes = vec![0; sites.len()];
-    let as_planes = choice.cost(&planes);
-    let improved = [planes, each_alone].map(|start| choice.improve(start));
-    let best = improved.into_iter().min_by(|a, b| choice.cost(a).total_cmp(&choice.cost(b)))?;
-    if choice.cost(&best) > WORTHWHILE * as_planes {
+    let as_planes = search.cost(&planes);
+    let improved = [planes, each_alone].map(|start| search.improve(start));
+    let best = improved.into_iter().min_by(|a, b| search.cost(a).total_cmp(&search.cost(b)))?;
+    if search.cost(&best) > WORTHWHILE * as_planes {
         return None;
     }
-    let layouts: Vec<Layouts> = best.iter().zip(&choice.options).map(|(&chosen, options)| options[chosen].0).collect();
+    let layouts: Vec<Layouts> = best.iter().zip(&search.options).map(|(&chosen, options)| options[chosen].0).collect();
     layouts.iter().any(|layouts| *layouts != Layouts::PLANES).then_some(Chosen { layouts, extents })
 }
 
@@ -130,9 +132,8 @@ fn options(site: &Site, lens: &[usize], extents: &[Option<Extents>]) -> Vec<(Lay
         }
         Forms::Some { costs, .. } => {
             let fits = |(layouts, _): &&(Layouts, f64)| {
-                let of_read = |i: usize| if i == 0 { layouts.reads } else { layouts.writes };
                 let mut reads = site.reads.iter().enumerate();
-                reads.all(|(i, id)| of_read(i) == Layout::Planes || id.as_ref().is_some_and(known))
+                reads.all(|(i, id)| layouts.of_read(i) == Layout::Planes || id.as_ref().is_some_and(known))
                     && (layouts.writes == Layout::Planes || known(&site.write))
             };
             let mut options: Vec<(Layouts, f64)> = costs.iter().filter(fits).copied().collect();
@@ -143,9 +144,8 @@ fn options(site: &Site, lens: &[usize], extents: &[Option<Extents>]) -> Vec<(Lay
 }
 
 /// What is chosen from.
-struct Choice<'a> {
+struct LayoutSearch<'a> {
     sites: &'a [Site],
-    lens: &'a [usize],
     keeps: &'a [bool],
     options: Vec<Vec<(Layouts, f64)>>,
     /// The steps that read each activation, and the one that writes it.
@@ -155,7 +155,7 @@ struct Choice<'a> {
     conversions: Vec<f64>,
 }
 
-impl Choice<'_> {
+impl LayoutSearch<'_> {
     fn layouts(&self, chosen: &[usize], step: usize) -> Layouts {
         self.options[step][chosen[step]].0
     }
@@ -166,11 +166,10 @@ impl Choice<'_> {
         let wanted = |&step: &usize| {
             let layouts = self.layouts(chosen, step);
             let mut reads = self.sites[step].reads.iter().enumerate().filter(|(_, read)| **read == Some(id));
-            reads.any(|(i, _)| (if i == 0 { layouts.reads } else { layouts.writes }) != written)
+            reads.any(|(i, _)| layouts.of_read(i) != written)
         };
         let as_planes = self.keeps[id] && written != Layout::Planes;
-        let converts = self.lens[id] > 1 && (as_planes || self.readers[id].iter().any(wanted));
-        if converts { self.conversions[id] } else { 0.0 }
+        if as_planes || self.readers[id].iter().any(wanted) { self.conversions[id] } else { 0.0 }
     }
 
     /// Of a step and of all that it reads and writes.
@@ -183,7 +182,7 @@ impl Choice<'_> {
     /// Of all steps.
     fn cost(&self, chosen: &[usize]) -> f64 {
         let steps: f64 = chosen.iter().zip(&self.options).map(|(&chosen, options)| options[chosen].1).sum();
-        steps + (0..self.lens.len()).map(|id| self.conversion(chosen, id)).sum::<f64>()
+        steps + (0..self.conversions.len()).map(|id| self.conversion(chosen, id)).sum::<f64>()
     }
 
     /// Changes the choice for one step after the other as long as that is cheaper.

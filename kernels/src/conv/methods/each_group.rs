@@ -3,7 +3,6 @@
 use crate::Threading;
 use crate::conv::finish::Finishing;
 use crate::conv::method::{ConvKernel, GroupPlace, Operands, PlacedGroup, Problem};
-use crate::layout::Layout;
 use crate::simd::Stored;
 use sslm_basics::panels::Panels;
 use std::fmt::Debug;
@@ -43,7 +42,7 @@ impl<K> EachGroup<K> {
     /// With what `prepare` makes of each group.
     pub(super) fn new(problem: &Problem<'_>, groups: &[PlacedGroup<'_>], prepare: impl Fn(PlacedGroup<'_>) -> K) -> Self {
         let groups = groups.iter().map(|&group| (group.place.clone(), prepare(group))).collect();
-        let lanes = if problem.layouts.writes == Layout::Planes { 1 } else { problem.isa.lanes() };
+        let lanes = problem.layouts.writes.lanes(problem.isa);
         EachGroup { plane_len: problem.geometry.output_len(), width: problem.geometry.output[1], lanes, groups }
     }
 }

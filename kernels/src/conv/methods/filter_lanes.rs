@@ -125,7 +125,7 @@ impl FilterLanesGroup {
         let product = Product::new(isa, filters, offsets, positions);
         let items = product.share(threads);
         // Of blocks, planes are what is one block's.
-        let lanes = if problem.layouts.writes == Layout::Planes { 1 } else { isa.lanes() };
+        let lanes = problem.layouts.writes.lanes(isa);
         let part = |item: &FilterItem| {
             let positions = product.positions(&item.tiles);
             let planes = item.rows.start / lanes..item.rows.end.div_ceil(lanes);

@@ -35,7 +35,7 @@ impl ConvMethod for ChannelLanes {
 
     fn applies(&self, problem: &Problem<'_>, group: PlacedGroup<'_>) -> bool {
         let (geometry, columns) = (problem.geometry, group.columns);
-        let len = || padded(geometry).iter().try_fold(1usize, |len, n| len.checked_mul(*n));
+        let len = || geometry.padded().iter().try_fold(1usize, |len, n| len.checked_mul(*n));
         let one_plane = columns.windows(2).all(|pair| pair[0].channel == pair[1].channel);
         // Columns that are listed twice are for the other methods.
         let tap = |c: &Column| c.kh * geometry.kernel[1] + c.kw;
@@ -53,7 +53,7 @@ impl ConvMethod for ChannelLanes {
     fn is_fastest(&self, problem: &Problem<'_>, _: PlacedGroup<'_>) -> bool {
         let (geometry, costs) = (problem.geometry, &problem.costs.planes);
         let most = if geometry.strides[1] == 1 { costs.small } else { costs.small_strided };
-        padded(geometry).iter().product::<usize>() <= most
+        geometry.padded().iter().product::<usize>() <= most
     }
 
     fn competes(&self, problem: &Problem<'_>) -> bool {
@@ -124,13 +124,6 @@ enum ChannelWeights {
     Some(Vec<Option<usize>>),
 }
 
-/// Rows and columns of the padded input that outputs read.
-fn padded(geometry: &Geometry) -> [usize; 2] {
-    [0, 1].map(|axis| {
-        (geometry.output[axis] - 1) * geometry.strides[axis] + (geometry.kernel[axis] - 1) * geometry.dilations[axis] + 1
-    })
-}
-
 impl Channels {
     fn new(isa: Isa, groups: &[PlacedGroup<'_>]) -> Self {
         let mut taps: Vec<[usize; 2]> = groups.iter().flat_map(|group| group.columns).map(|c| [c.kh, c.kw]).collect();
@@ -174,7 +167,7 @@ impl ChannelLanesGroups {
         let channels = Channels::new(isa, groups);
         let vectors = channels.vectors.len();
 
-        let [rows, width] = padded(geometry);
+        let [rows, width] = geometry.padded();
         let Geometry { strides, dilations, pad_before, .. } = *geometry;
         let place = |row: usize, column: usize| match [row + pad_before[0], column + pad_before[1]] {
             [row, column] if row < rows && column < width => row * width + column,
