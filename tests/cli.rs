@@ -170,6 +170,13 @@ fn bench_and_profile_report_each_layer() {
     for part in ["/conv2/Conv", "median", "GFLOP/s", "GB/s", "fully connected"] {
         assert!(table.contains(part), "expected '{part}' in\n{table}");
     }
+    let convnet = root().join("tools/models/convnet/convnet.sslm").display().to_string();
+    let memory = |flags: &[&str]| {
+        let report = succeeds("ssl-run", &[&[&convnet, "--bench", "1", "--json"], flags].concat());
+        serde_json::from_str::<Value>(&report).expect("JSON")["prepared_bytes"].as_u64().expect("a count")
+    };
+    assert!(memory(&["--transformed-weights", "0"]) == 0 && memory(&[]) > 0, "ConvNet's 5x5 layers gain by transformed weights");
+    assert!(table.contains("transformed weights"), "{table}");
     let portable = succeeds("ssl-run", &[&model(), "--profile", "--isa", "portable", &digit(3)]);
     assert!(portable.contains("portable"), "{portable}");
 }

@@ -15,4 +15,5 @@ mod layering;
 mod parity;
 mod random_graphs;
 mod structure;
+mod transformed_weights;
 mod tuning;

@@ -1,33 +1,11 @@
 //! Where planning meets the CPU: a [`Task`] says what a step computes, and the [`Kernel`] that it is prepared to computes it.
 
-use crate::conv::Method;
-use crate::layout::{Forms, Layouts};
-use crate::{Exec, Isa};
+pub use crate::target::Target;
+
+use crate::Exec;
+use crate::layout::Forms;
+use crate::target::Method;
 use std::fmt::Debug;
-
-/// Work is shared by as many threads as get this much of it each, in multiply-accumulates: about a microsecond. Measured on two Zen 5
-/// cores, sharing costs 0.3 us: steps of 2 us become a sixth faster, those of 0.8 us slower.
-const GRAIN: usize = 100_000;
-
-/// What kernels are prepared for.
-#[derive(Clone, Copy, Debug)]
-pub struct Target {
-    /// The instruction set.
-    pub isa: Isa,
-    /// Most threads that share a step.
-    pub threads: usize,
-    /// The method that a convolution is to be computed by wherever it applies; without one, that which is expected to be fastest.
-    pub method: Option<Method>,
-    /// How what a step reads and writes lies in memory.
-    pub layouts: Layouts,
-}
-
-impl Target {
-    /// How many threads share so much work, in multiply-accumulates.
-    pub fn threads_for(&self, work: usize) -> usize {
-        (work / GRAIN).clamp(1, self.threads.max(1))
-    }
-}
 
 /// A description of what a step computes, from which a kernel of the CPU is prepared.
 pub trait Task {
@@ -36,8 +14,22 @@ pub trait Task {
         Forms::Planes
     }
 
+    /// What transforming weights once instead of in every run would take and save. `None` if it would save nothing.
+    fn kept_weights(&self, _: &Target) -> Option<KeptWeights> {
+        None
+    }
+
     /// Decides all that can be decided before the first run.
     fn prepare(self: Box<Self>, target: &Target) -> Box<dyn Kernel>;
+}
+
+/// What keeping transformed weights takes and saves.
+#[derive(Clone, Copy, Debug)]
+pub struct KeptWeights {
+    /// Elements that are kept.
+    pub len: usize,
+    /// What a run is expected to cost less, in multiply-adds of vectors.
+    pub saving: f64,
 }
 
 /// Computes a step on the CPU. It allocates nothing and leaves nothing behind.
@@ -46,6 +38,15 @@ pub trait Kernel: Debug + Send + Sync {
     fn scratch_len(&self) -> usize {
         0
     }
+
+    /// Elements of weights that [`Self::transform_weights`] makes before the first run, for all runs; 0 if there are none.
+    fn kept_len(&self) -> usize {
+        0
+    }
+
+    /// Transforms the weights among its parameters. `kept` has [`Self::kept_len`] elements, of any values, each of which it
+    /// overwrites.
+    fn transform_weights(&self, _parameters: Slices<'_>, _kept: &mut [f32]) {}
 
     /// Writes every element of the output.
     ///
@@ -86,6 +87,8 @@ pub struct Call<'a> {
     pub reads: Slices<'a>,
     /// Its parameters: weights, biases, scales, in its task's order.
     pub parameters: Slices<'a>,
+    /// What [`Kernel::transform_weights`] made of them.
+    pub kept: &'a [f32],
     /// What it writes.
     pub out: &'a mut [f32],
     /// At least [`Kernel::scratch_len`] elements, of any values.

@@ -40,7 +40,7 @@ impl Kernel for PreparedGemm {
         self.scratch_len()
     }
 
-    fn compute(&self, Call { reads, parameters, out, scratch, exec }: Call<'_>) {
+    fn compute(&self, Call { reads, parameters, out, scratch, exec, .. }: Call<'_>) {
         self.run(reads.get(0), parameters.get(0), parameters.get(1), out, scratch, exec.threading);
     }
 }

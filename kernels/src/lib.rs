@@ -8,20 +8,20 @@
 //!
 //! ```
 //! use sslm_kernels::cpu::{Call, Kernel, Slices, Target, Task};
-//! use sslm_kernels::layout::Layouts;
 //! use sslm_kernels::normalize::SoftmaxTask;
 //! use sslm_kernels::{Exec, Isa, Threading};
 //!
 //! // Two rows of four scores each become shares of 1.
 //! let task = SoftmaxTask { axis: 4, inner: 1 };
 //! let isa = Isa::best();
-//! let kernel = Box::new(task).prepare(&Target { isa, threads: 1, method: None, layouts: Layouts::PLANES });
+//! let kernel = Box::new(task).prepare(&Target::new(isa, 1));
 //!
 //! let scores = [0.0, 0.0, 0.0, 0.0, 1.0, 2.0, 3.0, 100.0];
 //! let mut shares = [0.0; 8];
 //! kernel.compute(Call {
 //!     reads: Slices::Listed(&[&scores]),
 //!     parameters: Slices::Listed(&[]),
+//!     kept: &[],
 //!     out: &mut shares,
 //!     scratch: &mut vec![0.0; kernel.scratch_len()],
 //!     exec: Exec { isa, threading: Threading::Single },
@@ -54,6 +54,7 @@ pub mod pool;
 mod precision;
 pub mod reorder;
 mod simd;
+mod target;
 mod task;
 mod team;
 mod tile;

@@ -134,7 +134,10 @@ impl Partition {
     ) {
         crate::expect_len("output", out, self.planes * self.plane_len);
         let start = Start(out.as_mut_ptr());
-        let share = |share: usize, scratch: &mut [f32]| {
+        let scratch = Chunks::new(&mut scratch[..self.shares.len() * scratch_len], scratch_len);
+        threading.for_each(self.shares.len(), |share| {
+            // SAFETY: each share comes once.
+            let scratch = unsafe { scratch.get(share) };
             for i in self.shares[share].clone() {
                 let part = &self.parts[i];
                 let window = Window {
@@ -146,8 +149,7 @@ impl Partition {
                 };
                 f(i, window, scratch);
             }
-        };
-        threading.for_each_chunk(&mut scratch[..self.shares.len() * scratch_len], scratch_len, share);
+        });
     }
 }
 
@@ -220,7 +222,7 @@ impl<'a> Chunks<'a> {
     #[expect(clippy::mut_from_ref, reason = "the caller promises that no chunk is had twice")]
     unsafe fn get(&self, i: usize) -> &mut [f32] {
         let range = i * self.len..((i + 1) * self.len).min(self.total);
-        assert!(range.start < range.end, "chunk {i} of {}", self.count());
+        assert!(range.start <= range.end, "chunk {i} of {} elements of {}", self.len, self.total);
         // SAFETY: the range lies in the slice, by the line above, which is borrowed exclusively; the caller promises that this
         // part of it is handed out once.
         unsafe { std::slice::from_raw_parts_mut(self.start.get().add(range.start), range.len()) }
@@ -256,13 +258,16 @@ mod tests {
         let partition = Partition::new(3, 7, shares);
         let team = crate::Team::new(2).expect("a thread starts");
         for threading in [Threading::Single, Threading::Team(&team)] {
-            let (mut out, mut scratch) = ([-1.0; 21], [0.0; 8]);
-            partition.for_each(&mut out, &mut scratch, 4, threading, |i, mut window, _| {
-                let Part { planes, positions } = &partition.parts[i];
-                planes.clone().for_each(|plane| window.part(plane, positions.clone()).fill(i as f32));
-            });
-            assert_eq!(out[..7], [0.0, 0.0, 0.0, 0.0, 0.0, 2.0, 2.0]);
-            assert_eq!(out[14..], [3.0, 3.0, 3.0, 3.0, 3.0, 1.0, 1.0]);
+            for scratch_len in [0, 4] {
+                let (mut out, mut scratch) = ([-1.0; 21], [0.0; 8]);
+                partition.for_each(&mut out, &mut scratch, scratch_len, threading, |i, mut window, scratch| {
+                    let Part { planes, positions } = &partition.parts[i];
+                    planes.clone().for_each(|plane| window.part(plane, positions.clone()).fill(i as f32));
+                    assert_eq!(scratch.len(), scratch_len);
+                });
+                assert_eq!(out[..7], [0.0, 0.0, 0.0, 0.0, 0.0, 2.0, 2.0]);
+                assert_eq!(out[14..], [3.0, 3.0, 3.0, 3.0, 3.0, 1.0, 1.0]);
+            }
         }
     }
 

@@ -8,12 +8,13 @@ use crate::common::{
 };
 use fastrand::Rng;
 use sslm_devices::{StandIn, stand_in};
-use sslm_kernels::conv::{self, Column, Geometry, KeptGroup, Method, PreparedConv};
+use sslm_kernels::conv::{self, Column, ConvParameters, Geometry, KeptGroup, Method, PreparedConv};
 use sslm_kernels::cpu::{Target, Task};
 use sslm_kernels::cuda::{self, Precision};
 use sslm_kernels::layout::{Extents, Forms, Layout, Layouts};
 use sslm_kernels::reorder::reorder;
 use sslm_kernels::{Activation, Exec, Isa, Threading};
+use std::collections::HashMap;
 use std::ops::Range;
 
 /// Which columns of its live channels a group keeps.
@@ -266,17 +267,11 @@ fn check_on_cpu(case: &Case, problem: &Problem) -> Result<(), String> {
                 if case.accumulate {
                     out.copy_from_slice(before);
                 }
-                conv.run(x, weights, bias, out, &mut Guarded::poisoned(conv.scratch_len()), threading);
+                let parameters = ConvParameters { weights, kept: &[], bias };
+                conv.run(x, parameters, out, &mut Guarded::poisoned(conv.scratch_len()), threading);
             })
             .map_err(here)?;
-            // Transforms round a few times more than sums do.
-            let slack = match conv.method() {
-                // Eight points of evaluation instead of six.
-                Method::Winograd if description.geometry.kernel == [5; 2] => 16.0,
-                Method::Winograd => 8.0,
-                _ => 1.0,
-            };
-            compare_within(&out, expected, slack).map_err(here)?;
+            compare_within(&out, expected, slack(&conv, geometry)).map_err(here)?;
             if !conv.describe().starts_with(&conv.method().to_string()) {
                 return Err(here("described as another method than its own".to_owned()));
             }
@@ -289,22 +284,42 @@ fn check_on_cpu(case: &Case, problem: &Problem) -> Result<(), String> {
     Ok(())
 }
 
-/// In every layout in which it can be computed, besides planes throughout; yields how many there were.
+/// Transforms round a few times more than sums do.
+fn slack(conv: &PreparedConv, geometry: &Geometry) -> f64 {
+    match conv.method() {
+        // Eight points of evaluation instead of six.
+        Method::Winograd if geometry.kernel == [5; 2] => 16.0,
+        Method::Winograd => 8.0,
+        _ => 1.0,
+    }
+}
+
+/// In every layout in which it can be computed, besides planes throughout, and with weights that are kept; yields how many ways there
+/// were.
 fn check_in_blocks(case: &Case, problem: &Problem) -> Result<usize, String> {
-    let Problem { x, weights, bias, before, expected, .. } = problem;
+    let Problem { geometry, x, weights, bias, before, expected, .. } = problem;
     let description = problem.description(case);
     let mut found = 0;
+    let ways =
+        [(None, false), (Some(Method::FilterLanes), false), (Some(Method::Winograd), false), (Some(Method::Winograd), true)];
     for isa in Isa::available() {
-        // In each layout the same for any count of threads.
-        let mut first: Vec<(Layouts, Guarded)> = Vec::new();
-        for threads in [1, 3] {
-            let target = Target { isa, threads, method: None, layouts: Layouts::PLANES };
+        // Each way the same for any count of threads.
+        let mut first: HashMap<String, Guarded> = HashMap::new();
+        for (threads, (method, keeps_weights)) in [1, 3].into_iter().flat_map(|threads| ways.map(|way| (threads, way))) {
+            let target = Target { method, keeps_weights, ..Target::new(isa, threads) };
             let Forms::Some { reads, writes, costs } = description.forms(&target) else {
                 return Err("a convolution knows its channels".to_owned());
             };
-            for (layouts, _) in costs.into_iter().filter(|(layouts, _)| *layouts != Layouts::PLANES) {
-                let conv = PreparedConv::in_layouts(description.clone(), isa, threads, None, layouts);
-                let here = |e| format!("{isa}, {layouts:?} ({}), planned for {threads} threads: {e}", conv.describe());
+            for (layouts, _) in costs {
+                let conv = PreparedConv::on_target(description.clone(), &Target { layouts, ..target });
+                let is_new = method.is_none_or(|wanted| conv.method() == wanted) && keeps_weights == (conv.kept_len() > 0);
+                if !is_new || layouts == Layouts::PLANES && !keeps_weights {
+                    continue;
+                }
+                let way = || if keeps_weights { ", weights kept" } else { "" };
+                let here = |e| format!("{isa}, {layouts:?} ({}{}), planned for {threads} threads: {e}", conv.describe(), way());
+                let mut kept = Guarded::poisoned(conv.kept_len());
+                conv.transform_weights(weights, &mut kept);
                 let to = |layout: Layout, extents: Extents, planes: &[f32]| match layout {
                     Layout::Planes => planes.iter().copied().collect(),
                     Layout::Blocks => blocks(planes, extents, isa),
@@ -315,7 +330,8 @@ fn check_in_blocks(case: &Case, problem: &Problem) -> Result<usize, String> {
                         true => to(layouts.writes, writes, before),
                         false => Guarded::poisoned(writes.len(layouts.writes, isa)),
                     };
-                    conv.run(&x, weights, bias, &mut written, &mut Guarded::poisoned(conv.scratch_len()), threading);
+                    let parameters = ConvParameters { weights, kept: &kept, bias };
+                    conv.run(&x, parameters, &mut written, &mut Guarded::poisoned(conv.scratch_len()), threading);
                     match layouts.writes {
                         Layout::Planes => out.copy_from_slice(&written),
                         Layout::Blocks => {
@@ -324,11 +340,9 @@ fn check_in_blocks(case: &Case, problem: &Problem) -> Result<usize, String> {
                     }
                 })
                 .map_err(here)?;
-                compare_within(&out, expected, 1.0).map_err(here)?;
-                match first.iter().find(|(of, _)| *of == layouts) {
-                    Some((_, first)) => same_bits(first, &out).map_err(here)?,
-                    None => first.push((layouts, out)),
-                }
+                compare_within(&out, expected, slack(&conv, geometry)).map_err(here)?;
+                let first = first.entry(format!("{layouts:?} {method:?} {keeps_weights}"));
+                same_bits(first.or_insert_with(|| out.iter().copied().collect()), &out).map_err(here)?;
                 found += 1;
             }
         }
@@ -379,13 +393,54 @@ fn every_method_has_cases() {
             if conv.method() != *method {
                 return Err(format!("computed by {} ({isa})", conv.method()));
             }
-            // Weights stay in the file, and only there.
-            if conv.prepared_len() > 0 {
-                return Err(format!("{} elements of weights besides those of the file", conv.prepared_len()));
+            // Without leave, weights stay in the file, and only there.
+            if conv.kept_len() > 0 {
+                return Err(format!("{} elements of weights besides those of the file", conv.kept_len()));
             }
         }
         check_on_cpu(case, &problem)
     });
+}
+
+/// Depthwise layers of rows that are cut into tiles of any width, with kernels of usual and of other sizes.
+#[test]
+fn depthwise_layers_in_blocks() {
+    let plane = Part { filters: 1, live_channels: 1, constant_channels: 0, keep: Keep::All };
+    let mut cases = every(|c| {
+        let width = c.of(&[7, 14, 16, 23, 29]);
+        let (kernel, pad) =
+            c.of(&[([3, 3], [1, 1]), ([5, 5], [2, 2]), ([2, 3], [1, 0]), ([3, 5], [0, 1]), ([3, 3], [1, 2]), ([1, 9], [0, 4])]);
+        let window = Window {
+            input: [5, width],
+            kernel,
+            pad_before: pad,
+            pad_after: [pad[0], c.of(&[0, 1]) * pad[1]],
+            strides: c.of(&[[1, 1], [2, 2]]),
+            dilations: c.of(&[[1, 1], [1, 2]]),
+            ..POINTWISE
+        };
+        let accumulate = c.of(&[false, true]);
+        Case { batch: 1, window, groups: vec![plane; 17], activation: Activation::Relu, accumulate }
+    });
+    cases.retain(|case| case.window.fits());
+    check_all(&cases, |case| match check_in_blocks(case, &Problem::new(case))? {
+        0 => Err("computed in planes alone".to_owned()),
+        _ => Ok(()),
+    });
+}
+
+/// Where some groups of a depthwise layer keep nothing, blocks are shared by groups that different methods compute, or none are used.
+#[test]
+fn empty_groups_among_depthwise_ones() {
+    let plane = Part { filters: 1, live_channels: 1, constant_channels: 0, keep: Keep::All };
+    let window = Window { kernel: [3, 3], pad_before: [1; 2], pad_after: [1; 2], input: [9, 11], ..POINTWISE };
+    let case = |empty: &[usize]| {
+        let mut groups = vec![plane; 19];
+        empty.iter().for_each(|&group| groups[group].keep = Keep::Nothing);
+        Case { batch: 2, window, groups, activation: Activation::Relu, accumulate: false }
+    };
+    let cases = [&[0][..], &[3], &[15], &[16], &[18], &[0, 8, 16]].map(case);
+    check_all(&cases, |case| check_in_blocks(case, &Problem::new(case)).map(drop));
 }
 
 /// Convolutions whose blocks of filters belong to one group each, and depthwise ones, whatever channels are constant.
@@ -399,7 +454,8 @@ fn layers_in_blocks() {
         input: [9, 11],
         ..POINTWISE
     };
-    let windows = [square(1, [1, 1]), square(1, [2, 2]), square(3, [1, 1]), square(3, [2, 1]), square(5, [2, 2])];
+    let sizes = [(1, [1, 1]), (1, [2, 2]), (3, [1, 1]), (3, [2, 1]), (5, [1, 1]), (5, [2, 2])];
+    let windows = sizes.map(|(kernel, strides)| square(kernel, strides));
     let wide = Part { filters: 33, live_channels: 19, constant_channels: 1, keep: Keep::Half };
     let halves = vec![Part { filters: 16, ..wide }, Part { filters: 5, live_channels: 3, ..wide }];
     let depthwise = |count: usize| vec![Part { filters: 1, live_channels: 1, constant_channels: 0, keep: Keep::All }; count];
@@ -570,7 +626,9 @@ fn refuses_wrong_lengths() {
     let conv = small(None);
     let lengths = [("input", 2 * 30), ("weights", 3 * 2), ("bias", 3), ("output", 3 * 25)];
     refuses_other_lengths(lengths, |[x, weights, bias, mut out]| {
-        conv.run(&x, &weights, &bias, &mut out, &mut vec![0.0; conv.scratch_len()], Threading::Single);
+        let kept: [f32; 0] = [];
+        let parameters = ConvParameters { weights: &weights, kept: &kept, bias: &bias };
+        conv.run(&x, parameters, &mut out, &mut vec![0.0; conv.scratch_len()], Threading::Single);
     });
 }
 
@@ -579,7 +637,8 @@ fn refuses_wrong_lengths() {
 fn refuses_too_little_scratch() {
     let conv = small(None);
     let scratch = &mut vec![0.0; conv.scratch_len() - 1];
-    conv.run(&[1.0; 60], &[1.0; 6], &[1.0; 3], &mut [0.0; 75], scratch, Threading::Single);
+    let parameters = ConvParameters { weights: &[1.0; 6], kept: &[], bias: &[1.0; 3] };
+    conv.run(&[1.0; 60], parameters, &mut [0.0; 75], scratch, Threading::Single);
 }
 
 #[test]

@@ -5,7 +5,7 @@ use crate::common::{
     Choices, Expected, Guarded, check_all, compare, element, elements, on_devices, panels, put, run, sample, some_methods,
 };
 use fastrand::Rng;
-use sslm_kernels::conv::{Column, ConvTask, Geometry, KeptGroup, PreparedConv};
+use sslm_kernels::conv::{Column, ConvParameters, ConvTask, Geometry, KeptGroup, PreparedConv};
 use sslm_kernels::{Activation, Isa, cuda};
 
 #[derive(Debug)]
@@ -87,7 +87,8 @@ fn check(case: &Case) -> Result<(), String> {
     for isa in Isa::available() {
         let conv = PreparedConv::new(layer.clone(), isa, 2);
         let out = run(expected.len(), |out, threading| {
-            conv.run(&x, &panels, &bias, out, &mut vec![f32::NAN; conv.scratch_len()], threading);
+            let parameters = ConvParameters { weights: &panels, kept: &[], bias: &bias };
+            conv.run(&x, parameters, out, &mut vec![f32::NAN; conv.scratch_len()], threading);
         })?;
         compare(&out, &expected).map_err(|e| format!("{isa}: {e}"))?;
     }

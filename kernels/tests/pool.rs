@@ -59,7 +59,7 @@ fn check(case: &Case) -> Result<(), String> {
 /// With input and output in blocks of channels. Lanes behind the last channel are poison.
 fn in_blocks<T: Task + Clone>(task: &T, x: &[f32], expected: &[Expected]) -> Result<(), String> {
     let out = run_everywhere(expected.len(), |out, exec| {
-        let target = Target { isa: exec.isa, threads: 3, method: None, layouts: Layouts::BLOCKS };
+        let target = Target { layouts: Layouts::BLOCKS, ..Target::new(exec.isa, 3) };
         let Forms::Some { reads, writes, .. } = task.forms(&target) else { panic!("a pool knows its channels") };
         let kernel = Box::new(task.clone()).prepare(&target);
         let x = blocks(x, reads, exec.isa);
@@ -67,6 +67,7 @@ fn in_blocks<T: Task + Clone>(task: &T, x: &[f32], expected: &[Expected]) -> Res
         kernel.compute(Call {
             reads: Slices::Listed(&[&x]),
             parameters: Slices::Listed(&[]),
+            kept: &[],
             out: &mut written,
             scratch: &mut [],
             exec,

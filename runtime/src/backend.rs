@@ -33,6 +33,11 @@ pub(crate) trait Program: Send + Sync {
     /// Elements of memory that each session owns.
     fn session_len(&self) -> usize;
 
+    /// Elements of transformed weights that sessions share.
+    fn kept_len(&self) -> usize {
+        0
+    }
+
     /// Threads that a run uses at most.
     fn threads(&self) -> usize;
 

@@ -67,7 +67,7 @@ mod tuning;
 // All that is public. What a network consists of is the format's business, and no part of this: new operators break nobody.
 pub use error::{Error, ErrorKind, Result};
 pub use model::{Model, TensorInfo};
-pub use options::{Backend, Options, Threads};
+pub use options::{Backend, Options, Threads, TransformedWeights};
 pub use plan::Plan;
 pub use report::{KeptCount, LayerInfo, LayerSizes, StepInfo};
 pub use session::{Outputs, Session};

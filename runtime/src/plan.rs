@@ -64,6 +64,12 @@ impl Plan {
         self.inner.program.session_len() * size_of::<f32>()
     }
 
+    /// Bytes of memory that the plan owns for weights which were transformed before the first run, and which all sessions share (see
+    /// [`crate::TransformedWeights`]).
+    pub fn prepared_bytes(&self) -> usize {
+        self.inner.program.kept_len() * size_of::<f32>()
+    }
+
     /// Threads that a run uses at most.
     pub fn threads(&self) -> usize {
         self.inner.program.threads()

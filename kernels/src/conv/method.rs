@@ -23,6 +23,8 @@ pub(super) struct Problem<'a> {
     pub(super) isa: Isa,
     /// Threads that may share an image.
     pub(super) threads: usize,
+    /// Whether weights may be kept that are transformed before the first run.
+    pub(super) keeps_weights: bool,
     pub(super) costs: &'static CostModel,
     /// What the methods that go tile by tile read of an image, for all groups.
     pub(super) tiling: Arc<Tiling>,
@@ -33,6 +35,14 @@ pub(super) struct Problem<'a> {
 pub(super) struct PlacedGroup<'a> {
     pub(super) place: &'a GroupPlace,
     pub(super) columns: &'a [Column],
+}
+
+impl PlacedGroup<'_> {
+    /// Whether no other group has filters in a block of the output in which this one has.
+    pub(super) fn has_whole_blocks(&self, problem: &Problem<'_>) -> bool {
+        let (lanes, filters) = (problem.layouts.writes.lanes(problem.isa), &self.place.filters);
+        filters.start.is_multiple_of(lanes) && (filters.end.is_multiple_of(lanes) || filters.end == problem.filters)
+    }
 }
 
 /// Where a group lies among the others.
@@ -46,6 +56,14 @@ pub(super) struct GroupPlace {
     pub(super) weights: Range<usize>,
     /// Its columns, counted over all groups.
     pub(super) columns: Range<usize>,
+}
+
+impl GroupPlace {
+    /// The group's weights, among those of all groups.
+    #[inline]
+    pub(super) fn panels<'a, E: Element>(&self, weights: &'a [E]) -> Panels<'a, E> {
+        Panels::new(&weights[self.weights.clone()], self.filters.len(), self.columns.len())
+    }
 }
 
 /// A way to compute groups of a layer.
@@ -81,10 +99,13 @@ pub(super) trait ConvKernel<E: Element>: Debug + Send + Sync {
     /// Elements of scratch memory that [`Self::run`] needs.
     fn scratch_len(&self) -> usize;
 
-    /// Elements of weights that it keeps for itself, beside those of the file.
-    fn prepared_len(&self) -> usize {
+    /// Elements of transformed weights that it keeps, beside those of the file.
+    fn kept_len(&self) -> usize {
         0
     }
+
+    /// Transforms the weights of its groups. `kept` has [`Self::kept_len`] elements, each of which it overwrites.
+    fn transform_weights(&self, _weights: &[E], _kept: &mut [f32]) {}
 
     /// Sizes with which it computes the group of this index, for reports; empty if there are none.
     fn describe(&self, group: usize) -> String;
@@ -98,6 +119,8 @@ pub(super) trait ConvKernel<E: Element>: Debug + Send + Sync {
 pub(super) struct Operands<'a, E> {
     /// The weights of all groups.
     pub(super) weights: &'a [E],
+    /// What [`ConvKernel::transform_weights`] made of those of the kernel's groups.
+    pub(super) kept: &'a [f32],
     /// The biases of all groups.
     pub(super) bias: &'a [f32],
     pub(super) border: Option<&'a Border>,
@@ -106,13 +129,7 @@ pub(super) struct Operands<'a, E> {
     pub(super) accumulate: bool,
 }
 
-impl<'a, E: Element> Operands<'a, E> {
-    /// The weights of a group.
-    #[inline]
-    pub(super) fn panels(&self, group: &GroupPlace) -> Panels<'a, E> {
-        Panels::new(&self.weights[group.weights.clone()], group.filters.len(), group.columns.len())
-    }
-
+impl<E: Element> Operands<'_, E> {
     /// Whether the output holds something by the time that sums come: what was there before, or what the border adds.
     pub(super) fn adds(&self) -> bool {
         self.accumulate || self.border.is_some()

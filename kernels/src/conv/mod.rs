@@ -20,12 +20,13 @@ mod task;
 mod tiled;
 mod tiling;
 
+pub use crate::target::Method;
 pub(crate) use border::Border;
 pub use geometry::{Column, Geometry, KeptGroup};
-pub use methods::Method;
 
 use crate::layout::{Extents, Layouts};
 use crate::simd::Isa;
+use crate::target::Target;
 use crate::{Activation, Threading, count_pieces, expect_len};
 use cost::CostModel;
 use method::{ConvKernel, GroupPlace, Operands, PlacedGroup, Problem};
@@ -61,17 +62,28 @@ impl ConvTask<'_> {
 
     /// What all images are expected to cost, in multiply-adds of vectors, in each of the layouts in which they can be computed: by the
     /// wanted method where it applies.
-    pub(crate) fn costs(&self, isa: Isa, threads: usize, wanted: Option<Method>) -> Vec<(Layouts, f64)> {
+    pub(crate) fn costs(&self, target: &Target) -> Vec<(Layouts, f64)> {
         let places = places(&self.groups);
-        let problem = Problem::new(self, &places, isa, threads, Layouts::PLANES);
+        let problem = Problem::new(self, &places, target);
         let cost_in = |layouts: Layouts| {
             let problem = Problem { layouts, tiling: Arc::clone(&problem.tiling), ..problem };
-            let cost = |group: PlacedGroup<'_>| Method::choose(&problem, group, wanted)?.plug_in().cost(&problem, group);
+            let cost = |group: PlacedGroup<'_>| Method::choose(&problem, group, target.method)?.plug_in().cost(&problem, group);
             let cost: f64 = placed(&self.groups, &places).map(cost).sum::<Option<f64>>()?;
             Some((layouts, cost * self.images as f64))
         };
         Layouts::ALL.into_iter().filter_map(cost_in).collect()
     }
+}
+
+/// What a convolution multiplies its input with, and what it adds.
+#[derive(Clone, Copy, Debug)]
+pub struct ConvParameters<'a> {
+    /// Group after group, kept filters x kept columns in [panels](sslm_basics::panels).
+    pub weights: &'a [f32],
+    /// What [`PreparedConv::transform_weights`] made of them.
+    pub kept: &'a [f32],
+    /// One element for each kept filter.
+    pub bias: &'a [f32],
 }
 
 /// A convolution with everything decided that shapes decide.
@@ -101,7 +113,7 @@ impl PreparedConv {
     /// # Panics
     /// If `taps` has another length than filters and kernel call for, or a column lies outside the input or the kernel.
     pub fn new(task: ConvTask<'_>, isa: Isa, threads: usize) -> Self {
-        Self::in_layouts(task, isa, threads, None, Layouts::PLANES)
+        Self::on_target(task, &Target::new(isa, threads))
     }
 
     /// As [`Self::new`], but by `method` wherever it applies.
@@ -109,15 +121,15 @@ impl PreparedConv {
     /// # Panics
     /// As [`Self::new`].
     pub fn with_method(task: ConvTask<'_>, isa: Isa, threads: usize, method: Method) -> Self {
-        Self::in_layouts(task, isa, threads, Some(method), Layouts::PLANES)
+        Self::on_target(task, &Target { method: Some(method), ..Target::new(isa, threads) })
     }
 
-    /// By `wanted` wherever that applies, with input and output in `layouts`, which must be [some in which it can be
+    /// By the target's method wherever that applies, with input and output in its layouts, which must be [some in which it can be
     /// computed](crate::cpu::Task::forms).
     ///
     /// # Panics
     /// As [`Self::new`], or if no method can compute it in these layouts.
-    pub fn in_layouts(task: ConvTask<'_>, isa: Isa, threads: usize, wanted: Option<Method>, layouts: Layouts) -> Self {
+    pub fn on_target(task: ConvTask<'_>, target: &Target) -> Self {
         for column in task.groups.iter().flat_map(|group| &group.columns) {
             let Geometry { channels, kernel, .. } = task.geometry;
             let fits = column.channel < channels && column.kh < kernel[0] && column.kw < kernel[1];
@@ -125,7 +137,8 @@ impl PreparedConv {
         }
         let places = places(&task.groups);
         let (filters, weights) = places.last().map_or((0, 0), |place| (place.filters.end, place.weights.end));
-        let problem = Problem::new(&task, &places, isa, threads, layouts);
+        let problem = Problem::new(&task, &places, target);
+        let &Target { isa, layouts, method: wanted, .. } = target;
         let groups: Vec<PlacedGroup<'_>> = placed(&task.groups, &places).collect();
         let choose = |&group| Method::choose(&problem, group, wanted).expect("layouts in which it can be computed");
         let methods: Vec<Method> = groups.iter().map(choose).collect();
@@ -175,9 +188,24 @@ impl PreparedConv {
         self.scratch_len
     }
 
-    /// Elements of weights that it keeps for itself, beside those that [`Self::run`] is given.
-    pub fn prepared_len(&self) -> usize {
-        self.kernels.iter().map(|kernel| kernel.prepared_len()).sum()
+    /// Elements of transformed weights that [`Self::run`] needs, beside those of the file.
+    pub fn kept_len(&self) -> usize {
+        self.kernels.iter().map(|kernel| kernel.kept_len()).sum()
+    }
+
+    /// Transforms weights for all runs, which `weights` are as for [`Self::run`].
+    ///
+    /// # Panics
+    /// If a slice has another length than the shapes and [`Self::kept_len`] call for.
+    pub fn transform_weights(&self, weights: &[f32], kept: &mut [f32]) {
+        expect_len("weights", weights, self.weights);
+        expect_len("kept weights", kept, self.kept_len());
+        let mut rest = kept;
+        for kernel in &self.kernels {
+            let of_kernel;
+            (of_kernel, rest) = rest.split_at_mut(kernel.kept_len());
+            kernel.transform_weights(weights, of_kernel);
+        }
     }
 
     /// What computes its largest group.
@@ -190,13 +218,12 @@ impl PreparedConv {
         self.description.clone()
     }
 
-    /// `x` is `[batch][channels][H][W]`, `out` is `[batch][kept filters][OH][OW]`, each in its layout. `weights` hold, group after group, kept
-    /// filters x kept columns in [panels](sslm_basics::panels); `bias` has one element per kept filter.
+    /// `x` is `[batch][channels][H][W]`, `out` is `[batch][kept filters][OH][OW]`, each in its layout.
     ///
     /// # Panics
     /// If a slice has another length than the shapes call for.
-    pub fn run(&self, x: &[f32], weights: &[f32], bias: &[f32], out: &mut [f32], scratch: &mut [f32], threading: Threading) {
-        let geometry = &self.geometry;
+    pub fn run(&self, x: &[f32], parameters: ConvParameters<'_>, out: &mut [f32], scratch: &mut [f32], threading: Threading) {
+        let (geometry, ConvParameters { weights, kept, bias }) = (&self.geometry, parameters);
         let input = Extents { images: 1, channels: geometry.channels, plane: geometry.input_len() };
         let output = Extents { images: 1, channels: self.filters, plane: geometry.output_len() };
         let (image_len, out_len) = (input.len(self.layouts.reads, self.isa), output.len(self.layouts.writes, self.isa));
@@ -207,12 +234,16 @@ impl PreparedConv {
         expect_len("input", x, batch * image_len);
         expect_len("weights", weights, self.weights);
         expect_len("bias", bias, self.filters);
+        expect_len("kept weights", kept, self.kept_len());
         let scratch = &mut scratch[..self.scratch_len];
         let (border, activation, accumulate) = (self.border.as_ref(), self.activation, self.accumulate);
-        let operands = Operands { weights, bias, border, activation, accumulate };
         for (i, out) in out.chunks_exact_mut(out_len).enumerate() {
             let image = &x[i * image_len..][..image_len];
+            let mut rest = kept;
             for kernel in &self.kernels {
+                let (kept, others) = rest.split_at(kernel.kept_len());
+                rest = others;
+                let operands = Operands { weights, kept, bias, border, activation, accumulate };
                 kernel.run(operands, image, out, scratch, threading);
             }
         }
@@ -220,7 +251,8 @@ impl PreparedConv {
 }
 
 impl<'a> Problem<'a> {
-    fn new(task: &'a ConvTask<'_>, places: &[GroupPlace], isa: Isa, threads: usize, layouts: Layouts) -> Self {
+    fn new(task: &'a ConvTask<'_>, places: &[GroupPlace], target: &Target) -> Self {
+        let &Target { isa, threads, layouts, keeps_weights, .. } = target;
         let geometry = &task.geometry;
         let highest = task.groups.iter().map(|g| g.filters.min(ROWS)).max().unwrap_or(0);
         let columns = task.groups.iter().flat_map(|group| &group.columns).copied();
@@ -230,6 +262,7 @@ impl<'a> Problem<'a> {
             filters: places.last().map_or(0, |place| place.filters.end),
             isa,
             threads,
+            keeps_weights,
             costs: CostModel::of(isa),
             tiling: Arc::new(Tiling::new(geometry, columns, highest, isa)),
         }

@@ -1,8 +1,8 @@
 //! A convolution as a task: how the CPU prepares it and runs it as a step of a plan.
 
-use super::{ConvTask, Method, PreparedConv};
+use super::{ConvParameters, ConvTask, Method, PreparedConv};
 use crate::Task;
-use crate::cpu::{self, Call, Kernel};
+use crate::cpu::{self, Call, KeptWeights, Kernel, Slices};
 use crate::layout::Forms;
 
 impl ConvTask<'_> {
@@ -23,12 +23,26 @@ impl Task for ConvTask<'_> {
 impl cpu::Task for ConvTask<'_> {
     fn forms(&self, target: &cpu::Target) -> Forms {
         let [reads, writes] = self.extents();
-        Forms::Some { reads, writes, costs: self.costs(target.isa, target.threads, target.method) }
+        Forms::Some { reads, writes, costs: self.costs(target) }
+    }
+
+    fn kept_weights(&self, target: &cpu::Target) -> Option<KeptWeights> {
+        let cheapest = |keeps_weights| {
+            let costs = self.costs(&cpu::Target { keeps_weights, ..*target });
+            costs.into_iter().min_by(|a, b| a.1.total_cmp(&b.1))
+        };
+        let ((_, without), (layouts, with)) = (cheapest(false)?, cheapest(true)?);
+        if with >= without {
+            return None;
+        }
+        let target = cpu::Target { layouts, keeps_weights: true, ..*target };
+        let len = PreparedConv::on_target(self.clone(), &target).kept_len();
+        (len > 0).then_some(KeptWeights { len, saving: without - with })
     }
 
     fn prepare(self: Box<Self>, target: &cpu::Target) -> Box<dyn Kernel> {
         let threads = target.threads_for(self.macs());
-        Box::new(PreparedConv::in_layouts(*self, target.isa, threads, target.method, target.layouts))
+        Box::new(PreparedConv::on_target(*self, &cpu::Target { threads, ..*target }))
     }
 }
 
@@ -37,11 +51,20 @@ impl Kernel for PreparedConv {
         self.scratch_len()
     }
 
-    fn compute(&self, Call { reads, parameters, out, scratch, exec }: Call<'_>) {
+    fn kept_len(&self) -> usize {
+        self.kept_len()
+    }
+
+    fn transform_weights(&self, parameters: Slices<'_>, kept: &mut [f32]) {
+        self.transform_weights(parameters.get(0), kept);
+    }
+
+    fn compute(&self, Call { reads, parameters, kept, out, scratch, exec }: Call<'_>) {
         if reads.len() > 1 {
             out.copy_from_slice(reads.get(1));
         }
-        self.run(reads.get(0), parameters.get(0), parameters.get(1), out, scratch, exec.threading);
+        let parameters = ConvParameters { weights: parameters.get(0), kept, bias: parameters.get(1) };
+        self.run(reads.get(0), parameters, out, scratch, exec.threading);
     }
 
     fn describe(&self) -> Option<String> {

@@ -95,7 +95,7 @@ impl TiledGroups {
                     operands.add_border(filter, item.positions.clone(), self.width, out);
                 }
             }
-            let panels = operands.panels(&group.place);
+            let panels = group.place.panels(operands.weights);
             compute(TiledPart { tiling: &self.tiling, group, item, x, panels, operands, window: &mut window, block });
         });
     }

@@ -8,9 +8,11 @@
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+mod grid;
 mod portable;
 mod stored;
 
+pub(crate) use grid::{Grid, GridMut};
 #[cfg(test)]
 pub(crate) use portable::Portable;
 pub(crate) use stored::Stored;

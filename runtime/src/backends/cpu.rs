@@ -5,16 +5,17 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::map::Line;
 use crate::memory::Memory;
 use crate::model::Model;
-use crate::options::{Methods, Options, Threads};
+use crate::options::{Methods, Options, Threads, TransformedWeights};
 use crate::planning::{Draft, LayoutRules, Planned, PlannedImages, Signature, Steps};
 use crate::report::StepInfo;
 use crate::step::{About, Place, Step};
 use crate::tensor::TensorView;
 use sslm_format::BlobId;
 use sslm_kernels::conv::Method;
-use sslm_kernels::cpu::{self, Call, Kernel, Slices, Target};
-use sslm_kernels::layout::{Extents, Forms, Layout, Layouts};
+use sslm_kernels::cpu::{self, Call, KeptWeights, Kernel, Slices, Target};
+use sslm_kernels::layout::{Extents, Forms, Layout};
 use sslm_kernels::{Exec, Isa, Task, Team, Threading};
+use std::collections::HashSet;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -23,6 +24,10 @@ use std::time::{Duration, Instant};
 /// asleep between runs costs the caller 5 us, and they come so late that runs of 45 us gain nothing; at 80 us they gain a fifth, at
 /// 240 us a third.
 const SHARE_FROM: usize = 10_000_000;
+
+/// Bytes of transformed weights that [`TransformedWeights::Auto`] allows for any network: about what a program and the activations of a
+/// small network take, too.
+const SMALL: usize = 8 << 20;
 
 /// The machine's CPU.
 pub(crate) struct Cpu;
@@ -42,22 +47,59 @@ impl Backend for Cpu {
             draft_and_threads = draft(1)?;
         }
         let (mut draft, threads) = draft_and_threads;
-        draft.choose_layouts(&CpuLayouts { isa: options.isa.unwrap_or_else(Isa::best), methods: &options.methods });
+        let budget = match options.transformed_weights {
+            TransformedWeights::Auto => model.weight_bytes().max(SMALL),
+            TransformedWeights::AtMost(bytes) => bytes,
+        };
+        let isa = options.isa.unwrap_or_else(Isa::best);
+        let mut targets = Targets { isa, methods: &options.methods, keeps_weights: HashSet::new() };
+        targets.keeps_weights = targets.choose_kept(draft.tasks(), budget / size_of::<f32>());
+        draft.choose_layouts(&targets);
         let (signature, planned) = draft.finish();
-        Ok((signature, Arc::new(CpuProgram::new(planned, model, options, threads)?)))
+        Ok((signature, Arc::new(CpuProgram::new(planned, model, &targets, threads)?)))
     }
 }
 
-/// In which layouts kernels of an instruction set compute.
-struct CpuLayouts<'a> {
+/// What kernels of each step are prepared for, before threads and layouts are known.
+struct Targets<'a> {
     isa: Isa,
     methods: &'a Methods,
+    /// The nodes whose steps keep transformed weights.
+    keeps_weights: HashSet<usize>,
 }
 
-impl LayoutRules for CpuLayouts<'_> {
+impl Targets<'_> {
+    /// For the step of a node.
+    fn of(&self, node: Option<usize>, threads: usize) -> Target {
+        Target {
+            method: node.and_then(|node| self.methods.of(node).0),
+            keeps_weights: node.is_some_and(|node| self.keeps_weights.contains(&node)),
+            ..Target::new(self.isa, threads)
+        }
+    }
+
+    /// Of steps with their nodes, those that are to keep transformed weights: the ones that gain most for their room, as long as all
+    /// of them have room for no more elements than `budget`.
+    fn choose_kept<'t>(&self, tasks: impl Iterator<Item = (Option<usize>, &'t dyn Task)>, mut budget: usize) -> HashSet<usize> {
+        let of_node = |(node, task): (Option<usize>, &dyn Task)| {
+            let kept = cpu::Task::kept_weights(task, &self.of(node, 1))?;
+            Some((node?, kept))
+        };
+        let mut all: Vec<(usize, KeptWeights)> = if budget > 0 { tasks.filter_map(of_node).collect() } else { Vec::new() };
+        let rate = |kept: &KeptWeights| kept.saving / kept.len as f64;
+        all.sort_by(|(_, a), (_, b)| rate(b).total_cmp(&rate(a)));
+        all.retain(|(_, kept)| {
+            let fits = kept.len <= budget;
+            budget -= if fits { kept.len } else { 0 };
+            fits
+        });
+        all.into_iter().map(|(node, _)| node).collect()
+    }
+}
+
+impl LayoutRules for Targets<'_> {
     fn forms(&self, task: &dyn Task, node: Option<usize>) -> Forms {
-        let method = node.and_then(|node| self.methods.of(node).0);
-        cpu::Task::forms(task, &Target { isa: self.isa, threads: 1, method, layouts: Layouts::PLANES })
+        cpu::Task::forms(task, &self.of(node, 1))
     }
 
     fn len(&self, extents: Extents, layout: Layout) -> usize {
@@ -80,8 +122,19 @@ struct CpuProgram {
     /// The steps that compute the whole batch.
     rest: Sequence,
     isa: Isa,
+    /// Transformed weights of all steps.
+    kept: Memory,
     /// Absent where everything runs on the caller's thread.
     team: Option<Team>,
+}
+
+/// Where steps find their weights.
+#[derive(Clone, Copy)]
+struct Weights<'a> {
+    /// Those of the file.
+    model: &'a Model,
+    /// Transformed ones, of all steps.
+    kept: &'a [f32],
 }
 
 /// Prepared steps with memory laid out for them.
@@ -98,6 +151,8 @@ struct PreparedStep {
     reads: Vec<Place>,
     parameters: Vec<BlobId>,
     write: Range<usize>,
+    /// Where its transformed weights lie.
+    kept: Range<usize>,
     /// Threads that share it.
     threads: usize,
     /// Whether its method was measured to be fastest.
@@ -140,8 +195,8 @@ impl Images {
             let (arena, scratch) = memory.split_at_mut(steps.arena_len.next_multiple_of(Line::FLOATS));
             for (i, out) in out.chunks_exact_mut(*len).enumerate() {
                 given.copy(share * each + i, arena);
-                steps.run(given.model, arena, scratch, alone, times.as_ref());
-                out.copy_from_slice(at(yields, arena, given.model));
+                steps.run(given.weights, arena, scratch, alone, times.as_ref());
+                out.copy_from_slice(at(yields, arena, given.weights.model));
             }
         });
         if let Some(times) = times {
@@ -153,23 +208,34 @@ impl Images {
 
 impl CpuProgram {
     /// For `threads` threads at most.
-    fn new(planned: Planned<'_>, model: &Model, options: &Options, threads: usize) -> Result<Self> {
+    fn new(planned: Planned<'_>, model: &Model, targets: &Targets<'_>, threads: usize) -> Result<Self> {
         let Planned { images, rest, inputs, outputs } = planned;
-        let isa = options.isa.unwrap_or_else(Isa::best);
-        let target = |threads| Target { isa, threads, method: None, layouts: Layouts::PLANES };
-        let of_batch = target(threads);
+        let mut kept_len = 0;
         let images = images.map(|PlannedImages { steps, batch, work, yields, all }| {
-            let shares = of_batch.threads_for(work).min(batch);
-            let steps = Sequence::new(steps, target(1), &options.methods);
+            let shares = Target::new(targets.isa, threads).threads_for(work).min(batch);
+            let steps = Sequence::new(steps, targets, 1, &mut kept_len);
             Images { steps, batch, each: batch.div_ceil(shares), shares, yields, len: all.len() / batch, all }
         });
-        let rest = Sequence::new(rest, of_batch, &options.methods);
-        let program = CpuProgram { model: model.clone(), inputs, outputs, images, rest, isa, team: None };
+        let rest = Sequence::new(rest, targets, threads, &mut kept_len);
+        let kept = memory(kept_len, "transformed weights")?;
+        let (model, isa) = (model.clone(), targets.isa);
+        let mut program = CpuProgram { model, inputs, outputs, images, rest, isa, kept, team: None };
+        program.transform_weights();
         // Sessions take their memory when they first run: say now if there is none.
         can_be_had(program.session_len())?;
         let no_team = |e| Error::new(ErrorKind::Resources, format!("cannot start {threads} threads: {e}"));
         let team = if threads > 1 { Some(Team::new(threads).map_err(no_team)?) } else { None };
         Ok(CpuProgram { team, ..program })
+    }
+
+    fn transform_weights(&mut self) {
+        let CpuProgram { images, rest, model, kept, .. } = self;
+        let of_images = images.as_ref().map_or(&[][..], |images| &images.steps.steps);
+        for PreparedStep { kernel, parameters, kept: place, .. } in of_images.iter().chain(&rest.steps) {
+            let parameter = |i: usize| model.blob(parameters[i]);
+            let parameters = Slices::Found { count: parameters.len(), find: &parameter };
+            kernel.transform_weights(parameters, &mut kept.as_mut_slice()[place.clone()]);
+        }
     }
 
     fn of_images(&self) -> &[PreparedStep] {
@@ -213,6 +279,11 @@ impl Program for CpuProgram {
         self.rest.arena_len.saturating_add(self.rest.scratch_len).saturating_add(of_images)
     }
 
+    fn kept_len(&self) -> usize {
+        let steps = self.of_images().iter().chain(&self.rest.steps);
+        steps.map(|step| step.kept.len()).sum()
+    }
+
     fn threads(&self) -> usize {
         self.team.as_ref().map_or(1, Team::threads)
     }
@@ -227,14 +298,18 @@ impl Program for CpuProgram {
 }
 
 impl Sequence {
-    fn new(planned: Steps<'_>, target: Target, methods: &Methods) -> Self {
+    /// For `threads` threads at most. `kept_len` elements of transformed weights lie before its own.
+    fn new(planned: Steps<'_>, targets: &Targets<'_>, threads: usize, kept_len: &mut usize) -> Self {
         let prepare = |step: Step<'_>| {
             let Step { about, task, reads, parameters, write, layouts } = step;
-            let (method, timed) = about.node.map_or((None, false), |node| methods.of(node));
+            let target = targets.of(about.node, threads);
             let task: Box<dyn cpu::Task + '_> = task;
-            let kernel = task.prepare(&Target { method, layouts, ..target });
-            let (threads, timed) = (target.threads_for(about.work()), timed && kernel.method().is_some());
-            PreparedStep { about, kernel, reads, parameters, write, threads, timed }
+            let kernel = task.prepare(&Target { layouts, ..target });
+            let timed = kernel.method().is_some() && about.node.is_some_and(|node| targets.methods.of(node).1);
+            let kept = *kept_len..*kept_len + kernel.kept_len();
+            *kept_len = kept.end.next_multiple_of(Line::FLOATS);
+            let threads = target.threads_for(about.work());
+            PreparedStep { about, kernel, reads, parameters, write, kept, threads, timed }
         };
         let steps: Vec<PreparedStep> = planned.steps.into_iter().map(prepare).collect();
         let scratch_len = steps.iter().map(|step| step.kernel.scratch_len()).max().unwrap_or(0);
@@ -242,10 +317,17 @@ impl Sequence {
     }
 
     /// Runs all steps and adds their times.
-    fn run(&self, model: &Model, arena: &mut [f32], scratch: &mut [f32], exec: Exec, times: Option<&Mutex<&mut [Duration]>>) {
+    fn run(
+        &self,
+        weights: Weights<'_>,
+        arena: &mut [f32],
+        scratch: &mut [f32],
+        exec: Exec,
+        times: Option<&Mutex<&mut [Duration]>>,
+    ) {
         for (i, step) in self.steps.iter().enumerate() {
             let start = times.map(|_| Instant::now());
-            step.run(model, arena, scratch, exec);
+            step.run(weights, arena, scratch, exec);
             if let (Some(times), Some(start)) = (times, start) {
                 times.lock().unwrap_or_else(PoisonError::into_inner)[i] += start.elapsed();
             }
@@ -260,7 +342,7 @@ impl PreparedStep {
     }
 
     /// Reads and writes the places of this step. `arena` and `scratch` are as long as the program says.
-    fn run(&self, model: &Model, arena: &mut [f32], scratch: &mut [f32], exec: Exec) {
+    fn run(&self, Weights { model, kept }: Weights<'_>, arena: &mut [f32], scratch: &mut [f32], exec: Exec) {
         let PreparedStep { kernel, reads, parameters, write, .. } = self;
         let threading = if self.threads > 1 { exec.threading } else { Threading::Single };
         // The planner gave the output a range of its own, so every input lies wholly before or behind it.
@@ -277,6 +359,7 @@ impl PreparedStep {
         kernel.compute(Call {
             reads: slices(reads.len(), &read, &mut few_reads),
             parameters: slices(parameters.len(), &parameter, &mut few_parameters),
+            kept: &kept[self.kept.clone()],
             out,
             scratch,
             exec: Exec { threading, ..exec },
@@ -305,12 +388,12 @@ fn at<'a>(place: &Place, arena: &'a [f32], model: &'a Model) -> &'a [f32] {
 
 /// Whether memory for so many elements can be had.
 fn can_be_had(elements: usize) -> Result<()> {
-    memory(elements).map(drop)
+    memory(elements, "activations").map(drop)
 }
 
-fn memory(elements: usize) -> Result<Memory> {
+fn memory(elements: usize, of: &str) -> Result<Memory> {
     Memory::new(elements).map_err(|e| {
-        let what = format!("activations of {} MiB: {e}", elements.saturating_mul(size_of::<f32>()) >> 20);
+        let what = format!("{of} of {} MiB: {e}", elements.saturating_mul(size_of::<f32>()) >> 20);
         Error::new(ErrorKind::Resources, what)
     })
 }
@@ -334,9 +417,9 @@ impl Taken {
     fn new(program: &CpuProgram) -> Result<Self> {
         let of_images = program.images.as_ref().map_or(0, Images::memory_len);
         Ok(Taken {
-            arena: memory(program.rest.arena_len)?,
-            scratch: memory(program.rest.scratch_len)?,
-            of_images: memory(of_images)?,
+            arena: memory(program.rest.arena_len, "activations")?,
+            scratch: memory(program.rest.scratch_len, "scratch memory")?,
+            of_images: memory(of_images, "activations")?,
         })
     }
 }
@@ -344,7 +427,7 @@ impl Taken {
 /// The inputs of a run, and where they are to lie.
 #[derive(Clone, Copy)]
 struct Given<'a> {
-    model: &'a Model,
+    weights: Weights<'a>,
     places: &'a [Place],
     inputs: &'a [TensorView<'a>],
 }
@@ -367,7 +450,8 @@ impl State for CpuState {
             Some(taken) => taken,
             none => none.insert(Taken::new(program)?),
         };
-        let given = Given { model: &program.model, places: &program.inputs, inputs };
+        let weights = Weights { model: &program.model, kept: program.kept.as_slice() };
+        let given = Given { weights, places: &program.inputs, inputs };
         let arena = taken.arena.as_mut_slice();
         let threading = program.team.as_ref().map_or(Threading::Single, Threading::Team);
         let exec = Exec { isa: program.isa, threading };
@@ -382,7 +466,7 @@ impl State for CpuState {
             given.copy(0, arena);
         }
         let times = times.map(Mutex::new);
-        program.rest.run(given.model, arena, taken.scratch.as_mut_slice(), exec, times.as_ref());
+        program.rest.run(given.weights, arena, taken.scratch.as_mut_slice(), exec, times.as_ref());
         Ok(())
     }
 

@@ -274,6 +274,11 @@ impl<'m> Builder<'m> {
         self.define(value, place);
     }
 
+    /// What all steps compute, with the index of the node that each one is of.
+    pub(crate) fn tasks(&self) -> impl Iterator<Item = (Option<usize>, &dyn Task)> {
+        self.steps.iter().map(|step| (step.about.node, &*step.task as &dyn Task))
+    }
+
     /// Chooses layouts of activations by what a backend says of them, and adds the steps that convert them.
     pub(crate) fn choose_layouts(&mut self, rules: &dyn LayoutRules) {
         let site = |step: &Draft<'m>| {

@@ -23,6 +23,7 @@ use fuse::fuse;
 use images::Beginning;
 use lower::Fused;
 use sslm_format::{Node, Operator, ValueId};
+use sslm_kernels::Task;
 use std::ops::Range;
 
 /// A batch is computed image by image if its images are at least this part of what all threads could compute in the same time.
@@ -137,6 +138,12 @@ impl<'m> Draft<'m> {
     /// What a run costs, as [`crate::step::About::work`] has it.
     pub(crate) fn work(&self) -> usize {
         self.rest.work() + self.images.as_ref().map_or(0, ByImage::work)
+    }
+
+    /// What all steps compute, with the index of the node that each one is of.
+    pub(crate) fn tasks(&self) -> impl Iterator<Item = (Option<usize>, &dyn Task)> {
+        let of_images = self.images.iter().flat_map(|images| images.builder.tasks());
+        of_images.chain(self.rest.tasks())
     }
 
     /// Chooses layouts of activations by what a backend says of them.

@@ -14,7 +14,7 @@ use clap::{Parser, ValueEnum};
 use preprocess::Flags;
 use ssl_cli::Named;
 use ssl_images::describe;
-use sslm::{Dim, Model, Options, Plan, Threads, Tuning};
+use sslm::{Dim, Model, Options, Plan, Threads, TransformedWeights, Tuning};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Once;
@@ -71,6 +71,10 @@ struct Arguments {
     /// Compute with this instruction set of the CPU, as CPUs do that have no better one: avx512, avx2 or portable [default: the best]
     #[arg(long, value_name = "SET")]
     isa: Option<sslm::Isa>,
+    /// Keep at most so much memory of weights that are transformed once instead of in every run, in MiB; 0 keeps none [default: as much
+    /// as the model's weights take, and at least 8]
+    #[arg(long, value_name = "MIB")]
+    transformed_weights: Option<usize>,
     /// What computes: the CPU, the first CUDA device, or that device if it can be used and else the CPU
     #[arg(long, value_enum, value_name = "WHAT", default_value_t = Backend::Cpu, conflicts_with = "tune")]
     backend: Backend,
@@ -170,6 +174,9 @@ fn options(arguments: &Arguments, model: &Model, shape: &[usize]) -> Result<Opti
     let mut options = Options::new().threads(threads).backend(backend).precision(precision);
     if let Some(isa) = arguments.isa {
         options = options.isa(isa);
+    }
+    if let Some(mib) = arguments.transformed_weights {
+        options = options.transformed_weights(TransformedWeights::AtMost(mib.saturating_mul(1 << 20)));
     }
     let dims = input_dims(model)?;
     ensure!(dims.len() == shape.len(), "the model's input has {} axes, what is given has {}: {shape:?}", dims.len(), shape.len());

@@ -19,6 +19,9 @@ struct Report {
     batch: usize,
     runs: usize,
     run_ms: RunMs,
+    /// Memory that the session owns, and that the plan owns for transformed weights.
+    session_bytes: usize,
+    prepared_bytes: usize,
     /// How far a device's output is from the CPU's, if the device rounds more.
     difference: Option<Difference>,
     layers: Vec<LayerMs>,
@@ -123,6 +126,8 @@ pub(crate) fn run(arguments: &Arguments, model: &Model) -> Result<()> {
         batch: shape[0],
         runs,
         run_ms: RunMs { min: ms(whole[0]), median: ms(quantile(&whole, 0.5)), p90: ms(quantile(&whole, 0.9)) },
+        session_bytes: plan.session_bytes(),
+        prepared_bytes: plan.prepared_bytes(),
         difference,
         layers: plan
             .steps()
@@ -172,6 +177,8 @@ fn print(arguments: &Arguments, report: &Report) -> Result<()> {
     let Report { threads, batch, runs, .. } = report;
     let place = report.device.clone().unwrap_or_else(|| format!("threads {threads}"));
     writeln!(out, "run: min {min:.4} ms, median {median:.4} ms, p90 {p90:.4} ms ({runs} runs, batch {batch}, {place})")?;
+    let mib = |bytes: usize| format!("{:.1} MiB", bytes as f64 / f64::from(1 << 20));
+    writeln!(out, "memory: activations {}, transformed weights {}", mib(report.session_bytes), mib(report.prepared_bytes))?;
     if let Some(Difference { absolute, relative }) = report.difference {
         writeln!(out, "largest difference from float32 on the CPU: {absolute:.1e}, {relative:.1e} of the largest output")?;
     }

@@ -315,7 +315,7 @@ impl<E: Stored> Planes<'_, '_, E> {
 
     /// Puts the weights of a group's `filter` in the order of its runs.
     fn gather(&mut self, channel: &PlaneGroup, filter: usize) {
-        let panel = self.operands.panels(&channel.place).panel(filter / PANEL_ROWS);
+        let panel = channel.place.panels(self.operands.weights).panel(filter / PANEL_ROWS);
         for (weight, column) in self.weights.iter_mut().zip(&channel.columns) {
             *weight = panel.column(*column)[filter % PANEL_ROWS].widen();
         }

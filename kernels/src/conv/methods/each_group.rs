@@ -13,6 +13,14 @@ pub(super) trait GroupKernel<E>: Debug + Send + Sync {
     /// Elements of scratch memory that [`Self::run`] needs.
     fn scratch_len(&self) -> usize;
 
+    /// Elements of transformed weights that it keeps.
+    fn kept_len(&self) -> usize {
+        0
+    }
+
+    /// Transforms the group's weights. `kept` has [`Self::kept_len`] elements, each of which it overwrites.
+    fn transform_weights(&self, _panels: Panels<'_, E>, _kept: &mut [f32]) {}
+
     /// Sizes, for reports.
     fn describe(&self) -> String;
 
@@ -24,6 +32,8 @@ pub(super) trait GroupKernel<E>: Debug + Send + Sync {
 #[derive(Clone, Copy)]
 pub(super) struct GroupOperands<'a, E> {
     pub(super) panels: Panels<'a, E>,
+    /// What [`GroupKernel::transform_weights`] made of them.
+    pub(super) kept: &'a [f32],
     pub(super) finishing: Finishing<'a>,
 }
 
@@ -52,13 +62,28 @@ impl<E: Stored, K: GroupKernel<E>> ConvKernel<E> for EachGroup<K> {
         self.groups.iter().map(|(_, kernel)| kernel.scratch_len()).max().unwrap_or(0)
     }
 
+    fn kept_len(&self) -> usize {
+        self.groups.iter().map(|(_, kernel)| kernel.kept_len()).sum()
+    }
+
+    fn transform_weights(&self, weights: &[E], mut kept: &mut [f32]) {
+        for (place, kernel) in &self.groups {
+            let (of_group, rest) = kept.split_at_mut(kernel.kept_len());
+            kernel.transform_weights(place.panels(weights), of_group);
+            kept = rest;
+        }
+    }
+
     fn describe(&self, group: usize) -> String {
         let kernel = self.groups.iter().find(|(place, _)| place.index == group);
         kernel.map_or_else(String::new, |(_, kernel)| kernel.describe())
     }
 
     fn run(&self, operands: Operands<'_, E>, image: &[f32], out: &mut [f32], scratch: &mut [f32], threading: Threading) {
+        let mut kept = operands.kept;
         for (place, kernel) in &self.groups {
+            let (of_group, rest) = kept.split_at(kernel.kept_len());
+            kept = rest;
             let Range { start, end } = place.filters;
             let out = &mut out[start * self.plane_len..end.next_multiple_of(self.lanes) * self.plane_len];
             if operands.border.is_some() {
@@ -72,7 +97,13 @@ impl<E: Stored, K: GroupKernel<E>> ConvKernel<E> for EachGroup<K> {
             }
             let bias = &operands.bias[place.filters.clone()];
             let finishing = Finishing { bias, activation: operands.activation, add: operands.adds() };
-            kernel.run(GroupOperands { panels: operands.panels(place), finishing }, image, out, scratch, threading);
+            kernel.run(
+                GroupOperands { panels: place.panels(operands.weights), kept: of_group, finishing },
+                image,
+                out,
+                scratch,
+                threading,
+            );
         }
     }
 }

@@ -23,12 +23,10 @@ impl ConvMethod for FilterLanes {
         true
     }
 
-    /// Blocks of the output belong to one group each.
     fn applies(&self, problem: &Problem<'_>, group: PlacedGroup<'_>) -> bool {
         let Layouts { reads, writes } = problem.layouts;
-        let aligned = group.place.filters.start.is_multiple_of(problem.isa.lanes());
         let readable = !problem.geometry.transposed && blocks::fits(problem.geometry);
-        (reads == Layout::Planes || readable) && (writes == Layout::Planes || aligned)
+        (reads == Layout::Planes || readable) && (writes == Layout::Planes || group.has_whole_blocks(problem))
     }
 
     fn competes(&self, problem: &Problem<'_>) -> bool {
@@ -156,7 +154,7 @@ impl<E: Stored> GroupKernel<E> for FilterLanesGroup {
     }
 
     fn run(&self, operands: GroupOperands<'_, E>, image: &[f32], out: &mut [f32], scratch: &mut [f32], threading: Threading) {
-        let GroupOperands { panels, finishing } = operands;
+        let GroupOperands { panels, finishing, .. } = operands;
         expect_len("bias", finishing.bias, self.product.rows());
         let (planes, scratch) = scratch.split_at_mut(self.stage_len());
         let x = match &self.staged {

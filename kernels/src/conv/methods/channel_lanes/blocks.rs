@@ -1,17 +1,70 @@
 //! Channels as lanes where they lie so already: each block of the output is computed from the same block of the input, which is read
-//! in place. Taps that fall into padding are left out: outputs in the middle of a row have all taps and are computed some at a time.
+//! in place. Taps that fall into padding are left out.
 
 use super::{Channel, Channels, gather};
 use crate::conv::geometry::Geometry;
 use crate::conv::method::{ConvKernel, Operands, PlacedGroup, Problem};
 use crate::parallel::{Part, Partition, Window};
-use crate::simd::{Isa, MAX_LANES, Simd, Stored, Vectorized};
+use crate::simd::{Grid, GridMut, Isa, MAX_LANES, Simd, Stored, Vectorized};
 use crate::tile::{activate, unrolled};
 use crate::{Activation, Threading, balanced};
 use std::ops::Range;
 
-/// Most outputs that are computed together: their sums, a weight and an operand fit sixteen registers.
+/// Most outputs that are computed together: their sums, a weight and an operand fit sixteen registers. Rows of 14 or 28 outputs are cut
+/// into sevens.
 const TOGETHER: usize = 8;
+
+/// Neighbouring outputs of a row.
+#[derive(Debug)]
+struct Tile {
+    outputs: Range<usize>,
+    /// The columns of the input that they read.
+    columns: Range<usize>,
+    taps: Vec<ColumnTap>,
+}
+
+/// A column of the kernel, at the outputs of a tile.
+#[derive(Debug)]
+struct ColumnTap {
+    kw: usize,
+    /// The outputs that find input there, counted from the tile's first one.
+    outputs: Range<usize>,
+    /// Where the first output of the tile reads, or would read, counted from the tile's first column. Invariant: as many strides behind
+    /// it as an output of `outputs` says lies a column of the tile. Computed by [`Tile::new`].
+    offset: isize,
+}
+
+impl Tile {
+    fn new(geometry: &Geometry, outputs: Range<usize>) -> Self {
+        let first = |kw: usize| {
+            (outputs.start * geometry.strides[1] + kw * geometry.dilations[1]) as isize - geometry.pad_before[1] as isize
+        };
+        let inside = |kw: usize| {
+            let all = geometry.inside(1, kw);
+            let start = all.start.clamp(outputs.start, outputs.end);
+            start - outputs.start..all.end.clamp(start, outputs.end) - outputs.start
+        };
+        let found = (0..geometry.kernel[1]).map(|kw| (kw, inside(kw), first(kw))).filter(|(_, inside, _)| !inside.is_empty());
+        let found: Vec<(usize, Range<usize>, isize)> = found.collect();
+        let place = |first: isize, output: usize| first + (output * geometry.strides[1]) as isize;
+        let start = found.iter().map(|(_, inside, first)| place(*first, inside.start)).min().unwrap_or(0);
+        let end = found.iter().map(|(_, inside, first)| place(*first, inside.end - 1) + 1).max().unwrap_or(0);
+        let tap = |(kw, outputs, first): (usize, Range<usize>, isize)| ColumnTap { kw, outputs, offset: first - start };
+        Tile { columns: start as usize..end as usize, taps: found.into_iter().map(tap).collect(), outputs }
+    }
+}
+
+/// What [`ChannelBlocks::usual`] says.
+fn usual(geometry: &Geometry, tiles: &[Tile]) -> Option<[usize; 2]> {
+    let width = geometry.kernel[1];
+    let complete = |tile: &Tile| {
+        let count = tile.outputs.len();
+        let inner = width / 2..count.saturating_sub(width / 2);
+        let has_inner = |tap: &ColumnTap| tap.outputs.start <= inner.start && inner.end <= tap.outputs.end;
+        tile.taps.len() == width && tile.taps.iter().all(has_inner)
+    };
+    (geometry.dilations[1] == 1 && tiles.iter().all(complete)).then_some([width, geometry.strides[1]])
+}
 
 /// The groups of a layer that are computed this way: one for each channel.
 #[derive(Debug)]
@@ -21,8 +74,13 @@ pub(super) struct ChannelBlocks {
     channels: Channels,
     /// For each output row, the rows of the kernel that find input.
     rows: Vec<Range<usize>>,
-    /// Neighbouring outputs of a row with the columns of the kernel that find input at all of them.
-    columns: Vec<(Range<usize>, Range<usize>)>,
+    /// The outputs of a row, some at a time.
+    tiles: Vec<Tile>,
+    /// Width and horizontal stride of the kernel, if the widest tiles miss no tap but at outputs that are less than half of the width
+    /// from their ends.
+    usual: Option<[usize; 2]>,
+    /// Whether weights are gathered before the first run.
+    keeps_weights: bool,
     /// Blocks that each thread computes.
     items: Vec<Range<usize>>,
     partition: Partition,
@@ -43,25 +101,18 @@ impl ChannelBlocks {
         let vectors = channels.vectors.len();
         let (items, parts) = balanced(vectors, vectors.div_ceil(threads)).map(item).unzip();
         let [height, width] = geometry.output;
-        // Runs of outputs that find input at the same columns of the kernel.
-        let mut columns: Vec<(Range<usize>, Range<usize>)> = Vec::new();
-        for output in 0..width {
-            let taps = geometry.taps_inside(1, output);
-            match columns.last_mut() {
-                Some((outputs, last)) if *last == taps => outputs.end = output + 1,
-                _ => columns.push((output..output + 1, taps)),
-            }
-        }
-        let tiles = |(outputs, taps): (Range<usize>, Range<usize>)| {
-            balanced(outputs.len(), TOGETHER)
-                .map(move |tile| (outputs.start + tile.start..outputs.start + tile.end, taps.clone()))
-        };
+        let count = if width.is_multiple_of(TOGETHER) { TOGETHER } else { TOGETHER - 1 };
+        let tiles: Vec<Tile> = if width.is_multiple_of(count) { balanced(width, count) } else { balanced(width, TOGETHER) }
+            .map(|outputs| Tile::new(geometry, outputs))
+            .collect();
         ChannelBlocks {
             isa,
             geometry: geometry.clone(),
             channels,
             rows: (0..height).map(|row| geometry.taps_inside(0, row)).collect(),
-            columns: columns.into_iter().flat_map(tiles).collect(),
+            usual: usual(geometry, &tiles),
+            tiles,
+            keeps_weights: problem.keeps_weights,
             items,
             partition: Partition::new(problem.filters.div_ceil(lanes), positions * lanes, parts),
         }
@@ -75,7 +126,22 @@ impl ChannelBlocks {
 
 impl<E: Stored> ConvKernel<E> for ChannelBlocks {
     fn scratch_len(&self) -> usize {
-        self.partition.shares().saturating_mul(self.weights_len().next_multiple_of(MAX_LANES))
+        if self.keeps_weights {
+            0
+        } else {
+            self.partition.shares().saturating_mul(self.weights_len().next_multiple_of(MAX_LANES))
+        }
+    }
+
+    fn kept_len(&self) -> usize {
+        if self.keeps_weights { self.channels.vectors.len() * self.weights_len() } else { 0 }
+    }
+
+    fn transform_weights(&self, weights: &[E], kept: &mut [f32]) {
+        for (channels, to) in self.channels.vectors.iter().zip(kept.chunks_exact_mut(self.weights_len())) {
+            let (channels, taps) = (&self.channels.each[channels.clone()], self.channels.taps.len());
+            self.isa.dispatch(Gather { channels, taps, weights, to });
+        }
     }
 
     fn describe(&self, _: usize) -> String {
@@ -83,14 +149,42 @@ impl<E: Stored> ConvKernel<E> for ChannelBlocks {
     }
 
     fn run(&self, operands: Operands<'_, E>, image: &[f32], out: &mut [f32], scratch: &mut [f32], threading: Threading) {
-        let len = self.weights_len();
-        self.partition.for_each(out, scratch, len.next_multiple_of(MAX_LANES), threading, |i, mut window, scratch| {
-            for channels in &self.channels.vectors[self.items[i].clone()] {
-                let channels = &self.channels.each[channels.clone()];
-                let (weights, window) = (&mut scratch[..len], &mut window);
-                self.isa.dispatch(Block { of: self, operands, image, channels, weights, window });
+        let (len, taps) = (self.weights_len(), self.channels.taps.len());
+        let scratch_len = if self.keeps_weights { 0 } else { len.next_multiple_of(MAX_LANES) };
+        self.partition.for_each(out, scratch, scratch_len, threading, |i, mut window, scratch| {
+            for vector in self.items[i].clone() {
+                let channels = &self.channels.each[self.channels.vectors[vector].clone()];
+                let weights = match self.keeps_weights {
+                    true => &operands.kept[vector * len..][..len],
+                    false => {
+                        let to = &mut scratch[..len];
+                        self.isa.dispatch(Gather { channels, taps, weights: operands.weights, to });
+                        &*to
+                    }
+                };
+                self.isa.dispatch(Block { of: self, operands, image, channels, weights, window: &mut window });
             }
         });
+    }
+}
+
+/// Gathers the weights of a vector of channels.
+struct Gather<'a, E> {
+    channels: &'a [Channel],
+    taps: usize,
+    weights: &'a [E],
+    to: &'a mut [f32],
+}
+
+impl<E: Stored> Vectorized for Gather<'_, E> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        simd.vectorize(
+            #[inline(always)]
+            || gather(simd, self.channels, self.taps, self.weights, self.to),
+        );
     }
 }
 
@@ -100,7 +194,7 @@ struct Block<'a, 'w, E> {
     operands: Operands<'a, E>,
     image: &'a [f32],
     channels: &'a [Channel],
-    weights: &'a mut [f32],
+    weights: &'a [f32],
     window: &'a mut Window<'w>,
 }
 
@@ -110,10 +204,6 @@ impl<E: Stored> Vectorized for Block<'_, '_, E> {
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
         let Block { of, operands, image, channels, weights, window } = self;
-        simd.vectorize(
-            #[inline(always)]
-            || gather(simd, channels, of.channels.taps.len(), operands.weights, weights),
-        );
         let (filters, lanes) = (channels[0].filter..channels[0].filter + channels.len(), S::LANES);
         let [input_len, len] = [of.geometry.input_len(), of.geometry.output_len()].map(|len| len * lanes);
         let block = filters.start / lanes;
@@ -151,64 +241,118 @@ impl Outputs<'_> {
     #[inline(always)]
     fn compute_all<S: Simd>(&self, simd: S, out: &mut [f32]) {
         let width = self.of.geometry.output[1] * S::LANES;
+        let bias = simd.get_first(self.bias);
         for (row, out) in out.chunks_exact_mut(width).enumerate() {
-            for (columns, taps) in &self.of.columns {
-                let out = &mut out[columns.start * S::LANES..columns.end * S::LANES];
-                let place = [row, columns.start];
-                match columns.len() {
-                    1 => self.compute::<S, 1>(simd, place, taps, out),
-                    2 => self.compute::<S, 2>(simd, place, taps, out),
-                    3 => self.compute::<S, 3>(simd, place, taps, out),
-                    4 => self.compute::<S, 4>(simd, place, taps, out),
-                    5 => self.compute::<S, 5>(simd, place, taps, out),
-                    6 => self.compute::<S, 6>(simd, place, taps, out),
-                    7 => self.compute::<S, 7>(simd, place, taps, out),
-                    TOGETHER => self.compute::<S, TOGETHER>(simd, place, taps, out),
-                    count => unreachable!("{count} outputs together"),
+            for tile in &self.of.tiles {
+                let out = &mut out[tile.outputs.start * S::LANES..tile.outputs.end * S::LANES];
+                macro_rules! tile {
+                    ($($count:literal)*) => {
+                        match tile.outputs.len() {
+                            $($count => self.compute::<S, $count>(simd, row, tile, bias, out),)*
+                            count => unreachable!("{count} outputs together"),
+                        }
+                    };
                 }
+                tile!(1 2 3 4 5 6 7 8);
             }
         }
     }
 
-    /// `COUNT` neighbouring outputs from a row and a column on, at all of which the kernel's `columns` find input.
+    /// The `COUNT` outputs of a tile in a row.
     #[inline(always)]
-    fn compute<S: Simd, const COUNT: usize>(&self, simd: S, [row, column]: [usize; 2], columns: &Range<usize>, out: &mut [f32]) {
-        let geometry = &self.of.geometry;
-        let (width, kernel_width) = (geometry.input[1], geometry.kernel[1]);
-        let [step, stride] = [geometry.dilations[1], geometry.strides[1]].map(|places| places * S::LANES);
+    fn compute<S: Simd, const COUNT: usize>(&self, simd: S, row: usize, tile: &Tile, bias: S::Vector, out: &mut [f32]) {
         let mut sums = [[simd.splat(0.0); 1]; COUNT];
-        if !columns.is_empty() {
-            let first = geometry.source(1, columns.start, column);
-            let reach = (columns.len() - 1) * step + (COUNT - 1) * stride + S::LANES;
-            for kh in self.of.rows[row].clone() {
-                let x = &self.x[(geometry.source(0, kh, row) * width + first) * S::LANES..][..reach];
-                let weights = &self.weights[(kh * kernel_width + columns.start) * S::LANES..];
-                for (kw, weight) in weights.chunks_exact(S::LANES).take(columns.len()).enumerate() {
-                    let weight = simd.get(weight);
-                    unrolled::<COUNT, 1>(
-                        #[inline(always)]
-                        |i, _| {
-                            // SAFETY: `reach` ends behind the last of `COUNT` vectors at the last column.
-                            let x = unsafe { simd.load(x.as_ptr().add(kw * step + i * stride)) };
-                            sums[i][0] = simd.mul_add(weight, x, sums[i][0]);
-                        },
-                    );
-                }
-            }
+        // What nearly all such layers are. A constant, so that no more is compiled than helps.
+        match (self.of.usual, const { COUNT >= 7 && S::LANES >= 8 }) {
+            (Some([3, 1]), true) => self.add_usual::<S, 3, 1, COUNT>(simd, row, tile, &mut sums),
+            (Some([3, 2]), true) => self.add_usual::<S, 3, 2, COUNT>(simd, row, tile, &mut sums),
+            (Some([5, 1]), true) => self.add_usual::<S, 5, 1, COUNT>(simd, row, tile, &mut sums),
+            (Some([5, 2]), true) => self.add_usual::<S, 5, 2, COUNT>(simd, row, tile, &mut sums),
+            _ => self.add_any::<S, COUNT>(simd, row, tile, &mut sums),
         }
-        let bias = simd.get_first(self.bias);
-        let out = &mut out[..COUNT * S::LANES];
+        let mut out = GridMut::<S, COUNT, 1>::new(simd, out, [S::LANES, 0]);
         unrolled::<COUNT, 1>(
             #[inline(always)]
             |i, _| {
-                let sum = if self.add { simd.add(sums[i][0], simd.get(&out[i * S::LANES..])) } else { sums[i][0] };
+                let sum = if self.add { simd.add(sums[i][0], out.get(i, 0)) } else { sums[i][0] };
                 sums[i][0] = simd.add(sum, bias);
             },
         );
         activate(simd, self.activation, &mut sums);
         unrolled::<COUNT, 1>(
             #[inline(always)]
-            |i, _| simd.put(&mut out[i * S::LANES..], sums[i][0]),
+            |i, _| out.put(i, 0, sums[i][0]),
         );
+    }
+
+    /// For each row of the kernel that finds input: that row's part of the tile's columns, and its weights.
+    #[inline(always)]
+    fn rows<S: Simd>(&self, row: usize, tile: &Tile) -> impl Iterator<Item = (&[f32], &[f32])> {
+        let geometry = &self.of.geometry;
+        let [width, kernel_width] = [geometry.input[1], geometry.kernel[1]];
+        let columns = tile.columns.clone();
+        self.of.rows[row].clone().map(move |kh| {
+            let first = geometry.source(0, kh, row) * width + columns.start;
+            let x = &self.x[first * S::LANES..][..columns.len() * S::LANES];
+            (x, &self.weights[kh * kernel_width * S::LANES..][..kernel_width * S::LANES])
+        })
+    }
+
+    /// Adds the products of a kernel whose rows are `WIDTH` taps side by side, with a horizontal stride of `STRIDE`: distances are known
+    /// when this is compiled, and only outputs at the ends of the tile can miss a tap.
+    #[inline(always)]
+    fn add_usual<S: Simd, const WIDTH: usize, const STRIDE: usize, const COUNT: usize>(
+        &self,
+        simd: S,
+        row: usize,
+        tile: &Tile,
+        sums: &mut [[S::Vector; 1]; COUNT],
+    ) {
+        let taps: &[ColumnTap; WIDTH] = tile.taps.as_slice().try_into().expect("`usual` asked for as many as there are");
+        let offset = taps[0].offset * S::LANES as isize;
+        for (x, weights) in self.rows::<S>(row, tile) {
+            let (x, weights) = (x.as_ptr().wrapping_offset(offset), Grid::<S, WIDTH, 1>::new(simd, weights, [S::LANES, 0]));
+            unrolled::<WIDTH, 1>(
+                #[inline(always)]
+                |kw, _| {
+                    let (weight, outputs) = (weights.get(kw, 0), &taps[kw].outputs);
+                    unrolled::<COUNT, 1>(
+                        #[inline(always)]
+                        |i, _| {
+                            let (near_start, near_end) = (i < WIDTH / 2, i >= COUNT - WIDTH / 2);
+                            if (!near_start || i >= outputs.start) && (!near_end || i < outputs.end) {
+                                // SAFETY: `x` has a vector for each of the tile's columns. This output reads one of them, by the
+                                // tap's invariant: it is one of `outputs`, or so far from the ends that `usual` says it is.
+                                let x = unsafe { simd.load(x.wrapping_add((kw + i * STRIDE) * S::LANES)) };
+                                sums[i][0] = simd.mul_add(weight, x, sums[i][0]);
+                            }
+                        },
+                    );
+                },
+            );
+        }
+    }
+
+    /// The same of any kernel.
+    #[inline(always)]
+    fn add_any<S: Simd, const COUNT: usize>(&self, simd: S, row: usize, tile: &Tile, sums: &mut [[S::Vector; 1]; COUNT]) {
+        let stride = self.of.geometry.strides[1] * S::LANES;
+        for (x, weights) in self.rows::<S>(row, tile) {
+            for tap in &tile.taps {
+                let weight = simd.get(&weights[tap.kw * S::LANES..]);
+                let x = x.as_ptr().wrapping_offset(tap.offset * S::LANES as isize);
+                unrolled::<COUNT, 1>(
+                    #[inline(always)]
+                    |i, _| {
+                        if tap.outputs.contains(&i) {
+                            // SAFETY: `x` has a vector for each of the tile's columns, one of which this output reads, by the tap's
+                            // invariant.
+                            let x = unsafe { simd.load(x.wrapping_add(i * stride)) };
+                            sums[i][0] = simd.mul_add(weight, x, sums[i][0]);
+                        }
+                    },
+                );
+            }
+        }
     }
 }

@@ -5,6 +5,7 @@
 
 mod blocks;
 
+use crate::conv::cost::BlockCosts;
 use crate::conv::finish::{Finish, Finishing};
 use crate::conv::geometry::{Column, Geometry};
 use crate::conv::method::{ConvKernel, ConvMethod, Operands, PlacedGroup, Problem};
@@ -62,12 +63,20 @@ impl ConvMethod for ChannelLanes {
 
     fn cost(&self, problem: &Problem<'_>, group: PlacedGroup<'_>) -> Option<f64> {
         let (geometry, costs) = (problem.geometry, &problem.costs.planes);
-        let products = costs.product_of_channels * (group.columns.len() * geometry.output_len()) as f64;
-        let moved = match problem.layouts.reads {
-            Layout::Planes => costs.transposed * (geometry.input_len() + geometry.output_len()) as f64,
-            Layout::Blocks => 0.0,
+        let [products, reads, outputs] =
+            [group.columns.len() * geometry.output_len(), geometry.input_len(), geometry.output_len()].map(|count| count as f64);
+        let computed = match problem.layouts.reads {
+            Layout::Planes => costs.product_of_channels * products + costs.transposed * (reads + outputs),
+            Layout::Blocks => {
+                let BlockCosts { product, read, output } = costs.in_blocks;
+                product * products + read * reads + output * outputs
+            }
         };
-        Some((products + moved) / problem.isa.lanes() as f64)
+        let gathered = match (problem.layouts.reads, problem.keeps_weights) {
+            (Layout::Blocks, true) => 0.0,
+            _ => costs.gathered * group.columns.len() as f64,
+        };
+        Some((computed + gathered) / problem.isa.lanes() as f64)
     }
 
     fn prepare(&self, problem: &Problem<'_>, groups: &[PlacedGroup<'_>]) -> Box<dyn ConvKernel<f32>> {

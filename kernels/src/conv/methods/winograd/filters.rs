@@ -1,23 +1,23 @@
-//! Transforming weights, multiplying them with transformed tiles, and making outputs of the products.
+//! Multiplying transformed weights with transformed tiles, and making outputs of the products.
 
-use super::sizes::{Sizes, Taps};
-use super::transforms::{OUTPUTS, transform_sums, transform_taps};
+use super::sizes::Sizes;
+use super::transforms::{OUTPUTS, transform_sums};
+use super::weights::TransformWeights;
+use crate::activation;
 use crate::conv::methods::each_group::GroupOperands;
 use crate::filter_tile;
+use crate::layout::Layout;
 use crate::parallel::Window;
-use crate::simd::{Simd, Stored, Vectorized};
+use crate::simd::{Grid, Simd, Stored, Vectorized};
 use crate::tile::each_column;
-use crate::{activation, balanced};
-use sslm_basics::panels::{Panel, ROWS};
 use std::ops::Range;
 
-/// Columns ahead of which weights are fetched.
-const AHEAD: usize = 40;
-
-/// The products of some filters with the transformed tiles of some rows, and their outputs.
+/// The products of a strip of filters with the transformed tiles of some rows, and their outputs.
 pub(super) struct Filters<'a, 'w, E> {
     pub(super) sizes: &'a Sizes,
     pub(super) operands: GroupOperands<'a, E>,
+    /// The strip's transformed weights, if they are kept.
+    pub(super) kept: Option<&'a [f32]>,
     pub(super) image: Transformed<'a>,
     pub(super) filters: Range<usize>,
     pub(super) out: &'a mut Window<'w>,
@@ -36,7 +36,8 @@ pub(super) struct Transformed<'a> {
 /// Elements of scratch memory that [`Filters`] needs.
 pub(super) fn scratch_len(sizes: &Sizes) -> usize {
     let (lanes, vectors) = (sizes.isa.lanes(), sizes.isa.filter_tile()[1]);
-    OUTPUTS * lanes * lanes + sizes.products() * (sizes.weights_len(vectors) + sizes.sums_len(vectors))
+    let weights_len = if sizes.keeps_weights { 0 } else { sizes.weights_len(vectors) };
+    OUTPUTS * lanes * lanes + sizes.products() * (weights_len + sizes.sums_len(vectors))
 }
 
 impl<E: Stored> Vectorized for Filters<'_, '_, E> {
@@ -45,103 +46,69 @@ impl<E: Stored> Vectorized for Filters<'_, '_, E> {
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
         match self.sizes.points {
-            6 => self.filters::<S, 3, 6>(simd),
-            _ => self.filters::<S, 5, 8>(simd),
+            6 => self.filters::<S, 6>(simd),
+            _ => self.filters::<S, 8>(simd),
         }
     }
 }
 
 impl<E: Stored> Filters<'_, '_, E> {
-    fn filters<S: Simd, const TAPS: usize, const POINTS: usize>(mut self, simd: S) {
-        let scratch = std::mem::take(&mut self.scratch);
-        for vectors in balanced(self.filters.len().div_ceil(S::LANES), S::FILTER_TILE[1]) {
-            let [first, end] = [vectors.start, vectors.end].map(|v| (self.filters.start + v * S::LANES).min(self.filters.end));
-            let (rows, rest) = scratch.split_at_mut(OUTPUTS * S::LANES * S::LANES);
-            let (weights, sums) = rest.split_at_mut(POINTS * POINTS * self.sizes.weights_len(vectors.len()));
-            for channels in balanced(self.sizes.channels.len(), self.sizes.channels_at_once()) {
-                for (vector, first) in (first..end).step_by(S::LANES).enumerate() {
-                    simd.vectorize(
-                        #[inline(always)]
-                        || {
-                            self.transform_weights::<S, TAPS, POINTS>(
-                                simd,
-                                first,
-                                channels.clone(),
-                                [vector, vectors.len()],
-                                weights,
-                            )
-                        },
-                    );
+    fn filters<S: Simd, const POINTS: usize>(mut self, simd: S) {
+        let (scratch, sizes) = (std::mem::take(&mut self.scratch), self.sizes);
+        let vectors = self.filters.len().div_ceil(S::LANES);
+        let (rows, rest) = scratch.split_at_mut(OUTPUTS * S::LANES * S::LANES);
+        let (weights_len, sums_len) = (sizes.weights_len(vectors), sizes.sums_len(vectors));
+        let sums = match self.kept {
+            Some(weights) => {
+                for (product, sums) in rest.chunks_exact_mut(sums_len).take(sizes.products()).enumerate() {
+                    for channels in sizes.channels_together() {
+                        let weights = &weights[product * weights_len + channels.start * vectors * S::LANES..];
+                        self.multiply(simd, product, channels, vectors, weights, sums);
+                    }
                 }
-                self.multiply(simd, channels, vectors.len(), weights, sums);
+                rest
             }
-            for (vector, first) in (first..end).step_by(S::LANES).enumerate() {
-                simd.vectorize(
-                    #[inline(always)]
-                    || self.outputs::<S, POINTS>(simd, first..end.min(first + S::LANES), [vector, vectors.len()], sums, rows),
-                );
+            None => {
+                let (weights, sums) = rest.split_at_mut(sizes.products() * weights_len);
+                for channels in sizes.channels_together() {
+                    let (panels, filters) = (self.operands.panels, self.filters.clone());
+                    TransformWeights { sizes, panels, filters, channels: channels.clone(), to: weights }.run(simd);
+                    let products = weights.chunks_exact(weights_len).zip(sums.chunks_exact_mut(sums_len)).take(sizes.products());
+                    for (product, (weights, sums)) in products.enumerate() {
+                        self.multiply(simd, product, channels.clone(), vectors, weights, sums);
+                    }
+                }
+                sums
             }
+        };
+        for (vector, first) in self.filters.clone().step_by(S::LANES).enumerate() {
+            let (filters, vector) = (first..self.filters.end.min(first + S::LANES), [vector, vectors]);
+            simd.vectorize(
+                #[inline(always)]
+                || match sizes.layouts.writes {
+                    Layout::Planes => self.outputs::<S, POINTS>(simd, filters, vector, sums, rows),
+                    Layout::Blocks => self.outputs_to_block::<S, POINTS>(simd, filters, vector, sums),
+                },
+            );
         }
     }
 
-    /// Transforms the weights of a vector of filters, from `first` on, and some channels. They become the vector of index `vector`
-    /// of `vectors`.
-    #[inline(always)]
-    fn transform_weights<S: Simd, const TAPS: usize, const POINTS: usize>(
+    /// Adds the products of one index with some channels; the first ones begin the sums.
+    fn multiply<S: Simd>(
         &self,
         simd: S,
-        first: usize,
+        product: usize,
         channels: Range<usize>,
-        [vector, vectors]: [usize; 2],
-        out: &mut [f32],
+        vectors: usize,
+        weights: &[f32],
+        sums: &mut [f32],
     ) {
-        let (product_len, width) = (self.sizes.weights_len(vectors), vectors * S::LANES);
-        let panel = first / ROWS;
-        let (low, second) = (self.operands.panels.panel(panel), self.operands.panels.panel(panel + 1));
-        // One without rows is somewhere in memory, too: masked loads from elsewhere take long.
-        let none = Panel { rows: 0, ..low };
-        let high = if S::LANES > ROWS && second.rows > 0 { second } else { none };
-        let rows = RowsOfPanels { panels: [low, high], first: first % ROWS };
-        for (c, channel) in self.sizes.channels[channels].iter().enumerate() {
-            let out = &mut out[c * width + vector * S::LANES..];
-            match channel.taps {
-                Taps::All(start) => transform_taps::<S, TAPS, POINTS>(
-                    simd,
-                    #[inline(always)]
-                    |tap| {
-                        rows.fetch(simd, start + tap + AHEAD);
-                        rows.vector(simd, start + tap)
-                    },
-                    #[inline(always)]
-                    |product, x| simd.put(&mut out[product * product_len..], x),
-                ),
-                Taps::Some(ref columns) => transform_taps::<S, TAPS, POINTS>(
-                    simd,
-                    #[inline(always)]
-                    |tap| {
-                        // No branch: nobody can predict which taps are kept.
-                        let (column, kept) = columns[tap];
-                        rows.fetch(simd, column as usize + AHEAD);
-                        simd.mul(simd.splat(kept), rows.vector(simd, column as usize))
-                    },
-                    #[inline(always)]
-                    |product, x| simd.put(&mut out[product * product_len..], x),
-                ),
-            }
-        }
-    }
-
-    /// Adds the products of some channels; the first ones begin the sums.
-    fn multiply<S: Simd>(&self, simd: S, channels: Range<usize>, vectors: usize, weights: &[f32], sums: &mut [f32]) {
         let tiles = self.image.rows.len() * self.sizes.grid[1];
         let [of_channels, of_tiles] = self.image.places;
-        let stretches =
-            weights.chunks_exact(self.sizes.weights_len(vectors)).zip(sums.chunks_exact_mut(self.sizes.sums_len(vectors)));
-        for (product, (weights, sums)) in stretches.take(self.sizes.products()).enumerate() {
-            let places = [&of_channels[channels.clone()], &of_tiles[..tiles]];
-            let x = &self.image.elements[product * self.sizes.product_len()..];
-            filter_tile::multiply_lines(simd, weights, x, places, vectors, sums, channels.start > 0);
-        }
+        let adds = channels.start > 0;
+        let places = [&of_channels[channels], &of_tiles[..tiles]];
+        let x = &self.image.elements[product * self.sizes.product_len()..];
+        filter_tile::multiply_lines(simd, weights, x, places, vectors, sums, adds);
     }
 
     /// The outputs of a vector of `filters`, whose index is `vector` of `vectors`, from the sums of products. `rows` is
@@ -163,10 +130,11 @@ impl<E: Stored> Filters<'_, '_, E> {
             for first in (0..across).step_by(S::LANES / OUTPUTS) {
                 for tile in first..across.min(first + S::LANES / OUTPUTS) {
                     let at = (r * across + tile) * pitch + vector * S::LANES;
+                    let sums = Grid::<S, POINTS, POINTS>::new(simd, &sums[at..], [POINTS * sums_len, sums_len]);
                     transform_sums::<S, POINTS>(
                         simd,
                         #[inline(always)]
-                        |product| simd.get(&sums[product * sums_len + at..]),
+                        |row, column| sums.get(row, column),
                         #[inline(always)]
                         |row, column, y| {
                             let column = (tile - first) * OUTPUTS + column;
@@ -198,30 +166,45 @@ impl<E: Stored> Filters<'_, '_, E> {
     }
 }
 
-/// A vector of rows: of two panels, or where vectors are shorter than panels, the rows from `first` on of one.
-struct RowsOfPanels<'a, E> {
-    panels: [Panel<'a, E>; 2],
-    first: usize,
-}
-
-impl<E: Stored> RowsOfPanels<'_, E> {
+impl<E: Stored> Filters<'_, '_, E> {
+    /// The same, written to a block of filters.
     #[inline(always)]
-    fn vector<S: Simd>(&self, simd: S, column: usize) -> S::Vector {
-        let [low, high] = &self.panels;
-        if S::LANES <= ROWS {
-            return E::get_first(simd, &low.column(column)[self.first..]);
-        }
-        if high.rows == ROWS {
-            return E::get_halves(simd, [low.column(column), high.column(column)]);
-        }
-        E::get_rows(simd, [low.column(column), high.column(column)])
-    }
-
-    /// Asks for a column.
-    #[inline(always)]
-    fn fetch<S: Simd>(&self, simd: S, column: usize) {
-        for panel in &self.panels {
-            simd.prefetch(panel.elements.as_ptr().wrapping_add(column * ROWS));
+    fn outputs_to_block<S: Simd, const POINTS: usize>(
+        &mut self,
+        simd: S,
+        filters: Range<usize>,
+        [vector, vectors]: [usize; 2],
+        sums: &[f32],
+    ) {
+        let ([height, width], across) = (self.sizes.geometry.output, self.sizes.grid[1]);
+        let (sums_len, pitch) = (self.sizes.sums_len(vectors), vectors * S::LANES);
+        let (finishing, block) = (self.operands.finishing, filters.start / S::LANES);
+        let bias = simd.get_first(&finishing.bias[filters]);
+        for (r, row) in self.image.rows.clone().enumerate() {
+            let outputs = row * OUTPUTS..height.min((row + 1) * OUTPUTS);
+            let out = self.out.part(block, outputs.start * width * S::LANES..outputs.end * width * S::LANES);
+            for tile in 0..across {
+                let at = (r * across + tile) * pitch + vector * S::LANES;
+                let sums = Grid::<S, POINTS, POINTS>::new(simd, &sums[at..], [POINTS * sums_len, sums_len]);
+                let place = |row: usize, column: usize| {
+                    let column = tile * OUTPUTS + column;
+                    (row < outputs.len() && column < width).then_some((row * width + column) * S::LANES)
+                };
+                transform_sums::<S, POINTS>(
+                    simd,
+                    #[inline(always)]
+                    |row, column| sums.get(row, column),
+                    #[inline(always)]
+                    |row, column, y| {
+                        if let Some(place) = place(row, column) {
+                            let out = &mut out[place..place + S::LANES];
+                            let y = simd.add(y, bias);
+                            let y = if finishing.add { simd.add(y, simd.get(out)) } else { y };
+                            simd.put(out, activation::of_vector(simd, finishing.activation, y));
+                        }
+                    },
+                );
+            }
         }
     }
 }

@@ -2,35 +2,45 @@
 //! yield 4x4 outputs by 36, or 64, products where the definition takes 144, or 400 (Lavin and Gray 2016, "Fast Algorithms for
 //! Convolutional Neural Networks").
 //!
-//! Lanes are channels of the transformed image and filters of the transformed weights, so that tiles need not fill vectors: rows
-//! become vectors of channels, and vectors of filters become rows, by transposing squares of elements.
+//! Lanes are channels of the transformed image and filters of the transformed weights, so that tiles need not fill vectors. Where
+//! channels lie in blocks, input and output are such vectors; of planes, rows become vectors of channels, and vectors of filters
+//! become rows, by transposing squares of elements.
 //!
-//! Weights are transformed anew in every run, some filters and channels at a time: a stored copy would be four times as large as
-//! they are, and reading that from memory takes about as long. So they stay in the file, and only there. Columns that are not kept
-//! count as zeros.
+//! Transformed weights are four times as large as those of the file (1.8 to 2.6 times, with 5x5 kernels). Where a plan has room for
+//! them, they are transformed once and kept; else they are transformed anew in every run, some filters and channels at a time.
+//! Columns that are not kept count as zeros.
 
+mod blocks;
 mod filters;
 mod image;
 mod sizes;
 mod transforms;
+mod weights;
 
 use super::each_group::{EachGroup, GroupKernel, GroupOperands};
 use crate::conv::method::{ConvKernel, ConvMethod, PlacedGroup, Problem};
+use crate::layout::{Layout, Layouts};
 use crate::parallel::{Part, Partition};
 use crate::simd::{MAX_LANES, Stored};
 use crate::{Threading, balanced};
+use blocks::TransformBlock;
 use filters::{Filters, Transformed};
 use image::TransformImage;
 use sizes::Sizes;
-use sslm_basics::panels::ROWS as PANEL_ROWS;
+use sslm_basics::panels::{Panels, ROWS as PANEL_ROWS};
 use std::ops::Range;
 use transforms::OUTPUTS;
+use weights::TransformWeights;
 
 pub(super) struct Winograd;
 
 impl ConvMethod for Winograd {
+    fn supports(&self, _: Layouts) -> bool {
+        true
+    }
+
     fn applies(&self, problem: &Problem<'_>, group: PlacedGroup<'_>) -> bool {
-        Sizes::new(problem, group).is_some()
+        group.has_whole_blocks(problem) && Sizes::new(problem, group).is_some()
     }
 
     fn cost(&self, problem: &Problem<'_>, group: PlacedGroup<'_>) -> Option<f64> {
@@ -52,69 +62,117 @@ struct WinogradGroup {
     sizes: Sizes,
     /// Where the elements of each channel, and of each tile, lie in a transformed image.
     places: [Vec<usize>; 2],
+    strips: Vec<Strip>,
     /// What each thread computes, by itself from the image on.
     items: Vec<WinogradItem>,
     partition: Partition,
 }
 
-/// Some filters at some rows of tiles.
+/// Filters that are multiplied together: as many vectors as a register tile has, or fewer.
+#[derive(Clone, Debug)]
+struct Strip {
+    filters: Range<usize>,
+    /// Where their transformed weights lie among those that are kept.
+    kept: Range<usize>,
+}
+
+/// Some strips of filters at some rows of tiles.
 #[derive(Clone, Debug)]
 struct WinogradItem {
-    filters: Range<usize>,
+    strips: Range<usize>,
     rows: Range<usize>,
 }
 
 impl WinogradGroup {
     fn new(sizes: Sizes, threads: usize) -> Self {
-        let items = items(&sizes, threads);
-        WinogradGroup { places: sizes.places(), partition: partition(&sizes, &items), items, sizes }
+        let (strips, items) = share(&sizes, threads);
+        let partition = partition(&sizes, &strips, &items);
+        WinogradGroup { places: sizes.places(), strips, items, partition, sizes }
     }
 
     /// Transforms the tiles of some rows.
     fn transform(&self, image: &[f32], rows: &Range<usize>, to: &mut [f32], scratch: &mut [f32]) {
         let (sizes, lanes) = (&self.sizes, self.sizes.isa.lanes());
-        let firsts = (0..sizes.channels.len()).step_by(lanes);
-        for (first, to) in firsts.zip(to.chunks_exact_mut(sizes.vector_len())) {
-            let channels = first..sizes.channels.len().min(first + lanes);
-            sizes.isa.dispatch(TransformImage { sizes, image, rows: rows.clone(), channels, to, scratch });
+        let vectors = to.chunks_exact_mut(sizes.vector_len());
+        match sizes.layouts.reads {
+            Layout::Planes => {
+                for (first, to) in (0..sizes.channels.len()).step_by(lanes).zip(vectors) {
+                    let channels = first..sizes.channels.len().min(first + lanes);
+                    sizes.isa.dispatch(TransformImage { sizes, image, rows: rows.clone(), channels, to, scratch });
+                }
+            }
+            Layout::Blocks => {
+                let block_len = sizes.geometry.input_len() * lanes;
+                for (block, to) in sizes.blocks.iter().zip(vectors) {
+                    let block = &image[block * block_len..][..block_len];
+                    sizes.isa.dispatch(TransformBlock { sizes, block, rows: rows.clone(), to, scratch });
+                }
+            }
         }
     }
 
     /// Scratch memory of one thread: a transformed image, and what transforms and products need in turns.
     fn thread_len(&self) -> usize {
-        let longer = image::scratch_len(&self.sizes).max(filters::scratch_len(&self.sizes));
+        let of_image = match self.sizes.layouts.reads {
+            Layout::Planes => image::scratch_len(&self.sizes),
+            Layout::Blocks => blocks::scratch_len(&self.sizes),
+        };
+        let longer = of_image.max(filters::scratch_len(&self.sizes));
         self.sizes.image_len().saturating_add(longer.next_multiple_of(MAX_LANES))
     }
 }
 
 /// Decides who computes what: threads share the filters, rows of tiles or both, whichever is expected to cost least. Each
-/// transforms what it needs of image and weights, as some other does, too: that takes less than reading what others have just
-/// written.
-fn items(sizes: &Sizes, threads: usize) -> Vec<WinogradItem> {
+/// transforms what it needs of the image, and of weights that are not kept, as some other does, too: that takes less than reading what
+/// others have just written.
+fn share(sizes: &Sizes, threads: usize) -> (Vec<Strip>, Vec<WinogradItem>) {
     // Whole vectors of filters, and whole panels.
     let unit = sizes.isa.lanes().max(PANEL_ROWS);
-    let parts = |of_rows: usize| {
-        let rows = balanced(sizes.grid[0], sizes.grid[0].div_ceil(of_rows));
-        let filters = sizes.filters.div_ceil(unit).div_ceil(threads / of_rows) * unit;
-        let filters = (0..sizes.filters).step_by(filters).map(move |first| first..sizes.filters.min(first + filters));
-        rows.flat_map(move |rows| filters.clone().map(move |filters| WinogradItem { filters, rows: rows.clone() }))
+    let shares_of_filters = |of_rows: usize| {
+        let each = sizes.filters.div_ceil(unit).div_ceil(threads / of_rows) * unit;
+        (0..sizes.filters).step_by(each.max(1)).map(move |first| first..sizes.filters.min(first + each))
     };
+    let shares_of_rows = |of_rows: usize| balanced(sizes.grid[0], sizes.grid[0].div_ceil(of_rows));
     let slowest = |of_rows: usize| {
-        let costs = parts(of_rows).map(|item| sizes.cost_of(item.rows.len(), item.filters.len()));
-        costs.fold(0.0, f64::max)
+        let rows = shares_of_rows(of_rows).map(|rows| rows.len()).max().unwrap_or(0);
+        let filters = shares_of_filters(of_rows).map(|filters| filters.len()).max().unwrap_or(0);
+        sizes.cost_of(rows, filters)
     };
     let best = (1..=threads.min(sizes.grid[0])).map(|of_rows| (slowest(of_rows), of_rows)).min_by(|a, b| a.0.total_cmp(&b.0));
-    best.map_or_else(Vec::new, |(_, of_rows)| parts(of_rows).collect())
+    let (mut strips, mut items) = (Vec::new(), Vec::new());
+    let Some((_, of_rows)) = best else { return (strips, items) };
+    let mut kept = 0;
+    for filters in shares_of_filters(of_rows) {
+        let first = strips.len();
+        strips.extend(strips_of(sizes, filters).map(|filters| {
+            let len = sizes.products() * sizes.weights_len(filters.len().div_ceil(sizes.isa.lanes()));
+            kept += len;
+            Strip { filters, kept: kept - len..kept }
+        }));
+        items.extend(shares_of_rows(of_rows).map(|rows| WinogradItem { strips: first..strips.len(), rows }));
+    }
+    (strips, items)
+}
+
+/// Some filters in parts that are multiplied together.
+fn strips_of(sizes: &Sizes, filters: Range<usize>) -> impl Iterator<Item = Range<usize>> {
+    let lanes = sizes.isa.lanes();
+    let vectors = balanced(filters.len().div_ceil(lanes), sizes.isa.filter_tile()[1]);
+    vectors.map(move |v| filters.start + v.start * lanes..filters.end.min(filters.start + v.end * lanes))
 }
 
 /// The outputs of each item.
-fn partition(sizes: &Sizes, items: &[WinogradItem]) -> Partition {
+fn partition(sizes: &Sizes, strips: &[Strip], items: &[WinogradItem]) -> Partition {
+    // Of blocks, planes are what is one block's.
+    let lanes = sizes.layouts.writes.lanes(sizes.isa);
     let [height, width] = sizes.geometry.output;
-    let position = |row: usize| (row * OUTPUTS).min(height) * width;
-    let share = |WinogradItem { filters, rows }: &WinogradItem| {
-        vec![Part { planes: filters.clone(), positions: position(rows.start)..position(rows.end) }]
+    let position = |row: usize| (row * OUTPUTS).min(height) * width * lanes;
+    let share = |WinogradItem { strips: of_item, rows }: &WinogradItem| {
+        let strips = &strips[of_item.clone()];
+        let [start, end] = [strips.first().map_or(0, |s| s.filters.start), strips.last().map_or(0, |s| s.filters.end)];
+        vec![Part { planes: start / lanes..end.div_ceil(lanes), positions: position(rows.start)..position(rows.end) }]
     };
-    Partition::new(sizes.filters, height * width, items.iter().map(share).collect())
+    Partition::new(sizes.filters.div_ceil(lanes), height * width * lanes, items.iter().map(share).collect())
 }
 
 impl<E: Stored> GroupKernel<E> for WinogradGroup {
@@ -126,14 +184,39 @@ impl<E: Stored> GroupKernel<E> for WinogradGroup {
         self.items.len().saturating_mul(self.thread_len())
     }
 
+    fn kept_len(&self) -> usize {
+        if self.sizes.keeps_weights { self.strips.last().map_or(0, |strip| strip.kept.end) } else { 0 }
+    }
+
+    fn transform_weights(&self, panels: Panels<'_, E>, kept: &mut [f32]) {
+        if self.sizes.keeps_weights {
+            let (sizes, channels) = (&self.sizes, 0..self.sizes.channels.len());
+            for Strip { filters, kept: place } in &self.strips {
+                let (filters, channels, to) = (filters.clone(), channels.clone(), &mut kept[place.clone()]);
+                sizes.isa.dispatch(TransformWeights { sizes, panels, filters, channels, to });
+            }
+        }
+    }
+
     fn run(&self, operands: GroupOperands<'_, E>, image: &[f32], out: &mut [f32], scratch: &mut [f32], threading: Threading) {
         let (sizes, places) = (&self.sizes, &self.places);
         self.partition.for_each(out, scratch, self.thread_len(), threading, |i, mut window, scratch| {
             let (transformed, scratch) = scratch.split_at_mut(sizes.image_len());
             for rows in sizes.passes(&self.items[i].rows) {
                 self.transform(image, &rows, transformed, scratch);
-                let (image, filters) = (Transformed { elements: transformed, places, rows }, self.items[i].filters.clone());
-                sizes.isa.dispatch(Filters { sizes, operands, image, filters, out: &mut window, scratch });
+                for Strip { filters, kept } in &self.strips[self.items[i].strips.clone()] {
+                    let image = Transformed { elements: transformed, places, rows: rows.clone() };
+                    let kept = sizes.keeps_weights.then(|| &operands.kept[kept.clone()]);
+                    sizes.isa.dispatch(Filters {
+                        sizes,
+                        operands,
+                        kept,
+                        image,
+                        filters: filters.clone(),
+                        out: &mut window,
+                        scratch,
+                    });
+                }
             }
         });
     }

@@ -6,7 +6,9 @@ use crate::balanced;
 use crate::conv::cost::WinogradCosts;
 use crate::conv::geometry::Geometry;
 use crate::conv::method::{PlacedGroup, Problem};
+use crate::layout::{Layout, Layouts};
 use crate::simd::{Isa, MAX_LANES};
+use std::collections::BTreeSet;
 use std::ops::Range;
 
 /// Products of some channels for which weights are transformed together: with a few vectors of filters, 36 x 96 x 48 elements or
@@ -15,6 +17,16 @@ const WEIGHTS: usize = 36 * 96;
 /// Products of the tiles of an image that are worked on together: enough for the transform of weights to pay, few enough for the
 /// cache.
 const SUMS: usize = 36 * 112;
+
+/// The same where transformed weights are kept, so that nothing but the cache bounds it from below: elements of a transformed image.
+const KEPT_IMAGE: usize = 96 << 10;
+/// Fewest tiles that are worked on together where transformed weights are kept: each weight that is loaded is multiplied with so many.
+const KEPT_TILES: usize = 40;
+/// Channels whose products are summed before those of the next ones: their weights for some vectors of filters stay in L1.
+const KEPT_CHANNELS: usize = 256;
+
+/// More transformed weights than these are expected to come from farther away than L2.
+const FAR: usize = 512 << 10;
 
 /// Elements between the stretches of different products: without them, they would often lie whole pages apart, and caches hold few
 /// lines of the same place in a page.
@@ -25,10 +37,15 @@ const GAP: usize = 16;
 pub(super) struct Sizes {
     pub(super) geometry: Geometry,
     pub(super) isa: Isa,
+    pub(super) layouts: Layouts,
+    /// Whether transformed weights are kept.
+    pub(super) keeps_weights: bool,
     costs: &'static WinogradCosts,
     pub(super) filters: usize,
     /// Input planes that some column reads, and where each one's taps are among the columns.
     pub(super) channels: Vec<Channel>,
+    /// The blocks that these lie in, in order, if the input lies in blocks.
+    pub(super) blocks: Vec<usize>,
     /// Elements of a tile along an axis, and so points of evaluation.
     pub(super) points: usize,
     /// Tiles of an image, vertically and horizontally.
@@ -86,14 +103,27 @@ impl Sizes {
             let some = || columns.iter().map(|column| column.map_or((any, 0.0), |column| (column, 1.0))).collect();
             Channel { plane, taps: if all { Taps::All(any as usize) } else { Taps::Some(some()) } }
         };
+        let lanes = problem.isa.lanes();
+        let blocks: BTreeSet<usize> = match problem.layouts.reads {
+            Layout::Planes => BTreeSet::new(),
+            Layout::Blocks => channels.iter().map(|(plane, _)| plane / lanes).collect(),
+        };
         let grid = geometry.output.map(|size| size.div_ceil(OUTPUTS));
-        let rows = balanced(grid[0], (SUMS / (points * points * grid[1])).max(1)).map(|rows| rows.len()).max().unwrap_or(1);
+        let products = points * points;
+        let together = match problem.keeps_weights {
+            true => (KEPT_IMAGE / (products * channels.len())).max(KEPT_TILES),
+            false => SUMS / products,
+        };
+        let rows = balanced(grid[0], (together / grid[1]).max(1)).map(|rows| rows.len()).max().unwrap_or(1);
         Some(Sizes {
             geometry: geometry.clone(),
             isa: problem.isa,
+            layouts: problem.layouts,
+            keeps_weights: problem.keeps_weights,
             costs: &problem.costs.winograd,
             filters,
             channels: channels.into_iter().map(channel).collect(),
+            blocks: blocks.into_iter().collect(),
             points,
             grid,
             rows,
@@ -115,17 +145,35 @@ impl Sizes {
         // Besides what each tile takes, squares of elements are transposed.
         let squares = rows as f64 * vectors_of(self.geometry.input[1]);
         let costs = if self.points == 6 { &self.costs.six } else { &self.costs.eight };
-        let image = vectors_of(channels) * (tiles * costs.tile + squares * costs.transposed * (lanes * lanes) as f64);
-        let of_tiles = tiles * (self.costs.product * products + costs.outputs * of_filters);
-        of_tiles + image + costs.weights * passes * of_filters * channels as f64
+        let image = match self.layouts.reads {
+            Layout::Planes => vectors_of(channels) * (tiles * costs.tile + squares * costs.transposed * (lanes * lanes) as f64),
+            Layout::Blocks => self.blocks.len() as f64 * tiles * costs.tile_in_block,
+        };
+        let outputs = match self.layouts.writes {
+            Layout::Planes => costs.outputs,
+            Layout::Blocks => costs.outputs_to_block,
+        };
+        let of_tiles = tiles * (self.costs.product * products + outputs * of_filters);
+        let of_weights = match self.keeps_weights {
+            false => costs.weights,
+            true if self.products() * self.channels.len() * self.filters > FAR => self.costs.far_weight * self.products() as f64,
+            true => self.costs.near_weight * self.products() as f64,
+        };
+        of_tiles + image + of_weights * passes * of_filters * channels as f64
     }
 
     /// Where the elements of each channel, and of each tile, lie in a transformed image.
     pub(super) fn places(&self) -> [Vec<usize>; 2] {
         let (lanes, vector_len) = (self.isa.lanes(), self.vector_len());
-        let of_channel = |channel: usize| channel / lanes * vector_len + channel % lanes;
+        let of_channel = |(index, channel): (usize, &Channel)| match self.layouts.reads {
+            Layout::Planes => index / lanes * vector_len + index % lanes,
+            Layout::Blocks => {
+                let before = self.blocks.partition_point(|&block| block < channel.plane / lanes);
+                before * vector_len + channel.plane % lanes
+            }
+        };
         let of_tile = |tile: usize| tile * lanes;
-        [(0..self.channels.len()).map(of_channel).collect(), (0..self.rows * self.grid[1]).map(of_tile).collect()]
+        [self.channels.iter().enumerate().map(of_channel).collect(), (0..self.rows * self.grid[1]).map(of_tile).collect()]
     }
 
     /// Products of a tile.
@@ -133,9 +181,13 @@ impl Sizes {
         self.points * self.points
     }
 
-    /// Channels whose weights are transformed together.
-    pub(super) fn channels_at_once(&self) -> usize {
-        WEIGHTS / self.products()
+    /// The channels, in parts whose products are summed one after the other.
+    pub(super) fn channels_together(&self) -> impl Iterator<Item = Range<usize>> + use<> {
+        balanced(self.channels.len(), self.most_channels_together())
+    }
+
+    fn most_channels_together(&self) -> usize {
+        if self.keeps_weights { KEPT_CHANNELS } else { WEIGHTS / self.products() }
     }
 
     /// Elements of one product's tiles of a vector of channels.
@@ -143,9 +195,17 @@ impl Sizes {
         self.rows * self.grid[1] * self.isa.lanes() + GAP
     }
 
+    /// Vectors of channels that an image is transformed in.
+    fn vectors(&self) -> usize {
+        match self.layouts.reads {
+            Layout::Planes => self.channels.len().div_ceil(self.isa.lanes()),
+            Layout::Blocks => self.blocks.len(),
+        }
+    }
+
     /// Elements of a transformed image, `[vector of channels][product][tile][channel]`, with room for whole vectors behind it.
     pub(super) fn image_len(&self) -> usize {
-        (self.channels.len().div_ceil(self.isa.lanes()) * self.vector_len()).next_multiple_of(MAX_LANES)
+        (self.vectors() * self.vector_len()).next_multiple_of(MAX_LANES)
     }
 
     /// Elements of a vector of channels.
@@ -153,9 +213,14 @@ impl Sizes {
         self.products() * self.product_len()
     }
 
-    /// Elements of the transformed weights of one product: `[channel][filter]` of some channels and some vectors of filters.
+    /// Elements of the transformed weights of one product: `[channel][filter]` of some vectors of filters; of all channels where they
+    /// are kept, else of those that are worked on together.
     pub(super) fn weights_len(&self, vectors: usize) -> usize {
-        self.channels_at_once().min(self.channels.len()) * vectors * self.isa.lanes() + GAP
+        let width = vectors * self.isa.lanes();
+        if self.keeps_weights {
+            return self.channels.len() * width;
+        }
+        self.most_channels_together().min(self.channels.len()) * width + GAP
     }
 
     /// Elements of one product's sums: `[tile][filter]` of some vectors of filters.

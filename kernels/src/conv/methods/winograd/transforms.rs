@@ -58,33 +58,115 @@ fn each_pair<const POINTS: usize>(mut f: impl FnMut([usize; 2], &'static Pair)) 
 
 /// Every other vector from `first` on, times the coefficients of the product over the other pairs.
 #[inline(always)]
-fn powers<S: Simd, const POINTS: usize>(simd: S, d: &[S::Vector; POINTS], first: usize, pair: &Pair) -> S::Vector {
+fn powers<S: Simd, const POINTS: usize>(simd: S, d: impl Fn(usize) -> S::Vector, first: usize, pair: &Pair) -> S::Vector {
     match POINTS {
-        6 => times(simd, -pair.sum, d[first], d[first + 2]),
-        _ => times(simd, -pair.sum, d[first + 2], times(simd, pair.product, d[first], d[first + 4])),
+        6 => times(simd, -pair.sum, d(first), d(first + 2)),
+        _ => times(simd, -pair.sum, d(first + 2), times(simd, pair.product, d(first), d(first + 4))),
     }
+}
+
+/// The first element of `B^T d`, of the point 0, or the last one, of the point at infinity.
+#[inline(always)]
+fn transform_input_end<S: Simd, const POINTS: usize>(simd: S, is_last: bool, d: impl Fn(usize) -> S::Vector) -> S::Vector {
+    match (POINTS, is_last) {
+        (6, false) => times(simd, -2.5, d(2), simd.add(d(0), d(4))),
+        (6, true) => times(simd, -2.5, d(3), simd.add(d(1), d(5))),
+        (_, false) => times(simd, 5.25, simd.sub(d(4), d(2)), simd.sub(d(0), d(6))),
+        (_, true) => times(simd, 5.25, simd.sub(d(3), d(5)), simd.sub(d(7), d(1))),
+    }
+}
+
+/// The elements of `B^T d` of a pair of points.
+#[inline(always)]
+fn transform_input_pair<S: Simd, const POINTS: usize>(simd: S, pair: &Pair, d: impl Fn(usize) -> S::Vector) -> [S::Vector; 2] {
+    let even = powers::<S, POINTS>(simd, &d, 2, pair);
+    let odd = simd.mul(simd.splat(pair.p), powers::<S, POINTS>(simd, &d, 1, pair));
+    [simd.add(even, odd), simd.sub(even, odd)]
 }
 
 /// `B^T d` for six or eight vectors.
 #[inline(always)]
 pub(super) fn transform_input<S: Simd, const POINTS: usize>(simd: S, d: [S::Vector; POINTS]) -> [S::Vector; POINTS] {
     let mut x = [simd.splat(0.0); POINTS];
-    if POINTS == 6 {
-        x[0] = times(simd, -2.5, d[2], simd.add(d[0], d[4]));
-        x[5] = times(simd, -2.5, d[3], simd.add(d[1], d[5]));
-    } else {
-        x[0] = times(simd, 5.25, simd.sub(d[4], d[2]), simd.sub(d[0], d[6]));
-        x[7] = times(simd, 5.25, simd.sub(d[3], d[5]), simd.sub(d[7], d[1]));
+    for (at, is_last) in [(0, false), (POINTS - 1, true)] {
+        x[at] = transform_input_end::<S, POINTS>(
+            simd,
+            is_last,
+            #[inline(always)]
+            |i| d[i],
+        );
     }
     each_pair::<POINTS>(
         #[inline(always)]
         |[plus, minus], pair| {
-            let even = powers::<S, POINTS>(simd, &d, 2, pair);
-            let odd = simd.mul(simd.splat(pair.p), powers::<S, POINTS>(simd, &d, 1, pair));
-            [x[plus], x[minus]] = [simd.add(even, odd), simd.sub(even, odd)];
+            [x[plus], x[minus]] = transform_input_pair::<S, POINTS>(
+                simd,
+                pair,
+                #[inline(always)]
+                |i| d[i],
+            );
         },
     );
     x
+}
+
+/// `B^T d B` of a tile, of which `load` loads the vector in a row and a column; `store` takes the one of each row and column of points.
+/// Rows of the result are made one or two at a time, so that they stay in registers: vectors are loaded as often as these need them.
+#[inline(always)]
+pub(super) fn transform_tile<S: Simd, const POINTS: usize>(
+    simd: S,
+    load: impl Fn(usize, usize) -> S::Vector,
+    mut store: impl FnMut(usize, usize, S::Vector),
+) {
+    for (row, is_last) in [(0, false), (POINTS - 1, true)] {
+        let down = vectors::<S, POINTS>(
+            simd,
+            #[inline(always)]
+            |j| {
+                transform_input_end::<S, POINTS>(
+                    simd,
+                    is_last,
+                    #[inline(always)]
+                    |i| load(i, j),
+                )
+            },
+        );
+        store_points(simd, row, down, &mut store);
+    }
+    each_pair::<POINTS>(
+        #[inline(always)]
+        |[plus, minus], pair| {
+            let mut down = [[simd.splat(0.0); POINTS]; 2];
+            unrolled::<POINTS, 1>(
+                #[inline(always)]
+                |j, _| {
+                    [down[0][j], down[1][j]] = transform_input_pair::<S, POINTS>(
+                        simd,
+                        pair,
+                        #[inline(always)]
+                        |i| load(i, j),
+                    );
+                },
+            );
+            store_points(simd, plus, down[0], &mut store);
+            store_points(simd, minus, down[1], &mut store);
+        },
+    );
+}
+
+/// Transforms a row of points along the other axis.
+#[inline(always)]
+fn store_points<S: Simd, const POINTS: usize>(
+    simd: S,
+    row: usize,
+    down: [S::Vector; POINTS],
+    store: &mut impl FnMut(usize, usize, S::Vector),
+) {
+    let points = transform_input(simd, down);
+    unrolled::<POINTS, 1>(
+        #[inline(always)]
+        |column, _| store(row, column, points[column]),
+    );
 }
 
 /// `G g` for the vectors of three or five taps: their polynomial at the points, divided by the differences of a point to all
@@ -163,11 +245,11 @@ fn transform_output<S: Simd, const POINTS: usize>(simd: S, m: [S::Vector; POINTS
     sums
 }
 
-/// `A^T m A` for the products of a tile, which `load` loads; `store` takes each row's and column's output.
+/// `A^T m A` for the products of a tile, of which `load` loads that of each row's and column's point; `store` takes each row's and column's output.
 #[inline(always)]
 pub(super) fn transform_sums<S: Simd, const POINTS: usize>(
     simd: S,
-    mut load: impl FnMut(usize) -> S::Vector,
+    load: impl Fn(usize, usize) -> S::Vector,
     mut store: impl FnMut(usize, usize, S::Vector),
 ) {
     let mut columns = [[simd.splat(0.0); POINTS]; OUTPUTS];
@@ -175,7 +257,7 @@ pub(super) fn transform_sums<S: Simd, const POINTS: usize>(
         let m = vectors::<S, POINTS>(
             simd,
             #[inline(always)]
-            |j| load(i * POINTS + j),
+            |j| load(i, j),
         );
         for (column, y) in columns.iter_mut().zip(transform_output::<S, POINTS>(simd, m)) {
             column[i] = y;
