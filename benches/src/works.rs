@@ -6,14 +6,14 @@ use crate::library;
 use crate::shapes::FullyConnectedShape;
 use crate::sparse::Sparse;
 use fastrand::Rng;
-use sslm_kernels::conv::{Column, ConvTask, Geometry, KeptGroup, Method, PreparedConv};
+use memmap2::MmapMut;
+use sslm_kernels::conv::{Column, ConvParameters, ConvTask, Geometry, KeptGroup, Method, PreparedConv};
+use sslm_kernels::cpu::{Target, Task};
 use sslm_kernels::fully_connected::{self, PreparedGemm};
+use sslm_kernels::layout::{Forms, Layout, Layouts};
 use sslm_kernels::{Activation, Isa};
 use std::collections::BTreeSet;
 use std::ops::{Deref, DerefMut};
-
-/// Elements of a cache line.
-const LINE: usize = 16;
 
 /// Where work runs.
 #[derive(Clone, Copy)]
@@ -24,26 +24,26 @@ pub struct On<'c> {
     pub cores: &'c Cores,
 }
 
-/// Elements that begin at a cache line: where they happen to lie would otherwise make a difference of 10 to 20 % between two runs.
+/// Elements in memory as plans have it: from a page's beginning on, in huge pages where the system has them. Where elements happen to
+/// lie would otherwise make a difference of 10 to 20 % between two runs.
 struct Elements {
-    all: Vec<f32>,
-    first: usize,
+    memory: MmapMut,
+    len: usize,
 }
 
 impl Elements {
-    fn new(elements: impl ExactSizeIterator<Item = f32>) -> Self {
-        let mut all = Vec::<f32>::with_capacity(LINE + elements.len());
-        let first = all.as_ptr().align_offset(LINE * size_of::<f32>());
-        all.extend(std::iter::repeat_n(0.0, first).chain(elements));
-        Elements { all, first }
-    }
-
     fn zeros(len: usize) -> Self {
-        Self::new(std::iter::repeat_n(0.0, len))
+        let memory = MmapMut::map_anon((len * size_of::<f32>()).max(1)).expect("memory for what is timed");
+        // Advice: without huge pages everything works as well.
+        #[cfg(target_os = "linux")]
+        let _ = memory.advise(memmap2::Advice::HugePage);
+        Elements { memory, len }
     }
 
     fn random(rng: &mut Rng, len: usize) -> Self {
-        Self::new((0..len).map(|_| rng.f32() - 0.5))
+        let mut elements = Self::zeros(len);
+        elements.iter_mut().for_each(|element| *element = rng.f32() - 0.5);
+        elements
     }
 }
 
@@ -51,21 +51,24 @@ impl Deref for Elements {
     type Target = [f32];
 
     fn deref(&self) -> &[f32] {
-        &self.all[self.first..]
+        bytemuck::cast_slice(&self.memory[..self.len * size_of::<f32>()])
     }
 }
 
 impl DerefMut for Elements {
     fn deref_mut(&mut self) -> &mut [f32] {
-        &mut self.all[self.first..]
+        bytemuck::cast_slice_mut(&mut self.memory[..self.len * size_of::<f32>()])
     }
 }
 
 /// A convolution with everything it needs.
 struct Prepared {
     conv: PreparedConv,
+    /// How its output lies.
+    writes: Layout,
     x: Elements,
     weights: Elements,
+    kept: Elements,
     bias: Elements,
     out: Elements,
     scratch: Elements,
@@ -75,33 +78,31 @@ struct Prepared {
 
 impl Prepared {
     fn new(geometry: Geometry, groups: Vec<KeptGroup>, activation: Activation, method: Option<Method>, on: On<'_>) -> Self {
-        Self::of_batch(1, geometry, groups, activation, method, on)
+        Self::of(ConvTask { images: 1, geometry, groups, taps: None, activation, accumulate: false }, None, method, on)
     }
 
-    /// For so many images at once.
-    fn of_batch(
-        batch: usize,
-        geometry: Geometry,
-        groups: Vec<KeptGroup>,
-        activation: Activation,
-        method: Option<Method>,
-        on: On<'_>,
-    ) -> Self {
+    /// Its input lies in a layout, or in whichever is expected to be fastest.
+    fn of(task: ConvTask<'_>, reads_from: Option<Layout>, method: Option<Method>, on: On<'_>) -> Self {
         let rng = &mut Rng::with_seed(7);
+        let ConvTask { images, geometry, groups, .. } = &task;
         let image = geometry.input[0] * geometry.input[1];
         let filters: usize = groups.iter().map(|g| g.filters).sum();
         let read: BTreeSet<usize> = groups.iter().flat_map(|g| &g.columns).map(|c| c.channel).collect();
-        let x = Elements::random(rng, batch * geometry.channels * image);
+        let read = images * read.len() * image;
         let weights = Elements::random(rng, groups.iter().map(|g| g.filters * g.columns.len()).sum());
         let bias = Elements::random(rng, filters);
-        let out = Elements::zeros(batch * filters * positions(&geometry));
-        let layer = ConvTask { images: batch, geometry, groups, taps: None, activation, accumulate: false };
-        let conv = match method {
-            None => PreparedConv::new(layer, on.isa, on.cores.count()),
-            Some(method) => PreparedConv::with_method(layer, on.isa, on.cores.count(), method),
-        };
-        let scratch = Elements::zeros(conv.scratch_len());
-        Prepared { conv, x, weights, bias, out, scratch, read: batch * read.len() * image }
+        // As in the middle of a network: in the layouts that are expected to be fastest, with weights that were transformed before.
+        let target = Target { method, keeps_weights: true, ..Target::new(on.isa, on.cores.count()) };
+        let Forms::Some { reads, writes, costs } = task.forms(&target) else { unreachable!("a convolution knows its channels") };
+        let usable = costs.into_iter().filter(|(layouts, _)| reads_from.is_none_or(|layout| layouts.reads == layout));
+        let fastest = usable.min_by(|a, b| a.1.total_cmp(&b.1));
+        let target = Target { layouts: fastest.map_or(Layouts::PLANES, |(layouts, _)| layouts), ..target };
+        let x = Elements::random(rng, reads.len(target.layouts.reads, on.isa));
+        let out = Elements::zeros(writes.len(target.layouts.writes, on.isa));
+        let conv = PreparedConv::on_target(task, &target);
+        let (scratch, mut kept) = (Elements::zeros(conv.scratch_len()), Elements::zeros(conv.kept_len()));
+        conv.transform_weights(&weights, &mut kept);
+        Prepared { conv, writes: target.layouts.writes, x, weights, kept, bias, out, scratch, read }
     }
 
     fn bytes(&self) -> usize {
@@ -109,14 +110,21 @@ impl Prepared {
     }
 
     fn run(&mut self, on: On<'_>) {
-        let Prepared { conv, x, weights, bias, out, scratch, .. } = self;
-        conv.run(x, weights, bias, out, scratch, on.cores.threading());
+        let Prepared { conv, x, weights, kept, bias, out, scratch, .. } = self;
+        conv.run(x, ConvParameters { weights, kept, bias }, out, scratch, on.cores.threading());
+    }
+
+    /// With what another one wrote as its input.
+    fn run_behind(&mut self, first: &Prepared, on: On<'_>) {
+        let Prepared { conv, weights, kept, bias, out, scratch, .. } = self;
+        conv.run(&first.out, ConvParameters { weights, kept, bias }, out, scratch, on.cores.threading());
     }
 }
 
 /// A convolution with bias and Relu of some images, by `method` or by whatever is expected to be fastest.
 pub fn convolution<'c>(batch: usize, geometry: Geometry, groups: Vec<KeptGroup>, method: Option<Method>, on: On<'c>) -> Work<'c> {
-    let mut conv = Prepared::of_batch(batch, geometry, groups, Activation::Relu, method, on);
+    let task = ConvTask { images: batch, geometry, groups, taps: None, activation: Activation::Relu, accumulate: false };
+    let mut conv = Prepared::of(task, None, method, on);
     let (kernel, macs, bytes) = (conv.conv.describe(), batch * conv.conv.macs(), conv.bytes());
     Work { kernel, macs, bytes, call: Box::new(move || conv.run(on)) }
 }
@@ -146,15 +154,16 @@ pub fn low_rank<'c>(geometry: Geometry, groups: Vec<KeptGroup>, rank: usize, on:
     let first = groups.into_iter().map(|group| KeptGroup { filters: rank, ..group }).collect::<Vec<_>>();
     let between = pointwise(&geometry, first.len() * rank);
     let mut first = Prepared::new(geometry, first, Activation::None, None, on);
-    let mut second = Prepared::new(between, second, Activation::Relu, None, on);
+    let (activation, accumulate) = (Activation::Relu, false);
+    let second = ConvTask { images: 1, geometry: between, groups: second, taps: None, activation, accumulate };
+    let mut second = Prepared::of(second, Some(first.writes), None, on);
     Work {
         kernel: format!("{}, {}", first.conv.describe(), second.conv.describe()),
         macs: first.conv.macs() + second.conv.macs(),
         bytes: first.bytes() + second.bytes() - (first.out.len() + second.x.len()) * size_of::<f32>(),
         call: Box::new(move || {
             first.run(on);
-            second.x.copy_from_slice(&first.out);
-            second.run(on);
+            second.run_behind(&first, on);
         }),
     }
 }
