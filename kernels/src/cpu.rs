@@ -1,6 +1,6 @@
 //! Where planning meets the CPU: a [`Task`] says what a step computes, and the [`Kernel`] that it is prepared to computes it.
 
-pub use crate::target::Target;
+pub use crate::target::{Target, WeightsFrom};
 
 use crate::Exec;
 use crate::layout::Forms;

@@ -60,6 +60,28 @@ impl FromStr for Method {
     }
 }
 
+/// Where weights are expected to come from in a run, by how many a network has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WeightsFrom {
+    /// They stay in L2 from one run to the next.
+    L2,
+    /// They stay in L3, or a part of it that one core may expect to have.
+    L3,
+    /// Each run reads them from memory.
+    Memory,
+}
+
+impl WeightsFrom {
+    /// For a network with so many bytes of weights, those that are kept included.
+    pub fn of(bytes: usize) -> Self {
+        match bytes >> 20 {
+            0 | 1 => WeightsFrom::L2,
+            2..16 => WeightsFrom::L3,
+            _ => WeightsFrom::Memory,
+        }
+    }
+}
+
 /// What kernels are prepared for.
 #[derive(Clone, Copy, Debug)]
 pub struct Target {
@@ -73,12 +95,15 @@ pub struct Target {
     pub layouts: Layouts,
     /// Whether a kernel may keep weights that it transforms before the first run; else it transforms them in every run.
     pub keeps_weights: bool,
+    /// Where weights are expected to come from.
+    pub weights_from: WeightsFrom,
 }
 
 impl Target {
-    /// For at most so many threads, in planes, by whatever is expected to be fastest without keeping weights.
+    /// For at most so many threads, in planes, by whatever is expected to be fastest without keeping weights, in a small network.
     pub fn new(isa: Isa, threads: usize) -> Self {
-        Target { isa, threads, method: None, layouts: Layouts::PLANES, keeps_weights: false }
+        let (method, layouts, keeps_weights, weights_from) = (None, Layouts::PLANES, false, WeightsFrom::L2);
+        Target { isa, threads, method, layouts, keeps_weights, weights_from }
     }
 
     /// How many threads share so much work, in multiply-accumulates.

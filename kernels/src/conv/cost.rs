@@ -63,8 +63,9 @@ pub(super) struct InPlaceCosts {
 /// Where lanes are filters.
 #[derive(Debug)]
 pub(super) struct FilterLanesCosts {
-    /// A product of a vector of weights and a position.
+    /// A product of a vector of weights and a position, where the input lies in planes and where it lies in blocks.
     pub(super) product: f64,
+    pub(super) product_in_blocks: f64,
     /// How many times as long products take where filters fill no more than one vector: operands are loaded, then, for one product.
     pub(super) lone_vector: f64,
     /// A vector of filters at a position, whose sums are transposed.
@@ -82,9 +83,8 @@ pub(super) struct FilterLanesCosts {
 pub(super) struct WinogradCosts {
     /// A product of a vector of weights and a tile.
     pub(super) product: f64,
-    /// Reading a vector of transformed weights that are kept, where all of them fit L2 and where they do not.
-    pub(super) near_weight: f64,
-    pub(super) far_weight: f64,
+    /// Reading a vector of transformed weights that are kept, from L2, L3 and memory.
+    pub(super) kept_weight: [f64; 3],
     /// The transforms of tiles of six elements along an axis (3x3 kernels).
     pub(super) six: TransformCosts,
     /// The transforms of tiles of eight elements along an axis (5x5 kernels).
@@ -153,6 +153,7 @@ const AVX512: CostModel = CostModel {
     },
     filter_lanes: FilterLanesCosts {
         product: 1.07,
+        product_in_blocks: 1.07,
         output: 30.0,
         output_to_blocks: 7.5,
         lone_vector: 1.7,
@@ -161,8 +162,7 @@ const AVX512: CostModel = CostModel {
     },
     winograd: WinogradCosts {
         product: 1.2,
-        near_weight: 2.0,
-        far_weight: 8.5,
+        kept_weight: [2.0, 8.5, 36.0],
         six: TransformCosts {
             tile: 330.0,
             tile_in_block: 400.0,
@@ -199,13 +199,16 @@ const AVX512: CostModel = CostModel {
 /// 203 layers, on which the choice took 1.4 % more time than the fastest method, and takes 0.8 %.
 const AVX512_IN_HALVES: CostModel = CostModel { winograd: WinogradCosts { scale: 0.87, ..AVX512.winograd }, ..AVX512 };
 
-/// AVX2. The factors of Winograd's method are fits to 20 layers of 3x3 and 20 of 5x5 kernels, in every layout, on an Intel Xeon (Sapphire
-/// Rapids): what they say is between 0.93 and 1.11 of the measured times of the first, and 0.76 and 1.13 of the second. Masking a
-/// vector takes an operation of its own. CPUs without AVX-512 read L2 at half the rate of those with it. So
-/// does a Zen 4, and the first factor is fitted to 203 layers on one: the choice took 7.7 % more time than the fastest method, and
-/// takes 1.8 %.
+/// AVX2, where masking a vector takes an operation of its own. CPUs without AVX-512 read L2 at half the rate of those with it. So
+/// does a Zen 4, and the first factor of what is read in place is fitted to 203 layers on one: the choice took 7.7 % more time than
+/// the fastest method, and takes 1.8 %.
+///
+/// The factors of Winograd's method are fits to 20 layers of 3x3 and 20 of 5x5 kernels, in every layout, on an Intel Xeon (Sapphire
+/// Rapids): they say between 0.93 and 1.11 of the measured times of the first, and 0.76 and 1.13 of the second. Those of gathered
+/// columns and of products where lanes are filters are fits to 20 layers of every kind there.
 const AVX2: CostModel = CostModel {
     tiles: TileCosts {
+        packed: PackedCosts { product: 0.86, column: 0.23, ..AVX512.tiles.packed },
         in_place: InPlaceCosts {
             column_of_one_run: 0.8,
             column_of_one_masked_run: 1.5,
@@ -214,10 +217,10 @@ const AVX2: CostModel = CostModel {
         },
         ..AVX512.tiles
     },
+    filter_lanes: FilterLanesCosts { product: 1.15, product_in_blocks: 1.03, ..AVX512.filter_lanes },
     winograd: WinogradCosts {
         product: 1.15,
-        near_weight: 2.0,
-        far_weight: 3.3,
+        kept_weight: [2.0, 3.3, 18.0],
         six: TransformCosts {
             tile: 75.0,
             tile_in_block: 270.0,

@@ -7,6 +7,7 @@ use super::geometry::{Column, Geometry};
 use super::tiling::Tiling;
 use crate::layout::Layouts;
 use crate::simd::Isa;
+use crate::target::WeightsFrom;
 use crate::{Activation, Threading};
 use sslm_basics::panels::{Element, Panels};
 use std::fmt::Debug;
@@ -25,6 +26,8 @@ pub(super) struct Problem<'a> {
     pub(super) threads: usize,
     /// Whether weights may be kept that are transformed before the first run.
     pub(super) keeps_weights: bool,
+    /// Where weights are expected to come from.
+    pub(super) weights_from: WeightsFrom,
     pub(super) costs: &'static CostModel,
     /// What the methods that go tile by tile read of an image, for all groups.
     pub(super) tiling: Arc<Tiling>,

@@ -252,7 +252,7 @@ impl PreparedConv {
 
 impl<'a> Problem<'a> {
     fn new(task: &'a ConvTask<'_>, places: &[GroupPlace], target: &Target) -> Self {
-        let &Target { isa, threads, layouts, keeps_weights, .. } = target;
+        let &Target { isa, threads, layouts, keeps_weights, weights_from, .. } = target;
         let geometry = &task.geometry;
         let highest = task.groups.iter().map(|g| g.filters.min(ROWS)).max().unwrap_or(0);
         let columns = task.groups.iter().flat_map(|group| &group.columns).copied();
@@ -263,6 +263,7 @@ impl<'a> Problem<'a> {
             isa,
             threads,
             keeps_weights,
+            weights_from,
             costs: CostModel::of(isa),
             tiling: Arc::new(Tiling::new(geometry, columns, highest, isa)),
         }

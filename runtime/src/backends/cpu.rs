@@ -12,7 +12,7 @@ use crate::step::{About, Place, Step};
 use crate::tensor::TensorView;
 use sslm_format::BlobId;
 use sslm_kernels::conv::Method;
-use sslm_kernels::cpu::{self, Call, KeptWeights, Kernel, Slices, Target};
+use sslm_kernels::cpu::{self, Call, KeptWeights, Kernel, Slices, Target, WeightsFrom};
 use sslm_kernels::layout::{Extents, Forms, Layout};
 use sslm_kernels::{Exec, Isa, Task, Team, Threading};
 use std::collections::HashSet;
@@ -51,8 +51,10 @@ impl Backend for Cpu {
             TransformedWeights::Auto => model.weight_bytes().max(SMALL),
             TransformedWeights::AtMost(bytes) => bytes,
         };
-        let isa = options.isa.unwrap_or_else(Isa::best);
-        let mut targets = Targets { isa, methods: &options.methods, keeps_weights: HashSet::new() };
+        let (isa, file) = (options.isa.unwrap_or_else(Isa::best), model.weight_bytes());
+        // Most transformed weights are four times as large as those of the file.
+        let weights_from = WeightsFrom::of(file.saturating_add(budget.min(file.saturating_mul(3))));
+        let mut targets = Targets { isa, methods: &options.methods, weights_from, keeps_weights: HashSet::new() };
         targets.keeps_weights = targets.choose_kept(draft.tasks(), budget / size_of::<f32>());
         draft.choose_layouts(&targets);
         let (signature, planned) = draft.finish();
@@ -64,6 +66,7 @@ impl Backend for Cpu {
 struct Targets<'a> {
     isa: Isa,
     methods: &'a Methods,
+    weights_from: WeightsFrom,
     /// The nodes whose steps keep transformed weights.
     keeps_weights: HashSet<usize>,
 }
@@ -74,6 +77,7 @@ impl Targets<'_> {
         Target {
             method: node.and_then(|node| self.methods.of(node).0),
             keeps_weights: node.is_some_and(|node| self.keeps_weights.contains(&node)),
+            weights_from: self.weights_from,
             ..Target::new(self.isa, threads)
         }
     }

@@ -11,7 +11,7 @@ use sslm_kernels::layout::{Extents, Forms, Layout, Layouts};
 const MOST_SWEEPS: usize = 16;
 
 /// Planes stay if all steps together are expected to take at least this part of their time with other layouts: costs are estimates.
-const WORTHWHILE: f64 = 0.95;
+const WORTHWHILE: f64 = 0.97;
 
 /// What a backend says of layouts.
 pub(crate) trait LayoutRules {

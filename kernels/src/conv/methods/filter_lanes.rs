@@ -39,12 +39,16 @@ impl ConvMethod for FilterLanes {
         // Tiles have eight positions or a little fewer.
         let products = group.columns.len() * positions.next_multiple_of(8);
         let rows = Staged::new(problem, group).rows();
-        // In planes, costs are what they were fitted as: without that of lone vectors.
+        let product = match problem.layouts.reads {
+            Layout::Planes => costs.product,
+            Layout::Blocks => costs.product_in_blocks,
+        };
+        // In planes throughout, costs are what they were fitted as: without that of lone vectors.
         let (product, output) = match problem.layouts {
-            Layouts::PLANES => (costs.product, costs.output),
+            Layouts::PLANES => (product, costs.output),
             Layouts { writes, .. } => {
                 let lone = if vectors > 1.0 { 1.0 } else { costs.lone_vector };
-                (costs.product * lone, if writes == Layout::Planes { costs.output } else { costs.output_to_blocks })
+                (product * lone, if writes == Layout::Planes { costs.output } else { costs.output_to_blocks })
             }
         };
         Some(vectors * (product * products as f64 + output * positions as f64) + costs.staged_row * rows as f64)

@@ -8,6 +8,7 @@ use crate::conv::geometry::Geometry;
 use crate::conv::method::{PlacedGroup, Problem};
 use crate::layout::{Layout, Layouts};
 use crate::simd::{Isa, MAX_LANES};
+use crate::target::WeightsFrom;
 use std::collections::BTreeSet;
 use std::ops::Range;
 
@@ -25,9 +26,6 @@ const KEPT_TILES: usize = 40;
 /// Channels whose products are summed before those of the next ones: their weights for some vectors of filters stay in L1.
 const KEPT_CHANNELS: usize = 256;
 
-/// More transformed weights than these are expected to come from farther away than L2.
-const FAR: usize = 512 << 10;
-
 /// Elements between the stretches of different products: without them, they would often lie whole pages apart, and caches hold few
 /// lines of the same place in a page.
 const GAP: usize = 16;
@@ -40,6 +38,7 @@ pub(super) struct Sizes {
     pub(super) layouts: Layouts,
     /// Whether transformed weights are kept.
     pub(super) keeps_weights: bool,
+    weights_from: WeightsFrom,
     costs: &'static WinogradCosts,
     pub(super) filters: usize,
     /// Input planes that some column reads, and where each one's taps are among the columns.
@@ -120,6 +119,7 @@ impl Sizes {
             isa: problem.isa,
             layouts: problem.layouts,
             keeps_weights: problem.keeps_weights,
+            weights_from: problem.weights_from,
             costs: &problem.costs.winograd,
             filters,
             channels: channels.into_iter().map(channel).collect(),
@@ -156,8 +156,7 @@ impl Sizes {
         let of_tiles = tiles * (self.costs.product * products + outputs * of_filters);
         let of_weights = match self.keeps_weights {
             false => costs.weights,
-            true if self.products() * self.channels.len() * self.filters > FAR => self.costs.far_weight * self.products() as f64,
-            true => self.costs.near_weight * self.products() as f64,
+            true => self.costs.kept_weight[self.weights_from as usize] * self.products() as f64,
         };
         of_tiles + image + of_weights * passes * of_filters * channels as f64
     }
