@@ -77,7 +77,7 @@ impl Product {
     }
 
     /// What each of so many threads computes, none if there is nothing left for it: some of the rows, so that each weight is read
-    /// by one of them, or of the positions where that leaves the slowest thread less to do.
+    /// by one of them, or some of the positions, whichever is expected to leave the slowest thread less to do.
     pub(crate) fn share(&self, threads: usize) -> Vec<FilterItem> {
         let unit = self.isa.lanes().max(ROWS);
         let part = |count: usize, thread: usize| thread * count / threads..(thread + 1) * count / threads;
@@ -87,12 +87,27 @@ impl Product {
         };
         let by_rows = |thread: usize| FilterItem { rows: rows(thread), tiles: 0..self.tiles.len() };
         let by_positions = |thread: usize| FilterItem { rows: 0..self.rows, tiles: part(self.tiles.len(), thread) };
-        let slowest = |item: &dyn Fn(usize) -> FilterItem| {
-            (0..threads).map(item).map(|i| i.rows.len().next_multiple_of(unit) * self.positions(&i.tiles).len()).max()
-        };
+        let slowest =
+            |item: &dyn Fn(usize) -> FilterItem| (0..threads).map(item).map(|item| self.cost(&item)).fold(0.0, f64::max);
         let rows_first = slowest(&by_rows) <= slowest(&by_positions);
         let items = (0..threads).map(|thread| if rows_first { by_rows(thread) } else { by_positions(thread) });
         items.filter(|i| !i.rows.is_empty() && !i.tiles.is_empty()).collect()
+    }
+
+    /// What an item costs beside others, in multiply-adds of vectors. Weights that it reads, and elements of the input that another
+    /// thread is likely to have written, are in no cache of its own.
+    fn cost(&self, item: &FilterItem) -> f64 {
+        /// An element that comes from another core or from L3.
+        const FAR: f64 = 0.5;
+        /// How many times as long products of a lone vector of rows take.
+        const LONE: f64 = 1.7;
+        let vectors = item.rows.len().div_ceil(self.isa.lanes());
+        let positions = self.positions(&item.tiles).len();
+        let lone = if vectors == 1 { LONE } else { 1.0 };
+        let products = lone * (vectors * positions * self.columns.len()) as f64;
+        let weights = item.rows.len() * self.columns.len();
+        let shared = if item.tiles.len() == self.tiles.len() { self.reach / 2 } else { 0 };
+        products + FAR * (weights + shared) as f64
     }
 
     /// Positions of some tiles.

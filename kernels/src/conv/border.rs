@@ -75,8 +75,15 @@ impl Border {
     }
 
     /// As [`Self::run`], but for all positions of some filters whose elements lie side by side, `lanes` for each position.
-    pub(crate) fn run_on_block(&self, filters: Range<usize>, lanes: usize, width: usize, add: bool, out: &mut [f32]) {
-        for (row, out) in out.chunks_exact_mut(width * lanes).enumerate() {
+    pub(crate) fn run_on_block(
+        &self,
+        filters: Range<usize>,
+        lanes: usize,
+        [first_row, width]: [usize; 2],
+        add: bool,
+        out: &mut [f32],
+    ) {
+        for (row, out) in (first_row..).zip(out.chunks_exact_mut(width * lanes)) {
             for (columns, class) in &self.column_runs {
                 let mut sums = [0.0; MAX_LANES];
                 for (sum, filter) in sums.iter_mut().zip(filters.clone()) {

@@ -138,10 +138,17 @@ impl<E: Element> Operands<'_, E> {
         self.accumulate || self.border.is_some()
     }
 
-    /// Has the border, if there is one, add its part to some filters' block, or write it. Rows have `width` positions.
-    pub(super) fn add_border_to_block(&self, filters: Range<usize>, lanes: usize, width: usize, out: &mut [f32]) {
+    /// Has the border, if there is one, add its part to some rows of some filters' block, or write it: from `first_row` on, of `width`
+    /// positions each.
+    pub(super) fn add_border_to_block(
+        &self,
+        filters: Range<usize>,
+        lanes: usize,
+        [first_row, width]: [usize; 2],
+        out: &mut [f32],
+    ) {
         if let Some(border) = self.border {
-            border.run_on_block(filters, lanes, width, self.accumulate, out);
+            border.run_on_block(filters, lanes, [first_row, width], self.accumulate, out);
         }
     }
 

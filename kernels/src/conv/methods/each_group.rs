@@ -91,7 +91,7 @@ impl<E: Stored, K: GroupKernel<E>> ConvKernel<E> for EachGroup<K> {
                 for (first, out) in blocks {
                     match self.lanes {
                         1 => operands.add_border(first, 0..self.plane_len, self.width, out),
-                        lanes => operands.add_border_to_block(first..end.min(first + lanes), lanes, self.width, out),
+                        lanes => operands.add_border_to_block(first..end.min(first + lanes), lanes, [0, self.width], out),
                     }
                 }
             }

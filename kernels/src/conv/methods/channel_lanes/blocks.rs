@@ -14,6 +14,9 @@ use std::ops::Range;
 /// into sevens.
 const TOGETHER: usize = 8;
 
+/// Rows from which on threads share them.
+const MANY_ROWS: usize = 20;
+
 /// Neighbouring outputs of a row.
 #[derive(Debug)]
 struct Tile {
@@ -54,6 +57,24 @@ impl Tile {
     }
 }
 
+/// Some rows of some vectors of channels.
+#[derive(Clone, Debug)]
+struct BlockItem {
+    vectors: Range<usize>,
+    rows: Range<usize>,
+}
+
+/// Threads take rows of the output where these are many: layers of 1x1 before and behind share their positions, too, so that most of what
+/// a thread reads it has written itself. Else they take vectors of channels.
+fn share(vectors: usize, height: usize, threads: usize) -> Vec<BlockItem> {
+    let each = height.div_ceil(threads);
+    if height >= MANY_ROWS && each * threads * 10 <= height * 11 {
+        balanced(height, each).map(|rows| BlockItem { vectors: 0..vectors, rows }).collect()
+    } else {
+        balanced(vectors, vectors.div_ceil(threads)).map(|vectors| BlockItem { vectors, rows: 0..height }).collect()
+    }
+}
+
 /// What [`ChannelBlocks::usual`] says.
 fn usual(geometry: &Geometry, tiles: &[Tile]) -> Option<[usize; 2]> {
     let width = geometry.kernel[1];
@@ -81,8 +102,8 @@ pub(super) struct ChannelBlocks {
     usual: Option<[usize; 2]>,
     /// Whether weights are gathered before the first run.
     keeps_weights: bool,
-    /// Blocks that each thread computes.
-    items: Vec<Range<usize>>,
+    /// What each thread computes.
+    items: Vec<BlockItem>,
     partition: Partition,
 }
 
@@ -92,15 +113,14 @@ impl ChannelBlocks {
         let [height, width] = geometry.kernel;
         let taps = (0..height).flat_map(|kh| (0..width).map(move |kw| [kh, kw])).collect();
         let channels = Channels::with_taps(isa, groups, taps);
-        let (lanes, positions) = (isa.lanes(), geometry.output_len());
-        let item = |part: Range<usize>| {
-            let filters = channels.filters(&part);
+        let (lanes, positions, [height, width]) = (isa.lanes(), geometry.output_len(), geometry.output);
+        let items = share(channels.vectors.len(), height, threads);
+        let part = |BlockItem { vectors, rows }: &BlockItem| {
+            let filters = channels.filters(vectors);
             let planes = filters.start / lanes..filters.end.div_ceil(lanes);
-            (part, vec![Part { planes, positions: 0..positions * lanes }])
+            vec![Part { planes, positions: rows.start * width * lanes..rows.end * width * lanes }]
         };
-        let vectors = channels.vectors.len();
-        let (items, parts) = balanced(vectors, vectors.div_ceil(threads)).map(item).unzip();
-        let [height, width] = geometry.output;
+        let parts = items.iter().map(part).collect();
         let count = if width.is_multiple_of(TOGETHER) { TOGETHER } else { TOGETHER - 1 };
         let tiles: Vec<Tile> = if width.is_multiple_of(count) { balanced(width, count) } else { balanced(width, TOGETHER) }
             .map(|outputs| Tile::new(geometry, outputs))
@@ -152,7 +172,8 @@ impl<E: Stored> ConvKernel<E> for ChannelBlocks {
         let (len, taps) = (self.weights_len(), self.channels.taps.len());
         let scratch_len = if self.keeps_weights { 0 } else { len.next_multiple_of(MAX_LANES) };
         self.partition.for_each(out, scratch, scratch_len, threading, |i, mut window, scratch| {
-            for vector in self.items[i].clone() {
+            let BlockItem { vectors, rows } = &self.items[i];
+            for vector in vectors.clone() {
                 let channels = &self.channels.each[self.channels.vectors[vector].clone()];
                 let weights = match self.keeps_weights {
                     true => &operands.kept[vector * len..][..len],
@@ -162,7 +183,8 @@ impl<E: Stored> ConvKernel<E> for ChannelBlocks {
                         &*to
                     }
                 };
-                self.isa.dispatch(Block { of: self, operands, image, channels, weights, window: &mut window });
+                let rows = rows.clone();
+                self.isa.dispatch(Block { of: self, operands, image, channels, rows, weights, window: &mut window });
             }
         });
     }
@@ -194,6 +216,7 @@ struct Block<'a, 'w, E> {
     operands: Operands<'a, E>,
     image: &'a [f32],
     channels: &'a [Channel],
+    rows: Range<usize>,
     weights: &'a [f32],
     window: &'a mut Window<'w>,
 }
@@ -203,12 +226,12 @@ impl<E: Stored> Vectorized for Block<'_, '_, E> {
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        let Block { of, operands, image, channels, weights, window } = self;
+        let Block { of, operands, image, channels, rows, weights, window } = self;
         let (filters, lanes) = (channels[0].filter..channels[0].filter + channels.len(), S::LANES);
-        let [input_len, len] = [of.geometry.input_len(), of.geometry.output_len()].map(|len| len * lanes);
+        let (input_len, width) = (of.geometry.input_len() * lanes, of.geometry.output[1]);
         let block = filters.start / lanes;
-        let out = window.part(block, 0..len);
-        operands.add_border_to_block(filters.clone(), lanes, of.geometry.output[1], out);
+        let out = window.part(block, rows.start * width * lanes..rows.end * width * lanes);
+        operands.add_border_to_block(filters.clone(), lanes, [rows.start, width], out);
         let outputs = Outputs {
             of,
             x: &image[block * input_len..][..input_len],
@@ -220,7 +243,7 @@ impl<E: Stored> Vectorized for Block<'_, '_, E> {
         // One function for all tiles: calls would take as long as a third of a tile.
         simd.vectorize(
             #[inline(always)]
-            || outputs.compute_all(simd, out),
+            || outputs.compute_all(simd, rows, out),
         );
     }
 }
@@ -239,10 +262,10 @@ struct Outputs<'a> {
 
 impl Outputs<'_> {
     #[inline(always)]
-    fn compute_all<S: Simd>(&self, simd: S, out: &mut [f32]) {
+    fn compute_all<S: Simd>(&self, simd: S, rows: Range<usize>, out: &mut [f32]) {
         let width = self.of.geometry.output[1] * S::LANES;
         let bias = simd.get_first(self.bias);
-        for (row, out) in out.chunks_exact_mut(width).enumerate() {
+        for (row, out) in rows.zip(out.chunks_exact_mut(width)) {
             for tile in &self.of.tiles {
                 let out = &mut out[tile.outputs.start * S::LANES..tile.outputs.end * S::LANES];
                 macro_rules! tile {
