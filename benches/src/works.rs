@@ -66,7 +66,8 @@ struct Prepared {
     conv: PreparedConv,
     /// How its output lies.
     writes: Layout,
-    x: Elements,
+    /// Elements of its input.
+    input_len: usize,
     weights: Elements,
     kept: Elements,
     bias: Elements,
@@ -97,27 +98,26 @@ impl Prepared {
         let usable = costs.into_iter().filter(|(layouts, _)| reads_from.is_none_or(|layout| layouts.reads == layout));
         let fastest = usable.min_by(|a, b| a.1.total_cmp(&b.1));
         let target = Target { layouts: fastest.map_or(Layouts::PLANES, |(layouts, _)| layouts), ..target };
-        let x = Elements::random(rng, reads.len(target.layouts.reads, on.isa));
         let out = Elements::zeros(writes.len(target.layouts.writes, on.isa));
         let conv = PreparedConv::on_target(task, &target);
         let (scratch, mut kept) = (Elements::zeros(conv.scratch_len()), Elements::zeros(conv.kept_len()));
         conv.transform_weights(&weights, &mut kept);
-        Prepared { conv, writes: target.layouts.writes, x, weights, kept, bias, out, scratch, read }
+        let Layouts { reads: from, writes: to } = target.layouts;
+        Prepared { conv, writes: to, input_len: reads.len(from, on.isa), weights, kept, bias, out, scratch, read }
     }
 
     fn bytes(&self) -> usize {
         (self.read + self.weights.len() + self.bias.len() + self.out.len()) * size_of::<f32>()
     }
 
-    fn run(&mut self, on: On<'_>) {
-        let Prepared { conv, x, weights, kept, bias, out, scratch, .. } = self;
-        conv.run(x, ConvParameters { weights, kept, bias }, out, scratch, on.cores.threading());
+    /// An input for it.
+    fn input(&self) -> Elements {
+        Elements::random(&mut Rng::with_seed(8), self.input_len)
     }
 
-    /// With what another one wrote as its input.
-    fn run_behind(&mut self, first: &Prepared, on: On<'_>) {
+    fn run(&mut self, x: &[f32], on: On<'_>) {
         let Prepared { conv, weights, kept, bias, out, scratch, .. } = self;
-        conv.run(&first.out, ConvParameters { weights, kept, bias }, out, scratch, on.cores.threading());
+        conv.run(x, ConvParameters { weights, kept, bias }, out, scratch, on.cores.threading());
     }
 }
 
@@ -125,8 +125,8 @@ impl Prepared {
 pub fn convolution<'c>(batch: usize, geometry: Geometry, groups: Vec<KeptGroup>, method: Option<Method>, on: On<'c>) -> Work<'c> {
     let task = ConvTask { images: batch, geometry, groups, taps: None, activation: Activation::Relu, accumulate: false };
     let mut conv = Prepared::of(task, None, method, on);
-    let (kernel, macs, bytes) = (conv.conv.describe(), batch * conv.conv.macs(), conv.bytes());
-    Work { kernel, macs, bytes, call: Box::new(move || conv.run(on)) }
+    let (kernel, macs, bytes, x) = (conv.conv.describe(), batch * conv.conv.macs(), conv.bytes(), conv.input());
+    Work { kernel, macs, bytes, call: Box::new(move || conv.run(&x, on)) }
 }
 
 /// The matrix product of a convolution, with the lowered matrix already there: a 1x1 convolution of as many channels as there are
@@ -140,7 +140,8 @@ pub fn product<'c>(geometry: Geometry, groups: &[KeptGroup], on: On<'c>) -> Work
     };
     let groups: Vec<KeptGroup> = groups.iter().map(lowered).collect();
     let mut conv = Prepared::new(pointwise(&geometry, channels), groups, Activation::None, None, on);
-    Work { kernel: conv.conv.describe(), macs: conv.conv.macs(), bytes: conv.bytes(), call: Box::new(move || conv.run(on)) }
+    let (kernel, macs, bytes, x) = (conv.conv.describe(), conv.conv.macs(), conv.bytes(), conv.input());
+    Work { kernel, macs, bytes, call: Box::new(move || conv.run(&x, on)) }
 }
 
 /// A convolution as two: one to `rank` channels of each group, as a singular value decomposition of its weights leaves them, and a
@@ -157,13 +158,14 @@ pub fn low_rank<'c>(geometry: Geometry, groups: Vec<KeptGroup>, rank: usize, on:
     let (activation, accumulate) = (Activation::Relu, false);
     let second = ConvTask { images: 1, geometry: between, groups: second, taps: None, activation, accumulate };
     let mut second = Prepared::of(second, Some(first.writes), None, on);
+    let x = first.input();
     Work {
         kernel: format!("{}, {}", first.conv.describe(), second.conv.describe()),
         macs: first.conv.macs() + second.conv.macs(),
-        bytes: first.bytes() + second.bytes() - (first.out.len() + second.x.len()) * size_of::<f32>(),
+        bytes: first.bytes() + second.bytes() - (first.out.len() + second.input_len) * size_of::<f32>(),
         call: Box::new(move || {
-            first.run(on);
-            second.run_behind(&first, on);
+            first.run(&x, on);
+            second.run(&first.out, on);
         }),
     }
 }

@@ -20,6 +20,9 @@ const BLOCK_COLUMNS: usize = 512;
 /// Most tiles of positions whose sums are computed together: for each of them all weights are read once.
 const TILES: usize = 16;
 
+/// How many times as long products take where rows fill no more than one vector: operands are loaded, then, for one product.
+pub(crate) const LONE_VECTOR: f64 = 1.7;
+
 /// Columns whose weights in one panel fill a line of a cache.
 const LINE_COLUMNS: usize = 16 / ROWS;
 
@@ -99,11 +102,9 @@ impl Product {
     fn cost(&self, item: &FilterItem) -> f64 {
         /// An element that comes from another core or from L3.
         const FAR: f64 = 0.5;
-        /// How many times as long products of a lone vector of rows take.
-        const LONE: f64 = 1.7;
         let vectors = item.rows.len().div_ceil(self.isa.lanes());
         let positions = self.positions(&item.tiles).len();
-        let lone = if vectors == 1 { LONE } else { 1.0 };
+        let lone = if vectors == 1 { LONE_VECTOR } else { 1.0 };
         let products = lone * (vectors * positions * self.columns.len()) as f64;
         let weights = item.rows.len() * self.columns.len();
         let shared = if item.tiles.len() == self.tiles.len() { self.reach / 2 } else { 0 };
@@ -255,7 +256,7 @@ impl<E: Stored, F: FnMut(Sums<'_>)> Vectorized for Strips<'_, '_, E, F> {
                     SumsTo::Scratch { sums, .. } => {
                         let at = (tile.start - positions.start) * width;
                         let sums = &mut sums[at..at + tile.len() * width];
-                        TilePlace::lines(simd, sums, vectors, columns.start > 0)
+                        TilePlace::lines::<S>(sums, vectors, columns.start > 0)
                     }
                     SumsTo::Blocks { window, epilogue } => {
                         let blocks = rows.start / S::LANES..rows.start / S::LANES + vectors;
@@ -416,7 +417,7 @@ pub(crate) fn multiply_lines<S: Simd>(
     assert!(columns.len() * vectors * S::LANES <= weights.len(), "{} columns of weights", columns.len());
     for tile in balanced(positions.len(), positions_for(S::FILTER_TILE, vectors)) {
         let sums = &mut sums[tile.start * vectors * S::LANES..tile.end * vectors * S::LANES];
-        let (weights, x, to) = (Lines(weights.as_ptr()), x.as_ptr(), TilePlace::lines(simd, sums, vectors, add));
+        let (weights, x, to) = (Lines(weights.as_ptr()), x.as_ptr(), TilePlace::lines::<S>(sums, vectors, add));
         FilterTileCall { weights, x, columns, positions: &positions[tile], to }.run(simd, vectors);
     }
 }
@@ -442,7 +443,7 @@ struct TilePlace<'a> {
 impl<'a> TilePlace<'a> {
     /// `[positions][vectors][lanes]`, sums as they are. With `add`, those of columns before are there.
     #[inline(always)]
-    fn lines<S: Simd>(_: S, sums: &'a mut [f32], vectors: usize, add: bool) -> Self {
+    fn lines<S: Simd>(sums: &'a mut [f32], vectors: usize, add: bool) -> Self {
         TilePlace { start: sums.as_mut_ptr(), to_next_position: vectors * S::LANES, to_next_vector: S::LANES, add, finish: None }
     }
 }

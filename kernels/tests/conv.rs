@@ -310,6 +310,13 @@ fn check_in_blocks(case: &Case, problem: &Problem) -> Result<usize, String> {
             let Forms::Some { reads, writes, costs } = description.forms(&target) else {
                 return Err("a convolution knows its channels".to_owned());
             };
+            let cheapest = costs.iter().min_by(|a, b| a.1.total_cmp(&b.1));
+            if let (true, Some(said), Some(&(layouts, _))) = (keeps_weights, description.kept_weights(&target), cheapest) {
+                let kept = PreparedConv::on_target(description.clone(), &Target { layouts, ..target }).kept_len();
+                if kept != said.len {
+                    return Err(format!("{isa}, {layouts:?}: {kept} elements of weights are kept, where {} were told", said.len));
+                }
+            }
             for (layouts, _) in costs {
                 let conv = PreparedConv::on_target(description.clone(), &Target { layouts, ..target });
                 let is_new = method.is_none_or(|wanted| conv.method() == wanted) && keeps_weights == (conv.kept_len() > 0);

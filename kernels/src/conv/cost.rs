@@ -66,8 +66,6 @@ pub(super) struct FilterLanesCosts {
     /// A product of a vector of weights and a position, where the input lies in planes and where it lies in blocks.
     pub(super) product: f64,
     pub(super) product_in_blocks: f64,
-    /// How many times as long products take where filters fill no more than one vector: operands are loaded, then, for one product.
-    pub(super) lone_vector: f64,
     /// A vector of filters at a position, whose sums are transposed.
     pub(super) output: f64,
     /// The same where they are written as they are.
@@ -156,7 +154,6 @@ const AVX512: CostModel = CostModel {
         product_in_blocks: 1.07,
         output: 30.0,
         output_to_blocks: 7.5,
-        lone_vector: 1.7,
         staged_row: 50.0,
         most_positions: 1024,
     },

@@ -3,18 +3,20 @@
 
 use super::border::Border;
 use super::cost::CostModel;
-use super::geometry::{Column, Geometry};
+use super::geometry::{Column, Geometry, KeptGroup};
 use super::tiling::Tiling;
 use crate::layout::Layouts;
 use crate::simd::Isa;
 use crate::target::WeightsFrom;
 use crate::{Activation, Threading};
-use sslm_basics::panels::{Element, Panels};
+use sslm_basics::panels::{Element, Panels, ROWS};
+use std::cell::OnceCell;
 use std::fmt::Debug;
 use std::ops::Range;
 use std::sync::Arc;
 
 /// A layer that is to be computed, and on what.
+#[derive(Clone, Copy)]
 pub(super) struct Problem<'a> {
     pub(super) geometry: &'a Geometry,
     /// How input and output lie in memory.
@@ -29,8 +31,20 @@ pub(super) struct Problem<'a> {
     /// Where weights are expected to come from.
     pub(super) weights_from: WeightsFrom,
     pub(super) costs: &'static CostModel,
+    pub(super) groups: &'a [KeptGroup],
+    /// What [`Self::tiling`] yields, as soon as it was asked for.
+    pub(super) tiled: &'a OnceCell<Arc<Tiling>>,
+}
+
+impl Problem<'_> {
     /// What the methods that go tile by tile read of an image, for all groups.
-    pub(super) tiling: Arc<Tiling>,
+    pub(super) fn tiling(&self) -> &Arc<Tiling> {
+        self.tiled.get_or_init(|| {
+            let highest = self.groups.iter().map(|group| group.filters.min(ROWS)).max().unwrap_or(0);
+            let columns = self.groups.iter().flat_map(|group| &group.columns).copied();
+            Arc::new(Tiling::new(self.geometry, columns, highest, self.isa))
+        })
+    }
 }
 
 /// One convolution group of a layer.
@@ -92,6 +106,11 @@ pub(super) trait ConvMethod: Sync {
 
     /// What one image is expected to cost, in multiply-adds of vectors, for a group to which it applies. `None` for others.
     fn cost(&self, problem: &Problem<'_>, group: PlacedGroup<'_>) -> Option<f64>;
+
+    /// Elements of transformed weights that it keeps of a group, where it may keep them.
+    fn kept_len(&self, _: &Problem<'_>, _: PlacedGroup<'_>) -> usize {
+        0
+    }
 
     /// Decides everything that shapes decide, for all groups of a layer that are to be computed this way.
     fn prepare(&self, problem: &Problem<'_>, groups: &[PlacedGroup<'_>]) -> Box<dyn ConvKernel<f32>>;

@@ -30,7 +30,7 @@ use crate::target::Target;
 use crate::{Activation, Threading, count_pieces, expect_len};
 use cost::CostModel;
 use method::{ConvKernel, GroupPlace, Operands, PlacedGroup, Problem};
-use sslm_basics::panels::ROWS;
+use std::cell::OnceCell;
 use std::sync::Arc;
 use tiling::Tiling;
 
@@ -60,19 +60,50 @@ impl ConvTask<'_> {
         [input, Extents { images, channels: filters, plane: geometry.output_len() }]
     }
 
-    /// What all images are expected to cost, in multiply-adds of vectors, in each of the layouts in which they can be computed: by the
-    /// wanted method where it applies.
-    pub(crate) fn costs(&self, target: &Target) -> Vec<(Layouts, f64)> {
-        let places = places(&self.groups);
-        let problem = Problem::new(self, &places, target);
+    /// What all images are expected to cost in each of the layouts in which they can be computed: by the target's method where it
+    /// applies.
+    pub(crate) fn costs(&self, target: &Target) -> Vec<ConvCost> {
+        let (places, tiled) = (places(&self.groups), OnceCell::new());
+        self.costs_of(&Problem::new(self, &places, target, &tiled), &places, target.method)
+    }
+
+    fn costs_of(&self, problem: &Problem<'_>, places: &[GroupPlace], wanted: Option<Method>) -> Vec<ConvCost> {
         let cost_in = |layouts: Layouts| {
-            let problem = Problem { layouts, tiling: Arc::clone(&problem.tiling), ..problem };
-            let cost = |group: PlacedGroup<'_>| Method::choose(&problem, group, target.method)?.plug_in().cost(&problem, group);
-            let cost: f64 = placed(&self.groups, &places).map(cost).sum::<Option<f64>>()?;
-            Some((layouts, cost * self.images as f64))
+            let problem = Problem { layouts, ..*problem };
+            let mut all = ConvCost { layouts, cost: 0.0, kept_len: 0 };
+            for group in placed(&self.groups, places) {
+                let method = Method::choose(&problem, group, wanted)?.plug_in();
+                all.cost += method.cost(&problem, group)? * self.images as f64;
+                all.kept_len += if problem.keeps_weights { method.kept_len(&problem, group) } else { 0 };
+            }
+            Some(all)
         };
         Layouts::ALL.into_iter().filter_map(cost_in).collect()
     }
+
+    /// The cheapest ways without kept weights and with them, if some are kept then.
+    pub(crate) fn without_and_with_kept_weights(&self, target: &Target) -> Option<[ConvCost; 2]> {
+        let (places, tiled) = (places(&self.groups), OnceCell::new());
+        let problem = Problem::new(self, &places, target, &tiled);
+        let keeps = |group| Method::ALL.iter().any(|method| method.plug_in().kept_len(&problem, group) > 0);
+        if !placed(&self.groups, &places).any(keeps) {
+            return None;
+        }
+        let cheapest = |keeps_weights| {
+            let costs = self.costs_of(&Problem { keeps_weights, ..problem }, &places, target.method);
+            costs.into_iter().min_by(|a, b| a.cost.total_cmp(&b.cost))
+        };
+        Some([cheapest(false)?, cheapest(true)?])
+    }
+}
+
+/// What a convolution is expected to cost in some layouts.
+pub(crate) struct ConvCost {
+    pub(crate) layouts: Layouts,
+    /// In multiply-adds of vectors.
+    pub(crate) cost: f64,
+    /// Elements of transformed weights that are kept.
+    pub(crate) kept_len: usize,
 }
 
 /// What a convolution multiplies its input with, and what it adds.
@@ -137,7 +168,8 @@ impl PreparedConv {
         }
         let places = places(&task.groups);
         let (filters, weights) = places.last().map_or((0, 0), |place| (place.filters.end, place.weights.end));
-        let problem = Problem::new(&task, &places, target);
+        let tiled = OnceCell::new();
+        let problem = Problem::new(&task, &places, target, &tiled);
         let &Target { isa, layouts, method: wanted, .. } = target;
         let groups: Vec<PlacedGroup<'_>> = placed(&task.groups, &places).collect();
         let choose = |&group| Method::choose(&problem, group, wanted).expect("layouts in which it can be computed");
@@ -251,13 +283,10 @@ impl PreparedConv {
 }
 
 impl<'a> Problem<'a> {
-    fn new(task: &'a ConvTask<'_>, places: &[GroupPlace], target: &Target) -> Self {
+    fn new(task: &'a ConvTask<'_>, places: &'a [GroupPlace], target: &Target, tiled: &'a OnceCell<Arc<Tiling>>) -> Self {
         let &Target { isa, threads, layouts, keeps_weights, weights_from, .. } = target;
-        let geometry = &task.geometry;
-        let highest = task.groups.iter().map(|g| g.filters.min(ROWS)).max().unwrap_or(0);
-        let columns = task.groups.iter().flat_map(|group| &group.columns).copied();
         Problem {
-            geometry,
+            geometry: &task.geometry,
             layouts,
             filters: places.last().map_or(0, |place| place.filters.end),
             isa,
@@ -265,7 +294,8 @@ impl<'a> Problem<'a> {
             keeps_weights,
             weights_from,
             costs: CostModel::of(isa),
-            tiling: Arc::new(Tiling::new(geometry, columns, highest, isa)),
+            groups: &task.groups,
+            tiled,
         }
     }
 }

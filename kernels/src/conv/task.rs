@@ -23,21 +23,14 @@ impl Task for ConvTask<'_> {
 impl cpu::Task for ConvTask<'_> {
     fn forms(&self, target: &cpu::Target) -> Forms {
         let [reads, writes] = self.extents();
-        Forms::Some { reads, writes, costs: self.costs(target) }
+        let costs = self.costs(target).into_iter().map(|cost| (cost.layouts, cost.cost)).collect();
+        Forms::Some { reads, writes, costs }
     }
 
     fn kept_weights(&self, target: &cpu::Target) -> Option<KeptWeights> {
-        let cheapest = |keeps_weights| {
-            let costs = self.costs(&cpu::Target { keeps_weights, ..*target });
-            costs.into_iter().min_by(|a, b| a.1.total_cmp(&b.1))
-        };
-        let ((_, without), (layouts, with)) = (cheapest(false)?, cheapest(true)?);
-        if with >= without {
-            return None;
-        }
-        let target = cpu::Target { layouts, keeps_weights: true, ..*target };
-        let len = PreparedConv::on_target(self.clone(), &target).kept_len();
-        (len > 0).then_some(KeptWeights { len, saving: without - with })
+        let [without, with] = self.without_and_with_kept_weights(target)?;
+        let saves = with.cost < without.cost && with.kept_len > 0;
+        saves.then_some(KeptWeights { len: with.kept_len, saving: without.cost - with.cost })
     }
 
     fn prepare(self: Box<Self>, target: &cpu::Target) -> Box<dyn Kernel> {

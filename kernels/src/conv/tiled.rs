@@ -15,7 +15,7 @@ use std::sync::Arc;
 /// What a group is expected to cost this way, from the costs of a product, of a vector that is gathered and, for each of its
 /// products, of a column of a register tile.
 pub(super) fn cost(problem: &Problem<'_>, group: PlacedGroup<'_>, [product, gathered, column]: [f64; 3]) -> f64 {
-    let Problem { tiling, costs, isa, .. } = problem;
+    let (tiling, Problem { costs, isa, .. }) = (problem.tiling(), problem);
     let (filters, tiles) = (group.place.filters.len(), &tiling.lowering.tiles);
     let (vectors, positions) = tiles.last().map_or((0, 0), |t| (t.vectors.end, t.positions.end));
     let column = column * isa.tile().iter().product::<usize>() as f64;
@@ -47,7 +47,7 @@ pub(super) struct TiledGroup {
 
 impl TiledGroups {
     pub(super) fn new(problem: &Problem<'_>, groups: &[PlacedGroup<'_>]) -> Self {
-        let tiling = problem.tiling.clone();
+        let tiling = Arc::clone(problem.tiling());
         let group = |group: &PlacedGroup<'_>| TiledGroup {
             place: group.place.clone(),
             taps: group.columns.iter().zip(group.place.columns.clone()).map(|(&c, i)| tiling.tap(i, c)).collect(),

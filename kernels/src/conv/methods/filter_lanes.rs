@@ -9,7 +9,7 @@ use crate::conv::finish::Finish;
 use crate::conv::geometry::{Column, Geometry};
 use crate::conv::method::{ConvKernel, ConvMethod, PlacedGroup, Problem};
 use crate::conv::stage::{Padding, Stage};
-use crate::filter_tile::{FilterItem, Product};
+use crate::filter_tile::{FilterItem, LONE_VECTOR, Product};
 use crate::layout::{Layout, Layouts};
 use crate::parallel::{Part, Partition};
 use crate::simd::{Isa, Stored};
@@ -47,7 +47,7 @@ impl ConvMethod for FilterLanes {
         let (product, output) = match problem.layouts {
             Layouts::PLANES => (product, costs.output),
             Layouts { writes, .. } => {
-                let lone = if vectors > 1.0 { 1.0 } else { costs.lone_vector };
+                let lone = if vectors > 1.0 { 1.0 } else { LONE_VECTOR };
                 (product * lone, if writes == Layout::Planes { costs.output } else { costs.output_to_blocks })
             }
         };

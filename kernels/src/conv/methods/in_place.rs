@@ -12,7 +12,7 @@ pub(super) struct InPlace;
 impl ConvMethod for InPlace {
     /// Unless positions lie in more runs than can be read in place.
     fn applies(&self, problem: &Problem<'_>, _: PlacedGroup<'_>) -> bool {
-        match problem.tiling.lowering.runs_of_vectors {
+        match problem.tiling().lowering.runs_of_vectors {
             Runs::One(_) | Runs::Two(_) => true,
             Runs::More => false,
         }
@@ -20,8 +20,8 @@ impl ConvMethod for InPlace {
 
     fn cost(&self, problem: &Problem<'_>, group: PlacedGroup<'_>) -> Option<f64> {
         let costs = &problem.costs.tiles.in_place;
-        let column = match problem.tiling.lowering.runs_of_vectors {
-            Runs::One(_) if problem.tiling.lowering.masked() => costs.column_of_one_masked_run,
+        let column = match problem.tiling().lowering.runs_of_vectors {
+            Runs::One(_) if problem.tiling().lowering.masked() => costs.column_of_one_masked_run,
             Runs::One(_) => costs.column_of_one_run,
             Runs::Two(_) => costs.column_of_two_runs,
             Runs::More => return None,

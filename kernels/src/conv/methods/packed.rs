@@ -27,13 +27,13 @@ impl ConvMethod for Packed {
 
     fn cost(&self, problem: &Problem<'_>, group: PlacedGroup<'_>) -> Option<f64> {
         let costs = &problem.costs.tiles.packed;
-        let whole = problem.tiling.lowering.has_whole_vectors();
+        let whole = problem.tiling().lowering.has_whole_vectors();
         let gathered = if whole { costs.gathered_whole } else { costs.gathered_in_runs };
         Some(tiled::cost(problem, group, [costs.product, gathered, costs.column]))
     }
 
     fn prepare(&self, problem: &Problem<'_>, groups: &[PlacedGroup<'_>]) -> Box<dyn ConvKernel<f32>> {
-        let (tiling, columns) = (&problem.tiling, groups.iter().map(|group| group.columns.len()));
+        let (tiling, columns) = (problem.tiling(), groups.iter().map(|group| group.columns.len()));
         let block_len = columns.map(|columns| block_len(columns, tiling.widest, tiling.lowering.tiles.len())).max().unwrap_or(0);
         Box::new(PackedGroups { isa: problem.isa, block_len, tiled: TiledGroups::new(problem, groups) })
     }

@@ -10,8 +10,7 @@ use crate::tile::{activate, unrolled};
 use crate::{Activation, Threading, balanced};
 use std::ops::Range;
 
-/// Most outputs that are computed together: their sums, a weight and an operand fit sixteen registers. Rows of 14 or 28 outputs are cut
-/// into sevens.
+/// Most outputs that are computed together: their sums, a weight and an operand fit sixteen registers.
 const TOGETHER: usize = 8;
 
 /// Rows from which on threads share them.
@@ -97,8 +96,8 @@ pub(super) struct ChannelBlocks {
     rows: Vec<Range<usize>>,
     /// The outputs of a row, some at a time.
     tiles: Vec<Tile>,
-    /// Width and horizontal stride of the kernel, if the widest tiles miss no tap but at outputs that are less than half of the width
-    /// from their ends.
+    /// Width and horizontal stride of the kernel, if tiles miss no tap but at outputs that are less than half of the width from their
+    /// ends.
     usual: Option<[usize; 2]>,
     /// Whether weights are gathered before the first run.
     keeps_weights: bool,
@@ -121,10 +120,7 @@ impl ChannelBlocks {
             vec![Part { planes, positions: rows.start * width * lanes..rows.end * width * lanes }]
         };
         let parts = items.iter().map(part).collect();
-        let count = if width.is_multiple_of(TOGETHER) { TOGETHER } else { TOGETHER - 1 };
-        let tiles: Vec<Tile> = if width.is_multiple_of(count) { balanced(width, count) } else { balanced(width, TOGETHER) }
-            .map(|outputs| Tile::new(geometry, outputs))
-            .collect();
+        let tiles: Vec<Tile> = balanced(width, TOGETHER).map(|outputs| Tile::new(geometry, outputs)).collect();
         ChannelBlocks {
             isa,
             geometry: geometry.clone(),

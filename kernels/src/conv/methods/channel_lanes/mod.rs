@@ -79,6 +79,14 @@ impl ConvMethod for ChannelLanes {
         Some((computed + gathered) / problem.isa.lanes() as f64)
     }
 
+    /// Of a vector of channels, which begins with a block, those of all.
+    fn kept_len(&self, problem: &Problem<'_>, group: PlacedGroup<'_>) -> usize {
+        let problem = Problem { layouts: Layouts::BLOCKS, ..*problem };
+        let (lanes, [height, width]) = (problem.isa.lanes(), problem.geometry.kernel);
+        let begins = self.applies(&problem, group) && group.place.filters.start.is_multiple_of(lanes);
+        if begins { height * width * lanes } else { 0 }
+    }
+
     fn prepare(&self, problem: &Problem<'_>, groups: &[PlacedGroup<'_>]) -> Box<dyn ConvKernel<f32>> {
         match problem.layouts.reads {
             Layout::Planes => Box::new(ChannelLanesGroups::new(problem, groups)),

@@ -1,8 +1,8 @@
 //! Transforming the tiles of an image whose channels lie in blocks: each element of a tile is a vector of channels already.
 
-use super::sizes::Sizes;
+use super::sizes::{ByPoints, Sizes};
 use super::transforms::{OUTPUTS, transform_tile};
-use crate::simd::{Grid, GridMut, Simd, Vectorized};
+use crate::simd::{Grid, GridMut, Simd};
 use std::ops::Range;
 
 /// Elements of scratch memory that [`TransformBlock`] needs.
@@ -21,21 +21,13 @@ pub(super) struct TransformBlock<'a> {
     pub(super) scratch: &'a mut [f32],
 }
 
-impl Vectorized for TransformBlock<'_> {
-    type Output = ();
-
+impl ByPoints for TransformBlock<'_> {
     #[inline(always)]
-    fn run<S: Simd>(self, simd: S) {
-        match self.sizes.points {
-            6 => simd.vectorize(
-                #[inline(always)]
-                || self.transform::<S, 6>(simd),
-            ),
-            _ => simd.vectorize(
-                #[inline(always)]
-                || self.transform::<S, 8>(simd),
-            ),
-        }
+    fn run<S: Simd, const TAPS: usize, const POINTS: usize>(self, simd: S) {
+        simd.vectorize(
+            #[inline(always)]
+            || self.transform::<S, POINTS>(simd),
+        );
     }
 }
 

@@ -1,6 +1,6 @@
 //! Multiplying transformed weights with transformed tiles, and making outputs of the products.
 
-use super::sizes::Sizes;
+use super::sizes::{ByPoints, Sizes};
 use super::transforms::{OUTPUTS, transform_sums};
 use super::weights::TransformWeights;
 use crate::activation;
@@ -8,7 +8,7 @@ use crate::conv::methods::each_group::GroupOperands;
 use crate::filter_tile;
 use crate::layout::Layout;
 use crate::parallel::Window;
-use crate::simd::{Grid, Simd, Stored, Vectorized};
+use crate::simd::{Grid, Simd, Stored};
 use crate::tile::each_column;
 use std::ops::Range;
 
@@ -40,20 +40,9 @@ pub(super) fn scratch_len(sizes: &Sizes) -> usize {
     OUTPUTS * lanes * lanes + sizes.products() * (weights_len + sizes.sums_len(vectors))
 }
 
-impl<E: Stored> Vectorized for Filters<'_, '_, E> {
-    type Output = ();
-
+impl<E: Stored> ByPoints for Filters<'_, '_, E> {
     #[inline(always)]
-    fn run<S: Simd>(self, simd: S) {
-        match self.sizes.points {
-            6 => self.filters::<S, 6>(simd),
-            _ => self.filters::<S, 8>(simd),
-        }
-    }
-}
-
-impl<E: Stored> Filters<'_, '_, E> {
-    fn filters<S: Simd, const POINTS: usize>(mut self, simd: S) {
+    fn run<S: Simd, const TAPS: usize, const POINTS: usize>(mut self, simd: S) {
         let (scratch, sizes) = (std::mem::take(&mut self.scratch), self.sizes);
         let vectors = self.filters.len().div_ceil(S::LANES);
         let (rows, rest) = scratch.split_at_mut(OUTPUTS * S::LANES * S::LANES);
@@ -72,7 +61,8 @@ impl<E: Stored> Filters<'_, '_, E> {
                 let (weights, sums) = rest.split_at_mut(sizes.products() * weights_len);
                 for channels in sizes.channels_together() {
                     let (panels, filters) = (self.operands.panels, self.filters.clone());
-                    TransformWeights { sizes, panels, filters, channels: channels.clone(), to: weights }.run(simd);
+                    let transform = TransformWeights { sizes, panels, filters, channels: channels.clone(), to: weights };
+                    transform.run::<S, TAPS, POINTS>(simd);
                     let products = weights.chunks_exact(weights_len).zip(sums.chunks_exact_mut(sums_len)).take(sizes.products());
                     for (product, (weights, sums)) in products.enumerate() {
                         self.multiply(simd, product, channels.clone(), vectors, weights, sums);
@@ -92,7 +82,9 @@ impl<E: Stored> Filters<'_, '_, E> {
             );
         }
     }
+}
 
+impl<E: Stored> Filters<'_, '_, E> {
     /// Adds the products of one index with some channels; the first ones begin the sums.
     fn multiply<S: Simd>(
         &self,
@@ -111,7 +103,7 @@ impl<E: Stored> Filters<'_, '_, E> {
         filter_tile::multiply_lines(simd, weights, x, places, vectors, sums, adds);
     }
 
-    /// The outputs of a vector of `filters`, whose index is `vector` of `vectors`, from the sums of products. `rows` is
+    /// The outputs of a vector of `filters`, whose index among so many is `vector`, from the sums of products. `rows` is
     /// `[row][column][filter]` of a few tiles.
     #[inline(always)]
     fn outputs<S: Simd, const POINTS: usize>(
@@ -122,14 +114,13 @@ impl<E: Stored> Filters<'_, '_, E> {
         sums: &[f32],
         rows: &mut [f32],
     ) {
-        let ([height, width], across) = (self.sizes.geometry.output, self.sizes.grid[1]);
-        let (sums_len, pitch) = (self.sizes.sums_len(vectors), vectors * S::LANES);
+        let ([height, width], across, sums_len) = (self.sizes.geometry.output, self.sizes.grid[1], self.sizes.sums_len(vectors));
         let bias = simd.get_first(&self.operands.finishing.bias[filters.clone()]);
         for (r, row) in self.image.rows.clone().enumerate() {
             // As many tiles as have a vector's columns.
             for first in (0..across).step_by(S::LANES / OUTPUTS) {
                 for tile in first..across.min(first + S::LANES / OUTPUTS) {
-                    let at = (r * across + tile) * pitch + vector * S::LANES;
+                    let at = ((r * across + tile) * vectors + vector) * S::LANES;
                     let sums = Grid::<S, POINTS, POINTS>::new(simd, &sums[at..], [POINTS * sums_len, sums_len]);
                     transform_sums::<S, POINTS>(
                         simd,
@@ -164,9 +155,7 @@ impl<E: Stored> Filters<'_, '_, E> {
             }
         }
     }
-}
 
-impl<E: Stored> Filters<'_, '_, E> {
     /// The same, written to a block of filters.
     #[inline(always)]
     fn outputs_to_block<S: Simd, const POINTS: usize>(
@@ -176,15 +165,14 @@ impl<E: Stored> Filters<'_, '_, E> {
         [vector, vectors]: [usize; 2],
         sums: &[f32],
     ) {
-        let ([height, width], across) = (self.sizes.geometry.output, self.sizes.grid[1]);
-        let (sums_len, pitch) = (self.sizes.sums_len(vectors), vectors * S::LANES);
+        let ([height, width], across, sums_len) = (self.sizes.geometry.output, self.sizes.grid[1], self.sizes.sums_len(vectors));
         let (finishing, block) = (self.operands.finishing, filters.start / S::LANES);
         let bias = simd.get_first(&finishing.bias[filters]);
         for (r, row) in self.image.rows.clone().enumerate() {
             let outputs = row * OUTPUTS..height.min((row + 1) * OUTPUTS);
             let out = self.out.part(block, outputs.start * width * S::LANES..outputs.end * width * S::LANES);
             for tile in 0..across {
-                let at = (r * across + tile) * pitch + vector * S::LANES;
+                let at = ((r * across + tile) * vectors + vector) * S::LANES;
                 let sums = Grid::<S, POINTS, POINTS>::new(simd, &sums[at..], [POINTS * sums_len, sums_len]);
                 let place = |row: usize, column: usize| {
                     let column = tile * OUTPUTS + column;

@@ -1,9 +1,9 @@
 //! Transforming the tiles of an image. Lanes are columns along a row of the image, and where columns are told apart they are
 //! channels.
 
-use super::sizes::Sizes;
+use super::sizes::{ByPoints, Sizes};
 use super::transforms::{OUTPUTS, transform_input};
-use crate::simd::{MAX_LANES, Simd, Vectorized};
+use crate::simd::{MAX_LANES, Simd};
 use crate::tile::{each_column, vectors};
 use std::ops::Range;
 
@@ -29,21 +29,13 @@ pub(super) struct TransformImage<'a> {
     pub(super) scratch: &'a mut [f32],
 }
 
-impl Vectorized for TransformImage<'_> {
-    type Output = ();
-
+impl ByPoints for TransformImage<'_> {
     #[inline(always)]
-    fn run<S: Simd>(self, simd: S) {
-        match self.sizes.points {
-            6 => simd.vectorize(
-                #[inline(always)]
-                || self.transform::<S, 6>(simd),
-            ),
-            _ => simd.vectorize(
-                #[inline(always)]
-                || self.transform::<S, 8>(simd),
-            ),
-        }
+    fn run<S: Simd, const TAPS: usize, const POINTS: usize>(self, simd: S) {
+        simd.vectorize(
+            #[inline(always)]
+            || self.transform::<S, POINTS>(simd),
+        );
     }
 }
 

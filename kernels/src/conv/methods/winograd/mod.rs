@@ -47,6 +47,12 @@ impl ConvMethod for Winograd {
         Some(Sizes::new(problem, group)?.cost())
     }
 
+    fn kept_len(&self, problem: &Problem<'_>, group: PlacedGroup<'_>) -> usize {
+        let lanes = problem.isa.lanes();
+        let filters = group.place.filters.len().next_multiple_of(lanes);
+        Sizes::new(problem, group).map_or(0, |sizes| sizes.products() * sizes.channels.len() * filters)
+    }
+
     fn prepare(&self, problem: &Problem<'_>, groups: &[PlacedGroup<'_>]) -> Box<dyn ConvKernel<f32>> {
         let prepare = |group: PlacedGroup<'_>| {
             let sizes = Sizes::new(problem, group).expect("prepared for what it applies to");
@@ -72,8 +78,8 @@ struct WinogradGroup {
 #[derive(Clone, Debug)]
 struct Strip {
     filters: Range<usize>,
-    /// Where their transformed weights lie among those that are kept.
-    kept: Range<usize>,
+    /// Where their transformed weights lie among those that are kept, if they are.
+    kept: Option<Range<usize>>,
 }
 
 /// Some strips of filters at some rows of tiles.
@@ -98,14 +104,14 @@ impl WinogradGroup {
             Layout::Planes => {
                 for (first, to) in (0..sizes.channels.len()).step_by(lanes).zip(vectors) {
                     let channels = first..sizes.channels.len().min(first + lanes);
-                    sizes.isa.dispatch(TransformImage { sizes, image, rows: rows.clone(), channels, to, scratch });
+                    sizes.dispatch(TransformImage { sizes, image, rows: rows.clone(), channels, to, scratch });
                 }
             }
             Layout::Blocks => {
                 let block_len = sizes.geometry.input_len() * lanes;
                 for (block, to) in sizes.blocks.iter().zip(vectors) {
                     let block = &image[block * block_len..][..block_len];
-                    sizes.isa.dispatch(TransformBlock { sizes, block, rows: rows.clone(), to, scratch });
+                    sizes.dispatch(TransformBlock { sizes, block, rows: rows.clone(), to, scratch });
                 }
             }
         }
@@ -145,9 +151,9 @@ fn share(sizes: &Sizes, threads: usize) -> (Vec<Strip>, Vec<WinogradItem>) {
     for filters in shares_of_filters(of_rows) {
         let first = strips.len();
         strips.extend(strips_of(sizes, filters).map(|filters| {
-            let len = sizes.products() * sizes.weights_len(filters.len().div_ceil(sizes.isa.lanes()));
-            kept += len;
-            Strip { filters, kept: kept - len..kept }
+            let start = kept;
+            kept += sizes.products() * sizes.weights_len(filters.len().div_ceil(sizes.isa.lanes()));
+            Strip { filters, kept: sizes.keeps_weights.then_some(start..kept) }
         }));
         items.extend(shares_of_rows(of_rows).map(|rows| WinogradItem { strips: first..strips.len(), rows }));
     }
@@ -185,16 +191,14 @@ impl<E: Stored> GroupKernel<E> for WinogradGroup {
     }
 
     fn kept_len(&self) -> usize {
-        if self.sizes.keeps_weights { self.strips.last().map_or(0, |strip| strip.kept.end) } else { 0 }
+        self.strips.iter().filter_map(|strip| strip.kept.as_ref()).map(|kept| kept.len()).sum()
     }
 
     fn transform_weights(&self, panels: Panels<'_, E>, kept: &mut [f32]) {
-        if self.sizes.keeps_weights {
-            let (sizes, channels) = (&self.sizes, 0..self.sizes.channels.len());
-            for Strip { filters, kept: place } in &self.strips {
-                let (filters, channels, to) = (filters.clone(), channels.clone(), &mut kept[place.clone()]);
-                sizes.isa.dispatch(TransformWeights { sizes, panels, filters, channels, to });
-            }
+        let sizes = &self.sizes;
+        for (filters, place) in self.strips.iter().filter_map(|strip| Some((&strip.filters, strip.kept.as_ref()?))) {
+            let (filters, channels, to) = (filters.clone(), 0..sizes.channels.len(), &mut kept[place.clone()]);
+            sizes.dispatch(TransformWeights { sizes, panels, filters, channels, to });
         }
     }
 
@@ -206,16 +210,8 @@ impl<E: Stored> GroupKernel<E> for WinogradGroup {
                 self.transform(image, &rows, transformed, scratch);
                 for Strip { filters, kept } in &self.strips[self.items[i].strips.clone()] {
                     let image = Transformed { elements: transformed, places, rows: rows.clone() };
-                    let kept = sizes.keeps_weights.then(|| &operands.kept[kept.clone()]);
-                    sizes.isa.dispatch(Filters {
-                        sizes,
-                        operands,
-                        kept,
-                        image,
-                        filters: filters.clone(),
-                        out: &mut window,
-                        scratch,
-                    });
+                    let kept = kept.clone().map(|place| &operands.kept[place]);
+                    sizes.dispatch(Filters { sizes, operands, kept, image, filters: filters.clone(), out: &mut window, scratch });
                 }
             }
         });

@@ -7,7 +7,7 @@ use crate::conv::cost::WinogradCosts;
 use crate::conv::geometry::Geometry;
 use crate::conv::method::{PlacedGroup, Problem};
 use crate::layout::{Layout, Layouts};
-use crate::simd::{Isa, MAX_LANES};
+use crate::simd::{Isa, MAX_LANES, Simd, Vectorized};
 use crate::target::WeightsFrom;
 use std::collections::BTreeSet;
 use std::ops::Range;
@@ -68,7 +68,34 @@ pub(super) enum Taps {
     Some(Vec<(u32, f32)>),
 }
 
+/// Work that is written once for kernels of any size that the method computes.
+pub(super) trait ByPoints {
+    /// Must be `#[inline(always)]`, as [`Vectorized::run`] must.
+    fn run<S: Simd, const TAPS: usize, const POINTS: usize>(self, simd: S);
+}
+
+/// Work, and the points of evaluation that it is done for.
+struct ForPoints<W>(usize, W);
+
+impl<W: ByPoints> Vectorized for ForPoints<W> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        let ForPoints(points, work) = self;
+        match points {
+            6 => work.run::<S, 3, 6>(simd),
+            _ => work.run::<S, 5, 8>(simd),
+        }
+    }
+}
+
 impl Sizes {
+    /// Does work with the instructions of the set, compiled for the points of evaluation.
+    pub(super) fn dispatch(&self, work: impl ByPoints) {
+        self.isa.dispatch(ForPoints(self.points, work));
+    }
+
     /// `None` where the method does not apply.
     pub(super) fn new(problem: &Problem<'_>, group: PlacedGroup<'_>) -> Option<Self> {
         let (geometry, filters) = (problem.geometry, group.place.filters.len());

@@ -1,8 +1,8 @@
 //! Transforming weights. Lanes are filters, as they are in panels.
 
-use super::sizes::{Sizes, Taps};
+use super::sizes::{ByPoints, Sizes, Taps};
 use super::transforms::transform_taps;
-use crate::simd::{Simd, Stored, Vectorized};
+use crate::simd::{Simd, Stored};
 use sslm_basics::panels::{Panel, Panels, ROWS};
 use std::ops::Range;
 
@@ -19,24 +19,15 @@ pub(super) struct TransformWeights<'a, E> {
     pub(super) to: &'a mut [f32],
 }
 
-impl<E: Stored> Vectorized for TransformWeights<'_, E> {
-    type Output = ();
-
+impl<E: Stored> ByPoints for TransformWeights<'_, E> {
     #[inline(always)]
-    fn run<S: Simd>(mut self, simd: S) {
+    fn run<S: Simd, const TAPS: usize, const POINTS: usize>(mut self, simd: S) {
         let vectors = self.filters.len().div_ceil(S::LANES);
         for (vector, first) in self.filters.clone().step_by(S::LANES).enumerate() {
-            let vector = [vector, vectors];
-            match self.sizes.points {
-                6 => simd.vectorize(
-                    #[inline(always)]
-                    || self.transform::<S, 3, 6>(simd, first, vector),
-                ),
-                _ => simd.vectorize(
-                    #[inline(always)]
-                    || self.transform::<S, 5, 8>(simd, first, vector),
-                ),
-            }
+            simd.vectorize(
+                #[inline(always)]
+                || self.transform::<S, TAPS, POINTS>(simd, first, [vector, vectors]),
+            );
         }
     }
 }
