@@ -3,7 +3,7 @@
 //! convolutions whose lanes are filters, whose positions are those of the output, and of Winograd's method, whose positions are
 //! tiles. The first two read weights where they lie in their panels, the last one lines of vectors that it has transformed.
 
-use crate::parallel::Window;
+use crate::parallel::{FAR, Window};
 use crate::simd::{Isa, Simd, Stored, Vectorized};
 use crate::tile::{Epilogue, activate, unrolled};
 use crate::{Activation, balanced};
@@ -100,8 +100,6 @@ impl Product {
     /// What an item costs beside others, in multiply-adds of vectors. Weights that it reads, and elements of the input that another
     /// thread is likely to have written, are in no cache of its own.
     fn cost(&self, item: &FilterItem) -> f64 {
-        /// An element that comes from another core or from L3.
-        const FAR: f64 = 0.5;
         let vectors = item.rows.len().div_ceil(self.isa.lanes());
         let positions = self.positions(&item.tiles).len();
         let lone = if vectors == 1 { LONE_VECTOR } else { 1.0 };

@@ -4,6 +4,9 @@ use crate::Threading;
 use std::marker::PhantomData;
 use std::ops::Range;
 
+/// What reading an element costs that another core has written, or that comes from L3, in multiply-adds of vectors.
+pub(crate) const FAR: f64 = 1.0;
+
 /// A rectangle of an output `[planes][len]`, borrowed exclusively.
 pub(crate) struct Window<'a> {
     start: *mut f32,

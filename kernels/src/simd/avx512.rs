@@ -1,6 +1,6 @@
 //! AVX-512: sixteen lanes.
 
-use super::{MAX_LANES, Simd};
+use super::{Class, MAX_LANES, Simd};
 use std::arch::x86_64::*;
 
 /// A proof that the CPU has AVX-512 F, DQ, BW and VL, and FMA.
@@ -18,14 +18,19 @@ impl Avx512 {
         has.then_some(Avx512(()))
     }
 
-    /// Whether the CPU computes a vector as two halves: the Zen 4, which is what AMD's family 25 is where it has AVX-512.
-    pub(super) fn in_halves(self) -> bool {
+    /// How long its operations take on this CPU.
+    pub(super) fn class(self) -> Class {
         #[allow(unused_unsafe)] // recent compilers know what the next line says
         // SAFETY: every 64-bit x86 CPU has this instruction.
         let (vendor, version) = unsafe { (__cpuid(0), __cpuid(1)) };
         let amd = [vendor.ebx, vendor.edx, vendor.ecx] == [b"Auth", b"enti", b"cAMD"].map(|part| u32::from_le_bytes(*part));
         let (family, more) = (version.eax >> 8 & 0xf, version.eax >> 20 & 0xff);
-        amd && family + more == 25
+        match family + more {
+            // Of AMD's family 25, those that have AVX-512 are Zen 4.
+            25 if amd => Class::Avx512InHalves,
+            _ if amd => Class::Avx512OfAmd,
+            _ => Class::Avx512,
+        }
     }
 }
 

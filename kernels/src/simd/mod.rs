@@ -211,7 +211,10 @@ pub(crate) enum Class {
     Avx2,
     #[cfg_attr(not(target_arch = "x86_64"), expect(dead_code, reason = "other CPUs do not have it"))]
     Avx512,
-    /// On a CPU that computes a vector as two halves, so that arithmetic takes twice as long and the rest does not.
+    /// On a CPU of AMD with whole vectors (Zen 5 and later).
+    #[cfg_attr(not(target_arch = "x86_64"), expect(dead_code, reason = "other CPUs do not have it"))]
+    Avx512OfAmd,
+    /// On a CPU that computes a vector as two halves (Zen 4), so that arithmetic takes twice as long and the rest does not.
     #[cfg_attr(not(target_arch = "x86_64"), expect(dead_code, reason = "other CPUs do not have it"))]
     Avx512InHalves,
 }
@@ -275,9 +278,7 @@ impl Isa {
             #[cfg(target_arch = "x86_64")]
             Set::Avx2(_) => Class::Avx2,
             #[cfg(target_arch = "x86_64")]
-            Set::Avx512(simd) if simd.in_halves() => Class::Avx512InHalves,
-            #[cfg(target_arch = "x86_64")]
-            Set::Avx512(_) => Class::Avx512,
+            Set::Avx512(simd) => simd.class(),
         }
     }
 

@@ -20,7 +20,7 @@ mod weights;
 use super::each_group::{EachGroup, GroupKernel, GroupOperands};
 use crate::conv::method::{ConvKernel, ConvMethod, PlacedGroup, Problem};
 use crate::layout::{Layout, Layouts};
-use crate::parallel::{Part, Partition};
+use crate::parallel::{FAR, Part, Partition};
 use crate::simd::{MAX_LANES, Stored};
 use crate::{Threading, balanced};
 use blocks::TransformBlock;
@@ -142,7 +142,9 @@ fn share(sizes: &Sizes, threads: usize) -> (Vec<Strip>, Vec<WinogradItem>) {
     let slowest = |of_rows: usize| {
         let rows = shares_of_rows(of_rows).map(|rows| rows.len()).max().unwrap_or(0);
         let filters = shares_of_filters(of_rows).map(|filters| filters.len()).max().unwrap_or(0);
-        sizes.cost_of(rows, filters)
+        // Of the rows that it reads, a thread has written those of its filters, if the layer before was shared as this one is.
+        let read = (sizes.channels.len() * rows * OUTPUTS * sizes.geometry.input[1]) as f64;
+        sizes.cost_of(rows, filters) + FAR * read * (1.0 - of_rows as f64 / threads as f64)
     };
     let best = (1..=threads.min(sizes.grid[0])).map(|of_rows| (slowest(of_rows), of_rows)).min_by(|a, b| a.0.total_cmp(&b.0));
     let (mut strips, mut items) = (Vec::new(), Vec::new());
