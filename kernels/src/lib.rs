@@ -36,6 +36,7 @@
 //! Every kernel sums in the same order for every thread count and every share of the work, so results do not depend on it.
 
 mod activation;
+mod affinity;
 pub mod axis;
 pub mod channels;
 pub mod conv;
@@ -64,7 +65,7 @@ pub use precision::Precision;
 pub use simd::Isa;
 pub use sslm_basics::functions::{Activation, Binary, Unary};
 pub use task::Task;
-pub use team::Team;
+pub use team::{Run, Team};
 
 use std::ops::Range;
 

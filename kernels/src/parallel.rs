@@ -1,6 +1,6 @@
 //! Sharing an output between threads: stretches of it, or rectangles of planes by positions that do not overlap.
 
-use crate::Threading;
+use crate::{Run, Threading};
 use std::marker::PhantomData;
 use std::ops::Range;
 
@@ -156,7 +156,17 @@ impl Partition {
     }
 }
 
-impl Threading<'_> {
+impl<'a> Threading<'a> {
+    /// Announces that the calling thread is about to run kernels, until what it returns is dropped: helpers that sleep are woken where
+    /// that is likely to pay. Without it kernels compute the same, but helpers may come later, and several callers get in each other's
+    /// way.
+    pub fn begin(self) -> Run<'a> {
+        match self {
+            Threading::Single => Run::alone(),
+            Threading::Team(team) => team.begin(),
+        }
+    }
+
     /// Calls `f` once for each index below `count`.
     fn for_each(self, count: usize, f: impl Fn(usize) + Sync) {
         match self {

@@ -1,6 +1,11 @@
 //! Threads that share the caller's work. A loop is handed over by a few atomic operations: without a lock, an allocation or, as
 //! long as the helpers are awake, a system call.
+//!
+//! A helper looks for the next loop for some time and then sleeps. Waking it costs the caller 5 to 20 us, and it comes 40 to 80 us
+//! later. So callers announce a run of loops ([`crate::Threading::begin`]), which wakes helpers where that is likely to pay; the caller starts
+//! alone, and takes what helpers who are late have not taken.
 
+use crate::affinity::{self, current_cpu};
 use std::cell::UnsafeCell;
 use std::io;
 use std::ops::Range;
@@ -8,13 +13,19 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, mpsc};
 use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
 
-/// How often a thread looks before it lets others run, and before a helper goes to sleep: that is some tens of microseconds, longer
-/// than most layers that do not share their work.
-const LOOKS: [u32; 2] = [64, 2048];
+/// How often a thread looks before it lets others run and, if it is a helper, sees whether it is time to sleep.
+const LOOKS: u32 = 64;
 
-/// Pieces that a loop is cut into for each thread: threads that were late get fewer of them.
+/// Runs that take no longer are over before a helper that sleeps could be of use.
+const WORTH_WAKING: Duration = Duration::from_micros(150);
+
+/// Pieces that each thread's part of a loop is cut into: threads that were late get fewer of them.
 const PIECES: usize = 4;
+
+/// Callers in this process that are in a run of loops: they share the cores evenly.
+static CALLERS: AtomicUsize = AtomicUsize::new(0);
 
 /// The calling thread and others that help it. Several callers may share a team: one is helped at a time, the others work alone
 /// rather than wait.
@@ -22,6 +33,29 @@ const PIECES: usize = 4;
 pub struct Team {
     shared: Arc<Shared>,
     helpers: Vec<JoinHandle<()>>,
+    /// Where these run, and the CPU that they stay off.
+    places: Vec<affinity::Thread>,
+    off: AtomicUsize,
+    /// When the team was made; when, in nanoseconds since, a run of loops ended last; and how many that one took.
+    made: Instant,
+    ended: AtomicU64,
+    took: AtomicU64,
+}
+
+/// A run of loops of one caller, until it is dropped.
+#[derive(Debug)]
+#[must_use = "it ends when it is dropped"]
+pub struct Run<'a> {
+    /// The team that helps, if one does, and when the run began, in nanoseconds since that team was made.
+    helped: Option<(&'a Team, u64)>,
+}
+
+impl Run<'_> {
+    /// One that nobody helps with.
+    pub(crate) fn alone() -> Self {
+        CALLERS.fetch_add(1, Ordering::Relaxed);
+        Run { helped: None }
+    }
 }
 
 /// One loop: `call(body, range)` runs some of its `count` indices.
@@ -30,7 +64,6 @@ struct Loop {
     call: unsafe fn(*const (), Range<usize>),
     body: *const (),
     count: usize,
-    piece: usize,
 }
 
 /// A value on a cache line of its own.
@@ -43,8 +76,8 @@ struct Shared {
     /// Helpers that are inside the current loop (the [`INSIDE`] bits), whether others may enter it ([`OPEN`]), and above that the
     /// loop's index among all loops.
     gate: Apart<AtomicU64>,
-    /// The first index that nobody took yet.
-    next: Apart<AtomicUsize>,
+    /// Of each thread's part of the loop, the first index that nobody took yet: reset under the rule of `current`.
+    next: Box<[Apart<AtomicUsize>]>,
     /// Invariant: written only by the caller that holds `taken`, while the gate is shut and nobody is inside; read by helpers
     /// inside.
     current: UnsafeCell<Loop>,
@@ -54,8 +87,14 @@ struct Shared {
     panicked: AtomicBool,
     /// Whether the team is dissolved.
     over: AtomicBool,
+    /// How long a helper looks for a loop before it sleeps.
+    spin: Duration,
+    /// CPUs that this process may use.
+    cpus: usize,
     /// Helpers that sleep or are about to. They hold `bed` from looking at the gate for the last time until they sleep.
     asleep: AtomicUsize,
+    /// Whether a loop wakes them.
+    wakes: AtomicBool,
     bed: Mutex<()>,
     bell: Condvar,
 }
@@ -75,11 +114,23 @@ impl Team {
     /// needs.
     pub const MAX: usize = 1024;
 
+    /// How long helpers look for a loop before they sleep, unless a team is made for another time: longer than a program usually
+    /// takes from one run to the next.
+    pub const SPIN: Duration = Duration::from_micros(100);
+
     /// A team of `threads` threads, the caller's included.
     ///
     /// # Errors
     /// If there are more than [`Self::MAX`], or the others cannot be started.
     pub fn new(threads: usize) -> io::Result<Self> {
+        Self::with_spin(threads, Self::SPIN)
+    }
+
+    /// The same, whose helpers look for a loop for so long before they sleep.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn with_spin(threads: usize, spin: Duration) -> io::Result<Self> {
         const { assert!(Self::MAX as u64 <= INSIDE) };
         if threads > Self::MAX {
             let message = format!("expected at most {} threads, found {threads}", Self::MAX);
@@ -88,29 +139,43 @@ impl Team {
         unsafe fn nothing(_: *const (), _: Range<usize>) {}
         let shared = Shared {
             gate: Apart::default(),
-            next: Apart::default(),
-            current: UnsafeCell::new(Loop { call: nothing, body: std::ptr::null(), count: 0, piece: 1 }),
+            next: (0..threads.max(1)).map(|_| Apart::default()).collect(),
+            current: UnsafeCell::new(Loop { call: nothing, body: std::ptr::null(), count: 0 }),
             taken: AtomicBool::new(false),
             panicked: AtomicBool::new(false),
             over: AtomicBool::new(false),
+            spin,
+            cpus: thread::available_parallelism().map_or(1, usize::from),
             asleep: AtomicUsize::new(0),
+            wakes: AtomicBool::new(true),
             bed: Mutex::new(()),
             bell: Condvar::new(),
         };
+        let (ended, took) = (AtomicU64::new(0), AtomicU64::new(u64::MAX));
         // Helpers that were started before one could not be are sent home by the team's end.
-        let mut team = Team { shared: Arc::new(shared), helpers: Vec::new() };
+        let mut team = Team {
+            shared: Arc::new(shared),
+            helpers: Vec::new(),
+            places: Vec::new(),
+            off: AtomicUsize::new(usize::MAX),
+            made: Instant::now(),
+            ended,
+            took,
+        };
         let (started, starts) = mpsc::channel();
         for i in 1..threads {
             let (shared, started) = (team.shared.clone(), started.clone());
             let life = move || {
+                // Fails if the team could not be made.
+                let _ = started.send(affinity::Thread::current());
                 drop(started);
-                shared.help();
+                shared.help(i);
             };
             team.helpers.push(thread::Builder::new().name(format!("sslm-{i}")).spawn(life)?);
         }
-        // What starting a thread costs is over when the first loop comes: there is nobody left who could send.
+        // What starting a thread costs is over when the first loop comes: all of them have said where they are.
         drop(started);
-        let _: Result<(), _> = starts.recv();
+        team.places = starts.into_iter().collect();
         Ok(team)
     }
 
@@ -122,6 +187,32 @@ impl Team {
     /// Pieces that a loop is best cut into.
     pub(crate) fn pieces(&self) -> usize {
         PIECES * self.threads()
+    }
+
+    /// Announces loops of the calling thread, until what it returns is dropped. Helpers that sleep are woken if the last run took long
+    /// enough, or was over so recently that they will find the next one without sleeping; and all of them leave the caller's core.
+    pub(crate) fn begin(&self) -> Run<'_> {
+        let mut run = Run::alone();
+        let began = self.now();
+        if !self.helpers.is_empty() && self.shared.helps(1) {
+            let cpu = current_cpu();
+            if self.off.swap(cpu, Ordering::Relaxed) != cpu {
+                self.places.iter().for_each(|place| place.keep_off(cpu));
+            }
+            let since_last = Duration::from_nanos(began.saturating_sub(self.ended.load(Ordering::Relaxed)));
+            let pays = Duration::from_nanos(self.took.load(Ordering::Relaxed)) > WORTH_WAKING || since_last < self.shared.spin;
+            self.shared.wakes.store(pays, Ordering::Relaxed);
+            if pays && self.shared.asleep.load(Ordering::SeqCst) > 0 {
+                self.shared.wake();
+            }
+        }
+        run.helped = Some((self, began));
+        run
+    }
+
+    /// Nanoseconds since the team was made.
+    fn now(&self) -> u64 {
+        u64::try_from(self.made.elapsed().as_nanos()).unwrap_or(u64::MAX)
     }
 
     /// Calls `f` once for each index below `count`, on any thread of the team, and returns when all calls have.
@@ -137,26 +228,39 @@ impl Team {
             range.for_each(f);
         }
         let shared = &*self.shared;
-        if count <= 1 || self.helpers.is_empty() || shared.taken.swap(true, Ordering::Acquire) {
+        let alone = count <= 1 || self.helpers.is_empty() || !shared.helps(1);
+        if alone || shared.taken.swap(true, Ordering::Acquire) {
             return (0..count).for_each(f);
         }
-        let piece = (count / self.pieces()).max(1);
-        let current = Loop { call: call::<F>, body: (&raw const f).cast(), count, piece };
+        let current = Loop { call: call::<F>, body: (&raw const f).cast(), count };
         // SAFETY: this thread just took the team, and whoever had it before left the gate shut and nobody inside.
         unsafe { *shared.current.get() = current };
-        shared.next.0.store(0, Ordering::Relaxed);
+        for (thread, next) in shared.next.iter().enumerate() {
+            next.0.store(shared.part(thread, count).start, Ordering::Relaxed);
+        }
         shared.panicked.store(false, Ordering::Relaxed);
         shared.gate.0.fetch_add(OPEN, Ordering::SeqCst);
         // A panic goes no further before all helpers are outside: they use `f`.
         let own = catch_unwind(AssertUnwindSafe(|| {
-            if shared.asleep.load(Ordering::SeqCst) > 0 {
+            if shared.asleep.load(Ordering::SeqCst) > 0 && shared.wakes.load(Ordering::Relaxed) {
                 shared.wake();
             }
-            shared.work(current);
+            shared.work(current, 0);
         }));
         let panicked = shared.end();
         own.unwrap_or_else(|panic| resume_unwind(panic));
         assert!(!panicked, "a thread that shared the work panicked");
+    }
+}
+
+impl Drop for Run<'_> {
+    fn drop(&mut self) {
+        if let Some((team, began)) = self.helped {
+            let now = team.now();
+            team.ended.store(now, Ordering::Relaxed);
+            team.took.store(now.saturating_sub(began), Ordering::Relaxed);
+        }
+        CALLERS.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -171,55 +275,69 @@ impl Drop for Team {
     }
 }
 
-/// Passes a moment, and now and then the processor to another thread.
-fn pause(looks: &mut u32) {
+/// Passes a moment, and now and then the processor to another thread: then it says so.
+fn pause(looks: &mut u32) -> bool {
     *looks += 1;
-    if looks.is_multiple_of(LOOKS[0]) {
+    let yields = looks.is_multiple_of(LOOKS);
+    if yields {
         thread::yield_now();
     } else {
         std::hint::spin_loop();
     }
+    yields
+}
+
+/// Whether the thread of this index works for its caller, where so many callers share so many CPUs.
+fn helps_among(callers: usize, cpus: usize, thread: usize) -> bool {
+    callers <= 1 || thread < cpus / callers
 }
 
 impl Shared {
-    /// The life of a helper.
-    fn help(&self) {
-        let (mut last, mut looks) = (0, 0);
+    /// The life of the helper of this index.
+    fn help(&self, thread: usize) {
+        let (mut last, mut looks, mut since) = (0, 0, None);
         while !self.over.load(Ordering::Relaxed) {
-            if let Some(gate) = self.opened_since(last) {
-                looks = 0;
+            if let Some(gate) = self.opened_since(last, thread) {
                 // Fails where another helper came or went just now, or the gate was shut.
                 if self.gate.0.compare_exchange_weak(gate, gate + 1, Ordering::Acquire, Ordering::Relaxed).is_ok() {
                     // SAFETY: this helper is inside, so `current` is not written.
                     let current = unsafe { *self.current.get() };
-                    if catch_unwind(AssertUnwindSafe(|| self.work(current))).is_err() {
+                    if catch_unwind(AssertUnwindSafe(|| self.work(current, thread))).is_err() {
                         self.panicked.store(true, Ordering::Relaxed);
                     }
                     last = gate & !INSIDE;
                     self.gate.0.fetch_sub(1, Ordering::Release);
+                    (looks, since) = (0, None);
                 }
-            } else if looks < LOOKS[1] {
-                pause(&mut looks);
-            } else {
-                looks = 0;
-                self.sleep(last);
+            } else if pause(&mut looks) {
+                let since_then: &mut Instant = since.get_or_insert_with(Instant::now);
+                if since_then.elapsed() >= self.spin || !self.helps(thread) {
+                    self.sleep(last, thread);
+                    (looks, since) = (0, None);
+                }
             }
         }
     }
 
-    /// The gate, if it is open for another loop than `last`.
-    fn opened_since(&self, last: u64) -> Option<u64> {
-        let gate = self.gate.0.load(Ordering::SeqCst);
-        (gate & OPEN != 0 && gate & !INSIDE != last).then_some(gate)
+    /// Whether this thread works for a caller: where there are several, they share the CPUs evenly.
+    fn helps(&self, thread: usize) -> bool {
+        helps_among(CALLERS.load(Ordering::Relaxed), self.cpus, thread)
     }
 
-    /// Until the gate is open for another loop than `last`, or the team is over. A caller that opens the gate either sees this
-    /// helper in `asleep` afterwards, or was seen by it: both orders are sequentially consistent.
-    fn sleep(&self, last: u64) {
-        let mut bed = self.bed.lock().expect("nobody panics in bed");
+    /// The gate, if it is open to this thread for another loop than `last`.
+    fn opened_since(&self, last: u64, thread: usize) -> Option<u64> {
+        let gate = self.gate.0.load(Ordering::SeqCst);
+        (gate & OPEN != 0 && gate & !INSIDE != last && self.helps(thread)).then_some(gate)
+    }
+
+    /// Until the gate is open to this thread for another loop than `last`, the bell rings, or the team is over. A caller that opens the
+    /// gate either sees this helper in `asleep` afterwards, or was seen by it: both orders are sequentially consistent.
+    fn sleep(&self, last: u64, thread: usize) {
+        let bed = self.bed.lock().expect("nobody panics in bed");
         self.asleep.fetch_add(1, Ordering::SeqCst);
-        while !self.over.load(Ordering::SeqCst) && self.opened_since(last).is_none() {
-            bed = self.bell.wait(bed).expect("nobody panics in bed");
+        if !self.over.load(Ordering::SeqCst) && self.opened_since(last, thread).is_none() {
+            // It may wake for no reason, and looks for some time before it sleeps again.
+            drop(self.bell.wait(bed).expect("nobody panics in bed"));
         }
         self.asleep.fetch_sub(1, Ordering::SeqCst);
     }
@@ -242,15 +360,28 @@ impl Shared {
         self.bell.notify_all();
     }
 
-    /// Piece by piece, what nobody else takes of a loop.
-    fn work(&self, current: Loop) {
-        loop {
-            let first = self.next.0.fetch_add(current.piece, Ordering::Relaxed);
-            if first >= current.count {
-                return;
+    /// The indices of a loop that a thread takes first: the same ones in every loop of so many, so that it reads what it wrote itself.
+    fn part(&self, thread: usize, count: usize) -> Range<usize> {
+        let threads = self.next.len();
+        // As `count * thread / threads`, rounded up, but without a product that could be too large.
+        let start = |thread: usize| count / threads * thread + (count % threads * thread).div_ceil(threads);
+        start(thread)..start(thread + 1)
+    }
+
+    /// Computes a thread's part of a loop, and then what others have not taken of theirs, piece by piece.
+    fn work(&self, current: Loop, thread: usize) {
+        let threads = self.next.len();
+        for of in (thread..threads).chain(0..thread) {
+            let (part, next) = (self.part(of, current.count), &self.next[of].0);
+            let piece = (part.len() / PIECES).max(1);
+            // Looking before taking: of most loops others' parts are taken, and a look takes no cache line from anyone.
+            while next.load(Ordering::Relaxed) < part.end {
+                let first = next.fetch_add(piece, Ordering::Relaxed);
+                if first < part.end {
+                    // SAFETY: `for_each` made the pair of `call` and `body`, and what `body` points to lives until nobody is inside.
+                    unsafe { (current.call)(current.body, first..(first + piece).min(part.end)) };
+                }
             }
-            // SAFETY: `for_each` made the pair of `call` and `body`, and what `body` points to lives until nobody is inside.
-            unsafe { (current.call)(current.body, first..(first + current.piece).min(current.count)) };
         }
     }
 }
@@ -276,6 +407,36 @@ mod tests {
             for count in (0..40).chain([1000, 4099]).filter(|&count| !cfg!(miri) || count < 40) {
                 assert_eq!(visits(&team, count), vec![1; count], "{count} indices, {threads} threads");
             }
+        }
+    }
+
+    #[test]
+    fn parts_are_all_of_a_loop() {
+        for threads in 1..=5 {
+            let team = Team::new(threads).expect("threads start");
+            for count in (0..40).chain([usize::MAX / 2, usize::MAX]) {
+                let parts: Vec<Range<usize>> = (0..threads).map(|thread| team.shared.part(thread, count)).collect();
+                assert_eq!((parts[0].start, parts[threads - 1].end), (0, count));
+                assert!(parts.windows(2).all(|pair| pair[0].end == pair[1].start), "{count} in {parts:?}");
+                assert!(count == 0 || !parts[0].is_empty(), "the caller has something to do");
+            }
+        }
+    }
+
+    #[test]
+    fn callers_share_the_cpus_evenly() {
+        let helping = |callers: usize, cpus: usize| (1..8).filter(|&thread| helps_among(callers, cpus, thread)).count();
+        assert_eq!([1, 2, 3, 4, 8, 9].map(|callers| helping(callers, 8)), [7, 3, 1, 1, 0, 0]);
+        assert_eq!([0, 1, 2, 3].map(|callers| helping(callers, 2)), [7, 7, 0, 0]);
+    }
+
+    // Nowhere else in these tests, lest runs of two tests share the CPUs, and threads that wait for each other do not meet.
+    #[test]
+    fn runs_of_loops_follow_each_other() {
+        let team = Team::with_spin(3, Duration::ZERO).expect("threads start");
+        for _ in 0..20 {
+            let _run = team.begin();
+            (0..5).for_each(|_| assert_eq!(visits(&team, 50), [1; 50]));
         }
     }
 

@@ -34,12 +34,13 @@ pub(crate) struct Cpu;
 
 impl Backend for Cpu {
     fn prepare(&self, model: &Model, options: &Options) -> Result<(Signature, Arc<dyn Program>)> {
+        let cpus = std::thread::available_parallelism().map_or(1, usize::from);
         let threads = match options.threads {
-            Threads::Single => 1,
             // Before plans are made for so many.
             Threads::Count(n) if n > Team::MAX => return Err(Error::input("threads", format!("at most {}", Team::MAX), n)),
-            Threads::Count(n) => n.max(1),
-            Threads::Auto => std::thread::available_parallelism().map_or(1, |n| usize::from(n).min(Team::MAX)),
+            Threads::Count(n) if cpus > 1 => n.max(1),
+            Threads::Auto => cpus.min(Team::MAX),
+            Threads::Count(_) | Threads::Single => 1,
         };
         let draft = |threads| Draft::new(model, options, Some(threads), can_be_had).map(|draft| (draft, threads));
         let mut draft_and_threads = draft(threads)?;
@@ -58,7 +59,7 @@ impl Backend for Cpu {
         targets.keeps_weights = targets.choose_kept(draft.tasks(), budget / size_of::<f32>());
         draft.choose_layouts(&targets);
         let (signature, planned) = draft.finish();
-        Ok((signature, Arc::new(CpuProgram::new(planned, model, &targets, threads)?)))
+        Ok((signature, Arc::new(CpuProgram::new(planned, model, &targets, threads, options.spin)?)))
     }
 }
 
@@ -211,8 +212,8 @@ impl Images {
 }
 
 impl CpuProgram {
-    /// For `threads` threads at most.
-    fn new(planned: Planned<'_>, model: &Model, targets: &Targets<'_>, threads: usize) -> Result<Self> {
+    /// For `threads` threads at most, which look for work for a time of the caller's choice or the usual one.
+    fn new(planned: Planned<'_>, model: &Model, targets: &Targets<'_>, threads: usize, spin: Option<Duration>) -> Result<Self> {
         let Planned { images, rest, inputs, outputs } = planned;
         let mut kept_len = 0;
         let images = images.map(|PlannedImages { steps, batch, work, yields, all }| {
@@ -228,7 +229,8 @@ impl CpuProgram {
         // Sessions take their memory when they first run: say now if there is none.
         can_be_had(program.session_len())?;
         let no_team = |e| Error::new(ErrorKind::Resources, format!("cannot start {threads} threads: {e}"));
-        let team = if threads > 1 { Some(Team::new(threads).map_err(no_team)?) } else { None };
+        let spin = spin.unwrap_or(Team::SPIN);
+        let team = if threads > 1 { Some(Team::with_spin(threads, spin).map_err(no_team)?) } else { None };
         Ok(CpuProgram { team, ..program })
     }
 
@@ -459,6 +461,7 @@ impl State for CpuState {
         let arena = taken.arena.as_mut_slice();
         let threading = program.team.as_ref().map_or(Threading::Single, Threading::Team);
         let exec = Exec { isa: program.isa, threading };
+        let _run = threading.begin();
         if let Some(times) = &mut times {
             times.fill(Duration::ZERO);
         }
