@@ -33,16 +33,21 @@ fn options() -> Options {
 }
 
 fn tune(model: &Model) -> Tuning {
-    model.tune(&options(), |_, _| ()).expect("it can be measured")
+    model.tune(&options(), |_, _| ()).expect("it can be measured").0
 }
 
 #[test]
 fn every_method_computes_the_same() {
     let model = model(0);
     let mut calls = Vec::new();
-    let tuning = model.tune(&options(), |done, total| calls.push((done, total))).expect("it can be measured");
+    let (tuning, turns) = model.tune(&options(), |done, total| calls.push((done, total))).expect("it can be measured");
     assert!(calls.iter().enumerate().all(|(i, &(done, total))| done == i + 1 && total == calls.len()), "progress counts up");
     assert_eq!(tuning.layers.len(), 4, "{tuning:?}");
+    assert!(turns.count >= 16 && turns.count <= calls.len() / 2, "{turns:?}");
+    for [lower, median, upper] in [turns.expected_us, turns.tuned_us, turns.gain] {
+        assert!(lower <= median && median <= upper && upper.is_finite(), "{turns:?}");
+    }
+    assert_eq!([tuning.expected_us, tuning.tuned_us], [turns.expected_us[1], turns.tuned_us[1]]);
 
     let x = input(&SHAPE);
     let outputs = |options: &Options| -> Vec<Output> {
