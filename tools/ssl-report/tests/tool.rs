@@ -167,6 +167,24 @@ fn times_of_one_session_are_set_beside_each_other() {
     assert!(!markdown.contains("Other runtimes, 2 threads"), "{markdown}");
 }
 
+/// Calls back to back and calls after pauses are patterns of their own.
+#[test]
+fn patterns_of_calls_have_tables_of_their_own() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let [csv, html, markdown, peers] = ["r.csv", "r.html", "r.md", "p.json"].map(|name| path(folder.path(), name));
+    record().write(csv.as_ref()).expect("it is written");
+    let times = r#"{"results": {"lenet.dense.b1": {"peers": {"ort": {"t2": {"ms": 0.5}}, "sslm": {"t2": {"ms": 0.25}},
+        "ort-paused": {"t2": {"ms": 0.75}}, "sslm-paused": {"t2": {"ms": 0.5}}, "ncnn-paused": {"t2": {"ms": 2}}}}}}"#;
+    std::fs::write(&peers, times).expect("it is written");
+    let output = run(&[&csv, "--peers", &peers, "-o", &html, "--markdown", &markdown]);
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    let markdown = std::fs::read_to_string(markdown).expect("it is written");
+    let (_, tables) = markdown.split_once("Other runtimes, 2 threads, back to back").expect("a table");
+    let (back_to_back, paused) = tables.split_once("Other runtimes, 2 threads, each call after a pause").expect("a table");
+    assert!(back_to_back.contains("| lenet.dense.b1 | ort | 2.00x | 0.250 | 0.500 |"), "{markdown}");
+    assert!(paused.contains("| lenet.dense.b1 | ort | 1.50x | 0.500 | 2.000 | 0.750 |"), "{markdown}");
+}
+
 #[test]
 fn what_cannot_be_read_is_one_message_and_no_page() {
     let folder = tempfile::tempdir().expect("a folder");
