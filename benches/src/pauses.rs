@@ -93,14 +93,15 @@ impl Series {
         }
         let mut seconds = Vec::with_capacity(count);
         let mut busy = Duration::ZERO;
-        let before = [cores::processor_time(), cores::waited()];
+        // Looking at threads takes processor time: it lies outside.
+        let (waited, processor) = (cores::waited(), cores::processor_time());
         for _ in 0..count {
             let (time, paused) = one()?;
             seconds.push(time);
             busy += paused;
         }
-        let after = [cores::processor_time(), cores::waited()];
-        let [processor, waited] = [0, 1].map(|i| after[i].saturating_sub(before[i]));
+        let processor = cores::processor_time().saturating_sub(processor);
+        let waited = cores::waited().saturating_sub(waited);
         let sum: f64 = seconds.iter().sum();
         Ok(Series {
             processor: processor.saturating_sub(busy).as_secs_f64() / count.max(1) as f64,

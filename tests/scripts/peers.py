@@ -1,4 +1,4 @@
-"""Measures sslm beside other runtimes:
+"""Measures sslm beside other runtimes.
 
     cargo build --release --bins
     python tests/scripts/peers.py --harness DIR --peers sslm,ort,sslm-paused,ort-paused --only 'lenet.*' [options of bench_peers.py]
@@ -8,9 +8,16 @@ which are converted into its --cache. Outputs are compared with the first peer's
 the result beside a record. A peer's calls come back to back; with `-paused` behind its name, each comes after a millisecond of sleep.
 The harness alone asks the system about threads between two calls, which takes long enough to put some runtimes' threads to sleep.
 Whether a call counts as clean is therefore known by forced switches of context alone, and for sslm by how long its threads waited.
+
+    cargo bench -p sslm-benches --bench pauses -- --into DIR
+    python tests/scripts/peers.py --pauses DIR
+
+times onnxruntime on the networks and with the pauses that the bench left in DIR, with its defaults and with threads that do not spin,
+and writes what it took as DIR/onnxruntime.json. Both need nothing else to run on the machine.
 """
 
 import importlib.util
+import json
 import os
 import subprocess
 import sys
@@ -82,12 +89,93 @@ def beside(folder, arguments):
     bench_peers.main()
 
 
+class Cores:
+    """Within it, this thread and those that it starts may use one core only, if that is wanted."""
+
+    def __init__(self, one):
+        self.all = os.sched_getaffinity(0)
+        self.within = {min(self.all)} if one else self.all
+
+    def __enter__(self):
+        os.sched_setaffinity(0, self.within)
+
+    def __exit__(self, *_):
+        os.sched_setaffinity(0, self.all)
+
+
+def series(call, pause_us, asleep, count):
+    """Microseconds of each of `count` calls after pauses, and of computing in a call, as the bench takes them."""
+    busy, taken = 0.0, []
+
+    def one():
+        nonlocal busy
+        start = time.perf_counter()
+        if asleep:
+            time.sleep(pause_us / 1e6)
+        elif pause_us:
+            while time.perf_counter() - start < pause_us / 1e6:
+                pass
+            busy += time.perf_counter() - start
+        start = time.perf_counter()
+        call()
+        taken.append(1e6 * (time.perf_counter() - start))
+
+    begin = time.perf_counter()
+    while not taken or time.perf_counter() - begin < 0.002:
+        one()
+    taken.clear()
+    busy, computed = 0.0, time.process_time()
+    for _ in range(count):
+        one()
+    return taken, 1e6 * (time.process_time() - computed - busy) / count
+
+
+def after_pauses(folder):
+    """Times onnxruntime as the bench timed sslm: one row for each of its rows, and each way to wait for work."""
+    import onnxruntime
+
+    with open(os.path.join(folder, "sslm.json")) as file:
+        rows = json.load(file)["rows"]
+    found, sessions = [], {}
+    for row in rows:
+        for spins in [True, False]:
+            key = row["model"], row["threads"], row["one_core"], spins
+            with Cores(row["one_core"]):
+                if key not in sessions:
+                    options = onnxruntime.SessionOptions()
+                    options.intra_op_num_threads, options.inter_op_num_threads = row["threads"], 1
+                    if not spins:
+                        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+                    path = os.path.join(folder, row["model"])
+                    sessions[key] = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+                session = sessions[key]
+                port = session.get_inputs()[0]
+                shape = [extent if isinstance(extent, int) else 1 for extent in port.shape]
+                x = np.random.default_rng(7).uniform(-1, 1, shape).astype(np.float32)
+                us, processor_us = series(
+                    lambda: session.run(None, {port.name: x}), row["pause_us"], row["asleep"], row["calls"]
+                )
+            runtime = f"onnxruntime {onnxruntime.__version__}" + ("" if spins else ", not spinning")
+            median, p90 = np.quantile(us, [0.5, 0.9])
+            found.append(row | dict(runtime=runtime, median_us=median, p90_us=p90, processor_us=processor_us))
+            place = " on one core" if row["one_core"] else ""
+            print(
+                f"{row['net']:12} threads {row['threads']}{place:12} {row['pause']:20} {runtime:36}"
+                f" median {median:9.1f} us  p90 {p90:9.1f} us  processor {processor_us:9.1f} us",
+                flush=True,
+            )
+    with open(os.path.join(folder, "onnxruntime.json"), "w") as file:
+        json.dump(dict(rows=found), file, indent=1)
+
+
 def main():
     match sys.argv[1:]:
         case ["--harness", folder, *arguments]:
             beside(folder, arguments)
         case ["--worker", *_] as arguments:
             beside(os.environ["PEERS_HARNESS"], arguments)
+        case ["--pauses", folder]:
+            after_pauses(folder)
         case _:
             sys.exit(__doc__)
 

@@ -7,6 +7,7 @@ use crate::gains::{self, Compared, Gain, Over};
 use crate::gpu;
 use crate::lines::{Cell, Line, gains_table, times};
 use crate::paper::{self, Entry};
+use crate::pauses;
 use crate::peers::{self, Peers};
 use crate::record::{Measure, Record, Row};
 use std::collections::BTreeSet;
@@ -18,6 +19,8 @@ pub struct Beside<'a> {
     pub baseline: Option<&'a Record>,
     /// Other runtimes.
     pub peers: Option<&'a Peers>,
+    /// Calls after pauses, by sslm and by others.
+    pub pauses: &'a [pauses::Report],
     /// What was measured on a GPU.
     pub gpu: Option<&'a gpu::Report>,
     /// What PyTorch took there.
@@ -25,7 +28,7 @@ pub struct Beside<'a> {
 }
 
 /// A report of `record`.
-pub fn report(record: &Record, Beside { baseline, peers, gpu, gpu_peers }: Beside<'_>) -> Document {
+pub fn report(record: &Record, Beside { baseline, peers, pauses, gpu, gpu_peers }: Beside<'_>) -> Document {
     let compared = gains::compare(&record.rows);
     let mut sections = vec![reading(record)];
     sections.extend(paper::entries().iter().filter_map(|entry| paper_entry(entry, &compared)));
@@ -35,6 +38,7 @@ pub fn report(record: &Record, Beside { baseline, peers, gpu, gpu_peers }: Besid
     sections.extend(gpu.map(|gpu| gpu::section(gpu, gpu_peers)));
     sections.extend(baseline.map(|baseline| changes(baseline, record)));
     sections.extend(peers.map(|peers| beside_peers(peers, &record.rows)));
+    sections.extend(pauses::section(pauses));
     sections.push(all(&compared));
     sections.push(conditions(record));
     let cpu = record.notes("cpu").next().unwrap_or("an unknown CPU");

@@ -186,6 +186,35 @@ fn patterns_of_calls_have_tables_of_their_own() {
 }
 
 #[test]
+fn calls_after_pauses_stand_side_by_side() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let [csv, html, markdown, own, theirs] =
+        ["r.csv", "r.html", "r.md", "s.json", "o.json"].map(|name| path(folder.path(), name));
+    record().write(csv.as_ref()).expect("it is written");
+    let row = |runtime: &str, [pause, us, asleep]: [&str; 3], [median, p90, processor]: [f64; 3]| {
+        format!(
+            r#"{{"runtime": "{runtime}", "net": "LeNet", "form": "dense", "model": "l.onnx", "threads": 2, "one_core": true,
+                "pause": "{pause}", "pause_us": {us}, "asleep": {asleep}, "calls": 9,
+                "median_us": {median}, "p90_us": {p90}, "processor_us": {processor}}}"#
+        )
+    };
+    let (none, asleep) = (["back to back", "0", "false"], ["after 1 ms asleep", "1000", "true"]);
+    let write = |path: &str, rows: &[String]| std::fs::write(path, format!(r#"{{"rows": [{}]}}"#, rows.join(",")));
+    write(&own, &[row("sslm", none, [40.0, 50.0, 60.0]), row("sslm", asleep, [70.0, 80.0, 90.0])]).expect("it is written");
+    write(&theirs, &[row("ort", asleep, [45.5, 55.5, 1100.0])]).expect("it is written");
+    let arguments = [&csv, "--pauses", &own, "--pauses", &theirs, "-o", &html, "--markdown", &markdown];
+    let output = run(&arguments);
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    let text = std::fs::read_to_string(&markdown).expect("it is written");
+    assert!(text.contains("| 2 on one core | back to back | 40.0 (50.0), 60.0 | - |"), "{text}");
+    assert!(text.contains("| 2 on one core | after 1 ms asleep | 70.0 (80.0), 90.0 | 45.5 (55.5), 1100.0 |"), "{text}");
+    write(&theirs, &[row("ort", asleep, [0.0, 55.5, 1100.0])]).expect("it is written");
+    let output = run(&arguments);
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.code() == Some(2) && stderr.contains("expected microseconds above 0, found 0"), "{stderr}");
+}
+
+#[test]
 fn what_cannot_be_read_is_one_message_and_no_page() {
     let folder = tempfile::tempdir().expect("a folder");
     let [csv, html, broken, nothing] = ["r.csv", "r.html", "broken", "nothing"].map(|name| path(folder.path(), name));
