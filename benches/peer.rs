@@ -2,19 +2,22 @@
 //! `tests/scripts/peers.py` starts it; it speaks that harness's protocol, lines of JSON on standard input and output.
 //!
 //! ```text
-//! sslm-peer --threads N
+//! sslm-peer --threads N [--asleep-us T]
 //! {"cmd": "load", "name": NAME, "model": SSLM, "x": FILE, "out": FILE}     tensors are float32 elements without a header
 //! {"cmd": "run", "name": NAME, "n": N}                                     after a warm-up of 2 ms
 //! {"cmd": "unload"}
 //! ```
 //!
-//! Answers have `ok` and either `error` or what was asked for: `load_s`, `call_s` and `version`; or `calls`, of each its seconds, its
-//! seconds of computing, and whether its threads waited for a core for less than 2 % of the time.
+//! Calls come back to back, or each after so many microseconds of sleep. Answers have `ok` and either `error` or what was asked for:
+//! `load_s`, `call_s` and `version`; or `calls`, of each its seconds, its seconds of computing, and whether its threads waited for a
+//! core for less than 2 % of the time. The last two are those of all calls that were asked for: to learn them of each, the system had to
+//! be asked between two calls, and meanwhile helpers fell asleep.
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, bail};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use sslm::{Model, Options, Session, TensorView, Threads};
+use sslm_benches::pauses::{Pause, Series};
 use std::collections::HashMap;
 use std::fs;
 use std::io::{BufRead, Write};
@@ -39,24 +42,24 @@ impl Net {
     fn run(&mut self) -> Result<&[f32]> {
         Ok(self.session.run(TensorView::new(&self.shape, &self.x)?)?.data())
     }
-
-    fn seconds(&mut self) -> Result<f64> {
-        let start = Instant::now();
-        self.run()?;
-        Ok(start.elapsed().as_secs_f64())
-    }
 }
 
 fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let [flag, threads] = &arguments[..] else { bail!("expected --threads N, found {arguments:?}") };
-    ensure!(flag == "--threads", "expected --threads N, found {arguments:?}");
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let (threads, asleep) = match arguments[..] {
+        ["--threads", threads] => (threads, None),
+        ["--threads", threads, "--asleep-us", us] => (threads, Some(us)),
+        _ => bail!("expected --threads N [--asleep-us T], found {arguments:?}"),
+    };
     let threads = Threads::Count(threads.parse().with_context(|| format!("--threads: expected a count, found '{threads}'"))?);
+    let us = |us: &str| us.parse().with_context(|| format!("--asleep-us: expected microseconds, found '{us}'"));
+    let pause = asleep.map(us).transpose()?.map_or(Pause::None, |us| Pause::Asleep(Duration::from_micros(us)));
     let mut nets = HashMap::new();
     let mut out = std::io::stdout().lock();
     for line in std::io::stdin().lock().lines() {
         let request = serde_json::from_str(&line?).map_err(anyhow::Error::from);
-        let answer = request.and_then(|request| answer(request, threads, &mut nets));
+        let answer = request.and_then(|request| answer(request, threads, pause, &mut nets));
         let answer = answer.unwrap_or_else(|error| json!({ "ok": false, "error": format!("{error:#}") }));
         writeln!(out, "{answer}")?;
         out.flush()?;
@@ -64,7 +67,7 @@ fn main() -> Result<()> {
     Ok(())
 }
 
-fn answer(request: Request, threads: Threads, nets: &mut HashMap<String, Net>) -> Result<Value> {
+fn answer(request: Request, threads: Threads, pause: Pause, nets: &mut HashMap<String, Net>) -> Result<Value> {
     match request {
         Request::Load { name, model, x, out } => {
             let bytes = fs::read(&x).with_context(|| x.display().to_string())?;
@@ -77,47 +80,21 @@ fn answer(request: Request, threads: Threads, nets: &mut HashMap<String, Net>) -
             let y: Vec<u8> = net.run()?.iter().flat_map(|y| y.to_le_bytes()).collect();
             fs::write(&out, y).with_context(|| out.display().to_string())?;
             net.run()?;
-            let call = net.seconds()?;
+            let start = Instant::now();
+            net.run()?;
+            let call = start.elapsed().as_secs_f64();
             nets.insert(name, net);
             Ok(json!({ "ok": true, "load_s": load, "call_s": call, "version": env!("CARGO_PKG_VERSION") }))
         }
         Request::Run { name, n } => {
             let net = nets.get_mut(&name).with_context(|| format!("expected a model that was loaded, found '{name}'"))?;
-            let start = Instant::now();
-            while start.elapsed() < Duration::from_millis(2) {
-                net.run()?;
-            }
-            let call = |_| {
-                let before = Scheduled::now();
-                let seconds = net.seconds()?;
-                let after = Scheduled::now();
-                let [computed, waited] = [after.computed - before.computed, after.waited - before.waited];
-                Ok(json!([seconds, computed, waited < 0.02 * seconds]))
-            };
-            Ok(json!({ "ok": true, "calls": (0..n).map(call).collect::<Result<Vec<_>>>()? }))
+            let Series { seconds, processor, waited } = Series::take(pause, n, || net.run().map(drop))?;
+            let calls: Vec<Value> = seconds.iter().map(|seconds| json!([seconds, processor, waited < 0.02])).collect();
+            Ok(json!({ "ok": true, "calls": calls }))
         }
         Request::Unload => {
             nets.clear();
             Ok(json!({ "ok": true }))
         }
-    }
-}
-
-/// Seconds that all threads of this process computed, and waited for a core.
-struct Scheduled {
-    computed: f64,
-    waited: f64,
-}
-
-impl Scheduled {
-    fn now() -> Self {
-        let mut all = Scheduled { computed: 0.0, waited: 0.0 };
-        for task in fs::read_dir("/proc/self/task").into_iter().flatten().flatten() {
-            let text = fs::read_to_string(task.path().join("schedstat")).unwrap_or_default();
-            let mut seconds = text.split(' ').map(|ns| ns.parse::<f64>().unwrap_or(0.0) / 1e9);
-            all.computed += seconds.next().unwrap_or(0.0);
-            all.waited += seconds.next().unwrap_or(0.0);
-        }
-        all
     }
 }

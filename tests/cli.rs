@@ -181,19 +181,51 @@ fn bench_and_profile_report_each_layer() {
     assert!(portable.contains("portable"), "{portable}");
 }
 
+/// Whether methods are faster is for the machine to say; what is stored, said and left alone follows from it.
 #[test]
-fn tuning_is_stored_beside_the_model_and_used() {
+fn tuning_is_stored_where_runs_are_faster_by_it() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let lenet = text(folder.path().join("lenet.sslm"));
     std::fs::copy(model(), &lenet).expect("a writable folder");
-    let tuning = format!("{lenet}.tuning.json");
+    let file = format!("{lenet}.tuning.json");
+    for before in [None, Some("of an earlier call")] {
+        let _ = std::fs::remove_file(&file);
+        before.iter().for_each(|text| std::fs::write(&file, text).expect("a writable folder"));
+        let Run { code, stdout, stderr } = run("ssl-run", &[&lenet, "--tune", "--threads", "1", "--json"]);
+        let mut json: Value = serde_json::from_str(&stdout).expect("JSON");
+        let gain = json["turns"]["gain"].as_array().expect("quartiles").iter().map(|x| x.as_f64().expect("a share"));
+        let gain: Vec<f64> = gain.collect();
+        let kept = gain[0] > 0.0 && gain[1] >= 0.01;
+        assert_eq!((code, json["kept"].as_bool(), stderr.lines().count()), (0, Some(kept), 1), "{stdout}{stderr}");
+        let stored = std::fs::read_to_string(&file).ok();
+        if kept {
+            assert!(stderr.contains("wrote") && stderr.contains("lenet.sslm.tuning.json"), "{stderr}");
+            let fields = json.as_object_mut().expect("an object");
+            fields.retain(|key, _| key != "kept" && key != "turns");
+            assert_eq!(serde_json::from_str::<Value>(&stored.expect("the file")).expect("JSON"), json);
+        } else {
+            assert!(stderr.contains("the default methods are fastest") && stderr.contains("no tuning was stored"), "{stderr}");
+            assert_eq!(stored.as_deref(), before);
+        }
+        let left = std::fs::read_dir(&folder).expect("the folder").count();
+        assert_eq!(left, 1 + usize::from(kept || before.is_some()), "no partial files stay");
+    }
     let table = succeeds("ssl-run", &[&lenet, "--tune", "--threads", "1"]);
-    for part in ["/conv2/Conv", "expected", "fastest", "gain"] {
+    for part in ["/conv2/Conv", "expected", "fastest", "gain", "run: "] {
         assert!(table.contains(part), "expected '{part}' in\n{table}");
     }
-    let mut files: Vec<PathBuf> = std::fs::read_dir(&folder).expect("the folder").map(|e| e.expect("an entry").path()).collect();
-    files.sort();
-    assert_eq!(files, [&lenet, &tuning].map(PathBuf::from));
+    refuses("ssl-run", &["missing.sslm", "--tune"], &["missing.sslm", "cannot open"]);
+}
+
+#[test]
+fn tuning_beside_the_model_is_used() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let lenet = text(folder.path().join("lenet.sslm"));
+    std::fs::copy(model(), &lenet).expect("a writable folder");
+    let file = format!("{lenet}.tuning.json");
+    let options = sslm::Options::new().threads(sslm::Threads::Single);
+    let (tuning, _) = sslm::Model::open(&lenet).expect("it opens").tune(&options, |_, _| {}).expect("it can be tuned");
+    std::fs::write(&file, tuning.to_json()).expect("a writable folder");
 
     // Whether it is used or not, the answer is there, and one line says what was done.
     let seven = digit(7);
@@ -205,13 +237,8 @@ fn tuning_is_stored_beside_the_model_and_used() {
     };
     assert!(profile(&["--threads", "1"], &["methods as timed in", "lenet.sslm.tuning.json"]));
     assert!(!profile(&["--threads", "2"], &["not used", "another thread count: expected 2, found 1", "--tune"]));
-    std::fs::write(&tuning, "{\"made_for\": 7}").expect("a writable folder");
+    std::fs::write(&file, "{\"made_for\": 7}").expect("a writable folder");
     assert!(!profile(&["--threads", "1"], &["not used", "lenet.sslm.tuning.json", "expected the tuning of a model", "--tune"]));
-
-    let json: Value = serde_json::from_str(&succeeds("ssl-run", &[&lenet, "--tune", "--json"])).expect("JSON");
-    let stored: Value = serde_json::from_slice(&std::fs::read(&tuning).expect("the file")).expect("JSON");
-    assert_eq!(json, stored);
-    refuses("ssl-run", &["missing.sslm", "--tune"], &["missing.sslm", "cannot open"]);
 }
 
 #[test]

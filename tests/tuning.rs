@@ -2,6 +2,7 @@
 //! with care.
 
 use sslm::{ErrorKind, Isa, Method, Model, Options, Threads, Tuning};
+use sslm_devices::isas;
 use sslm_tests::compare::{Output, convert, input, prepare, run_session};
 use sslm_tests::onnx::{Net, Value::*};
 use std::path::Path;
@@ -32,16 +33,21 @@ fn options() -> Options {
 }
 
 fn tune(model: &Model) -> Tuning {
-    model.tune(&options(), |_, _| ()).expect("it can be measured")
+    model.tune(&options(), |_, _| ()).expect("it can be measured").0
 }
 
 #[test]
 fn every_method_computes_the_same() {
     let model = model(0);
     let mut calls = Vec::new();
-    let tuning = model.tune(&options(), |done, total| calls.push((done, total))).expect("it can be measured");
+    let (tuning, turns) = model.tune(&options(), |done, total| calls.push((done, total))).expect("it can be measured");
     assert!(calls.iter().enumerate().all(|(i, &(done, total))| done == i + 1 && total == calls.len()), "progress counts up");
     assert_eq!(tuning.layers.len(), 4, "{tuning:?}");
+    assert!(turns.count >= 16 && turns.count <= calls.len() / 2, "{turns:?}");
+    for [lower, median, upper] in [turns.expected_us, turns.tuned_us, turns.gain] {
+        assert!(lower <= median && median <= upper && upper.is_finite(), "{turns:?}");
+    }
+    assert_eq!([tuning.expected_us, tuning.tuned_us], [turns.expected_us[1], turns.tuned_us[1]]);
 
     let x = input(&SHAPE);
     let outputs = |options: &Options| -> Vec<Output> {
@@ -88,7 +94,7 @@ fn a_tuning_holds_for_what_it_was_made_for() {
     refused(&model, options().batch(2), "another input shape: expected [2, 6, 13, 14], found [1, 6, 13, 14]");
     refused(&model, options().dim("width", 15), "another input shape");
     refused(&model, options().threads(Threads::Count(2)), "another thread count: expected 2, found 1");
-    for isa in Isa::available().filter(|isa| *isa != Isa::best()) {
+    for isa in isas().filter(|isa| *isa != Isa::best()) {
         refused(&model, options().isa(isa), &format!("another instruction set: expected {isa}, found {}", Isa::best()));
     }
     refused(&self::model(1), options(), "another model");

@@ -71,16 +71,34 @@ impl Cores {
     pub fn adopt<T>(&self, start: impl FnOnce() -> T) -> T {
         started_on(&self.cpus[1..], self.cpus, start)
     }
+}
 
-    /// How long threads of this process have waited for a core so far: it grows while somebody else runs on theirs.
-    pub fn waited(&self) -> Duration {
-        // The second field of the kernel's scheduling statistics: nanoseconds that a thread was ready to run and did not.
-        let of_thread = |thread: io::Result<DirEntry>| {
-            let statistics = fs::read_to_string(thread.ok()?.path().join("schedstat")).ok()?;
-            statistics.split_whitespace().nth(1)?.parse::<u64>().ok()
-        };
-        Duration::from_nanos(fs::read_dir("/proc/self/task").into_iter().flatten().filter_map(of_thread).sum())
-    }
+/// How long threads of this process have waited for a core so far: it grows while somebody else runs on theirs.
+pub fn waited() -> Duration {
+    // The second field of the kernel's scheduling statistics: nanoseconds that a thread was ready to run and did not.
+    let of_thread = |thread: io::Result<DirEntry>| {
+        let statistics = fs::read_to_string(thread.ok()?.path().join("schedstat")).ok()?;
+        statistics.split_whitespace().nth(1)?.parse::<u64>().ok()
+    };
+    Duration::from_nanos(fs::read_dir("/proc/self/task").into_iter().flatten().filter_map(of_thread).sum())
+}
+
+/// How long threads of this process have computed so far, all together; 0 where the system is not asked.
+pub fn processor_time() -> Duration {
+    system::processor_time()
+}
+
+/// Runs `f` where it, and the threads that it starts, may use one core only.
+///
+/// # Panics
+/// If `f` does.
+pub fn on_one_core<T: Send>(f: impl FnOnce() -> T + Send) -> T {
+    let core = ALL.get(..1).expect("a process has a core");
+    let alone = || {
+        system::pin(core);
+        f()
+    };
+    thread::scope(|scope| scope.spawn(alone).join()).unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }
 
 /// Runs `start` on one of `cpus`, where the threads that it starts stay, and goes on on the first one of `all`.
@@ -94,6 +112,8 @@ fn started_on<T>(cpus: &[usize], all: &[usize], start: impl FnOnce() -> T) -> T 
 #[cfg(target_os = "linux")]
 mod system {
     use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+    use rustix::time::{ClockId, clock_gettime};
+    use std::time::Duration;
 
     /// CPUs that this process may use.
     pub(super) fn allowed() -> Vec<usize> {
@@ -107,6 +127,12 @@ mod system {
         cpus.iter().for_each(|&cpu| set.set(cpu));
         sched_setaffinity(None, &set).expect("allowed CPUs");
     }
+
+    /// Unlike statistics in `/proc`, it counts what threads that run just now have done since the last tick.
+    pub(super) fn processor_time() -> Duration {
+        let time = clock_gettime(ClockId::ProcessCPUTime);
+        Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
+    }
 }
 
 /// Elsewhere threads run where the system puts them.
@@ -117,4 +143,8 @@ mod system {
     }
 
     pub(super) fn pin(_: &[usize]) {}
+
+    pub(super) fn processor_time() -> std::time::Duration {
+        std::time::Duration::ZERO
+    }
 }

@@ -1,6 +1,6 @@
 //! What the benchmarks share: how they measure ([`compare`], in [`quiet`] moments on [`cores`] of their own, beside a [`ceiling`]
 //! found with [`bursts`]), what they run: layers as data ([`shapes`]), how they are computed ([`works`], with a [`library`], [`sparse`]), and
-//! networks made of them ([`nets`]); and of what [`machine`] a record is.
+//! networks made of them ([`nets`]), also after [`pauses`]; and of what [`machine`] a record is.
 
 pub mod bursts;
 pub mod ceiling;
@@ -9,6 +9,7 @@ pub mod cores;
 pub mod library;
 pub mod machine;
 pub mod nets;
+pub mod pauses;
 pub mod quiet;
 pub mod shapes;
 pub mod sparse;

@@ -36,13 +36,18 @@ pub fn notes() -> Vec<(String, String)> {
 /// If the file is no record or cannot be written.
 pub fn keep(record: Record) {
     let Some(name) = std::env::var_os("SSLM_RECORD").filter(|_| !record.rows.is_empty()) else { return };
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the benches lie in the repository");
-    let path = root.join(if name == "auto" { usual(&record) } else { name.into() });
+    let path = in_repository(if name == "auto" { usual(&record) } else { name.into() });
     let mut all = if path.exists() { Record::read(&path).unwrap_or_else(|e| panic!("{e:#}")) } else { Record::default() };
     all.merge(record);
-    fs::create_dir_all(path.parent().unwrap_or(root)).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+    let made = path.parent().map_or(Ok(()), fs::create_dir_all);
+    made.unwrap_or_else(|e| panic!("{}: {e}", path.display()));
     all.write(&path).unwrap_or_else(|e| panic!("{e:#}"));
     println!("recorded in {}", path.display());
+}
+
+/// A path from the repository's root: benches are started in their own folder.
+pub fn in_repository(path: PathBuf) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the benches lie in the repository").join(path)
 }
 
 fn usual(record: &Record) -> PathBuf {

@@ -26,8 +26,8 @@ pub fn is_masked(form: &str) -> bool {
     form.ends_with(MASKED)
 }
 
-/// All of them. Of the last two there are no published sparsities; half of their (inner) filters is an example.
-pub const NETS: [Net; 6] = [
+/// All of them. Of the last three there are no published sparsities; half of their (inner) filters is an example.
+pub const NETS: [Net; 7] = [
     Net {
         name: "LeNet",
         input: [1, 28, 28],
@@ -48,6 +48,7 @@ pub const NETS: [Net; 6] = [
     },
     Net { name: "AlexNet", input: [3, 227, 227], forms: &["dense", "entry 2", "entry 5", "entry 2, masked"], build: alexnet },
     Net { name: "ResNet-50", input: [3, 224, 224], forms: &["dense", "half", "half, masked"], build: resnet_50 },
+    Net { name: "MobileNetV2", input: [3, 224, 224], forms: &["dense", "half", "half, masked"], build: mobilenet_v2 },
     Net { name: "VGG-16", input: [3, 224, 224], forms: &["dense", "half", "half, masked"], build: vgg_16 },
 ];
 
@@ -62,6 +63,12 @@ impl Net {
         Model::open(&file).unwrap_or_else(|e| panic!("{}: {e}", self.name))
     }
 
+    /// One of its forms as ONNX, with zeros for what is not kept.
+    pub fn onnx(&self, form: &str) -> impl AsRef<[u8]> {
+        let (builder, x) = Builder::new(self.input);
+        encode(&(self.build)(builder, x, form.strip_suffix(MASKED).unwrap_or(form)))
+    }
+
     /// The file of one of its forms, which is gone when this is dropped.
     ///
     /// # Panics
@@ -69,9 +76,7 @@ impl Net {
     pub fn file(&self, form: &str) -> TempPath {
         let onnx = tempfile::NamedTempFile::new().expect("a temporary file").into_temp_path();
         let file = tempfile::NamedTempFile::new().expect("a temporary file").into_temp_path();
-        let (builder, x) = Builder::new(self.input);
-        let zeros = form.strip_suffix(MASKED).unwrap_or(form);
-        std::fs::write(&onnx, encode(&(self.build)(builder, x, zeros))).expect("the file can be written");
+        std::fs::write(&onnx, self.onnx(form)).expect("the file can be written");
         let options = ssl_convert::Options { dense: is_masked(form), ..Default::default() };
         ssl_convert::convert(&onnx, &file, &options).unwrap_or_else(|e| panic!("{}: {e:#}", self.name));
         file
@@ -170,6 +175,11 @@ impl Builder {
         let attributes =
             [("kernel_shape", Value::Ints(&[kernel; 2])), ("strides", Value::Ints(&[stride; 2])), ("ceil_mode", Value::Int(1))];
         self.each_channel(op, x, &attributes)
+    }
+
+    fn relu6(&mut self, x: &Planes) -> Planes {
+        let [low, high] = [0.0, 6.0].map(|bound| self.onnx.weights(&[], &[bound]));
+        Planes { name: self.onnx.node("Clip", &[&x.name, &low, &high], &[]), live: x.live.clone() }
     }
 
     fn sum(&mut self, x: &Planes, y: &Planes) -> Planes {
@@ -290,6 +300,35 @@ fn resnet_50(mut net: Builder, x: Planes, form: &str) -> ModelProto {
     }
     let pooled = net.each_channel("GlobalAveragePool", &x, &[]);
     let output = net.classifier(&pooled, 2048, &[1000]);
+    net.finish(&output)
+}
+
+/// Inverted residuals: channels are expanded, each is filtered by itself, and all are projected to few.
+fn mobilenet_v2(mut net: Builder, x: Planes, form: &str) -> ModelProto {
+    let stem = net.conv(&x, Conv::whole(32, 3, 2));
+    let mut x = net.relu6(&stem);
+    let stages = [(1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1)];
+    for (factor, filters, blocks, first_stride) in stages {
+        for block in 0..blocks {
+            let stride = if block == 0 { first_stride } else { 1 };
+            let channels = x.live.len();
+            let expanded = factor * channels;
+            let kept_filters = if form == "half" && factor > 1 { expanded / 2 } else { expanded };
+            let mut inner = Planes { name: x.name.clone(), live: x.live.clone() };
+            if factor > 1 {
+                let sums = net.conv(&x, Conv { kept_filters, ..Conv::whole(expanded, 1, 1) });
+                inner = net.relu6(&sums);
+            }
+            let sums = net.conv(&inner, Conv { kept_filters, groups: expanded, ..Conv::whole(expanded, 3, stride) });
+            inner = net.relu6(&sums);
+            let projected = net.conv(&inner, Conv::whole(filters, 1, 1));
+            x = if block > 0 { net.sum(&x, &projected) } else { projected };
+        }
+    }
+    let sums = net.conv(&x, Conv::whole(1280, 1, 1));
+    let last = net.relu6(&sums);
+    let pooled = net.each_channel("GlobalAveragePool", &last, &[]);
+    let output = net.classifier(&pooled, 1280, &[1000]);
     net.finish(&output)
 }
 

@@ -5,7 +5,7 @@
 //! share work then wait for what the others write, while each by itself is as fast as before. So cores hand a counter around, too.
 
 use crate::bursts::{self, Ring};
-use crate::cores::Cores;
+use crate::cores::{self, Cores};
 use sslm_kernels::Isa;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -125,14 +125,14 @@ impl<'c> Quiet<'c> {
         loop {
             tries += 1;
             while !self.now() && start.elapsed() < PATIENCE {}
-            let (fast, waited) = (self.now(), self.cores.waited());
+            let (fast, waited) = (self.now(), cores::waited());
             if !long {
                 warm(&mut call);
             }
             let begin = Instant::now();
             (0..calls).for_each(|_| call());
             let elapsed = begin.elapsed();
-            let waited = self.cores.waited().saturating_sub(waited);
+            let waited = cores::waited().saturating_sub(waited);
             let quiet = fast && waited < elapsed.mul_f64(MOST_WAITED) && self.now();
             if quiet || (start.elapsed() >= PATIENCE && tries >= LEAST_TRIES) {
                 return Sample { seconds: elapsed.as_secs_f64() / calls as f64, quiet };

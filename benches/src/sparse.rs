@@ -86,6 +86,7 @@ fn tile(isa: Isa) -> usize {
 mod tests {
     use super::*;
     use fastrand::Rng;
+    use sslm_devices::isas;
 
     #[test]
     fn products_are_those_of_all_weights() {
@@ -93,7 +94,7 @@ mod tests {
         let mut rng = Rng::with_seed(1);
         let matrix: Vec<f32> = (0..rows * width).map(|_| if rng.bool() { 0.0 } else { rng.f32() }).collect();
         let sparse = Sparse::new(&matrix, width);
-        for isa in Isa::available() {
+        for isa in isas() {
             let tile = tile(isa);
             let x: Vec<f32> = (0..sparse.lowered_len(positions, isa)).map(|_| rng.f32()).collect();
             let mut out = vec![f32::NAN; rows * positions];

@@ -7,7 +7,7 @@ use crate::common::{
     some_methods,
 };
 use fastrand::Rng;
-use sslm_devices::{StandIn, stand_in};
+use sslm_devices::{StandIn, isas, stand_in};
 use sslm_kernels::conv::{self, Column, ConvParameters, Geometry, KeptGroup, Method, PreparedConv};
 use sslm_kernels::cpu::{Target, Task};
 use sslm_kernels::cuda::{self, Precision};
@@ -254,7 +254,7 @@ fn check_on_cpu(case: &Case, problem: &Problem) -> Result<(), String> {
     let description = problem.description(case);
     let macs = layer.groups.iter().map(|g| g.filters * g.columns.len() * geometry.output[0] * geometry.output[1]).sum();
     let methods = || Method::ALL.into_iter().map(Some).chain([None]);
-    for (isa, method) in Isa::available().flat_map(|isa| methods().map(move |method| (isa, method))) {
+    for (isa, method) in isas().flat_map(|isa| methods().map(move |method| (isa, method))) {
         let mut first: Option<Guarded> = None;
         // Four are a grid of rows by filters, three are not.
         for threads in [1, 3 + expected.len() % 2] {
@@ -302,7 +302,7 @@ fn check_in_blocks(case: &Case, problem: &Problem) -> Result<usize, String> {
     let mut found = 0;
     let ways =
         [(None, false), (Some(Method::FilterLanes), false), (Some(Method::Winograd), false), (Some(Method::Winograd), true)];
-    for isa in Isa::available() {
+    for isa in isas() {
         // Each way the same for any count of threads.
         let mut first: HashMap<String, Guarded> = HashMap::new();
         for (threads, (method, keeps_weights)) in [1, 3].into_iter().flat_map(|threads| ways.map(|way| (threads, way))) {
@@ -395,7 +395,7 @@ fn every_method_has_cases() {
     }
     check_all(&cases, |(method, case)| {
         let problem = Problem::new(case);
-        for isa in Isa::available() {
+        for isa in isas() {
             let conv = PreparedConv::with_method(problem.description(case), isa, 2, *method);
             if conv.method() != *method {
                 return Err(format!("computed by {} ({isa})", conv.method()));

@@ -5,8 +5,9 @@ use crate::common::{
     Choices, Expected, Guarded, check_all, compare, element, elements, on_devices, panels, put, run, sample, some_methods,
 };
 use fastrand::Rng;
+use sslm_devices::isas;
 use sslm_kernels::conv::{Column, ConvParameters, ConvTask, Geometry, KeptGroup, PreparedConv};
-use sslm_kernels::{Activation, Isa, cuda};
+use sslm_kernels::{Activation, cuda};
 
 #[derive(Debug)]
 struct Case {
@@ -84,7 +85,7 @@ fn check(case: &Case) -> Result<(), String> {
     };
     let kept: Vec<Vec<f32>> = weights.iter().map(|w| w[..live].to_vec()).collect();
     let panels = panels(&kept);
-    for isa in Isa::available() {
+    for isa in isas() {
         let conv = PreparedConv::new(layer.clone(), isa, 2);
         let out = run(expected.len(), |out, threading| {
             let parameters = ConvParameters { weights: &panels, kept: &[], bias: &bias };

@@ -6,6 +6,7 @@ use crate::common::{
     refuses_other_lengths, run, same_bits, sample, some_methods,
 };
 use fastrand::Rng;
+use sslm_devices::isas;
 use sslm_kernels::fully_connected::{GemmTask, PreparedGemm};
 use sslm_kernels::{Activation, Isa, Threading, cuda};
 
@@ -54,7 +55,7 @@ fn check(case: &Case) -> Result<(), String> {
         }));
     }
 
-    for isa in Isa::available() {
+    for isa in isas() {
         let mut first: Option<Guarded> = None;
         for threads in [1, 2, 3] {
             let &Case { batch, features, activation, .. } = case;

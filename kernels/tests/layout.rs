@@ -2,6 +2,7 @@
 
 use crate::common::{Choices, Expected, Guarded, POISON, check_all, compare, elements, every, run_everywhere};
 use fastrand::Rng;
+use sslm_devices::isas;
 use sslm_kernels::layout::{Extents, Layout};
 use sslm_kernels::reorder::reorder;
 use sslm_kernels::{Exec, Isa, Threading};
@@ -24,7 +25,7 @@ fn there_and_back() {
     check_all(&every(choose), |&extents| {
         let planes: Guarded = elements(&mut Rng::with_seed(31), extents.len(Layout::Planes, Isa::best()));
         let expected: Vec<Expected> = planes.iter().copied().map(Expected::exactly).collect();
-        for isa in Isa::available() {
+        for isa in isas() {
             let mut blocks: Guarded = (0..extents.len(Layout::Blocks, isa)).map(|_| POISON).collect();
             reorder(&planes, extents, Layout::Blocks, &mut blocks, Exec { isa, threading: Threading::Single });
             for (i, place) in places(extents, isa.lanes()).enumerate() {

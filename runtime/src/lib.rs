@@ -63,6 +63,7 @@ mod step;
 mod tensor;
 mod tune;
 mod tuning;
+mod turns;
 
 // All that is public. What a network consists of is the format's business, and no part of this: new operators break nobody.
 pub use error::{Error, ErrorKind, Result};
@@ -78,3 +79,4 @@ pub use sslm_kernels::cuda::{Device, Gpu};
 pub use sslm_kernels::{Isa, Precision};
 pub use tensor::TensorView;
 pub use tuning::{TunedLayer, Tuning};
+pub use turns::Turns;

@@ -1,5 +1,6 @@
 //! Measures which method is fastest for each convolution: whole networks run with every method in turn, so that each layer finds
-//! caches as it does in real runs, and what disturbs the machine for a while disturbs all of them.
+//! caches as it does in real runs, and what disturbs the machine for a while disturbs all of them. What single layers gain, a whole
+//! run may lose, by the layouts between them for example: whole runs are timed after that.
 
 use crate::error::Result;
 use crate::model::Model;
@@ -8,31 +9,39 @@ use crate::plan::Plan;
 use crate::session::Session;
 use crate::tensor::TensorView;
 use crate::tuning::{TunedLayer, Tuning};
+use crate::turns::Turns;
 use sslm_kernels::conv::Method;
 use std::time::{Duration, Instant};
 
-/// About how long the measurement takes, as far as it can be kept to.
-const WHOLE: Duration = Duration::from_secs(8);
-/// Rounds in which each candidate has one turn, at least and at most.
-const ROUNDS: [usize; 2] = [8, 1000];
-/// Runs of a turn that are measured, after one that brings the candidate's memory into the caches.
+/// About how long layers are timed, and whole runs after that, as far as it can be kept to.
+const LAYERS: Duration = Duration::from_secs(6);
+const WHOLE_RUNS: Duration = Duration::from_secs(3);
+/// Rounds in which each candidate has one turn to time its layers, at least and at most.
+const ROUNDS: [usize; 2] = [8, 200];
+/// Turns for whole runs.
+const TURNS: [usize; 2] = [16, 400];
+/// A turn begins with runs that do not count, for as long at least: they bring the candidate's memory into the caches and wake its
+/// threads, and meanwhile those of the candidate before fall asleep.
+const WARM_UP: Duration = Duration::from_millis(1);
+/// Runs of a turn that count.
 const RUNS: usize = 3;
 /// Another method than the expected one is taken if its time is at most this part of that one's: less can be noise.
 const CLEARLY_FASTER: f64 = 0.97;
 
 impl Model {
-    /// Measures which of the CPU's methods is fastest for each convolution, with the options' threads, instruction set and shapes. It
+    /// Measures which of the CPU's methods is fastest for each convolution, with the options' threads, instruction set and shapes, and
+    /// after that whether whole runs are faster by these methods than by those that are expected to be: the second value says so. It
     /// takes some ten seconds, more for networks whose runs are long, and memory for the activations of several plans. `progress` is
     /// told how many parts of how many are done.
     ///
     /// # Errors
     /// As [`Self::prepare`].
-    pub fn tune(&self, options: &Options, progress: impl FnMut(usize, usize)) -> Result<Tuning> {
+    pub fn tune(&self, options: &Options, progress: impl FnMut(usize, usize)) -> Result<(Tuning, Turns)> {
         tune(self, options, progress)
     }
 }
 
-fn tune(model: &Model, options: &Options, mut progress: impl FnMut(usize, usize)) -> Result<Tuning> {
+fn tune(model: &Model, options: &Options, mut progress: impl FnMut(usize, usize)) -> Result<(Tuning, Turns)> {
     let prepare = |methods| model.prepare(&Options { methods, backend: Backend::Cpu, ..options.clone() });
     let plan = prepare(Methods::Expected)?;
     let mut candidates = vec![Candidate::new(&plan, None, true)];
@@ -50,35 +59,49 @@ fn tune(model: &Model, options: &Options, mut progress: impl FnMut(usize, usize)
     let elements: Vec<Vec<f32>> = shapes.iter().map(elements).collect();
     let inputs: Vec<TensorView> = shapes.iter().zip(&elements).map(|(s, x)| TensorView::new(s, x)).collect::<Result<_>>()?;
 
-    let mut once = Duration::ZERO;
+    // The first turns take their time to take memory.
+    let mut spent = Vec::new();
     for _ in 0..2 {
-        let start = Instant::now();
-        candidates.iter_mut().try_for_each(|c| c.session.run_all(&inputs).map(drop))?;
-        once = start.elapsed();
+        spent =
+            candidates.iter_mut().map(|candidate| Ok(candidate.take_turn(&inputs)?.spent)).collect::<Result<Vec<Duration>>>()?;
     }
-    let affordable = WHOLE.as_secs_f64() / (once.as_secs_f64() * (1 + RUNS) as f64);
-    let rounds = (affordable as usize).clamp(ROUNDS[0], ROUNDS[1]);
-    let (mut done, total) = (0, rounds * (candidates.len() + 2));
-    let mut measure = |candidates: &mut [Candidate]| -> Result<()> {
-        for _ in 0..rounds {
-            for candidate in &mut *candidates {
-                candidate.take_turn(&inputs)?;
-                done += 1;
-                progress(done, total);
-            }
-        }
-        Ok(())
+    let rounds = affordable(LAYERS, spent.iter().sum(), ROUNDS);
+    let turns = affordable(WHOLE_RUNS, 2 * spent[0], TURNS);
+    let (mut done, total) = (0, rounds * candidates.len() + turns * 2);
+    let mut turn_of = |candidate: &mut Candidate| -> Result<f64> {
+        let turn = candidate.take_turn(&inputs)?;
+        done += 1;
+        progress(done, total);
+        Ok(turn.run_us)
     };
-    measure(&mut candidates)?;
+    for _ in 0..rounds {
+        for candidate in &mut candidates {
+            turn_of(candidate)?;
+        }
+    }
     let layers = convolutions(&plan).enumerate().map(|(i, expected)| fastest(&mut candidates, i, &expected)).collect();
     drop(candidates);
 
     let mut tuning = Tuning { made_for: plan.made_for(), expected_us: 0.0, tuned_us: 0.0, layers };
     let tuned = prepare(Methods::Tuned(tuning.clone()))?;
     let mut both = [&plan, &tuned].map(|plan| Candidate::new(plan, None, false));
-    measure(&mut both)?;
-    [tuning.expected_us, tuning.tuned_us] = both.map(|mut candidate| typical(&mut candidate.runs));
-    Ok(tuning)
+    let mut times = Vec::with_capacity(turns);
+    for turn in 0..turns {
+        let mut us = [0.0; 2];
+        // Either begins as often as the other.
+        for i in [turn % 2, (turn + 1) % 2] {
+            us[i] = turn_of(&mut both[i])?;
+        }
+        times.push(us);
+    }
+    let turns = Turns::of(&times).expect("there are turns");
+    [tuning.expected_us, tuning.tuned_us] = [turns.expected_us[1], turns.tuned_us[1]];
+    Ok((tuning, turns))
+}
+
+/// How many parts that take so long fit into `time`, at least and at most as many as `bounds` say.
+fn affordable(time: Duration, part: Duration, [least, most]: [usize; 2]) -> usize {
+    ((time.as_secs_f64() / part.as_secs_f64()) as usize).clamp(least, most)
 }
 
 /// A convolution of a plan.
@@ -103,8 +126,14 @@ struct Candidate {
     forced: Option<Method>,
     /// For each convolution its step, method and times, if they are asked for.
     convolutions: Vec<(usize, Method, Vec<Duration>)>,
-    /// Times of whole runs.
-    runs: Vec<Duration>,
+}
+
+/// A candidate's turn.
+struct Turn {
+    /// How long all of it took.
+    spent: Duration,
+    /// Microseconds of a whole run: the median of those that count.
+    run_us: f64,
 }
 
 impl Candidate {
@@ -112,20 +141,26 @@ impl Candidate {
         let mut session = plan.session();
         session.set_timing(by_layer);
         let convolutions = convolutions(plan).filter(|_| by_layer).map(|c| (c.step, c.method, Vec::new())).collect();
-        Candidate { session, forced, convolutions, runs: Vec::new() }
+        Candidate { session, forced, convolutions }
     }
 
-    fn take_turn(&mut self, inputs: &[TensorView<'_>]) -> Result<()> {
+    fn take_turn(&mut self, inputs: &[TensorView<'_>]) -> Result<Turn> {
+        let begin = Instant::now();
         self.session.run_all(inputs)?;
-        for _ in 0..RUNS {
+        while begin.elapsed() < WARM_UP {
+            self.session.run_all(inputs)?;
+        }
+        let mut runs = [Duration::ZERO; RUNS];
+        for run in &mut runs {
             let start = Instant::now();
             self.session.run_all(inputs)?;
-            self.runs.push(start.elapsed());
+            *run = start.elapsed();
             for (step, _, times) in &mut self.convolutions {
                 times.push(self.session.step_times()[*step]);
             }
         }
-        Ok(())
+        runs.sort();
+        Ok(Turn { spent: begin.elapsed(), run_us: microseconds(runs[RUNS / 2]) })
     }
 }
 
@@ -150,5 +185,9 @@ fn fastest(candidates: &mut [Candidate], index: usize, expected: &Convolution<'_
 /// The lower quartile, in microseconds: what disturbs a run makes it longer.
 fn typical(times: &mut [Duration]) -> f64 {
     times.sort();
-    times[times.len() / 4].as_nanos() as f64 / 1e3
+    microseconds(times[times.len() / 4])
+}
+
+fn microseconds(time: Duration) -> f64 {
+    time.as_nanos() as f64 / 1e3
 }

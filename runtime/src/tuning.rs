@@ -16,9 +16,9 @@ const MOST_BYTES: u64 = 16 << 20;
 #[cfg_attr(feature = "tuning", derive(serde::Serialize, serde::Deserialize), serde(deny_unknown_fields))]
 pub struct Tuning {
     pub(crate) made_for: MadeFor,
-    /// Microseconds of a whole run with the methods that were expected to be fastest.
+    /// Microseconds of a whole run with the methods that were expected to be fastest, in the median.
     pub expected_us: f64,
-    /// Microseconds of a whole run with those that were.
+    /// Microseconds of a whole run with those that were, layer by layer.
     pub tuned_us: f64,
     /// Its convolutions, in the order in which they are computed.
     pub layers: Vec<TunedLayer>,

@@ -233,13 +233,19 @@ enum Set {
 }
 
 impl Isa {
+    /// The names of all sets that kernels are written for, the best one first, each with the set if this CPU has it.
+    pub fn all() -> impl Iterator<Item = (&'static str, Option<Isa>)> {
+        #[cfg(target_arch = "x86_64")]
+        let [avx512, avx2] = [avx512::Avx512::detect().map(Set::Avx512), avx2::Avx2::detect().map(Set::Avx2)];
+        #[cfg(not(target_arch = "x86_64"))]
+        let [avx512, avx2] = [None, None];
+        let portable = Some(Set::Portable(portable::Portable));
+        [("avx512", avx512), ("avx2", avx2), ("portable", portable)].into_iter().map(|(name, set)| (name, set.map(Isa)))
+    }
+
     /// All that this CPU has, the best one first.
     pub fn available() -> impl Iterator<Item = Isa> {
-        #[cfg(target_arch = "x86_64")]
-        let sets = [avx512::Avx512::detect().map(Set::Avx512), avx2::Avx2::detect().map(Set::Avx2)];
-        #[cfg(not(target_arch = "x86_64"))]
-        let sets: [Option<Set>; 0] = [];
-        sets.into_iter().flatten().chain([Set::Portable(portable::Portable)]).map(Isa)
+        Self::all().filter_map(|(_, isa)| isa)
     }
 
     /// The best one that this CPU has.

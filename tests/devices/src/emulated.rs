@@ -64,7 +64,7 @@ struct Compiled {
 
 impl Compiled {
     fn new() -> Result<Self, String> {
-        let path = kernels().map_err(|e| format!("the CUDA kernels were not emulated: {e}"))?;
+        let path = kernels()?;
         // SAFETY: the library was made of our source, and has no initialisers.
         let library = unsafe { Library::new(&path) }.map_err(|e| e.to_string())?;
         let missing = |e: libloading::Error| e.to_string();

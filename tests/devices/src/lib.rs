@@ -1,10 +1,11 @@
-//! Devices that the tests of the CUDA backend run on: [`Emulated`] ones, which run the very kernels on the CPU, and a real one where
-//! there is one. A [`StandIn`] for the driver and cuBLAS lets a test program take an emulated device for a real one.
+//! What tests run on: the CPU's instruction sets, [`Emulated`] devices, which run the very kernels of the CUDA backend on the CPU, and
+//! a real one where there is one. A [`StandIn`] for the driver and cuBLAS lets a test program take an emulated device for a real one.
 //!
-//! What must not be missing is named in `SSLM_REQUIRE`, separated by commas: `cc` (the C compiler of the emulation) and `cuda`.
+//! What a machine lacks is said when a test program ends, and is a failure where `SSLM_REQUIRE` names it (`require.rs`).
 
 mod compile;
 mod emulated;
+mod require;
 mod stand_in;
 
 /// NVRTC, for what compiles the CUDA source. It is had from here, and no dev-dependency of the kernels, so that these are compiled
@@ -13,11 +14,21 @@ pub use cudarc::nvrtc;
 pub use emulated::{Edge, Emulated, Order};
 pub use stand_in::{Said, StandIn};
 
+use require::or_say;
+use sslm_kernels::Isa;
 use sslm_kernels::cuda::{Device, Gpu};
 use std::sync::{Arc, OnceLock};
 
-/// Two emulated devices, which differ in the order of threads and in where memory ends, and the GPU, as far as they are there. What
-/// is not is said on stderr. On a stand-in, just the device that it makes believe.
+/// Every instruction set that this CPU has, the best one first: what tests of kernels go through.
+///
+/// # Panics
+/// If a set is missing that must not be.
+pub fn isas() -> impl Iterator<Item = Isa> {
+    Isa::all().filter_map(|(name, isa)| or_say(name, isa.ok_or_else(|| "this CPU does not have it".to_owned())))
+}
+
+/// Two emulated devices, which differ in the order of threads and in where memory ends, and the GPU, as far as they are there. On a
+/// stand-in, just the device that it makes believe.
 ///
 /// # Panics
 /// If something is missing that must not be.
@@ -51,18 +62,16 @@ pub fn stand_in() -> Option<StandIn> {
 /// If it cannot, and it is required.
 pub fn gpu() -> Option<Arc<dyn Device>> {
     static GPU: OnceLock<Result<Gpu, String>> = OnceLock::new();
-    let gpu = GPU.get_or_init(|| Gpu::open(0).map_err(|e| format!("nothing of this test ran on a GPU: {e}")));
+    let gpu = GPU.get_or_init(|| Gpu::open(0).map_err(|e| e.to_string()));
     or_say("cuda", gpu.clone()).map(|gpu| Arc::new(gpu) as Arc<dyn Device>)
 }
 
-fn or_say<T>(what: &str, outcome: Result<T, String>) -> Option<T> {
-    let required = std::env::var("SSLM_REQUIRE").is_ok_and(|all| all.split(',').any(|name| name.trim() == what));
-    match outcome {
-        Ok(found) => Some(found),
-        Err(why) if required => panic!("SSLM_REQUIRE names {what}: {why}"),
-        Err(why) => {
-            eprintln!("NOT TESTED: {why}");
-            None
-        }
-    }
+/// Whether NVRTC is here, of any version.
+///
+/// # Panics
+/// If it is not, and it is required.
+pub fn has_nvrtc() -> bool {
+    // SAFETY: loading NVRTC runs its initialisers, which is what they are for.
+    let found = unsafe { nvrtc::sys::is_culib_present() };
+    or_say("nvrtc", found.then_some(()).ok_or_else(|| "NVRTC was not found".to_owned())).is_some()
 }

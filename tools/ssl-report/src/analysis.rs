@@ -7,6 +7,7 @@ use crate::gains::{self, Compared, Gain, Over};
 use crate::gpu;
 use crate::lines::{Cell, Line, gains_table, times};
 use crate::paper::{self, Entry};
+use crate::pauses;
 use crate::peers::{self, Peers};
 use crate::record::{Measure, Record, Row};
 use std::collections::BTreeSet;
@@ -18,6 +19,8 @@ pub struct Beside<'a> {
     pub baseline: Option<&'a Record>,
     /// Other runtimes.
     pub peers: Option<&'a Peers>,
+    /// Calls after pauses, by sslm and by others.
+    pub pauses: &'a [pauses::Report],
     /// What was measured on a GPU.
     pub gpu: Option<&'a gpu::Report>,
     /// What PyTorch took there.
@@ -25,7 +28,7 @@ pub struct Beside<'a> {
 }
 
 /// A report of `record`.
-pub fn report(record: &Record, Beside { baseline, peers, gpu, gpu_peers }: Beside<'_>) -> Document {
+pub fn report(record: &Record, Beside { baseline, peers, pauses, gpu, gpu_peers }: Beside<'_>) -> Document {
     let compared = gains::compare(&record.rows);
     let mut sections = vec![reading(record)];
     sections.extend(paper::entries().iter().filter_map(|entry| paper_entry(entry, &compared)));
@@ -35,6 +38,7 @@ pub fn report(record: &Record, Beside { baseline, peers, gpu, gpu_peers }: Besid
     sections.extend(gpu.map(|gpu| gpu::section(gpu, gpu_peers)));
     sections.extend(baseline.map(|baseline| changes(baseline, record)));
     sections.extend(peers.map(|peers| beside_peers(peers, &record.rows)));
+    sections.extend(pauses::section(pauses));
     sections.push(all(&compared));
     sections.push(conditions(record));
     let cpu = record.notes("cpu").next().unwrap_or("an unknown CPU");
@@ -341,7 +345,6 @@ fn beside_peers(peers: &Peers, rows: &[Row]) -> Section {
     let names: BTreeSet<&str> = peers.results.values().flat_map(|model| model.peers.keys()).map(String::as_str).collect();
     // In a session that sslm took part in, times are comparable; the record's are from another one.
     let together = names.contains(OWN_NAME);
-    let others: Vec<&str> = names.into_iter().filter(|&name| name != OWN_NAME).collect();
     let comparable = match together {
         true => "sslm took part in it, in turns with the others.",
         false => {
@@ -350,22 +353,30 @@ fn beside_peers(peers: &Peers, rows: &[Row]) -> Section {
         }
     };
     let mut parts = vec![Part::Text(format!("Medians in ms, of one session ({}). {comparable}", peers.args))];
-    for threads in [1, 2] {
-        let headings: Vec<&str> =
-            ["model", "fastest of the others", "it takes", "sslm"].into_iter().chain(others.iter().copied()).collect();
-        let mut table = Table::new(format!("Other runtimes, {}", count(threads, "thread")), &headings, 2);
-        for (name, model) in &peers.results {
-            let time = |peer: &str| model.peers.get(peer)?.get(&format!("t{threads}"))?.ms;
-            let own = if together { time(OWN_NAME) } else { recorded(name, threads, rows) };
-            let theirs: Vec<Option<f64>> = others.iter().map(|peer| time(peer)).collect();
-            let known = others.iter().zip(&theirs).filter_map(|(peer, ms)| Some((*peer, (*ms)?)));
-            let Some((fastest, ms)) = known.min_by(|a, b| a.1.total_cmp(&b.1)) else { continue };
-            let ratio = own.map_or("-".to_owned(), |own| times(ms / own));
-            let cells = [own].into_iter().chain(theirs).map(|ms| ms.map_or("-".to_owned(), |ms| format!("{ms:.3}")));
-            table.rows.push([name.clone(), fastest.to_owned(), ratio].into_iter().chain(cells).collect());
-        }
-        if !table.rows.is_empty() {
-            parts.push(Part::Table(table));
+    // A session may have called peers in two patterns, which are not to be compared with each other.
+    let both = names.iter().any(|name| name.ends_with(PAUSED));
+    let patterns: &[(&str, &str)] =
+        if both { &[("", ", back to back"), (PAUSED, ", each call after a pause")] } else { &[("", "")] };
+    for &(ending, pattern) in patterns {
+        let called_so = names.iter().filter_map(|name| name.strip_suffix(ending));
+        let others: Vec<&str> = called_so.filter(|&name| name != OWN_NAME && !name.ends_with(PAUSED)).collect();
+        for threads in [1, 2] {
+            let headings: Vec<&str> =
+                ["model", "fastest of the others", "it takes", "sslm"].into_iter().chain(others.iter().copied()).collect();
+            let mut table = Table::new(format!("Other runtimes, {}{pattern}", count(threads, "thread")), &headings, 2);
+            for (name, model) in &peers.results {
+                let time = |peer: &str| model.peers.get(&format!("{peer}{ending}"))?.get(&format!("t{threads}"))?.ms;
+                let own = if together { time(OWN_NAME) } else { recorded(name, threads, rows).filter(|_| ending.is_empty()) };
+                let theirs: Vec<Option<f64>> = others.iter().map(|peer| time(peer)).collect();
+                let known = others.iter().zip(&theirs).filter_map(|(peer, ms)| Some((*peer, (*ms)?)));
+                let Some((fastest, ms)) = known.min_by(|a, b| a.1.total_cmp(&b.1)) else { continue };
+                let ratio = own.map_or("-".to_owned(), |own| times(ms / own));
+                let cells = [own].into_iter().chain(theirs).map(|ms| ms.map_or("-".to_owned(), |ms| format!("{ms:.3}")));
+                table.rows.push([name.clone(), fastest.to_owned(), ratio].into_iter().chain(cells).collect());
+            }
+            if !table.rows.is_empty() {
+                parts.push(Part::Table(table));
+            }
         }
     }
     let mut versions = Table::new("Versions of other runtimes", &["runtime", "version"], 2);
@@ -376,6 +387,9 @@ fn beside_peers(peers: &Peers, rows: &[Row]) -> Section {
 
 /// What the harness calls sslm.
 const OWN_NAME: &str = "sslm";
+
+/// Ends the name of a peer whose calls came after pauses.
+const PAUSED: &str = "-paused";
 
 /// Milliseconds that a model of the harness took in a record.
 fn recorded(model: &str, threads: usize, rows: &[Row]) -> Option<f64> {

@@ -1,16 +1,13 @@
 //! Times on a GPU: the file that the bench `gpu` writes, PyTorch's beside it, and what they say.
 
 use crate::document::{Part, Section, Table};
+use crate::json::{check, read};
 use crate::lines::{Cell, Line, gains_table, times};
 use crate::paper;
-use anyhow::{Context, Result, ensure};
-use serde::de::DeserializeOwned;
+use anyhow::Result;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::path::Path;
-
-/// Larger files are not read: they are something else.
-const MOST_BYTES: u64 = 64 << 20;
 
 /// What the bench measured.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -136,20 +133,6 @@ impl PyTorch {
         check(path, times.layers.iter().chain(&times.networks).map(|t| t.median_us))?;
         Ok(times)
     }
-}
-
-fn read<T: DeserializeOwned>(path: &Path) -> Result<T> {
-    let name = || path.display().to_string();
-    let len = path.metadata().with_context(|| format!("cannot read {}", name()))?.len();
-    ensure!(len <= MOST_BYTES, "{}: expected times of at most {MOST_BYTES} bytes, found {len}", name());
-    let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", name()))?;
-    serde_json::from_str(&text).with_context(name)
-}
-
-fn check(path: &Path, mut times: impl Iterator<Item = f64>) -> Result<()> {
-    let wrong = times.find(|us| !us.is_finite() || *us <= 0.0);
-    ensure!(wrong.is_none(), "{}: expected microseconds above 0, found {}", path.display(), wrong.unwrap_or_default());
-    Ok(())
 }
 
 /// What the files say. Everything is in fp32: the dense layer is lowered and multiplied by cuBLAS.

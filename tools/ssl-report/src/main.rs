@@ -8,7 +8,7 @@ use ssl_report::compare::{self, Verdict};
 use ssl_report::document::{Part, Section};
 use ssl_report::peers::Peers;
 use ssl_report::record::Record;
-use ssl_report::{analysis, gpu, html, markdown, model};
+use ssl_report::{analysis, gpu, html, markdown, model, pauses};
 use sslm::Model;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -46,6 +46,9 @@ struct PageArguments {
     /// Other runtimes' times, as the peers' harness writes them
     #[arg(long, value_name = "JSON")]
     peers: Option<PathBuf>,
+    /// Calls after pauses, as the bench `pauses` and peers.py write them; may be given for each file
+    #[arg(long, value_name = "JSON")]
+    pauses: Vec<PathBuf>,
     /// Times on a GPU, as the bench `gpu` writes them
     #[arg(long, value_name = "JSON")]
     gpu: Option<PathBuf>,
@@ -95,21 +98,23 @@ fn run(arguments: &Arguments) -> Result<()> {
 }
 
 fn page(arguments: &PageArguments) -> Result<()> {
-    let inputs = [
+    let mut inputs = vec![
         ("RECORD", arguments.record.as_deref()),
         ("--baseline", arguments.baseline.as_deref()),
         ("--peers", arguments.peers.as_deref()),
         ("--gpu", arguments.gpu.as_deref()),
         ("--gpu-peers", arguments.gpu_peers.as_deref()),
     ];
+    inputs.extend(arguments.pauses.iter().map(|path| ("--pauses", Some(path.as_path()))));
     ssl_cli::ensure_apart(&inputs, &[("--output", arguments.output.as_deref()), ("--markdown", arguments.markdown.as_deref())])?;
     let record = Record::read(arguments.record.as_deref().context("expected a record")?)?;
     let baseline = arguments.baseline.as_deref().map(Record::read).transpose()?;
     let peers = arguments.peers.as_deref().map(Peers::read).transpose()?;
+    let pauses = arguments.pauses.iter().map(|path| pauses::Report::read(path)).collect::<Result<Vec<_>>>()?;
     let gpu = arguments.gpu.as_deref().map(gpu::Report::read).transpose()?;
     let gpu_peers = arguments.gpu_peers.as_deref().map(gpu::PyTorch::read).transpose()?;
     let (baseline, peers, gpu, gpu_peers) = (baseline.as_ref(), peers.as_ref(), gpu.as_ref(), gpu_peers.as_ref());
-    let document = analysis::report(&record, Beside { baseline, peers, gpu, gpu_peers });
+    let document = analysis::report(&record, Beside { baseline, peers, pauses: &pauses, gpu, gpu_peers });
     if let Some(path) = &arguments.markdown {
         write(path, &markdown::text(&document))?;
     }

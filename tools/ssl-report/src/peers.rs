@@ -1,12 +1,10 @@
 //! Other runtimes' times, as the peers' harness writes them.
 
-use anyhow::{Context, Result, ensure};
+use crate::json;
+use anyhow::{Result, ensure};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::path::Path;
-
-/// Larger files are not read: they are something else.
-const MOST_BYTES: u64 = 64 << 20;
 
 /// A session of the harness.
 #[derive(Deserialize)]
@@ -41,13 +39,9 @@ impl Peers {
     /// # Errors
     /// If it cannot be read or is something else.
     pub fn read(path: &Path) -> Result<Self> {
-        let name = || path.display().to_string();
-        let len = path.metadata().with_context(|| format!("cannot read {}", name()))?.len();
-        ensure!(len <= MOST_BYTES, "{}: expected peers' times of at most {MOST_BYTES} bytes, found {len}", name());
-        let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", name()))?;
-        let peers: Peers = serde_json::from_str(&text).with_context(name)?;
+        let peers: Peers = json::read(path)?;
         for (model, peer, ms) in peers.times() {
-            ensure!(ms.is_finite() && ms > 0.0, "{}: {model}, {peer}: expected milliseconds above 0, found {ms}", name());
+            ensure!(ms.is_finite() && ms > 0.0, "{}: {model}, {peer}: expected milliseconds above 0, found {ms}", path.display());
         }
         Ok(peers)
     }

@@ -167,6 +167,53 @@ fn times_of_one_session_are_set_beside_each_other() {
     assert!(!markdown.contains("Other runtimes, 2 threads"), "{markdown}");
 }
 
+/// Calls back to back and calls after pauses are patterns of their own.
+#[test]
+fn patterns_of_calls_have_tables_of_their_own() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let [csv, html, markdown, peers] = ["r.csv", "r.html", "r.md", "p.json"].map(|name| path(folder.path(), name));
+    record().write(csv.as_ref()).expect("it is written");
+    let times = r#"{"results": {"lenet.dense.b1": {"peers": {"ort": {"t2": {"ms": 0.5}}, "sslm": {"t2": {"ms": 0.25}},
+        "ort-paused": {"t2": {"ms": 0.75}}, "sslm-paused": {"t2": {"ms": 0.5}}, "ncnn-paused": {"t2": {"ms": 2}}}}}}"#;
+    std::fs::write(&peers, times).expect("it is written");
+    let output = run(&[&csv, "--peers", &peers, "-o", &html, "--markdown", &markdown]);
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    let markdown = std::fs::read_to_string(markdown).expect("it is written");
+    let (_, tables) = markdown.split_once("Other runtimes, 2 threads, back to back").expect("a table");
+    let (back_to_back, paused) = tables.split_once("Other runtimes, 2 threads, each call after a pause").expect("a table");
+    assert!(back_to_back.contains("| lenet.dense.b1 | ort | 2.00x | 0.250 | 0.500 |"), "{markdown}");
+    assert!(paused.contains("| lenet.dense.b1 | ort | 1.50x | 0.500 | 2.000 | 0.750 |"), "{markdown}");
+}
+
+#[test]
+fn calls_after_pauses_stand_side_by_side() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let [csv, html, markdown, own, theirs] =
+        ["r.csv", "r.html", "r.md", "s.json", "o.json"].map(|name| path(folder.path(), name));
+    record().write(csv.as_ref()).expect("it is written");
+    let row = |runtime: &str, [pause, us, asleep]: [&str; 3], [median, p90, processor]: [f64; 3]| {
+        format!(
+            r#"{{"runtime": "{runtime}", "net": "LeNet", "form": "dense", "model": "l.onnx", "threads": 2, "one_core": true,
+                "pause": "{pause}", "pause_us": {us}, "asleep": {asleep}, "calls": 9,
+                "median_us": {median}, "p90_us": {p90}, "processor_us": {processor}}}"#
+        )
+    };
+    let (none, asleep) = (["back to back", "0", "false"], ["after 1 ms asleep", "1000", "true"]);
+    let write = |path: &str, rows: &[String]| std::fs::write(path, format!(r#"{{"rows": [{}]}}"#, rows.join(",")));
+    write(&own, &[row("sslm", none, [40.0, 50.0, 60.0]), row("sslm", asleep, [70.0, 80.0, 90.0])]).expect("it is written");
+    write(&theirs, &[row("ort", asleep, [45.5, 55.5, 1100.0])]).expect("it is written");
+    let arguments = [&csv, "--pauses", &own, "--pauses", &theirs, "-o", &html, "--markdown", &markdown];
+    let output = run(&arguments);
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    let text = std::fs::read_to_string(&markdown).expect("it is written");
+    assert!(text.contains("| 2 on one core | back to back | 40.0 (50.0), 60.0 | - |"), "{text}");
+    assert!(text.contains("| 2 on one core | after 1 ms asleep | 70.0 (80.0), 90.0 | 45.5 (55.5), 1100.0 |"), "{text}");
+    write(&theirs, &[row("ort", asleep, [0.0, 55.5, 1100.0])]).expect("it is written");
+    let output = run(&arguments);
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.code() == Some(2) && stderr.contains("expected microseconds above 0, found 0"), "{stderr}");
+}
+
 #[test]
 fn what_cannot_be_read_is_one_message_and_no_page() {
     let folder = tempfile::tempdir().expect("a folder");

@@ -29,7 +29,7 @@ use std::sync::Once;
   ssl-run lenet.sslm --input x.npy --output y.npy     # float32, leading batch of any size
   ssl-run lenet.sslm --bench 1000 --threads 1         # min, median, p90 of the run and of each layer
   ssl-run lenet.sslm --bench 1000 --backend cuda      # the same on the first CUDA device
-  ssl-run lenet.sslm --tune --threads 1               # times every method, stores the fastest for later runs
+  ssl-run lenet.sslm --tune --threads 1               # times every method, stores faster ones for later runs
 
 Results go to stdout, notes to stderr. Exit codes: 0 success, 2 error."
 )]
@@ -61,8 +61,9 @@ struct Arguments {
     /// first batch of --input; random elements if there is neither. At most a million times
     #[arg(long, value_name = "N", value_parser = RangedU64ValueParser::<usize>::new().range(1..=1_000_000))]
     bench: Option<usize>,
-    /// Time every method of computing each convolution, for some ten seconds, and store which was fastest in MODEL.tuning.json.
-    /// Later runs of the same model, input shape and threads on the same kind of CPU use that file. Input: as for --bench
+    /// Time every method of computing each convolution, for some ten seconds, and store which was fastest in MODEL.tuning.json if
+    /// that makes whole runs faster beyond noise; else a file that is there stays as it is. Later runs of the same model, input shape
+    /// and threads on the same kind of CPU use that file. Input: as for --bench
     #[arg(long, conflicts_with_all = ["bench", "profile", "output"])]
     tune: bool,
     /// Threads to compute with, at most 1024 [default: all, or one for small models]
