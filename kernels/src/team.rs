@@ -6,17 +6,19 @@
 //! alone, and takes what helpers who are late have not taken.
 
 use crate::affinity::{self, current_cpu};
-use std::cell::UnsafeCell;
 use std::io;
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, mpsc};
-use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant};
+use std::sync::atomic::AtomicUsize as Count;
+use std::time::Duration;
+use sync::{Arc, AtomicBool, AtomicU64, AtomicUsize, Condvar, Instant, JoinHandle, Mutex, Ordering, UnsafeCell, mpsc, thread};
+
+#[cfg_attr(loom, path = "team/modelled.rs")]
+#[cfg_attr(not(loom), path = "team/system.rs")]
+mod sync;
 
 /// How often a thread looks before it lets others run and, if it is a helper, sees whether it is time to sleep.
-const LOOKS: u32 = 64;
+const LOOKS: u32 = if cfg!(loom) { 1 } else { 64 };
 
 /// Runs that take no longer are over before a helper that sleeps could be of use.
 const WORTH_WAKING: Duration = Duration::from_micros(150);
@@ -25,7 +27,7 @@ const WORTH_WAKING: Duration = Duration::from_micros(150);
 const PIECES: usize = 4;
 
 /// Callers in this process that are in a run of loops: they share the cores evenly.
-static CALLERS: AtomicUsize = AtomicUsize::new(0);
+static CALLERS: Count = Count::new(0);
 
 /// The calling thread and others that help it. Several callers may share a team: one is helped at a time, the others work alone
 /// rather than wait.
@@ -145,7 +147,7 @@ impl Team {
             panicked: AtomicBool::new(false),
             over: AtomicBool::new(false),
             spin,
-            cpus: thread::available_parallelism().map_or(1, usize::from),
+            cpus: std::thread::available_parallelism().map_or(1, usize::from),
             asleep: AtomicUsize::new(0),
             wakes: AtomicBool::new(true),
             bed: Mutex::new(()),
@@ -175,7 +177,7 @@ impl Team {
         }
         // What starting a thread costs is over when the first loop comes: all of them have said where they are.
         drop(started);
-        team.places = starts.into_iter().collect();
+        team.places = (1..threads).map_while(|_| starts.recv().ok()).collect();
         Ok(team)
     }
 
@@ -234,7 +236,7 @@ impl Team {
         }
         let current = Loop { call: call::<F>, body: (&raw const f).cast(), count };
         // SAFETY: this thread just took the team, and whoever had it before left the gate shut and nobody inside.
-        unsafe { *shared.current.get() = current };
+        shared.current.with_mut(|place| unsafe { *place = current });
         for (thread, next) in shared.next.iter().enumerate() {
             next.0.store(shared.part(thread, count).start, Ordering::Relaxed);
         }
@@ -301,7 +303,7 @@ impl Shared {
                 // Fails where another helper came or went just now, or the gate was shut.
                 if self.gate.0.compare_exchange_weak(gate, gate + 1, Ordering::Acquire, Ordering::Relaxed).is_ok() {
                     // SAFETY: this helper is inside, so `current` is not written.
-                    let current = unsafe { *self.current.get() };
+                    let current = self.current.with(|place| unsafe { *place });
                     if catch_unwind(AssertUnwindSafe(|| self.work(current, thread))).is_err() {
                         self.panicked.store(true, Ordering::Relaxed);
                     }
@@ -386,9 +388,10 @@ impl Shared {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
+    use std::thread;
 
     /// How often each of `count` indices was visited.
     fn visits(team: &Team, count: usize) -> Vec<usize> {
@@ -478,5 +481,41 @@ mod tests {
             assert!(catch_unwind(AssertUnwindSafe(panics)).is_err());
             assert_eq!(visits(&team, 100), [1; 100]);
         }
+    }
+}
+
+#[cfg(all(test, loom))]
+mod models {
+    use super::*;
+
+    /// Every way in which a team of so many threads can compute `loops` loops of `count` indices, where threads are interrupted so often.
+    fn check(threads: usize, count: usize, loops: usize, interruptions: usize) {
+        let mut model = loom::model::Builder::new();
+        model.preemption_bound = Some(interruptions);
+        model.check(move || {
+            let team = Team::with_spin(threads, Duration::from_nanos(1)).expect("threads start");
+            for _ in 0..loops {
+                let visits: Vec<Count> = (0..count).map(|_| Count::new(0)).collect();
+                let run = team.begin();
+                team.for_each(count, |i| _ = visits[i].fetch_add(1, Ordering::Relaxed));
+                drop(run);
+                assert!(visits.into_iter().all(|visits| visits.into_inner() == 1));
+            }
+        });
+    }
+
+    #[test]
+    fn two_threads_share_loops() {
+        check(2, 2, 2, 3);
+    }
+
+    #[test]
+    fn helpers_sleep_between_loops() {
+        check(2, 3, 3, 3);
+    }
+
+    #[test]
+    fn three_threads_share_a_loop() {
+        check(3, 3, 1, 1);
     }
 }

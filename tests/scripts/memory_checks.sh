@@ -1,12 +1,15 @@
 #!/usr/bin/env bash
 # What sees memory errors that the kernels' tests do not see by themselves (those put their buffers beside unmapped pages).
 #
-#     tests/scripts/memory_checks.sh [miri | asan]
+#     tests/scripts/memory_checks.sh [miri | asan | tsan | loom]
 #
 # miri  interprets the tests of the portable kernels, one case of each table: any undefined behaviour, and data races between
 #       threads. Takes some ten minutes.
 # asan  runs all tests of the kernels, in all instruction sets of this CPU, with AddressSanitizer: accesses outside of any allocation,
 #       of the tests or of the kernels' own.
+# tsan  runs the tests of the team of threads and of what it shares with ThreadSanitizer: data races. The standard library is not
+#       instrumented, so races inside of it are left out.
+# loom  tries every order in which the threads of a small team can meet. Takes some minutes.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
@@ -30,8 +33,18 @@ asan() {
     RUSTFLAGS="-Zsanitizer=address" nightly rustc test --target "$(rustc -vV | sed -n 's/^host: //p')"
 }
 
+tsan() {
+    TSAN_OPTIONS="suppressions=$PWD/tests/scripts/tsan_suppressions.txt" \
+        RUSTFLAGS="-Zsanitizer=thread -Cunsafe-allow-abi-mismatch=sanitizer" \
+        nightly rustc test --target "$(rustc -vV | sed -n 's/^host: //p')" --lib
+}
+
+loom() {
+    RUSTFLAGS="--cfg loom" cargo test --release --locked -p sslm-kernels --lib models
+}
+
 case "${1:-all}" in
-    all) miri && asan ;;
-    miri | asan) "$1" ;;
+    all) miri && asan && tsan && loom ;;
+    miri | asan | tsan | loom) "$1" ;;
     *) sed -n '2,/^set/s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
 esac
