@@ -18,6 +18,7 @@ pub(super) struct CostModel {
     pub(super) filter_lanes: FilterLanesCosts,
     pub(super) winograd: WinogradCosts,
     pub(super) planes: PlanesCosts,
+    pub(super) phases: PhasesCosts,
 }
 
 /// What the register tile of `tile.rs` costs, and what feeds it.
@@ -140,6 +141,17 @@ pub(super) struct BlockCosts {
     pub(super) output: f64,
 }
 
+/// Transposed convolutions, beside what computes their phases.
+#[derive(Debug)]
+pub(super) struct PhasesCosts {
+    /// Copying a vector of the input.
+    pub(super) copied: f64,
+    /// Moving a vector of phases to its place.
+    pub(super) output: f64,
+    /// Gathering a weight.
+    pub(super) weight: f64,
+}
+
 /// AVX-512 with whole vectors. It has masked loads that cost no more than others.
 const AVX512: CostModel = CostModel {
     tiles: TileCosts {
@@ -190,6 +202,7 @@ const AVX512: CostModel = CostModel {
         small_strided: 2048,
         small: 128,
     },
+    phases: PhasesCosts { copied: 10.0, output: 10.0, weight: 1.5 },
 };
 
 /// AVX-512 on AMD's CPUs with whole vectors (Zen 5). Weights stream from its L3 as fast as from L2, and from memory at 40 GB/s: 24 layers
@@ -242,6 +255,7 @@ const AVX2: CostModel = CostModel {
         },
         scale: 1.0,
     },
+    phases: PhasesCosts { copied: 5.0, output: 4.0, ..AVX512.phases },
     ..AVX512
 };
 

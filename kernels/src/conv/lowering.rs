@@ -130,9 +130,9 @@ impl Lowering {
         self.masked
     }
 
-    /// What a column reads, whose index among those of all groups is `index`.
-    pub(crate) fn tap(&self, geometry: &Geometry, stage: &Stage, index: usize, column: Column) -> Tap {
+    /// What a column reads.
+    pub(crate) fn tap(&self, geometry: &Geometry, stage: &Stage, column: Column) -> Tap {
         let masks = if self.masked { [column.kh as u32, column.kw as u32] } else { [0, 0] };
-        Tap { offset: stage.offset(geometry, index, column), masks }
+        Tap { offset: stage.offset(geometry, column), masks }
     }
 }

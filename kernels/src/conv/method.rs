@@ -71,15 +71,15 @@ pub(super) struct GroupPlace {
     pub(super) filters: Range<usize>,
     /// Its weights, counted over all groups.
     pub(super) weights: Range<usize>,
-    /// Its columns, counted over all groups.
-    pub(super) columns: Range<usize>,
+    /// How many columns it has.
+    pub(super) columns: usize,
 }
 
 impl GroupPlace {
     /// The group's weights, among those of all groups.
     #[inline]
     pub(super) fn panels<'a, E: Element>(&self, weights: &'a [E]) -> Panels<'a, E> {
-        Panels::new(&weights[self.weights.clone()], self.filters.len(), self.columns.len())
+        Panels::new(&weights[self.weights.clone()], self.filters.len(), self.columns)
     }
 }
 
@@ -107,7 +107,7 @@ pub(super) trait ConvMethod: Sync {
     /// What one image is expected to cost, in multiply-adds of vectors, for a group to which it applies. `None` for others.
     fn cost(&self, problem: &Problem<'_>, group: PlacedGroup<'_>) -> Option<f64>;
 
-    /// Elements of transformed weights that it keeps of a group, where it may keep them.
+    /// Elements of transformed weights that it keeps of a group in the problem's layouts, where it may keep them.
     fn kept_len(&self, _: &Problem<'_>, _: PlacedGroup<'_>) -> usize {
         0
     }

@@ -14,7 +14,10 @@ mod lowering;
 mod method;
 mod methods;
 mod packing;
+mod phased;
+mod phases;
 mod share;
+mod spread;
 mod stage;
 mod task;
 mod tiled;
@@ -30,6 +33,8 @@ use crate::target::Target;
 use crate::{Activation, Threading, count_pieces, expect_len};
 use cost::CostModel;
 use method::{ConvKernel, GroupPlace, Operands, PlacedGroup, Problem};
+use phases::{Phases, Rows};
+use std::borrow::Cow;
 use std::cell::OnceCell;
 use std::sync::Arc;
 use tiling::Tiling;
@@ -52,19 +57,40 @@ pub struct ConvTask<'a> {
 }
 
 impl ConvTask<'_> {
+    /// Filters of all groups.
+    fn filters(&self) -> usize {
+        self.groups.iter().map(|group| group.filters).sum()
+    }
+
+    /// Weights of all groups.
+    fn weights_len(&self) -> usize {
+        self.groups.iter().map(|group| group.filters * group.columns.len()).sum()
+    }
+
     /// Sizes of the input and of the output.
     pub(crate) fn extents(&self) -> [Extents; 2] {
-        let ConvTask { images, ref geometry, ref groups, .. } = *self;
-        let filters = groups.iter().map(|group| group.filters).sum();
+        let ConvTask { images, ref geometry, .. } = *self;
         let input = Extents { images, channels: geometry.channels, plane: geometry.input_len() };
-        [input, Extents { images, channels: filters, plane: geometry.output_len() }]
+        [input, Extents { images, channels: self.filters(), plane: geometry.output_len() }]
+    }
+
+    /// The same as an ordinary convolution, but for what constant channels add: a transposed one without strides is one of mirrored
+    /// taps. `None` if it has phases.
+    fn ordinary(&self) -> Option<Cow<'_, Self>> {
+        if !self.geometry.transposed {
+            return Some(Cow::Borrowed(self));
+        }
+        let phases = Phases::new(&self.geometry, &self.groups);
+        let ordinary = || phases.convolution(self, Rows::All, 1, self.activation);
+        phases.is_plain(&self.groups).then(|| Cow::Owned(ConvTask { accumulate: self.accumulate, ..ordinary() }))
     }
 
     /// What all images are expected to cost in each of the layouts in which they can be computed: by the target's method where it
     /// applies.
     pub(crate) fn costs(&self, target: &Target) -> Vec<ConvCost> {
-        let (places, tiled) = (places(&self.groups), OnceCell::new());
-        self.costs_of(&Problem::new(self, &places, target, &tiled), &places, target.method)
+        let Some(task) = self.ordinary() else { return phased::costs(self, target) };
+        let (places, tiled) = (places(&task.groups), OnceCell::new());
+        task.costs_of(&Problem::new(&task, &places, target, &tiled), &places, target.method)
     }
 
     fn costs_of(&self, problem: &Problem<'_>, places: &[GroupPlace], wanted: Option<Method>) -> Vec<ConvCost> {
@@ -83,17 +109,21 @@ impl ConvTask<'_> {
 
     /// The cheapest ways without kept weights and with them, if some are kept then.
     pub(crate) fn without_and_with_kept_weights(&self, target: &Target) -> Option<[ConvCost; 2]> {
-        let (places, tiled) = (places(&self.groups), OnceCell::new());
-        let problem = Problem::new(self, &places, target, &tiled);
-        let keeps = |group| Method::ALL.iter().any(|method| method.plug_in().kept_len(&problem, group) > 0);
-        if !placed(&self.groups, &places).any(keeps) {
+        let cheapest = |costs: Vec<ConvCost>| costs.into_iter().min_by(|a, b| a.cost.total_cmp(&b.cost));
+        let Some(task) = self.ordinary() else {
+            let [without, with] = [false, true].map(|keeps_weights| self.costs(&Target { keeps_weights, ..*target }));
+            return Some([cheapest(without)?, cheapest(with)?]);
+        };
+        let (places, tiled) = (places(&task.groups), OnceCell::new());
+        let problem = Problem::new(&task, &places, target, &tiled);
+        let ways = || Layouts::ALL.into_iter().flat_map(|layouts| Method::ALL.map(|method| (method.plug_in(), layouts)));
+        let keeps = |group| ways().any(|(method, layouts)| method.kept_len(&Problem { layouts, ..problem }, group) > 0);
+        if !placed(&task.groups, &places).any(keeps) {
             return None;
         }
-        let cheapest = |keeps_weights| {
-            let costs = self.costs_of(&Problem { keeps_weights, ..problem }, &places, target.method);
-            costs.into_iter().min_by(|a, b| a.cost.total_cmp(&b.cost))
-        };
-        Some([cheapest(false)?, cheapest(true)?])
+        let [without, with] =
+            [false, true].map(|keeps_weights| task.costs_of(&Problem { keeps_weights, ..problem }, &places, target.method));
+        Some([cheapest(without)?, cheapest(with)?])
     }
 }
 
@@ -142,7 +172,8 @@ impl PreparedConv {
     /// For `threads` threads at most, by the method that is expected to be fastest.
     ///
     /// # Panics
-    /// If `taps` has another length than filters and kernel call for, or a column lies outside the input or the kernel.
+    /// If `taps` has another length than filters and kernel call for, a column lies outside the input or the kernel, or it is a
+    /// transposed convolution with strides, which [prepares](crate::cpu::Task::prepare) another kernel.
     pub fn new(task: ConvTask<'_>, isa: Isa, threads: usize) -> Self {
         Self::on_target(task, &Target::new(isa, threads))
     }
@@ -166,8 +197,10 @@ impl PreparedConv {
             let fits = column.channel < channels && column.kh < kernel[0] && column.kw < kernel[1];
             assert!(fits, "{column:?} lies outside {:?}", task.geometry);
         }
+        let border = task.taps.map(|taps| Border::new(&task.geometry, task.filters(), taps));
+        let task = task.ordinary().expect("no strides of a transposed convolution");
         let places = places(&task.groups);
-        let (filters, weights) = places.last().map_or((0, 0), |place| (place.filters.end, place.weights.end));
+        let (filters, weights) = (task.filters(), task.weights_len());
         let tiled = OnceCell::new();
         let problem = Problem::new(&task, &places, target, &tiled);
         let &Target { isa, layouts, method: wanted, .. } = target;
@@ -191,13 +224,12 @@ impl PreparedConv {
         let method = largest.map_or(Method::Packed, |(_, method)| *method);
         let separator = if described.is_empty() { "" } else { " " };
         let description = format!("{method}{separator}{described}{} {isa}", layouts.describe());
-        let border = task.taps.map(|taps| Border::new(&task.geometry, filters, taps));
         let scratch_len = kernels.iter().map(|kernel| kernel.scratch_len()).max().unwrap_or(0);
-        let ConvTask { geometry, activation, accumulate, .. } = task;
+        let ConvTask { ref geometry, activation, accumulate, .. } = *task;
         PreparedConv {
             isa,
             layouts,
-            geometry,
+            geometry: geometry.clone(),
             filters,
             weights,
             border,
@@ -250,14 +282,18 @@ impl PreparedConv {
         self.description.clone()
     }
 
+    /// Sizes of one image's input and output.
+    fn extents(&self) -> [Extents; 2] {
+        let input = Extents { images: 1, channels: self.geometry.channels, plane: self.geometry.input_len() };
+        [input, Extents { images: 1, channels: self.filters, plane: self.geometry.output_len() }]
+    }
+
     /// `x` is `[batch][channels][H][W]`, `out` is `[batch][kept filters][OH][OW]`, each in its layout.
     ///
     /// # Panics
     /// If a slice has another length than the shapes call for.
     pub fn run(&self, x: &[f32], parameters: ConvParameters<'_>, out: &mut [f32], scratch: &mut [f32], threading: Threading) {
-        let (geometry, ConvParameters { weights, kept, bias }) = (&self.geometry, parameters);
-        let input = Extents { images: 1, channels: geometry.channels, plane: geometry.input_len() };
-        let output = Extents { images: 1, channels: self.filters, plane: geometry.output_len() };
+        let ([input, output], ConvParameters { weights, kept, bias }) = (self.extents(), parameters);
         let (image_len, out_len) = (input.len(self.layouts.reads, self.isa), output.len(self.layouts.writes, self.isa));
         if out_len == 0 {
             return;
@@ -308,15 +344,16 @@ fn placed<'a>(groups: &'a [KeptGroup], places: &'a [GroupPlace]) -> impl Iterato
 
 /// Where each group lies among the others.
 fn places(groups: &[KeptGroup]) -> Vec<GroupPlace> {
-    let (mut filter, mut column, mut weight) = (0, 0, 0);
+    let (mut filter, mut weight) = (0, 0);
     let place = |(index, group): (usize, &KeptGroup)| {
+        let columns = group.columns.len();
         let place = GroupPlace {
             index,
             filters: filter..filter + group.filters,
-            columns: column..column + group.columns.len(),
-            weights: weight..weight + group.filters * group.columns.len(),
+            columns,
+            weights: weight..weight + group.filters * columns,
         };
-        (filter, column, weight) = (place.filters.end, place.columns.end, place.weights.end);
+        (filter, weight) = (place.filters.end, place.weights.end);
         place
     };
     groups.iter().enumerate().map(place).collect()

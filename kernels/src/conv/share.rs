@@ -48,7 +48,7 @@ impl Share {
         let working = if tiles.is_empty() { 0..0 } else { 0..groups.len() };
         let cost = |item: &TiledItem| {
             let vectors: usize = tiles[item.tiles.clone()].iter().map(|t| t.vectors.len()).sum();
-            (item.filters.len() + gathering) * groups[item.group].columns.len().max(1) * vectors
+            (item.filters.len() + gathering) * groups[item.group].columns.max(1) * vectors
         };
 
         // By positions: (group, tile) in a row, cut where each thread has its part of the cost.

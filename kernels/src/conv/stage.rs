@@ -1,5 +1,5 @@
 //! What happens to an image before its columns are read: usually nothing. A strided convolution's input is split into planes in
-//! which neighbouring output positions read neighbouring elements; a transposed convolution's is lowered whole.
+//! which neighbouring output positions read neighbouring elements.
 
 use super::geometry::{Column, Geometry};
 use crate::Threading;
@@ -17,16 +17,11 @@ pub(crate) enum Stage {
     /// They are the image's own.
     None,
     /// Each holds the elements of one channel that lie `stride` apart, with the padding that taps reach.
-    Phases {
+    Split {
         /// Channel, and row and column of the first element in the padded image.
         planes: Vec<(usize, [usize; 2])>,
         index: HashMap<(usize, [usize; 2]), usize>,
         size: [usize; 2],
-    },
-    /// Each is a row of the lowered matrix.
-    Lowered {
-        /// The columns of all groups, one group after the other.
-        columns: Vec<Column>,
     },
 }
 
@@ -42,9 +37,6 @@ pub(crate) enum Padding {
 impl Stage {
     /// For the columns of all groups, one group after the other.
     pub(crate) fn new(geometry: &Geometry, columns: impl Iterator<Item = Column>, padding: Padding) -> Self {
-        if geometry.transposed {
-            return Stage::Lowered { columns: columns.collect() };
-        }
         let maskable = padding == Padding::Masked && geometry.kernel[0] + geometry.kernel[1] <= MOST_MASKS;
         if geometry.strides == [1, 1] && (maskable || !overhangs(geometry)) {
             return Stage::None;
@@ -58,15 +50,14 @@ impl Stage {
             });
             beyond = [0, 1].map(|axis| cell[axis].max(beyond[axis]));
         }
-        Stage::Phases { planes, index, size: [0, 1].map(|axis| geometry.output[axis] + beyond[axis]) }
+        Stage::Split { planes, index, size: [0, 1].map(|axis| geometry.output[axis] + beyond[axis]) }
     }
 
     /// Elements from one row of a plane to the next.
     pub(crate) fn pitch(&self, geometry: &Geometry) -> usize {
         match self {
             Stage::None => geometry.input[1],
-            Stage::Phases { size, .. } => size[1],
-            Stage::Lowered { .. } => geometry.output[1],
+            Stage::Split { size, .. } => size[1],
         }
     }
 
@@ -75,8 +66,8 @@ impl Stage {
         matches!(self, Stage::None) && overhangs(geometry)
     }
 
-    /// Where a column, whose index among those of all groups is `index`, reads for output position 0.
-    pub(crate) fn offset(&self, geometry: &Geometry, index: usize, column: Column) -> isize {
+    /// Where a column reads for output position 0.
+    pub(crate) fn offset(&self, geometry: &Geometry, column: Column) -> isize {
         match self {
             Stage::None => {
                 let along =
@@ -84,19 +75,10 @@ impl Stage {
                 let row = (column.channel * geometry.input[0]) as isize + along(0, column.kh);
                 row * geometry.input[1] as isize + along(1, column.kw)
             }
-            Stage::Phases { index, size, .. } => {
+            Stage::Split { index, size, .. } => {
                 let (phase, cell) = split(geometry, column);
                 ((index[&(column.channel, phase)] * size[0] + cell[0]) * size[1] + cell[1]) as isize
             }
-            Stage::Lowered { .. } => (index * geometry.output[0] * geometry.output[1]) as isize,
-        }
-    }
-
-    fn plane_len(&self, geometry: &Geometry) -> usize {
-        match self {
-            Stage::None => 0,
-            Stage::Phases { size, .. } => size[0] * size[1],
-            Stage::Lowered { .. } => geometry.output[0] * geometry.output[1],
         }
     }
 
@@ -104,19 +86,16 @@ impl Stage {
     pub(crate) fn rows(&self) -> usize {
         match self {
             Stage::None => 0,
-            Stage::Phases { planes, size, .. } => planes.len() * size[0],
-            Stage::Lowered { columns } => columns.len(),
+            Stage::Split { planes, size, .. } => planes.len() * size[0],
         }
     }
 
     /// Elements of all planes.
-    pub(crate) fn len(&self, geometry: &Geometry) -> usize {
-        let planes = match self {
+    pub(crate) fn len(&self) -> usize {
+        match self {
             Stage::None => 0,
-            Stage::Phases { planes, .. } => planes.len(),
-            Stage::Lowered { columns } => columns.len(),
-        };
-        planes.saturating_mul(self.plane_len(geometry))
+            Stage::Split { planes, size, .. } => planes.len().saturating_mul(size[0] * size[1]),
+        }
     }
 
     /// What columns are read from: the image, or what becomes of it in `planes`, which are at least [`Self::len`] elements.
@@ -128,30 +107,14 @@ impl Stage {
         planes: &'a mut [f32],
         threading: Threading,
     ) -> &'a [f32] {
-        if let Stage::None = self {
-            return image;
-        }
-        let planes = &mut planes[..self.len(geometry)];
-        self.fill(geometry, isa, image, planes, threading);
+        let Stage::Split { planes: sources, size, .. } = self else { return image };
+        let planes = &mut planes[..self.len()];
+        threading.for_each_chunk(planes, size[0] * size[1], |i, plane| {
+            let (channel, phase) = sources[i];
+            let x = &image[channel * geometry.input_len()..][..geometry.input_len()];
+            isa.dispatch(SplitPlane { geometry, x, phase, width: size[1], plane });
+        });
         planes
-    }
-
-    fn fill(&self, geometry: &Geometry, isa: Isa, image: &[f32], planes: &mut [f32], threading: Threading) {
-        let plane_of = |channel: usize| &image[channel * geometry.input_len()..][..geometry.input_len()];
-        match self {
-            Stage::None => {}
-            Stage::Phases { planes: sources, size, .. } => {
-                threading.for_each_chunk(planes, self.plane_len(geometry), |i, plane| {
-                    let (channel, phase) = sources[i];
-                    isa.dispatch(SplitPlane { geometry, x: plane_of(channel), phase, width: size[1], plane });
-                });
-            }
-            Stage::Lowered { columns } => {
-                threading.for_each_chunk(planes, self.plane_len(geometry), |i, row| {
-                    scatter(geometry, columns[i], plane_of(columns[i].channel), row);
-                });
-            }
-        }
     }
 }
 
@@ -216,20 +179,5 @@ pub(super) fn every<S: Simd>(simd: S, stride: usize, from: &[f32], to: &mut [f32
         2 => simd.every::<2>(from, to),
         4 => simd.every::<4>(from, to),
         _ => to.iter_mut().zip(from.iter().step_by(stride)).for_each(|(o, x)| *o = *x),
-    }
-}
-
-/// One row of a transposed convolution's lowered matrix.
-fn scatter(geometry: &Geometry, column: Column, x: &[f32], row: &mut [f32]) {
-    let (width, out_width) = (geometry.input[1], geometry.output[1]);
-    for (oh, out) in row.chunks_exact_mut(out_width).enumerate() {
-        out.fill(0.0);
-        let Some(ih) = geometry.scattered_from(0, column.kh, oh) else { continue };
-        for (iw, x) in x[ih * width..][..width].iter().enumerate() {
-            let position = (iw * geometry.strides[1] + column.kw * geometry.dilations[1]).checked_sub(geometry.pad_before[1]);
-            if let Some(out) = position.and_then(|ow| out.get_mut(ow)) {
-                *out = *x;
-            }
-        }
     }
 }

@@ -1,6 +1,7 @@
 //! A convolution as a task: how the CPU prepares it and runs it as a step of a plan.
 
-use super::{ConvParameters, ConvTask, Method, PreparedConv};
+use super::phased::PhasedConv;
+use super::{ConvParameters, ConvTask, Geometry, Method, PreparedConv};
 use crate::Task;
 use crate::cpu::{self, Call, KeptWeights, Kernel, Slices};
 use crate::layout::Forms;
@@ -8,8 +9,10 @@ use crate::layout::Forms;
 impl ConvTask<'_> {
     /// Multiply-accumulates of all images.
     pub fn macs(&self) -> usize {
-        let weights: usize = self.groups.iter().map(|group| group.filters * group.columns.len()).sum();
-        weights * self.geometry.output_len() * self.images
+        let Geometry { output, strides, transposed, .. } = self.geometry;
+        // Of a transposed convolution, a tap reaches one of so many positions.
+        let positions = [0, 1].map(|axis| if transposed { output[axis].div_ceil(strides[axis]) } else { output[axis] });
+        self.weights_len() * positions[0] * positions[1] * self.images
     }
 }
 
@@ -34,8 +37,11 @@ impl cpu::Task for ConvTask<'_> {
     }
 
     fn prepare(self: Box<Self>, target: &cpu::Target) -> Box<dyn Kernel> {
-        let threads = target.threads_for(self.macs());
-        Box::new(PreparedConv::on_target(*self, &cpu::Target { threads, ..*target }))
+        let target = &cpu::Target { threads: target.threads_for(self.macs()), ..*target };
+        match self.ordinary() {
+            Some(_) => Box::new(PreparedConv::on_target(*self, target)),
+            None => Box::new(PhasedConv::new(&self, target)),
+        }
     }
 }
 

@@ -50,7 +50,7 @@ impl TiledGroups {
         let tiling = Arc::clone(problem.tiling());
         let group = |group: &PlacedGroup<'_>| TiledGroup {
             place: group.place.clone(),
-            taps: group.columns.iter().zip(group.place.columns.clone()).map(|(&c, i)| tiling.tap(i, c)).collect(),
+            taps: group.columns.iter().map(|&column| tiling.tap(column)).collect(),
         };
         let groups: Vec<TiledGroup> = groups.iter().map(group).collect();
         let places: Vec<&GroupPlace> = groups.iter().map(|g| &g.place).collect();

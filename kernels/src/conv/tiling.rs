@@ -28,14 +28,14 @@ impl Tiling {
         Tiling { geometry: geometry.clone(), isa, stage, lowering, widest }
     }
 
-    /// What a column, whose index among those of all groups is `index`, reads.
-    pub(super) fn tap(&self, index: usize, column: Column) -> Tap {
-        self.lowering.tap(&self.geometry, &self.stage, index, column)
+    /// What a column reads.
+    pub(super) fn tap(&self, column: Column) -> Tap {
+        self.lowering.tap(&self.geometry, &self.stage, column)
     }
 
     /// Elements of the planes.
     pub(super) fn stage_len(&self) -> usize {
-        self.stage.len(&self.geometry).next_multiple_of(16)
+        self.stage.len().next_multiple_of(16)
     }
 
     /// What columns are read from: the image, or what becomes of it in `planes`, which are [`Self::stage_len`] elements.

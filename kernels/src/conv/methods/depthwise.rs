@@ -37,7 +37,7 @@ impl ConvMethod for Depthwise {
     fn applies(&self, problem: &Problem<'_>, group: PlacedGroup<'_>) -> bool {
         let geometry = problem.geometry;
         let fits = |c: &Column| c.channel == group.columns[0].channel && stage::split(geometry, *c).1[1] <= REACH;
-        !geometry.transposed && group.columns.iter().all(fits)
+        group.columns.iter().all(fits)
     }
 
     fn is_fastest(&self, problem: &Problem<'_>, group: PlacedGroup<'_>) -> bool {

@@ -25,7 +25,7 @@ impl ConvMethod for FilterLanes {
 
     fn applies(&self, problem: &Problem<'_>, group: PlacedGroup<'_>) -> bool {
         let Layouts { reads, writes } = problem.layouts;
-        let readable = !problem.geometry.transposed && blocks::fits(problem.geometry);
+        let readable = blocks::fits(problem.geometry);
         (reads == Layout::Planes || readable) && (writes == Layout::Planes || group.has_whole_blocks(problem))
     }
 
@@ -74,12 +74,12 @@ impl Staged {
         }
     }
 
-    /// Where a column, whose index is `index`, reads relative to a position.
-    fn column(&self, geometry: &Geometry, index: usize, column: Column) -> usize {
+    /// Where a column reads relative to a position.
+    fn column(&self, geometry: &Geometry, column: Column) -> usize {
         match self {
             Staged::Planes(stage) => {
                 // Padding is written out, so nothing lies before the input's first element.
-                usize::try_from(stage.offset(geometry, index, column)).expect("a place inside the staged input")
+                usize::try_from(stage.offset(geometry, column)).expect("a place inside the staged input")
             }
             Staged::Blocks(stage) => stage.column(geometry, column),
         }
@@ -119,7 +119,7 @@ impl FilterLanesGroup {
     fn new(problem: &Problem<'_>, group: PlacedGroup<'_>) -> Self {
         let &Problem { geometry, isa, threads, .. } = problem;
         let staged = Staged::new(problem, group);
-        let offsets = group.columns.iter().enumerate().map(|(i, &column)| staged.column(geometry, i, column)).collect();
+        let offsets = group.columns.iter().map(|&column| staged.column(geometry, column)).collect();
         let [height, width] = geometry.output;
         let places = (0..height).flat_map(|row| (0..width).map(move |column| [row, column]));
         let positions = places.map(|place| staged.position(geometry, place)).collect();
@@ -141,7 +141,7 @@ impl FilterLanesGroup {
 
     fn stage_len(&self) -> usize {
         let len = match &self.staged {
-            Staged::Planes(stage) => stage.len(&self.geometry),
+            Staged::Planes(stage) => stage.len(),
             Staged::Blocks(stage) => stage.len(),
         };
         len.next_multiple_of(16)

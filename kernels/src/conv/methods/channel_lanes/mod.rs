@@ -48,7 +48,7 @@ impl ConvMethod for ChannelLanes {
             Layout::Planes => len().is_some_and(|len| len <= MOST_POSITIONS),
             Layout::Blocks => in_place() && geometry.kernel[0].saturating_mul(geometry.kernel[1]) <= MOST_TAPS,
         };
-        one_filter && !columns.is_empty() && !geometry.transposed && one_plane && increasing && fits
+        one_filter && !columns.is_empty() && one_plane && increasing && fits
     }
 
     fn is_fastest(&self, problem: &Problem<'_>, _: PlacedGroup<'_>) -> bool {
@@ -81,9 +81,9 @@ impl ConvMethod for ChannelLanes {
 
     /// Of a vector of channels, which begins with a block, those of all.
     fn kept_len(&self, problem: &Problem<'_>, group: PlacedGroup<'_>) -> usize {
-        let problem = Problem { layouts: Layouts::BLOCKS, ..*problem };
         let (lanes, [height, width]) = (problem.isa.lanes(), problem.geometry.kernel);
-        let begins = self.applies(&problem, group) && group.place.filters.start.is_multiple_of(lanes);
+        let begins =
+            problem.layouts == Layouts::BLOCKS && self.applies(problem, group) && group.place.filters.start.is_multiple_of(lanes);
         if begins { height * width * lanes } else { 0 }
     }
 

@@ -102,7 +102,6 @@ impl Sizes {
         let [height, width] = geometry.kernel;
         let applies = height == width
             && [3, 5].contains(&width)
-            && !geometry.transposed
             && geometry.strides == [1, 1]
             && geometry.dilations == [1, 1]
             && geometry.pad_before.iter().all(|&p| p < width)
