@@ -48,6 +48,10 @@ fn sum(node: &mut OnnxNode<'_>) -> Result<Binding> {
 impl Convert for Binary {
     without_weights!();
 
+    fn is_product(&self) -> bool {
+        *self == Binary::Mul
+    }
+
     fn affine(&self, constants: &[Option<Vec<f32>>]) -> Option<Affine> {
         // Of two stored operands, the second one counts.
         let (input, constant) = match constants {
