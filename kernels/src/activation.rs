@@ -1,7 +1,6 @@
 //! Activations of vectors: the formulas stand in the table of functions, and this is how they reach the vectors of an instruction set.
 
 use crate::simd::{MAX_LANES, Simd};
-use crate::tile::unrolled;
 use crate::{Activation, Unary};
 use sslm_basics::functions::{Registers, UnaryVisitor};
 
@@ -52,43 +51,9 @@ pub(crate) fn of_vector<S: Simd>(simd: S, activation: Activation, x: S::Vector) 
     activation.apply(Vectors(simd), x)
 }
 
-/// `activation` of each lane of a tile of sums.
-#[inline(always)]
-pub(crate) fn of_tile<S: Simd, const ROWS: usize, const VECTORS: usize>(
-    simd: S,
-    activation: Activation,
-    sums: &mut [[S::Vector; VECTORS]; ROWS],
-) {
-    match activation {
-        Activation::None => {}
-        Activation::Relu => unrolled::<ROWS, VECTORS>(
-            #[inline(always)]
-            |row, vector| sums[row][vector] = simd.max(sums[row][vector], simd.splat(0.0)),
-        ),
-        Activation::InMemory(function) => {
-            let mut elements = [[[0.0; MAX_LANES]; VECTORS]; ROWS];
-            let elements = elements.as_flattened_mut().as_flattened_mut();
-            let first = |row: usize, vector: usize| (row * VECTORS + vector) * S::LANES;
-            unrolled::<ROWS, VECTORS>(
-                #[inline(always)]
-                |row, vector| simd.put(&mut elements[first(row, vector)..], sums[row][vector]),
-            );
-            of_elements(simd, function, &mut elements[..ROWS * VECTORS * S::LANES]);
-            unrolled::<ROWS, VECTORS>(
-                #[inline(always)]
-                |row, vector| sums[row][vector] = simd.get(&elements[first(row, vector)..]),
-            );
-        }
-        other => unrolled::<ROWS, VECTORS>(
-            #[inline(always)]
-            |row, vector| sums[row][vector] = of_vector(simd, other, sums[row][vector]),
-        ),
-    }
-}
-
 /// `function` of each element of whole vectors. It is compiled once for each instruction set, not once for each tile.
 #[inline(never)]
-fn of_elements<S: Simd>(simd: S, function: Unary, elements: &mut [f32]) {
+pub(crate) fn of_elements<S: Simd>(simd: S, function: Unary, elements: &mut [f32]) {
     function.dispatch(OfElements { simd, elements });
 }
 

@@ -55,9 +55,12 @@ fn mixed(a: f32, b: f32, share: f32) -> f32 {
     a * (1.0 - share) + b * share
 }
 
-/// A copy of a slice that may be short: without a call.
+/// A copy of a slice, if it is short without a call.
 #[inline(always)]
 fn copy(x: &[f32], out: &mut [f32]) {
+    if out.len() > 64 {
+        return out.copy_from_slice(x);
+    }
     let (blocks, rest) = x.as_chunks::<4>();
     let (out_blocks, out_rest) = out.as_chunks_mut::<4>();
     out_blocks.iter_mut().zip(blocks).for_each(|(o, x)| *o = *x);
@@ -113,7 +116,7 @@ pub struct Remap {
     runs: Vec<Run>,
 }
 
-/// Neighbouring positions of a new axis: the same sources again and again, each time `step` positions further on.
+/// Neighbouring positions of a new axis: the same sources `count` times, each time `step` positions further on.
 #[derive(Debug)]
 struct Run {
     sources: Vec<From>,
@@ -146,6 +149,15 @@ impl Run {
         match self.sources[..] {
             [From::Position(first)] if self.step == 1 => out.copy_from_slice(&x[first * inner..][..out.len()]),
             [From::Constant(value)] => out.fill(value),
+            _ if inner == 1 && self.count == 1 => {
+                for (source, o) in self.sources.iter().zip(out) {
+                    *o = match *source {
+                        From::Position(position) => x[position],
+                        From::Constant(value) => value,
+                        From::Between(a, b, share) => mixed(x[a], x[b], share),
+                    };
+                }
+            }
             _ if inner == 1 => self.write_elements(x, out),
             _ => {
                 for (i, out) in out.chunks_exact_mut(self.sources.len() * inner).enumerate() {
@@ -166,6 +178,11 @@ impl Run {
                 if [b, c, d] == [a; 3] && self.step == 1 =>
             {
                 repeat::<4>(&x[a..], out);
+            }
+            [From::Between(a, b, share)] if b == a + 1 && self.step == 2 => {
+                for (o, [a, b]) in out.iter_mut().zip(x[a..].as_chunks::<2>().0) {
+                    *o = mixed(*a, *b, share);
+                }
             }
             [From::Between(a, b, s), From::Between(c, d, t)] if self.step == 1 => mix(x, [(a, b, s), (c, d, t)], out),
             [From::Between(a, b, s), From::Between(c, d, t), From::Between(e, f, u), From::Between(g, h, v)]
@@ -231,7 +248,10 @@ impl Remap {
         while !rest.is_empty() {
             let run = Run::first(rest);
             rest = &rest[run.len()..];
-            runs.push(run);
+            match runs.last_mut() {
+                Some(Run { sources, count: 1, .. }) if run.count == 1 => sources.extend(run.sources),
+                _ => runs.push(run),
+            }
         }
         Remap { extent, inner, len: sources.len(), runs }
     }
@@ -344,10 +364,15 @@ fn mean_of_short_rows(x: &[f32], extent: usize, out: &mut [f32]) {
             sums[i] += f64::from(block[i]);
         }
     }
-    sums.iter_mut().zip(rest).for_each(|(sum, x)| *sum += f64::from(*x));
+    // A copy: what is indexed by variables does not stay in registers.
+    let mut all = [0.0; SUMS];
+    for i in 0..SUMS {
+        all[i] = sums[i];
+    }
+    all.iter_mut().zip(rest).for_each(|(sum, x)| *sum += f64::from(*x));
     let inner = out.len();
     for (i, o) in out.iter_mut().enumerate() {
-        *o = (sums[i..].iter().step_by(inner).sum::<f64>() / extent as f64) as f32;
+        *o = (all[i..].iter().step_by(inner).sum::<f64>() / extent as f64) as f32;
     }
 }
 

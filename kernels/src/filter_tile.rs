@@ -5,8 +5,8 @@
 
 use crate::parallel::Window;
 use crate::simd::{Isa, Simd, Stored, Vectorized};
-use crate::tile::{Epilogue, unrolled};
-use crate::{Activation, activation, balanced};
+use crate::tile::{Epilogue, activate, unrolled};
+use crate::{Activation, balanced};
 use sslm_basics::panels::{Panels, ROWS};
 use std::ops::Range;
 
@@ -547,7 +547,7 @@ impl<W: Copy> FilterTileCall<'_, W> {
                             );
                         },
                     );
-                    activation::of_tile(simd, activation, &mut sums);
+                    activate(simd, activation, &mut sums);
                 }
                 unrolled::<POSITIONS, VECTORS>(
                     #[inline(always)]

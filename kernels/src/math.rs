@@ -17,11 +17,11 @@ pub(crate) fn exp_all(x: &[f32], shift: f32, out: &mut [f32]) -> f32 {
     }
     if !rest.is_empty() {
         let (mut last, mut exps) = ([f32::NEG_INFINITY; LANES], [0.0; LANES]);
-        last.iter_mut().zip(rest).for_each(|(last, x)| *last = *x);
+        last[..rest.len()].copy_from_slice(rest);
         exp_block(&last, shift, &mut exps, &mut sums);
-        out_rest.iter_mut().zip(exps).for_each(|(out, exp)| *out = exp);
+        out_rest.copy_from_slice(&exps[..rest.len()]);
     }
-    join_lanes(sums, |a, b| a + b)
+    sums.iter().sum()
 }
 
 #[inline(always)]
@@ -60,21 +60,14 @@ fn fold<T: Copy>(x: &[f32], start: T, f: impl Fn(T, f32) -> T, join: impl Fn(T, 
             lanes[i] = f(lanes[i], block[i]);
         }
     }
-    for i in 0..rest.len() {
-        lanes[i] = f(lanes[i], rest[i]);
+    let mut all = start;
+    for lane in lanes {
+        all = join(all, lane);
     }
-    join_lanes(lanes, join)
-}
-
-/// All lanes together: halves of them first, so that few operations wait for each other.
-#[inline(always)]
-fn join_lanes<T: Copy>(mut lanes: [T; LANES], join: impl Fn(T, T) -> T) -> T {
-    for width in [8, 4, 2, 1] {
-        for i in 0..width {
-            lanes[i] = join(lanes[i], lanes[i + width]);
-        }
+    for &x in rest {
+        all = f(all, x);
     }
-    lanes[0]
+    all
 }
 
 #[cfg(test)]

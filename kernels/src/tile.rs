@@ -355,7 +355,7 @@ fn run<S: Simd, E: Element, L: Lowered<S>, const ROWS: usize, const VECTORS: usi
                     #[inline(always)]
                     |row, vector| sums[row][vector] = simd.add(sums[row][vector], simd.splat(bias[row])),
                 );
-                activation::of_tile(simd, activation, &mut sums);
+                activate(simd, activation, &mut sums);
             }
             unrolled::<ROWS, VECTORS>(
                 #[inline(always)]
@@ -367,6 +367,40 @@ fn run<S: Simd, E: Element, L: Lowered<S>, const ROWS: usize, const VECTORS: usi
             );
         },
     );
+}
+
+/// Applies `activation` to a tile of sums.
+#[inline(always)]
+pub(crate) fn activate<S: Simd, const ROWS: usize, const VECTORS: usize>(
+    simd: S,
+    activation: Activation,
+    sums: &mut [[S::Vector; VECTORS]; ROWS],
+) {
+    match activation {
+        Activation::None => {}
+        Activation::Relu => unrolled::<ROWS, VECTORS>(
+            #[inline(always)]
+            |row, vector| sums[row][vector] = simd.max(sums[row][vector], simd.splat(0.0)),
+        ),
+        Activation::InMemory(function) => {
+            let mut elements = [[[0.0; MAX_LANES]; VECTORS]; ROWS];
+            let elements = elements.as_flattened_mut().as_flattened_mut();
+            let first = |row: usize, vector: usize| (row * VECTORS + vector) * S::LANES;
+            unrolled::<ROWS, VECTORS>(
+                #[inline(always)]
+                |row, vector| simd.put(&mut elements[first(row, vector)..], sums[row][vector]),
+            );
+            activation::of_elements(simd, function, &mut elements[..ROWS * VECTORS * S::LANES]);
+            unrolled::<ROWS, VECTORS>(
+                #[inline(always)]
+                |row, vector| sums[row][vector] = simd.get(&elements[first(row, vector)..]),
+            );
+        }
+        other => unrolled::<ROWS, VECTORS>(
+            #[inline(always)]
+            |row, vector| sums[row][vector] = activation::of_vector(simd, other, sums[row][vector]),
+        ),
+    }
 }
 
 /// `N` vectors, at most eight, made one by one: [`std::array::from_fn`] may not be inlined into code of another instruction set.

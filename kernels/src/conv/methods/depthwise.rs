@@ -11,8 +11,8 @@ use crate::conv::method::{ConvKernel, ConvMethod, GroupPlace, Operands, PlacedGr
 use crate::conv::stage;
 use crate::parallel::{Part, Partition, Window};
 use crate::simd::{Isa, MAX_LANES, Simd, Stored, Vectorized};
-use crate::tile::unrolled;
-use crate::{Activation, Threading, activation, balanced};
+use crate::tile::{self, unrolled};
+use crate::{Activation, Threading, balanced};
 use sslm_basics::panels::ROWS as PANEL_ROWS;
 use std::ops::Range;
 
@@ -397,7 +397,7 @@ impl Blocks<'_> {
                                 },
                             );
                         }
-                        activation::of_tile(simd, activation, &mut sums);
+                        tile::activate(simd, activation, &mut sums);
                         unrolled::<ROWS, 1>(
                             #[inline(always)]
                             |row, _| simd.put_first(&mut out[row * width + at..row * width + end], sums[row][0]),

@@ -15,7 +15,7 @@ pub(super) const IMPORTS: &[Import] = &[
     Import::computing("Sub", |node| function(node, Binary::Sub)),
     Import::computing("Mul", |node| function(node, Binary::Mul)),
     Import::computing("Div", |node| function(node, Binary::Div)),
-    Import::computing("Pow", |node| function(node, Binary::Pow)),
+    Import::computing("Pow", pow),
     Import::computing("PRelu", |node| function(node, Binary::PRelu)),
     Import::computing("Sum", sum),
 ];
@@ -34,6 +34,19 @@ fn function(node: &mut OnnxNode<'_>, function: Binary) -> Result<Binding> {
     let rank = rank(0).max(rank(1));
     let operands = vec![node.value_of_rank(0, rank)?, node.value_of_rank(1, rank)?];
     node.push(function, operands)
+}
+
+/// A square is a product.
+fn pow(node: &mut OnnxNode<'_>) -> Result<Binding> {
+    let squares = node
+        .tensor_if_known(1)
+        .is_some_and(|b| b.dims.iter().product::<usize>() == 1 && b.floats().is_ok_and(|b| b.at(0) == 2.0));
+    match node.input(0) {
+        Some(&Binding::Value(x)) if squares && node.tensor_if_known(1).is_some_and(|b| b.dims.len() <= node.rank(x)) => {
+            node.push(Binary::Mul, vec![x, x])
+        }
+        _ => function(node, Binary::Pow),
+    }
 }
 
 fn sum(node: &mut OnnxNode<'_>) -> Result<Binding> {

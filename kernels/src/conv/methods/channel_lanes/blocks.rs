@@ -6,8 +6,8 @@ use crate::conv::geometry::Geometry;
 use crate::conv::method::{ConvKernel, Operands, PlacedGroup, Problem};
 use crate::parallel::{Part, Partition, Window};
 use crate::simd::{Grid, GridMut, Isa, MAX_LANES, Simd, Stored, Vectorized};
-use crate::tile::unrolled;
-use crate::{Activation, Threading, activation, balanced};
+use crate::tile::{activate, unrolled};
+use crate::{Activation, Threading, balanced};
 use std::ops::Range;
 
 /// Most outputs that are computed together: their sums, a weight and an operand fit sixteen registers.
@@ -297,7 +297,7 @@ impl Outputs<'_> {
                 sums[i][0] = simd.add(sum, bias);
             },
         );
-        activation::of_tile(simd, self.activation, &mut sums);
+        activate(simd, self.activation, &mut sums);
         unrolled::<COUNT, 1>(
             #[inline(always)]
             |i, _| out.put(i, 0, sums[i][0]),
