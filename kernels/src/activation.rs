@@ -65,13 +65,11 @@ struct OfElements<'a, S> {
 
 impl<S: Simd> UnaryVisitor for OfElements<'_, S> {
     fn visit(self, f: impl Fn(f32) -> f32 + Copy + Sync) {
-        self.simd.vectorize(
+        let OfElements { simd, elements } = self;
+        // What `f` holds is moved to where no write can change it.
+        simd.vectorize(
             #[inline(always)]
-            || {
-                // A copy, which no write can change.
-                let f = f;
-                self.elements.iter_mut().for_each(|x| *x = f(*x));
-            },
+            move || elements.iter_mut().for_each(|x| *x = f(*x)),
         );
     }
 }

@@ -192,12 +192,13 @@ impl Run {
             }
             _ => {
                 for (place, source) in self.sources.iter().enumerate() {
-                    let out = out[place..].iter_mut().step_by(self.sources.len()).enumerate();
+                    let out = out[place..].iter_mut().step_by(self.sources.len());
                     match *source {
-                        From::Position(p) => out.for_each(|(i, o)| *o = x[p + i * self.step]),
-                        From::Constant(value) => out.for_each(|(_, o)| *o = value),
+                        From::Constant(value) => out.for_each(|o| *o = value),
+                        From::Position(p) => out.enumerate().for_each(|(i, o)| *o = x[p + i * self.step]),
                         From::Between(a, b, share) => {
-                            out.for_each(|(i, o)| *o = mixed(x[a + i * self.step], x[b + i * self.step], share));
+                            let at = |i: usize| mixed(x[a + i * self.step], x[b + i * self.step], share);
+                            out.enumerate().for_each(|(i, o)| *o = at(i));
                         }
                     }
                 }
@@ -366,9 +367,7 @@ fn mean_of_short_rows(x: &[f32], extent: usize, out: &mut [f32]) {
     }
     // A copy: what is indexed by variables does not stay in registers.
     let mut all = [0.0; SUMS];
-    for i in 0..SUMS {
-        all[i] = sums[i];
-    }
+    all.copy_from_slice(&sums);
     all.iter_mut().zip(rest).for_each(|(sum, x)| *sum += f64::from(*x));
     let inner = out.len();
     for (i, o) in out.iter_mut().enumerate() {
