@@ -66,20 +66,81 @@ fn check(net: Net, outputs: &[&str]) -> Vec<String> {
 
 #[test]
 fn activations_behind_convolutions() {
-    let bounds = [("Clip", "Clip"), ("Relu", "Relu"), ("LeakyRelu", "LeakyRelu"), ("Elu", ""), ("HardSwish", "")];
-    for (op, fused) in bounds {
+    for op in ["Clip", "Relu", "LeakyRelu", "Elu", "HardSwish", "HardSigmoid", "Sigmoid", "Tanh"] {
         let mut net = net();
         let y = conv(&mut net, "x", &[1]);
         let limits = [net.weights(&[], &[-0.2]), net.weights(&[], &[0.7])];
         let inputs = if op == "Clip" { vec![y.as_str(), &limits[0], &limits[1]] } else { vec![y.as_str()] };
         let y = net.node(op, &inputs, &[]);
         let y = conv(&mut net, &y, &[]);
+        assert_eq!(check(net, &[&y]), [format!("Conv+{op}"), "Conv".into()]);
+    }
+}
+
+/// Adds `min(max(x + 3, 0), 6)`, of which each part is there for its name.
+fn relu_6_of_more(net: &mut Net, x: &str) -> String {
+    let [three, zero, six] = [3.0, 0.0, 6.0].map(|constant| net.weights(&[], &[constant]));
+    let sum = net.node("Add", &[x, &three], &[]);
+    net.node("Clip", &[&sum, &zero, &six], &[])
+}
+
+/// The forms in which exporters write a value that is multiplied by a function of itself.
+#[test]
+fn gates_behind_convolutions() {
+    type Form = fn(&mut Net, &str) -> String;
+    let forms: [(&str, Form); 7] = [
+        ("Swish", |net, x| {
+            let gate = net.node("Sigmoid", &[x], &[]);
+            net.node("Mul", &[x, &gate], &[])
+        }),
+        ("Swish", |net, x| {
+            let factor = net.weights(&[1, 1, 1, 1], &[1.702]);
+            let scaled = net.node("Mul", &[x, &factor], &[]);
+            let gate = net.node("Sigmoid", &[&scaled], &[]);
+            net.node("Mul", &[&gate, x], &[])
+        }),
+        ("HardSwish", |net, x| {
+            let gate = net.node("HardSigmoid", &[x], &[("alpha", Float(1.0 / 6.0)), ("beta", Float(0.5))]);
+            net.node("Mul", &[&gate, x], &[])
+        }),
+        ("HardSwish", |net, x| {
+            let (six, gate) = (net.weights(&[], &[6.0]), relu_6_of_more(net, x));
+            let product = net.node("Mul", &[x, &gate], &[]);
+            net.node("Div", &[&product, &six], &[])
+        }),
+        ("HardSwish", |net, x| {
+            let (sixth, gate) = (net.weights(&[], &[0.166_666_7]), relu_6_of_more(net, x));
+            let product = net.node("Mul", &[x, &gate], &[]);
+            net.node("Mul", &[&sixth, &product], &[])
+        }),
+        ("HardSwish", |net, x| {
+            let (six, gate) = (net.weights(&[], &[6.0]), relu_6_of_more(net, x));
+            let gate = net.node("Div", &[&gate, &six], &[]);
+            net.node("Mul", &[x, &gate], &[])
+        }),
+        // Another constant is another function.
+        ("", |net, x| {
+            let gate = net.node("HardSigmoid", &[x], &[("alpha", Float(0.2)), ("beta", Float(0.5))]);
+            net.node("Mul", &[&gate, x], &[])
+        }),
+    ];
+    for (fused, form) in forms {
+        let mut net = net();
+        let y = conv(&mut net, "x", &[1]);
+        let y = form(&mut net, &y);
+        let y = conv(&mut net, &y, &[]);
         let steps = check(net, &[&y]);
         match fused {
-            "" => assert_eq!(steps, ["Conv", op, "Conv"]),
+            "" => assert_eq!(steps, ["Conv", "HardSigmoid", "Mul", "Conv"]),
             _ => assert_eq!(steps, [format!("Conv+{fused}"), "Conv".into()]),
         }
     }
+    // What somebody else reads stays.
+    let mut net = net();
+    let y = conv(&mut net, "x", &[]);
+    let gate = net.node("Sigmoid", &[&y], &[]);
+    let y = net.node("Mul", &[&y, &gate], &[]);
+    assert_eq!(check(net, &[&y, &gate]), ["Conv", "Sigmoid", "Mul"]);
 }
 
 #[test]

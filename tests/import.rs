@@ -402,6 +402,22 @@ fn bad_models_are_refused_with_a_reason() {
     }
 }
 
+#[test]
+fn swish_by_its_name() {
+    for alpha in [1.0, 0.25, 1.5] {
+        let mut net = Net::new(&["300"]);
+        net.model.opset_import[0].version = 24;
+        let y = net.node("Swish", &["x"], &[("alpha", Float(alpha))]);
+        let model = Model::from_bytes(&convert(&net.finish(&[&y]), false)).expect("valid");
+        let x: Vec<f32> = (0..300).map(|i| i as f32 / 25.0 - 6.0).collect();
+        for (found, &x) in run(&model, &[300], &x).1.iter().zip(&x) {
+            let wide = f64::from(x);
+            let expected = wide / (1.0 + (-f64::from(alpha) * wide).exp());
+            assert!((f64::from(*found) - expected).abs() <= 1e-6 * wide.abs(), "{alpha}, {x}: {found}, not {expected}");
+        }
+    }
+}
+
 /// A convolution of which filter 1 is zero, so that a constant channel enters the Gelu, and one behind it.
 fn with_gelu(approximate: Option<&str>) -> ModelProto {
     let mut net = Net::new(&["batch", "2", "5", "5"]);

@@ -103,7 +103,7 @@ impl Prepared {
         let (scratch, mut kept) = (Elements::zeros(conv.scratch_len()), Elements::zeros(conv.kept_len()));
         conv.transform_weights(&weights, &mut kept);
         let Layouts { reads: from, writes: to } = target.layouts;
-        Prepared { conv, writes: to, input_len: reads.len(from, on.isa), weights, kept, bias, out, scratch, read }
+        Prepared { conv, writes: to, input_len: reads[0].len(from, on.isa), weights, kept, bias, out, scratch, read }
     }
 
     fn bytes(&self) -> usize {

@@ -1,8 +1,8 @@
 //! Activations of vectors: the formulas stand in the table of functions, and this is how they reach the vectors of an instruction set.
 
-use crate::Activation;
-use crate::simd::Simd;
-use sslm_basics::functions::Registers;
+use crate::simd::{MAX_LANES, Simd};
+use crate::{Activation, Unary};
+use sslm_basics::functions::{Registers, UnaryVisitor};
 
 /// The vectors of an instruction set, as the table's formulas want them.
 #[derive(Clone, Copy)]
@@ -35,10 +35,41 @@ impl<S: Simd> Registers for Vectors<S> {
     fn where_negative(self, x: S::Vector, negative: S::Vector) -> S::Vector {
         self.0.where_negative(x, negative)
     }
+
+    #[inline(always)]
+    fn in_memory(self, function: Unary, x: S::Vector) -> S::Vector {
+        let mut elements = [0.0; MAX_LANES];
+        self.0.put(&mut elements, x);
+        of_elements(self.0, function, &mut elements[..S::LANES]);
+        self.0.get(&elements)
+    }
 }
 
 /// `activation` of each lane.
 #[inline(always)]
 pub(crate) fn of_vector<S: Simd>(simd: S, activation: Activation, x: S::Vector) -> S::Vector {
     activation.apply(Vectors(simd), x)
+}
+
+/// `function` of each element of whole vectors. It is compiled once for each instruction set, not once for each tile.
+#[inline(never)]
+pub(crate) fn of_elements<S: Simd>(simd: S, function: Unary, elements: &mut [f32]) {
+    function.dispatch(OfElements { simd, elements });
+}
+
+/// What [`of_elements`] reads and writes.
+struct OfElements<'a, S> {
+    simd: S,
+    elements: &'a mut [f32],
+}
+
+impl<S: Simd> UnaryVisitor for OfElements<'_, S> {
+    fn visit(self, f: impl Fn(f32) -> f32 + Copy + Sync) {
+        let OfElements { simd, elements } = self;
+        // What `f` holds is moved to where no write can change it.
+        simd.vectorize(
+            #[inline(always)]
+            move || elements.iter_mut().for_each(|x| *x = f(*x)),
+        );
+    }
 }

@@ -2,6 +2,8 @@
 //! images.
 
 use crate::cpu::{self, Call, Kernel};
+use crate::layout::{Extents, Forms, Layout, Layouts};
+use crate::simd::{MAX_LANES, Simd, Vectorized};
 use crate::{Exec, Task, count_pieces, expect_len, math};
 
 /// Elements of an inner axis that are handled at a time: what is known of them stays in L1.
@@ -18,6 +20,53 @@ pub enum From {
     Between(usize, usize, f32),
 }
 
+impl From {
+    /// How many positions further on `other` reads than this, if that is the only difference.
+    fn steps_to(self, other: From) -> Option<usize> {
+        match (self, other) {
+            (From::Position(a), From::Position(b)) => b.checked_sub(a),
+            (From::Constant(a), From::Constant(b)) => (a.to_bits() == b.to_bits()).then_some(0),
+            (From::Between(a, b, share), From::Between(c, d, other)) => {
+                c.checked_sub(a).filter(|&step| b + step == d && share.to_bits() == other.to_bits())
+            }
+            _ => None,
+        }
+    }
+
+    /// Writes what comes from so many positions further on: `x` is `[extent][inner]`, `out` is `[inner]`.
+    #[inline(always)]
+    fn write(self, further: usize, x: &[f32], out: &mut [f32]) {
+        let inner = out.len();
+        let row = |position: usize| &x[(position + further) * inner..][..inner];
+        match self {
+            From::Position(position) => copy(row(position), out),
+            From::Constant(value) => out.fill(value),
+            From::Between(a, b, share) => {
+                for (o, (a, b)) in out.iter_mut().zip(row(a).iter().zip(row(b))) {
+                    *o = mixed(*a, *b, share);
+                }
+            }
+        }
+    }
+}
+
+#[inline(always)]
+fn mixed(a: f32, b: f32, share: f32) -> f32 {
+    a * (1.0 - share) + b * share
+}
+
+/// A copy of a slice, if it is short without a call.
+#[inline(always)]
+fn copy(x: &[f32], out: &mut [f32]) {
+    if out.len() > 64 {
+        return out.copy_from_slice(x);
+    }
+    let (blocks, rest) = x.as_chunks::<4>();
+    let (out_blocks, out_rest) = out.as_chunks_mut::<4>();
+    out_blocks.iter_mut().zip(blocks).for_each(|(o, x)| *o = *x);
+    out_rest.iter_mut().zip(rest).for_each(|(o, x)| *o = *x);
+}
+
 /// The middle axis of `[outer][extent][inner]` is rebuilt from what it was.
 #[derive(Clone, Debug)]
 pub struct RemapTask {
@@ -27,6 +76,8 @@ pub struct RemapTask {
     pub inner: usize,
     /// Where each position of the new axis comes from.
     pub sources: Vec<From>,
+    /// Sizes of input and output, if the axis lies inside of channels' planes.
+    pub in_planes: Option<[Extents; 2]>,
 }
 
 impl Task for RemapTask {
@@ -36,8 +87,16 @@ impl Task for RemapTask {
 }
 
 impl cpu::Task for RemapTask {
-    fn prepare(self: Box<Self>, _: &cpu::Target) -> Box<dyn Kernel> {
-        Box::new(Remap::new(self.extent, self.inner, &self.sources))
+    /// In blocks, what lies side by side are elements of channels.
+    fn forms(&self, target: &cpu::Target) -> Forms {
+        let Some([reads, writes]) = self.in_planes else { return Forms::Planes };
+        let blocks = (writes.len(Layout::Blocks, target.isa) / target.isa.lanes()) as f64;
+        let planes = if self.inner == 1 { 2.0 * blocks } else { blocks };
+        Forms::Some { reads: vec![reads], writes, costs: vec![(Layouts::PLANES, planes), (Layouts::BLOCKS, blocks)] }
+    }
+
+    fn prepare(self: Box<Self>, target: &cpu::Target) -> Box<dyn Kernel> {
+        Box::new(Remap::new(self.extent, self.inner * target.layouts.reads.lanes(target.isa), &self.sources))
     }
 }
 
@@ -47,7 +106,7 @@ impl Kernel for Remap {
     }
 }
 
-/// An axis that is rebuilt from what it was, with neighbouring positions of one kind put together.
+/// An axis that is rebuilt from what it was, with what recurs put together.
 #[derive(Debug)]
 pub struct Remap {
     extent: usize,
@@ -57,21 +116,119 @@ pub struct Remap {
     runs: Vec<Run>,
 }
 
-/// Neighbouring positions of a new axis.
+/// Neighbouring positions of a new axis: the same sources `count` times, each time `step` positions further on.
 #[derive(Debug)]
-enum Run {
-    Constant {
-        value: f32,
-        len: usize,
-    },
-    /// Old positions, `step` apart.
-    Positions {
-        first: usize,
-        step: usize,
-        len: usize,
-    },
-    /// For each one the two old ones, and the share of the second.
-    Between(Vec<(usize, usize, f32)>),
+struct Run {
+    sources: Vec<From>,
+    step: usize,
+    count: usize,
+}
+
+/// Most sources that are looked for again.
+const LONGEST_PATTERN: usize = 8;
+
+impl Run {
+    /// The run that begins with the first of `sources` and reaches furthest.
+    fn first(sources: &[From]) -> Run {
+        let pattern = |len: usize| {
+            let step = sources.first()?.steps_to(*sources.get(len)?)?;
+            let again = (0..sources.len() - len).take_while(|&i| sources[i].steps_to(sources[i + len]) == Some(step)).count();
+            (again >= len).then(|| Run { sources: sources[..len].to_vec(), step, count: 1 + again / len })
+        };
+        let longest = (1..=LONGEST_PATTERN).filter_map(pattern).reduce(|a, b| if b.len() > a.len() { b } else { a });
+        longest.unwrap_or_else(|| Run { sources: sources[..1].to_vec(), step: 0, count: 1 })
+    }
+
+    fn len(&self) -> usize {
+        self.sources.len() * self.count
+    }
+
+    /// `x` is `[extent][inner]`, `out` is `[len][inner]`.
+    #[inline(always)]
+    fn write(&self, x: &[f32], inner: usize, out: &mut [f32]) {
+        match self.sources[..] {
+            [From::Position(first)] if self.step == 1 => out.copy_from_slice(&x[first * inner..][..out.len()]),
+            [From::Constant(value)] => out.fill(value),
+            _ if inner == 1 && self.count == 1 => {
+                for (source, o) in self.sources.iter().zip(out) {
+                    *o = match *source {
+                        From::Position(position) => x[position],
+                        From::Constant(value) => value,
+                        From::Between(a, b, share) => mixed(x[a], x[b], share),
+                    };
+                }
+            }
+            _ if inner == 1 => self.write_elements(x, out),
+            _ => {
+                for (i, out) in out.chunks_exact_mut(self.sources.len() * inner).enumerate() {
+                    for (source, out) in self.sources.iter().zip(out.chunks_exact_mut(inner)) {
+                        source.write(i * self.step, x, out);
+                    }
+                }
+            }
+        }
+    }
+
+    /// As [`Self::write`], of single elements.
+    #[inline(always)]
+    fn write_elements(&self, x: &[f32], out: &mut [f32]) {
+        match self.sources[..] {
+            [From::Position(a), From::Position(b)] if a == b && self.step == 1 => repeat::<2>(&x[a..], out),
+            [From::Position(a), From::Position(b), From::Position(c), From::Position(d)]
+                if [b, c, d] == [a; 3] && self.step == 1 =>
+            {
+                repeat::<4>(&x[a..], out);
+            }
+            [From::Between(a, b, share)] if b == a + 1 && self.step == 2 => {
+                for (o, [a, b]) in out.iter_mut().zip(x[a..].as_chunks::<2>().0) {
+                    *o = mixed(*a, *b, share);
+                }
+            }
+            [From::Between(a, b, s), From::Between(c, d, t)] if self.step == 1 => mix(x, [(a, b, s), (c, d, t)], out),
+            [From::Between(a, b, s), From::Between(c, d, t), From::Between(e, f, u), From::Between(g, h, v)]
+                if self.step == 1 =>
+            {
+                mix(x, [(a, b, s), (c, d, t), (e, f, u), (g, h, v)], out);
+            }
+            _ => {
+                for (place, source) in self.sources.iter().enumerate() {
+                    let out = out[place..].iter_mut().step_by(self.sources.len());
+                    match *source {
+                        From::Constant(value) => out.for_each(|o| *o = value),
+                        From::Position(p) => out.enumerate().for_each(|(i, o)| *o = x[p + i * self.step]),
+                        From::Between(a, b, share) => {
+                            let at = |i: usize| mixed(x[a + i * self.step], x[b + i * self.step], share);
+                            out.enumerate().for_each(|(i, o)| *o = at(i));
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Each element `TIMES` times.
+#[inline(always)]
+fn repeat<const TIMES: usize>(x: &[f32], out: &mut [f32]) {
+    for (out, x) in out.as_chunks_mut::<TIMES>().0.iter_mut().zip(x) {
+        *out = [*x; TIMES];
+    }
+}
+
+/// `N` mixtures of two elements each, again and again, each time of elements one further on.
+#[inline(always)]
+fn mix<const N: usize>(x: &[f32], sources: [(usize, usize, f32); N], out: &mut [f32]) {
+    let (out, _) = out.as_chunks_mut::<N>();
+    let (mut first, mut second) = ([&x[..0]; N], [&x[..0]; N]);
+    for i in 0..N {
+        let (a, b, _) = sources[i];
+        (first[i], second[i]) = (&x[a..][..out.len()], &x[b..][..out.len()]);
+    }
+    for (place, out) in out.iter_mut().enumerate() {
+        for i in 0..N {
+            out[i] = mixed(first[i][place], second[i][place], sources[i].2);
+        }
+    }
 }
 
 impl Remap {
@@ -80,25 +237,22 @@ impl Remap {
     /// # Panics
     /// If a position lies outside `extent`.
     pub fn new(extent: usize, inner: usize, sources: &[From]) -> Self {
-        let mut runs: Vec<Run> = Vec::new();
         for source in sources {
-            match (*source, runs.last_mut()) {
-                (From::Constant(new), Some(Run::Constant { value, len })) if new.to_bits() == value.to_bits() => *len += 1,
-                (From::Constant(value), _) => runs.push(Run::Constant { value, len: 1 }),
-                (From::Position(p), Some(Run::Positions { first, step, len })) if *len == 1 && p >= *first => {
-                    (*step, *len) = (p - *first, 2);
-                }
-                (From::Position(p), Some(Run::Positions { first, step, len })) if p == *first + *step * *len => *len += 1,
-                (From::Position(first), _) => runs.push(Run::Positions { first, step: 1, len: 1 }),
-                (From::Between(a, b, share), Some(Run::Between(pairs))) => pairs.push((a, b, share)),
-                (From::Between(a, b, share), _) => runs.push(Run::Between(vec![(a, b, share)])),
-            }
             let highest = match *source {
                 From::Position(p) => Some(p),
                 From::Between(a, b, _) => Some(a.max(b)),
                 From::Constant(_) => None,
             };
             assert!(highest.is_none_or(|p| p < extent), "{source:?} of {extent} positions");
+        }
+        let (mut runs, mut rest) = (Vec::new(), sources);
+        while !rest.is_empty() {
+            let run = Run::first(rest);
+            rest = &rest[run.len()..];
+            match runs.last_mut() {
+                Some(Run { sources, count: 1, .. }) if run.count == 1 => sources.extend(run.sources),
+                _ => runs.push(run),
+            }
         }
         Remap { extent, inner, len: sources.len(), runs }
     }
@@ -117,47 +271,15 @@ impl Remap {
             out,
             to,
             #[inline(always)]
-            |i, out| self.rebuild(&x[i * from..][..from], out),
+            |i, out| {
+                let (x, mut rest) = (&x[i * from..][..from], out);
+                for run in &self.runs {
+                    let (out, others) = rest.split_at_mut(run.len() * self.inner);
+                    run.write(x, self.inner, out);
+                    rest = others;
+                }
+            },
         );
-    }
-
-    #[inline(always)]
-    fn rebuild(&self, x: &[f32], mut out: &mut [f32]) {
-        let inner = self.inner;
-        for run in &self.runs {
-            let len = match run {
-                Run::Constant { len, .. } | Run::Positions { len, .. } => *len,
-                Run::Between(pairs) => pairs.len(),
-            };
-            let (run_out, rest) = out.split_at_mut(len * inner);
-            out = rest;
-            match *run {
-                Run::Constant { value, .. } => run_out.fill(value),
-                Run::Positions { first, step: 1, .. } => run_out.copy_from_slice(&x[first * inner..][..len * inner]),
-                Run::Positions { first, step, .. } if inner == 1 => {
-                    for (i, o) in run_out.iter_mut().enumerate() {
-                        *o = x[first + i * step];
-                    }
-                }
-                Run::Positions { first, step, .. } => {
-                    for (i, o) in run_out.chunks_exact_mut(inner).enumerate() {
-                        o.copy_from_slice(&x[(first + i * step) * inner..][..inner]);
-                    }
-                }
-                Run::Between(ref pairs) if inner == 1 => {
-                    for (o, &(a, b, share)) in run_out.iter_mut().zip(pairs) {
-                        *o = x[a] * (1.0 - share) + x[b] * share;
-                    }
-                }
-                Run::Between(ref pairs) => {
-                    for (out, &(a, b, share)) in run_out.chunks_exact_mut(inner).zip(pairs) {
-                        for (o, (a, b)) in out.iter_mut().zip(x[a * inner..].iter().zip(&x[b * inner..])) {
-                            *o = a * (1.0 - share) + b * share;
-                        }
-                    }
-                }
-            }
-        }
     }
 }
 
@@ -212,6 +334,9 @@ pub fn mean(x: &[f32], extent: usize, inner: usize, out: &mut [f32], exec: Exec)
                 *out = (math::sum(x, |v| v) / extent as f64) as f32;
                 return;
             }
+            if SUMS.is_multiple_of(inner) {
+                return mean_of_short_rows(x, extent, out);
+            }
             for (block, out) in out.chunks_mut(BLOCK).enumerate() {
                 let mut sums = [0.0; BLOCK];
                 for x in x.chunks_exact(inner) {
@@ -225,6 +350,29 @@ pub fn mean(x: &[f32], extent: usize, inner: usize, out: &mut [f32], exec: Exec)
             }
         },
     );
+}
+
+/// Sums that are added to side by side where few elements lie between those of one mean.
+const SUMS: usize = 16;
+
+/// The mean of `[extent][inner]` over the first axis, where `SUMS` is a multiple of `inner`.
+#[inline(always)]
+fn mean_of_short_rows(x: &[f32], extent: usize, out: &mut [f32]) {
+    let mut sums = [0.0; SUMS];
+    let (blocks, rest) = x.as_chunks::<SUMS>();
+    for block in blocks {
+        for i in 0..SUMS {
+            sums[i] += f64::from(block[i]);
+        }
+    }
+    // A copy: what is indexed by variables does not stay in registers.
+    let mut all = [0.0; SUMS];
+    all.copy_from_slice(&sums);
+    all.iter_mut().zip(rest).for_each(|(sum, x)| *sum += f64::from(*x));
+    let inner = out.len();
+    for (i, o) in out.iter_mut().enumerate() {
+        *o = (all[i..].iter().step_by(inner).sum::<f64>() / extent as f64) as f32;
+    }
 }
 
 /// The position of the largest element along the middle axis of `[outer][extent][inner]`.
@@ -311,9 +459,6 @@ impl Kernel for StridedCopy {
     }
 }
 
-/// Rows and columns of a tile: a cache line each.
-const TILE: usize = 16;
-
 impl StridedCopy {
     /// The output is row-major of extents `shape`; its element at index (i, j, ...) is the input's element
     /// `i * strides[0] + j * strides[1] + ...`. Strides of 0 repeat.
@@ -373,7 +518,8 @@ impl StridedCopy {
                     [(rows, _), ref middle @ .., (columns, stride)] => {
                         let pitch = out.len() / rows;
                         for (i, start) in (0..pitch).step_by(columns).enumerate() {
-                            transpose(&x[offset(middle, i)..], stride, [rows, columns], &mut out[start..], pitch);
+                            let (x, out) = (&x[offset(middle, i)..], &mut out[start..]);
+                            exec.isa.dispatch(Transpose { x, stride, rows, columns, out, pitch });
                         }
                     }
                 }
@@ -394,16 +540,39 @@ fn offset(axes: &[(usize, usize)], mut i: usize) -> usize {
 }
 
 /// `out[row][column] = x[column][row]`, in rows of `pitch` and of `stride` elements.
-#[inline(always)]
-fn transpose(x: &[f32], stride: usize, [rows, columns]: [usize; 2], out: &mut [f32], pitch: usize) {
-    for first_row in (0..rows).step_by(TILE) {
-        for first in (0..columns).step_by(TILE) {
-            for row in first_row..rows.min(first_row + TILE) {
-                let out = &mut out[row * pitch + first..][..TILE.min(columns - first)];
-                for (i, o) in out.iter_mut().enumerate() {
-                    *o = x[row + (first + i) * stride];
+struct Transpose<'a> {
+    x: &'a [f32],
+    stride: usize,
+    rows: usize,
+    columns: usize,
+    out: &'a mut [f32],
+    pitch: usize,
+}
+
+impl Vectorized for Transpose<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        let Transpose { x, stride, rows, columns, out, pitch } = self;
+        simd.vectorize(
+            #[inline(always)]
+            || {
+                for row in (0..rows).step_by(S::LANES) {
+                    let height = S::LANES.min(rows - row);
+                    for column in (0..columns).step_by(S::LANES) {
+                        let width = S::LANES.min(columns - column);
+                        let mut square = [simd.splat(0.0); MAX_LANES];
+                        for (i, vector) in square[..width].iter_mut().enumerate() {
+                            *vector = simd.get_first(&x[row + (column + i) * stride..][..height]);
+                        }
+                        simd.transpose(&mut square);
+                        for (i, vector) in square[..height].iter().enumerate() {
+                            simd.put_first(&mut out[(row + i) * pitch + column..][..width], *vector);
+                        }
+                    }
                 }
-            }
-        }
+            },
+        );
     }
 }

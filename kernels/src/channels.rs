@@ -1,6 +1,7 @@
 //! Moving whole channels: choosing them, putting removed ones back, joining them.
 
-use crate::cpu::{Call, Kernel};
+use crate::cpu::{self, Call, Kernel};
+use crate::layout::{Extents, Forms, Layout, Layouts};
 use crate::{Exec, Task, count_pieces, expect_len};
 
 /// Where an output channel comes from.
@@ -15,6 +16,8 @@ pub enum Source {
 /// Channels of `[batch][channels][plane]` in another order, some of them constants.
 #[derive(Clone, Debug)]
 pub struct SelectTask {
+    /// Images that are selected from at once.
+    pub images: usize,
     /// Channels of the input.
     pub channels: usize,
     /// Elements of a channel.
@@ -29,7 +32,46 @@ impl Task for SelectTask {
     }
 }
 
-impl Kernel for SelectTask {
+impl SelectTask {
+    /// Where each block of the output comes from, in blocks of so many lanes, if each one is a block of the input.
+    fn whole_blocks(&self, lanes: usize) -> Option<Vec<Source>> {
+        let block = |sources: &[Source]| match sources[0] {
+            Source::Channel(first) if first.is_multiple_of(lanes) => {
+                let follows = |(i, source): (usize, &Source)| *source == Source::Channel(first + i);
+                sources.iter().enumerate().all(follows).then_some(Source::Channel(first / lanes))
+            }
+            Source::Channel(_) | Source::Constant(_) => None,
+        };
+        self.sources.chunks(lanes).map(block).collect()
+    }
+}
+
+impl cpu::Task for SelectTask {
+    fn forms(&self, target: &cpu::Target) -> Forms {
+        let [reads, writes] =
+            [self.channels, self.sources.len()].map(|channels| Extents { images: self.images, channels, plane: self.plane });
+        let cost = (writes.len(Layout::Blocks, target.isa) / target.isa.lanes()) as f64;
+        let blocks = self.whole_blocks(target.isa.lanes()).map(|_| (Layouts::BLOCKS, cost));
+        Forms::Some { reads: vec![reads], writes, costs: [(Layouts::PLANES, cost)].into_iter().chain(blocks).collect() }
+    }
+
+    fn prepare(self: Box<Self>, target: &cpu::Target) -> Box<dyn Kernel> {
+        let lanes = target.layouts.reads.lanes(target.isa);
+        let (channels, plane) = (self.channels.div_ceil(lanes), self.plane * lanes);
+        let sources = self.whole_blocks(lanes).unwrap_or(self.sources);
+        Box::new(Select { channels, plane, sources })
+    }
+}
+
+/// A choice of planes, or of blocks as if these were planes.
+#[derive(Debug)]
+struct Select {
+    channels: usize,
+    plane: usize,
+    sources: Vec<Source>,
+}
+
+impl Kernel for Select {
     fn compute(&self, call: Call<'_>) {
         select(call.reads.get(0), self.channels, self.plane, &self.sources, call.out, call.exec);
     }
@@ -58,6 +100,49 @@ pub fn select(x: &[f32], channels: usize, plane: usize, sources: &[Source], out:
             }
         },
     );
+}
+
+/// All channels of all inputs, which are `[images][channels][plane]`, behind one another.
+#[derive(Clone, Debug)]
+pub struct JoinTask {
+    /// Images that are joined at once.
+    pub images: usize,
+    /// Channels of each input.
+    pub channels: Vec<usize>,
+    /// Elements of a channel.
+    pub plane: usize,
+}
+
+impl JoinTask {
+    /// The same with all in planes.
+    pub(crate) fn in_planes(&self) -> ConcatTask {
+        ConcatTask { lens: self.channels.iter().map(|channels| channels * self.plane).collect() }
+    }
+}
+
+impl Task for JoinTask {
+    fn kind(&self) -> &'static str {
+        "concat"
+    }
+}
+
+impl cpu::Task for JoinTask {
+    /// In blocks if each input begins with one.
+    fn forms(&self, target: &cpu::Target) -> Forms {
+        let extents = |channels: usize| Extents { images: self.images, channels, plane: self.plane };
+        let lanes = target.isa.lanes();
+        let writes = extents(self.channels.iter().sum());
+        let cost = (writes.len(Layout::Blocks, target.isa) / lanes) as f64;
+        let whole = self.channels.split_last().is_some_and(|(_, others)| others.iter().all(|c| c.is_multiple_of(lanes)));
+        let costs = [(Layouts::PLANES, cost)].into_iter().chain(whole.then_some((Layouts::BLOCKS, cost))).collect();
+        Forms::Some { reads: self.channels.iter().map(|&channels| extents(channels)).collect(), writes, costs }
+    }
+
+    fn prepare(self: Box<Self>, target: &cpu::Target) -> Box<dyn Kernel> {
+        let lanes = target.layouts.reads.lanes(target.isa);
+        let channels = self.channels.iter().map(|channels| channels.next_multiple_of(lanes)).collect();
+        Box::new(JoinTask { channels, ..*self }.in_planes())
+    }
 }
 
 /// All inputs, `[outer][len]` each, behind one another: `[outer][sum of lens]`.

@@ -1,7 +1,9 @@
 //! Functions that work element by element. The table in `sslm_basics::functions` lists them.
 
-use crate::cpu::{Call, Kernel};
-use crate::{Binary, Exec, Task, Unary, expect_len};
+use crate::cpu::{self, Call, Kernel};
+use crate::layout::{Extents, Forms, Layout, Layouts};
+use crate::simd::Isa;
+use crate::{Binary, Exec, Task, Unary, count_pieces, expect_len};
 use sslm_basics::functions::{BinaryVisitor, UnaryVisitor};
 
 /// Elements that are handled at a time where nothing else divides them.
@@ -86,6 +88,103 @@ impl Kernel for BinaryTask {
 
     fn is_elementwise(&self) -> bool {
         self.broadcast.is_elementwise()
+    }
+}
+
+/// A function of the elements of a tensor and of one element for each of its channels, `[images][channels]`, followed by a Relu or not.
+#[derive(Clone, Debug)]
+pub struct GateTask {
+    /// The function.
+    pub function: Binary,
+    /// Sizes of the tensor.
+    pub extents: Extents,
+    /// Whether a Relu follows.
+    pub relu: bool,
+}
+
+impl GateTask {
+    /// The same with all in planes.
+    pub(crate) fn in_planes(&self) -> BinaryTask {
+        let &GateTask { function, extents: Extents { images, channels, plane }, relu } = self;
+        BinaryTask { function, broadcast: Broadcast::new(&[images, channels, plane], &[images, channels, 1]), relu }
+    }
+}
+
+impl Task for GateTask {
+    fn kind(&self) -> &'static str {
+        "gate"
+    }
+}
+
+impl cpu::Task for GateTask {
+    fn forms(&self, target: &cpu::Target) -> Forms {
+        let (extents, gates) = (self.extents, Extents { plane: 1, ..self.extents });
+        let cost = (extents.len(Layout::Blocks, target.isa) / target.isa.lanes()) as f64;
+        let costs = vec![(Layouts::PLANES, cost), (Layouts::BLOCKS, cost)];
+        Forms::Some { reads: vec![extents, gates], writes: extents, costs }
+    }
+
+    fn prepare(self: Box<Self>, target: &cpu::Target) -> Box<dyn Kernel> {
+        match target.layouts.reads {
+            Layout::Planes => Box::new(self.in_planes()),
+            Layout::Blocks => Box::new(GateOfBlocks { task: *self, isa: target.isa }),
+        }
+    }
+}
+
+/// Elements of a block that gates are written out for: a multiple of all vectors' lanes.
+const GATES: usize = 128;
+
+/// A gate where channels lie in blocks.
+#[derive(Debug)]
+struct GateOfBlocks {
+    task: GateTask,
+    isa: Isa,
+}
+
+impl Kernel for GateOfBlocks {
+    fn compute(&self, call: Call<'_>) {
+        let GateTask { function, extents, relu } = self.task;
+        let (x, gates, lanes) = (call.reads.get(0), call.reads.get(1), self.isa.lanes());
+        let len = extents.plane * lanes;
+        expect_len("input", x, call.out.len());
+        expect_len("gates", gates, count_pieces("output", call.out, len) * lanes);
+        function.dispatch(Gates { x, gates, out: call.out, len, lanes, relu, exec: call.exec });
+    }
+}
+
+/// What a [`GateOfBlocks`] reads and writes, in blocks of `len` elements.
+struct Gates<'a> {
+    x: &'a [f32],
+    gates: &'a [f32],
+    out: &'a mut [f32],
+    len: usize,
+    lanes: usize,
+    relu: bool,
+    exec: Exec<'a>,
+}
+
+impl BinaryVisitor for Gates<'_> {
+    fn visit(self, f: impl Fn(f32, f32) -> f32 + Copy + Sync) {
+        let Gates { x, gates, out, len, lanes, relu, exec } = self;
+        exec.for_each_chunk(
+            out,
+            len,
+            #[inline(always)]
+            |i, out| {
+                let (f, relu) = (f, relu);
+                // They recur, so that a loop over them is long enough to be made vectors.
+                let mut own = [0.0; GATES];
+                for own in own.chunks_exact_mut(lanes) {
+                    own.copy_from_slice(&gates[i * lanes..][..lanes]);
+                }
+                for (out, x) in out.chunks_mut(GATES).zip(x[i * len..][..len].chunks(GATES)) {
+                    for ((o, &x), &gate) in out.iter_mut().zip(x).zip(&own) {
+                        *o = relu_if(relu, f(x, gate));
+                    }
+                }
+            },
+        );
     }
 }
 

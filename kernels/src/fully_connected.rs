@@ -3,8 +3,8 @@
 use crate::cpu::{self, Call, Kernel};
 use crate::filter_tile::{FilterItem, Product};
 use crate::parallel::{Part, Partition};
-use crate::simd::Isa;
-use crate::{Activation, Task, Threading, expect_len};
+use crate::simd::{Isa, Simd, Vectorized};
+use crate::{Activation, Task, Threading, activation, expect_len};
 use sslm_basics::panels::Panels;
 
 /// What a fully connected layer computes.
@@ -101,9 +101,32 @@ impl PreparedGemm {
     }
 
     fn finish(&self, sums: &[f32], bias: &[f32], out: &mut [f32]) {
-        self.isa.vectorize(
+        self.isa.dispatch(Finish { activation: self.activation, sums, bias, out });
+    }
+}
+
+/// Makes outputs of sums.
+struct Finish<'a> {
+    activation: Activation,
+    sums: &'a [f32],
+    bias: &'a [f32],
+    out: &'a mut [f32],
+}
+
+impl Vectorized for Finish<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        let Finish { activation, sums, bias, out } = self;
+        simd.vectorize(
             #[inline(always)]
-            || out.iter_mut().zip(sums).zip(bias).for_each(|((out, sum), bias)| *out = self.activation.of(sum + bias)),
+            || {
+                for ((out, sums), bias) in out.chunks_mut(S::LANES).zip(sums.chunks(S::LANES)).zip(bias.chunks(S::LANES)) {
+                    let x = simd.add(simd.get_first(sums), simd.get_first(bias));
+                    simd.put_first(out, activation::of_vector(simd, activation, x));
+                }
+            },
         );
     }
 }

@@ -95,10 +95,10 @@ pub enum Forms {
     Planes,
     /// Each element of the output depends on the elements at its own place: all may lie in any layout, if it is the same one.
     Alike,
-    /// It knows its first input, and its output, by their channels. Whatever else it reads lies as its output does.
+    /// It knows its inputs, and its output, by their channels. All inputs but the first lie as its output does.
     Some {
-        /// Sizes of the first input.
-        reads: Extents,
+        /// Sizes of each input.
+        reads: Vec<Extents>,
         /// Sizes of the output.
         writes: Extents,
         /// What it is expected to cost in each of the layouts, in multiply-adds of vectors.

@@ -382,6 +382,20 @@ pub(crate) fn activate<S: Simd, const ROWS: usize, const VECTORS: usize>(
             #[inline(always)]
             |row, vector| sums[row][vector] = simd.max(sums[row][vector], simd.splat(0.0)),
         ),
+        Activation::InMemory(function) => {
+            let mut elements = [[[0.0; MAX_LANES]; VECTORS]; ROWS];
+            let elements = elements.as_flattened_mut().as_flattened_mut();
+            let first = |row: usize, vector: usize| (row * VECTORS + vector) * S::LANES;
+            unrolled::<ROWS, VECTORS>(
+                #[inline(always)]
+                |row, vector| simd.put(&mut elements[first(row, vector)..], sums[row][vector]),
+            );
+            activation::of_elements(simd, function, &mut elements[..ROWS * VECTORS * S::LANES]);
+            unrolled::<ROWS, VECTORS>(
+                #[inline(always)]
+                |row, vector| sums[row][vector] = simd.get(&elements[first(row, vector)..]),
+            );
+        }
         other => unrolled::<ROWS, VECTORS>(
             #[inline(always)]
             |row, vector| sums[row][vector] = activation::of_vector(simd, other, sums[row][vector]),

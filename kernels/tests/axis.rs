@@ -1,11 +1,12 @@
 //! Rebuilding, averaging and searching one axis, and reordering all of them, against index arithmetic written out.
 
 use crate::common::{
-    Choices, Expected, Guarded, check_all, compare, elements, plainly, refuses_other_lengths, run_everywhere, sample,
+    Choices, Expected, Guarded, check_all, compare, elements, in_blocks, plainly, refuses_other_lengths, run_everywhere, sample,
     task_on_devices,
 };
 use fastrand::Rng;
 use sslm_kernels::axis::{ArgMaxTask, From, MeanTask, Remap, RemapTask, StridedCopy, arg_max, mean};
+use sslm_kernels::layout::Extents;
 
 /// A tensor seen as `[outer][extent][inner]`.
 #[derive(Debug)]
@@ -22,19 +23,29 @@ impl Axis {
         let positions: Vec<usize> = (0..extent).collect();
         let mut sources = Vec::new();
         for _ in 0..c.of(&[0, 1, 4, 11]) {
-            match c.of(&[0, 1, 2, 3]) {
+            match c.of(&[0, 1, 2, 3, 4]) {
                 0 => sources.push(From::Position(c.of(&positions))),
                 1 => sources.push(From::Constant(c.of(&[0.0, -1.5]))),
                 2 => sources.push(From::Between(c.of(&positions), c.of(&positions), c.of(&[0.0, 0.25, 1.0]))),
-                _ => {
+                3 => {
                     // As slices and enlargements have them.
-                    let (first, step, repeats) = (c.of(&positions), c.of(&[1, 2, 3]), c.of(&[1, 1, 2]));
+                    let (first, step, repeats) = (c.of(&positions), c.of(&[1, 2, 3]), c.of(&[1, 1, 2, 3, 4]));
                     let run = (first..extent).step_by(step);
                     sources.extend(run.flat_map(|p| std::iter::repeat_n(From::Position(p), repeats)));
                 }
+                _ => {
+                    // As enlargements that mix neighbours have them.
+                    let (shares, step) =
+                        (c.of(&[&[0.25, 0.75][..], &[0.5], &[0.125, 0.5, 0.75, 0.25], &[0.1, 0.4, 0.9]]), c.of(&[1, 2]));
+                    let starts = (0..extent - 1).step_by(step);
+                    sources.extend(starts.flat_map(|p| shares.iter().map(move |&share| From::Between(p, p + 1, share))));
+                    if c.of(&[false, true]) {
+                        sources.iter_mut().step_by(2).for_each(|source| *source = From::Position(extent - 1));
+                    }
+                }
             }
         }
-        Axis { outer: c.of(&[1, 2, 5]), extent, inner: c.of(&[1, 2, 9, 300]), sources }
+        Axis { outer: c.of(&[1, 2, 5]), extent, inner: c.of(&[1, 2, 8, 9, 16, 300]), sources }
     }
 
     fn input(&self) -> Guarded {
@@ -47,28 +58,53 @@ impl Axis {
         let line = |o: usize, i: usize| (0..self.extent).map(|e| at(o, e, i)).collect();
         (0..self.outer).flat_map(|o| (0..self.inner).map(move |i| (o, i))).map(|(o, i)| line(o, i)).collect()
     }
-}
 
-#[test]
-fn an_axis_is_rebuilt() {
-    check_all(&sample(400, Axis::choose), |case| {
-        let x = case.input();
-        let lines = case.lines(&x);
+    /// What the new axis holds.
+    fn rebuilt(&self, x: &[f32]) -> Vec<Expected> {
         let mut expected = Vec::new();
-        for outer in lines.chunks(case.inner) {
-            for source in &case.sources {
-                expected.extend(outer.iter().map(|line| match *source {
+        for lines in self.lines(x).chunks(self.inner) {
+            for source in &self.sources {
+                expected.extend(lines.iter().map(|line| match *source {
                     From::Position(p) => Expected::near(line[p], 0.0),
                     From::Constant(value) => Expected::exactly(value),
                     From::Between(a, b, share) => Expected::sum([line[a] * (1.0 - f64::from(share)), line[b] * f64::from(share)]),
                 }));
             }
         }
+        expected
+    }
+}
+
+#[test]
+fn an_axis_is_rebuilt() {
+    check_all(&sample(400, Axis::choose), |case| {
+        let x = case.input();
+        let expected = case.rebuilt(&x);
         let remap = Remap::new(case.extent, case.inner, &case.sources);
         let out = run_everywhere(expected.len(), |out, exec| remap.run(&x, out, exec))?;
         compare(&out, &expected)?;
-        let task = RemapTask { extent: case.extent, inner: case.inner, sources: case.sources.clone() };
+        let &Axis { extent, inner, .. } = case;
+        let task = RemapTask { extent, inner, sources: case.sources.clone(), in_planes: None };
         task_on_devices(&expected, 1.0, &task, &[&x], &[])
+    });
+}
+
+/// An axis of planes, whose channels may lie in blocks.
+#[test]
+fn an_axis_of_planes_is_rebuilt_in_blocks() {
+    let plane = |c: &mut Choices| ([c.of(&[1, 2]), c.of(&[1, 4, 8, 9, 16, 17]), c.of(&[1, 5])], Axis::choose(c));
+    check_all(&sample(200, plane), |(sizes, axis)| {
+        let &[images, channels, outer] = sizes;
+        let (inner, positions) = (axis.inner.min(9), axis.sources.len());
+        let case = Axis { outer: images * channels * outer, extent: axis.extent, inner, sources: axis.sources.clone() };
+        let x = case.input();
+        let expected = case.rebuilt(&x);
+        let of = |extent: usize| Extents { images, channels, plane: outer * extent * inner };
+        let in_planes = Some([axis.extent, positions].map(of));
+        if positions == 0 {
+            return Ok(());
+        }
+        in_blocks(&RemapTask { extent: axis.extent, inner, sources: axis.sources.clone(), in_planes }, &[&x], &expected)
     });
 }
 
@@ -111,7 +147,7 @@ struct Order {
 impl Order {
     fn choose(c: &mut Choices) -> Self {
         let rank = c.of(&[1, 2, 3, 4]);
-        let from: Vec<usize> = (0..rank).map(|_| c.of(&[1, 2, 3, 5, 16, 19])).collect();
+        let from: Vec<usize> = (0..rank).map(|_| c.of(&[1, 2, 3, 5, 16, 17, 19, 33])).collect();
         let mut left: Vec<usize> = (0..rank).collect();
         let mut axes = Vec::new();
         while !left.is_empty() {

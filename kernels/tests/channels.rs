@@ -1,11 +1,11 @@
 //! Moving channels against lists of them: a slip here gives every later layer the wrong plane.
 
 use crate::common::{
-    Choices, Expected, Guarded, POISON, check_all, compare, element, elements, every, plainly, refuses_other_lengths,
+    Choices, Expected, Guarded, POISON, check_all, compare, element, elements, every, in_blocks, plainly, refuses_other_lengths,
     run_everywhere, sample, task_on_devices, written,
 };
 use fastrand::Rng;
-use sslm_kernels::channels::{ConcatTask, SelectTask, Source, insert, select};
+use sslm_kernels::channels::{ConcatTask, JoinTask, SelectTask, Source, insert, select};
 
 #[derive(Debug)]
 struct Selection {
@@ -47,8 +47,46 @@ fn selections() {
         }
         let out = run_everywhere(expected.len(), |out, exec| select(&x, case.channels, case.plane, &case.sources, out, exec))?;
         compare(&out, &expected)?;
-        let task = SelectTask { channels: case.channels, plane: case.plane, sources: case.sources.clone() };
+        let &Selection { batch: images, channels, plane, .. } = case;
+        let task = SelectTask { images, channels, plane, sources: case.sources.clone() };
         task_on_devices(&expected, 1.0, &task, &[&x], &[])
+    });
+}
+
+/// Channels from one on are taken, of blocks that begin there or not.
+#[test]
+fn selections_of_blocks() {
+    let cases = every(|c| (c.of(&[1, 2]), c.of(&[0, 4, 5, 8, 16, 32]), c.of(&[1, 3, 4, 8, 16, 17, 40]), c.of(&[1, 6])));
+    check_all(&cases, |&(images, first, count, plane)| {
+        let channels = first + count + 3;
+        let x: Guarded = elements(&mut Rng::with_seed(19), images * channels * plane);
+        let sources: Vec<Source> = (first..first + count).map(Source::Channel).collect();
+        let taken = |image: usize| &x[(image * channels + first) * plane..][..count * plane];
+        let expected: Vec<Expected> = (0..images).flat_map(taken).map(|&x| Expected::exactly(x)).collect();
+        let task = SelectTask { images, channels, plane, sources };
+        in_blocks(&task, &[&x], &expected)?;
+        task_on_devices(&expected, 1.0, &task, &[&x], &[])
+    });
+}
+
+#[test]
+fn joins_of_channels() {
+    let cases = every(|c| (c.of(&[1, 2]), [c.of(&[4, 8, 16, 24]), c.of(&[8, 16, 32]), c.of(&[1, 16, 17])], c.of(&[1, 6])));
+    check_all(&cases, |&(images, channels, plane)| {
+        let rng = &mut Rng::with_seed(20);
+        let parts: Vec<Guarded> = channels.iter().map(|channels| elements(rng, images * channels * plane)).collect();
+        let of_image = |image: usize| {
+            let part = move |(part, channels): (_, &usize)| -> Vec<f32> {
+                let (part, len): (&Guarded, usize) = (part, channels * plane);
+                part[image * len..][..len].to_vec()
+            };
+            parts.iter().zip(&channels).flat_map(part)
+        };
+        let expected: Vec<Expected> = (0..images).flat_map(of_image).map(Expected::exactly).collect();
+        let parts: Vec<&[f32]> = parts.iter().map(|part| &**part).collect();
+        let task = JoinTask { images, channels: channels.to_vec(), plane };
+        in_blocks(&task, &parts, &expected)?;
+        task_on_devices(&expected, 1.0, &task, &parts, &[])
     });
 }
 

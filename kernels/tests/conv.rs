@@ -13,7 +13,7 @@ use sslm_kernels::cpu::{Target, Task};
 use sslm_kernels::cuda::{self, Precision};
 use sslm_kernels::layout::{Extents, Forms, Layout, Layouts};
 use sslm_kernels::reorder::reorder;
-use sslm_kernels::{Activation, Exec, Isa, Threading};
+use sslm_kernels::{Activation, Exec, Isa, Threading, Unary};
 use std::collections::HashMap;
 use std::ops::Range;
 
@@ -331,7 +331,7 @@ fn check_in_blocks(case: &Case, problem: &Problem) -> Result<usize, String> {
                     Layout::Planes => planes.iter().copied().collect(),
                     Layout::Blocks => blocks(planes, extents, isa),
                 };
-                let x = to(layouts.reads, reads, x);
+                let x = to(layouts.reads, reads[0], x);
                 let out = run(expected.len(), |out, threading| {
                     let mut written = match case.accumulate {
                         true => to(layouts.writes, writes, before),
@@ -503,7 +503,7 @@ fn every_shape_of_the_weights() {
         batch: c.of(&[1, 3]),
         window,
         groups: vec![Part::choose(c)],
-        activation: c.of(&[Activation::None, Activation::Clip { low: -0.5, high: 1.5 }]),
+        activation: c.of(&[Activation::None, Activation::Clip { low: -0.5, high: 1.5 }, Unary::HardSwish.into()]),
         accumulate: c.of(&[false, true]),
     });
     check_all(&cases, check);
@@ -516,7 +516,7 @@ fn mixtures() {
         batch: c.of(&[1, 2, 3]),
         window: Window::choose(c),
         groups: (0..c.of(&[1, 2, 3])).map(|_| Part::choose(c)).collect(),
-        activation: c.of(&[Activation::None, Activation::Relu]),
+        activation: c.of(&[Activation::None, Activation::Relu, Unary::Swish { alpha: 1.0 }.into()]),
         accumulate: c.of(&[false, true]),
     });
     cases.retain(|case| case.window.fits());

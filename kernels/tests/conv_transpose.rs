@@ -219,7 +219,7 @@ fn check_on_cpu(case: &Case, problem: &Problem) -> Result<(), String> {
                 Layout::Planes => planes.iter().copied().collect(),
                 Layout::Blocks => blocks(planes, extents, isa),
             };
-            let (x, residual) = (to(layouts.reads, reads, x), to(layouts.writes, writes, before));
+            let (x, residual) = (to(layouts.reads, reads[0], x), to(layouts.writes, writes, before));
             let reads: [&[f32]; 2] = [&x, &residual];
             let out = run(expected.len(), |out, threading| {
                 let mut written = Guarded::poisoned(writes.len(layouts.writes, isa));

@@ -3,12 +3,13 @@
 //! tensors make the kernels split their work.
 
 use crate::common::{
-    Choices, Expected, Guarded, check_all, compare, element, elements, every, plainly, refuses_other_lengths, run_everywhere,
-    sample, task_on_devices,
+    Choices, Expected, Guarded, check_all, compare, element, elements, every, in_blocks, plainly, refuses_other_lengths,
+    run_everywhere, sample, task_on_devices,
 };
 use fastrand::Rng;
 use sslm_basics::math::exact_erf;
-use sslm_kernels::elementwise::{BinaryTask, Broadcast, MapTask, map};
+use sslm_kernels::elementwise::{BinaryTask, Broadcast, GateTask, MapTask, map};
+use sslm_kernels::layout::Extents;
 use sslm_kernels::{Binary, Unary};
 use std::f64::consts::{FRAC_1_SQRT_2, PI};
 
@@ -56,6 +57,7 @@ fn defined(function: Unary, x: f64) -> f64 {
         Unary::Mish => x * x.min(700.0).exp().ln_1p().tanh(),
         Unary::Sqrt => x.sqrt(),
         Unary::Gelu => 0.5 * x * (1.0 + exact_erf(x * FRAC_1_SQRT_2)),
+        Unary::Swish { alpha } => x / (1.0 + (-wide(alpha) * x).exp()),
         Unary::GeluTanh => 0.5 * x * (1.0 + ((2.0 / PI).sqrt() * (x + 0.044715 * x.powi(3))).tanh()),
     }
 }
@@ -68,6 +70,8 @@ fn magnitude(function: Unary, x: f64, value: f64) -> f64 {
         Unary::HardSwish => x.abs().min(3.0),
         // The factor of x is a difference of numbers of about 1.
         Unary::Gelu | Unary::GeluTanh => x.abs(),
+        // The exponent is rounded, and the factor of x is 0 where it is no normal number.
+        Unary::Swish { alpha } => (f64::from(alpha) * x * value).abs() + x.abs() * f64::from(f32::MIN_POSITIVE / f32::EPSILON),
         _ => 0.0,
     };
     value.abs() + terms
@@ -108,7 +112,8 @@ fn functions_of_what_is_no_number() {
     };
     for function in functions() {
         let [high, low, nan] = of(function);
-        assert_eq!(high, defined(function, f64::INFINITY), "{function:?} of infinity");
+        let expected = defined(function, f64::INFINITY);
+        assert!(high == expected || high.is_nan() && expected.is_nan(), "{function:?} of infinity is {high}");
         let expected = defined(function, f64::NEG_INFINITY);
         assert!(low == expected || low.is_nan() && expected.is_nan(), "{function:?} of minus infinity is {low}");
         match function {
@@ -158,6 +163,30 @@ fn functions_of_two_elements() {
         let out = run_everywhere(expected.len(), |out, exec| broadcast.run([&a, &b], out, function, relu, exec))?;
         compare(&out, &expected)?;
         task_on_devices(&expected, 1.0, &BinaryTask { function, broadcast, relu }, &[&a, &b], &[])
+    });
+}
+
+/// One element for each channel, in planes and in blocks.
+#[test]
+fn functions_of_elements_and_their_channels() {
+    let cases = every(|c| {
+        let extents = Extents { images: c.of(&[1, 2]), channels: c.of(&[1, 4, 8, 15, 16, 17, 40]), plane: c.of(&[2, 3, 4, 35]) };
+        (extents, c.of(&[Binary::Mul, Binary::Add, Binary::Div]), c.of(&[false, true]))
+    });
+    check_all(&cases, |&(extents, function, relu)| {
+        let rng = &mut Rng::with_seed(24);
+        let Extents { images, channels, plane } = extents;
+        let (x, gates): (Guarded, Guarded) = (elements(rng, images * channels * plane), elements(rng, images * channels));
+        let expected = |i: usize| {
+            let value = defined_of_two(function, f64::from(x[i]), f64::from(gates[i / plane]));
+            Expected::near(value, value.abs() + 2.0).relu(relu)
+        };
+        let expected: Vec<Expected> = (0..x.len()).map(expected).collect();
+        let task = GateTask { function, extents, relu };
+        if images * channels > 1 {
+            in_blocks(&task, &[&x, &gates], &expected)?;
+        }
+        task_on_devices(&expected, 1.0, &task, &[&x, &gates], &[])
     });
 }
 

@@ -8,7 +8,7 @@ use crate::common::{
 use fastrand::Rng;
 use sslm_devices::isas;
 use sslm_kernels::fully_connected::{GemmTask, PreparedGemm};
-use sslm_kernels::{Activation, Isa, Threading, cuda};
+use sslm_kernels::{Activation, Isa, Threading, Unary, cuda};
 
 #[derive(Clone, Copy, Debug)]
 enum Keep {
@@ -117,6 +117,7 @@ fn mixtures() {
             Activation::Relu,
             Activation::Clip { low: -0.5, high: 1.5 },
             Activation::LeakyRelu { alpha: 0.25 },
+            Unary::Sigmoid.into(),
         ]),
     });
     check_all(&cases, check);

@@ -36,7 +36,7 @@ RTOL, ATOL = 1e-3, 1e-5  # |found - expected| <= ATOL + RTOL * |expected|; equal
 OPERATORS = """Add ArgMax AveragePool BatchNormalization Cast Clip Concat Constant ConstantOfShape Conv ConvTranspose Div
 Dropout Elu Expand Flatten Gather Gelu Gemm GlobalAveragePool GlobalMaxPool HardSigmoid HardSwish Identity InstanceNormalization
 LRN LayerNormalization LeakyRelu MatMul MaxPool Mish Mul PRelu Pad Pow ReduceMean Relu Reshape Resize Shape Sigmoid Slice
-Softmax Split Sqrt Squeeze Sub Sum Tanh Transpose Unsqueeze""".split()
+Softmax Split Sqrt Squeeze Sub Sum Swish Tanh Transpose Unsqueeze""".split()
 """What convolutional networks are exported with. What the converter knows beyond these is tested as well."""
 
 OPERANDS = {"Add", "Concat", "Div", "Max", "Mean", "Min", "Mul", "Pow", "Sub", "Sum"}

@@ -201,7 +201,7 @@ def read_operator(r):
     )
     activations = (
         "Relu", "LeakyRelu alpha", "Clip low high", "Sigmoid", "Tanh", "HardSigmoid alpha beta", "HardSwish", "Elu alpha", "Mish",
-        "Sqrt", "Gelu", "GeluTanh",
+        "Sqrt", "Gelu", "GeluTanh", "Swish alpha",
     )  # fmt: skip
     operators = [
         None,
@@ -558,6 +558,7 @@ def activation(op, x):
         "Mish": lambda: x * np.tanh(np.logaddexp(0, x)),
         "Sqrt": lambda: np.sqrt(x),
         "Gelu": lambda: x / 2 * (1 + np.vectorize(math.erf, [float])(x / math.sqrt(2))),
+        "Swish": lambda: x / (1 + np.exp(-n[0] * x)),
         "GeluTanh": lambda: x / 2 * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3))),
     }[op.name]()
 

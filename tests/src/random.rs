@@ -306,12 +306,18 @@ impl Graph {
             "HardSwish",
             "Mish",
             "Gelu",
+            "Swish",
             "Dropout",
         ];
         match self.random.between(0..=plain.len() + 1) {
             at if at < plain.len() && plain[at] == "Gelu" => {
                 let approximate = self.random.of(&["none", "tanh"]);
                 self.unary("Gelu", x, &[("approximate", Value::Text(approximate))])
+            }
+            // Before opset 24, by its definition.
+            at if at < plain.len() && plain[at] == "Swish" => {
+                let gate = self.unary("Sigmoid", x, &[]);
+                Image { name: self.net.node("Mul", &[&x.name, &gate.name], &[]), ..x.clone() }
             }
             at if at < plain.len() => self.unary(plain[at], x, &[]),
             at if at == plain.len() => self.clip(x),

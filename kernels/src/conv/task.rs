@@ -25,7 +25,8 @@ impl Task for ConvTask<'_> {
 
 impl cpu::Task for ConvTask<'_> {
     fn forms(&self, target: &cpu::Target) -> Forms {
-        let [reads, writes] = self.extents();
+        let [input, writes] = self.extents();
+        let reads = if self.accumulate { vec![input, writes] } else { vec![input] };
         let costs = self.costs(target).into_iter().map(|cost| (cost.layouts, cost.cost)).collect();
         Forms::Some { reads, writes, costs }
     }

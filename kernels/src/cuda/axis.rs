@@ -46,7 +46,7 @@ struct PreparedRemap {
 
 impl Task for RemapTask {
     fn prepare(&self, preparing: &mut Preparing<'_>) -> Result<Box<dyn Kernel>> {
-        let Self { extent, inner, sources } = self;
+        let Self { extent, inner, sources, .. } = self;
         fits("axis", extent.saturating_mul(*inner))?;
         let (mut from, mut share) = (Vec::with_capacity(2 * sources.len()), Vec::with_capacity(sources.len()));
         for source in sources {

@@ -4,7 +4,7 @@ use super::device::{Result, Stream};
 use super::launch::{Arguments, Floats, Output, Source, arguments, count_pieces, int, launch_each};
 use super::task::{Call, Kernel, Preparing, Task};
 use crate::axis::{From, RemapTask};
-use crate::channels::{ConcatTask, SelectTask, Source as Channel};
+use crate::channels::{ConcatTask, JoinTask, SelectTask, Source as Channel};
 
 /// The kernels of this family.
 pub(super) const SOURCES: &[Source] = &[INSERT];
@@ -17,7 +17,7 @@ impl Task for SelectTask {
             Channel::Constant(value) => From::Constant(value),
         };
         let sources = self.sources.iter().map(from).collect();
-        RemapTask { extent: self.channels, inner: self.plane, sources }.prepare(preparing)
+        RemapTask { extent: self.channels, inner: self.plane, sources, in_planes: None }.prepare(preparing)
     }
 }
 
@@ -37,6 +37,12 @@ KERNEL(insert, InsertArguments) {
 }
 "#,
 };
+
+impl Task for JoinTask {
+    fn prepare(&self, preparing: &mut Preparing<'_>) -> Result<Box<dyn Kernel>> {
+        self.in_planes().prepare(preparing)
+    }
+}
 
 impl Kernel for ConcatTask {
     fn start(&self, stream: &mut dyn Stream, Call { reads, out, .. }: Call<'_>) -> Result<()> {

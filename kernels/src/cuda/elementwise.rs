@@ -3,8 +3,8 @@
 use super::coded;
 use super::device::{Result, Stream};
 use super::launch::{Arguments, Axes, Floats, Output, Source, arguments, each_axis, int, launch_each};
-use super::task::{Call, Kernel};
-use crate::elementwise::{BinaryTask, MapTask};
+use super::task::{Call, Kernel, Preparing, Task};
+use crate::elementwise::{BinaryTask, GateTask, MapTask};
 
 /// The kernels of this family. What they compute of elements stands before all pieces: `unary` and `binary_of`, by the functions' codes.
 pub(super) const SOURCES: &[Source] = &[MAP, BINARY];
@@ -85,5 +85,11 @@ impl Kernel for BinaryTask {
         };
         // SAFETY: all have the lengths that the axes were made of.
         unsafe { launch_each(stream, "binary", out.len(), &arguments) }
+    }
+}
+
+impl Task for GateTask {
+    fn prepare(&self, preparing: &mut Preparing<'_>) -> Result<Box<dyn Kernel>> {
+        self.in_planes().prepare(preparing)
     }
 }

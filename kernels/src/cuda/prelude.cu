@@ -1,5 +1,6 @@
 // What makes the kernels CUDA. For a CPU, tests put other definitions in its place.
 #define DEVICE static __device__ __forceinline__
+#define CALLED static __device__ __noinline__
 #define KERNEL(name, Arguments) extern "C" __global__ void __launch_bounds__(256) name(const struct Arguments a)
 #define SHARED(type, name, count) __shared__ __align__(16) type name[count];
 #define ALIGNED __align__(16)

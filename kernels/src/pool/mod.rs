@@ -59,7 +59,7 @@ impl cpu::Task for PoolTask {
         let in_planes = g.output[0] * (g.kernel[0] * g.input[1] + 3 * g.kernel[1] * g.output[1]);
         let planes = (self.images * g.channels * in_planes) as f64 / lanes as f64;
         let blocks = (self.images * g.channels.div_ceil(lanes) * g.output_len() * g.kernel[0] * g.kernel[1]) as f64;
-        Forms::Some { reads, writes, costs: vec![(Layouts::PLANES, planes), (Layouts::BLOCKS, blocks)] }
+        Forms::Some { reads: vec![reads], writes, costs: vec![(Layouts::PLANES, planes), (Layouts::BLOCKS, blocks)] }
     }
 
     fn prepare(self: Box<Self>, target: &cpu::Target) -> Box<dyn Kernel> {
@@ -358,7 +358,7 @@ impl cpu::Task for GlobalPoolTask {
         let &GlobalPoolTask { images, channels, plane, .. } = self;
         let [reads, writes] = [plane, 1].map(|plane| Extents { images, channels, plane });
         let blocks = (reads.len(Layout::Blocks, target.isa) / target.isa.lanes()) as f64;
-        Forms::Some { reads, writes, costs: vec![(Layouts::PLANES, blocks), (Layouts::BLOCKS, blocks)] }
+        Forms::Some { reads: vec![reads], writes, costs: vec![(Layouts::PLANES, blocks), (Layouts::BLOCKS, blocks)] }
     }
 
     fn prepare(self: Box<Self>, target: &cpu::Target) -> Box<dyn Kernel> {

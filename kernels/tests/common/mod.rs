@@ -10,10 +10,11 @@ use guarded::{Edge, edge, with_edge};
 use sslm_basics::panels;
 use sslm_devices::isas;
 use sslm_kernels::conv::Geometry;
+use sslm_kernels::cpu::{Call, Slices, Target};
 use sslm_kernels::cuda::{self, Buffer, Device, Stream, View};
-use sslm_kernels::layout::{Extents, Layout};
+use sslm_kernels::layout::{Extents, Forms, Layout, Layouts};
 use sslm_kernels::reorder::reorder;
-use sslm_kernels::{Exec, Isa, Precision, Team, Threading};
+use sslm_kernels::{Exec, Isa, Precision, Task, Team, Threading};
 use std::fmt::Debug;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -380,6 +381,30 @@ pub(crate) fn pixel(plane: &[f32], size: [usize; 2], [row, column]: [isize; 2]) 
 /// All (row, column) of a plane, in order.
 pub(crate) fn positions(size: [usize; 2]) -> impl Iterator<Item = [usize; 2]> {
     (0..size[0]).flat_map(move |row| (0..size[1]).map(move |column| [row, column]))
+}
+
+/// What a task makes of its inputs where they and the output lie in blocks of channels, of which lanes behind the last channel are poison,
+/// in all instruction sets that let it.
+pub(crate) fn in_blocks<T: Task + Clone>(task: &T, reads: &[&[f32]], expected: &[Expected]) -> Result<(), String> {
+    for isa in Isa::available() {
+        let target = Target { layouts: Layouts::BLOCKS, ..Target::new(isa, 3) };
+        let Forms::Some { reads: extents, writes, costs } = task.forms(&target) else { return Err("no sizes".to_owned()) };
+        if !costs.iter().any(|(layouts, _)| *layouts == Layouts::BLOCKS) {
+            continue;
+        }
+        let kernel = Box::new(task.clone()).prepare(&target);
+        let inputs: Vec<Guarded> = reads.iter().zip(extents).map(|(x, extents)| blocks(x, extents, isa)).collect();
+        let inputs: Vec<&[f32]> = inputs.iter().map(|x| &**x).collect();
+        let out = run(expected.len(), |out, threading| {
+            let exec = Exec { isa, threading };
+            let mut written = Guarded::poisoned(writes.len(Layout::Blocks, isa));
+            let (reads, none) = (Slices::Listed(&inputs), Slices::Listed(&[]));
+            kernel.compute(Call { reads, parameters: none, kept: &[], out: &mut written, scratch: &mut [], exec });
+            reorder(&written, writes, Layout::Planes, out, exec);
+        });
+        compare(&out.map_err(|e| format!("{isa}, in blocks: {e}"))?, expected).map_err(|e| format!("{isa}, in blocks: {e}"))?;
+    }
+    Ok(())
 }
 
 /// Planes as blocks of channels. Lanes behind the last channel are poison.

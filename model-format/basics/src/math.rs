@@ -22,7 +22,17 @@ fn split(x: f32) -> (i32, f32) {
     (shifted.to_bits().wrapping_sub(TO_INTEGER.to_bits()) as i32, p * (r * r) + r)
 }
 
-/// 2^k, for k from -126 to 127.
+/// `e^x` from -87 to 88.3, within 1 unit in the last place; no smaller below, and infinite above.
+#[inline(always)]
+fn exp_of_normal(x: f32) -> f32 {
+    // NaN passes both.
+    let x = if x < -87.0 { -87.0 } else { x };
+    let x = if x > 89.0 { 89.0 } else { x };
+    let (k, e) = split(x);
+    (1.0 + e) * power_of_two(k)
+}
+
+/// 2^k, for k from -126 to 127; infinite for 128.
 #[inline(always)]
 fn power_of_two(k: i32) -> f32 {
     f32::from_bits(((k + 127) << 23) as u32)
@@ -53,7 +63,7 @@ pub fn exp_m1(x: f32) -> f32 {
 /// `1 / (1 + e^-x)`, within 2.5 units in the last place; 0 where that is no normal number.
 #[inline(always)]
 pub fn sigmoid(x: f32) -> f32 {
-    1.0 / (1.0 + exp(-x))
+    1.0 / (1.0 + exp_of_normal(-x))
 }
 
 /// Hyperbolic tangent, within 2.5 units in the last place.
@@ -96,6 +106,71 @@ pub fn erf(x: f32) -> f32 {
     }
     let far = (1.0 - exp(far * magnitude - magnitude)).copysign(x);
     if magnitude > 0.927_734_4 { far } else { near }
+}
+
+/// The integer nearest to a small number, exactly half way the even one.
+#[inline(always)]
+fn rounded(x: f32) -> f32 {
+    (x + 8_388_608.0) - 8_388_608.0
+}
+
+/// The logarithm to base 2 of normal numbers that are not negative, in 64 bits.
+#[inline(always)]
+fn log2(x: f32) -> f64 {
+    // x = 2^k m, with m between the roots of 1/2 and of 2.
+    let bits = x.to_bits();
+    let k = (bits.wrapping_sub(0x3f35_04f3) as i32) >> 23;
+    let m = f64::from(f32::from_bits(bits.wrapping_sub((k << 23) as u32)));
+    // The series of the area tangent of s, of which m is (1 + s) / (1 - s).
+    let s = (m - 1.0) / (m + 1.0);
+    let square = s * s;
+    let mut p = 1.0 / 15.0;
+    for n in [13.0, 11.0, 9.0, 7.0, 5.0, 3.0, 1.0] {
+        p = p * square + 1.0 / n;
+    }
+    f64::from(k) + 2.0 * std::f64::consts::LOG2_E * s * p
+}
+
+/// 2^x for x between -200 and 200, in 64 bits.
+#[inline(always)]
+fn exp2(x: f64) -> f64 {
+    const TO_INTEGER: f64 = 6_755_399_441_055_744.0;
+    let shifted = x + TO_INTEGER;
+    let r = (x - (shifted - TO_INTEGER)) * std::f64::consts::LN_2;
+    let mut p = 1.0;
+    for n in [9.0, 8.0, 7.0, 6.0, 5.0, 4.0, 3.0, 2.0, 1.0] {
+        p = 1.0 + p * r * (1.0 / n);
+    }
+    f64::from_bits(p.to_bits().wrapping_add(shifted.to_bits() << 52))
+}
+
+/// `a` to the power of `b`, within 0.6 units in the last place.
+#[inline(always)]
+pub fn pow(a: f32, b: f32) -> f32 {
+    let magnitude = a.abs();
+    // Numbers below the normal ones, times 2^24.
+    let tiny = magnitude < f32::MIN_POSITIVE;
+    let log = log2(if tiny { magnitude * 16_777_216.0 } else { magnitude }) - if tiny { 24.0 } else { 0.0 };
+    let log = if magnitude == 0.0 { f64::NEG_INFINITY } else { log };
+    let log = if magnitude == f32::INFINITY { f64::INFINITY } else { log };
+    let product = f64::from(b) * log;
+    // Beyond these it is 0 or infinite. NaN passes both.
+    let product = if product < -200.0 { -200.0 } else { product };
+    let product = if product > 200.0 { 200.0 } else { product };
+    let power = exp2(product) as f32;
+    let power = if a.is_nan() { a } else { power };
+    // 1, whatever the power is, and anything to the power of 0.
+    let is_one = a == 1.0 || b == 0.0 || magnitude == 1.0 && b.abs() == f32::INFINITY;
+    let power = if is_one { 1.0 } else { power };
+    // Negative numbers have integer powers only, of which the odd ones are negative. From 2^23 on all numbers are integers.
+    let exponent = b.abs();
+    let is_integer = exponent >= 8_388_608.0 || rounded(exponent) == exponent;
+    let is_odd = exponent < 16_777_216.0 && is_integer && {
+        let half = 0.5 * exponent;
+        rounded(half) != half
+    };
+    let power = if a.is_sign_negative() && is_odd { -power } else { power };
+    if a < 0.0 && a > f32::NEG_INFINITY && !is_integer { f32::NAN } else { power }
 }
 
 /// The error function as exactly as numbers of 64 bits hold it, for constants and to compare with: by its series, or by the continued
@@ -171,6 +246,35 @@ mod tests {
         ];
         for (x, erf) in known {
             assert!((exact_erf(x) - erf).abs() <= 4e-16 * erf && exact_erf(-x) == -exact_erf(x), "{x}: {}", exact_erf(x));
+        }
+    }
+
+    #[test]
+    #[cfg_attr(miri, ignore = "a million numbers, and no memory")]
+    fn powers_are_as_exact_as_they_say() {
+        for b in [2.0, 0.5, -1.0, 3.0, 1.7, -2.25, 0.1, 17.0, 1e-3] {
+            let found = worst(|a| pow(a, b), |a| a.powf(f64::from(b)), [0.0, f32::MAX]);
+            assert!(found <= 0.6, "to the power of {b}: {found} units in the last place");
+        }
+        for a in [0.5, 2.0, 1.000_1, 0.999, 10.0, 1e-40, 3e38] {
+            let found = worst(|b| pow(a, b), |b| f64::from(a).powf(b), [f32::MIN, f32::MAX]);
+            assert!(found <= 0.6, "powers of {a}: {found} units in the last place");
+        }
+    }
+
+    #[test]
+    fn powers_of_what_is_special() {
+        let all =
+            [0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 8_388_607.0, 8_388_608.0, 16_777_215.0, 16_777_216.0, 1e30, f32::INFINITY, f32::NAN];
+        let all: Vec<f32> = all.into_iter().flat_map(|x| [x, -x]).collect();
+        for &a in &all {
+            for &b in &all {
+                let (found, expected) = (pow(a, b), a.powf(b));
+                let same =
+                    found.is_sign_negative() == expected.is_sign_negative() && (found - expected).abs() <= 1e-6 * expected.abs();
+                let same = same || found == expected && found.is_sign_negative() == expected.is_sign_negative();
+                assert!(same || found.is_nan() && expected.is_nan(), "{a} to the power of {b}: {found}, expected {expected}");
+            }
         }
     }
 

@@ -7,8 +7,8 @@ use crate::axes::AxisMap;
 use crate::error::Result;
 use crate::shape::Shape;
 
-/// The highest code of a function that version 0.1 of the format defines.
-const LAST_OF_0_1: u8 = 9;
+/// The highest codes of functions that versions 0.1 and 0.2 of the format define.
+const LAST_OF: [u8; 2] = [9, 11];
 
 impl Operator for Activation {
     fn name(&self) -> &'static str {
@@ -16,7 +16,7 @@ impl Operator for Activation {
     }
 
     fn since(&self) -> u16 {
-        if self.code() <= LAST_OF_0_1 { 1 } else { 2 }
+        1 + LAST_OF.iter().filter(|last| self.code() > **last).count() as u16
     }
 
     fn shape(&self, inputs: &[&Shape]) -> Result<Shape> {

@@ -13,6 +13,6 @@ impl Lower for Unary {
     }
 
     fn activation(&self) -> Option<Activation> {
-        self.in_registers()
+        Some((*self).into())
     }
 }

@@ -4,7 +4,8 @@ use crate::error::Result;
 use crate::planning::{Lower, Lowering};
 use sslm_format::{Binary, ValueId};
 use sslm_kernels::Activation;
-use sslm_kernels::elementwise::{BinaryTask, Broadcast};
+use sslm_kernels::elementwise::{BinaryTask, Broadcast, GateTask};
+use sslm_kernels::layout::Extents;
 
 impl Lower for Binary {
     /// Each operand has the output's channels, or one for all of them; if neither, it is seen whole, and so is the output.
@@ -26,9 +27,15 @@ impl Lower for Binary {
             reads.push(at.builder.channels_of(v, wanted));
             shapes.push(own);
         }
-        let relu = at.activation == Activation::Relu;
-        let task = BinaryTask { function: *self, broadcast: Broadcast::new(&shapes[0], &shapes[1]), relu };
-        let place = at.emit(task, reads, at.seen(at.output).iter().product());
+        let (function, relu, len) = (*self, at.activation == Activation::Relu, at.seen(at.output).iter().product());
+        if matches!(self, Binary::Add | Binary::Mul) && gated(&shapes[1], &shapes[0]).is_some() {
+            reads.swap(0, 1);
+            shapes.swap(0, 1);
+        }
+        let place = match gated(&shapes[0], &shapes[1]) {
+            Some(extents) => at.emit(GateTask { function, extents, relu }, reads, len),
+            None => at.emit(BinaryTask { function, broadcast: Broadcast::new(&shapes[0], &shapes[1]), relu }, reads, len),
+        };
         at.define(place);
         Ok(())
     }
@@ -40,4 +47,12 @@ impl Lower for Binary {
     fn is_sum(&self) -> bool {
         *self == Binary::Add
     }
+}
+
+/// The sizes of `a`, if `b` has one element for each of its channels and `a` has more.
+fn gated(a: &[usize], b: &[usize]) -> Option<Extents> {
+    let &[images, channels, ref plane @ ..] = a else { return None };
+    let fits = b.len() == a.len() && b[..2] == a[..2] && b[2..].iter().all(|&extent| extent == 1);
+    let extents = Extents { images, channels, plane: plane.iter().product() };
+    (fits && extents.plane > 1).then_some(extents)
 }

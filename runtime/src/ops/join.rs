@@ -5,13 +5,13 @@ use crate::error::Result;
 use crate::planning::{Lower, Lowering};
 use sslm_format::{Concat, Expand};
 use sslm_kernels::axis::StridedCopy;
-use sslm_kernels::channels::ConcatTask;
+use sslm_kernels::channels::{ConcatTask, JoinTask};
 
 impl Lower for Concat {
     /// Whatever axis is joined, inputs are read with just the channels that the output keeps.
     fn lower(&self, at: &mut Lowering<'_, '_>) -> Result<()> {
         let (axis, kept) = (self.axis as usize, at.kept());
-        let (mut reads, mut lens, mut first) = (Vec::new(), Vec::new(), 0);
+        let (mut reads, mut lens, mut channels, mut first) = (Vec::new(), Vec::new(), Vec::new(), 0);
         for &x in &at.node.inputs {
             let extent = at.shape(x)[axis];
             let wanted: Option<Vec<u32>> = match kept {
@@ -29,11 +29,17 @@ impl Lower for Concat {
                 physical[1] = wanted.len();
             }
             lens.push(physical[axis..].iter().product());
+            channels.extend(physical.get(1));
             reads.push(at.builder.channels_of(x, wanted.as_deref()));
             first += extent;
         }
         let len = at.builder.physical_len(at.output);
-        let place = at.emit(ConcatTask { lens }, reads, len);
+        let place = if axis == 1 {
+            let (images, plane) = (at.shape(at.output)[0], at.builder.plane(at.output));
+            at.emit(JoinTask { images, channels, plane }, reads, len)
+        } else {
+            at.emit(ConcatTask { lens }, reads, len)
+        };
         at.builder.define(at.output, place);
         Ok(())
     }

@@ -4,17 +4,21 @@ use crate::error::{Error, Result};
 use crate::planning::Lowering;
 use sslm_format::shape::MAX_ELEMENTS;
 use sslm_kernels::axis::{From, RemapTask};
+use sslm_kernels::layout::Extents;
 
 /// A step for each axis, with where each of its positions comes from.
 pub(super) fn rebuild(at: &mut Lowering<'_, '_>, axes: Vec<(usize, Vec<From>)>) -> Result<()> {
     let (mut place, mut shape) = at.input();
     for (axis, sources) in axes {
+        let extents = |shape: &[usize]| Extents { images: shape[0], channels: shape[1], plane: shape[2..].iter().product() };
+        let (before, in_planes) = (shape.clone(), axis > 1);
         let (extent, inner) = (shape[axis], shape[axis + 1..].iter().product());
         shape[axis] = sources.len();
         // Between two axes' turns a tensor stands that is no value of the graph, so its size was not checked with theirs.
         let len = shape.iter().try_fold(1usize, |n, &e| n.checked_mul(e)).filter(|&n| n <= MAX_ELEMENTS);
         let len = len.ok_or_else(|| Error::input("elements", format!("at most {MAX_ELEMENTS}"), "more"))?;
-        place = at.emit(RemapTask { extent, inner, sources }, vec![place], len);
+        let in_planes = in_planes.then(|| [&before, &shape].map(|shape| extents(shape)));
+        place = at.emit(RemapTask { extent, inner, sources, in_planes }, vec![place], len);
     }
     at.define(place);
     Ok(())

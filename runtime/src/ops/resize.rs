@@ -32,6 +32,10 @@ impl Lower for Resize2d {
                 axes.push((2 + axis, sources));
             }
         }
+        // Rows that there will be more of are cheaper to rebuild before.
+        if at.shape(at.output)[2] > at.shape(at.x())[2] {
+            axes.reverse();
+        }
         rebuild(at, axes)
     }
 }

@@ -256,8 +256,9 @@ impl<'m> Builder<'m> {
         }
         let from = self.place_of(value);
         let (channels, plane) = (self.physical_channels(value), self.plane(value));
-        let len = self.shape(value)[0] * sources.len() * plane;
-        self.emit(Emit::new(name, op, SelectTask { channels, plane, sources }, vec![from], len))
+        let images = self.shape(value)[0];
+        let len = images * sources.len() * plane;
+        self.emit(Emit::new(name, op, SelectTask { images, channels, plane, sources }, vec![from], len))
     }
 
     pub(crate) fn all_channels_of(&mut self, value: ValueId) -> Operand {
@@ -269,7 +270,8 @@ impl<'m> Builder<'m> {
         let Some(c) = self.compaction(value) else { return self.define(value, place) };
         let sources: Vec<Source> = c.kept.iter().map(|&c| Source::Channel(c as usize)).collect();
         let (channels, plane, len) = (self.shape(value)[1], self.plane(value), self.physical_len(value));
-        let (name, task) = (self.model.name(value), SelectTask { channels, plane, sources });
+        let images = self.shape(value)[0];
+        let (name, task) = (self.model.name(value), SelectTask { images, channels, plane, sources });
         let place = self.emit(Emit::new(name, "Select", task, vec![place], len));
         self.define(value, place);
     }

@@ -1,8 +1,8 @@
 //! Which layout each activation has: what is cheapest for the steps that write and read it, conversions included.
 //!
 //! A step that lies between two convolutions is best computed in the layout that suits these, and a network has few places where
-//! converting pays. So the choice begins with what is best for each step alone, and with planes throughout; both are improved step
-//! by step until no other choice for one step is cheaper, and the cheaper result is taken.
+//! converting pays. So the choice begins with what is best for each step alone, with planes throughout, and with blocks wherever they
+//! are possible; all are improved step by step until no other choice for one step is cheaper, and the cheapest result is taken.
 
 use sslm_kernels::Task;
 use sslm_kernels::layout::{Extents, Forms, Layout, Layouts};
@@ -61,10 +61,12 @@ pub(crate) fn choose(sites: &[Site], lens: &[usize], keeps: &[bool], rules: &dyn
     let search = LayoutSearch { sites, keeps, options, readers, writers, conversions };
 
     let cheapest = |options: &Vec<(Layouts, f64)>| (0..options.len()).min_by(|&a, &b| options[a].1.total_cmp(&options[b].1));
-    let each_alone = search.options.iter().map(|options| cheapest(options).unwrap_or(0)).collect();
+    let each_alone: Vec<usize> = search.options.iter().map(|options| cheapest(options).unwrap_or(0)).collect();
+    let in_blocks = |options: &Vec<(Layouts, f64)>| options.iter().position(|(layouts, _)| *layouts == Layouts::BLOCKS);
+    let blocks = search.options.iter().zip(&each_alone).map(|(options, &other)| in_blocks(options).unwrap_or(other)).collect();
     let planes = vec![0; sites.len()];
     let as_planes = search.cost(&planes);
-    let improved = [planes, each_alone].map(|start| search.improve(start));
+    let improved = [planes, each_alone, blocks].map(|start| search.improve(start));
     let best = improved.into_iter().min_by(|a, b| search.cost(a).total_cmp(&search.cost(b)))?;
     if search.cost(&best) > WORTHWHILE * as_planes {
         return None;
@@ -94,8 +96,8 @@ fn extents(sites: &[Site], lens: &[usize]) -> Vec<Option<Extents>> {
     };
     for site in sites {
         if let Forms::Some { reads, writes, .. } = &site.forms {
-            for (i, id) in site.reads.iter().enumerate() {
-                id.map(|id| learn(&mut known, id, if i == 0 { *reads } else { *writes }));
+            for (id, extents) in site.reads.iter().zip(reads) {
+                id.map(|id| learn(&mut known, id, *extents));
             }
             learn(&mut known, site.write, *writes);
         }

@@ -48,6 +48,7 @@ static __thread struct launch *now;
 #define __syncthreads() hand_over(WAITS)
 
 #define DEVICE static inline __attribute__((unused))
+#define CALLED static __attribute__((unused))
 #define KERNEL(name, Arguments) \
     const size_t name##_bytes = sizeof(struct Arguments); \
     static void name##_thread(const struct Arguments a); \

@@ -50,7 +50,7 @@ fn is_constant(g: &Graph, producers: &[Option<usize>], value: ValueId) -> bool {
 }
 
 /// Node `i` as a factor and a term for each channel of one input, if it is that.
-fn affine(g: &Graph, producers: &[Option<usize>], i: usize) -> Option<Affine> {
+pub(crate) fn affine(g: &Graph, producers: &[Option<usize>], i: usize) -> Option<Affine> {
     let constants: Vec<Option<Vec<f32>>> = match g.graph.nodes[i].inputs[..] {
         [a, b] => vec![constant_per_channel(g, producers, a, g.shape(b)), constant_per_channel(g, producers, b, g.shape(a))],
         _ => vec![None; g.graph.nodes[i].inputs.len()],
@@ -88,7 +88,8 @@ fn absorbing(g: &Graph, producers: &[Option<usize>], readers: &[Vec<usize>], fol
     absorbing(g, producers, readers, folded, source)
 }
 
-fn drop_unread_constants(g: &mut Graph) {
+/// Drops stored tensors that nothing reads.
+pub(crate) fn drop_unread_constants(g: &mut Graph) {
     let readers = g.readers();
     let outputs = g.graph.outputs.clone();
     let stored: Vec<bool> = (0..g.graph.nodes.len()).map(|i| g.op(i).tensor().is_some()).collect();

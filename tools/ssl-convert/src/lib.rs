@@ -1,6 +1,6 @@
 //! Turns a zero-masked ONNX network into a compact `.sslm` file. Data flows through the files in this order:
-//! [`onnx`] (bytes to messages) -> [`import`](mod@import) (messages to a dense graph) -> [`fold`](mod@fold) and [`shuffle`] (fewer
-//! nodes) -> [`threshold`] (small filters and columns to zero, if asked) -> [`compact`](mod@compact) (what can go) -> [`emit`] (panels
+//! [`onnx`] (bytes to messages) -> [`import`](mod@import) (messages to a dense graph) -> [`fold`](mod@fold), [`gates`] and [`shuffle`]
+//! (fewer nodes) -> [`threshold`] (small filters and columns to zero, if asked) -> [`compact`](mod@compact) (what can go) -> [`emit`] (panels
 //! and file) -> [`verify`](mod@verify) (the file against the original). [`certificate`] says what happened; [`report`] prints it;
 //! [`export`](mod@export) says the compact network in ONNX. What all of them need to know of an operator stands in `ops`, one family
 //! a file.
@@ -11,6 +11,7 @@ pub mod compact;
 pub mod emit;
 pub mod export;
 pub mod fold;
+pub mod gates;
 pub mod graph;
 pub mod import;
 pub mod metadata;
@@ -205,5 +206,6 @@ pub fn network(file: &mut OnnxFile, dense: bool) -> Result<graph::Graph> {
 /// Everything that makes fewer nodes of a graph without looking at its zeros.
 fn simplify(g: &mut graph::Graph) {
     fold::fold(g);
+    gates::fold_gates(g);
     shuffle::fold_shuffles(g);
 }

@@ -6,7 +6,7 @@ use crate::onnx::tensor::Floats;
 use crate::slices::{Reads, Slices, follow, reads};
 use crate::weights::{Layer, Matrix, Op};
 use sslm_format::shape::Shape;
-use sslm_format::{Operator, Value, dispatch};
+use sslm_format::{Activation, Operator, Value, dispatch};
 
 /// What conversion asks an operator.
 pub trait Convert: Operator {
@@ -42,6 +42,16 @@ pub trait Convert: Operator {
     fn affine(&self, constants: &[Option<Vec<f32>>]) -> Option<Affine> {
         let _ = constants;
         None
+    }
+
+    /// The function of each element that it is, if it is one.
+    fn function(&self) -> Option<Activation> {
+        None
+    }
+
+    /// Whether it is the product of its two inputs.
+    fn is_product(&self) -> bool {
+        false
     }
 
     /// The rows and biases of a layer that yields a value of `shape`, if an affine function of each channel can be taken into them.

@@ -1,7 +1,7 @@
 //! The macros that turn the tables of functions into enums, and each column of a table into a method of its enum.
 
-/// Declares the functions of one element: [`super::Unary`], and those of them that convolutions apply to sums in registers as
-/// [`super::Activation`], too.
+/// Declares the functions of one element: [`super::Unary`], and [`super::Activation`], which tells those that are applied to sums in
+/// registers from the others.
 macro_rules! unary {
     (
         in registers {
@@ -41,19 +41,21 @@ macro_rules! unary {
     };
 }
 
-/// The rows of [`unary`] that convolutions apply to sums in registers.
+/// The rows of [`unary`] that are applied to sums in registers.
 macro_rules! activations {
     ($($(#[$doc:meta])* $code:literal $variant:ident $({ $($(#[$parameter_doc:meta])* $parameter:ident),+ })? => {
         formula: |$r:ident, $v:ident| $formula:expr,
         cuda: $cuda:literal,
     })+) => {
-        /// What a convolution, a fully connected layer or a pool applies to its sums while they are still in registers.
+        /// What a convolution, a fully connected layer or a pool applies to its sums.
         #[derive(Clone, Copy, Debug, Default, PartialEq)]
         pub enum Activation {
             /// Nothing: the sum stays as it is.
             #[default]
             None,
             $($(#[$doc])* $variant $({ $($(#[$parameter_doc])* $parameter: f32),+ })?,)+
+            /// Any other function: what registers hold goes to memory for it, tile by tile, and back.
+            InMemory(Unary),
         }
 
         impl Activation {
@@ -66,6 +68,7 @@ macro_rules! activations {
                         let ($r, $v) = (registers, x);
                         $formula
                     })+
+                    Activation::InMemory(function) => registers.in_memory(function, x),
                 }
             }
 
@@ -74,26 +77,30 @@ macro_rules! activations {
                 match self {
                     Activation::None => None,
                     $(Activation::$variant $({ $($parameter),+ })? => Some(Unary::$variant $({ $($parameter),+ })?),)+
+                    Activation::InMemory(function) => Some(function),
                 }
             }
         }
 
-        impl Unary {
-            /// The same as convolutions apply it, if they do.
-            pub fn in_registers(self) -> Option<Activation> {
-                match self {
-                    $(Unary::$variant $({ $($parameter),+ })? => Some(Activation::$variant $({ $($parameter),+ })?),)+
-                    _ => None,
+        impl From<Unary> for Activation {
+            /// The function as it is applied to sums.
+            fn from(function: Unary) -> Self {
+                match function {
+                    $(Unary::$variant $({ $($parameter),+ })? => Activation::$variant $({ $($parameter),+ })?,)+
+                    other => Activation::InMemory(other),
                 }
             }
         }
 
-        /// [`Activation`] in C: 0 is none, anything else is a function's code plus 1.
+        /// [`Activation`] in C: 0 is none, anything else is a function's code plus 1. Functions that are not applied in registers are
+        /// called: inlined, they would make every kernel that calls this twice as long.
         const ACTIVATION_IN_C: &str = concat!(
+            "CALLED float other_activation(int code, float p, float q, float x) { return unary(code, p, q, x); }\n",
             "DEVICE float activate(int activation, float p, float q, float x) {\n",
             "    switch (activation) {\n",
+            "    case 0: return x;\n",
             $("    case ", $code, " + 1: return ", $cuda, ";\n",)+
-            "    default: return x;\n    }\n}\n"
+            "    default: return other_activation(activation - 1, p, q, x);\n    }\n}\n"
         );
     };
 }

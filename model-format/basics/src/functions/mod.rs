@@ -17,7 +17,7 @@ const MOST_PARAMETERS: usize = 2;
 const SQRT_2_BY_PI: f32 = 0.797_884_6;
 
 unary! {
-    // Those that convolutions apply, too, to sums that are still in registers. There is one formula, of a register's lanes.
+    // Those that convolutions apply to sums that are still in registers. There is one formula, of a register's lanes.
     in registers {
         /// `max(x, 0)`; 0 for NaN.
         0 Relu = "Relu" {
@@ -46,8 +46,8 @@ unary! {
         }
     }
 
-    // All others. Constants are folded by the exact formula. That of kernels has to be one that compilers turn into vectors: no calls
-    // that are not inlined, and no branches.
+    // All others, for which convolutions write a tile of sums to memory. Constants are folded by the exact formula. That of kernels has
+    // to be one that compilers turn into vectors: no calls that are not inlined, and no branches.
     in memory {
         /// `1 / (1 + exp(-x))`.
         3 Sigmoid = "Sigmoid" {
@@ -121,6 +121,16 @@ unary! {
             kernel: |x| x * math::sigmoid(2.0 * SQRT_2_BY_PI * (x + 0.044_715 * x * x * x)),
             cuda: "x / (1.0f + expf(-1.59576912f * (x + 0.044715f * x * x * x)))",
         }
+
+        /// `x / (1 + exp(-alpha x))`.
+        12 Swish {
+            /// Factor of x inside.
+            alpha,
+        } = "Swish" {
+            exact: |x| x / (1.0 + (-alpha * x).exp()),
+            kernel: |x| x * math::sigmoid(alpha * x),
+            cuda: "x / (1.0f + expf(-p * x))",
+        }
     }
 }
 
@@ -160,7 +170,7 @@ binary! {
 
     /// `a` to the power of `b`.
     4 Pow = "Pow" {
-        formula: |a, b| a.powf(b),
+        formula: |a, b| math::pow(a, b),
         cuda: "powf(x, y)",
         of_integers: None,
         // 0 to the power of 0 is 1.
@@ -188,10 +198,10 @@ DEVICE float mish(float x) {
 }
 ";
 
-/// The functions in the part of CUDA C that is C as well; `DEVICE` begins each one. `unary(code, p, q, x)` and `binary_of(code, x, y)`
+/// The functions in the part of CUDA C that is C as well; `DEVICE` begins each one, or `CALLED` where it is not to be inlined. `unary(code, p, q, x)` and `binary_of(code, x, y)`
 /// take a function's code, `activate(activation, p, q, x)` takes 0 for none or a function's code plus 1; `p` and `q` are parameters.
 pub fn in_c() -> String {
-    [HELPERS_IN_C, ACTIVATION_IN_C, UNARY_IN_C, BINARY_IN_C].concat()
+    [HELPERS_IN_C, UNARY_IN_C, ACTIVATION_IN_C, BINARY_IN_C].concat()
 }
 
 /// Takes the formula of a function of one element, as a type of its own, so that loops over it are compiled for each function.
@@ -211,6 +221,21 @@ impl Activation {
     #[inline(always)]
     pub fn of(self, x: f32) -> f32 {
         self.apply(registers::OneElement, x)
+    }
+}
+
+impl Unary {
+    /// Of one element, by the formula of kernels.
+    fn of(self, x: f32) -> f32 {
+        struct OfOne<'a>(&'a mut f32);
+        impl UnaryVisitor for OfOne<'_> {
+            fn visit(self, f: impl Fn(f32) -> f32) {
+                *self.0 = f(*self.0);
+            }
+        }
+        let mut element = x;
+        self.dispatch(OfOne(&mut element));
+        element
     }
 }
 
@@ -266,16 +291,23 @@ mod tests {
     }
 
     #[test]
-    fn what_registers_hold_is_the_same_function() {
-        let in_registers: Vec<Activation> = every().into_iter().filter_map(Unary::in_registers).collect();
-        assert_eq!(in_registers.len(), 3);
-        for activation in in_registers {
-            let function = activation.function().expect("not none");
-            assert_eq!(function.in_registers(), Some(activation));
-            for x in [-2.0, 0.0, 1.0, 3.0, f32::NAN] {
-                assert_eq!(activation.of(x).to_bits(), function.apply(x).to_bits(), "{function:?} of {x}");
+    fn what_sums_become_is_the_same_function() {
+        struct Compare(Activation);
+        impl UnaryVisitor for Compare {
+            fn visit(self, f: impl Fn(f32) -> f32) {
+                for x in [-2.0, 0.0, 1.0, 3.0, f32::NAN] {
+                    assert_eq!(self.0.of(x).to_bits(), f(x).to_bits(), "{:?} of {x}", self.0);
+                }
             }
         }
+        let mut in_registers = 0;
+        for function in every() {
+            let activation = Activation::from(function);
+            assert_eq!(activation.function(), Some(function));
+            in_registers += usize::from(activation != Activation::InMemory(function));
+            function.dispatch(Compare(activation));
+        }
+        assert_eq!(in_registers, 3);
         assert_eq!(Activation::None.of(-1.0), -1.0);
     }
 

@@ -1,6 +1,8 @@
 //! What formulas are written in that convolutions apply to sums while these are still in registers: one formula serves the vectors of
 //! every instruction set and single elements.
 
+use super::Unary;
+
 /// Operations on what a register holds: a vector of some instruction set, or one element.
 pub trait Registers: Copy {
     /// What a register holds.
@@ -16,6 +18,8 @@ pub trait Registers: Copy {
     fn min(self, a: Self::Vector, b: Self::Vector) -> Self::Vector;
     /// `x` where it is not negative, else `negative`.
     fn where_negative(self, x: Self::Vector, negative: Self::Vector) -> Self::Vector;
+    /// A function that is not written in these operations.
+    fn in_memory(self, function: Unary, x: Self::Vector) -> Self::Vector;
 }
 
 /// A register of one element.
@@ -48,5 +52,9 @@ impl Registers for OneElement {
     #[inline(always)]
     fn where_negative(self, x: f32, negative: f32) -> f32 {
         if x < 0.0 { negative } else { x }
+    }
+
+    fn in_memory(self, function: Unary, x: f32) -> f32 {
+        function.of(x)
     }
 }

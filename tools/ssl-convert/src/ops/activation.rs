@@ -31,6 +31,10 @@ pub(super) const IMPORTS: &[Import] = &[
     Import::computing("Mish", |node| function(node, Activation::Mish)),
     Import::computing("Sqrt", |node| function(node, Activation::Sqrt)),
     Import::computing("Gelu", gelu),
+    Import::computing("Swish", |node| {
+        let alpha = node.float("alpha", 1.0)?;
+        function(node, Activation::Swish { alpha })
+    }),
 ];
 
 fn function(node: &mut OnnxNode<'_>, function: Activation) -> Result<Binding> {
@@ -57,6 +61,10 @@ fn gelu(node: &mut OnnxNode<'_>) -> Result<Binding> {
 
 impl Convert for Activation {
     without_weights!();
+
+    fn function(&self) -> Option<Activation> {
+        Some(*self)
+    }
 }
 
 impl Write for Activation {
@@ -74,6 +82,17 @@ impl Write for Activation {
                 // Before opset 18, by its definition.
                 let soft = w.make("Softplus", &[x], vec![]);
                 let gate = w.make("Tanh", &[&soft], vec![]);
+                w.push("Mul", &[x, &gate], call.output, vec![]);
+                return Ok(());
+            }
+            Activation::Swish { alpha } => {
+                let scaled = if alpha == 1.0 {
+                    x.to_owned()
+                } else {
+                    let factor = w.floats(&[], [alpha]);
+                    w.make("Mul", &[x, &factor], vec![])
+                };
+                let gate = w.make("Sigmoid", &[&scaled], vec![]);
                 w.push("Mul", &[x, &gate], call.output, vec![]);
                 return Ok(());
             }

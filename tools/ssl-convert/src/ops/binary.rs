@@ -15,7 +15,7 @@ pub(super) const IMPORTS: &[Import] = &[
     Import::computing("Sub", |node| function(node, Binary::Sub)),
     Import::computing("Mul", |node| function(node, Binary::Mul)),
     Import::computing("Div", |node| function(node, Binary::Div)),
-    Import::computing("Pow", |node| function(node, Binary::Pow)),
+    Import::computing("Pow", pow),
     Import::computing("PRelu", |node| function(node, Binary::PRelu)),
     Import::computing("Sum", sum),
 ];
@@ -36,6 +36,19 @@ fn function(node: &mut OnnxNode<'_>, function: Binary) -> Result<Binding> {
     node.push(function, operands)
 }
 
+/// A square is a product.
+fn pow(node: &mut OnnxNode<'_>) -> Result<Binding> {
+    let squares = node
+        .tensor_if_known(1)
+        .is_some_and(|b| b.dims.iter().product::<usize>() == 1 && b.floats().is_ok_and(|b| b.at(0) == 2.0));
+    match node.input(0) {
+        Some(&Binding::Value(x)) if squares && node.tensor_if_known(1).is_some_and(|b| b.dims.len() <= node.rank(x)) => {
+            node.push(Binary::Mul, vec![x, x])
+        }
+        _ => function(node, Binary::Pow),
+    }
+}
+
 fn sum(node: &mut OnnxNode<'_>) -> Result<Binding> {
     let mut sum: ValueId = node.value(0)?;
     for i in 1..node.input_count() {
@@ -47,6 +60,10 @@ fn sum(node: &mut OnnxNode<'_>) -> Result<Binding> {
 
 impl Convert for Binary {
     without_weights!();
+
+    fn is_product(&self) -> bool {
+        *self == Binary::Mul
+    }
 
     fn affine(&self, constants: &[Option<Vec<f32>>]) -> Option<Affine> {
         // Of two stored operands, the second one counts.
