@@ -100,7 +100,9 @@ impl Sizes {
     pub(super) fn new(problem: &Problem<'_>, group: PlacedGroup<'_>) -> Option<Self> {
         let (geometry, filters) = (problem.geometry, group.place.filters.len());
         let [height, width] = geometry.kernel;
-        let applies = height == width
+        // A single filter would fill one lane: of depthwise layers, there is no need to consider each group.
+        let applies = filters > 1
+            && height == width
             && [3, 5].contains(&width)
             && geometry.strides == [1, 1]
             && geometry.dilations == [1, 1]
