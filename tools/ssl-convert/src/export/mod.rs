@@ -12,7 +12,7 @@ use crate::graph::Graph;
 use crate::onnx::proto::*;
 use anyhow::{Context, Result};
 use exporter::{Exporter, export_of};
-use sslm_format::{Dim, Operator};
+use sslm_format::{Dim, Operator, infer};
 use writer::OPSET;
 
 /// The message of a compacted graph, with the metadata of its source.
@@ -20,6 +20,8 @@ use writer::OPSET;
 /// # Errors
 /// If something cannot be said in ONNX, naming the node.
 pub fn export(g: &Graph, metadata: &[StringStringEntryProto]) -> Result<ModelProto> {
+    let inputs: Vec<_> = g.graph.inputs.iter().map(infer::of_input).collect();
+    let shapes = infer::infer(&g.graph, &inputs).context("shapes of the exported graph")?;
     let mut e = Exporter::new(g);
     e.w.graph.name = "compact".into();
     for input in &g.graph.inputs {
@@ -28,7 +30,7 @@ pub fn export(g: &Graph, metadata: &[StringStringEntryProto]) -> Result<ModelPro
             Dim::Symbolic { name } => DimensionProto { dim_value: None, dim_param: Some(name.clone()) },
         };
         let shape = TensorShapeProto { dim: input.dims.iter().map(dim).collect() };
-        e.w.graph.input.push(value_info(&g.graph.values[input.value.index()].name, Some(shape), data_type::FLOAT));
+        e.w.graph.input.push(value_info(&g.graph.values[input.value.index()].name, shape, data_type::FLOAT));
     }
     for node in &g.graph.nodes {
         if e.compaction(node.output).is_some_and(|c| c.kept.is_empty()) {
@@ -46,7 +48,10 @@ pub fn export(g: &Graph, metadata: &[StringStringEntryProto]) -> Result<ModelPro
         let producer = g.producers()[output.index()].map(|p| &g.graph.nodes[p]);
         let integers = producer.is_some_and(|node| export_of(node).yields_integers());
         let elements = if integers { data_type::INT64 } else { data_type::FLOAT };
-        e.w.graph.output.push(value_info(&name, None, elements));
+        // An extent that depends on the input's is left open.
+        let dim = |extent: &Option<usize>| DimensionProto { dim_value: extent.map(|extent| extent as i64), dim_param: None };
+        let shape = TensorShapeProto { dim: shapes[output.index()].iter().map(dim).collect() };
+        e.w.graph.output.push(value_info(&name, shape, elements));
     }
     Ok(ModelProto {
         ir_version: 8,
@@ -57,7 +62,7 @@ pub fn export(g: &Graph, metadata: &[StringStringEntryProto]) -> Result<ModelPro
     })
 }
 
-fn value_info(name: &str, shape: Option<TensorShapeProto>, elem_type: i32) -> ValueInfoProto {
-    let tensor_type = Some(TensorTypeProto { elem_type, shape });
+fn value_info(name: &str, shape: TensorShapeProto, elem_type: i32) -> ValueInfoProto {
+    let tensor_type = Some(TensorTypeProto { elem_type, shape: Some(shape) });
     ValueInfoProto { name: name.to_owned(), r#type: Some(TypeProto { tensor_type }) }
 }
