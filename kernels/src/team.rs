@@ -2,8 +2,8 @@
 //! long as the helpers are awake, a system call.
 //!
 //! A helper looks for the next loop for some time and then sleeps. Waking it costs the caller 5 to 20 us, and it comes 40 to 80 us
-//! later. So callers announce a run of loops ([`crate::Threading::begin`]), which wakes helpers where that is likely to pay; the caller starts
-//! alone, and takes what helpers who are late have not taken.
+//! later. So callers announce a run of loops ([`crate::Threading::begin`]), which wakes helpers where that is likely to pay; the
+//! caller starts alone, and takes what helpers who are late have not taken.
 
 use crate::affinity::{self, current_cpu};
 use std::io;
