@@ -5,7 +5,8 @@
 //! mostly that is axis 1 alone, so that a slice is a channel. [`AxisMap::reach`] says which slices of an input a slice of the output
 //! depends on.
 
-use crate::shape::{Extent, Shape};
+use crate::extent::Extent;
+use crate::shape::{self, Shape};
 use std::ops::Range;
 
 /// How each axis of one input becomes an axis of the output: one [`Link`] for each axis of the input.
@@ -153,8 +154,7 @@ impl AxisMap {
         let missing = output.len().saturating_sub(input.len());
         let link = |(axis, own): (usize, &Extent)| {
             let to = axis + missing;
-            let as_long = own.is_some() && output.get(to) == Some(own);
-            if as_long { Link::Alike { to } } else { Link::Broadcast { to } }
+            if output.get(to) == Some(own) { Link::Alike { to } } else { Link::Broadcast { to } }
         };
         input.iter().enumerate().map(link).collect()
     }
@@ -280,7 +280,7 @@ pub struct SliceSpace {
 impl SliceSpace {
     /// Slices of a value of `shape` along `axes`, which are increasing; `None` where one of them does not exist or its extent is unknown.
     pub fn along(shape: &Shape, axes: &[usize]) -> Option<Self> {
-        let extents: Option<Vec<usize>> = axes.iter().map(|&axis| shape.get(axis).copied().flatten()).collect();
+        let extents: Option<Vec<usize>> = axes.iter().map(|&axis| shape.get(axis)?.known()).collect();
         Some(SliceSpace { axes: axes.to_vec(), extents: extents? })
     }
 
@@ -317,39 +317,41 @@ impl SliceSpace {
     }
 }
 
-/// Blocks of axes of both shapes with equally many elements, in order; `None` if unknown extents leave that open.
+/// Blocks of axes of both shapes with equally many elements, in order; `None` if symbolic extents leave that open.
 fn blocks(input: &Shape, output: &Shape) -> Option<Vec<(Range<usize>, Range<usize>)>> {
-    let product = |extents: &[Extent]| extents.iter().copied().try_fold(1usize, |n, e| n.checked_mul(e?));
+    let is_one = |extents: &[Extent]| shape::product(extents).known() == Some(1);
     let mut blocks = Vec::new();
     let mut at = [0, 0];
-    // Where everything but the first axes is known and equally much, so are the first axes.
+    // Where everything but the first axes is equally much, so are the first axes.
     if let ([first, rest @ ..], [new_first, new_rest @ ..]) = (&input[..], &output[..])
-        && (first.is_none() || new_first.is_none() || first == new_first)
-        && product(rest).is_some()
-        && product(rest) == product(new_rest)
+        && (first.known().is_none() || new_first.known().is_none() || first == new_first)
+        && shape::product(rest) == shape::product(new_rest)
     {
         blocks.push((0..1, 0..1));
         at = [1, 1];
     }
     while at[0] < input.len() && at[1] < output.len() {
         let [mut from, mut to] = [at[0]..at[0] + 1, at[1]..at[1] + 1];
-        let (mut have, mut want) = (input[from.start]?, output[to.start]?);
+        let (mut have, mut want) = (input[from.start].clone(), output[to.start].clone());
         // An extent of 1 that the other side does not have stands for itself.
-        if have != want && have == 1 {
+        if have != want && have.known() == Some(1) {
             blocks.push((from, at[1]..at[1]));
             at[0] += 1;
             continue;
         }
-        if have != want && want == 1 {
+        if have != want && want.known() == Some(1) {
             at[1] += 1;
             continue;
         }
         while have != want {
-            if have < want && from.end < input.len() {
-                have = have.checked_mul(input[from.end]?)?;
+            // Which side has less may depend on symbols; then the larger range says nothing more than both to their ends.
+            let has_less = (&have - &want).bounds().1 < 0;
+            let wants_less = (&want - &have).bounds().1 < 0;
+            if from.end < input.len() && (has_less || (!wants_less && to.end == output.len())) {
+                have = &have * &input[from.end];
                 from.end += 1;
-            } else if want < have && to.end < output.len() {
-                want = want.checked_mul(output[to.end]?)?;
+            } else if to.end < output.len() && (wants_less || !has_less) {
+                want = &want * &output[to.end];
                 to.end += 1;
             } else {
                 return None;
@@ -360,7 +362,7 @@ fn blocks(input: &Shape, output: &Shape) -> Option<Vec<(Range<usize>, Range<usiz
     }
     // What is left has extents of 1.
     let left = (at[0]..input.len(), at[1]..output.len());
-    if product(&input[left.0.clone()])? != 1 || product(&output[left.1.clone()])? != 1 {
+    if !is_one(&input[left.0.clone()]) || !is_one(&output[left.1.clone()]) {
         return None;
     }
     blocks.extend((!left.0.is_empty()).then_some(left));
@@ -382,8 +384,8 @@ fn regrouped_index(
         let place = outer.axes.iter().position(|&a| a == to)?;
         position = position * outer.extents[place] + outer.on(to, slice)?;
     }
-    let inner = shape[axis + 1..from.end].iter().copied().try_fold(1usize, |n, e| n.checked_mul(e?))?;
-    Some(position / inner % shape[axis]?)
+    let inner = shape::product(&shape[axis + 1..from.end]).known()?;
+    Some(position / inner % shape[axis].known()?)
 }
 
 #[cfg(test)]
@@ -391,7 +393,11 @@ mod tests {
     use super::*;
 
     fn shape(extents: &[usize]) -> Shape {
-        extents.iter().map(|&e| Some(e)).collect()
+        shape::of(extents)
+    }
+
+    fn open(symbol: &str, extents: &[usize]) -> Shape {
+        [vec![Extent::symbol(symbol)], shape::of(extents)].concat()
     }
 
     /// What each slice of the output depends on, where slices are taken along these axes.
@@ -403,7 +409,7 @@ mod tests {
 
     #[test]
     fn flattening_makes_a_run_of_each_channel() {
-        let (from, to) = (vec![None, Some(3), Some(2), Some(2)], vec![None, Some(12)]);
+        let (from, to) = (open("n", &[3, 2, 2]), open("n", &[12]));
         let map = AxisMap::regrouped(&from, &to);
         assert_eq!(map.links[0], Link::Alike { to: 0 });
         let expected: Vec<Reach> = (0..12).map(|i| Reach::One(i / 4)).collect();
@@ -425,7 +431,13 @@ mod tests {
                 vec![Link::Alike { to: 0 }, Link::Alike { to: 1 }, regrouped(2..4, 2..2), regrouped(2..4, 2..2)],
             ),
             (shape(&[2, 3, 4, 5]), shape(&[2, 1, 3, 1, 4, 5]), [0, 2, 4, 5].map(|to| Link::Alike { to }).to_vec()),
-            (vec![None, Some(4)], vec![Some(2), None], vec![regrouped(0..2, 0..2); 2]),
+            (open("n", &[4]), [shape(&[2]), open("m", &[])].concat(), vec![regrouped(0..2, 0..2); 2]),
+            (open("n", &[6, 4]), open("n", &[2, 3, 4]), vec![Link::Alike { to: 0 }, regrouped(1..2, 1..3), Link::Alike { to: 3 }]),
+            (
+                [open("n", &[6]), open("h", &[]), open("w", &[])].concat(),
+                vec![Extent::symbol("n"), Extent::from(6usize), &Extent::symbol("h") * &Extent::symbol("w")],
+                vec![Link::Alike { to: 0 }, Link::Alike { to: 1 }, regrouped(2..4, 2..3), regrouped(2..4, 2..3)],
+            ),
             (shape(&[4, 6]), shape(&[6, 4]), vec![regrouped(0..2, 0..2); 2]),
         ];
         for (from, to, expected) in cases {

@@ -35,7 +35,7 @@ pub(crate) fn check_model(model: &Model, weights_len: u64) -> Result<()> {
     let shapes = infer::infer(graph, &input_shapes)?;
     for (value, shape) in graph.values.iter().zip(&shapes) {
         let Some(c) = &value.compaction else { continue };
-        if shape.len() < 2 || shape[1] != Some(c.logical as usize) {
+        if shape.len() < 2 || shape[1].known() != Some(c.logical as usize) {
             let expected = format!("axis 1 of extent {} (its logical channels)", c.logical);
             return Err(Error::invalid(format!("value '{}'", value.name), expected, format!("shape {shape:?}")));
         }

@@ -7,16 +7,21 @@ use crate::error::{Error, Result};
 /// Strings are names and labels: none is longer than this many bytes.
 const MAX_STRING: usize = 1 << 16;
 
+/// Expressions are inside each other at most so often, so that reading them takes little stack.
+const MAX_DEPTH: usize = 32;
+
 /// A cursor over untrusted bytes that knows how to say where it is.
 pub(crate) struct Reader<'a> {
     bytes: &'a [u8],
     section: &'static str,
     at: usize,
+    /// How many records that contain their own kind are open.
+    depth: usize,
 }
 
 impl<'a> Reader<'a> {
     pub(crate) fn new(section: &'static str, bytes: &'a [u8]) -> Self {
-        Reader { bytes, section, at: 0 }
+        Reader { bytes, section, at: 0, depth: 0 }
     }
 
     fn remaining(&self) -> usize {
@@ -35,6 +40,20 @@ impl<'a> Reader<'a> {
         let taken = &self.bytes[self.at..self.at + n];
         self.at += n;
         Ok(taken)
+    }
+
+    /// A record that contains its own kind begins.
+    pub(crate) fn deeper(&mut self) -> Result<()> {
+        self.depth += 1;
+        if self.depth <= MAX_DEPTH {
+            return Ok(());
+        }
+        Err(Error::invalid(self.place(), format!("at most {MAX_DEPTH} expressions inside each other"), "more"))
+    }
+
+    /// It ends.
+    pub(crate) fn shallower(&mut self) {
+        self.depth -= 1;
     }
 
     /// Every byte of a section belongs to a record.

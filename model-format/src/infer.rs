@@ -2,16 +2,17 @@
 //! channels each value has and which graphs are legal.
 
 use crate::error::{Error, Result};
+use crate::extent::Extent;
 use crate::graph::{Dim, Graph, Input};
 use crate::op::{Op, Operator};
 use crate::shape::{Shape, check_size};
 use crate::weights::Weights;
 
-/// The input's own dims, with symbolic ones unknown.
+/// The input's own dims. Those of one name are equal.
 pub fn of_input(input: &Input) -> Shape {
     let extent = |d: &Dim| match d {
-        Dim::Fixed { size } => Some(usize::try_from(*size).unwrap_or(usize::MAX)),
-        Dim::Symbolic { .. } => None,
+        Dim::Fixed { size } => Extent::from(usize::try_from(*size).unwrap_or(usize::MAX)),
+        Dim::Symbolic { name } => Extent::symbol(name),
     };
     input.dims.iter().map(extent).collect()
 }

@@ -31,11 +31,11 @@
 //! shapes, and how the axes of its inputs become those of its output ([`AxisMap`]):
 //!
 //! ```
-//! use sslm_format::{Lrn, Operator, Reach, SliceSpace};
+//! use sslm_format::{Extent, Lrn, Operator, Reach, SliceSpace};
 //!
 //! // Of an image with 8 channels, what does channel 4 behind a normalisation over 5 channels depend on?
 //! let lrn = Lrn { size: 5, alpha: 1e-4, beta: 0.75, bias: 1.0 };
-//! let shape = vec![Some(1), Some(8), None, None];
+//! let shape = vec![Extent::symbol("n"), Extent::from(8usize), Extent::symbol("h"), Extent::symbol("w")];
 //! let map = &lrn.axes(&[&shape], &shape)[0];
 //! let channels = SliceSpace::along(&shape, &[1]).expect("the count of channels is known");
 //! assert_eq!(map.reach(&shape, &channels, &channels, 4), Reach::Near { own: 4, range: 2..7 });
@@ -53,6 +53,7 @@ mod check;
 mod codec;
 mod container;
 mod error;
+mod extent;
 mod functions;
 mod graph;
 pub mod infer;
@@ -72,6 +73,7 @@ pub use sslm_basics::panels;
 pub use axes::{AxisMap, Link, Pick, Reach, SliceSpace};
 pub use container::{MAGIC, Section, VERSION, WEIGHT_ALIGN, sections, verify_weights};
 pub use error::{Error, ErrorKind, Result};
+pub use extent::Extent;
 pub use graph::{Dim, Graph, Input, Model, Node};
 pub use metadata::{Color, Preprocessing, Provenance, Resize};
 pub use op::*;

@@ -2,6 +2,7 @@
 
 use crate::codec::{choice, record};
 use crate::error::{Error, Result};
+use crate::extent::Extent;
 use crate::rules::{at_least_one, below};
 use crate::shape::{Shape, expect_rank};
 
@@ -78,28 +79,41 @@ pub fn reach(window: &Window, axis: usize) -> usize {
 pub(crate) fn windowed(x: &Shape, window: &Window, ceil_mode: bool) -> Result<Shape> {
     expect_rank(x, 4)?;
     let mut out = x.clone();
-    // Padding of one axis does not depend on the other one, so an unknown extent may be given as 0.
-    let [top, left, bottom, right] = resolve_padding(window, x[2].unwrap_or(0), x[3].unwrap_or(0));
-    for (axis, before, after) in [(0, top, bottom), (1, left, right)] {
-        let Some(size) = x[2 + axis] else { continue };
-        let (stride, reach) = (window.strides[axis] as usize, reach(window, axis));
-        let padded = size + before + after;
-        if padded < reach || size == 0 {
-            let name = ["height", "width"][axis];
-            return Err(Error::shape(
-                format!("{name} with padding"),
-                format!("at least the {reach} positions that the window spans"),
-                format!("{padded} ({size} + {before} + {after})"),
-            ));
-        }
-        let mut count = (padded - reach) / stride + 1;
-        // A window may hang over the end only if it starts inside the input or the padding before it.
-        if ceil_mode && !(padded - reach).is_multiple_of(stride) && count * stride < size + before {
-            count += 1;
-        }
-        out[2 + axis] = Some(count);
+    for axis in 0..2 {
+        out[2 + axis] = slid(window, axis, &x[2 + axis], ceil_mode)?;
     }
     Ok(out)
+}
+
+/// How often `window` fits on `axis` (0 vertical, 1 horizontal) of an input of `size` positions.
+fn slid(window: &Window, axis: usize, size: &Extent, ceil_mode: bool) -> Result<Extent> {
+    let (stride, reach) = (Extent::from(window.strides[axis] as usize), reach(window, axis));
+    let Padding::Explicit { top, left, bottom, right } = window.padding else {
+        return at_least_one_position(size.quotient_up(&stride), axis, size, reach);
+    };
+    let (before, after) = [(top, bottom), (left, right)][axis];
+    let padded = size + (i64::from(before) + i64::from(after));
+    if padded.known().is_some_and(|padded| padded < reach) {
+        let found = format!("{padded} ({size} + {before} + {after})");
+        return Err(does_not_fit(axis, reach, found));
+    }
+    let left = &padded - &Extent::from(reach);
+    let count = if ceil_mode {
+        // A window may hang over the end only if it starts inside the input or the padding before it.
+        (&left.quotient_up(&stride) + 1).least(&(size + i64::from(before)).quotient_up(&stride))
+    } else {
+        &left.quotient(&stride) + 1
+    };
+    at_least_one_position(count, axis, size, reach)
+}
+
+fn at_least_one_position(count: Extent, axis: usize, size: &Extent, reach: usize) -> Result<Extent> {
+    if size.known() == Some(0) { Err(does_not_fit(axis, reach, "0".to_owned())) } else { Ok(count) }
+}
+
+fn does_not_fit(axis: usize, reach: usize, found: String) -> Error {
+    let name = ["height", "width"][axis];
+    Error::shape(format!("{name} with padding"), format!("at least the {reach} positions that the window spans"), found)
 }
 
 /// Rules about a window that hold whatever it slides over.
@@ -121,6 +135,7 @@ pub(crate) fn check_window(w: &Window) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::shape;
 
     fn window(kernel: u32, stride: u32, dilation: u32, padding: Padding) -> Window {
         Window { kernel: [kernel; 2], strides: [stride; 2], dilations: [dilation; 2], padding }
@@ -146,8 +161,12 @@ mod tests {
             Case(6, window(2, 3, 1, Padding::SameLower), false, 2),
         ];
         for Case(size, w, ceil, expected) in cases {
-            let out = windowed(&vec![Some(1), Some(3), Some(size), None], &w, ceil).unwrap();
-            assert_eq!(out, vec![Some(1), Some(3), Some(expected), None], "{size} {w:?} ceil {ceil}");
+            let out = windowed(&shape::of(&[1, 3, size, size]), &w, ceil).unwrap();
+            assert_eq!(out[..3], shape::of(&[1, 3, expected]), "{size} {w:?} ceil {ceil}");
+            // Height is found as an expression, too.
+            let open = vec![Extent::from(1usize), Extent::from(3usize), Extent::symbol("h"), Extent::from(size)];
+            let bound = windowed(&open, &w, ceil).unwrap()[2].bind(&|_| Some(size));
+            assert_eq!(bound.known(), Some(expected), "{size} {w:?} ceil {ceil}");
         }
     }
 

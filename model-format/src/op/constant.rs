@@ -4,6 +4,7 @@ use super::{Check, Operator};
 use crate::axes::AxisMap;
 use crate::codec::record;
 use crate::error::{Error, Result};
+use crate::extent::Extent;
 use crate::rules::Site;
 use crate::shape::Shape;
 use crate::weights::Weights;
@@ -29,7 +30,7 @@ impl<W: Weights> Operator for Constant<W> {
     }
 
     fn shape(&self, _: &[&Shape]) -> Result<Shape> {
-        let extent = |&d: &u64| usize::try_from(d).map(Some).map_err(|_| Error::shape("dims", "extents that fit in memory", d));
+        let extent = |&d: &u64| usize::try_from(d).map(Extent::from).map_err(|_| Error::shape("dims", "extents that fit in memory", d));
         self.dims.iter().map(extent).collect()
     }
 

@@ -4,8 +4,9 @@ use super::{Check, Operator};
 use crate::axes::{AxisMap, Link};
 use crate::codec::record;
 use crate::error::{Error, Result};
+use crate::extent::Extent;
 use crate::rules::{Site, at_least_one, below, check_list, equal};
-use crate::shape::{self, Shape, expect_extent, expect_rank, too_large};
+use crate::shape::{self, Shape, expect_extent, expect_rank};
 use crate::value::{Kept, Value};
 use crate::weights::Weights;
 use crate::window::{Padding, Window, check_window, reach, resolve_padding, windowed};
@@ -95,8 +96,8 @@ impl<W: Weights> Operator for Conv<W> {
 
     fn shape(&self, inputs: &[&Shape]) -> Result<Shape> {
         let mut out = windowed(inputs[0], &self.window, false)?;
-        expect_extent("input channels", inputs[0][1], self.channels as usize)?;
-        out[1] = Some(self.filters as usize);
+        expect_extent("input channels", &inputs[0][1], self.channels as usize)?;
+        out[1] = Extent::from(self.filters as usize);
         Ok(out)
     }
 
@@ -114,17 +115,18 @@ impl<W: Weights> Operator for ConvTranspose<W> {
     fn shape(&self, inputs: &[&Shape]) -> Result<Shape> {
         let (x, conv) = (inputs[0], &self.conv);
         expect_rank(x, 4)?;
-        expect_extent("input channels", x[1], conv.channels as usize)?;
-        let mut out = vec![x[0], Some(conv.filters as usize), None, None];
+        expect_extent("input channels", &x[1], conv.channels as usize)?;
+        let mut out = vec![x[0].clone(), Extent::from(conv.filters as usize)];
         let [top, left, bottom, right] = resolve_padding(&conv.window, 0, 0);
-        for (axis, before, after) in [(0, top, bottom), (1, left, right)] {
-            let Some(size) = x[2 + axis] else { continue };
-            let (stride, extra) = (conv.window.strides[axis] as usize, self.output_padding[axis] as usize);
-            let spread = size.saturating_sub(1).checked_mul(stride).ok_or_else(too_large)? + reach(&conv.window, axis) + extra;
-            match spread.checked_sub(before + after) {
-                Some(extent) if size > 0 => out[2 + axis] = Some(extent),
-                _ => return Err(Error::shape("padding", format!("at most the {spread} positions there are"), before + after)),
+        for (axis, padding) in [(0, top + bottom), (1, left + right)] {
+            let stride = i64::from(conv.window.strides[axis]);
+            let further = reach(&conv.window, axis) as i64 + i64::from(self.output_padding[axis]);
+            let spread = &(&(&x[2 + axis] + -1) * stride) + further;
+            let extent = &spread + -(padding as i64);
+            if x[2 + axis].known() == Some(0) || extent.integer().is_some_and(|extent| extent < 0) {
+                return Err(Error::shape("padding", format!("at most the {spread} positions there are"), padding));
             }
+            out.push(extent);
         }
         Ok(out)
     }

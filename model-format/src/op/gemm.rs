@@ -5,6 +5,7 @@ use super::{Check, Operator};
 use crate::axes::{AxisMap, Link};
 use crate::codec::record;
 use crate::error::{Error, Result};
+use crate::extent::Extent;
 use crate::rules::{Site, at_least_one, below, equal};
 use crate::shape::{self, Shape, expect_extent};
 use crate::value::{Kept, Value};
@@ -41,8 +42,8 @@ impl<W: Weights> Operator for Gemm<W> {
     fn shape(&self, inputs: &[&Shape]) -> Result<Shape> {
         let mut out = inputs[0].clone();
         let Some(last) = out.last_mut() else { return Err(Error::shape("input rank", "at least 1", 0)) };
-        expect_extent("input features", *last, self.features as usize)?;
-        *last = Some(self.rows as usize);
+        expect_extent("input features", last, self.features as usize)?;
+        *last = Extent::from(self.rows as usize);
         Ok(out)
     }
 

@@ -4,7 +4,8 @@ use super::{Check, Operator, Source};
 use crate::axes::{AxisMap, Link};
 use crate::codec::record;
 use crate::error::{Error, Result};
-use crate::shape::{Shape, broadcast, expect_rank, too_large};
+use crate::extent::Extent;
+use crate::shape::{Shape, broadcast, expect_rank};
 use std::ops::RangeInclusive;
 
 record! {
@@ -17,7 +18,7 @@ record! {
     /// ONNX `Expand`: broadcast to (at least) these dims.
     pub struct Expand {
         /// Aligned with the input at the last axis.
-        pub dims: Vec<u64>,
+        pub dims: Vec<Extent>,
     }
 }
 
@@ -39,7 +40,7 @@ impl Operator for Concat {
         let mut first = Some(0);
         let map = |x: &&Shape| {
             let link = first.map_or(Link::Windowed { to: joined }, |first| Link::Joined { to: joined, first });
-            first = first.zip(x[joined]).map(|(first, extent)| first + extent);
+            first = first.zip(x[joined].known()).map(|(first, extent)| first + extent);
             AxisMap::changing(x.len(), |axis| (axis == joined).then(|| link.clone()))
         };
         inputs.iter().map(map).collect()
@@ -59,12 +60,15 @@ impl Operator for Expand {
     }
 
     fn shape(&self, inputs: &[&Shape]) -> Result<Shape> {
-        let dims: Result<Shape> = self.dims.iter().map(|&d| Ok(Some(usize::try_from(d).map_err(|_| too_large())?))).collect();
-        broadcast(inputs[0], &dims?)
+        broadcast(inputs[0], &self.dims)
     }
 
     fn axes(&self, inputs: &[&Shape], output: &Shape) -> Vec<AxisMap> {
         vec![AxisMap::broadcast(inputs[0], output)]
+    }
+
+    fn extents_mut(&mut self) -> Vec<&mut Extent> {
+        self.dims.iter_mut().collect()
     }
 }
 
@@ -79,16 +83,13 @@ fn concatenated(inputs: &[&Shape], axis: usize) -> Result<Shape> {
     let mut out = (*first).clone();
     for x in rest {
         expect_rank(x, out.len())?;
-        for (i, (have, &more)) in out.iter_mut().zip(x.iter()).enumerate() {
+        for (i, (have, more)) in out.iter_mut().zip(x.iter()).enumerate() {
             if i == axis {
-                *have = match have.zip(more) {
-                    Some((a, b)) => Some(a.checked_add(b).ok_or_else(too_large)?),
-                    None => None,
-                };
+                *have = &*have + more;
             } else {
-                match (*have, more) {
+                match (have.known(), more.known()) {
                     (Some(a), Some(b)) if a != b => return Err(Error::shape(format!("axis {i}"), a, b)),
-                    (None, known) => *have = known,
+                    (None, Some(_)) => have.clone_from(more),
                     _ => {}
                 }
             }

@@ -4,6 +4,7 @@ use super::{Check, Operator, Source, passed_on};
 use crate::axes::{AxisMap, Link};
 use crate::codec::record;
 use crate::error::{Error, Result};
+use crate::extent::Extent;
 use crate::shape::{Shape, product};
 use std::ops::Range;
 
@@ -14,10 +15,10 @@ record! {
         pub axis: u32,
     }
 
-    /// ONNX `Reshape` to fixed dims: 0 copies the input's extent on that axis, one -1 takes what is left.
+    /// ONNX `Reshape`: 0 copies the input's extent on that axis, one -1 takes what is left.
     pub struct Reshape {
         /// Target dims.
-        pub dims: Vec<i64>,
+        pub dims: Vec<Extent>,
     }
 
     /// ONNX `Transpose`: output axis `i` is input axis `axes[i]`.
@@ -37,7 +38,7 @@ impl Operator for Flatten {
         if axis > x.len() {
             return Err(Error::shape("axis", format!("at most {}", x.len()), axis));
         }
-        Ok(vec![product(&x[..axis])?, product(&x[axis..])?])
+        Ok(vec![product(&x[..axis]), product(&x[axis..])])
     }
 
     fn axes(&self, inputs: &[&Shape], _: &Shape) -> Vec<AxisMap> {
@@ -71,6 +72,10 @@ impl Operator for Reshape {
         vec![AxisMap::regrouped(inputs[0], output)]
     }
 
+    fn extents_mut(&mut self) -> Vec<&mut Extent> {
+        self.dims.iter_mut().collect()
+    }
+
     fn constant(&self, sources: &[Source<'_>]) -> Option<f32> {
         passed_on(sources)
     }
@@ -92,7 +97,7 @@ impl Operator for Transpose {
         if axes.len() != x.len() || axes.iter().enumerate().any(|(i, &a)| a as usize != i) {
             return Err(Error::shape("axes", format!("each of 0..{} once", x.len()), format!("{} others", self.axes.len())));
         }
-        Ok(self.axes.iter().map(|&a| x[a as usize]).collect())
+        Ok(self.axes.iter().map(|&a| x[a as usize].clone()).collect())
     }
 
     fn axes(&self, inputs: &[&Shape], _: &Shape) -> Vec<AxisMap> {
@@ -114,57 +119,68 @@ impl Check for Reshape {}
 impl Check for Transpose {}
 
 /// The shape of `x` under new dims, by the rules of ONNX.
-fn reshaped(x: &Shape, dims: &[i64]) -> Result<Shape> {
+fn reshaped(x: &Shape, dims: &[Extent]) -> Result<Shape> {
     let mut out = Shape::new();
     let mut inferred = None;
-    for (axis, &dim) in dims.iter().enumerate() {
-        out.push(match dim {
-            0 => *x.get(axis).ok_or_else(|| Error::shape("dims", format!("0 only on the input's {} axes", x.len()), axis))?,
-            -1 if inferred.is_none() => {
-                inferred = Some(axis);
-                Some(1)
+    for (axis, dim) in dims.iter().enumerate() {
+        out.push(match dim.integer() {
+            Some(0) => {
+                let none = || Error::shape("dims", format!("0 only on the input's {} axes", x.len()), axis);
+                x.get(axis).ok_or_else(none)?.clone()
             }
-            d => Some(usize::try_from(d).map_err(|_| Error::shape("dims", "positive extents, 0, or one -1", d))?),
+            Some(-1) if inferred.is_none() => {
+                inferred = Some(axis);
+                Extent::from(1usize)
+            }
+            Some(other) if other < 0 => return Err(Error::shape("dims", "positive extents, 0, or one -1", other)),
+            _ => dim.clone(),
         });
     }
-    let (have, want) = (product(x)?, product(&out)?);
-    match (inferred, have, want) {
-        (Some(axis), Some(have), Some(want)) => {
-            if want == 0 || have % want != 0 {
-                return Err(Error::shape("elements", format!("a multiple of {want}"), have));
-            }
-            out[axis] = Some(have / want);
+    let (have, want) = (product(x), product(&out));
+    if let Some(axis) = inferred {
+        // What an axis that is copied contributes to both cancels.
+        let left = |s: &Shape| product(&s.iter().zip(0..).filter(|(_, i)| !copies(dims, *i)).map(|(e, _)| e.clone()).collect::<Shape>());
+        let (all, known) = (left(x), left(&out));
+        if let (Some(have), Some(want)) = (all.known(), known.known())
+            && (want == 0 || !have.is_multiple_of(want))
+        {
+            return Err(Error::shape("elements", format!("a multiple of {want}"), have));
         }
-        (Some(axis), ..) => {
-            // An unknown axis copied by 0 cancels: what is left may still be known.
-            let cancels = |axis: usize| dims.get(axis) == Some(&0) && x[axis].is_none();
-            let rest =
-                |s: &Shape| product(&s.iter().enumerate().filter(|&(i, _)| !cancels(i)).map(|(_, &e)| e).collect::<Vec<_>>());
-            out[axis] = match (rest(x)?, rest(&out)?) {
-                (Some(have), Some(want)) if want > 0 && have.is_multiple_of(want) => Some(have / want),
-                _ => None,
-            };
-        }
-        (None, Some(have), Some(want)) if have != want => return Err(Error::shape("elements", want, have)),
-        _ => {}
+        out[axis] = all.quotient(&known);
+    } else if let (Some(have), Some(want)) = (have.known(), want.known())
+        && have != want
+    {
+        return Err(Error::shape("elements", want, have));
     }
     Ok(out)
+}
+
+/// Whether `axis` is one of the input's that is copied.
+fn copies(dims: &[Extent], axis: usize) -> bool {
+    dims.get(axis).is_some_and(|dim| dim.integer() == Some(0))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::shape;
 
     #[test]
-    fn unknown_batch_survives_reshape() {
-        let x = vec![None, Some(50), Some(4), Some(4)];
-        assert_eq!(reshaped(&x, &[0, -1]).unwrap(), vec![None, Some(800)]);
-        assert_eq!(reshaped(&x, &[-1, 800]).unwrap(), vec![None, Some(800)]);
-        assert_eq!(reshaped(&x, &[1, 800]).unwrap(), vec![Some(1), Some(800)]);
-        let known = vec![Some(2), Some(3)];
-        assert_eq!(reshaped(&known, &[-1]).unwrap(), vec![Some(6)]);
-        assert!(reshaped(&known, &[4, -1]).is_err());
-        assert!(reshaped(&known, &[7]).is_err());
-        assert!(reshaped(&known, &[2, 3, 0]).is_err());
+    fn symbols_survive_a_reshape() {
+        let dims = |dims: &[i64]| dims.iter().map(|&d| Extent::from(d)).collect::<Vec<_>>();
+        let n = Extent::symbol("n");
+        let x = [vec![n.clone()], shape::of(&[50, 4, 4])].concat();
+        let flat = [vec![n.clone()], shape::of(&[800])].concat();
+        assert_eq!(reshaped(&x, &dims(&[0, -1])).unwrap(), flat);
+        assert_eq!(reshaped(&x, &dims(&[-1, 800])).unwrap(), flat);
+        assert_eq!(reshaped(&x, &[n.clone(), Extent::from(-1i64)]).unwrap(), flat);
+        assert_eq!(reshaped(&x, &dims(&[1, 800])).unwrap(), shape::of(&[1, 800]));
+        let folded = reshaped(&x, &[&n * 5, Extent::from(10usize), Extent::from(-1i64)]).unwrap();
+        assert_eq!(folded, [vec![&n * 5], shape::of(&[10, 16])].concat());
+        let known = shape::of(&[2, 3]);
+        assert_eq!(reshaped(&known, &dims(&[-1])).unwrap(), shape::of(&[6]));
+        for refused in [&[4, -1][..], &[7], &[2, 3, 0]] {
+            assert!(reshaped(&known, &dims(refused)).is_err(), "{refused:?}");
+        }
     }
 }

@@ -33,6 +33,7 @@ pub use resize::{Coordinates, Fill, Interpolation, Pad, Resize2d, Target};
 
 use crate::axes::AxisMap;
 use crate::error::Result;
+use crate::extent::Extent;
 use crate::rules::Site;
 use crate::shape::Shape;
 use crate::weights::{Stored, Weights};
@@ -184,6 +185,11 @@ pub trait Operator {
         self.is_view()
     }
 
+    /// The extents that it states, which may be symbolic.
+    fn extents_mut(&mut self) -> Vec<&mut Extent> {
+        Vec::new()
+    }
+
     /// Whether operands of these shapes have to be stored whole, because axis 1 is not the one that the operator has channels on.
     fn needs_whole(&self, inputs: &[&Shape]) -> bool {
         let _ = inputs;
@@ -271,6 +277,10 @@ impl<W: Weights> Operator for Op<W> {
 
     fn only_moves(&self) -> bool {
         dispatch!(self, record => record.only_moves())
+    }
+
+    fn extents_mut(&mut self) -> Vec<&mut Extent> {
+        dispatch!(self, record => record.extents_mut())
     }
 
     fn needs_whole(&self, inputs: &[&Shape]) -> bool {

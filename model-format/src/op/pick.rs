@@ -4,6 +4,7 @@ use super::{Check, Operator, Source, passed_on};
 use crate::axes::{AxisMap, Link, Pick};
 use crate::codec::record;
 use crate::error::{Error, Result};
+use crate::extent::Extent;
 use crate::rules::{Site, below};
 use crate::shape::{Shape, on_axis};
 
@@ -13,9 +14,9 @@ record! {
         /// Axis.
         pub axis: u32,
         /// First index.
-        pub start: i64,
+        pub start: Extent,
         /// One past the last index.
-        pub end: i64,
+        pub end: Extent,
         /// Not 0.
         pub step: i64,
     }
@@ -30,23 +31,35 @@ record! {
 }
 
 impl Slice {
-    /// The indices of an axis of `extent` that the slice takes, in order.
-    pub fn picked(&self, extent: usize) -> impl ExactSizeIterator<Item = usize> + use<> {
-        let extent = extent as i64;
-        let last = (extent - 1).max(0);
-        let clamp =
-            |bound: i64, low: i64, high: i64| (if bound < 0 { bound.saturating_add(extent) } else { bound }).clamp(low, high);
-        let (start, count) = if self.step > 0 {
-            let (start, end) = (clamp(self.start, 0, extent), clamp(self.end, 0, extent));
-            (start, (end - start).max(0).unsigned_abs().div_ceil(self.step.unsigned_abs()))
-        } else if extent == 0 {
-            (0, 0)
+    /// A slice between bounds that are known.
+    pub fn of(axis: u32, start: i64, end: i64, step: i64) -> Self {
+        Slice { axis, start: start.into(), end: end.into(), step }
+    }
+
+    /// The first index and how many there are, of an axis of `extent`.
+    fn taken(&self, extent: &Extent) -> (Extent, Extent) {
+        let from_end = |bound: &Extent| if bound.bounds().1 < 0 { bound + extent } else { bound.clone() };
+        let (start, end) = (from_end(&self.start), from_end(&self.end));
+        let (zero, step) = (Extent::from(0usize), Extent::from(self.step.saturating_abs()));
+        let (start, reach) = if self.step > 0 {
+            let [start, end] = [start, end].map(|bound| bound.greatest(&zero).least(extent));
+            let reach = &end - &start;
+            (start, reach)
         } else {
-            let (start, end) = (clamp(self.start, 0, last), clamp(self.end, -1, last));
-            (start, (start - end).max(0).unsigned_abs().div_ceil(self.step.unsigned_abs()))
+            let last = extent + -1;
+            // Of an axis without indices, both are -1.
+            let [start, end] = [(start, 0i64), (end, -1)].map(|(bound, low)| bound.greatest(&Extent::from(low)).least(&last));
+            let reach = &start - &end;
+            (start, reach)
         };
-        let step = self.step;
-        (0..count as usize).map(move |i| (start + i as i64 * step) as usize)
+        (start, reach.greatest(&zero).quotient_up(&step))
+    }
+
+    /// The indices of an axis of `extent` that the slice takes, in order; `None` where its bounds are symbolic.
+    pub fn picked(&self, extent: usize) -> Option<impl ExactSizeIterator<Item = usize> + use<>> {
+        let (start, count) = self.taken(&Extent::from(extent));
+        let (start, count, step) = (start.integer()?, count.known()?, self.step);
+        Some((0..count).map(move |i| (start + i as i64 * step) as usize))
     }
 }
 
@@ -64,13 +77,16 @@ impl Operator for Slice {
     }
 
     fn shape(&self, inputs: &[&Shape]) -> Result<Shape> {
-        on_axis(inputs[0], self.axis, &mut |extent| Ok(extent.map(|e| self.picked(e).len())))
+        on_axis(inputs[0], self.axis, &mut |extent| Ok(self.taken(extent).1))
     }
 
     fn axes(&self, inputs: &[&Shape], _: &Shape) -> Vec<AxisMap> {
-        let extent = inputs[0].get(self.axis as usize).copied().flatten();
-        let pick = extent.map(|e| Pick::Strided { start: self.picked(e).next().unwrap_or(0), step: self.step });
-        vec![picking(inputs[0], self.axis, pick)]
+        let start = inputs[0].get(self.axis as usize).and_then(|extent| self.taken(extent).0.known());
+        vec![picking(inputs[0], self.axis, start.map(|start| Pick::Strided { start, step: self.step }))]
+    }
+
+    fn extents_mut(&mut self) -> Vec<&mut Extent> {
+        vec![&mut self.start, &mut self.end]
     }
 
     fn constant(&self, sources: &[Source<'_>]) -> Option<f32> {
@@ -84,17 +100,17 @@ impl Operator for Gather {
     }
 
     fn shape(&self, inputs: &[&Shape]) -> Result<Shape> {
-        on_axis(inputs[0], self.axis, &mut |extent| match extent.map(|e| (e, self.picked(e))) {
+        on_axis(inputs[0], self.axis, &mut |extent| match extent.known().map(|e| (e, self.picked(e))) {
             Some((extent, None)) => {
                 let outside = |i: &&i64| **i >= extent as i64 || **i < -(extent as i64);
                 Err(Error::shape("indices", format!("below {extent}"), self.indices.iter().find(outside).copied().unwrap_or(0)))
             }
-            _ => Ok(Some(self.indices.len())),
+            _ => Ok(Extent::from(self.indices.len())),
         })
     }
 
     fn axes(&self, inputs: &[&Shape], _: &Shape) -> Vec<AxisMap> {
-        let extent = inputs[0].get(self.axis as usize).copied().flatten();
+        let extent = inputs[0].get(self.axis as usize).and_then(Extent::known);
         vec![picking(inputs[0], self.axis, extent.and_then(|e| self.picked(e)).map(Pick::Listed))]
     }
 

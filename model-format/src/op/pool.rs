@@ -4,6 +4,7 @@ use super::{Check, Operator, Source, passed_on};
 use crate::axes::AxisMap;
 use crate::codec::record;
 use crate::error::Result;
+use crate::extent::Extent;
 use crate::rules::{Site, below};
 use crate::shape::{Shape, expect_rank};
 use crate::window::{Padding, Window, check_window, reach, windowed};
@@ -118,7 +119,7 @@ impl Operator for GlobalMaxPool {
 /// `[N, C, 1, 1]`.
 fn of_one_position(x: &Shape) -> Result<Shape> {
     expect_rank(x, 4)?;
-    Ok(vec![x[0], x[1], Some(1), Some(1)])
+    Ok(vec![x[0].clone(), x[1].clone(), Extent::from(1usize), Extent::from(1usize)])
 }
 
 impl Check for MaxPool {

@@ -4,6 +4,7 @@ use super::{Check, Operator, Source, passed_on};
 use crate::axes::{AxisMap, Link};
 use crate::codec::record;
 use crate::error::{Error, Result};
+use crate::extent::Extent;
 use crate::rules::{Site, check_list};
 use crate::shape::{MAX_RANK, Shape, on_axis};
 
@@ -39,7 +40,7 @@ impl Operator for ReduceMean {
         }
         let reduced = |axis: usize| self.axes.contains(&(axis as u32));
         let axes = x.iter().enumerate().filter(|&(axis, _)| self.keep || !reduced(axis));
-        Ok(axes.map(|(axis, &extent)| if reduced(axis) { Some(1) } else { extent }).collect())
+        Ok(axes.map(|(axis, extent)| if reduced(axis) { Extent::from(1usize) } else { extent.clone() }).collect())
     }
 
     fn axes(&self, inputs: &[&Shape], _: &Shape) -> Vec<AxisMap> {
@@ -57,7 +58,7 @@ impl Operator for ArgMax {
     }
 
     fn shape(&self, inputs: &[&Shape]) -> Result<Shape> {
-        let mut out = on_axis(inputs[0], self.axis, &mut |_| Ok(Some(1)))?;
+        let mut out = on_axis(inputs[0], self.axis, &mut |_| Ok(Extent::from(1usize)))?;
         if !self.keep {
             out.remove(self.axis as usize);
         }

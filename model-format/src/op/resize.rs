@@ -4,8 +4,9 @@ use super::{Check, Operator, Source, passed_on};
 use crate::axes::{AxisMap, Link};
 use crate::codec::{choice, record};
 use crate::error::{Error, Result};
+use crate::extent::Extent;
 use crate::rules::Site;
-use crate::shape::{Extent, Shape, expect_rank};
+use crate::shape::{Shape, expect_rank};
 
 record! {
     /// ONNX `Pad`.
@@ -95,7 +96,7 @@ impl Operator for Pad {
 
     fn shape(&self, inputs: &[&Shape]) -> Result<Shape> {
         expect_rank(inputs[0], self.amounts.len())?;
-        inputs[0].iter().zip(&self.amounts).map(|(extent, amounts)| padded_extent(*extent, *amounts, &self.fill)).collect()
+        inputs[0].iter().zip(&self.amounts).map(|(extent, amounts)| padded_extent(extent, *amounts, &self.fill)).collect()
     }
 
     fn axes(&self, inputs: &[&Shape], _: &Shape) -> Vec<AxisMap> {
@@ -118,11 +119,11 @@ impl Operator for Resize2d {
         let x = inputs[0];
         expect_rank(x, 4)?;
         let extent = |axis: usize| match &self.target {
-            Target::Sizes { extents } => Some(extents[axis] as usize),
+            Target::Sizes { extents } => Extent::from(extents[axis] as usize),
             // As the operator's definition has it, in the precision of the factors.
-            Target::Scales { factors } => x[2 + axis].map(|e| (e as f32 * factors[axis]).floor() as usize),
+            Target::Scales { factors } => x[2 + axis].scaled(factors[axis]),
         };
-        Ok(vec![x[0], x[1], extent(0), extent(1)])
+        Ok(vec![x[0].clone(), x[1].clone(), extent(0), extent(1)])
     }
 
     fn axes(&self, inputs: &[&Shape], _: &Shape) -> Vec<AxisMap> {
@@ -146,9 +147,9 @@ impl Check for Resize2d {
     }
 }
 
-fn padded_extent(extent: Extent, [before, after]: [u32; 2], fill: &Fill) -> Result<Extent> {
+fn padded_extent(extent: &Extent, [before, after]: [u32; 2], fill: &Fill) -> Result<Extent> {
     let (before, after) = (before as usize, after as usize);
-    let most = match (fill, extent) {
+    let most = match (fill, extent.known()) {
         (Fill::Reflect, Some(extent)) => extent.saturating_sub(1),
         (Fill::Edge, Some(0)) => 0,
         _ => usize::MAX,
@@ -156,5 +157,5 @@ fn padded_extent(extent: Extent, [before, after]: [u32; 2], fill: &Fill) -> Resu
     if before.max(after) > most {
         return Err(Error::shape("amounts", format!("at most {most} (of what there is to copy)"), before.max(after)));
     }
-    Ok(extent.map(|e| e + before + after))
+    Ok(extent + (before + after) as i64)
 }
