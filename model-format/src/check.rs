@@ -11,6 +11,7 @@ use crate::rules::{Site, at_least_one, below, check_list, equal};
 use crate::shape::{MAX_CHANNELS, Shape};
 use crate::value::{Compaction, ValueId};
 use crate::window::MAX_WINDOW;
+use std::collections::HashSet;
 
 /// Every rule about a model whose weight section has `weights_len` bytes.
 pub(crate) fn check_model(model: &Model, weights_len: u64) -> Result<()> {
@@ -28,8 +29,9 @@ pub(crate) fn check_model(model: &Model, weights_len: u64) -> Result<()> {
         }
     }
     check_flow(graph)?;
+    let symbols = symbols(graph);
     for node in &graph.nodes {
-        check_node(graph, node).map_err(|e| e.within(describe(node)))?;
+        check_node(graph, node).and_then(|()| check_extents(node, &symbols)).map_err(|e| e.within(describe(node)))?;
     }
     let input_shapes: Vec<Shape> = graph.inputs.iter().map(infer::of_input).collect();
     let shapes = infer::infer(graph, &input_shapes)?;
@@ -104,6 +106,21 @@ fn check_flow(graph: &Graph) -> Result<()> {
         Some(i) => Err(Error::invalid(format!("value {i} '{}'", graph.values[i].name), "a definition", "none")),
         None => Ok(()),
     }
+}
+
+/// The names of the symbolic dims of inputs.
+fn symbols(graph: &Graph) -> HashSet<&str> {
+    graph.inputs.iter().flat_map(|input| &input.dims).filter_map(Dim::symbol).collect()
+}
+
+/// What extents are computed from is there.
+fn check_extents(node: &Node, symbols: &HashSet<&str>) -> Result<()> {
+    for extent in node.op.clone().extents_mut() {
+        if let Some(other) = extent.symbols().into_iter().find(|name| !symbols.contains(name)) {
+            return Err(Error::invalid("extents", "symbolic dims of inputs", format!("'{other}'")));
+        }
+    }
+    Ok(())
 }
 
 fn describe(node: &Node) -> String {

@@ -168,15 +168,34 @@ impl Extent {
 
     /// The same with symbols replaced by what `value` says of them; symbols that it does not know stay.
     pub fn bind(&self, value: &dyn Fn(&str) -> Option<usize>) -> Extent {
-        let mut sum = Extent::from(self.constant());
-        if !self.is_defined() {
-            return self.clone();
-        }
+        if self.is_defined() { self.evaluate(&mut Binding(value)) } else { self.clone() }
+    }
+
+    /// What it is in another algebra. Of an extent that is not defined, that is 0.
+    pub fn evaluate<A: Algebra>(&self, algebra: &mut A) -> A::Element {
+        let mut sum = None;
         for term in self.terms() {
-            let factors = term.factors.iter().map(|factor| factor.bind(value));
-            sum = &sum + &factors.fold(Extent::from(term.coefficient), |product, factor| &product * &factor);
+            let mut product = (term.coefficient != 1).then(|| algebra.integer(term.coefficient));
+            for factor in &term.factors {
+                let factor = factor.evaluate(algebra);
+                product = Some(match product {
+                    Some(product) => algebra.product(product, factor),
+                    None => factor,
+                });
+            }
+            sum = match (sum, product) {
+                (Some(sum), Some(product)) => Some(algebra.sum(sum, product)),
+                (sum, product) => sum.or(product),
+            };
         }
-        sum
+        match sum {
+            Some(sum) if self.constant() == 0 => sum,
+            Some(sum) => {
+                let constant = algebra.integer(self.constant());
+                algebra.sum(sum, constant)
+            }
+            None => algebra.integer(self.constant()),
+        }
     }
 
     /// The names of its symbols.
@@ -336,14 +355,88 @@ impl Factor {
         }
     }
 
-    fn bind(&self, value: &dyn Fn(&str) -> Option<usize>) -> Extent {
+    fn evaluate<A: Algebra>(&self, algebra: &mut A) -> A::Element {
+        let mut pair = |a: &Extent, b: &Extent| (a.evaluate(algebra), b.evaluate(algebra));
         match self {
-            Factor::Symbol(name) => value(name).map_or_else(|| Extent::symbol(name), Extent::from),
-            Factor::Quotient(a, b) => a.bind(value).quotient(&b.bind(value)),
-            Factor::Least(a, b) => a.bind(value).least(&b.bind(value)),
-            Factor::Greatest(a, b) => a.bind(value).greatest(&b.bind(value)),
-            Factor::Scaled(a, factor) => a.bind(value).scaled(f32::from_bits(*factor)),
+            Factor::Symbol(name) => algebra.symbol(name),
+            Factor::Quotient(a, b) => {
+                let (a, b) = pair(a, b);
+                algebra.quotient(a, b)
+            }
+            Factor::Least(a, b) => {
+                let (a, b) = pair(a, b);
+                algebra.least(a, b)
+            }
+            Factor::Greatest(a, b) => {
+                let (a, b) = pair(a, b);
+                algebra.greatest(a, b)
+            }
+            Factor::Scaled(a, factor) => {
+                let a = a.evaluate(algebra);
+                algebra.scaled(a, f32::from_bits(*factor))
+            }
         }
+    }
+}
+
+/// What extents are computed in.
+pub trait Algebra {
+    /// What there is one of for each extent.
+    type Element;
+    /// An integer.
+    fn integer(&mut self, integer: i64) -> Self::Element;
+    /// A symbolic dim.
+    fn symbol(&mut self, name: &str) -> Self::Element;
+    /// `a + b`.
+    fn sum(&mut self, a: Self::Element, b: Self::Element) -> Self::Element;
+    /// `a b`.
+    fn product(&mut self, a: Self::Element, b: Self::Element) -> Self::Element;
+    /// `floor(a / b)`.
+    fn quotient(&mut self, a: Self::Element, b: Self::Element) -> Self::Element;
+    /// The smaller one.
+    fn least(&mut self, a: Self::Element, b: Self::Element) -> Self::Element;
+    /// The larger one.
+    fn greatest(&mut self, a: Self::Element, b: Self::Element) -> Self::Element;
+    /// `floor(a factor)`, in the precision of f32.
+    fn scaled(&mut self, a: Self::Element, factor: f32) -> Self::Element;
+}
+
+/// Extents, with symbols replaced by what is known of them.
+struct Binding<'a>(&'a dyn Fn(&str) -> Option<usize>);
+
+impl Algebra for Binding<'_> {
+    type Element = Extent;
+
+    fn integer(&mut self, integer: i64) -> Extent {
+        Extent::from(integer)
+    }
+
+    fn symbol(&mut self, name: &str) -> Extent {
+        self.0(name).map_or_else(|| Extent::symbol(name), Extent::from)
+    }
+
+    fn sum(&mut self, a: Extent, b: Extent) -> Extent {
+        &a + &b
+    }
+
+    fn product(&mut self, a: Extent, b: Extent) -> Extent {
+        &a * &b
+    }
+
+    fn quotient(&mut self, a: Extent, b: Extent) -> Extent {
+        a.quotient(&b)
+    }
+
+    fn least(&mut self, a: Extent, b: Extent) -> Extent {
+        a.least(&b)
+    }
+
+    fn greatest(&mut self, a: Extent, b: Extent) -> Extent {
+        a.greatest(&b)
+    }
+
+    fn scaled(&mut self, a: Extent, factor: f32) -> Extent {
+        a.scaled(factor)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use crate::codec::{choice, record};
 use crate::metadata::{Preprocessing, Provenance};
-use crate::op::Op;
+use crate::op::{Op, Operator};
 use crate::value::{Blob, Value, ValueId};
 use crate::weights::Weights;
 
@@ -68,6 +68,31 @@ choice! {
             /// Name in the source model.
             name: String,
         },
+    }
+}
+
+impl Dim {
+    /// Its name, if it is symbolic.
+    pub fn symbol(&self) -> Option<&str> {
+        match self {
+            Dim::Fixed { .. } => None,
+            Dim::Symbolic { name } => Some(name),
+        }
+    }
+}
+
+impl<W: Weights> Graph<W> {
+    /// The graph with the symbolic extents that operators state replaced by what they are for these values of symbols; `None` where there
+    /// are none.
+    pub fn bind(&self, value: &dyn Fn(&str) -> Option<usize>) -> Option<Graph<W>> {
+        if !self.nodes.iter().any(|node| node.op.clone().is_open()) {
+            return None;
+        }
+        let mut bound = self.clone();
+        for extent in bound.nodes.iter_mut().flat_map(|node| node.op.extents_mut()) {
+            *extent = extent.bind(value);
+        }
+        Some(bound)
     }
 }
 

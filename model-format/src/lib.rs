@@ -73,7 +73,7 @@ pub use sslm_basics::panels;
 pub use axes::{AxisMap, Link, Pick, Reach, SliceSpace};
 pub use container::{MAGIC, Section, VERSION, WEIGHT_ALIGN, sections, verify_weights};
 pub use error::{Error, ErrorKind, Result};
-pub use extent::Extent;
+pub use extent::{Algebra, Extent};
 pub use graph::{Dim, Graph, Input, Model, Node};
 pub use metadata::{Color, Preprocessing, Provenance, Resize};
 pub use op::*;

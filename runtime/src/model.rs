@@ -3,6 +3,7 @@
 use crate::error::{Error, Result};
 use crate::map::Bytes;
 use sslm_format::{BlobId, Dim, Graph, Loaded, Preprocessing, Provenance, Section, ValueId};
+use std::collections::HashMap;
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
@@ -14,7 +15,7 @@ pub struct Model {
 }
 
 struct Inner {
-    bytes: Bytes,
+    bytes: Arc<Bytes>,
     loaded: Loaded,
     /// What errors call it: the file's path.
     origin: String,
@@ -57,7 +58,7 @@ impl Model {
 
     fn new(bytes: Bytes, origin: String) -> Result<Self> {
         let loaded = sslm_format::validate(bytes.as_slice()).map_err(|e| Error::from(e).within(&origin))?;
-        Ok(Model { inner: Arc::new(Inner { bytes, loaded, origin }) })
+        Ok(Model { inner: Arc::new(Inner { bytes: Arc::new(bytes), loaded, origin }) })
     }
 
     /// Reads all weights once and compares their checksum.
@@ -113,6 +114,18 @@ impl Model {
     /// Size of the weight section in bytes.
     pub fn weight_bytes(&self) -> usize {
         self.inner.loaded.weight_bytes()
+    }
+
+    /// The model for inputs of these shapes alone, in which operators state no symbolic extents.
+    pub(crate) fn bind(&self, inputs: &[Vec<usize>]) -> Model {
+        let graph = self.graph();
+        let dims = graph.inputs.iter().zip(inputs).flat_map(|(input, shape)| input.dims.iter().zip(shape));
+        let symbols: HashMap<&str, usize> = dims.filter_map(|(dim, &extent)| Some((dim.symbol()?, extent))).collect();
+        let Some(graph) = graph.bind(&|name| symbols.get(name).copied()) else { return self.clone() };
+        let Inner { bytes, loaded, origin } = &*self.inner;
+        let mut loaded = loaded.clone();
+        loaded.model.graph = graph;
+        Model { inner: Arc::new(Inner { bytes: Arc::clone(bytes), loaded, origin: origin.clone() }) }
     }
 
     /// The network as the file stores it.

@@ -5,6 +5,7 @@ use crate::error::{ErrorKind, Result};
 use crate::model::Model;
 use crate::options::{Methods, Options};
 use crate::plan::Plan;
+use crate::planning::shapes;
 
 impl Model {
     /// Fixes batch, symbolic dims and threads, chooses kernels, plans memory.
@@ -13,7 +14,8 @@ impl Model {
     /// If the options or the resulting shapes do not fit the model, or memory or threads cannot be had, or the options' tuning was
     /// made for something else ([`ErrorKind::Tuning`]), or the backend is not there ([`ErrorKind::BackendUnavailable`]).
     pub fn prepare(&self, options: &Options) -> Result<Plan> {
-        let prepare = |open: Open| open(options)?.prepare(self, options);
+        let bound = self.bind(&shapes::of_inputs(self, options)?);
+        let prepare = |open: Open| open(options)?.prepare(&bound, options);
         let (first, instead) = backends::named(options.backend);
         let ((signature, program), fallback) = match (prepare(first), instead) {
             (Err(e), Some(instead)) if matches!(e.kind(), ErrorKind::BackendUnavailable | ErrorKind::Resources) => {

@@ -250,7 +250,12 @@ impl Isa {
 
     /// The best one that this CPU has.
     pub fn best() -> Isa {
-        Self::available().next().unwrap_or(Isa(Set::Portable(portable::Portable)))
+        Self::available().next().unwrap_or(Self::portable())
+    }
+
+    /// The one that every CPU has.
+    pub fn portable() -> Isa {
+        Isa(Set::Portable(portable::Portable))
     }
 
     /// `avx512`, `avx2` or `portable`.

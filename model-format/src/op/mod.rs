@@ -17,6 +17,7 @@ mod pick;
 mod pool;
 mod reduce;
 mod resize;
+mod sizes;
 
 pub use activation::Activation;
 pub use binary::Binary;
@@ -30,6 +31,7 @@ pub use pick::{Gather, Slice};
 pub use pool::{AveragePool, GlobalAveragePool, GlobalMaxPool, MaxPool};
 pub use reduce::{ArgMax, ReduceMean};
 pub use resize::{Coordinates, Fill, Interpolation, Pad, Resize2d, Target};
+pub use sizes::{Range, Sizes};
 
 use crate::axes::AxisMap;
 use crate::error::Result;
@@ -141,6 +143,10 @@ operators! { ($)
     25 => ArgMax,
     /// Normalisation over the last axes.
     26 => LayerNorm<W>,
+    /// Extents as elements.
+    70 => Sizes,
+    /// Equally spaced integers.
+    71 => Range,
 }
 
 /// What the format states of an operator, whatever its weights are: its rules are part of the format.
@@ -244,6 +250,13 @@ impl Source<'_> {
 /// The constant of the one input, if that is passed on as it is.
 pub(crate) fn passed_on(sources: &[Source<'_>]) -> Option<f32> {
     sources.first()?.one()
+}
+
+impl<W: Weights> Op<W> {
+    /// Whether an extent that it states is symbolic.
+    pub(crate) fn is_open(&mut self) -> bool {
+        self.extents_mut().iter().any(|extent| extent.integer().is_none())
+    }
 }
 
 impl<W: Weights> Operator for Op<W> {

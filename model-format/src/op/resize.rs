@@ -86,6 +86,11 @@ choice! {
             /// Height, width.
             extents: [u32; 2],
         },
+        /// Extents that depend on symbolic dims.
+        2 => Open {
+            /// Height, width.
+            extents: [Extent; 2],
+        },
     }
 }
 
@@ -120,6 +125,7 @@ impl Operator for Resize2d {
         expect_rank(x, 4)?;
         let extent = |axis: usize| match &self.target {
             Target::Sizes { extents } => Extent::from(extents[axis] as usize),
+            Target::Open { extents } => extents[axis].clone(),
             // As the operator's definition has it, in the precision of the factors.
             Target::Scales { factors } => x[2 + axis].scaled(factors[axis]),
         };
@@ -128,6 +134,17 @@ impl Operator for Resize2d {
 
     fn axes(&self, inputs: &[&Shape], _: &Shape) -> Vec<AxisMap> {
         vec![AxisMap::of_planes(inputs[0].len(), false)]
+    }
+
+    fn since(&self) -> u16 {
+        if matches!(self.target, Target::Open { .. }) { 4 } else { 1 }
+    }
+
+    fn extents_mut(&mut self) -> Vec<&mut Extent> {
+        match &mut self.target {
+            Target::Open { extents } => extents.iter_mut().collect(),
+            Target::Scales { .. } | Target::Sizes { .. } => Vec::new(),
+        }
     }
 
     fn constant(&self, sources: &[Source<'_>]) -> Option<f32> {

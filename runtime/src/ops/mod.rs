@@ -13,4 +13,5 @@ mod pool;
 mod rebuild;
 mod reduce;
 mod resize;
+mod sizes;
 mod window;

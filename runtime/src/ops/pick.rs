@@ -8,7 +8,7 @@ use sslm_kernels::axis::From;
 
 impl Lower for Slice {
     fn lower(&self, at: &mut Lowering<'_, '_>) -> Result<()> {
-        pick(at, self.axis as usize, |extent| Some(self.picked(extent).collect()))
+        pick(at, self.axis as usize, |extent| Some(self.picked(extent)?.collect()))
     }
 }
 

@@ -25,7 +25,7 @@ impl Lower for Resize2d {
             let (old, new) = (at.shape(at.x())[2 + axis], at.shape(at.output)[2 + axis]);
             let scale = match &self.target {
                 Target::Scales { factors } => f64::from(factors[axis]),
-                Target::Sizes { .. } => new as f64 / old as f64,
+                Target::Sizes { .. } | Target::Open { .. } => new as f64 / old as f64,
             };
             let sources = resized(old, positions(new)?, scale, &self.coordinates, &self.interpolation);
             if !is_identity(&sources, old) {

@@ -180,7 +180,7 @@ impl<'m> Builder<'m> {
         match self.places[value.index()] {
             Some(place) => place,
             None => {
-                let empty = self.empty();
+                let empty = self.nothing();
                 self.define(value, empty);
                 empty
             }
@@ -188,7 +188,7 @@ impl<'m> Builder<'m> {
     }
 
     /// A place for nothing.
-    fn empty(&mut self) -> Operand {
+    pub(crate) fn nothing(&mut self) -> Operand {
         Operand::Buffer(self.new_buffer(0, self.next_step()))
     }
 
@@ -252,7 +252,7 @@ impl<'m> Builder<'m> {
             None => wanted.map(Source::Channel).collect(),
         };
         if sources.is_empty() {
-            return self.empty();
+            return self.nothing();
         }
         let from = self.place_of(value);
         let (channels, plane) = (self.physical_channels(value), self.plane(value));

@@ -78,12 +78,14 @@ pub(crate) fn beginning(graph: &Graph, chains: &[Fused<'_>], shapes: [&[Vec<usiz
 
 /// Whether an image of the outputs may depend on other images of a batch of `inputs`.
 pub(crate) fn mixes_images(model: &Model, mut inputs: Vec<Vec<usize>>) -> bool {
-    let graph = model.graph();
     let fixes_one = |input: &Input| matches!(input.dims.first(), Some(Dim::Fixed { size: 1 }));
-    if graph.inputs.iter().all(fixes_one) {
+    if model.graph().inputs.iter().all(fixes_one) {
         return false;
     }
-    let apart = |inputs: &[Vec<usize>]| shapes::of_all(model, inputs).map(|shapes| are_apart(graph, &shapes));
+    let apart = |inputs: &[Vec<usize>]| {
+        let model = model.bind(inputs);
+        shapes::of_all(&model, inputs).map(|shapes| are_apart(model.graph(), &shapes))
+    };
     let own = apart(&inputs);
     // Where the batch is one, so may be other axes: only two images show which of them is the batch.
     inputs.iter_mut().flat_map(|shape| shape.first_mut()).filter(|batch| **batch == 1).for_each(|batch| *batch = 2);

@@ -8,7 +8,7 @@
 use super::build::{Builder, Emit, Operand};
 use crate::error::Result;
 use crate::report::LayerSizes;
-use sslm_format::shape::Shape;
+use sslm_format::shape::{self, Shape};
 use sslm_format::{AxisMap, Blob, Compaction, Node, Op, Operator, Value, ValueId, dispatch};
 use sslm_kernels::{Activation, Task};
 
@@ -106,7 +106,7 @@ impl Lower for Op {
 
 /// How the axes of a node's inputs run, for values of these shapes.
 pub(crate) fn axes_of(node: &Node, shapes: &[Vec<usize>]) -> Vec<AxisMap> {
-    let shape = |value: ValueId| -> Shape { shapes[value.index()].iter().copied().map(Some).collect() };
+    let shape = |value: ValueId| shape::of(&shapes[value.index()]);
     let inputs: Vec<Shape> = node.inputs.iter().map(|&value| shape(value)).collect();
     node.op.axes(&inputs.iter().collect::<Vec<_>>(), &shape(node.output))
 }

@@ -7,7 +7,7 @@ mod fuse;
 mod images;
 mod layouts;
 mod lower;
-mod shapes;
+pub(crate) mod shapes;
 
 pub(crate) use build::{Emit, Operand};
 pub(crate) use images::mixes_images;

@@ -3,7 +3,7 @@
 use crate::error::{Error, Result};
 use crate::model::{Model, TensorInfo};
 use crate::options::Options;
-use sslm_format::shape::Shape;
+use sslm_format::shape::{self, Shape};
 use sslm_format::{Dim, Value, infer};
 
 /// The shapes of the inputs.
@@ -41,13 +41,12 @@ pub(crate) fn of_inputs(model: &Model, options: &Options) -> Result<Vec<Vec<usiz
     inputs.iter().map(shape).collect()
 }
 
-/// The shapes of all values, for inputs of these shapes.
+/// The shapes of all values, for inputs of these shapes, to which the model is bound.
 pub(crate) fn of_all(model: &Model, inputs: &[Vec<usize>]) -> Result<Vec<Vec<usize>>> {
     let graph = model.graph();
-    let known: Vec<Shape> = inputs.iter().map(|s| s.iter().copied().map(Some).collect()).collect();
+    let known: Vec<Shape> = inputs.iter().map(|s| shape::of(s)).collect();
     let concrete = |(value, inferred): (&Value, Shape)| {
-        let extents: Option<Vec<usize>> = inferred.iter().copied().collect();
-        extents
+        shape::known(&inferred)
             .filter(|s| s.iter().all(|&e| e > 0))
             .ok_or_else(|| Error::input(format!("shape of '{}'", value.name), "extents of at least 1", format!("{inferred:?}")))
     };

@@ -9,7 +9,7 @@ use crate::weights::Layer;
 use rayon::prelude::*;
 use serde::Serialize;
 use sslm_format::shape::Shape;
-use sslm_format::{Operator, Provenance, Value, ValueId};
+use sslm_format::{Extent, Operator, Provenance, Value, ValueId};
 use std::collections::BTreeMap;
 
 /// Everything that a conversion did, as `ssl-convert --report` writes it.
@@ -333,15 +333,15 @@ fn refusal(g: &Graph, i: usize) -> Option<Refusal> {
     if op.takes_constants() && !needs_whole {
         return None;
     }
-    let whole = needs_whole || shape.get(1).copied().flatten().is_none();
+    let whole = needs_whole || shape.get(1).and_then(Extent::known).is_none();
     let (channels, reason) = if needs_whole {
         (constants, format!("works on the last of {} axes, so its operands are stored whole", shape.len()))
     } else if whole {
-        (constants, format!("no fixed count of channels on axis 1 (shape {}), so it is stored whole", describe(shape)))
+        (constants, format!("no fixed count of channels on axis 1 (shape {shape:?}), so it is stored whole"))
     } else if let [a, b] = shapes[..] {
         let other_axes = inputs.iter().zip(&shapes).filter(|(_, s)| s.len() != shape.len());
         let channels = other_axes.map(|(input, _)| input.missing()).sum();
-        (channels, format!("the axes of its operands, {} and {}, do not line up", describe(a), describe(b)))
+        (channels, format!("the axes of its operands, {a:?} and {b:?}, do not line up"))
     } else {
         let lost = match shapes[0].get(1) == shape.get(1) {
             true => inputs[0].missing_from(&output),
@@ -350,9 +350,4 @@ fn refusal(g: &Graph, i: usize) -> Option<Refusal> {
         (lost, op.why_lost().to_owned())
     };
     (channels > 0 || whole).then(|| Refusal { node: node.name.clone(), op: node.op.name(), channels, reason })
-}
-
-fn describe(shape: &[Option<usize>]) -> String {
-    let extents: Vec<String> = shape.iter().map(|e| e.map_or_else(|| "?".to_owned(), |e| e.to_string())).collect();
-    format!("[{}]", extents.join(", "))
 }

@@ -62,12 +62,12 @@ pub(crate) fn affine(g: &Graph, producers: &[Option<usize>], i: usize) -> Option
 /// channel.
 fn constant_per_channel(g: &Graph, producers: &[Option<usize>], constant: ValueId, x: &Shape) -> Option<Vec<f32>> {
     let data = g.op(producers[constant.index()]?).tensor()?;
-    let channels = (*x.get(1)?)?;
+    let channels = x.get(1)?.known()?;
     let dims = g.shape(constant);
     // Aligned at the last axis, only axis 1 of x may be longer than 1.
     let missing = x.len().checked_sub(dims.len())?;
     let other_axes = dims.iter().enumerate().filter(|(i, _)| i + missing != 1);
-    if !other_axes.map(|(_, d)| d).all(|&d| d == Some(1)) {
+    if !other_axes.map(|(_, d)| d).all(|d| d.known() == Some(1)) {
         return None;
     }
     let repeated = data.len() == 1;

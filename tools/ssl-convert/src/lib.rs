@@ -32,6 +32,7 @@ use onnx::load::OnnxFile;
 use sha2::{Digest, Sha256};
 use ssl_cli::{PartialFile, Progress};
 use sslm_format::{Preprocessing, Provenance};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// Choices of a conversion.
@@ -49,6 +50,8 @@ pub struct Options {
     pub checks: Option<verify::Checks>,
     /// Instead of `zero_tol`: the smallest one that leaves at most this share of the multiply-accumulates.
     pub target_macs: Option<f64>,
+    /// Symbolic dims that are fixed, by name.
+    pub dims: BTreeMap<String, usize>,
     /// Where the compact network goes as standard ONNX, besides.
     pub export_onnx: Option<PathBuf>,
     /// Put the file in place even if the comparison fails.
@@ -118,7 +121,7 @@ pub fn convert_beside(source: &Path, target: &Path, options: &Options) -> Result
     let mut temporary = ssl_cli::file_beside(target)?;
     progress.step(format!("read {}", source.display()));
     let mut file = OnnxFile::open(source)?;
-    let original = import::import(&mut file).with_context(|| format!("{}", source.display()))?;
+    let original = import::import(&mut file, &options.dims).with_context(|| format!("{}", source.display()))?;
     let external = file.external.files().collect();
     // Clones share the weights, so all of these together need little more memory than one.
     let layers = (0..original.graph.nodes.len()).filter(|&i| original.layer(i).is_some()).count();
@@ -195,7 +198,7 @@ pub fn convert_beside(source: &Path, target: &Path, options: &Options) -> Result
 /// # Errors
 /// If the model cannot be converted, naming every node that cannot.
 pub fn network(file: &mut OnnxFile, dense: bool) -> Result<graph::Graph> {
-    let mut g = import::import(file)?;
+    let mut g = import::import(file, &BTreeMap::new())?;
     simplify(&mut g);
     if !dense {
         compact::compact(&mut g);

@@ -47,6 +47,9 @@ struct Arguments {
     /// Choose the smallest --zero-tol that leaves at most this share of the multiply-accumulates (0.25: a quarter)
     #[arg(long, value_name = "F", conflicts_with_all = ["zero_tol", "dense"])]
     target_macs: Option<f64>,
+    /// Fix the symbolic dim NAME of the model's inputs to N, for example batch=1; repeatable
+    #[arg(long = "dim", value_name = "NAME=N", value_parser = dim)]
+    dims: Vec<(String, usize)>,
     /// Write all that is known about the conversion as JSON
     #[arg(long, value_name = "FILE")]
     report: Option<PathBuf>,
@@ -133,6 +136,13 @@ fn print(arguments: &Arguments, Summary { certificate, written, exported_bytes }
     Ok(())
 }
 
+/// A dim's name and its extent.
+fn dim(text: &str) -> Result<(String, usize), String> {
+    let named = text.rsplit_once('=').and_then(|(name, extent)| Some((name, extent.parse().ok().filter(|e| *e > 0)?)));
+    let named = named.filter(|(name, _)| !name.is_empty()).map(|(name, extent)| (name.to_owned(), extent));
+    named.ok_or_else(|| "expected NAME=N with N of at least 1, such as batch=1".to_owned())
+}
+
 fn options(arguments: &Arguments) -> Result<Options> {
     let Arguments { zero_tol, verify, tolerance, .. } = *arguments;
     ensure!(tolerance.is_finite() && tolerance >= 0.0, "--tolerance: expected a number of at least 0, found {tolerance}");
@@ -148,6 +158,7 @@ fn options(arguments: &Arguments) -> Result<Options> {
         preprocessing: preprocessing.context("--preprocessing")?,
         checks: (verify > 0 || images.is_some()).then_some(Checks { random: verify, images, tolerance }),
         target_macs: arguments.target_macs,
+        dims: arguments.dims.iter().cloned().collect(),
         export_onnx: arguments.export_onnx.clone(),
         force: arguments.force,
         progress: Progress::on_terminal(),

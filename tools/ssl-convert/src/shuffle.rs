@@ -32,7 +32,7 @@ pub fn fold_shuffles(g: &mut Graph) {
 fn permutation(g: &Graph, nodes: &[usize]) -> Option<Vec<i64>> {
     let (first, last) = (nodes.first()?, nodes.last()?);
     let (from, to) = (g.shape(g.graph.nodes[*first].inputs[0]), g.shape(g.graph.nodes[*last].output));
-    if from != to || from.iter().skip(2).any(Option::is_none) {
+    if from != to || from.iter().skip(2).any(|extent| extent.known().is_none()) {
         return None;
     }
     // The channels, and beside them where each other axis has gone.

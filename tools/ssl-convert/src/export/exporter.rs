@@ -10,7 +10,7 @@ use crate::graph::Graph;
 use crate::weights::Node;
 use anyhow::{Context, Result, bail, ensure};
 use sslm_format::shape::Shape;
-use sslm_format::{AxisMap, Compaction, Link, Operator, Pick, ValueId, dispatch};
+use sslm_format::{AxisMap, Compaction, Extent, Link, Operator, Pick, ValueId, dispatch};
 
 /// How an operator is said in ONNX, with what was removed left out.
 pub(crate) trait Export {
@@ -145,7 +145,13 @@ impl<'a> Exporter<'a> {
             let incomplete = v.compaction.is_some() && g.graph.outputs.contains(&ValueId(i as u32));
             if incomplete { format!("{}.kept", v.name) } else { v.name.clone() }
         });
-        Exporter { g, names: names.collect(), w: Writer::default() }
+        let symbols = |input: &sslm_format::Input| {
+            let (name, dims) = (g.graph.values[input.value.index()].name.clone(), input.dims.clone());
+            let symbol = move |(axis, dim): (i64, sslm_format::Dim)| Some((dim.symbol()?.to_owned(), (name.clone(), axis)));
+            (0..).zip(dims).filter_map(symbol).collect::<Vec<_>>()
+        };
+        let symbols = g.graph.inputs.iter().flat_map(symbols).collect();
+        Exporter { g, names: names.collect(), w: Writer::new(symbols) }
     }
 
     /// Which channels of `v` exist, if not all.
@@ -165,7 +171,7 @@ impl<'a> Exporter<'a> {
 
     /// Extent of axis 1.
     fn channels(&self, v: ValueId) -> Result<usize> {
-        self.shape(v).get(1).copied().flatten().context("expected a known count of channels, found a symbolic one")
+        self.shape(v).get(1).and_then(Extent::known).context("expected a known count of channels, found a symbolic one")
     }
 
     /// The channels of `v` that exist.
@@ -270,7 +276,7 @@ impl Exporter<'_> {
                 Some(Link::Joined { to: 1, .. }) => return Channels::Joined,
                 // One channel for each, or as many where nobody knows how many there are.
                 Some(Link::Broadcast { to: 1 }) if self.shape(v)[1] == out[1] => true,
-                Some(Link::Broadcast { to: 1 }) if self.shape(v)[1] == Some(1) => false,
+                Some(Link::Broadcast { to: 1 }) if self.shape(v)[1].known() == Some(1) => false,
                 Some(link) if link.targets().contains(&1) => return Channels::All,
                 Some(_) | None => false,
             });
@@ -340,7 +346,7 @@ impl Exporter<'_> {
     /// The shape of a value of which nothing exists, with `channels` channels.
     fn shape_of_removed(&mut self, v: ValueId, channels: usize) -> Result<String> {
         let g = self.g;
-        let rest: Option<Vec<i64>> = g.shape(v).iter().skip(2).map(|e| e.map(|e| e as i64)).collect();
+        let rest: Option<Vec<i64>> = g.shape(v).iter().skip(2).map(Extent::integer).collect();
         if let Some(rest) = rest {
             // Only the batch may be symbolic, and that is the input's.
             let input = g.graph.inputs.iter().find(|i| g.shape(i.value).first() == g.shape(v).first());
@@ -363,7 +369,7 @@ impl Exporter<'_> {
             return Ok(self.name(v));
         }
         let g = self.g;
-        if g.shape(v).iter().skip(2).all(Option::is_some) {
+        if g.shape(v).iter().skip(2).all(|extent| extent.known().is_some()) {
             let (one, shape) = (self.w.floats(&vec![1; g.shape(v).len()], [1.0]), self.shape_of_removed(v, 1)?);
             return Ok(self.w.make("Expand", &[&one, &shape], vec![]));
         }

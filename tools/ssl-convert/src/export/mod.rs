@@ -6,13 +6,14 @@
 //! model serves every image size.
 
 pub(crate) mod exporter;
+mod sizes;
 pub(crate) mod writer;
 
 use crate::graph::Graph;
 use crate::onnx::proto::*;
 use anyhow::{Context, Result};
 use exporter::{Exporter, export_of};
-use sslm_format::{Dim, Operator, infer};
+use sslm_format::{Dim, Extent, Operator, infer};
 use writer::OPSET;
 
 /// The message of a compacted graph, with the metadata of its source.
@@ -48,8 +49,11 @@ pub fn export(g: &Graph, metadata: &[StringStringEntryProto]) -> Result<ModelPro
         let producer = g.producers()[output.index()].map(|p| &g.graph.nodes[p]);
         let integers = producer.is_some_and(|node| export_of(node).yields_integers());
         let elements = if integers { data_type::INT64 } else { data_type::FLOAT };
-        // An extent that depends on the input's is left open.
-        let dim = |extent: &Option<usize>| DimensionProto { dim_value: extent.map(|extent| extent as i64), dim_param: None };
+        // An extent that is computed from the input's is left open.
+        let dim = |extent: &Extent| {
+            let own = extent.symbols().into_iter().next().filter(|name| *extent == Extent::symbol(name));
+            DimensionProto { dim_value: extent.integer(), dim_param: own.map(str::to_owned) }
+        };
         let shape = TensorShapeProto { dim: shapes[output.index()].iter().map(dim).collect() };
         e.w.graph.output.push(value_info(&name, shape, elements));
     }

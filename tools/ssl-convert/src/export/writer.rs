@@ -2,20 +2,27 @@
 
 use crate::onnx::proto::*;
 use bytes::Bytes;
+use std::collections::HashMap;
 
 /// The operator set that is written.
 pub(crate) const OPSET: i64 = 17;
 
 /// An ONNX graph in the making.
-#[derive(Default)]
 pub(crate) struct Writer {
     /// What is written so far.
     pub(crate) graph: GraphProto,
+    /// The input that each symbolic dim is one of, and its axis.
+    pub(crate) symbols: HashMap<String, (String, i64)>,
     /// How many names were made up.
     count: usize,
 }
 
 impl Writer {
+    /// An empty graph. `symbols` says of which input and axis each symbolic dim is.
+    pub(crate) fn new(symbols: HashMap<String, (String, i64)>) -> Self {
+        Writer { symbols, graph: GraphProto::default(), count: 0 }
+    }
+
     /// A name that nothing has yet.
     pub(crate) fn fresh(&mut self, hint: &str) -> String {
         self.count += 1;

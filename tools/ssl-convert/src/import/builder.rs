@@ -3,29 +3,37 @@
 
 use crate::graph::Graph;
 use crate::import::binding::{Binding, Follows};
-use crate::import::extent::{self, Extent};
 use crate::onnx::proto::{DimensionProto, GraphProto, ValueInfoProto, data_type};
-use crate::onnx::tensor::Tensor;
+use crate::onnx::tensor::{Data, Tensor};
 use crate::weights::{Node, Op};
 use anyhow::{Context, Result, bail, ensure};
 use sslm_format::shape::{self, Shape};
-use sslm_format::{self as format, Constant, Dim, Input, Operator, Value, ValueId, infer};
-use std::collections::HashMap;
+use sslm_format::{self as format, Binary, Constant, Dim, Extent, Input, Operator, Sizes, Value, ValueId, infer};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+/// How far a graph had come.
+#[derive(Clone, Copy)]
+pub(crate) struct Mark {
+    nodes: usize,
+    values: usize,
+}
 
 /// A dense graph in the making.
 pub(crate) struct Builder {
     graph: Graph,
-    /// The extents of each value, as `graph.shapes` has them, and where those that are not known come from.
-    extents: Vec<Vec<Extent>>,
+    /// Symbolic dims that are fixed, by name.
+    dims: BTreeMap<String, usize>,
+    /// Those that were met.
+    met: BTreeSet<String>,
     /// What the names that are defined so far stand for.
     names: HashMap<String, Binding>,
 }
 
 impl Builder {
-    /// An empty graph.
-    pub(crate) fn new() -> Self {
+    /// An empty graph, in which symbolic dims of these names have these extents.
+    pub(crate) fn new(dims: BTreeMap<String, usize>) -> Self {
         let graph = Graph { graph: format::Graph::default(), shapes: Vec::new() };
-        Builder { graph, extents: Vec::new(), names: HashMap::new() }
+        Builder { graph, dims, met: BTreeSet::new(), names: HashMap::new() }
     }
 
     /// Defines a name.
@@ -33,9 +41,9 @@ impl Builder {
         self.names.insert(name.to_owned(), binding);
     }
 
-    /// Whether `name` stands for integers that are computed at run time.
-    pub(crate) fn is_integers(&self, name: &str) -> bool {
-        matches!(self.names.get(name), Some(Binding::Integers(_)))
+    /// What `name` stands for, if it is defined.
+    pub(crate) fn binding(&self, name: &str) -> Option<&Binding> {
+        self.names.get(name)
     }
 
     /// What input `i` of a node stands for; `None` if it is left out, which its name says by being empty.
@@ -53,64 +61,48 @@ impl Builder {
         self.graph.shape(v)
     }
 
-    /// The extents of `v`, known or not.
-    pub(crate) fn extents(&self, v: ValueId) -> &[Extent] {
-        &self.extents[v.index()]
-    }
-
-    /// Says of each unknown extent of `v` where it comes from, as far as that is known.
-    pub(crate) fn set_origins(&mut self, v: ValueId, origins: &[Option<Extent>]) {
-        for (own, origin) in self.extents[v.index()].iter_mut().zip(origins) {
-            if let (None, Some(origin)) = (own.known(), origin) {
-                *own = *origin;
-            }
-        }
-    }
-
     /// Adds an input of the model.
     pub(crate) fn add_input(&mut self, info: &ValueInfoProto) -> Result<()> {
         let tensor =
             info.r#type.as_ref().and_then(|t| t.tensor_type.as_ref()).context("expected a tensor, found another type")?;
         ensure!(tensor.elem_type == data_type::FLOAT, "expected float32, found {}", data_type::name(tensor.elem_type));
         let shape = tensor.shape.as_ref().context("expected a shape (its dims may be symbolic), found none")?;
-        let dim = |(axis, d): (usize, &DimensionProto)| match (d.dim_value, &d.dim_param) {
-            (Some(size), _) if size > 0 => Dim::Fixed { size: size as u64 },
-            (_, Some(name)) if !name.is_empty() => Dim::Symbolic { name: name.clone() },
-            _ => Dim::Symbolic { name: format!("{}_{axis}", info.name) },
-        };
-        let dims: Vec<Dim> = shape.dim.iter().enumerate().map(dim).collect();
+        let dims: Vec<Dim> = shape.dim.iter().enumerate().map(|(axis, dim)| self.dim(&info.name, axis, dim)).collect();
         ensure!(!dims.is_empty(), "expected at least one axis, found a scalar");
         let input = Input { value: ValueId(0), dims };
         let value = self.add_value(&info.name, infer::of_input(&input))?;
         self.graph.graph.inputs.push(Input { value, ..input });
-        self.join_equal_dims(value);
         self.bind(&info.name, Binding::Value(value));
         Ok(())
     }
 
-    /// Dims of one name are equal: those of the newest input, `value`, become those of the first axis that has the name.
-    fn join_equal_dims(&mut self, value: ValueId) {
-        let inputs = &self.graph.graph.inputs;
-        let first = |dim: &Dim| {
-            let place = |input: &Input| Some((input.value, input.dims.iter().position(|d| d == dim)?));
-            inputs.iter().find_map(place).map(|(v, axis)| Extent::Axis(v, axis))
+    /// A dim of input `input`. Those of one name are equal, but for names by which exporters say that there is none.
+    fn dim(&mut self, input: &str, axis: usize, dim: &DimensionProto) -> Dim {
+        let name = match (dim.dim_value, dim.dim_param.as_deref().map(str::trim)) {
+            (Some(size), _) if size > 0 => return Dim::Fixed { size: size as u64 },
+            (_, Some(name)) if !["", "?", "-1", "None", "unk", "unknown"].contains(&name) => name.to_owned(),
+            _ => format!("{input}_{axis}"),
         };
-        for (extent, dim) in self.extents[value.index()].iter_mut().zip(&inputs[inputs.len() - 1].dims) {
-            if let (None, Some(first)) = (extent.known(), first(dim)) {
-                *extent = first;
-            }
-        }
+        let fixed = self.dims.get(&name).map(|&size| Dim::Fixed { size: size as u64 });
+        self.met.insert(name.clone());
+        fixed.unwrap_or(Dim::Symbolic { name })
+    }
+
+    /// That the dims which are to be fixed are there.
+    pub(crate) fn expect_dims(&self) -> Result<()> {
+        let Some(other) = self.dims.keys().find(|name| !self.met.contains(*name)) else { return Ok(()) };
+        let names: Vec<&str> = self.met.iter().map(String::as_str).collect();
+        let there = if names.is_empty() { "the model has none".to_owned() } else { names.join(", ") };
+        bail!("--dim: expected the name of a symbolic dim ({there}), found '{other}'")
     }
 
     fn add_value(&mut self, name: &str, shape: Shape) -> Result<ValueId> {
         shape::check_size(&shape)?;
-        if let Some(&Some(channels)) = shape.get(1) {
+        if let Some(channels) = shape.get(1).and_then(format::Extent::known) {
             let most = shape::MAX_CHANNELS as usize;
             ensure!(channels < most, "axis 1: expected fewer than {most} channels, found {channels}");
         }
         let value = ValueId(self.graph.graph.values.len() as u32);
-        let extent = |(axis, e): (usize, &Option<usize>)| e.map_or(Extent::Axis(value, axis), |e| Extent::Known(e as i64));
-        self.extents.push(shape.iter().enumerate().map(extent).collect());
         self.graph.graph.values.push(Value { name: name.to_owned(), compaction: None });
         self.graph.shapes.push(shape);
         Ok(value)
@@ -120,21 +112,69 @@ impl Builder {
     pub(crate) fn push(&mut self, name: &str, output: &str, op: Op, inputs: Vec<ValueId>) -> Result<ValueId> {
         let shapes: Vec<&Shape> = inputs.iter().map(|v| self.shape(*v)).collect();
         let shape = infer::of_node(&op, &shapes)?;
-        let maps = op.axes(&shapes, &shape);
-        let operands: Vec<&[Extent]> = inputs.iter().map(|v| self.extents(*v)).collect();
-        let origins: Vec<Option<Extent>> = (0..shape.len()).map(|axis| extent::origin(&maps, &operands, &shape, axis)).collect();
         let output = self.add_value(output, shape)?;
-        self.set_origins(output, &origins);
         self.graph.graph.nodes.push(Node { name: name.to_owned(), inputs, output, op });
         Ok(output)
     }
 
-    /// Adds a Constant node of at least `rank` axes, by extents of 1 in front.
+    /// Adds a node that yields a stored tensor, of at least `rank` axes, by extents of 1 in front. Integers become their float32.
     pub(crate) fn constant(&mut self, name: &str, tensor: &Tensor, rank: usize) -> Result<ValueId> {
-        let floats = tensor.floats().with_context(|| format!("'{name}'"))?.clone();
         let missing = rank.saturating_sub(tensor.dims.len());
-        let dims = std::iter::repeat_n(1, missing).chain(tensor.dims.iter().map(|&d| d as u64)).collect();
-        self.push(name, name, Constant { dims, data: floats }.into(), Vec::new())
+        let dims = std::iter::repeat_n(1, missing).chain(tensor.dims.iter().copied());
+        let whole = |elements: Vec<Extent>| Sizes { dims: dims.clone().map(Extent::from).collect(), elements };
+        match &tensor.data {
+            Data::Floats(floats) => {
+                let constant = Constant { dims: dims.map(|d| d as u64).collect(), data: floats.clone() };
+                self.push(name, name, constant.into(), Vec::new())
+            }
+            Data::Ints(ints) => {
+                let most = 1 << f32::MANTISSA_DIGITS;
+                if let Some(i) = ints.iter().find(|i| i.unsigned_abs() > most) {
+                    bail!("'{name}': expected integers that float32 has, up to {most}, found {i}");
+                }
+                let floats: Vec<f32> = ints.iter().map(|&i| i as f32).collect();
+                let constant = Constant { dims: dims.map(|d| d as u64).collect(), data: floats.into() };
+                self.push(name, name, constant.into(), Vec::new())
+            }
+            Data::Sizes(sizes) => {
+                let sizes = whole(sizes.to_vec());
+                self.push(name, name, sizes.into(), Vec::new())
+            }
+            Data::Scaled(scaled) => {
+                let sizes = whole(scaled.iter().map(|(extent, _)| extent.clone()).collect());
+                let factors: Vec<f32> = scaled.iter().map(|(_, factor)| *factor as f32).collect();
+                let factors = Constant { dims: dims.map(|d| d as u64).collect(), data: factors.into() };
+                let sizes = self.push(name, &format!("{name}.sizes"), sizes.into(), Vec::new())?;
+                let factors = self.push(name, &format!("{name}.factors"), factors.into(), Vec::new())?;
+                self.push(name, name, Binary::Mul.into(), vec![sizes, factors])
+            }
+        }
+    }
+
+    /// How much there is so far, to go back to by [`Self::take_back`].
+    pub(crate) fn mark(&self) -> Mark {
+        Mark { nodes: self.graph.graph.nodes.len(), values: self.graph.graph.values.len() }
+    }
+
+    /// What was added since `mark`, as a graph that depends on nothing before it and yields `outputs`; the graph itself forgets it. `None`
+    /// where it does depend on something.
+    pub(crate) fn take_back(&mut self, mark: Mark, outputs: Vec<ValueId>) -> Option<Graph> {
+        let nodes = &self.graph.graph.nodes[mark.nodes..];
+        let is_new = |v: &ValueId| v.index() >= mark.values;
+        if !nodes.iter().flat_map(|node| &node.inputs).chain(&outputs).all(is_new) {
+            return None;
+        }
+        let mut taken = Graph { graph: format::Graph { outputs, ..format::Graph::default() }, shapes: Vec::new() };
+        taken.graph.nodes = self.graph.graph.nodes.split_off(mark.nodes);
+        taken.graph.values = self.graph.graph.values.split_off(mark.values);
+        taken.shapes = self.graph.shapes.split_off(mark.values);
+        let renumber = |v: &mut ValueId| v.0 -= mark.values as u32;
+        taken.graph.outputs.iter_mut().for_each(renumber);
+        for node in &mut taken.graph.nodes {
+            node.inputs.iter_mut().for_each(renumber);
+            renumber(&mut node.output);
+        }
+        Some(taken)
     }
 
     /// The graph with the outputs of the model.
@@ -145,7 +185,7 @@ impl Builder {
                 Some(Binding::Tensor(t)) => {
                     self.constant(&output.name, &t, 0).with_context(|| format!("output '{}'", output.name))?
                 }
-                Some(Binding::Extents(_) | Binding::Missing) | None => {
+                Some(Binding::Missing) | None => {
                     bail!("output '{}': expected a node or input that defines it, found none", output.name)
                 }
             };

@@ -1,6 +1,6 @@
-//! ONNX to a dense [`Graph`]. What is known at conversion becomes tensors, shapes that are computed from shapes become lists of
-//! extents, and what depends on the input becomes nodes. Everything that cannot be converted is collected, so that one error
-//! names all of it.
+//! ONNX to a dense [`Graph`]. What is known at conversion becomes tensors; so does what is computed from shapes, whose elements may be
+//! expressions of symbolic dims; what depends on the input becomes nodes. Everything that cannot be converted is collected, so that one
+//! error names all of it.
 //!
 //! Here is the walk over the graph. What it does with a node is said beside the operator, in `ops`: by a function that reads a
 //! `node::OnnxNode` and adds to a `builder`.
@@ -8,9 +8,10 @@
 pub(crate) mod binding;
 mod builder;
 pub(crate) mod checks;
-pub(crate) mod extent;
+mod evaluate;
 pub(crate) mod node;
 pub(crate) mod registry;
+pub(crate) mod sizes;
 pub(crate) mod stored;
 
 use crate::graph::Graph;
@@ -28,21 +29,25 @@ use std::collections::{BTreeMap, HashSet};
 /// Operator sets that are understood.
 const OPSETS: std::ops::RangeInclusive<i64> = 7..=25;
 
-/// Builds the dense graph of an ONNX model.
+/// Builds the dense graph of an ONNX model, with symbolic dims of these names fixed.
 ///
 /// # Errors
 /// One error that names every node that cannot be converted, and why.
-pub fn import(file: &mut OnnxFile) -> Result<Graph> {
+pub fn import(file: &mut OnnxFile, dims: &BTreeMap<String, usize>) -> Result<Graph> {
     let opset = opset(&file.model)?;
     let Some(graph) = &file.model.graph else { bail!("expected a graph, found none") };
     let needed = reachable(graph);
-    let mut importer = Importer { opset, builder: Builder::new(), external: &mut file.external, problems: Problems::default() };
-    importer.add_stored(graph, &needed)?;
+    let mut importer = Importer { opset, builder: Builder::new(dims.clone()), external: &mut file.external, problems: Problems::default() };
+    importer.add_stored(graph, &needed);
     // Files of IR version 3 list initialisers among the inputs, used or not.
     let stored: HashSet<&str> = graph.initializer.iter().map(|t| t.name.as_str()).collect();
     for input in graph.input.iter().filter(|i| !stored.contains(i.name.as_str())) {
-        importer.builder.add_input(input).with_context(|| format!("input '{}'", input.name))?;
+        if let Err(e) = importer.builder.add_input(input) {
+            importer.problems.unread.push(format!("input '{}': {e:#}", input.name));
+            importer.builder.bind(&input.name, Binding::Missing);
+        }
     }
+    importer.builder.expect_dims()?;
     for (i, node) in graph.node.iter().enumerate().filter(|(i, _)| needed[*i]) {
         let name = if node.name.is_empty() { format!("{}_{i}", node.op_type) } else { node.name.clone() };
         importer.add_node(node, &name);
@@ -60,18 +65,16 @@ struct Importer<'a> {
 
 impl Importer<'_> {
     /// Binds the initialisers that something reads: nodes that are `needed`, or outputs.
-    fn add_stored(&mut self, graph: &GraphProto, needed: &[bool]) -> Result<()> {
+    fn add_stored(&mut self, graph: &GraphProto, needed: &[bool]) {
         let read = graph.node.iter().zip(needed).filter(|(_, n)| **n).flat_map(|(n, _)| &n.input);
         let used: HashSet<&str> = read.chain(graph.output.iter().map(|o| &o.name)).map(String::as_str).collect();
-        let mut problems: Vec<String> = Vec::new();
         for proto in graph.initializer.iter().filter(|t| used.contains(t.name.as_str())) {
-            match Tensor::from_proto(proto, self.external) {
-                Ok(tensor) => self.builder.bind(&proto.name, Binding::Tensor(tensor)),
-                Err(e) => problems.push(format!("{e:#}")),
-            }
+            let binding = Tensor::from_proto(proto, self.external).map(Binding::Tensor).unwrap_or_else(|e| {
+                self.problems.unread.push(format!("{e:#}"));
+                Binding::Missing
+            });
+            self.builder.bind(&proto.name, binding);
         }
-        ensure!(problems.is_empty(), "{}", list("weights cannot be read", &problems));
-        Ok(())
     }
 
     /// Imports a node, or keeps why that is not possible. Outputs that it does not define are missing from then on.
@@ -99,25 +102,28 @@ impl Importer<'_> {
 
     /// What the outputs of a node stand for.
     fn outputs(&mut self, import: &Import, node: &NodeProto, name: &str) -> Result<Vec<Binding>> {
-        let integers = node.input.iter().position(|name| self.builder.is_integers(name));
-        if let (Some(i), false) = (integers, import.takes_integers) {
+        let read: Vec<Option<&Binding>> = node.input.iter().map(|name| self.builder.binding(name)).collect();
+        let computed = read.iter().position(|binding| matches!(binding, Some(Binding::Integers(_))));
+        if let (Some(i), false) = (computed, import.takes_integers) {
             bail!("input {i}: expected float32 (as of a Cast), found integers that an ArgMax yields");
         }
-        let mut node = OnnxNode::new(node, name, self.opset, integers.is_some(), &mut self.builder, self.external)?;
-        let first = match (import.of_extents, node.input(0)) {
-            (Some(of_extents), Some(Binding::Extents(list))) => {
-                let list = list.clone();
-                of_extents(&mut node, list)?
-            }
-            _ => (import.import)(&mut node)?,
-        };
-        Ok(node.into_outputs(first))
+        let tensors = || read.iter().flatten().map(|binding| if let Binding::Tensor(t) = binding { Some(t) } else { None });
+        let all_integers = !read.is_empty() && tensors().all(|t| t.is_some_and(Tensor::is_integers));
+        let all_known = !read.is_empty() && tensors().all(|t| t.is_some_and(Tensor::is_known));
+        let mark = self.builder.mark();
+        let integers = computed.is_some() || all_integers;
+        let mut node = OnnxNode::new(node, name, self.opset, integers, &mut self.builder, self.external)?;
+        let first = (import.import)(&mut node)?;
+        let outputs = node.into_outputs(first);
+        if all_known { evaluate::evaluate(&mut self.builder, mark, outputs) } else { Ok(outputs) }
     }
 }
 
 /// Why a model cannot be converted.
 #[derive(Default)]
 struct Problems {
+    /// Inputs and stored tensors of types that are not supported.
+    unread: Vec<String>,
     /// Nodes that were refused.
     refused: Vec<String>,
     /// The nodes of each operator that is not supported.
@@ -127,7 +133,8 @@ struct Problems {
 impl Problems {
     /// One error for all of them.
     fn into_result(self) -> Result<()> {
-        let mut problems = self.refused;
+        let mut problems = self.unread;
+        problems.extend(self.refused);
         for (op, nodes) in self.unsupported {
             let plural = if nodes.len() > 1 { "s" } else { "" };
             problems.push(format!("operator {op} is not supported: node{plural} '{}'", nodes.join("', '")));

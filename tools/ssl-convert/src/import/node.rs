@@ -4,14 +4,13 @@
 use crate::import::binding::Binding;
 use crate::import::builder::Builder;
 use crate::import::checks;
-use crate::import::extent::Extent;
 use crate::onnx::attributes::Attributes;
 use crate::onnx::load::ExternalData;
 use crate::onnx::proto::{AttributeProto, NodeProto, TensorProto};
-use crate::onnx::tensor::{Data, Tensor};
+use crate::onnx::tensor::Tensor;
 use crate::weights::Op;
 use anyhow::{Context, Result, bail, ensure};
-use sslm_format::ValueId;
+use sslm_format::{Extent, ValueId};
 
 /// A node that is being imported.
 pub(crate) struct OnnxNode<'a> {
@@ -141,10 +140,7 @@ impl OnnxNode<'_> {
         match self.inputs.get(i).and_then(Option::as_ref) {
             Some(Binding::Value(v) | Binding::Integers(v)) => Ok(*v),
             Some(Binding::Tensor(t)) => self.builder.constant(&self.proto.input[i], t, rank),
-            Some(Binding::Extents(_) | Binding::Missing) => {
-                bail!("input {i}: expected elements, found a shape with symbolic extents")
-            }
-            None => bail!("input {i}: expected a tensor, found none"),
+            Some(Binding::Missing) | None => bail!("input {i}: expected a tensor, found none"),
         }
     }
 
@@ -186,14 +182,9 @@ impl OnnxNode<'_> {
 
     /// Input `i` as a list of extents, if it is integers that are known or computed from shapes.
     pub(crate) fn extents(&self, i: usize) -> Result<Option<Vec<Extent>>> {
-        Ok(match self.input(i) {
-            Some(Binding::Extents(list)) => Some(list.clone()),
-            Some(Binding::Tensor(Tensor { data: Data::Ints(ints), dims })) => {
-                ensure!(dims.len() <= 1, "input {i}: expected a list of integers, found dims {dims:?}");
-                Some(ints.iter().map(|&i| Extent::Known(i)).collect())
-            }
-            _ => None,
-        })
+        let Some(Binding::Tensor(tensor)) = self.input(i) else { return Ok(None) };
+        ensure!(tensor.dims.len() <= 1, "input {i}: expected a list of integers, found dims {:?}", tensor.dims);
+        Ok(tensor.sizes())
     }
 
     /// Integers that must be known: attribute `name`, or input `i`. `None` if neither is there.
@@ -206,7 +197,7 @@ impl OnnxNode<'_> {
         }
         let list = self.extents(i)?.with_context(|| format!("{name} (input {i}): expected constant integers, found others"))?;
         let known = |e: Extent| {
-            e.known().with_context(|| format!("{name} (input {i}): expected known integers, found a symbolic extent"))
+            e.integer().with_context(|| format!("{name} (input {i}): expected known integers, found '{e}'"))
         };
         list.into_iter().map(known).collect::<Result<_>>().map(Some)
     }
@@ -219,20 +210,27 @@ impl OnnxNode<'_> {
         self.builder.shape(v).len()
     }
 
+
     /// The extent of an axis of `v`; `None` if it is symbolic or there is no such axis.
     pub(crate) fn extent(&self, v: ValueId, axis: usize) -> Option<usize> {
-        self.builder.shape(v).get(axis).copied().flatten()
+        self.extents_of(v).get(axis).and_then(Extent::known)
     }
 
-    /// The extents of `v`, known or not.
+    /// The extents of `v`.
     pub(crate) fn extents_of(&self, v: ValueId) -> &[Extent] {
-        self.builder.extents(v)
+        self.builder.shape(v)
     }
 
     /// Adds a node that yields the first output.
     pub(crate) fn push(&mut self, op: impl Into<Op>, inputs: Vec<ValueId>) -> Result<Binding> {
         let value = self.push_as(self.output, op, inputs)?;
         Ok(self.computed(value))
+    }
+
+    /// Adds a node that yields a tensor, of at least `rank` axes, whose name ends with `suffix`.
+    pub(crate) fn constant(&mut self, suffix: &str, tensor: &Tensor, rank: usize) -> Result<ValueId> {
+        let name = self.inner_name(suffix);
+        self.builder.constant(&name, tensor, rank)
     }
 
     /// Adds a node of input 0 that yields the first output.
@@ -259,11 +257,6 @@ impl OnnxNode<'_> {
     /// What an output stands for that is `v`.
     pub(crate) fn computed(&self, v: ValueId) -> Binding {
         if self.integers { Binding::Integers(v) } else { Binding::Value(v) }
-    }
-
-    /// Says of each unknown extent of `v` where it comes from, as far as that is known.
-    pub(crate) fn set_origins(&mut self, v: ValueId, origins: &[Option<Extent>]) {
-        self.builder.set_origins(v, origins);
     }
 
     /// Input 0 moved by the operator that `of_rank` states for its rank: at once by `stored` if it is a stored tensor, else by a

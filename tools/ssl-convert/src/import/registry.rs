@@ -2,15 +2,11 @@
 //! that are supported, and of those that take integers, follow from these rows.
 
 use crate::import::binding::Binding;
-use crate::import::extent::Extent;
 use crate::import::node::OnnxNode;
 use anyhow::Result;
 
 /// Yields the first output of a node.
 pub(crate) type ImportFn = fn(&mut OnnxNode<'_>) -> Result<Binding>;
-
-/// Yields the first output of a node whose input 0 is a list of extents.
-pub(crate) type ExtentsFn = fn(&mut OnnxNode<'_>, Vec<Extent>) -> Result<Binding>;
 
 /// How an ONNX operator is imported.
 pub(crate) struct Import {
@@ -20,23 +16,16 @@ pub(crate) struct Import {
     pub(crate) takes_integers: bool,
     /// Yields the first output.
     pub(crate) import: ImportFn,
-    /// The same where input 0 is a list of extents of which some are symbolic. Operators without it refuse such lists.
-    pub(crate) of_extents: Option<ExtentsFn>,
 }
 
 impl Import {
     /// An operator that computes.
     pub(crate) const fn computing(name: &'static str, import: ImportFn) -> Self {
-        Import { name, takes_integers: false, import, of_extents: None }
+        Import { name, takes_integers: false, import }
     }
 
     /// An operator that moves elements, whatever they are.
     pub(crate) const fn moving(name: &'static str, import: ImportFn) -> Self {
-        Import { name, takes_integers: true, import, of_extents: None }
-    }
-
-    /// With what the operator makes of a list of extents.
-    pub(crate) const fn or_extents(self, of_extents: ExtentsFn) -> Self {
-        Import { of_extents: Some(of_extents), ..self }
+        Import { name, takes_integers: true, import }
     }
 }

@@ -1,10 +1,11 @@
 //! Operators on stored tensors, whose results are known at conversion.
 
+use crate::import::sizes;
 use crate::onnx::tensor::{Data, Floats, Tensor};
 use crate::weights::Op;
 use anyhow::{Context, Result, bail};
-use sslm_format::shape::Shape;
-use sslm_format::{Binary, Concat, Gather, Slice, Transpose, infer};
+use sslm_format::shape::{self, Shape};
+use sslm_format::{Binary, Concat, Expand, Gather, Slice, Transpose, infer};
 
 /// A ConstantOfShape costs nothing to state but time and memory to use: the largest real layers have a tenth of this.
 pub(crate) const MAX_REPEATED: usize = 1 << 30;
@@ -14,9 +15,9 @@ const MAX_MADE: usize = 1 << 24;
 
 /// The extents of what `op` yields for stored tensors.
 fn dims_of(op: impl Into<Op>, inputs: &[&Tensor]) -> Result<Vec<usize>> {
-    let shapes: Vec<Shape> = inputs.iter().map(|t| t.dims.iter().map(|&d| Some(d)).collect()).collect();
-    let dims: Option<Vec<usize>> = infer::of_node(&op.into(), &shapes.iter().collect::<Vec<_>>())?.into_iter().collect();
-    dims.context("shape: expected known extents")
+    let shapes: Vec<Shape> = inputs.iter().map(|t| shape::of(&t.dims)).collect();
+    let dims = infer::of_node(&op.into(), &shapes.iter().collect::<Vec<_>>())?;
+    shape::known(&dims).with_context(|| format!("shape: expected known extents, found {dims:?}"))
 }
 
 /// After a Flatten or Reshape.
@@ -35,7 +36,8 @@ pub(crate) fn transposed(t: &Tensor, transpose: Transpose) -> Result<Tensor> {
 pub(crate) fn sliced(t: &Tensor, slice: Slice) -> Result<Tensor> {
     let axis = slice.axis as usize;
     let dims = dims_of(slice.clone(), &[t])?;
-    taken(t, dims, axis, &slice.picked(t.dims[axis]).collect::<Vec<_>>())
+    let picked = slice.picked(t.dims[axis]).context("starts and ends: expected known ones")?;
+    taken(t, dims, axis, &picked.collect::<Vec<_>>())
 }
 
 /// The positions of one axis that a Gather takes; the axis becomes those of the indices, `index_dims`.
@@ -67,6 +69,10 @@ pub(crate) fn joined(tensors: &[&Tensor], axis: usize) -> Result<Tensor> {
     let places = (0..rows).flat_map(row);
     let data = if tensors.iter().all(|t| t.ints().is_ok()) {
         Data::Ints(places.map(|(t, place)| Ok(t.ints()?[place])).collect::<Result<_>>()?)
+    } else if let Some(lists) = tensors.iter().map(|t| t.sizes()).collect::<Option<Vec<_>>>() {
+        // Those with symbolic elements are short.
+        let indices = (0..rows).flat_map(|i| tensors.iter().enumerate().flat_map(move |(k, t)| (i * len(t)..(i + 1) * len(t)).map(move |place| (k, place))));
+        return Tensor::of_sizes(dims, indices.map(|(k, place)| lists[k][place].clone()).collect());
     } else {
         Data::Floats(places.map(|(t, place)| Ok(t.floats()?.at(place))).collect::<Result<Vec<f32>>>()?.into())
     };
@@ -77,16 +83,8 @@ pub(crate) fn joined(tensors: &[&Tensor], axis: usize) -> Result<Tensor> {
 pub(crate) fn combined(function: Binary, of_integers: fn(i64, i64) -> Option<i64>, a: &Tensor, b: &Tensor) -> Result<Tensor> {
     let dims = dims_of(function, &[a, b])?;
     let len = count(&dims, stored([a, b]))?;
-    let strides = |t: &Tensor| -> Vec<usize> {
-        let missing = dims.len() - t.dims.len();
-        let stride = |axis: usize| match axis.checked_sub(missing) {
-            Some(own) if t.dims[own] != 1 => t.dims[own + 1..].iter().product(),
-            _ => 0,
-        };
-        (0..dims.len()).map(stride).collect()
-    };
     // Large operands mostly have the result's shape.
-    let strides = [a, b].map(|t| (t.dims != dims).then(|| strides(t)));
+    let strides = [a, b].map(|t| (t.dims != dims).then(|| strides(t, &dims)));
     let place = |operand: usize, i: usize| strides[operand].as_ref().map_or(i, |strides| walk(&dims, strides, i));
     let data = match (&a.data, &b.data) {
         (Data::Floats(a), Data::Floats(b)) => {
@@ -100,9 +98,39 @@ pub(crate) fn combined(function: Binary, of_integers: fn(i64, i64) -> Option<i64
             };
             Data::Ints((0..len).map(of).collect::<Result<_>>()?)
         }
-        _ => bail!("expected operands of one type, found float32 and integers"),
+        _ => {
+            let places: Vec<[usize; 2]> = (0..len).map(|i| [place(0, i), place(1, i)]).collect();
+            if let (Some(a), Some(b)) = (a.sizes(), b.sizes()) {
+                let of = |[i, j]: &[usize; 2]| sizes::combined(function, &a[*i], &b[*j]);
+                let combined = places.iter().map(of).collect::<Result<_>>()?;
+                return Tensor::of_sizes(dims, combined);
+            }
+            let (Some(a), Some(b)) = (a.scaled(), b.scaled()) else {
+                bail!("expected operands of one type, found float32 and integers")
+            };
+            let of = |[i, j]: &[usize; 2]| sizes::combined_scaled(function, &a[*i], &b[*j]);
+            let combined = places.iter().map(of).collect::<Result<_>>()?;
+            return Tensor::of_scaled(dims, combined);
+        }
     };
     Tensor::new(dims, data)
+}
+
+/// Repeated along axes by numpy's broadcasting, to `dims`.
+pub(crate) fn expanded(t: &Tensor, expand: Expand) -> Result<Tensor> {
+    let dims = dims_of(expand, &[t])?;
+    let strides = strides(t, &dims);
+    picked(t, dims.clone(), |i| walk(&dims, &strides, i))
+}
+
+/// How far apart the axes of `dims` are in a tensor that is broadcast to them.
+fn strides(t: &Tensor, dims: &[usize]) -> Vec<usize> {
+    let missing = dims.len() - t.dims.len();
+    let stride = |axis: usize| match axis.checked_sub(missing) {
+        Some(own) if t.dims[own] != 1 => t.dims[own + 1..].iter().product(),
+        _ => 0,
+    };
+    (0..dims.len()).map(stride).collect()
 }
 
 /// A tensor of `dims` whose element i is element `source(i)` of `t`.
@@ -116,6 +144,14 @@ fn picked(t: &Tensor, dims: Vec<usize>, source: impl Fn(usize) -> usize) -> Resu
             Data::Floats((0..len).map(|i| floats.at(source(i))).collect::<Vec<f32>>().into())
         }
         Data::Ints(ints) => Data::Ints((0..count(&dims, stored([t]))?).map(|i| ints[source(i)]).collect()),
+        Data::Sizes(sizes) => {
+            let len = count(&dims, stored([t]))?;
+            return Tensor::of_sizes(dims, (0..len).map(|i| sizes[source(i)].clone()).collect());
+        }
+        Data::Scaled(sizes) => {
+            let len = count(&dims, stored([t]))?;
+            return Tensor::of_scaled(dims, (0..len).map(|i| sizes[source(i)].clone()).collect());
+        }
     };
     Tensor::new(dims, data)
 }
@@ -126,6 +162,8 @@ fn stored<'a>(tensors: impl IntoIterator<Item = &'a Tensor>) -> usize {
         Data::Floats(Floats::Repeated { .. }) => 1,
         Data::Floats(floats) => floats.len(),
         Data::Ints(ints) => ints.len(),
+        Data::Sizes(sizes) => sizes.len(),
+        Data::Scaled(sizes) => sizes.len(),
     };
     tensors.into_iter().map(count).sum()
 }

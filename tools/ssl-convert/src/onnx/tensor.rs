@@ -4,6 +4,7 @@ use crate::onnx::load::ExternalData;
 use crate::onnx::proto::{TensorProto, data_type};
 use anyhow::{Context, Result, bail, ensure};
 use bytes::Bytes;
+use sslm_format::Extent;
 use std::sync::Arc;
 
 /// A tensor whose elements are known at conversion.
@@ -22,6 +23,10 @@ pub enum Data {
     Floats(Floats),
     /// Shapes, axes and the like (int32, int64 or bool).
     Ints(Arc<[i64]>),
+    /// Integers of which some depend on symbolic dims.
+    Sizes(Arc<[Extent]>),
+    /// The same as float32, with a factor each.
+    Scaled(Arc<[(Extent, f64)]>),
 }
 
 /// f32 elements: in a mapped file (little-endian, at any alignment), computed, one element repeated, or others with some masked.
@@ -138,30 +143,96 @@ impl Tensor {
         let found = match &data {
             Data::Floats(floats) => floats.len(),
             Data::Ints(ints) => ints.len(),
+            Data::Sizes(sizes) => sizes.len(),
+            Data::Scaled(sizes) => sizes.len(),
         };
         ensure!(expected == Some(found), "expected as many elements as dims {dims:?} say, found {found}");
         Ok(Tensor { dims, data })
     }
 
+    /// A tensor of extents, and what is computed of them.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn of_sizes(dims: Vec<usize>, sizes: Vec<Extent>) -> Result<Self> {
+        let known: Option<Vec<i64>> = sizes.iter().map(Extent::integer).collect();
+        Self::new(dims, known.map_or_else(|| Data::Sizes(sizes.into()), |known| Data::Ints(known.into())))
+    }
+
+    /// As [`Self::of_sizes`], as float32 and with a factor each.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn of_scaled(dims: Vec<usize>, sizes: Vec<(Extent, f64)>) -> Result<Self> {
+        let known = |(extent, factor): &(Extent, f64)| Some((extent.integer()? as f64 * factor) as f32);
+        let known: Option<Vec<f32>> = sizes.iter().map(known).collect();
+        Self::new(dims, known.map_or_else(|| Data::Scaled(sizes.into()), |known| Data::Floats(known.into())))
+    }
+
+    /// Its elements as extents, if they are integers.
+    pub fn sizes(&self) -> Option<Vec<Extent>> {
+        match &self.data {
+            Data::Ints(ints) => Some(ints.iter().map(|&i| Extent::from(i)).collect()),
+            Data::Sizes(sizes) => Some(sizes.to_vec()),
+            Data::Floats(_) | Data::Scaled(_) => None,
+        }
+    }
+
+    /// Its elements as extents with factors, if they are float32.
+    pub fn scaled(&self) -> Option<Vec<(Extent, f64)>> {
+        match &self.data {
+            Data::Floats(floats) => Some(floats.iter().map(|x| (Extent::from(1usize), f64::from(x))).collect()),
+            Data::Scaled(sizes) => Some(sizes.to_vec()),
+            Data::Ints(_) | Data::Sizes(_) => None,
+        }
+    }
+
+    /// Whether its elements are known, and do not depend on symbolic dims.
+    pub fn is_known(&self) -> bool {
+        matches!(self.data, Data::Floats(_) | Data::Ints(_))
+    }
+
+    /// Whether its elements are integers.
+    pub fn is_integers(&self) -> bool {
+        matches!(self.data, Data::Ints(_) | Data::Sizes(_))
+    }
+
     /// Its elements, if they are float32.
     ///
     /// # Errors
-    /// If they are integers.
+    /// If they are integers, or depend on symbolic dims.
     pub fn floats(&self) -> Result<&Floats> {
         match &self.data {
             Data::Floats(floats) => Ok(floats),
             Data::Ints(_) => bail!("expected float32, found integers"),
+            Data::Sizes(_) | Data::Scaled(_) => bail!("expected known elements, found {}", self.symbolic()),
         }
     }
 
     /// Its elements, if they are integers.
     ///
     /// # Errors
-    /// If they are float32.
+    /// If they are float32, or depend on symbolic dims.
     pub fn ints(&self) -> Result<&[i64]> {
         match &self.data {
             Data::Ints(ints) => Ok(ints),
             Data::Floats(_) => bail!("expected integers, found float32"),
+            Data::Sizes(_) | Data::Scaled(_) => bail!("expected known integers, found {}", self.symbolic()),
+        }
+    }
+
+    /// What it depends on, for messages.
+    fn symbolic(&self) -> String {
+        let extents: Vec<&Extent> = match &self.data {
+            Data::Sizes(sizes) => sizes.iter().collect(),
+            Data::Scaled(sizes) => sizes.iter().map(|(extent, _)| extent).collect(),
+            Data::Floats(_) | Data::Ints(_) => Vec::new(),
+        };
+        let open = extents.into_iter().find(|extent| extent.integer().is_none());
+        let name = open.and_then(|extent| extent.symbols().into_iter().next());
+        match (open, name) {
+            (Some(open), Some(name)) => format!("'{open}', which depends on a symbolic dim (--dim {name}=N would fix it)"),
+            _ => "others".to_owned(),
         }
     }
 }

@@ -24,7 +24,11 @@ pub(super) const IMPORTS: &[Import] = &[
 /// so that channels meet channels.
 fn function(node: &mut OnnxNode<'_>, function: Binary) -> Result<Binding> {
     if let (Some(of_integers), Some(a), Some(b)) = (function.of_integers(), node.tensor_if_known(0), node.tensor_if_known(1)) {
-        return stored::combined(function, of_integers, a, b).map(Binding::Tensor);
+        match stored::combined(function, of_integers, a, b) {
+            // What cannot be followed is computed at run time.
+            Err(_) if !(a.is_known() && b.is_known()) => {}
+            combined => return combined.map(Binding::Tensor),
+        }
     }
     let rank = |i: usize| match node.input(i) {
         Some(Binding::Value(v)) => node.rank(*v),

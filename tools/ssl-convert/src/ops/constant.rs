@@ -10,8 +10,8 @@ use crate::onnx::tensor::{Data, Floats, Tensor};
 use crate::operator::Convert;
 use crate::slices::Slices;
 use crate::weights::{Node, Unpacked};
-use anyhow::{Context, Result, bail};
-use sslm_format::{Constant, Value};
+use anyhow::{Context, Result, bail, ensure};
+use sslm_format::{Constant, Expand, Value};
 
 pub(super) const IMPORTS: &[Import] =
     &[Import::computing("Constant", constant), Import::computing("ConstantOfShape", constant_of_shape)];
@@ -32,21 +32,40 @@ fn constant(node: &mut OnnxNode<'_>) -> Result<Binding> {
 }
 
 fn constant_of_shape(node: &mut OnnxNode<'_>) -> Result<Binding> {
-    let shape = node.needed_tensor(0, "shape")?;
+    let shape = node.needed_tensor(0, "shape")?.clone();
+    if !shape.is_known() {
+        return constant_of_sizes(node, &shape);
+    }
     let extent = |&d: &i64| usize::try_from(d).with_context(|| format!("shape: expected no negative extent, found {d}"));
     let dims: Vec<usize> = shape.ints()?.iter().map(extent).collect::<Result<_>>()?;
     let len = dims.iter().try_fold(1usize, |n, &d| n.checked_mul(d)).filter(|&n| n <= MAX_REPEATED);
     let len = len.with_context(|| format!("shape: expected at most {MAX_REPEATED} elements, found {dims:?}"))?;
-    let value = match node.attribute("value").and_then(|a| a.t.as_ref()) {
-        Some(t) => node.stored(t)?,
-        None => Tensor::new(vec![1], Data::Floats(vec![0.0].into()))?,
-    };
+    let value = repeated_value(node)?;
     let data = match &value.data {
         Data::Floats(f) if f.len() == 1 => Data::Floats(Floats::Repeated { value: f.at(0), len }),
         Data::Ints(i) if i.len() == 1 && len <= 1 << 16 => Data::Ints(vec![i[0]; len].into()),
         _ => bail!("value: expected one element"),
     };
     Tensor::new(dims, data).map(Binding::Tensor)
+}
+
+/// What a ConstantOfShape repeats.
+fn repeated_value(node: &mut OnnxNode<'_>) -> Result<Tensor> {
+    match node.attribute("value").and_then(|a| a.t.as_ref()) {
+        Some(t) => node.stored(t),
+        None => Tensor::new(vec![1], Data::Floats(vec![0.0].into())),
+    }
+}
+
+/// A ConstantOfShape whose extents depend on symbolic dims: its element, expanded.
+fn constant_of_sizes(node: &mut OnnxNode<'_>, shape: &Tensor) -> Result<Binding> {
+    let dims = shape.sizes().context("shape: expected integers")?;
+    let value = repeated_value(node)?;
+    ensure!(value.dims.iter().all(|&d| d == 1), "value: expected one element");
+    let one = node.constant("value", &value, dims.len())?;
+    let output = &node.outputs()[0];
+    let expanded = node.push_as(output, Expand { dims }, vec![one])?;
+    Ok(if value.is_integers() { Binding::Integers(expanded) } else { Binding::Value(expanded) })
 }
 
 impl Convert for Constant<Unpacked> {

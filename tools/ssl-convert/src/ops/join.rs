@@ -3,24 +3,19 @@
 use crate::export::exporter::{Call, Write};
 use crate::export::writer::{Writer, int};
 use crate::import::binding::Binding;
-use crate::import::extent::Extent;
 use crate::import::node::OnnxNode;
 use crate::import::registry::Import;
 use crate::import::stored;
 use crate::onnx::tensor::Tensor;
 use crate::operator::{Convert, MIXES_CHANNELS, without_weights};
-use anyhow::{Context, Result, anyhow, bail};
-use sslm_format::{Concat, Expand};
+use anyhow::{Context, Result, bail};
+use sslm_format::{Concat, Expand, Extent};
 
-pub(super) const IMPORTS: &[Import] = &[Import::moving("Concat", concat).or_extents(extents), Import::moving("Expand", expand)];
+pub(super) const IMPORTS: &[Import] = &[Import::moving("Concat", concat), Import::moving("Expand", expand)];
 
 fn concat(node: &mut OnnxNode<'_>) -> Result<Binding> {
-    let all = 0..node.input_count();
-    if all.clone().any(|i| matches!(node.input(i), Some(Binding::Extents(_)))) {
-        let first = node.extents(0)?.context("input 0: expected integers, found other elements")?;
-        return extents(node, first);
-    }
-    if let Some(tensors) = all.map(|i| node.tensor_if_known(i)).collect::<Option<Vec<&Tensor>>>() {
+    let tensors: Option<Vec<&Tensor>> = (0..node.input_count()).map(|i| node.tensor_if_known(i)).collect();
+    if let Some(tensors) = tensors {
         let axis = node.axis(1, tensors.first().map_or(0, |t| t.dims.len()))?;
         return stored::joined(&tensors, axis).map(Binding::Tensor);
     }
@@ -29,25 +24,24 @@ fn concat(node: &mut OnnxNode<'_>) -> Result<Binding> {
     node.push(Concat { axis: axis as u32 }, inputs)
 }
 
-fn extents(node: &mut OnnxNode<'_>, mut list: Vec<Extent>) -> Result<Binding> {
-    for i in 1..node.input_count() {
-        list.extend(node.extents(i)?.with_context(|| format!("input {i}: expected integers, found other elements"))?);
-    }
-    Binding::of_extents(list)
-}
-
 fn expand(node: &mut OnnxNode<'_>) -> Result<Binding> {
-    let x = node.value(0)?;
     let target = node.extents(1)?.context("shape (input 1): expected constant integers or extents, found others")?;
+    if let Some(negative) = target.iter().find(|e| e.integer().is_some_and(|e| e < 0)) {
+        bail!("shape: expected no negative extent, found {negative}");
+    }
+    if let Some(t) = node.tensor_if_known(0)
+        && target.iter().all(|e| e.known().is_some())
+    {
+        return stored::expanded(t, Expand { dims: target }).map(Binding::Tensor);
+    }
+    let x = node.value(0)?;
     let own = node.extents_of(x);
-    let extent = |(i, e): (usize, &Extent)| match *e {
-        Extent::Known(n) => u64::try_from(n).map_err(|_| anyhow!("shape: expected no negative extent, found {n}")),
-        Extent::Axis(..) => match (i + own.len()).checked_sub(target.len()).and_then(|i| own.get(i)) {
-            Some(own) if own == e => Ok(1),
-            _ => bail!("shape: expected known extents or those of the input, found another symbolic one"),
-        },
+    // An extent that is the input's own one need not be said.
+    let extent = |(i, e): (usize, &Extent)| match (i + own.len()).checked_sub(target.len()).and_then(|i| own.get(i)) {
+        Some(own) if own == e => Extent::from(1usize),
+        _ => e.clone(),
     };
-    let dims = target.iter().enumerate().map(extent).collect::<Result<_>>()?;
+    let dims = target.iter().enumerate().map(extent).collect();
     node.push(Expand { dims }, vec![x])
 }
 
@@ -76,12 +70,12 @@ impl Write for Concat {
 
 impl Write for Expand {
     fn write(&self, w: &mut Writer, call: &Call<'_>) -> Result<()> {
-        let mut dims: Vec<i64> = self.dims.iter().map(|&d| d as i64).collect();
+        let mut dims = self.dims.clone();
         // Where channels are missing there are as many on both sides.
         if let (Some(_), Some(axis)) = (call.kept, (dims.len() + 1).checked_sub(call.rank)) {
-            dims[axis] = 1;
+            dims[axis] = Extent::from(1usize);
         }
-        let dims = w.integers(&dims);
+        let dims = w.sizes(&dims);
         w.push("Expand", &[call.inputs[0], &dims], call.output, vec![]);
         Ok(())
     }

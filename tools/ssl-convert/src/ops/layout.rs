@@ -4,7 +4,6 @@ use crate::export::exporter::{Call, Export, Exporter, Write};
 use crate::export::writer::{Writer, int, ints};
 use crate::import::binding::Binding;
 use crate::import::checks;
-use crate::import::extent::{self, Extent};
 use crate::import::node::OnnxNode;
 use crate::import::registry::Import;
 use crate::import::stored;
@@ -12,14 +11,13 @@ use crate::onnx::tensor::Tensor;
 use crate::operator::{Convert, MIXES_CHANNELS, without_weights};
 use crate::weights::Node;
 use anyhow::{Context, Result, anyhow, bail, ensure};
-use sslm_format::{Flatten, Reshape, Transpose, ValueId};
+use sslm_format::{Extent, Flatten, Reshape, Transpose, ValueId, shape};
 
-// Symbolic extents are not told apart from lists of one.
 pub(super) const IMPORTS: &[Import] = &[
     Import::moving("Flatten", flatten),
-    Import::moving("Reshape", reshape).or_extents(|_, list| Binding::of_extents(list)),
-    Import::moving("Squeeze", squeeze).or_extents(|_, list| Binding::of_extents(list)),
-    Import::moving("Unsqueeze", unsqueeze).or_extents(|_, list| Binding::of_extents(list)),
+    Import::moving("Reshape", reshape),
+    Import::moving("Squeeze", squeeze),
+    Import::moving("Unsqueeze", unsqueeze),
     Import::moving("Transpose", transpose),
 ];
 
@@ -34,55 +32,37 @@ fn flatten(node: &mut OnnxNode<'_>) -> Result<Binding> {
 }
 
 fn reshape(node: &mut OnnxNode<'_>) -> Result<Binding> {
-    let target = node.extents(1)?.context("shape (input 1): expected constant integers or extents, found others")?;
+    let target = match node.attribute("shape") {
+        // Opset 1 to 4.
+        Some(shape) => shape.ints.iter().map(|&d| Extent::from(d)).collect(),
+        None => node.extents(1)?.context("shape (input 1): expected constant integers or extents, found others")?,
+    };
     if node.flag("allowzero", false)? {
-        ensure!(!target.contains(&Extent::Known(0)), "shape: expected extents of at least 1, found 0 with allowzero");
+        let none = target.iter().any(|extent| extent.integer() == Some(0));
+        ensure!(!none, "shape: expected extents of at least 1, found 0 with allowzero");
     }
     if let Some(t) = node.tensor_if_known(0) {
-        let dims: Option<Vec<i64>> = target.iter().map(|e| e.known()).collect();
-        let dims = dims.context("shape: expected known extents")?;
-        return stored::rearranged(t, Reshape { dims }).map(Binding::Tensor);
+        return stored::rearranged(t, Reshape { dims: target }).map(Binding::Tensor);
     }
     let x = node.value(0)?;
     reshape_to(node, x, &target)
 }
 
-/// Adds a Reshape of `x` that yields the first output. Symbolic extents are copied from the same axis of `x`, and one more may follow
-/// from the rest.
+/// Adds a Reshape of `x` that yields the first output. Symbolic extents are copied from the same axis of `x` where they are that; one
+/// other follows from the rest.
 pub(super) fn reshape_to(node: &mut OnnxNode<'_>, x: ValueId, target: &[Extent]) -> Result<Binding> {
     let own = node.extents_of(x).to_vec();
-    let dim = |(i, extent): (usize, &Extent)| match *extent {
-        Extent::Known(n) => n,
-        Extent::Axis(..) if own.get(i) == Some(extent) => 0,
-        Extent::Axis(..) => -1,
+    let is_open = |extent: &Extent| extent.integer().is_none();
+    let copied = |(i, extent): (usize, &Extent)| match own.get(i) {
+        Some(own) if own == extent && is_open(extent) => Extent::from(0usize),
+        _ => extent.clone(),
     };
-    let dims: Vec<i64> = target.iter().enumerate().map(dim).collect();
-    ensure!(
-        dims.iter().filter(|&&d| d == -1).count() <= 1,
-        "shape: expected at most one extent that must be inferred, found {dims:?}"
-    );
-    let origins: Vec<Option<Extent>> = (0..target.len()).map(|axis| origin(&own, target, axis)).collect();
-    let reshaped = node.push(Reshape { dims }, vec![x])?;
-    if let Binding::Value(v) | Binding::Integers(v) = &reshaped {
-        node.set_origins(*v, &origins);
+    let mut dims: Vec<Extent> = target.iter().enumerate().map(copied).collect();
+    let inferred = dims.iter().any(|d| d.integer() == Some(-1));
+    if let (false, [open]) = (inferred, &dims.iter().enumerate().filter(|(_, d)| is_open(d)).map(|(i, _)| i).collect::<Vec<_>>()[..]) {
+        dims[*open] = Extent::from(-1i64);
     }
-    Ok(reshaped)
-}
-
-/// Where the extent of one axis of `target` comes from, if it is unknown and that can be told. 0 copies an extent of the input, -1 is
-/// what is left of all of them.
-fn origin(own: &[Extent], target: &[Extent], axis: usize) -> Option<Extent> {
-    let copied = |axis: usize| match target[axis] {
-        Extent::Known(0) => own.get(axis).copied(),
-        other => Some(other),
-    };
-    match target[axis] {
-        Extent::Known(-1) => {
-            let others: Option<Vec<Extent>> = (0..target.len()).filter(|&other| other != axis).map(copied).collect();
-            extent::quotient(own, &others?)
-        }
-        _ => copied(axis),
-    }
+    node.push(Reshape { dims }, vec![x])
 }
 
 fn squeeze(node: &mut OnnxNode<'_>) -> Result<Binding> {
@@ -91,12 +71,13 @@ fn squeeze(node: &mut OnnxNode<'_>) -> Result<Binding> {
         let rank = extents.len();
         let axes: Vec<usize> = match &axes {
             Some(axes) => axes.iter().map(|&a| checks::axis(a, rank)).collect::<Result<_>>()?,
-            None => (0..rank).filter(|&a| extents[a] == Extent::Known(1)).collect(),
+            None => (0..rank).filter(|&a| extents[a].known() == Some(1)).collect(),
         };
-        if let Some(&a) = axes.iter().find(|&&a| extents[a] != Extent::Known(1)) {
-            bail!("axis {a}: expected an extent of 1, found {:?}", extents[a]);
+        // A symbolic one has to be 1 then.
+        if let Some(&a) = axes.iter().find(|&&a| extents[a].known().is_some_and(|extent| extent != 1)) {
+            bail!("axis {a}: expected an extent of 1, found {}", extents[a]);
         }
-        Ok((0..rank).filter(|a| !axes.contains(a)).map(|a| extents[a]).collect())
+        Ok((0..rank).filter(|a| !axes.contains(a)).map(|a| extents[a].clone()).collect())
     })
 }
 
@@ -107,7 +88,7 @@ fn unsqueeze(node: &mut OnnxNode<'_>) -> Result<Binding> {
         let axes: Vec<usize> = axes.iter().map(|&a| checks::axis(a, rank)).collect::<Result<_>>()?;
         let mut own = extents.iter();
         let all: Option<Vec<Extent>> =
-            (0..rank).map(|a| if axes.contains(&a) { Some(Extent::Known(1)) } else { own.next().copied() }).collect();
+            (0..rank).map(|a| if axes.contains(&a) { Some(Extent::from(1usize)) } else { own.next().cloned() }).collect();
         all.context("axes: expected different ones")
     })
 }
@@ -115,8 +96,7 @@ fn unsqueeze(node: &mut OnnxNode<'_>) -> Result<Binding> {
 /// Input 0 with the extents that `change` makes of its own.
 fn with_extents(node: &mut OnnxNode<'_>, change: impl Fn(&[Extent]) -> Result<Vec<Extent>>) -> Result<Binding> {
     if let Some(t) = node.tensor_if_known(0) {
-        let extents = change(&Extent::of_dims(&t.dims))?;
-        let dims: Option<Vec<usize>> = extents.iter().map(|e| e.known().map(|e| e as usize)).collect();
+        let dims = shape::known(&change(&shape::of(&t.dims))?);
         return Tensor::new(dims.context("expected known extents")?, t.data.clone()).map(Binding::Tensor);
     }
     let x = node.value(0)?;
@@ -194,14 +174,14 @@ impl Export for Reshape {
             Some((x, channels)) => {
                 let (mut dims, output) = (self.dims.clone(), e.name(node.output));
                 if let Some(channels) = channels {
-                    (dims[0], dims[1]) = (0, channels as i64);
+                    (dims[0], dims[1]) = (Extent::from(0usize), Extent::from(channels));
                 }
-                let dims = e.w.integers(&dims);
+                let dims = e.w.sizes(&dims);
                 e.w.push("Reshape", &[&x, &dims], &output, vec![]);
             }
             None => {
                 let x = e.all_channels(node.inputs[0])?;
-                let dims = e.w.integers(&self.dims);
+                let dims = e.w.sizes(&self.dims);
                 let all = e.w.make("Reshape", &[&x, &dims], vec![]);
                 e.keep(&all, node.output);
             }

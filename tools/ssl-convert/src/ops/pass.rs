@@ -3,17 +3,15 @@
 use crate::import::binding::Binding;
 use crate::import::node::OnnxNode;
 use crate::import::registry::Import;
+use crate::import::sizes;
 use crate::onnx::proto::data_type;
 use crate::onnx::tensor::{Data, Tensor};
 use anyhow::{Result, bail, ensure};
 
 pub(super) const IMPORTS: &[Import] = &[
-    Import::moving("Identity", |node| node.first()).or_extents(|_, list| Binding::of_extents(list)),
+    Import::moving("Identity", |node| node.first()),
     Import::computing("Dropout", dropout),
-    Import::moving("Cast", cast).or_extents(|node, list| match node.int("to", 0)? as i32 {
-        data_type::INT64 | data_type::INT32 => Binding::of_extents(list),
-        other => bail!("to: expected int64 or int32 for symbolic extents, found {}", data_type::name(other)),
-    }),
+    Import::moving("Cast", cast),
 ];
 
 fn dropout(node: &mut OnnxNode<'_>) -> Result<Binding> {
@@ -25,15 +23,27 @@ fn dropout(node: &mut OnnxNode<'_>) -> Result<Binding> {
 
 fn cast(node: &mut OnnxNode<'_>) -> Result<Binding> {
     let to = node.int("to", 0)? as i32;
-    Ok(match (node.first()?, to) {
-        (Binding::Tensor(Tensor { dims, data: Data::Ints(ints) }), data_type::FLOAT) => {
-            let floats: Vec<f32> = ints.iter().map(|&i| i as f32).collect();
-            Binding::Tensor(Tensor::new(dims, Data::Floats(floats.into()))?)
-        }
-        (t @ Binding::Tensor(Tensor { data: Data::Ints(_), .. }), data_type::INT64 | data_type::INT32) => t,
-        (Binding::Integers(v), data_type::FLOAT) => Binding::Value(v),
-        (v @ Binding::Integers(_), data_type::INT64 | data_type::INT32) => v,
-        (x, data_type::FLOAT) => x,
-        (_, to) => bail!("to: expected float32 (or int64 or int32 of integers), found {}", data_type::name(to)),
+    let to_integers = match to {
+        data_type::FLOAT => false,
+        data_type::INT64 | data_type::INT32 => true,
+        other => bail!("to: expected float32, int64 or int32, found {}", data_type::name(other)),
+    };
+    Ok(match (node.first()?, to_integers) {
+        (Binding::Tensor(t), _) => Binding::Tensor(cast_tensor(t, to_integers)?),
+        (Binding::Integers(v), false) => Binding::Value(v),
+        (v @ Binding::Integers(_), true) | (v, false) => v,
+        (Binding::Value(_) | Binding::Missing, true) => bail!("to: expected float32, found integers of computed elements"),
     })
+}
+
+/// Floats become integers towards zero.
+fn cast_tensor(t: Tensor, to_integers: bool) -> Result<Tensor> {
+    let Tensor { dims, data } = t;
+    match (data, to_integers) {
+        (Data::Ints(ints), false) => Tensor::new(dims, Data::Floats(ints.iter().map(|&i| i as f32).collect::<Vec<_>>().into())),
+        (Data::Sizes(sizes), false) => Tensor::of_scaled(dims, sizes.iter().map(|size| (size.clone(), 1.0)).collect()),
+        (Data::Floats(floats), true) => Tensor::new(dims, Data::Ints(floats.iter().map(|x| x as i64).collect())),
+        (Data::Scaled(sizes), true) => Tensor::of_sizes(dims, sizes.iter().map(sizes::floor).collect::<Result<_>>()?),
+        (data, _) => Tensor::new(dims, data),
+    }
 }

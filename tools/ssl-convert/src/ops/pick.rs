@@ -5,31 +5,31 @@ use crate::export::exporter::{Call, Write};
 use crate::export::writer::{Writer, int};
 use crate::import::binding::Binding;
 use crate::import::checks;
-use crate::import::extent::Extent;
 use crate::import::node::OnnxNode;
 use crate::import::registry::Import;
 use crate::import::stored;
 use crate::operator::{Convert, without_weights};
 use anyhow::{Context, Result, ensure};
-use sslm_format::{Gather, Slice};
+use sslm_format::{Extent, Gather, Slice, shape};
 
-pub(super) const IMPORTS: &[Import] = &[
-    Import::moving("Slice", slice).or_extents(|node, list| {
-        let taken = |list: Vec<Extent>, s: &Slice| s.picked(list.len()).map(|i| list[i]).collect();
-        Binding::of_extents(parts(node, 1)?.iter().fold(list, taken))
-    }),
-    Import::moving("Split", split),
-    Import::moving("Gather", gather).or_extents(gather_extents),
-];
+pub(super) const IMPORTS: &[Import] =
+    &[Import::moving("Slice", slice), Import::moving("Split", split), Import::moving("Gather", gather)];
 
 /// The parts of a Slice, one for each axis that it cuts of a tensor of `rank` axes.
 fn parts(node: &OnnxNode<'_>, rank: usize) -> Result<Vec<Slice>> {
-    let attribute_form = node.attribute("starts").is_some();
-    let input = |i: usize| if attribute_form { usize::MAX } else { i };
-    let starts = node.integers("starts", input(1))?.context("starts: expected constant integers, found none")?;
-    let ends = node.integers("ends", input(2))?.context("ends: expected constant integers, found none")?;
-    let axes = node.integers("axes", input(3))?.unwrap_or_else(|| (0..starts.len() as i64).collect());
-    let steps = node.integers("steps", input(4))?.unwrap_or_else(|| vec![1; starts.len()]);
+    let bounds = |name: &str, i: usize| -> Result<Option<Vec<Extent>>> {
+        if node.attribute(name).is_some() {
+            return Ok(Some(node.ints(name)?.iter().map(|&i| Extent::from(i)).collect()));
+        }
+        let given = node.input(i).is_some();
+        let list = if given { node.extents(i)? } else { None };
+        ensure!(list.is_some() || !given, "{name} (input {i}): expected constant integers or sizes, found others");
+        Ok(list)
+    };
+    let starts = bounds("starts", 1)?.context("starts: expected constant integers, found none")?;
+    let ends = bounds("ends", 2)?.context("ends: expected constant integers, found none")?;
+    let axes = node.integers("axes", 3)?.unwrap_or_else(|| (0..starts.len() as i64).collect());
+    let steps = node.integers("steps", 4)?.unwrap_or_else(|| vec![1; starts.len()]);
     ensure!(
         [ends.len(), axes.len(), steps.len()] == [starts.len(); 3],
         "expected as many ends, axes and steps as the {} starts, found {}, {}, {}",
@@ -41,9 +41,9 @@ fn parts(node: &OnnxNode<'_>, rank: usize) -> Result<Vec<Slice>> {
     let part = |i: usize| -> Result<Slice> {
         ensure!(steps[i] != 0, "steps: expected no 0");
         // Bounds beyond any extent are common; they need not be told apart.
-        let bound = |b: i64| b.clamp(-(1 << 41), 1 << 41);
+        let bound = |b: &Extent| b.integer().map_or_else(|| b.clone(), |b| Extent::from(b.clamp(-(1 << 41), 1 << 41)));
         let step = steps[i].clamp(-(1 << 40) + 1, (1 << 40) - 1);
-        Ok(Slice { axis: checks::axis(axes[i], rank)? as u32, start: bound(starts[i]), end: bound(ends[i]), step })
+        Ok(Slice { axis: checks::axis(axes[i], rank)? as u32, start: bound(&starts[i]), end: bound(&ends[i]), step })
     };
     (0..starts.len()).map(part).collect()
 }
@@ -63,27 +63,29 @@ fn slice(node: &mut OnnxNode<'_>) -> Result<Binding> {
 }
 
 fn split(node: &mut OnnxNode<'_>) -> Result<Binding> {
-    let x = node.value(0)?;
-    let axis = node.axis(0, node.rank(x))?;
-    let outputs = node.outputs();
-    let count = outputs.len() as i64;
-    let lens = match node.integers("split", 1)? {
-        Some(lens) => lens,
+    let tensor = node.tensor_if_known(0).cloned();
+    let extents = match &tensor {
+        Some(t) => shape::of(&t.dims),
         None => {
-            let extent = node.extent(x, axis).context("split: expected lengths, since the axis is symbolic, found none")? as i64;
-            let len = (extent + count - 1) / count;
-            (0..count).map(|i| len.min(extent - i * len)).collect()
+            let x = node.value(0)?;
+            node.extents_of(x).to_vec()
         }
     };
-    ensure!(
-        lens.len() as i64 == count && lens.iter().all(|&l| l >= 0),
-        "split: expected a length for each of {count} outputs, found {lens:?}"
-    );
-    let (mut start, mut first) = (0i64, None);
-    for (output, len) in outputs.iter().zip(lens) {
-        let end = start.checked_add(len).context("split: too long")?;
-        let part = node.push_as(output, Slice { axis: axis as u32, start, end, step: 1 }, vec![x])?;
-        let part = node.computed(part);
+    let axis = node.axis(0, extents.len())?;
+    let outputs = node.outputs();
+    let count = outputs.len();
+    let ends = split_ends(node, &extents[axis], count)?;
+    let (mut start, mut first) = (Extent::from(0usize), None);
+    for (output, end) in outputs.iter().zip(ends) {
+        let slice = Slice { axis: axis as u32, start, end: end.clone(), step: 1 };
+        let part = match &tensor {
+            Some(t) => Binding::Tensor(stored::sliced(t, slice)?),
+            None => {
+                let x = node.value(0)?;
+                let part = node.push_as(output, slice, vec![x])?;
+                node.computed(part)
+            }
+        };
         match first {
             None => first = Some(part),
             Some(_) => node.further_output(part),
@@ -91,6 +93,28 @@ fn split(node: &mut OnnxNode<'_>) -> Result<Binding> {
         start = end;
     }
     first.context("expected an output, found none")
+}
+
+/// Where each of `count` parts of an axis ends: as lengths say, or at equal lengths, of which the last one may be shorter.
+fn split_ends(node: &OnnxNode<'_>, extent: &Extent, count: usize) -> Result<Vec<Extent>> {
+    let lens = match node.attribute("split") {
+        Some(_) => Some(node.ints("split")?.iter().map(|&len| Extent::from(len)).collect()),
+        None if node.input(1).is_some() => {
+            Some(node.extents(1)?.context("split (input 1): expected constant integers or sizes, found others")?)
+        }
+        None => None,
+    };
+    let Some(lens) = lens else {
+        let len = extent.quotient_up(&Extent::from(count));
+        return Ok((1..=count).map(|i| (&len * i as i64).least(extent)).collect());
+    };
+    let legal = lens.len() == count && lens.iter().all(|len| len.integer().is_none_or(|len| len >= 0));
+    ensure!(legal, "split: expected a length for each of {count} outputs, found {lens:?}");
+    let ends = lens.iter().scan(Extent::from(0usize), |end, len| {
+        *end = &*end + len;
+        Some(end.clone())
+    });
+    Ok(ends.collect())
 }
 
 fn gather(node: &mut OnnxNode<'_>) -> Result<Binding> {
@@ -110,23 +134,9 @@ fn gather(node: &mut OnnxNode<'_>) -> Result<Binding> {
     }
     // The axis becomes those of the indices: none, or several.
     let mut target = node.extents_of(x).to_vec();
-    target.splice(axis..=axis, Extent::of_dims(&indices.dims));
+    target.splice(axis..=axis, shape::of(&indices.dims));
     let gathered = node.push_as(&node.inner_name("gathered"), gather, vec![x])?;
     layout::reshape_to(node, gathered, &target)
-}
-
-fn gather_extents(node: &mut OnnxNode<'_>, list: Vec<Extent>) -> Result<Binding> {
-    let indices = node.extents(1)?.context("indices (input 1): expected integers, found none")?;
-    let pick = |e: &Extent| {
-        let i = e.known()?;
-        usize::try_from(if i < 0 { i + list.len() as i64 } else { i }).ok().and_then(|i| list.get(i)).copied()
-    };
-    let picked = |e: &Extent| pick(e).with_context(|| format!("indices: expected known ones below {}", list.len()));
-    let mut found = Binding::of_extents(indices.iter().map(picked).collect::<Result<_>>()?)?;
-    if let (Binding::Tensor(found), Some(indices)) = (&mut found, node.tensor_if_known(1)) {
-        found.dims.clone_from(&indices.dims);
-    }
-    Ok(found)
 }
 
 impl Convert for Slice {
@@ -147,8 +157,9 @@ impl Convert for Gather {
 
 impl Write for Slice {
     fn write(&self, w: &mut Writer, call: &Call<'_>) -> Result<()> {
-        let bounds = [self.start, self.end, i64::from(self.axis), self.step].map(|n| w.integers(&[n]));
-        w.push("Slice", &[call.inputs[0], &bounds[0], &bounds[1], &bounds[2], &bounds[3]], call.output, vec![]);
+        let [start, end] = [&self.start, &self.end].map(|bound| w.sizes(std::slice::from_ref(bound)));
+        let [axis, step] = [i64::from(self.axis), self.step].map(|n| w.integers(&[n]));
+        w.push("Slice", &[call.inputs[0], &start, &end, &axis, &step], call.output, vec![]);
         Ok(())
     }
 }

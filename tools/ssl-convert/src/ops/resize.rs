@@ -4,12 +4,11 @@ use crate::export::exporter::{Call, Write};
 use crate::export::writer::{Writer, int, text};
 use crate::import::binding::Binding;
 use crate::import::checks::{self, positive};
-use crate::import::extent::Extent;
 use crate::import::node::OnnxNode;
 use crate::import::registry::Import;
 use crate::operator::{Convert, without_weights};
 use anyhow::{Context, Result, anyhow, bail, ensure};
-use sslm_format::{Coordinates, Fill, Interpolation, Pad, Resize2d, Target, ValueId};
+use sslm_format::{Coordinates, Extent, Fill, Interpolation, Pad, Resize2d, Target, ValueId};
 
 pub(super) const IMPORTS: &[Import] = &[Import::computing("Pad", pad), Import::computing("Resize", resize)];
 
@@ -76,16 +75,15 @@ fn target(node: &OnnxNode<'_>, x: ValueId) -> Result<Target> {
     }
     let sizes = sizes.context("expected scales or sizes, found neither")?;
     ensure!(sizes.len() == axes.len(), "sizes: expected {} elements, found {}", axes.len(), sizes.len());
-    let size = |axis: usize| position(axis).map_or(own[axis], |i| sizes[i]);
+    let size = |axis: usize| position(axis).map_or(&own[axis], |i| &sizes[i]);
     for (axis, own) in own.iter().enumerate().take(2) {
         let size = size(axis);
-        ensure!(size == *own, "sizes: expected those of the input for batch and channels, found {size:?}");
+        ensure!(size == own, "sizes: expected those of the input for batch and channels ({own}), found {size}");
     }
-    let extent = |axis: usize| match size(axis) {
-        Extent::Known(n) => positive(n, "sizes"),
-        Extent::Axis(..) => bail!("sizes: expected known ones, found a symbolic extent"),
-    };
-    Ok(Target::Sizes { extents: [extent(2)?, extent(3)?] })
+    Ok(match [size(2).integer(), size(3).integer()] {
+        [Some(height), Some(width)] => Target::Sizes { extents: [positive(height, "sizes")?, positive(width, "sizes")?] },
+        _ => Target::Open { extents: [size(2).clone(), size(3).clone()] },
+    })
 }
 
 fn coordinates(node: &OnnxNode<'_>) -> Result<Coordinates> {
@@ -163,14 +161,19 @@ impl Write for Resize2d {
         let x = call.inputs[0];
         let attributes =
             vec![text("mode", mode), text("nearest_mode", nearest), text("coordinate_transformation_mode", coordinates)];
-        match self.target {
+        match &self.target {
             Target::Scales { factors: [vertical, horizontal] } => {
-                let scales = w.floats(&[4], [1.0, 1.0, vertical, horizontal]);
+                let scales = w.floats(&[4], [1.0, 1.0, *vertical, *horizontal]);
                 w.push("Resize", &[x, "", &scales], call.output, attributes);
             }
-            Target::Sizes { extents } => {
+            Target::Sizes { .. } | Target::Open { .. } => {
+                let extents = match &self.target {
+                    Target::Open { extents } => extents.to_vec(),
+                    Target::Sizes { extents } => extents.map(|extent| Extent::from(i64::from(extent))).to_vec(),
+                    Target::Scales { .. } => Vec::new(),
+                };
                 let own = w.make("Shape", &[x], vec![int("start", 0), int("end", 2)]);
-                let new = w.integers(&extents.map(i64::from));
+                let new = w.sizes(&extents);
                 let sizes = w.make("Concat", &[&own, &new], vec![int("axis", 0)]);
                 w.push("Resize", &[x, "", "", &sizes], call.output, attributes);
             }

@@ -1,25 +1,128 @@
-//! Shape: the extents of a tensor as integers. What else computes with shapes are operators on lists of extents, see
-//! [`Import::or_extents`].
+//! Shape and Size: extents of a tensor as integers. Range: equally spaced integers. What else computes with shapes are the operators
+//! themselves, on tensors whose elements are expressions of symbolic dims.
 
+use crate::export::exporter::{Export, Exporter};
+use crate::export::writer::int;
 use crate::import::binding::Binding;
-use crate::import::extent::Extent;
 use crate::import::node::OnnxNode;
 use crate::import::registry::Import;
-use anyhow::{Result, bail};
+use crate::onnx::proto::data_type;
+use crate::onnx::tensor::{Data, Tensor};
+use crate::operator::{Convert, without_weights};
+use crate::weights::Node;
+use anyhow::{Context, Result, bail, ensure};
+use sslm_format::{Extent, Range, Sizes};
 
-pub(super) const IMPORTS: &[Import] = &[Import::moving("Shape", shape)];
+pub(super) const IMPORTS: &[Import] =
+    &[Import::moving("Shape", shape), Import::moving("Size", size), Import::moving("Range", range)];
+
+/// The extents of input 0.
+fn extents(node: &OnnxNode<'_>) -> Result<Vec<Extent>> {
+    Ok(match node.first()? {
+        Binding::Tensor(t) => t.dims.iter().map(|&d| Extent::from(d)).collect(),
+        Binding::Value(v) | Binding::Integers(v) => node.extents_of(v).to_vec(),
+        Binding::Missing => bail!("input 0: expected a tensor, found none"),
+    })
+}
 
 fn shape(node: &mut OnnxNode<'_>) -> Result<Binding> {
-    let extents: Vec<Extent> = match node.first()? {
-        Binding::Tensor(t) => Extent::of_dims(&t.dims),
-        Binding::Value(v) | Binding::Integers(v) => node.extents_of(v).to_vec(),
-        Binding::Extents(_) | Binding::Missing => bail!("input 0: expected a tensor, found a shape"),
-    };
+    let extents = extents(node)?;
     let rank = extents.len() as i64;
     let bound = |name: &str, default: i64| -> Result<usize> {
         let bound = node.int(name, default)?;
         Ok((if bound < 0 { bound + rank } else { bound }).clamp(0, rank) as usize)
     };
     let (start, end) = (bound("start", 0)?, bound("end", rank)?);
-    Binding::of_extents(extents[start..end.max(start)].to_vec())
+    let extents = extents[start..end.max(start)].to_vec();
+    Tensor::of_sizes(vec![extents.len()], extents).map(Binding::Tensor)
+}
+
+fn size(node: &mut OnnxNode<'_>) -> Result<Binding> {
+    let all = extents(node)?.iter().fold(Extent::from(1usize), |product, extent| &product * extent);
+    Tensor::of_sizes(vec![], vec![all]).map(Binding::Tensor)
+}
+
+/// Integers are a node where they depend on symbolic dims, and a tensor where they are known.
+fn range(node: &mut OnnxNode<'_>) -> Result<Binding> {
+    let element = |i: usize, what: &str| -> Result<Tensor> {
+        let tensor = node.tensor(i, what)?.with_context(|| format!("{what} (input {i}): expected one element, found none"))?;
+        ensure!(tensor.dims.iter().all(|&d| d == 1), "{what}: expected one element, found dims {:?}", tensor.dims);
+        Ok(tensor.clone())
+    };
+    let [start, limit, step] = [element(0, "start")?, element(1, "limit")?, element(2, "delta")?];
+    let all = [&start, &limit, &step];
+    let integers: Option<Vec<Extent>> = all.iter().map(|t| Some(t.sizes()?.swap_remove(0))).collect();
+    let floats: Option<Vec<f64>> = all.iter().map(|t| Some(f64::from(t.floats().ok()?.at(0)))).collect();
+    let whole: Option<Vec<Extent>> = all.iter().map(|t| whole(t)).collect();
+    match (integers, floats, whole) {
+        (Some(integers), _, _) => equally_spaced(node, integers, true),
+        (None, Some(floats), _) => {
+            let [start, limit, step] = floats[..] else { bail!("expected three inputs") };
+            ensure!(step != 0.0 && step.is_finite(), "delta: expected a number other than 0, found {step}");
+            let count = ((limit - start) / step).ceil().max(0.0);
+            ensure!(count <= (1 << 24) as f64, "expected at most {} elements, found {count}", 1 << 24);
+            let elements: Vec<f32> = (0..count as usize).map(|i| (start + i as f64 * step) as f32).collect();
+            Tensor::new(vec![elements.len()], Data::Floats(elements.into())).map(Binding::Tensor)
+        }
+        (None, None, Some(whole)) => equally_spaced(node, whole, false),
+        (None, None, None) => bail!("expected integers, found fractions of sizes that depend on symbolic dims"),
+    }
+}
+
+/// The one element of a tensor of float32, if it is whole.
+fn whole(t: &Tensor) -> Option<Extent> {
+    let (extent, factor) = t.scaled()?.swap_remove(0);
+    (factor.fract() == 0.0).then(|| &extent * factor as i64)
+}
+
+fn equally_spaced(node: &mut OnnxNode<'_>, bounds: Vec<Extent>, integers: bool) -> Result<Binding> {
+    let [start, limit, step] = &bounds[..] else { bail!("expected three inputs") };
+    let step_known = step.integer().filter(|step| *step != 0);
+    let step_known = step_known.with_context(|| format!("delta: expected a known integer other than 0, found '{step}'"))?;
+    let reach = if step_known > 0 { limit - start } else { start - limit };
+    let count = reach.greatest(&Extent::from(0usize)).quotient_up(&Extent::from(step_known.saturating_abs()));
+    if let (true, Some(start), Some(count)) = (integers, start.integer(), count.known()) {
+        ensure!(count <= 1 << 24, "expected at most {} elements, found {count}", 1 << 24);
+        let element = |i: usize| start.saturating_add(step_known.saturating_mul(i as i64));
+        return Tensor::new(vec![count], Data::Ints((0..count).map(element).collect())).map(Binding::Tensor);
+    }
+    let output = &node.outputs()[0];
+    let range = node.push_as(output, Range { start: start.clone(), step: step.clone(), count }, vec![])?;
+    Ok(if integers { Binding::Integers(range) } else { Binding::Value(range) })
+}
+
+impl Convert for Sizes {
+    without_weights!();
+}
+
+impl Convert for Range {
+    without_weights!();
+}
+
+impl Export for Sizes {
+    fn export(&self, e: &mut Exporter<'_>, node: &Node) -> Result<()> {
+        let dims: Vec<i64> = self.dims.iter().map(|d| d.integer().unwrap_or(1)).collect();
+        let (elements, dims) = (e.w.sizes(&self.elements), e.w.integers(&dims));
+        let (shaped, output) = (e.w.make("Reshape", &[&elements, &dims], vec![]), e.name(node.output));
+        e.w.push("Cast", &[&shaped], &output, vec![int("to", data_type::FLOAT.into())]);
+        Ok(())
+    }
+
+    fn carry(&self, _: &mut Exporter<'_>, _: &Node) -> Result<String> {
+        bail!("sizes, which are never removed")
+    }
+}
+
+impl Export for Range {
+    fn export(&self, e: &mut Exporter<'_>, node: &Node) -> Result<()> {
+        let limit = &self.start + &(&self.step * &self.count);
+        let [start, limit, step] = [&self.start, &limit, &self.step].map(|extent| e.w.size(extent));
+        let (range, output) = (e.w.make("Range", &[&start, &limit, &step], vec![]), e.name(node.output));
+        e.w.push("Cast", &[&range], &output, vec![int("to", data_type::FLOAT.into())]);
+        Ok(())
+    }
+
+    fn carry(&self, _: &mut Exporter<'_>, _: &Node) -> Result<String> {
+        bail!("positions, which are never removed")
+    }
 }

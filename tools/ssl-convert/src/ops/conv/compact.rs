@@ -34,7 +34,7 @@ impl Convert for Conv<Unpacked> {
     }
 
     fn macs(&self, output: &Value, shape: &Shape) -> Option<(u64, u64)> {
-        let positions = (shape[2]? * shape[3]?) as u64;
+        let positions = (shape[2].known()? * shape[3].known()?) as u64;
         let columns = self.columns_per_group();
         let kept: usize = self.kept_filters(output).iter().zip(&self.columns).map(|(f, c)| f * c.count(columns)).sum();
         Some((self.filters as u64 * columns as u64 * positions, kept as u64 * positions))
