@@ -432,7 +432,11 @@ mod tests {
             ),
             (shape(&[2, 3, 4, 5]), shape(&[2, 1, 3, 1, 4, 5]), [0, 2, 4, 5].map(|to| Link::Alike { to }).to_vec()),
             (open("n", &[4]), [shape(&[2]), open("m", &[])].concat(), vec![regrouped(0..2, 0..2); 2]),
-            (open("n", &[6, 4]), open("n", &[2, 3, 4]), vec![Link::Alike { to: 0 }, regrouped(1..2, 1..3), Link::Alike { to: 3 }]),
+            (
+                open("n", &[6, 4]),
+                open("n", &[2, 3, 4]),
+                vec![Link::Alike { to: 0 }, regrouped(1..2, 1..3), Link::Alike { to: 3 }],
+            ),
             (
                 [open("n", &[6]), open("h", &[]), open("w", &[])].concat(),
                 vec![Extent::symbol("n"), Extent::from(6usize), &Extent::symbol("h") * &Extent::symbol("w")],

@@ -115,7 +115,7 @@ fn symbols(graph: &Graph) -> HashSet<&str> {
 
 /// What extents are computed from is there.
 fn check_extents(node: &Node, symbols: &HashSet<&str>) -> Result<()> {
-    for extent in node.op.clone().extents_mut() {
+    for extent in node.op.extents() {
         if let Some(other) = extent.symbols().into_iter().find(|name| !symbols.contains(name)) {
             return Err(Error::invalid("extents", "symbolic dims of inputs", format!("'{other}'")));
         }

@@ -17,11 +17,13 @@ pub(crate) struct Reader<'a> {
     at: usize,
     /// How many records that contain their own kind are open.
     depth: usize,
+    /// Whether extents may be expressions of symbols.
+    symbols: bool,
 }
 
 impl<'a> Reader<'a> {
     pub(crate) fn new(section: &'static str, bytes: &'a [u8]) -> Self {
-        Reader { bytes, section, at: 0, depth: 0 }
+        Reader { bytes, section, at: 0, depth: 0, symbols: true }
     }
 
     fn remaining(&self) -> usize {
@@ -40,6 +42,17 @@ impl<'a> Reader<'a> {
         let taken = &self.bytes[self.at..self.at + n];
         self.at += n;
         Ok(taken)
+    }
+
+    /// What `read` reads, where extents may be expressions of symbols or, as before version 0.4, are integers.
+    pub(crate) fn with_symbols<T>(&mut self, symbols: bool, read: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
+        self.symbols = symbols;
+        read(self)
+    }
+
+    /// Whether extents may be expressions of symbols.
+    pub(crate) fn has_symbols(&self) -> bool {
+        self.symbols
     }
 
     /// A record that contains its own kind begins.

@@ -14,8 +14,8 @@ use std::sync::Arc;
 
 /// Results are cut off here on both sides.
 const LIMIT: i64 = 1 << 62;
-/// Symbols are at most this.
-const MAX_SYMBOL: i64 = crate::shape::MAX_ELEMENTS as i64;
+/// No extent is larger than this; symbols are not.
+pub(crate) const MAX_EXTENT: i64 = 1 << 40;
 /// Expressions of more symbols and operations than this are not followed.
 const MAX_SIZE: usize = 256;
 /// In files, stands before an expression in the place of an integer.
@@ -317,7 +317,7 @@ impl Term {
 impl Factor {
     fn bounds(&self) -> (i64, i64) {
         match self {
-            Factor::Symbol(_) => (1, MAX_SYMBOL),
+            Factor::Symbol(_) => (1, MAX_EXTENT),
             Factor::Quotient(a, b) => match (a.bounds(), b.bounds()) {
                 ((low, high), (least, most)) if least >= 1 => {
                     let end = |a: i64, small: i64, large: i64| a.div_euclid(if a >= 0 { large } else { small });
@@ -564,7 +564,7 @@ impl Field for Extent {
     fn read(r: &mut Reader) -> Result<Self> {
         let place = r.place();
         match i64::read(r)? {
-            OPEN => {}
+            OPEN if r.has_symbols() => {}
             integer => return Ok(Extent::from(integer)),
         }
         r.deeper()?;

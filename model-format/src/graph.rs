@@ -2,7 +2,7 @@
 
 use crate::codec::{choice, record};
 use crate::metadata::{Preprocessing, Provenance};
-use crate::op::{Op, Operator};
+use crate::op::{Op, Operator, is_open};
 use crate::value::{Blob, Value, ValueId};
 use crate::weights::Weights;
 
@@ -85,7 +85,7 @@ impl<W: Weights> Graph<W> {
     /// The graph with the symbolic extents that operators state replaced by what they are for these values of symbols; `None` where there
     /// are none.
     pub fn bind(&self, value: &dyn Fn(&str) -> Option<usize>) -> Option<Graph<W>> {
-        if !self.nodes.iter().any(|node| node.op.clone().is_open()) {
+        if !self.nodes.iter().any(|node| is_open(&node.op)) {
             return None;
         }
         let mut bound = self.clone();

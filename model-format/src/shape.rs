@@ -1,13 +1,13 @@
 //! Shapes of values. What an operator makes of shapes stands with its record; here is what those rules have in common.
 
 use crate::error::{Error, Result};
-use crate::extent::Extent;
+use crate::extent::{Extent, MAX_EXTENT};
 
 /// Extents of all axes. With symbolic dims among a network's inputs, they are expressions of those.
 pub type Shape = Vec<Extent>;
 
 /// No axis is longer than this, and no tensor has more elements: every index fits in an `i64` with room to spare.
-pub const MAX_ELEMENTS: usize = 1 << 40;
+pub const MAX_ELEMENTS: usize = MAX_EXTENT as usize;
 /// Channels, filters, features and groups are below this.
 pub const MAX_CHANNELS: u32 = 1 << 28;
 /// Most axes a value has.

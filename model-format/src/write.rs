@@ -4,7 +4,7 @@ use crate::check::check_model;
 use crate::codec::Field;
 use crate::container::{ALIGN, ENTRY_LEN, HEADER_LEN, MAGIC, MUST_UNDERSTAND, Section, VERSION, WEIGHT_ALIGN, header_crc, tag};
 use crate::error::{Error, Result};
-use crate::graph::{Model, Node};
+use crate::graph::Model;
 use crate::op::Operator;
 use crate::read::read_section;
 use std::io::{Seek, SeekFrom, Write};
@@ -86,9 +86,7 @@ pub fn write<W: Write + Seek>(out: &mut W, model: &Model, mut fill: impl FnMut(u
         reserved: 0,
     });
 
-    // Symbolic extents inside of operators are of version 4.
-    let since = |node: &Node| node.op.since().max(if node.op.clone().is_open() { 4 } else { 1 });
-    let minor = model.graph.nodes.iter().map(since).max().unwrap_or(1);
+    let minor = model.graph.nodes.iter().map(|node| node.op.since()).max().unwrap_or(1);
     let mut header = MAGIC.to_vec();
     (u32::from(VERSION[0]) | u32::from(minor) << 16).write(&mut header);
     (count as u32).write(&mut header);

@@ -105,6 +105,39 @@ class Cursor:
         require(code < len(codes), "section 11", f"section {self.name}: unknown {what} {code}: needs a newer reader")
         return codes[code]()
 
+    def extent(self, depth=0):
+        """A function from symbolic dims to an integer."""
+        constant = self.i64()
+        if constant != -(1 << 63):
+            return lambda dims: constant
+        require(depth < 32, "R53", f"section {self.name} at byte {self.at}: expressions inside each other")
+        pair = lambda: (self.extent(depth + 1), self.extent(depth + 1))
+
+        def symbol():
+            name = self.string()
+            return lambda dims: dims[name]
+
+        def quotient():
+            a, b = pair()
+            return lambda dims: a(dims) // b(dims)
+
+        def least():
+            a, b = pair()
+            return lambda dims: min(a(dims), b(dims))
+
+        def greatest():
+            a, b = pair()
+            return lambda dims: max(a(dims), b(dims))
+
+        def scaled():
+            a, factor = self.extent(depth + 1), np.float32(self.f32())
+            return lambda dims: math.floor(np.float32(a(dims)) * factor)
+
+        constant = self.i64()
+        factor = lambda: self.choice("factor", symbol, quotient, least, greatest, scaled)
+        terms = self.vec(lambda: (self.i64(), self.vec(factor)))
+        return lambda dims: constant + sum(c * math.prod(f(dims) for f in factors) for c, factors in terms)
+
     def finish(self):
         left = len(self.data) - self.at
         require(left == 0, "R12", f"section {self.name}: {left} bytes after its records")

@@ -30,7 +30,8 @@ impl<W: Weights> Operator for Constant<W> {
     }
 
     fn shape(&self, _: &[&Shape]) -> Result<Shape> {
-        let extent = |&d: &u64| usize::try_from(d).map(Extent::from).map_err(|_| Error::shape("dims", "extents that fit in memory", d));
+        let extent =
+            |&d: &u64| usize::try_from(d).map(Extent::from).map_err(|_| Error::shape("dims", "extents that fit in memory", d));
         self.dims.iter().map(extent).collect()
     }
 

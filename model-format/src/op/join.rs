@@ -67,6 +67,10 @@ impl Operator for Expand {
         vec![AxisMap::broadcast(inputs[0], output)]
     }
 
+    fn extents(&self) -> Vec<&Extent> {
+        self.dims.iter().collect()
+    }
+
     fn extents_mut(&mut self) -> Vec<&mut Extent> {
         self.dims.iter_mut().collect()
     }

@@ -72,6 +72,10 @@ impl Operator for Reshape {
         vec![AxisMap::regrouped(inputs[0], output)]
     }
 
+    fn extents(&self) -> Vec<&Extent> {
+        self.dims.iter().collect()
+    }
+
     fn extents_mut(&mut self) -> Vec<&mut Extent> {
         self.dims.iter_mut().collect()
     }
@@ -139,7 +143,8 @@ fn reshaped(x: &Shape, dims: &[Extent]) -> Result<Shape> {
     let (have, want) = (product(x), product(&out));
     if let Some(axis) = inferred {
         // What an axis that is copied contributes to both cancels.
-        let left = |s: &Shape| product(&s.iter().zip(0..).filter(|(_, i)| !copies(dims, *i)).map(|(e, _)| e.clone()).collect::<Shape>());
+        let left =
+            |s: &Shape| product(&s.iter().zip(0..).filter(|(_, i)| !copies(dims, *i)).map(|(e, _)| e.clone()).collect::<Shape>());
         let (all, known) = (left(x), left(&out));
         if let (Some(have), Some(want)) = (all.known(), known.known())
             && (want == 0 || !have.is_multiple_of(want))

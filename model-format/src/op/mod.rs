@@ -41,9 +41,10 @@ use crate::shape::Shape;
 use crate::weights::{Stored, Weights};
 use std::ops::RangeInclusive;
 
-/// Declares the operators: code in the file, and record, which is generic in its weights or not.
+/// Declares the operators: code in the file, and record, which is generic in its weights or not. An operator with two codes has the second
+/// one where an extent that it states is symbolic: readers that know the first one alone expect integers there.
 macro_rules! operators {
-    (($dollar:tt) $($(#[$meta:meta])* $code:literal => $name:ident $(<$w:ident>)?,)*) => {
+    (($dollar:tt) $($(#[$meta:meta])* $code:literal $(| $open:literal)? => $name:ident $(<$w:ident>)?,)*) => {
         /// An operator with its attributes and weights. Names are ONNX's.
         #[derive(Clone, Debug, PartialEq)]
         pub enum Op<W: Weights = Stored> { $($(#[$meta])* $name($name $(<$w>)?),)* }
@@ -53,7 +54,8 @@ macro_rules! operators {
             fn write(&self, out: &mut Vec<u8>) {
                 match self { $(
                     Op::$name(record) => {
-                        out.push($code);
+                        let code: &[u8] = &[$code $(, $open)?];
+                        out.push(code[usize::from(code.len() > 1 && is_open(record))]);
                         crate::codec::Field::write(record, out);
                     }
                 )* }
@@ -61,7 +63,13 @@ macro_rules! operators {
             fn read(r: &mut crate::codec::Reader) -> Result<Self> {
                 let place = r.place();
                 Ok(match <u8 as crate::codec::Field>::read(r)? {
-                    $($code => Op::$name(crate::codec::Field::read(r)?),)*
+                    $(
+                        $code => {
+                            let code: &[u8] = &[$code $(, $open)?];
+                            Op::$name(r.with_symbols(code.len() == 1, crate::codec::Field::read)?)
+                        }
+                        $($open => Op::$name(r.with_symbols(true, crate::codec::Field::read)?),)?
+                    )*
                     other => return Err(crate::Error::new(
                         crate::ErrorKind::Unsupported,
                         place,
@@ -112,7 +120,7 @@ operators! { ($)
     /// To two axes.
     10 => Flatten,
     /// To given dims.
-    11 => Reshape,
+    11 | 72 => Reshape,
     /// Joins along an axis.
     12 => Concat,
     /// A function of the elements of two values, with ONNX (numpy) broadcasting.
@@ -128,7 +136,7 @@ operators! { ($)
     /// Axes in another order.
     18 => Transpose,
     /// A range of an axis.
-    19 => Slice,
+    19 | 73 => Slice,
     /// Chosen indices of an axis.
     20 => Gather,
     /// More elements around.
@@ -138,7 +146,7 @@ operators! { ($)
     /// Mean over axes.
     23 => ReduceMean,
     /// Broadcast.
-    24 => Expand,
+    24 | 74 => Expand,
     /// Index of the largest element.
     25 => ArgMax,
     /// Normalisation over the last axes.
@@ -192,6 +200,11 @@ pub trait Operator {
     }
 
     /// The extents that it states, which may be symbolic.
+    fn extents(&self) -> Vec<&Extent> {
+        Vec::new()
+    }
+
+    /// As [`Self::extents`], to replace them.
     fn extents_mut(&mut self) -> Vec<&mut Extent> {
         Vec::new()
     }
@@ -252,11 +265,9 @@ pub(crate) fn passed_on(sources: &[Source<'_>]) -> Option<f32> {
     sources.first()?.one()
 }
 
-impl<W: Weights> Op<W> {
-    /// Whether an extent that it states is symbolic.
-    pub(crate) fn is_open(&mut self) -> bool {
-        self.extents_mut().iter().any(|extent| extent.integer().is_none())
-    }
+/// Whether an extent that an operator states is symbolic.
+pub(crate) fn is_open(op: &impl Operator) -> bool {
+    op.extents().iter().any(|extent| extent.integer().is_none())
 }
 
 impl<W: Weights> Operator for Op<W> {
@@ -264,8 +275,10 @@ impl<W: Weights> Operator for Op<W> {
         dispatch!(self, record => record.name())
     }
 
+    /// Symbolic extents are of version 4.
     fn since(&self) -> u16 {
-        dispatch!(self, record => record.since())
+        let open = if is_open(self) { 4 } else { 1 };
+        dispatch!(self, record => record.since()).max(open)
     }
 
     fn arity(&self) -> RangeInclusive<usize> {
@@ -290,6 +303,10 @@ impl<W: Weights> Operator for Op<W> {
 
     fn only_moves(&self) -> bool {
         dispatch!(self, record => record.only_moves())
+    }
+
+    fn extents(&self) -> Vec<&Extent> {
+        dispatch!(self, record => record.extents())
     }
 
     fn extents_mut(&mut self) -> Vec<&mut Extent> {

@@ -85,6 +85,10 @@ impl Operator for Slice {
         vec![picking(inputs[0], self.axis, start.map(|start| Pick::Strided { start, step: self.step }))]
     }
 
+    fn extents(&self) -> Vec<&Extent> {
+        vec![&self.start, &self.end]
+    }
+
     fn extents_mut(&mut self) -> Vec<&mut Extent> {
         vec![&mut self.start, &mut self.end]
     }

@@ -136,8 +136,11 @@ impl Operator for Resize2d {
         vec![AxisMap::of_planes(inputs[0].len(), false)]
     }
 
-    fn since(&self) -> u16 {
-        if matches!(self.target, Target::Open { .. }) { 4 } else { 1 }
+    fn extents(&self) -> Vec<&Extent> {
+        match &self.target {
+            Target::Open { extents } => extents.iter().collect(),
+            Target::Scales { .. } | Target::Sizes { .. } => Vec::new(),
+        }
     }
 
     fn extents_mut(&mut self) -> Vec<&mut Extent> {

@@ -50,6 +50,10 @@ impl Operator for Sizes {
         Vec::new()
     }
 
+    fn extents(&self) -> Vec<&Extent> {
+        self.elements.iter().collect()
+    }
+
     fn extents_mut(&mut self) -> Vec<&mut Extent> {
         self.elements.iter_mut().collect()
     }
@@ -74,6 +78,10 @@ impl Operator for Range {
 
     fn axes(&self, _: &[&Shape], _: &Shape) -> Vec<AxisMap> {
         Vec::new()
+    }
+
+    fn extents(&self) -> Vec<&Extent> {
+        vec![&self.start, &self.step, &self.count]
     }
 
     fn extents_mut(&mut self) -> Vec<&mut Extent> {

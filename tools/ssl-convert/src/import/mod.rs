@@ -37,7 +37,8 @@ pub fn import(file: &mut OnnxFile, dims: &BTreeMap<String, usize>) -> Result<Gra
     let opset = opset(&file.model)?;
     let Some(graph) = &file.model.graph else { bail!("expected a graph, found none") };
     let needed = reachable(graph);
-    let mut importer = Importer { opset, builder: Builder::new(dims.clone()), external: &mut file.external, problems: Problems::default() };
+    let mut importer =
+        Importer { opset, builder: Builder::new(dims.clone()), external: &mut file.external, problems: Problems::default() };
     importer.add_stored(graph, &needed);
     // Files of IR version 3 list initialisers among the inputs, used or not.
     let stored: HashSet<&str> = graph.initializer.iter().map(|t| t.name.as_str()).collect();

@@ -196,9 +196,7 @@ impl OnnxNode<'_> {
             return Ok(None);
         }
         let list = self.extents(i)?.with_context(|| format!("{name} (input {i}): expected constant integers, found others"))?;
-        let known = |e: Extent| {
-            e.integer().with_context(|| format!("{name} (input {i}): expected known integers, found '{e}'"))
-        };
+        let known = |e: Extent| e.integer().with_context(|| format!("{name} (input {i}): expected known integers, found '{e}'"));
         list.into_iter().map(known).collect::<Result<_>>().map(Some)
     }
 }
@@ -209,7 +207,6 @@ impl OnnxNode<'_> {
     pub(crate) fn rank(&self, v: ValueId) -> usize {
         self.builder.shape(v).len()
     }
-
 
     /// The extent of an axis of `v`; `None` if it is symbolic or there is no such axis.
     pub(crate) fn extent(&self, v: ValueId, axis: usize) -> Option<usize> {

@@ -71,7 +71,9 @@ pub(crate) fn joined(tensors: &[&Tensor], axis: usize) -> Result<Tensor> {
         Data::Ints(places.map(|(t, place)| Ok(t.ints()?[place])).collect::<Result<_>>()?)
     } else if let Some(lists) = tensors.iter().map(|t| t.sizes()).collect::<Option<Vec<_>>>() {
         // Those with symbolic elements are short.
-        let indices = (0..rows).flat_map(|i| tensors.iter().enumerate().flat_map(move |(k, t)| (i * len(t)..(i + 1) * len(t)).map(move |place| (k, place))));
+        let indices = (0..rows).flat_map(|i| {
+            tensors.iter().enumerate().flat_map(move |(k, t)| (i * len(t)..(i + 1) * len(t)).map(move |place| (k, place)))
+        });
         return Tensor::of_sizes(dims, indices.map(|(k, place)| lists[k][place].clone()).collect());
     } else {
         Data::Floats(places.map(|(t, place)| Ok(t.floats()?.at(place))).collect::<Result<Vec<f32>>>()?.into())

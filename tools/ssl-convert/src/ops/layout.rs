@@ -59,7 +59,9 @@ pub(super) fn reshape_to(node: &mut OnnxNode<'_>, x: ValueId, target: &[Extent])
     };
     let mut dims: Vec<Extent> = target.iter().enumerate().map(copied).collect();
     let inferred = dims.iter().any(|d| d.integer() == Some(-1));
-    if let (false, [open]) = (inferred, &dims.iter().enumerate().filter(|(_, d)| is_open(d)).map(|(i, _)| i).collect::<Vec<_>>()[..]) {
+    if let (false, [open]) =
+        (inferred, &dims.iter().enumerate().filter(|(_, d)| is_open(d)).map(|(i, _)| i).collect::<Vec<_>>()[..])
+    {
         dims[*open] = Extent::from(-1i64);
     }
     node.push(Reshape { dims }, vec![x])

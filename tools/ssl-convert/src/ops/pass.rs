@@ -8,11 +8,8 @@ use crate::onnx::proto::data_type;
 use crate::onnx::tensor::{Data, Tensor};
 use anyhow::{Result, bail, ensure};
 
-pub(super) const IMPORTS: &[Import] = &[
-    Import::moving("Identity", |node| node.first()),
-    Import::computing("Dropout", dropout),
-    Import::moving("Cast", cast),
-];
+pub(super) const IMPORTS: &[Import] =
+    &[Import::moving("Identity", |node| node.first()), Import::computing("Dropout", dropout), Import::moving("Cast", cast)];
 
 fn dropout(node: &mut OnnxNode<'_>) -> Result<Binding> {
     if let Some(mode) = node.tensor_if_known(2) {

@@ -1,0 +1,300 @@
+#!/usr/bin/env python3
+"""Published architectures, as both of PyTorch's exporters write them, converted and compared with onnxruntime.
+
+    python tests/scripts/architectures.py [--bin target/release] [--only NAME ...] [--cells CELL ...] [--results FILE.json]
+
+Every architecture of torchvision and timm named below is built with random weights (nothing is downloaded) and exported in eight
+forms, the cells of a row: by `torch.onnx.export` with dynamo=False and dynamo=True, with fixed sizes and with a symbolic batch, height and width,
+dense and with a third of the filters and neurons of each layer zeroed. Each is converted by `ssl-convert`, run by `ssl-run` at one size (two
+where it is symbolic), and every output is compared with onnxruntime's to 1e-3 of its largest magnitude (random networks of a hundred layers
+amplify rounding). Results are kept in a JSON file, cell by cell, so that a run can be continued; the table docs/architectures.md is made
+of it.
+
+Needs torch, torchvision, timm, onnx, onnxscript, onnxruntime and numpy. Exit codes: 0 no wrong result, 1 a wrong result, 2 error.
+"""
+
+import argparse
+import json
+import pathlib
+import subprocess
+import sys
+import tempfile
+import warnings
+
+import numpy as np
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+TOLERANCE = 1e-3
+CELLS = [f"{exporter}-{sizes}-{mask}" for exporter in ("script", "dynamo") for sizes in ("fixed", "open") for mask in ("dense", "masked")]
+
+# Name: where it is from, how it is called there, side of the image, further arguments. A side of None means that the model's size is fixed
+# by its positions, so that only its batch may be symbolic.
+ARCHITECTURES = {
+    # torchvision
+    "AlexNet": ("torchvision", "alexnet", 96, {}),
+    "VGG-11 BN": ("torchvision", "vgg11_bn", 64, {}),
+    "ResNet-18": ("torchvision", "resnet18", 64, {}),
+    "ResNet-50": ("torchvision", "resnet50", 64, {}),
+    "ResNeXt-50": ("torchvision", "resnext50_32x4d", 64, {}),
+    "Wide ResNet-50": ("torchvision", "wide_resnet50_2", 64, {}),
+    "SqueezeNet 1.1": ("torchvision", "squeezenet1_1", 64, {}),
+    "DenseNet-121": ("torchvision", "densenet121", 64, {}),
+    "GoogLeNet": ("torchvision", "googlenet", 64, {"aux_logits": False, "init_weights": True}),
+    "Inception v3": ("torchvision", "inception_v3", 96, {"aux_logits": False, "init_weights": True}),
+    "ShuffleNet v2": ("torchvision", "shufflenet_v2_x1_0", 64, {}),
+    "MobileNet v2": ("torchvision", "mobilenet_v2", 64, {}),
+    "MobileNet v3 small": ("torchvision", "mobilenet_v3_small", 64, {}),
+    "MobileNet v3 large": ("torchvision", "mobilenet_v3_large", 64, {}),
+    "MNASNet": ("torchvision", "mnasnet1_0", 64, {}),
+    "EfficientNet-B0": ("torchvision", "efficientnet_b0", 64, {}),
+    "EfficientNet-V2 S": ("torchvision", "efficientnet_v2_s", 64, {}),
+    "RegNet X 400MF": ("torchvision", "regnet_x_400mf", 64, {}),
+    "RegNet Y 400MF": ("torchvision", "regnet_y_400mf", 64, {}),
+    "ConvNeXt tiny": ("torchvision", "convnext_tiny", 64, {}),
+    "ViT B/32": ("torchvision", "vit_b_32", None, {"image_size": 64}),
+    "Swin tiny": ("torchvision", "swin_t", None, {}),
+    "Swin v2 tiny": ("torchvision", "swin_v2_t", None, {}),
+    "MaxViT tiny": ("torchvision", "maxvit_t", None, {"input_size": (224, 224)}),
+    "FCN ResNet-50": ("segmentation", "fcn_resnet50", 64, {"weights_backbone": None}),
+    "DeepLab v3 MobileNet": ("segmentation", "deeplabv3_mobilenet_v3_large", 64, {"weights_backbone": None}),
+    "LR-ASPP MobileNet": ("segmentation", "lraspp_mobilenet_v3_large", 64, {"weights_backbone": None}),
+    # timm
+    "ConvNeXt atto": ("timm", "convnext_atto", 64, {}),
+    "ConvNeXt-V2 atto": ("timm", "convnextv2_atto", 64, {}),
+    "MobileNet v4 small": ("timm", "mobilenetv4_conv_small", 64, {}),
+    "MobileNet v4 hybrid": ("timm", "mobilenetv4_hybrid_medium", 64, {}),
+    "MobileOne S0": ("timm", "mobileone_s0", 64, {}),
+    "RepVGG A0": ("timm", "repvgg_a0", 64, {}),
+    "RepViT M0.9": ("timm", "repvit_m0_9", 64, {}),
+    "GhostNet": ("timm", "ghostnet_100", 64, {}),
+    "GhostNet v2": ("timm", "ghostnetv2_100", 64, {}),
+    "HRNet W18 small": ("timm", "hrnet_w18_small", 64, {}),
+    "ResNeSt-14": ("timm", "resnest14d", 64, {}),
+    "ECA-ResNet-26": ("timm", "ecaresnet26t", 64, {}),
+    "SE-ResNet-18": ("timm", "seresnet18", 64, {}),
+    "SK-ResNet-18": ("timm", "skresnet18", 64, {}),
+    "CSPDarknet-53": ("timm", "cspdarknet53", 64, {}),
+    "DLA-34": ("timm", "dla34", 64, {}),
+    "VovNet-19": ("timm", "ese_vovnet19b_dw", 64, {}),
+    "Xception": ("timm", "legacy_xception", 96, {}),
+    "Res2Net-50": ("timm", "res2net50_26w_4s", 64, {}),
+    "NFNet L0": ("timm", "eca_nfnet_l0", 64, {}),
+    "BiT ResNet-26": ("timm", "resnetv2_50x1_bit", 64, {}),
+    "EfficientNet-lite0": ("timm", "efficientnet_lite0", 64, {}),
+    "MixNet S": ("timm", "mixnet_s", 64, {}),
+    "TinyNet A": ("timm", "tinynet_a", 64, {}),
+    "FBNet v3": ("timm", "fbnetv3_b", 64, {}),
+    "HardCoRe-NAS": ("timm", "hardcorenas_a", 64, {}),
+    "PoolFormer S12": ("timm", "poolformer_s12", 64, {}),
+    "PoolFormer v2 S12": ("timm", "poolformerv2_s12", 64, {}),
+    "ConvFormer S18": ("timm", "convformer_s18", 64, {}),
+    "FastViT T8": ("timm", "fastvit_t8", 64, {}),
+    "EfficientFormer L1": ("timm", "efficientformer_l1", None, {}),
+    "EfficientFormer v2 S0": ("timm", "efficientformerv2_s0", None, {}),
+    "EfficientViT B0": ("timm", "efficientvit_b0", 64, {}),
+    "MobileViT XXS": ("timm", "mobilevit_xxs", 64, {}),
+    "MobileViT v2 0.5": ("timm", "mobilevitv2_050", 64, {}),
+    "LeViT 128S": ("timm", "levit_128s", None, {}),
+    "CoAtNet pico": ("timm", "coatnet_pico_rw_224", None, {}),
+    "DeiT tiny": ("timm", "deit_tiny_patch16_224", None, {}),
+    "ViT tiny": ("timm", "vit_tiny_patch16_224", None, {}),
+    "Mixer S/32": ("timm", "mixer_s32_224", None, {}),
+    "ResMLP 12": ("timm", "resmlp_12_224", None, {}),
+    "EdgeNeXt XXS": ("timm", "edgenext_xx_small", 64, {}),
+    "InceptionNeXt": ("timm", "inception_next_atto", 64, {}),
+    "U-Net": ("own", "unet", 64, {}),
+}
+
+
+def build(name):
+    """The network with random weights and statistics, and the side of its image."""
+    import torch
+
+    source, entry, side, arguments = ARCHITECTURES[name]
+    torch.manual_seed(1)
+    if source == "torchvision":
+        import torchvision
+
+        model = getattr(torchvision.models, entry)(weights=None, **arguments)
+    elif source == "segmentation":
+        import torchvision
+
+        model = First(getattr(torchvision.models.segmentation, entry)(weights=None, **arguments))
+    elif source == "timm":
+        import timm
+
+        model = timm.create_model(entry, pretrained=False, exportable=True, **arguments)
+    else:
+        model = unet()
+    fixed = side or arguments.get("image_size") or 224
+    for module in model.modules():
+        if isinstance(module, torch.nn.modules.batchnorm._BatchNorm) and module.running_mean is not None:
+            torch.nn.init.normal_(module.running_mean, std=0.1)
+            torch.nn.init.uniform_(module.running_var, 0.5, 1.5)
+    return model.eval(), fixed, side is not None
+
+
+def First(model):
+    """A segmentation model that yields its mask alone."""
+    import torch
+
+    class Only(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.model = model
+
+        def forward(self, x):
+            return self.model(x)["out"]
+
+    return Only()
+
+
+def unet():
+    """Two steps down and up, with transposed convolutions and skip connections."""
+    import torch
+    from torch import nn
+
+    def double(a, b):
+        return nn.Sequential(nn.Conv2d(a, b, 3, padding=1), nn.BatchNorm2d(b), nn.ReLU(), nn.Conv2d(b, b, 3, padding=1), nn.BatchNorm2d(b), nn.ReLU())
+
+    class UNet(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.down1, self.down2, self.bottom = double(3, 16), double(16, 32), double(32, 64)
+            self.up2, self.up1 = nn.ConvTranspose2d(64, 32, 2, 2), nn.ConvTranspose2d(32, 16, 2, 2)
+            self.out2, self.out1, self.head = double(64, 32), double(32, 16), nn.Conv2d(16, 2, 1)
+            self.pool = nn.MaxPool2d(2)
+
+        def forward(self, x):
+            a = self.down1(x)
+            b = self.down2(self.pool(a))
+            c = self.bottom(self.pool(b))
+            b = self.out2(torch.cat([self.up2(c), b], 1))
+            return self.head(self.out1(torch.cat([self.up1(b), a], 1)))
+
+    return UNet()
+
+
+def mask(model):
+    """Zeroes a third of the filters and neurons of each layer but the last, with their biases."""
+    import torch
+
+    layers = [m for m in model.modules() if isinstance(m, (torch.nn.Conv2d, torch.nn.Linear)) and m.weight.shape[0] > 3]
+    chosen = torch.Generator().manual_seed(2)
+    with torch.no_grad():
+        for layer in layers[:-1]:
+            zero = torch.rand(layer.weight.shape[0], generator=chosen) < 1 / 3
+            layer.weight[zero] = 0
+            if layer.bias is not None:
+                layer.bias[zero] = 0
+
+
+def export(model, side, open_sides, cell, path):
+    """Writes the form of the model that `cell` names; yields the shapes to run it at."""
+    import torch
+
+    exporter, sizes, _ = cell.split("-")
+    x = torch.randn(2 if sizes == "open" else 1, 3, side, side)
+    names = {"input_names": ["x"], "output_names": ["y"]}
+    axes = {0: "batch", 2: "height", 3: "width"} if open_sides else {0: "batch"}
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")
+        if exporter == "script":
+            dynamic = {"dynamic_axes": {"x": axes}} if sizes == "open" else {}
+            torch.onnx.export(model, (x,), path, dynamo=False, opset_version=17, **names, **dynamic)
+        else:
+            dims = {axis: torch.export.Dim.DYNAMIC for axis in axes}
+            dynamic = {"dynamic_shapes": (dims,)} if sizes == "open" else {}
+            torch.onnx.export(model, (x,), path, dynamo=True, verbose=False, **names, **dynamic)
+    if sizes == "fixed":
+        return [(1, 3, side, side)]
+    return [(1, 3, side, side), (3, 3, side + 32, side) if open_sides else (3, 3, side, side)]
+
+
+def run(*command):
+    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=900)
+    return None if done.returncode == 0 else " ".join((done.stderr or done.stdout).split())
+
+
+def check(model, side, open_sides, cell, tools, folder):
+    """What a cell of the table says."""
+    import onnxruntime
+
+    onnx_file, sslm_file, certificate = folder / "m.onnx", folder / "m.sslm", folder / "c.json"
+    try:
+        shapes = export(model, side, open_sides, cell, str(onnx_file))
+    except Exception as e:  # noqa: BLE001: whatever an exporter raises
+        return {"state": "not exported", "why": f"{type(e).__name__}: {str(e).splitlines()[0][:160]}"}
+    flags = ["--tolerance", "1e-3", "--report", certificate]
+    refused = run(tools / "ssl-convert", onnx_file, "-o", sslm_file, "--force", *flags)
+    if refused:
+        return {"state": "refused", "why": refused[:600]}
+    session = onnxruntime.InferenceSession(str(onnx_file), providers=["CPUExecutionProvider"])
+    worst = 0.0
+    for shape in shapes:
+        x = np.random.default_rng(3).standard_normal(shape).astype(np.float32)
+        np.save(folder / "x.npy", x)
+        try:
+            expected = session.run(None, {session.get_inputs()[0].name: x})[0]
+        except Exception:  # noqa: BLE001: exporters bake sizes in without saying so
+            continue
+        failed = run(tools / "ssl-run", sslm_file, "--input", folder / "x.npy", "--output", folder / "y.npy")
+        if failed:
+            return {"state": "not run", "why": f"{list(shape)}: {failed[:400]}"}
+        y = np.load(folder / "y.npy")
+        if y.shape != expected.shape:
+            return {"state": "wrong", "why": f"shape {y.shape}, expected {expected.shape}"}
+        worst = max(worst, float(np.abs(y - expected).max() / max(np.abs(expected).max(), 1e-6)))
+    layers = [layer["macs"] for layer in json.loads(certificate.read_text())["layers"] if layer.get("macs")]
+    before, after = sum(m["before"] for m in layers), sum(m["after"] for m in layers)
+    kept = after / before if before else None
+    return {"state": "passed" if worst <= TOLERANCE else "wrong", "difference": worst, "macs": kept}
+
+
+def table(results):
+    """docs/architectures.md."""
+    def text(cell):
+        if cell is None:
+            return ""
+        if cell["state"] == "passed":
+            return "passed" if cell["macs"] is None or cell["macs"] > 0.999 else f"passed, {100 * (1 - cell['macs']):.0f} % removed"
+        return cell["state"]
+
+    lines = ["| architecture | " + " | ".join(cell.replace("-", ", ") for cell in CELLS) + " |", "|---" * (1 + len(CELLS)) + "|"]
+    reasons = []
+    for name in ARCHITECTURES:
+        row = results.get(name, {})
+        lines.append(f"| {name} | " + " | ".join(text(row.get(cell)) for cell in CELLS) + " |")
+        reasons += [f"- {name}, {cell}: {row[cell]['state']}: {row[cell].get('why', row[cell].get('difference'))}" for cell in CELLS if cell in row and row[cell]["state"] != "passed"]
+    return lines, reasons
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--bin", type=pathlib.Path, default=ROOT / "target/release", help="folder of ssl-convert and ssl-run")
+    parser.add_argument("--only", nargs="+", default=list(ARCHITECTURES), choices=list(ARCHITECTURES), metavar="NAME")
+    parser.add_argument("--cells", nargs="+", default=CELLS, choices=CELLS, metavar="CELL", help=", ".join(CELLS))
+    parser.add_argument("--results", type=pathlib.Path, default=pathlib.Path("architectures.json"), help="where results are kept")
+    parser.add_argument("--again", action="store_true", help="also cells that the results have as passed")
+    arguments = parser.parse_args()
+    results = json.loads(arguments.results.read_text()) if arguments.results.exists() else {}
+    for name in arguments.only:
+        row = results.setdefault(name, {})
+        for cell in arguments.cells:
+            if row.get(cell, {}).get("state") == "passed" and not arguments.again:
+                continue
+            model, side, open_sides = build(name)
+            if cell.endswith("masked"):
+                mask(model)
+            with tempfile.TemporaryDirectory() as folder:
+                row[cell] = check(model, side, open_sides, cell, arguments.bin, pathlib.Path(folder))
+            print(f"{name:24} {cell:20} {row[cell]}", flush=True)
+            arguments.results.write_text(json.dumps(results, indent=1))
+    lines, reasons = table(results)
+    print("\n".join(lines + reasons))
+    wrong = [name for name, row in results.items() if any(cell["state"] == "wrong" for cell in row.values())]
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
