@@ -29,6 +29,8 @@ pub struct Certificate {
     pub layers: Vec<LayerReport>,
     /// All layers together.
     pub total: Cost,
+    /// The symbolic dims of the inputs, and the sizes that multiply-accumulates are stated for.
+    pub sizes: BTreeMap<String, usize>,
     /// Where zeros had to stay, and why.
     pub refused: Vec<Refusal>,
     /// What happens to elements that are NaN or infinite.
@@ -122,7 +124,7 @@ pub enum Rule {
 /// Cost before and after.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Cost {
-    /// Multiply-accumulates for one image; absent where the output's size is symbolic.
+    /// Multiply-accumulates for one image, of [`Certificate::sizes`] where its size is symbolic.
     pub macs: Option<Change>,
     /// Bytes of weights, biases not counted.
     pub weight_bytes: Change,
@@ -194,6 +196,7 @@ impl Certificate {
             dense: provenance.dense,
             zero_tol,
             total: layers.iter().map(|l| l.cost.clone()).sum(),
+            sizes: live.reference().into_iter().map(|(name, size)| (name.to_owned(), size)).collect(),
             layers,
             refused: if provenance.dense {
                 Vec::new()

@@ -3,15 +3,19 @@
 
 use crate::operator::{self, Convert};
 use crate::weights::{Layer, Node, Unpacked};
-use sslm_format::ValueId;
 use sslm_format::shape::Shape;
+use sslm_format::{Extent, ValueId};
+use std::collections::BTreeMap;
+
+/// Height and width of an image where inputs leave them open: what most networks are trained with.
+const REFERENCE: usize = 224;
 
 /// A network with its weights. Clones share the weights themselves.
 #[derive(Clone)]
 pub struct Graph {
     /// Values, inputs, outputs, nodes. There are no blobs.
     pub graph: sslm_format::Graph<Unpacked>,
-    /// Logical shape of each value; extents that depend on symbolic dims are unknown.
+    /// Logical shape of each value.
     pub shapes: Vec<Shape>,
 }
 
@@ -52,12 +56,25 @@ impl Graph {
         &self.shapes[value.index()]
     }
 
-    /// Multiply-accumulates of node `i` for one image: of all its logical filters and columns, and of those that it keeps.
-    /// `None` for operators without weights or where the output's size is symbolic.
+    /// The sizes that costs are stated for where inputs leave them open: batches of one, and [`REFERENCE`] on all other axes.
+    pub fn reference(&self) -> BTreeMap<&str, usize> {
+        let dims = self.graph.inputs.iter().flat_map(|input| input.dims.iter().enumerate());
+        let symbols = dims.filter_map(|(axis, dim)| Some((dim.symbol()?, axis)));
+        let mut sizes = BTreeMap::new();
+        for (name, axis) in symbols {
+            let size = if axis == 0 { 1 } else { REFERENCE };
+            sizes.entry(name).and_modify(|known: &mut usize| *known = size.min(*known)).or_insert(size);
+        }
+        sizes
+    }
+
+    /// Multiply-accumulates of node `i` for one image of the [`Self::reference`] sizes: of all its logical filters and columns, and of
+    /// those that it keeps. `None` for operators without weights.
     pub fn macs(&self, i: usize) -> Option<(u64, u64)> {
         let node = &self.graph.nodes[i];
-        let output = &self.graph.values[node.output.index()];
-        self.op(i).macs(output, self.shape(node.output))
+        let (output, reference) = (&self.graph.values[node.output.index()], self.reference());
+        let bind = |extent: &Extent| extent.bind(&|name| reference.get(name).copied());
+        self.op(i).macs(output, &self.shape(node.output).iter().map(bind).collect())
     }
 }
 

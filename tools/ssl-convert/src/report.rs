@@ -38,6 +38,10 @@ pub fn notes(certificate: &Certificate) -> Vec<String> {
             notes.push(format!("{what} removed: {}", rules(&removed)));
         }
     }
+    let large: Vec<String> = certificate.sizes.iter().filter(|(_, size)| **size > 1).map(|(n, s)| format!("{n} = {s}")).collect();
+    if !large.is_empty() {
+        notes.push(format!("multiply-accumulates are those of an image of {}", printable(&large.join(", "))));
+    }
     notes.extend(narrowest_gap(certificate));
     for refusal in &certificate.refused {
         let (op, node, reason) = (refusal.op, printable(&refusal.node), &refusal.reason);

@@ -4,7 +4,7 @@
 use crate::compact::compact;
 use crate::graph::Graph;
 use crate::weights::Layer;
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use serde::Serialize;
 use std::collections::BTreeMap;
 
@@ -63,15 +63,14 @@ pub fn cut(g: &mut Graph, tolerance: f64) {
 /// The smallest tolerance, to a hundredth of itself, under which what is left has at most `share` of all multiply-accumulates.
 ///
 /// # Errors
-/// If no tolerance below 1 does that, or the sizes of outputs are symbolic, so that they cannot be counted.
+/// If no tolerance below 1 does that.
 pub fn for_macs(g: &Graph, share: f64) -> Result<f64> {
     let left = |tolerance: f64| -> Result<f64> {
         let mut g = g.clone();
         cut(&mut g, tolerance);
         compact(&mut g);
         let macs = (0..g.graph.nodes.len()).filter(|&i| g.layer(i).is_some()).map(|i| g.macs(i));
-        let macs = macs.collect::<Option<Vec<_>>>().context("expected fixed output sizes, found symbolic ones")?;
-        let [before, after] = macs.iter().fold([0, 0], |[b, a], (before, after)| [b + before, a + after]);
+        let [before, after] = macs.flatten().fold([0, 0], |[b, a], (before, after)| [b + before, a + after]);
         Ok(after as f64 / before.max(1) as f64)
     };
     if left(0.0)? <= share {
