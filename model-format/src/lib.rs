@@ -52,6 +52,7 @@ mod axes;
 mod check;
 mod codec;
 mod container;
+mod element;
 mod error;
 mod functions;
 mod graph;
@@ -71,6 +72,7 @@ pub use sslm_basics::panels;
 
 pub use axes::{AxisMap, Link, Pick, Reach, SliceSpace};
 pub use container::{MAGIC, Section, VERSION, WEIGHT_ALIGN, sections, verify_weights};
+pub use element::{ElementType, ElementTypes};
 pub use error::{Error, ErrorKind, Result};
 pub use graph::{Dim, Graph, Input, Model, Node};
 pub use metadata::{Color, Preprocessing, Provenance, Resize};
