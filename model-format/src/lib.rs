@@ -68,6 +68,7 @@ pub mod window;
 mod write;
 
 pub use sslm_basics::functions::Unary;
+pub use sslm_basics::half;
 pub use sslm_basics::panels;
 
 pub use axes::{AxisMap, Link, Pick, Reach, SliceSpace};

@@ -3,14 +3,16 @@
 
 use crate::operator::{self, Convert};
 use crate::weights::{Layer, Node, Unpacked};
-use sslm_format::ValueId;
 use sslm_format::shape::Shape;
+use sslm_format::{ElementTypes, ValueId};
 
 /// A network with its weights. Clones share the weights themselves.
 #[derive(Clone)]
 pub struct Graph {
     /// Values, inputs, outputs, nodes. There are no blobs.
     pub graph: sslm_format::Graph<Unpacked>,
+    /// Of which types the elements of its inputs and outputs are in the source model.
+    pub types: ElementTypes,
     /// Logical shape of each value; extents that depend on symbolic dims are unknown.
     pub shapes: Vec<Shape>,
 }

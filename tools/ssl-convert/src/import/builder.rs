@@ -4,12 +4,13 @@
 use crate::graph::Graph;
 use crate::import::binding::{Binding, Follows};
 use crate::import::extent::{self, Extent};
-use crate::onnx::proto::{DimensionProto, GraphProto, ValueInfoProto, data_type};
+use crate::import::types::{self, Types};
+use crate::onnx::proto::{DimensionProto, GraphProto, ValueInfoProto};
 use crate::onnx::tensor::Tensor;
 use crate::weights::{Node, Op};
 use anyhow::{Context, Result, bail, ensure};
 use sslm_format::shape::{self, Shape};
-use sslm_format::{self as format, Constant, Dim, Input, Operator, Value, ValueId, infer};
+use sslm_format::{self as format, Constant, Dim, ElementType, ElementTypes, Input, Operator, Value, ValueId, infer};
 use std::collections::HashMap;
 
 /// A dense graph in the making.
@@ -24,13 +25,19 @@ pub(crate) struct Builder {
 impl Builder {
     /// An empty graph.
     pub(crate) fn new() -> Self {
-        let graph = Graph { graph: format::Graph::default(), shapes: Vec::new() };
+        let types = ElementTypes { inputs: Vec::new(), outputs: Vec::new() };
+        let graph = Graph { graph: format::Graph::default(), types, shapes: Vec::new() };
         Builder { graph, extents: Vec::new(), names: HashMap::new() }
     }
 
     /// Defines a name.
     pub(crate) fn bind(&mut self, name: &str, binding: Binding) {
         self.names.insert(name.to_owned(), binding);
+    }
+
+    /// What `name` stands for, if it is defined.
+    pub(crate) fn binding(&self, name: &str) -> Option<&Binding> {
+        self.names.get(name)
     }
 
     /// Whether `name` stands for integers that are computed at run time.
@@ -67,11 +74,11 @@ impl Builder {
         }
     }
 
-    /// Adds an input of the model.
-    pub(crate) fn add_input(&mut self, info: &ValueInfoProto) -> Result<()> {
+    /// Adds an input of the model, and yields the type of its elements.
+    pub(crate) fn add_input(&mut self, info: &ValueInfoProto) -> Result<ElementType> {
         let tensor =
             info.r#type.as_ref().and_then(|t| t.tensor_type.as_ref()).context("expected a tensor, found another type")?;
-        ensure!(tensor.elem_type == data_type::FLOAT, "expected float32, found {}", data_type::name(tensor.elem_type));
+        let element_type = types::at_border(tensor.elem_type)?;
         let shape = tensor.shape.as_ref().context("expected a shape (its dims may be symbolic), found none")?;
         let dim = |(axis, d): (usize, &DimensionProto)| match (d.dim_value, &d.dim_param) {
             (Some(size), _) if size > 0 => Dim::Fixed { size: size as u64 },
@@ -79,13 +86,14 @@ impl Builder {
             _ => Dim::Symbolic { name: format!("{}_{axis}", info.name) },
         };
         let dims: Vec<Dim> = shape.dim.iter().enumerate().map(dim).collect();
-        ensure!(!dims.is_empty(), "expected at least one axis, found a scalar");
         let input = Input { value: ValueId(0), dims };
         let value = self.add_value(&info.name, infer::of_input(&input))?;
         self.graph.graph.inputs.push(Input { value, ..input });
         self.join_equal_dims(value);
-        self.bind(&info.name, Binding::Value(value));
-        Ok(())
+        self.graph.types.inputs.push(element_type);
+        let is_float = matches!(element_type, ElementType::F32 | ElementType::F16 | ElementType::F64);
+        self.bind(&info.name, if is_float { Binding::Value(value) } else { Binding::Integers(value) });
+        Ok(element_type)
     }
 
     /// Dims of one name are equal: those of the newest input, `value`, become those of the first axis that has the name.
@@ -138,11 +146,15 @@ impl Builder {
     }
 
     /// The graph with the outputs of the model.
-    pub(crate) fn finish(mut self, graph: &GraphProto) -> Result<Graph> {
+    pub(crate) fn finish(mut self, graph: &GraphProto, types: &Types) -> Result<Graph> {
         for output in &graph.output {
+            let element_type = types.of_output(output, self.names.get(&output.name));
+            let element_type = element_type.with_context(|| format!("output '{}'", output.name))?;
+            self.graph.types.outputs.push(element_type);
             let value = match self.names.get(&output.name).cloned() {
                 Some(Binding::Value(v) | Binding::Integers(v)) => v,
                 Some(Binding::Tensor(t)) => {
+                    let t = t.as_floats().with_context(|| format!("output '{}'", output.name))?;
                     self.constant(&output.name, &t, 0).with_context(|| format!("output '{}'", output.name))?
                 }
                 Some(Binding::Extents(_) | Binding::Missing) | None => {

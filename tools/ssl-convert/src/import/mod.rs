@@ -12,10 +12,11 @@ pub(crate) mod extent;
 pub(crate) mod node;
 pub(crate) mod registry;
 pub(crate) mod stored;
+pub(crate) mod types;
 
 use crate::graph::Graph;
 use crate::onnx::load::{ExternalData, OnnxFile};
-use crate::onnx::proto::{GraphProto, ModelProto, NodeProto};
+use crate::onnx::proto::{GraphProto, ModelProto, NodeProto, ValueInfoProto, data_type};
 use crate::onnx::tensor::Tensor;
 use crate::ops;
 use anyhow::{Context, Result, bail, ensure};
@@ -23,7 +24,9 @@ use binding::{Binding, Follows};
 use builder::Builder;
 use node::OnnxNode;
 use registry::Import;
+use sslm_format::ElementType;
 use std::collections::{BTreeMap, HashSet};
+use types::Types;
 
 /// Operator sets that are understood.
 const OPSETS: std::ops::RangeInclusive<i64> = 7..=25;
@@ -36,24 +39,32 @@ pub fn import(file: &mut OnnxFile) -> Result<Graph> {
     let opset = opset(&file.model)?;
     let Some(graph) = &file.model.graph else { bail!("expected a graph, found none") };
     let needed = reachable(graph);
-    let mut importer = Importer { opset, builder: Builder::new(), external: &mut file.external, problems: Problems::default() };
+    let mut importer = Importer {
+        opset,
+        builder: Builder::new(),
+        types: Types::default(),
+        external: &mut file.external,
+        problems: Problems::default(),
+    };
     importer.add_stored(graph, &needed)?;
     // Files of IR version 3 list initialisers among the inputs, used or not.
-    let stored: HashSet<&str> = graph.initializer.iter().map(|t| t.name.as_str()).collect();
+    let sparse = graph.sparse_initializer.iter().filter_map(|t| t.values.as_ref());
+    let stored: HashSet<&str> = graph.initializer.iter().chain(sparse).map(|t| t.name.as_str()).collect();
     for input in graph.input.iter().filter(|i| !stored.contains(i.name.as_str())) {
-        importer.builder.add_input(input).with_context(|| format!("input '{}'", input.name))?;
+        importer.add_input(input).with_context(|| format!("input '{}'", input.name))?;
     }
     for (i, node) in graph.node.iter().enumerate().filter(|(i, _)| needed[*i]) {
         let name = if node.name.is_empty() { format!("{}_{i}", node.op_type) } else { node.name.clone() };
         importer.add_node(node, &name);
     }
     importer.problems.into_result()?;
-    importer.builder.finish(graph)
+    importer.builder.finish(graph, &importer.types)
 }
 
 struct Importer<'a> {
     opset: i64,
     builder: Builder,
+    types: Types,
     external: &'a mut ExternalData,
     problems: Problems,
 }
@@ -64,13 +75,26 @@ impl Importer<'_> {
         let read = graph.node.iter().zip(needed).filter(|(_, n)| **n).flat_map(|(n, _)| &n.input);
         let used: HashSet<&str> = read.chain(graph.output.iter().map(|o| &o.name)).map(String::as_str).collect();
         let mut problems: Vec<String> = Vec::new();
-        for proto in graph.initializer.iter().filter(|t| used.contains(t.name.as_str())) {
-            match Tensor::from_proto(proto, self.external) {
+        let dense = graph.initializer.iter().map(|t| (t, None));
+        let sparse = graph.sparse_initializer.iter().filter_map(|t| Some((t.values.as_ref()?, Some(t))));
+        for (proto, sparse) in dense.chain(sparse).filter(|(t, _)| used.contains(t.name.as_str())) {
+            let tensor = match sparse {
+                None => Tensor::from_proto(proto, self.external),
+                Some(sparse) => Tensor::from_sparse(sparse, self.external),
+            };
+            match tensor {
                 Ok(tensor) => self.builder.bind(&proto.name, Binding::Tensor(tensor)),
                 Err(e) => problems.push(format!("{e:#}")),
             }
+            data_type::element_type(proto.data_type).into_iter().for_each(|t| self.types.set(&proto.name, t));
         }
         ensure!(problems.is_empty(), "{}", list("weights cannot be read", &problems));
+        Ok(())
+    }
+
+    /// Adds an input of the model.
+    fn add_input(&mut self, input: &ValueInfoProto) -> Result<()> {
+        self.types.set(&input.name, self.builder.add_input(input)?);
         Ok(())
     }
 
@@ -101,9 +125,12 @@ impl Importer<'_> {
     fn outputs(&mut self, import: &Import, node: &NodeProto, name: &str) -> Result<Vec<Binding>> {
         let integers = node.input.iter().position(|name| self.builder.is_integers(name));
         if let (Some(i), false) = (integers, import.takes_integers) {
-            bail!("input {i}: expected float32 (as of a Cast), found integers that an ArgMax yields");
+            let found = self.types.of(&node.input[i], self.builder.binding(&node.input[i]));
+            bail!("input {i}: expected float32 (as of a Cast), found {found}");
         }
-        let mut node = OnnxNode::new(node, name, self.opset, integers.is_some(), &mut self.builder, self.external)?;
+        let type_of = |name: &String| self.types.of(name, self.builder.binding(name));
+        let types: Vec<ElementType> = node.input.iter().map(type_of).collect();
+        let mut node = OnnxNode::new(node, name, self.opset, integers.is_some(), types, &mut self.builder, self.external)?;
         let first = match (import.of_extents, node.input(0)) {
             (Some(of_extents), Some(Binding::Extents(list))) => {
                 let list = list.clone();
@@ -111,6 +138,11 @@ impl Importer<'_> {
             }
             _ => (import.import)(&mut node)?,
         };
+        // What moves elements leaves them as they are.
+        let moved = import.takes_integers.then(|| node.input_type(0));
+        for (i, name) in node.outputs().iter().enumerate() {
+            node.output_type(i).or(moved).into_iter().for_each(|t| self.types.set(name, t));
+        }
         Ok(node.into_outputs(first))
     }
 }

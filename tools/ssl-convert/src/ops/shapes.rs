@@ -6,10 +6,12 @@ use crate::import::extent::Extent;
 use crate::import::node::OnnxNode;
 use crate::import::registry::Import;
 use anyhow::{Result, bail};
+use sslm_format::ElementType;
 
 pub(super) const IMPORTS: &[Import] = &[Import::moving("Shape", shape)];
 
 fn shape(node: &mut OnnxNode<'_>) -> Result<Binding> {
+    node.yields(0, ElementType::I64);
     let extents: Vec<Extent> = match node.first()? {
         Binding::Tensor(t) => Extent::of_dims(&t.dims),
         Binding::Value(v) | Binding::Integers(v) => node.extents_of(v).to_vec(),
