@@ -99,6 +99,18 @@ impl ElementType {
     }
 }
 
+/// To try networks out.
+impl ElementType {
+    /// An element of this type for a random number from -1 to 1: that number, an integer up to 127, or whether it is positive.
+    pub fn sample(self, random: f32) -> f32 {
+        match self {
+            ElementType::F32 | ElementType::F16 | ElementType::F64 => random,
+            ElementType::Bool => f32::from(u8::from(random > 0.0)),
+            _ => (random.abs() * 127.0).round(),
+        }
+    }
+}
+
 impl fmt::Display for ElementType {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
@@ -111,28 +123,28 @@ fn read<T: AnyBitPattern + fmt::Display>(
     elements: &mut Vec<f32>,
     convert: impl Fn(T) -> Option<f32>,
 ) -> Result<()> {
-    for (i, element) in bytes.chunks_exact(size_of::<T>()).enumerate() {
+    for element in bytes.chunks_exact(size_of::<T>()) {
         let element = bytemuck::pod_read_unaligned(element);
-        elements.push(convert(element).ok_or_else(|| beyond(of, i, element))?);
+        elements.push(convert(element).ok_or_else(|| beyond(of, element))?);
     }
     Ok(())
 }
 
 fn write<T: NoUninit>(of: ElementType, elements: &[f32], bytes: &mut Vec<u8>, convert: impl Fn(f32) -> Option<T>) -> Result<()> {
-    for (i, &element) in elements.iter().enumerate() {
-        let element = convert(element).ok_or_else(|| beyond(of, i, element))?;
+    for &element in elements {
+        let element = convert(element).ok_or_else(|| beyond(of, element))?;
         bytes.extend_from_slice(bytemuck::bytes_of(&element));
     }
     Ok(())
 }
 
-fn beyond(of: ElementType, index: usize, found: impl fmt::Display) -> Error {
+fn beyond(of: ElementType, found: impl fmt::Display) -> Error {
     let expected = if of.is_integer() {
         format!("{of} of magnitude at most {EXACT} (what is computed with is float32)")
     } else {
         format!("{of} that float32 holds")
     };
-    Error::invalid(format!("element {index}"), expected, found)
+    Error::invalid("elements", expected, found)
 }
 
 /// The nearest `f32`, unless that is infinite because the number is too large.
@@ -193,7 +205,7 @@ mod tests {
             assert_eq!(read_all(of, &bytes).expect("both are exact"), [least, most], "{of}");
             for beyond in [least - 2.0, most + 2.0, f32::NAN, f32::INFINITY] {
                 let e = written(of, &[0.0, beyond]).expect_err("it is beyond").to_string();
-                assert!(e.starts_with(&format!("element 1: expected {of}")), "{e}");
+                assert!(e.starts_with(&format!("elements: expected {of}")), "{e}");
             }
         }
         assert_eq!(written(Bool, &[0.0, -0.0, 0.5, f32::NAN]).expect("all are"), [0, 0, 1, 1]);
@@ -205,7 +217,7 @@ mod tests {
         use ElementType::*;
         assert_eq!(read_all(F64, bytemuck::cast_slice(&[0.1, f64::INFINITY])).expect("both"), [0.1, f32::INFINITY]);
         let e = read_all(F64, bytemuck::cast_slice(&[1.0, 1e39])).expect_err("too large").to_string();
-        assert!(e.contains("element 1: expected float64 that float32 holds, found 1"), "{e}");
+        assert!(e.contains("elements: expected float64 that float32 holds, found 1"), "{e}");
         let e = read_all(I64, bytemuck::cast_slice(&[(1i64 << 24) + 1])).expect_err("not exact").to_string();
         assert!(e.contains("int64 of magnitude at most 16777216") && e.contains("found 16777217"), "{e}");
         assert!(read_all(U64, bytemuck::cast_slice(&[u64::MAX])).is_err());

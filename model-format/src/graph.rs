@@ -6,6 +6,7 @@ use crate::metadata::{Preprocessing, Provenance};
 use crate::op::Op;
 use crate::value::{Blob, Value, ValueId};
 use crate::weights::Weights;
+use std::fmt;
 
 /// Everything in a file except the weights themselves.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -83,6 +84,15 @@ choice! {
             /// Name in the source model.
             name: String,
         },
+    }
+}
+
+impl fmt::Display for Dim {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Dim::Fixed { size } => write!(f, "{size}"),
+            Dim::Symbolic { name } => f.write_str(name),
+        }
     }
 }
 
