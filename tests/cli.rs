@@ -26,7 +26,7 @@ fn read_npy(path: &str) -> Array {
 
 fn write_npy(path: &str, shape: &[usize], elements: &[f32]) {
     let file = std::fs::File::create(path).expect("a writable folder");
-    ssl_npy::write(file, shape, elements).expect("a writable folder");
+    ssl_npy::write(file, &Array::of_floats(shape.to_vec(), elements.to_vec())).expect("a writable folder");
 }
 
 fn model() -> String {
@@ -121,7 +121,7 @@ fn a_fixed_batch_is_filled_up() {
     let images = |of_index: fn(usize) -> f32| (0..6 * 4).map(|i| of_index(i / 4)).collect::<Vec<f32>>();
     write_npy(&x, &[6, 1, 2, 2], &images(|i| i as f32));
     succeeds("ssl-run", &[&sslm, "--input", &x, "--output", &y_path]);
-    assert_eq!(read_npy(&y_path), Array { shape: vec![6, 1, 2, 2], elements: images(|i| 2.0 * i as f32 + 1.0) });
+    assert_eq!(read_npy(&y_path), Array::of_floats(vec![6, 1, 2, 2], images(|i| 2.0 * i as f32 + 1.0)));
 }
 
 /// Softmax over images needs all of them: parts would be sums of their own.
@@ -141,7 +141,7 @@ fn images_that_are_mixed_run_together() {
     write_npy(&x, &[40, 1, 2, 2], &[0.0; 160]);
     for batch in [&[][..], &["--batch", "40"], &["--batch", "50"]] {
         succeeds("ssl-run", &[&[&*open, "--input", &x, "--output", &y], batch].concat());
-        let Array { shape, elements } = read_npy(&y);
+        let Array { shape, elements, .. } = read_npy(&y);
         assert!(shape == [40, 1, 2, 2] && elements.iter().all(|p| (p - 1.0 / 40.0).abs() < 1e-6), "{batch:?}: {elements:?}");
     }
     std::fs::remove_file(&y).expect("the output");

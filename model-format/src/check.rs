@@ -47,6 +47,10 @@ pub(crate) fn check_model(model: &Model, weights_len: u64) -> Result<()> {
         let check = node.op.check_shapes(&site(graph, node), &operands, &shapes[node.output.index()]);
         check.map_err(|e| e.within(describe(node)))?;
     }
+    if let Some(types) = &model.types {
+        equal("types of inputs", graph.inputs.len(), types.inputs.len())?;
+        equal("types of outputs", graph.outputs.len(), types.outputs.len())?;
+    }
     model.preprocessing.as_ref().map_or(Ok(()), check_preprocessing)
 }
 

@@ -26,9 +26,10 @@ pub(crate) mod tag {
     pub(crate) const LABELS: [u8; 4] = *b"LABL";
     pub(crate) const PREPROCESSING: [u8; 4] = *b"PREP";
     pub(crate) const PROVENANCE: [u8; 4] = *b"PROV";
+    pub(crate) const TYPES: [u8; 4] = *b"TYPE";
     pub(crate) const WEIGHTS: [u8; 4] = *b"WGTS";
     /// All but the weights.
-    pub(crate) const METADATA: [[u8; 4]; 4] = [GRAPH, LABELS, PREPROCESSING, PROVENANCE];
+    pub(crate) const METADATA: [[u8; 4]; 5] = [GRAPH, LABELS, PREPROCESSING, PROVENANCE, TYPES];
 }
 
 record! {

@@ -1,22 +1,38 @@
 //! A logical graph: nodes in topological order over values, of which channels may be missing.
 
 use crate::codec::{choice, record};
+use crate::element::{ElementType, ElementTypes};
 use crate::metadata::{Preprocessing, Provenance};
 use crate::op::{Op, Operator, is_open};
 use crate::value::{Blob, Value, ValueId};
 use crate::weights::Weights;
+use std::fmt;
 
 /// Everything in a file except the weights themselves.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Model {
     /// The network.
     pub graph: Graph,
+    /// Of which types the elements of its inputs and outputs are outside of it. Absent: all are `f32`.
+    pub types: Option<ElementTypes>,
     /// Class names, in the order of the output's last axis. Empty if unknown.
     pub labels: Vec<String>,
     /// How an image becomes the network's input.
     pub preprocessing: Option<Preprocessing>,
     /// Where the file came from.
     pub provenance: Option<Provenance>,
+}
+
+impl Model {
+    /// The type of the elements of input `i`.
+    pub fn input_type(&self, i: usize) -> ElementType {
+        self.types.as_ref().map_or(ElementType::F32, |types| types.inputs[i])
+    }
+
+    /// The type of the elements of output `i`.
+    pub fn output_type(&self, i: usize) -> ElementType {
+        self.types.as_ref().map_or(ElementType::F32, |types| types.outputs[i])
+    }
 }
 
 record! {
@@ -77,6 +93,15 @@ impl Dim {
         match self {
             Dim::Fixed { .. } => None,
             Dim::Symbolic { name } => Some(name),
+        }
+    }
+}
+
+impl fmt::Display for Dim {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Dim::Fixed { size } => write!(f, "{size}"),
+            Dim::Symbolic { name } => f.write_str(name),
         }
     }
 }

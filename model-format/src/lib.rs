@@ -52,6 +52,7 @@ mod axes;
 mod check;
 mod codec;
 mod container;
+mod element;
 mod error;
 mod extent;
 mod functions;
@@ -68,10 +69,12 @@ pub mod window;
 mod write;
 
 pub use sslm_basics::functions::Unary;
+pub use sslm_basics::half;
 pub use sslm_basics::panels;
 
 pub use axes::{AxisMap, Link, Pick, Reach, SliceSpace};
 pub use container::{MAGIC, Section, VERSION, WEIGHT_ALIGN, sections, verify_weights};
+pub use element::{ElementType, ElementTypes};
 pub use error::{Error, ErrorKind, Result};
 pub use extent::{Algebra, Extent};
 pub use graph::{Dim, Graph, Input, Model, Node};

@@ -77,6 +77,7 @@ pub(crate) fn read_section(model: &mut Model, section: [u8; 4], bytes: &[u8]) ->
         tag::GRAPH => model.graph = decode("GRPH", bytes)?,
         tag::LABELS => model.labels = decode("LABL", bytes)?,
         tag::PREPROCESSING => model.preprocessing = Some(decode("PREP", bytes)?),
+        tag::TYPES => model.types = Some(decode("TYPE", bytes)?),
         _ => model.provenance = Some(decode("PROV", bytes)?),
     }
     Ok(())

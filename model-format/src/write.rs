@@ -3,11 +3,15 @@
 use crate::check::check_model;
 use crate::codec::Field;
 use crate::container::{ALIGN, ENTRY_LEN, HEADER_LEN, MAGIC, MUST_UNDERSTAND, Section, VERSION, WEIGHT_ALIGN, header_crc, tag};
+use crate::element::ElementType;
 use crate::error::{Error, Result};
 use crate::graph::Model;
 use crate::op::Operator;
 use crate::read::read_section;
 use std::io::{Seek, SeekFrom, Write};
+
+/// The minor version that defines types of elements.
+const TYPES_SINCE: u16 = 4;
 
 /// Writes a file: metadata from `model`, and the elements of blob `i` from `fill(i, buffer)`, called once for each in order with
 /// an empty buffer, so that only one blob is in memory at a time. What is written passes [`crate::validate`].
@@ -21,6 +25,12 @@ pub fn write<W: Write + Seek>(out: &mut W, model: &Model, mut fill: impl FnMut(u
     let mut graph = Vec::new();
     model.graph.write(&mut graph);
     let mut metadata = vec![(tag::GRAPH, MUST_UNDERSTAND, graph)];
+    let types = model.types.iter().find(|types| types.inputs.iter().chain(&types.outputs).any(|&t| t != ElementType::F32));
+    if let Some(types) = types {
+        let mut bytes = Vec::new();
+        types.write(&mut bytes);
+        metadata.push((tag::TYPES, MUST_UNDERSTAND, bytes));
+    }
     let mut optional = |tag, present: bool, encode: &dyn Fn(&mut Vec<u8>)| {
         if present {
             let mut bytes = Vec::new();
@@ -86,7 +96,8 @@ pub fn write<W: Write + Seek>(out: &mut W, model: &Model, mut fill: impl FnMut(u
         reserved: 0,
     });
 
-    let minor = model.graph.nodes.iter().map(|node| node.op.since()).max().unwrap_or(1);
+    let of_types = types.map(|_| TYPES_SINCE);
+    let minor = model.graph.nodes.iter().map(|node| node.op.since()).chain(of_types).max().unwrap_or(1);
     let mut header = MAGIC.to_vec();
     (u32::from(VERSION[0]) | u32::from(minor) << 16).write(&mut header);
     (count as u32).write(&mut header);

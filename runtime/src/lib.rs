@@ -37,6 +37,18 @@
 //! # Ok::<(), sslm::Error>(())
 //! ```
 //!
+//! Networks compute with `f32` elements. A model whose inputs or outputs are of other types says so ([`TensorInfo::element_type`],
+//! [`Model::output_types`]); [`Session::run_typed`] and [`Outputs::typed`] take and yield those:
+//!
+//! ```no_run
+//! # use sslm::{Model, Options, TypedView};
+//! # let pixels = vec![0u8; 224 * 224 * 3];
+//! let mut session = Model::open("segmentation.sslm")?.prepare(&Options::new())?.session();
+//! let outputs = session.run_typed(&[TypedView::new(&[1, 224, 224, 3], &pixels)?])?;
+//! let classes: Vec<i64> = outputs.typed(0)?;
+//! # Ok::<(), sslm::Error>(())
+//! ```
+//!
 //! Features, none of which is on by default:
 //!
 //! - `cuda`: [`Backend::Cuda`]. The driver and cuBLAS are loaded when a device is opened, so building needs neither.
@@ -72,11 +84,11 @@ pub use options::{Backend, Options, Threads, TransformedWeights};
 pub use plan::Plan;
 pub use report::{KeptCount, LayerInfo, LayerSizes, StepInfo};
 pub use session::{Outputs, Session};
-pub use sslm_format::{Color, Dim, ErrorKind as FormatErrorKind, Preprocessing, Provenance, Resize, Section};
+pub use sslm_format::{Color, Dim, ElementType, ErrorKind as FormatErrorKind, Preprocessing, Provenance, Resize, Section};
 pub use sslm_kernels::conv::Method;
 #[cfg(feature = "cuda")]
 pub use sslm_kernels::cuda::{Device, Gpu};
 pub use sslm_kernels::{Isa, Precision};
-pub use tensor::TensorView;
+pub use tensor::{Element, TensorView, TypedView};
 pub use tuning::{TunedLayer, Tuning};
 pub use turns::Turns;

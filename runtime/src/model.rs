@@ -2,7 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::map::Bytes;
-use sslm_format::{BlobId, Dim, Graph, Loaded, Preprocessing, Provenance, Section, ValueId};
+use sslm_format::{BlobId, Dim, ElementType, Graph, Loaded, Preprocessing, Provenance, Section, ValueId};
 use std::collections::HashMap;
 use std::fmt;
 use std::path::Path;
@@ -34,6 +34,9 @@ pub struct TensorInfo {
     pub name: String,
     /// Extents; symbolic ones carry their names.
     pub dims: Vec<Dim>,
+    /// Of which type its elements are in the source model. [`crate::Session::run_all`] takes `f32` elements all the same,
+    /// [`crate::Session::run_typed`] those of this type.
+    pub element_type: ElementType,
 }
 
 impl Model {
@@ -71,13 +74,22 @@ impl Model {
 
     /// The network's inputs, in order.
     pub fn inputs(&self) -> Vec<TensorInfo> {
-        let info = |i: &sslm_format::Input| TensorInfo { name: self.name(i.value).to_owned(), dims: i.dims.clone() };
-        self.graph().inputs.iter().map(info).collect()
+        let info = |(i, input): (usize, &sslm_format::Input)| TensorInfo {
+            name: self.name(input.value).to_owned(),
+            dims: input.dims.clone(),
+            element_type: self.inner.loaded.model.input_type(i),
+        };
+        self.graph().inputs.iter().enumerate().map(info).collect()
     }
 
     /// Names of the network's outputs, in order.
     pub fn output_names(&self) -> Vec<&str> {
         self.graph().outputs.iter().map(|&v| self.name(v)).collect()
+    }
+
+    /// Of which types the elements of the network's outputs are in the source model, in order.
+    pub fn output_types(&self) -> Vec<ElementType> {
+        (0..self.graph().outputs.len()).map(|i| self.inner.loaded.model.output_type(i)).collect()
     }
 
     /// Class names, in the order of the output's last axis. Empty if the file has none.

@@ -1,6 +1,9 @@
 //! What a caller fixes when preparing a model.
 
+use crate::error::{Error, Result};
+use crate::model::Model;
 use crate::tuning::Tuning;
+use sslm_format::Dim;
 use sslm_kernels::conv::Method;
 #[cfg(feature = "cuda")]
 use sslm_kernels::cuda::Device;
@@ -131,6 +134,43 @@ impl Options {
     pub fn dim(mut self, name: impl Into<String>, extent: usize) -> Self {
         self.dims.insert(name.into(), extent);
         self
+    }
+
+    /// Extents of all symbolic dimensions, such that the model's inputs have these shapes.
+    ///
+    /// # Errors
+    /// If an input cannot have the shape that is given for it, or there are more or fewer shapes than inputs.
+    pub fn shapes<S: AsRef<[usize]>>(mut self, model: &Model, shapes: &[S]) -> Result<Self> {
+        let inputs = model.inputs();
+        if inputs.len() != shapes.len() {
+            return Err(Error::input("shapes of inputs", inputs.len(), shapes.len()));
+        }
+        let mut given: BTreeMap<&str, usize> = BTreeMap::new();
+        for (input, shape) in inputs.iter().zip(shapes) {
+            let mut fits = input.dims.len() == shape.as_ref().len();
+            for (dim, &extent) in input.dims.iter().zip(shape.as_ref()) {
+                match dim {
+                    Dim::Fixed { size } => fits &= *size == extent as u64,
+                    Dim::Symbolic { name } => {
+                        let first = *given.entry(name).or_insert(extent);
+                        if first != extent {
+                            return Err(Error::input(
+                                format!("dimension '{name}'"),
+                                "one extent",
+                                format!("{first} and {extent}"),
+                            ));
+                        }
+                    }
+                }
+            }
+            if !fits {
+                let dims: Vec<String> = input.dims.iter().map(Dim::to_string).collect();
+                let (what, found) = (format!("shape of input '{}'", input.name), format!("{:?}", shape.as_ref()));
+                return Err(Error::input(what, format!("[{}]", dims.join(", ")), found));
+            }
+        }
+        self.dims.extend(given.into_iter().map(|(name, extent)| (name.to_owned(), extent)));
+        Ok(self)
     }
 
     /// How much memory transformed weights may take, on the CPU.

@@ -1,9 +1,9 @@
 //! Running a plan: memory that belongs to one thread at a time.
 
 use crate::backend::State;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::plan::Plan;
-use crate::tensor::TensorView;
+use crate::tensor::{Element, TensorView, TypedView};
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,6 +14,8 @@ pub struct Session {
     state: Box<dyn State>,
     /// Time of each step in the last run, if asked for.
     times: Option<Vec<Duration>>,
+    /// Inputs of other types than `f32`, as `f32`.
+    converted: Vec<Vec<f32>>,
 }
 
 impl fmt::Debug for Session {
@@ -31,7 +33,7 @@ pub struct Outputs<'a> {
 impl Plan {
     /// A session with memory of its own, which its first run takes.
     pub fn session(&self) -> Session {
-        Session { state: Arc::clone(&self.inner.program).state(), times: None, plan: self.clone() }
+        Session { state: Arc::clone(&self.inner.program).state(), times: None, converted: Vec::new(), plan: self.clone() }
     }
 }
 
@@ -64,6 +66,37 @@ impl Session {
         Ok(Outputs { session: self })
     }
 
+    /// As [`Self::run_all`], on elements of the types that the model declares for its inputs. Those of other types than `f32` are
+    /// converted into memory of the session, which the first such run takes.
+    ///
+    /// # Errors
+    /// As [`Self::run_all`]; or if a type differs from the model's, or an element is beyond what `f32` holds exactly.
+    pub fn run_typed(&mut self, inputs: &[TypedView<'_>]) -> Result<Outputs<'_>> {
+        let mut converted = std::mem::take(&mut self.converted);
+        converted.resize_with(inputs.len(), Vec::new);
+        let done = self.convert(inputs, &mut converted).and_then(|()| {
+            let both = inputs.iter().zip(&converted);
+            let views: Vec<TensorView<'_>> = both.map(|(input, x)| TensorView::new(input.shape(), x)).collect::<Result<_>>()?;
+            self.run_all(&views).map(drop)
+        });
+        self.converted = converted;
+        done.map(|()| Outputs { session: self })
+    }
+
+    /// What inputs hold, as `f32`.
+    fn convert(&self, inputs: &[TypedView<'_>], converted: &mut [Vec<f32>]) -> Result<()> {
+        for ((input, port), elements) in inputs.iter().zip(&self.plan.inner.inputs).zip(converted) {
+            let (expected, found) = (port.element_type, input.element_type());
+            if expected != found {
+                return Err(Error::input(format!("elements of input '{}'", port.name), expected, found));
+            }
+            elements.clear();
+            let done = found.read(input.bytes(), elements);
+            done.map_err(|e| Error::new(ErrorKind::Input, e).within(format!("input '{}'", port.name)))?;
+        }
+        Ok(())
+    }
+
     /// Whether runs measure their steps from now on.
     pub fn set_timing(&mut self, on: bool) {
         self.times = on.then(|| vec![Duration::ZERO; self.plan.inner.program.step_count()]);
@@ -88,6 +121,36 @@ impl<'a> Outputs<'a> {
     /// If the model has no such output.
     pub fn get(&self, index: usize) -> TensorView<'a> {
         self.view(index)
+    }
+
+    /// The elements of the output of this index, of the type that the model declares for it.
+    ///
+    /// # Errors
+    /// If `T` is another type, or an element is beyond that type or beyond what `f32` holds exactly.
+    ///
+    /// # Panics
+    /// If the model has no such output.
+    pub fn typed<T: Element>(&self, index: usize) -> Result<Vec<T>> {
+        let port = &self.session.plan.inner.outputs[index];
+        if port.element_type != T::TYPE {
+            return Err(Error::input(format!("elements of output '{}'", port.name), port.element_type, T::TYPE));
+        }
+        Ok(T::of_bytes(&self.typed_bytes(index)?))
+    }
+
+    /// As [`Self::typed`], for any type: the bytes of the elements in the machine's order, one behind the other.
+    ///
+    /// # Errors
+    /// If an element is beyond the type that the model declares, or beyond what `f32` holds exactly.
+    ///
+    /// # Panics
+    /// If the model has no such output.
+    pub fn typed_bytes(&self, index: usize) -> Result<Vec<u8>> {
+        let port = &self.session.plan.inner.outputs[index];
+        let (mut bytes, elements) = (Vec::new(), self.view(index).data());
+        let done = port.element_type.write(elements, &mut bytes);
+        done.map_err(|e| Error::new(ErrorKind::Input, e).within(format!("output '{}'", port.name)))?;
+        Ok(bytes)
     }
 
     /// All outputs with their names.

@@ -173,6 +173,13 @@ pub fn pow(a: f32, b: f32) -> f32 {
     if a < 0.0 && a > f32::NEG_INFINITY && !is_integer { f32::NAN } else { power }
 }
 
+/// What is left of `a` after division by `b` to an integer that is rounded down.
+#[inline(always)]
+pub fn modulus(a: f32, b: f32) -> f32 {
+    let rest = a % b;
+    if rest != 0.0 && (rest < 0.0) != (b < 0.0) { rest + b } else { rest }
+}
+
 /// The error function as exactly as numbers of 64 bits hold it, for constants and to compare with: by its series, or by the continued
 /// fraction of what it lacks to 1.
 pub fn exact_erf(x: f64) -> f64 {

@@ -22,7 +22,7 @@ use build::{BufferId, Builder, Places};
 use fuse::fuse;
 use images::Beginning;
 use lower::Fused;
-use sslm_format::{Node, Operator, ValueId};
+use sslm_format::{ElementType, Node, Operator, ValueId};
 use sslm_kernels::Task;
 use std::ops::Range;
 
@@ -33,6 +33,8 @@ const EQUAL: f64 = 0.9;
 pub(crate) struct Port {
     pub(crate) name: String,
     pub(crate) shape: Vec<usize>,
+    /// Of its elements, outside of the network.
+    pub(crate) element_type: ElementType,
 }
 
 /// What a plan takes and yields.
@@ -158,10 +160,14 @@ impl<'m> Draft<'m> {
     pub(crate) fn finish(self) -> (Signature, Planned<'m>) {
         let Draft { model, images, rest, inputs, outputs } = self;
         let graph = model.graph();
-        let port = |value: ValueId| Port { name: model.name(value).to_owned(), shape: rest.shape(value).to_vec() };
+        let port = |(value, element_type): (ValueId, ElementType)| {
+            let (name, shape) = (model.name(value).to_owned(), rest.shape(value).to_vec());
+            Port { name, shape, element_type }
+        };
+        let input_types = model.inputs().into_iter().map(|input| input.element_type);
         let signature = Signature {
-            inputs: graph.inputs.iter().map(|input| port(input.value)).collect(),
-            outputs: graph.outputs.iter().map(|&value| port(value)).collect(),
+            inputs: graph.inputs.iter().map(|input| input.value).zip(input_types).map(port).collect(),
+            outputs: graph.outputs.iter().copied().zip(model.output_types()).map(port).collect(),
         };
         let (rest, places) = rest.finish();
         let place_all = |places: &Places, operands: Vec<Operand>| operands.into_iter().map(|o| places.of(o)).collect();

@@ -1,10 +1,12 @@
 //! What the command-line tools share, so that they behave alike: exit codes, messages, tables, how counts are printed, files that
-//! appear whole or not at all, and progress.
+//! appear whole or not at all, files of the wrong kind, and progress.
 
+mod kind;
 mod output;
 mod progress;
 mod signals;
 
+pub use kind::{Kind, ensure_kind};
 pub use output::{Named, PartialFile, ensure_apart, file_beside};
 pub use progress::Progress;
 

@@ -6,7 +6,7 @@ mod pixels;
 
 use anyhow::{Context, Result, bail, ensure};
 use pixels::Pixels;
-use sslm_format::{Color, Dim, Preprocessing, Resize};
+use sslm_format::{Color, Dim, ElementType, Preprocessing, Resize};
 use std::path::Path;
 
 /// Images are not enlarged beyond this.
@@ -14,58 +14,84 @@ const MAX_PIXELS: u64 = 1 << 26;
 
 /// The dims of an input, as messages show them.
 pub fn describe(dims: &[Dim]) -> String {
-    let dim = |d: &Dim| match d {
-        Dim::Fixed { size } => size.to_string(),
-        Dim::Symbolic { name } => name.clone(),
-    };
-    format!("[{}]", dims.iter().map(dim).collect::<Vec<_>>().join(", "))
+    format!("[{}]", dims.iter().map(Dim::to_string).collect::<Vec<_>>().join(", "))
 }
 
-/// How many channels an input of these dims expects of an image.
-///
-/// # Errors
-/// If no image can become such an input.
-pub fn channels(dims: &[Dim]) -> Result<usize> {
-    match dims {
-        [_, Dim::Fixed { size: 1 }, _, _] => Ok(1),
-        [_, Dim::Fixed { size: 3 }, _, _] => Ok(3),
-        _ => bail!("the model's input is {}: expected [batch, 1 or 3, height, width] for images", describe(dims)),
-    }
+/// How an image lies in an input.
+#[derive(Clone, Copy, Debug)]
+pub struct Layout {
+    /// Colors: 1 or 3.
+    pub channels: usize,
+    /// The axes of height and width.
+    size_axes: [usize; 2],
+    /// Of which type its elements are.
+    element_type: ElementType,
 }
 
-/// The rule where a model stores none: pixels become 0..1.
-pub fn plain(channels: usize) -> Preprocessing {
-    Preprocessing {
-        color: if channels == 1 { Color::Gray } else { Color::Rgb },
-        resize: Resize::Stretch,
-        scale: 1.0 / 255.0,
-        mean: vec![0.0; channels],
-        std: vec![1.0; channels],
+impl Layout {
+    /// What an input of these dims and elements expects of an image.
+    ///
+    /// # Errors
+    /// If no image can become such an input.
+    pub fn of(dims: &[Dim], element_type: ElementType) -> Result<Self> {
+        let (channels, size_axes) = match dims {
+            [_, Dim::Fixed { size: channels @ (1 | 3) }, _, _] => (*channels as usize, [2, 3]),
+            [_, _, _, Dim::Fixed { size: channels @ (1 | 3) }] => (*channels as usize, [1, 2]),
+            _ => bail!(
+                "the model's input is {}: expected [batch, 1 or 3, height, width] or [batch, height, width, 1 or 3] for images",
+                describe(dims)
+            ),
+        };
+        let holds_pixels = !matches!(element_type, ElementType::I8 | ElementType::Bool);
+        ensure!(holds_pixels, "the model's input is {element_type}: expected elements of 0 to 255 for images");
+        Ok(Layout { channels, size_axes, element_type })
     }
-}
 
-/// Checks that `rule` yields finite elements for an input of `channels` channels.
-///
-/// # Errors
-/// If it does not, naming the part that does not fit.
-pub fn check(rule: &Preprocessing, channels: usize) -> Result<()> {
-    let of_color = if rule.color == Color::Gray { 1 } else { 3 };
-    ensure!(
-        of_color == channels,
-        "preprocessing: expected {channels} channels (the model's input), found {of_color} ({:?})",
-        rule.color
-    );
-    for (what, entries) in [("mean", &rule.mean), ("std", &rule.std)] {
-        ensure!(entries.len() == channels, "preprocessing: {what}: expected {channels} entries, found {}", entries.len());
-        ensure!(entries.iter().all(|x| x.is_finite()), "preprocessing: {what}: expected finite entries, found {entries:?}");
+    /// Whether channels come last, and are beside each other.
+    fn is_channels_last(self) -> bool {
+        self.size_axes == [1, 2]
     }
-    ensure!(rule.std.iter().all(|&s| s != 0.0), "preprocessing: std: expected no 0, found {:?}", rule.std);
-    ensure!(
-        rule.scale.is_finite() && rule.scale != 0.0,
-        "preprocessing: scale: expected a finite number other than 0, found {}",
-        rule.scale
-    );
-    Ok(())
+
+    /// The rule where a model stores none: pixels become 0..1, or stay 0..255 where the model takes integers.
+    pub fn plain(self) -> Preprocessing {
+        Preprocessing {
+            color: if self.channels == 1 { Color::Gray } else { Color::Rgb },
+            resize: Resize::Stretch,
+            scale: if self.element_type.is_integer() { 1.0 } else { 1.0 / 255.0 },
+            mean: vec![0.0; self.channels],
+            std: vec![1.0; self.channels],
+        }
+    }
+
+    /// Checks that `rule` yields elements that such an input has.
+    ///
+    /// # Errors
+    /// If it does not, naming the part that does not fit.
+    pub fn check(self, rule: &Preprocessing) -> Result<()> {
+        let (channels, of_color) = (self.channels, if rule.color == Color::Gray { 1 } else { 3 });
+        ensure!(
+            of_color == channels,
+            "preprocessing: expected {channels} channels (the model's input), found {of_color} ({:?})",
+            rule.color
+        );
+        for (what, entries) in [("mean", &rule.mean), ("std", &rule.std)] {
+            ensure!(entries.len() == channels, "preprocessing: {what}: expected {channels} entries, found {}", entries.len());
+            ensure!(entries.iter().all(|x| x.is_finite()), "preprocessing: {what}: expected finite entries, found {entries:?}");
+        }
+        ensure!(rule.std.iter().all(|&s| s != 0.0), "preprocessing: std: expected no 0, found {:?}", rule.std);
+        ensure!(
+            rule.scale.is_finite() && rule.scale != 0.0,
+            "preprocessing: scale: expected a finite number other than 0, found {}",
+            rule.scale
+        );
+        let is_plain = rule.scale == 1.0 && rule.mean.iter().all(|&m| m == 0.0) && rule.std.iter().all(|&s| s == 1.0);
+        ensure!(
+            !self.element_type.is_integer() || is_plain,
+            "preprocessing: expected pixels as they are (scale 1, mean 0, std 1), since the model's input is {}",
+            self.element_type
+        );
+        Ok(())
+    }
 }
 
 /// Decodes an image and applies `rule`: the shape (batch 1) and the elements. Where the model leaves height or width open, the
@@ -73,12 +99,9 @@ pub fn check(rule: &Preprocessing, channels: usize) -> Result<()> {
 ///
 /// # Errors
 /// If the file is not a sound PNG or JPEG image, or the rule would enlarge it beyond measure.
-pub fn load(path: &Path, rule: &Preprocessing, dims: &[Dim]) -> Result<(Vec<usize>, Vec<f32>)> {
-    let colors = match rule.color {
-        Color::Gray => 1,
-        Color::Rgb | Color::Bgr => 3,
-    };
-    let image = decode::decode(path, colors).with_context(|| format!("{}", path.display()))?;
+pub fn load(path: &Path, rule: &Preprocessing, dims: &[Dim], layout: Layout) -> Result<(Vec<usize>, Vec<f32>)> {
+    let (channels, [y, x]) = (layout.channels, layout.size_axes);
+    let image = decode::decode(path, channels).with_context(|| format!("{}", path.display()))?;
     let extent = |axis: usize, own: u32| match &dims[axis] {
         Dim::Fixed { size } => u32::try_from(*size).unwrap_or(u32::MAX),
         Dim::Symbolic { .. } => own,
@@ -90,23 +113,27 @@ pub fn load(path: &Path, rule: &Preprocessing, dims: &[Dim]) -> Result<(Vec<usiz
             let [width, height] = [image.width, image.height].map(|side| (f64::from(side) * factor).round() as u32);
             let rule = || format!("{}: the rule crop:{short_side}", path.display());
             let image = scale(&image, width, height).with_context(rule)?;
-            let (width, height) = (extent(3, image.width).min(image.width), extent(2, image.height).min(image.height));
+            let (width, height) = (extent(x, image.width).min(image.width), extent(y, image.height).min(image.height));
             image.crop((image.width - width) / 2, (image.height - height) / 2, width, height)
         }
     };
-    let (width, height) = (extent(3, image.width), extent(2, image.height));
+    let (width, height) = (extent(x, image.width), extent(y, image.height));
     let image =
         scale(&image, width, height).with_context(|| format!("{}: the model's input is {}", path.display(), describe(dims)))?;
 
-    let (channels, bytes) = (rule.mean.len(), &image.bytes);
     let plane = width as usize * height as usize;
-    let mut elements = vec![0.0; channels * plane];
-    for (c, out) in elements.chunks_exact_mut(plane).enumerate() {
+    let element = |pixel: usize, c: usize| {
         let stored = if rule.color == Color::Bgr { channels - 1 - c } else { c };
-        let pixels = bytes[stored..].iter().step_by(channels);
-        out.iter_mut().zip(pixels).for_each(|(o, &p)| *o = (f32::from(p) * rule.scale - rule.mean[c]) / rule.std[c]);
-    }
-    Ok((vec![1, channels, height as usize, width as usize], elements))
+        (f32::from(image.bytes[pixel * channels + stored]) * rule.scale - rule.mean[c]) / rule.std[c]
+    };
+    let (width, height) = (width as usize, height as usize);
+    Ok(if layout.is_channels_last() {
+        let elements = (0..plane).flat_map(|pixel| (0..channels).map(move |c| (pixel, c)));
+        (vec![1, height, width, channels], elements.map(|(pixel, c)| element(pixel, c)).collect())
+    } else {
+        let elements = (0..channels).flat_map(|c| (0..plane).map(move |pixel| (pixel, c)));
+        (vec![1, channels, height, width], elements.map(|(pixel, c)| element(pixel, c)).collect())
+    })
 }
 
 fn scale(image: &Pixels, width: u32, height: u32) -> Result<Pixels> {

@@ -1,6 +1,7 @@
 //! The header of a `.npy` file: a dictionary, written as Python would, that says of which type the elements are and how many.
 
 use anyhow::{Context, Result, bail, ensure};
+use sslm_format::ElementType;
 use std::io::Read;
 
 /// How every `.npy` file begins.
@@ -8,6 +9,29 @@ pub(crate) const MAGIC: &[u8] = b"\x93NUMPY";
 
 /// The elements begin at a multiple of this.
 const ALIGNMENT: usize = 64;
+
+/// What NumPy calls each type, without the order of its bytes.
+const CODES: [(&str, ElementType); 12] = [
+    ("f4", ElementType::F32),
+    ("f2", ElementType::F16),
+    ("f8", ElementType::F64),
+    ("u1", ElementType::U8),
+    ("i1", ElementType::I8),
+    ("u2", ElementType::U16),
+    ("i2", ElementType::I16),
+    ("u4", ElementType::U32),
+    ("i4", ElementType::I32),
+    ("u8", ElementType::U64),
+    ("i8", ElementType::I64),
+    ("b1", ElementType::Bool),
+];
+
+/// What NumPy calls little-endian elements of a type.
+pub(crate) fn descr(of: ElementType) -> String {
+    let code = CODES.iter().find(|(_, known)| *known == of).map_or("V", |(code, _)| code);
+    let order = if of.size() == 1 { '|' } else { '<' };
+    format!("{order}{code}")
+}
 
 /// The bytes before the elements of a row-major array. `descr` is what NumPy calls their type: `<f4` are little-endian float32.
 ///
@@ -24,9 +48,10 @@ pub fn header(descr: &str, shape: &[usize]) -> Vec<u8> {
     [MAGIC, &[1, 0], &len.to_le_bytes(), dictionary.as_bytes(), &vec![b' '; padding], b"\n"].concat()
 }
 
-/// What a header says of float32 elements.
+/// What a header says of the elements.
 pub(crate) struct Header {
     pub(crate) shape: Vec<usize>,
+    pub(crate) element_type: ElementType,
     pub(crate) big_endian: bool,
     pub(crate) column_major: bool,
     /// How many bytes the header took.
@@ -51,12 +76,11 @@ impl Header {
         ensure!(text.len() as u64 == len, "the header ends early");
         ensure!(text.pop() == Some(b'\n'), "the header does not end with a new line");
         let text = str::from_utf8(&text).context("the header is not text")?;
-        let header = Header { shape: Vec::new(), big_endian: false, column_major: false, bytes: (8 + len_bytes) as u64 + len };
-        header.filled(&mut Scanner { rest: text })
+        Header::of(&mut Scanner { rest: text }, (8 + len_bytes) as u64 + len)
     }
 
-    /// With what the dictionary says.
-    fn filled(mut self, text: &mut Scanner) -> Result<Header> {
+    /// What the dictionary says.
+    fn of(text: &mut Scanner, bytes: u64) -> Result<Header> {
         let (mut descr, mut column_major, mut shape) = (None, None, None);
         text.expect("{")?;
         while !text.skip("}") {
@@ -74,14 +98,19 @@ impl Header {
             }
         }
         ensure!(text.ended(), "the header goes on after its dictionary");
-        self.shape = shape.context("the header has no shape")?;
-        self.column_major = column_major.context("the header has no fortran_order")?;
-        self.big_endian = match descr.context("the header has no descr")? {
-            "<f4" => false,
-            ">f4" => true,
-            other => bail!("found elements of type '{}'", other.escape_debug()),
-        };
-        Ok(self)
+        let descr = descr.context("the header has no descr")?;
+        let known = descr.split_at_checked(1).and_then(|(order, code)| {
+            let (_, element_type) = CODES.iter().find(|(known, _)| *known == code)?;
+            ["<", ">", "|"].contains(&order).then_some((order == ">", *element_type))
+        });
+        let (big_endian, element_type) = known.with_context(|| format!("found elements of type '{}'", descr.escape_debug()))?;
+        Ok(Header {
+            shape: shape.context("the header has no shape")?,
+            element_type,
+            big_endian,
+            column_major: column_major.context("the header has no fortran_order")?,
+            bytes,
+        })
     }
 }
 

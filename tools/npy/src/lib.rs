@@ -1,30 +1,47 @@
-//! Arrays of float32 elements in `.npy` files, the format of NumPy's `save`: what `ssl-run` reads and writes, and what the tests
-//! compare with. It is a crate of its own because those that others maintain read any literal of Python, by a generated parser and
-//! integers of any size, which took longer to compile than the rest of `ssl-run` together.
+//! Arrays in `.npy` files, the format of NumPy's `save`, and in `.npz` files, that of `savez`: what `ssl-run` reads and writes, and what
+//! the tests compare with. It is a crate of its own because those that others maintain read any literal of Python, by a generated
+//! parser and integers of any size, which took longer to compile than the rest of `ssl-run` together.
+//!
+//! Elements of every type are read as `f32`, exactly or not at all, with the type that the file says.
 
+mod archive;
 mod header;
 
+pub use archive::{read_all, write_all};
 pub use header::header;
 
 use anyhow::{Context, Result, ensure};
 use header::{Header, MAGIC};
+use sslm_format::ElementType;
 use std::fs::File;
-use std::io::{self, BufReader, Cursor, Read, Write};
+use std::io::{BufReader, Cursor, Read, Write};
 use std::path::Path;
+
+/// Elements that are converted at a time.
+const PART: usize = 1 << 12;
 
 /// An array in memory.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Array {
     /// The extents of its axes.
     pub shape: Vec<usize>,
+    /// Of which type its elements are in files.
+    pub element_type: ElementType,
     /// Its elements in row-major order.
     pub elements: Vec<f32>,
 }
 
-/// Reads an array of float32 elements, of either byte order, and row-major or column-major. The file may be a pipe.
+impl Array {
+    /// An array whose elements are float32 in files, too.
+    pub fn of_floats(shape: Vec<usize>, elements: Vec<f32>) -> Array {
+        Array { shape, element_type: ElementType::F32, elements }
+    }
+}
+
+/// Reads an array of numbers or bools, of either byte order, and row-major or column-major. The file may be a pipe.
 ///
 /// # Errors
-/// If the file cannot be read, or does not hold exactly one such array.
+/// If the file cannot be read, does not hold exactly one such array, or an element is none that `f32` holds.
 pub fn read(path: &Path) -> Result<Array> {
     let mut file = File::open(path)?;
     let metadata = file.metadata()?;
@@ -42,23 +59,24 @@ pub fn read(path: &Path) -> Result<Array> {
 
 /// An array from `len` bytes, if they hold all of it: its memory is asked for only then.
 fn parse(mut from: impl Read, len: u64) -> Result<Array> {
-    let Header { shape, big_endian, column_major, bytes } = Header::read(&mut from)?;
-    let found = len.saturating_sub(bytes);
-    let expected = shape.iter().try_fold(size_of::<f32>() as u64, |bytes, &extent| bytes.checked_mul(extent as u64));
-    ensure!(expected == Some(found), "the header says {shape:?}, found {found} bytes of elements");
-    let count = shape.iter().product();
+    let Header { shape, element_type, big_endian, column_major, bytes } = Header::read(&mut from)?;
+    let (found, size) = (len.saturating_sub(bytes), element_type.size());
+    let expected = shape.iter().try_fold(size as u64, |bytes, &extent| bytes.checked_mul(extent as u64));
+    ensure!(expected == Some(found), "the header says {shape:?} of {element_type}, found {found} bytes of elements");
+    let count: usize = shape.iter().product();
     let mut elements = Vec::new();
     elements.try_reserve_exact(count).with_context(|| format!("memory for {count} elements cannot be had"))?;
-    elements.resize(count, 0.0);
-    let of_bytes = if big_endian { f32::from_be_bytes } else { f32::from_le_bytes };
-    let mut buffer = [[0; 4]; 1 << 12];
-    for part in elements.chunks_mut(buffer.len()) {
-        let buffer = &mut buffer[..part.len()];
-        from.read_exact(buffer.as_flattened_mut())?;
-        part.iter_mut().zip(buffer).for_each(|(element, bytes)| *element = of_bytes(*bytes));
+    let mut buffer = vec![0; size * PART];
+    while elements.len() < count {
+        let part = &mut buffer[..size * PART.min(count - elements.len())];
+        from.read_exact(part)?;
+        if big_endian != cfg!(target_endian = "big") {
+            part.chunks_exact_mut(size).for_each(<[u8]>::reverse);
+        }
+        element_type.read(part, &mut elements)?;
     }
     let elements = if column_major { row_major(&shape, &elements) } else { elements };
-    Ok(Array { shape, elements })
+    Ok(Array { shape, element_type, elements })
 }
 
 /// Column-major elements in row-major order.
@@ -78,22 +96,27 @@ fn row_major(shape: &[usize], elements: &[f32]) -> Vec<f32> {
     sorted
 }
 
-/// Writes an array of this shape, little-endian and row-major.
+/// Writes an array, little-endian and row-major.
 ///
 /// # Errors
-/// If it cannot be written.
+/// If it cannot be written, or an element is none of the array's type.
 ///
 /// # Panics
 /// If the shape does not have as many elements as there are.
-pub fn write(mut to: impl Write, shape: &[usize], elements: &[f32]) -> io::Result<()> {
+pub fn write(mut to: impl Write, array: &Array) -> Result<()> {
+    let Array { shape, element_type, elements } = array;
     assert_eq!(shape.iter().product::<usize>(), elements.len(), "elements of an array {shape:?}");
-    to.write_all(&header("<f4", shape))?;
-    let mut buffer = [[0; 4]; 1 << 12];
-    for part in elements.chunks(buffer.len()) {
-        buffer.iter_mut().zip(part).for_each(|(bytes, element)| *bytes = element.to_le_bytes());
-        to.write_all(buffer[..part.len()].as_flattened())?;
+    to.write_all(&header(&header::descr(*element_type), shape))?;
+    let mut bytes = Vec::new();
+    for part in elements.chunks(PART) {
+        bytes.clear();
+        element_type.write(part, &mut bytes)?;
+        if cfg!(target_endian = "big") {
+            bytes.chunks_exact_mut(element_type.size()).for_each(<[u8]>::reverse);
+        }
+        to.write_all(&bytes)?;
     }
-    to.flush()
+    Ok(to.flush()?)
 }
 
 #[cfg(test)]
@@ -108,9 +131,16 @@ mod tests {
     fn what_is_written_is_read() {
         for shape in [&[][..], &[3], &[2, 3], &[0, 5], &[6000, 2]] {
             let elements: Vec<f32> = (0..shape.iter().product()).map(|i: usize| i as f32).collect();
+            let array = Array::of_floats(shape.to_vec(), elements);
             let mut bytes = Vec::new();
-            write(&mut bytes, shape, &elements).expect("memory takes everything");
-            assert_eq!(parsed(&bytes).expect("an array"), Array { shape: shape.to_vec(), elements });
+            write(&mut bytes, &array).expect("memory takes everything");
+            assert_eq!(parsed(&bytes).expect("an array"), array);
+        }
+        for &element_type in ElementType::ALL {
+            let array = Array { shape: vec![2, 2], element_type, elements: vec![0.0, 1.0, 1.0, 0.0] };
+            let mut bytes = Vec::new();
+            write(&mut bytes, &array).expect("every type has them");
+            assert_eq!(parsed(&bytes).expect("an array"), array, "{element_type}");
         }
     }
 
@@ -122,13 +152,24 @@ mod tests {
 
     #[test]
     fn other_orders_are_understood() {
-        let expected = Array { shape: vec![2, 3], elements: vec![0.0, 1.0, 2.0, 3.0, 4.0, 5.0] };
+        let expected = Array::of_floats(vec![2, 3], vec![0.0, 1.0, 2.0, 3.0, 4.0, 5.0]);
         let rows = [0.0, 1.0, 2.0, 3.0, 4.0, 5.0f32].map(f32::to_be_bytes);
         let big = file("{'descr': '>f4', 'fortran_order': False, 'shape': (2, 3), }", rows);
         assert_eq!(parsed(&big).expect("an array"), expected);
         let columns = [0.0, 3.0, 1.0, 4.0, 2.0, 5.0f32].map(f32::to_le_bytes);
         let fortran = file("{'descr': '<f4', 'fortran_order': True, 'shape': (2, 3), }", columns);
         assert_eq!(parsed(&fortran).expect("an array"), expected);
+    }
+
+    #[test]
+    fn elements_of_other_types_are_exact_or_refused() {
+        let header = "{'descr': '>i4', 'fortran_order': False, 'shape': (2,), }";
+        let big = file(header, [1i32.to_be_bytes(), (-2i32).to_be_bytes()]);
+        let expected = Array { shape: vec![2], element_type: ElementType::I32, elements: vec![1.0, -2.0] };
+        assert_eq!(parsed(&big).expect("an array"), expected);
+        let beyond = file(header, [1i32.to_be_bytes(), 16_777_217i32.to_be_bytes()]);
+        let message = format!("{:#}", parsed(&beyond).expect_err("it is not exact"));
+        assert!(message.contains("int32") && message.contains("found 16777217"), "{message}");
     }
 
     #[test]
@@ -150,7 +191,9 @@ mod tests {
 
         let long = format!("'descr': '<f4', 'fortran_order': False, 'shape': ({}0,)", usize::MAX);
         for (dictionary, expected) in [
-            ("'descr': '<f8', 'fortran_order': False, 'shape': (2,)", "found elements of type '<f8'"),
+            ("'descr': '<c8', 'fortran_order': False, 'shape': (2,)", "found elements of type '<c8'"),
+            ("'descr': '=f4', 'fortran_order': False, 'shape': (2,)", "found elements of type '=f4'"),
+            ("'descr': '<f8', 'fortran_order': False, 'shape': (2,)", "the header says [2] of float64, found 8 bytes"),
             ("'descr': [('a', '<f4')], 'fortran_order': False, 'shape': (2,)", "descr"),
             ("'descr': '<f4', 'fortran_order': Maybe, 'shape': (2,)", "fortran_order"),
             ("'descr': '<f4', 'fortran_order': False, 'shape': (-2,)", "shape"),

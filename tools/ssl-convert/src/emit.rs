@@ -39,6 +39,6 @@ pub fn write(g: &Graph, metadata: Metadata, out: &mut (impl Write + Seek)) -> Re
         nodes,
     };
     let Metadata { labels, preprocessing, provenance } = metadata;
-    let model = Model { graph, labels, preprocessing, provenance };
+    let model = Model { graph, types: Some(g.types.clone()), labels, preprocessing, provenance };
     format::write(out, &model, |blob, buffer| blobs.fill(blob, buffer)).context("the model cannot be written")
 }

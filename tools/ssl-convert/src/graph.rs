@@ -4,7 +4,7 @@
 use crate::operator::{self, Convert};
 use crate::weights::{Layer, Node, Unpacked};
 use sslm_format::shape::Shape;
-use sslm_format::{Extent, ValueId};
+use sslm_format::{ElementTypes, Extent, ValueId};
 use std::collections::BTreeMap;
 
 /// Height and width of an image where inputs leave them open: what most networks are trained with.
@@ -15,6 +15,8 @@ const REFERENCE: usize = 224;
 pub struct Graph {
     /// Values, inputs, outputs, nodes. There are no blobs.
     pub graph: sslm_format::Graph<Unpacked>,
+    /// Of which types the elements of its inputs and outputs are in the source model.
+    pub types: ElementTypes,
     /// Logical shape of each value.
     pub shapes: Vec<Shape>,
 }

@@ -31,6 +31,7 @@ use emit::Metadata;
 use onnx::load::OnnxFile;
 use sha2::{Digest, Sha256};
 use ssl_cli::{PartialFile, Progress};
+use ssl_images::Layout;
 use sslm_format::{Preprocessing, Provenance};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -163,9 +164,11 @@ pub fn convert_beside(source: &Path, target: &Path, options: &Options) -> Result
         provenance: Some(provenance.clone()),
     };
     if let Some(rule) = &metadata.preprocessing {
-        let inputs = &compacted.graph.inputs;
-        let [input] = &inputs[..] else { bail!("preprocessing: expected a model with one input, found {}", inputs.len()) };
-        ssl_images::check(rule, ssl_images::channels(&input.dims).context("preprocessing")?)?;
+        let (inputs, types) = (&compacted.graph.inputs, &compacted.types.inputs);
+        let ([input], [element_type]) = (&inputs[..], &types[..]) else {
+            bail!("preprocessing: expected a model with one input, found {}", inputs.len())
+        };
+        Layout::of(&input.dims, *element_type).context("preprocessing")?.check(rule)?;
     }
     progress.step(format!("write {layers} layers"));
     emit::write(&compacted, metadata.clone(), &mut std::io::BufWriter::new(temporary.as_file_mut()))?;

@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result, bail, ensure};
 use clap::Parser;
-use ssl_cli::{CheckFailed, Named, Progress, printable, thousands};
+use ssl_cli::{CheckFailed, Kind, Named, Progress, printable, thousands};
 use ssl_convert::verify::Checks;
 use ssl_convert::{Options, Summary, convert_beside, metadata, report};
 use std::io::Write;
@@ -22,6 +22,7 @@ use std::process::ExitCode;
   ssl-convert lenet.onnx -o lenet.sslm
   ssl-convert lenet.onnx -o lenet.sslm --report cert.json --verify-images digits/
   ssl-convert --zero-tol 1e-3 --tolerance 0.01 lenet.onnx -o lenet.sslm   # cuts what is small, too
+  ssl-convert lenet.onnx -o lenet.sslm --verify-with known.npz            # inputs, and outputs of another runtime
   ssl-convert lenet.onnx -o lenet.sslm --export-onnx small.onnx           # for other runtimes
   ssl-convert --dense lenet.onnx -o lenet-dense.sslm     # zeros kept in place, to compare with
   ssl-convert alexnet.onnx -o alexnet.sslm --labels imagenet.txt \\
@@ -63,6 +64,10 @@ struct Arguments {
     /// Compare with the original on the PNG and JPEG images of a folder, preprocessed as the model says (to 0..1 if it does not)
     #[arg(long, value_name = "DIR")]
     verify_images: Option<PathBuf>,
+    /// Compare with outputs that others computed: a .npz file with an array for each input, and one for each output that is to be
+    /// compared, by the model's names. Their first axis may be any batch
+    #[arg(long, value_name = "NPZ")]
+    verify_with: Option<PathBuf>,
     /// Largest difference that passes, relative to the largest magnitude of the original's output
     #[arg(long, value_name = "T", default_value_t = 1e-4)]
     tolerance: f64,
@@ -89,7 +94,13 @@ fn run(arguments: &Arguments) -> Result<()> {
         ("--report", report_path.as_deref()),
         ("--export-onnx", arguments.export_onnx.as_deref()),
     ];
-    ssl_cli::ensure_apart(&[("INPUT", Some(input)), ("--labels", arguments.labels.as_deref())], &outputs)?;
+    let inputs = [
+        ("INPUT", Some(&**input)),
+        ("--labels", arguments.labels.as_deref()),
+        ("--verify-with", arguments.verify_with.as_deref()),
+    ];
+    ssl_cli::ensure_apart(&inputs, &outputs)?;
+    ssl_cli::ensure_kind(input, Kind::Onnx)?;
     // Before the work, so that a bad path costs no time.
     let report_file =
         report_path.as_deref().map(|path| Ok::<_, anyhow::Error>((path, ssl_cli::file_beside(path)?))).transpose()?;
@@ -150,13 +161,14 @@ fn options(arguments: &Arguments) -> Result<Options> {
     let labels =
         arguments.labels.as_deref().map(|p| read(p).map(|text| text.lines().map(str::to_owned).collect())).transpose()?;
     let preprocessing = arguments.preprocessing.as_deref().map(metadata::parse_preprocessing).transpose();
-    let images = arguments.verify_images.clone();
+    let (images, with) = (arguments.verify_images.clone(), arguments.verify_with.clone());
+    let is_checked = verify > 0 || images.is_some() || with.is_some();
     Ok(Options {
         dense: arguments.dense,
         zero_tol,
         labels,
         preprocessing: preprocessing.context("--preprocessing")?,
-        checks: (verify > 0 || images.is_some()).then_some(Checks { random: verify, images, tolerance }),
+        checks: is_checked.then_some(Checks { random: verify, images, with, tolerance }),
         target_macs: arguments.target_macs,
         dims: arguments.dims.iter().cloned().collect(),
         export_onnx: arguments.export_onnx.clone(),

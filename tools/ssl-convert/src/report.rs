@@ -49,9 +49,13 @@ pub fn notes(certificate: &Certificate) -> Vec<String> {
         notes.push(format!("not followed through {op} '{node}'{channels}: {reason}"));
     }
     if let Some(verification) = &certificate.verification {
-        let kinds = [("random inputs", &verification.random), ("images", &verification.images)];
-        for (kind, difference) in kinds.into_iter().filter_map(|(kind, d)| d.as_ref().map(|d| (kind, d))) {
-            notes.push(compared(kind, difference));
+        let kinds = [
+            ("the original on", "random inputs", &verification.random),
+            ("the original on", "images", &verification.images),
+            ("given outputs for", "given inputs", &verification.with),
+        ];
+        for (what, kind, difference) in kinds.into_iter().filter_map(|(what, kind, d)| d.as_ref().map(|d| (what, kind, d))) {
+            notes.push(compared(what, kind, difference));
         }
     }
     notes
@@ -85,12 +89,12 @@ fn narrowest_gap(certificate: &Certificate) -> Option<String> {
     ))
 }
 
-fn compared(kind: &str, difference: &Difference) -> String {
+fn compared(what: &str, kind: &str, difference: &Difference) -> String {
     let Difference { inputs, shapes, max_abs, max_relative, max_ulp } = difference;
     let shapes: Vec<String> =
         shapes.iter().map(|s| s.iter().map(|s| format!("{s:?}")).collect::<Vec<_>>().join(" and ")).collect();
     format!(
-        "compared with the original on {inputs} {kind} ({}): largest difference {max_relative:.1e} relative, {max_abs:.1e} \
+        "compared with {what} {inputs} {kind} ({}): largest difference {max_relative:.1e} relative, {max_abs:.1e} \
          absolute, {} ULP",
         shapes.join(", "),
         thousands(u64::from(*max_ulp))

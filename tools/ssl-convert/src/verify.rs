@@ -1,12 +1,15 @@
 //! Verification: the file that was written is opened and run as its users will, and compared with the original run as it was
-//! imported, nothing folded, cut or removed. The certificate rests on this measurement, not on compaction being right.
+//! imported, nothing folded, cut or removed. The certificate rests on this measurement, not on compaction being right. Where others
+//! computed outputs, it is compared with those, so that importing need not be right either.
 
 use crate::emit::{self, Metadata};
 use crate::graph::Graph;
 use anyhow::{Context, Result, bail, ensure};
 use serde::Serialize;
 use ssl_cli::Progress;
-use sslm::{Model, Options, Session, TensorView};
+use ssl_images::Layout;
+use ssl_npy::Array;
+use sslm::{ElementType, Model, Options, Session, TensorView};
 use sslm_format::Dim;
 use std::io::BufWriter;
 use std::path::{Path, PathBuf};
@@ -18,6 +21,8 @@ pub struct Checks {
     pub random: usize,
     /// A folder of PNG and JPEG images.
     pub images: Option<PathBuf>,
+    /// A `.npz` file of inputs and of the outputs that are expected for them, by the model's names.
+    pub with: Option<PathBuf>,
     /// Largest difference that passes, relative to the largest magnitude of the original's output.
     pub tolerance: f64,
 }
@@ -33,6 +38,8 @@ pub struct Verification {
     pub random: Option<Difference>,
     /// On images, preprocessed as the model says.
     pub images: Option<Difference>,
+    /// From outputs that others computed: no part of the converter is on both sides.
+    pub with: Option<Difference>,
 }
 
 /// The largest differences between the outputs of two models. Infinite (`null` in JSON) where only one of them is NaN.
@@ -53,7 +60,7 @@ pub struct Difference {
 impl Verification {
     /// The largest relative difference on any input.
     pub fn max_relative(&self) -> f64 {
-        self.random.iter().chain(&self.images).map(|d| d.max_relative).fold(0.0, f64::max)
+        self.random.iter().chain(&self.images).chain(&self.with).map(|d| d.max_relative).fold(0.0, f64::max)
     }
 }
 
@@ -113,7 +120,8 @@ pub fn verify(
     models[1].verify_weights()?;
     let random = (checks.random > 0).then(|| random(&models, checks.random, progress)).transpose()?;
     let images = checks.images.as_deref().map(|folder| images(&models, folder, progress)).transpose()?;
-    let mut verification = Verification { tolerance: checks.tolerance, passed: false, random, images };
+    let with = checks.with.as_deref().map(|file| given(&models[1], file, progress)).transpose()?;
+    let mut verification = Verification { tolerance: checks.tolerance, passed: false, random, images, with };
     verification.passed = verification.max_relative() <= checks.tolerance;
     Ok(verification)
 }
@@ -124,12 +132,15 @@ const SIZES: [usize; 5] = [32, 64, 128, 224, 299];
 fn random(models: &[Model; 2], count: usize, progress: &Progress) -> Result<Difference> {
     let mut sessions = sessions(models, &legal_size(&models[0])?)?;
     let shapes: Vec<Vec<usize>> = sessions[0].plan().input_shapes().map(<[usize]>::to_vec).collect();
+    let types: Vec<ElementType> = models[0].inputs().iter().map(|input| input.element_type).collect();
     let mut difference = Difference { shapes: vec![shapes.clone()], ..Difference::default() };
     progress.start("verify on random inputs", count);
     for seed in 0..count {
         let mut random = fastrand::Rng::with_seed(seed as u64);
-        let mut elements = |shape: &Vec<usize>| (0..shape.iter().product()).map(|_| random.f32() * 2.0 - 1.0).collect();
-        let inputs: Vec<Vec<f32>> = shapes.iter().map(&mut elements).collect();
+        let mut elements = |(shape, of): (&Vec<usize>, &ElementType)| {
+            (0..shape.iter().product()).map(|_| of.sample(random.f32() * 2.0 - 1.0)).collect()
+        };
+        let inputs: Vec<Vec<f32>> = shapes.iter().zip(&types).map(&mut elements).collect();
         compare(&mut sessions, &shapes, &inputs, &mut difference)?;
         progress.advance();
     }
@@ -164,23 +175,20 @@ fn images(models: &[Model; 2], folder: &Path, progress: &Progress) -> Result<Dif
     let paths = images_in(folder).with_context(|| format!("--verify-images {}", folder.display()))?;
     let inputs = models[1].inputs();
     let [input] = &inputs[..] else { bail!("--verify-images: expected a model with one input, found {}", inputs.len()) };
-    let channels = ssl_images::channels(&input.dims).context("--verify-images")?;
-    let rule = models[1].preprocessing().cloned().unwrap_or_else(|| ssl_images::plain(channels));
-    ssl_images::check(&rule, channels)?;
+    let layout = Layout::of(&input.dims, input.element_type).context("--verify-images")?;
+    let rule = models[1].preprocessing().cloned().unwrap_or_else(|| layout.plain());
+    layout.check(&rule)?;
 
     let mut difference = Difference::default();
     let mut open: Option<(Vec<usize>, [Session; 2])> = None;
     progress.start("verify on images", paths.len());
     for path in &paths {
-        let (mut shape, mut pixels) = ssl_images::load(path, &rule, &input.dims)?;
-        let mut options = Options::new();
-        for (axis, dim) in input.dims.iter().enumerate() {
-            match dim {
-                Dim::Symbolic { name } => options = options.dim(name, shape[axis]),
-                // A batch that the model fixes is filled up with blank images.
-                Dim::Fixed { size } => shape[axis] = usize::try_from(*size)?,
-            }
+        let (mut shape, mut pixels) = ssl_images::load(path, &rule, &input.dims, layout)?;
+        // A batch that the model fixes is filled up with blank images.
+        if let Dim::Fixed { size } = input.dims[0] {
+            shape[0] = usize::try_from(size)?;
         }
+        let options = Options::new().shapes(&models[1], &[&shape])?;
         pixels.resize(shape.iter().product(), 0.0);
         let sessions = match &mut open {
             Some((for_shape, sessions)) if *for_shape == shape => sessions,
@@ -194,6 +202,44 @@ fn images(models: &[Model; 2], folder: &Path, progress: &Progress) -> Result<Dif
             difference.shapes.push(shapes);
         }
         progress.advance();
+    }
+    Ok(difference)
+}
+
+/// Runs the file that was written on the inputs of an archive, and compares with the outputs there.
+fn given(model: &Model, file: &Path, progress: &Progress) -> Result<Difference> {
+    progress.step("verify with given outputs");
+    let context = || format!("--verify-with {}", file.display());
+    let mut arrays = ssl_npy::read_all(file).with_context(context)?;
+    let mut take = |name: &str| {
+        let at = arrays.iter().position(|(other, _)| other == name)?;
+        Some(arrays.swap_remove(at).1)
+    };
+    let mut inputs = Vec::new();
+    for input in model.inputs() {
+        let (name, expected) = (input.name, input.element_type);
+        let array =
+            take(&name).with_context(|| format!("expected an array '{name}', an input, found none")).with_context(context)?;
+        let found = array.element_type;
+        ensure!(found == expected, "{}: input '{name}': expected elements of {expected}, found {found}", context());
+        inputs.push(array);
+    }
+    let outputs: Vec<Option<Array>> = model.output_names().into_iter().map(&mut take).collect();
+    let names = model.output_names().join("', '");
+    if let Some((name, _)) = arrays.first() {
+        bail!("{}: expected arrays of inputs and of outputs ('{names}'), found '{name}'", context());
+    }
+    ensure!(outputs.iter().any(Option::is_some), "{}: expected at least one of the outputs '{names}', found none", context());
+
+    let shapes: Vec<Vec<usize>> = inputs.iter().map(|array| array.shape.clone()).collect();
+    let mut session = model.prepare(&Options::new().shapes(model, &shapes).with_context(context)?)?.session();
+    let views: Vec<TensorView> = inputs.iter().map(|x| TensorView::new(&x.shape, &x.elements)).collect::<Result<_, _>>()?;
+    let mut difference = Difference { inputs: 1, shapes: vec![shapes.clone()], ..Difference::default() };
+    for ((name, found), expected) in session.run_all(&views)?.iter().zip(outputs) {
+        let Some(expected) = expected else { continue };
+        let (shape, found_shape) = (expected.shape, found.shape());
+        ensure!(shape == found_shape, "{}: output '{name}': expected shape {shape:?}, found {found_shape:?}", context());
+        difference.update(&expected.elements, found.data());
     }
     Ok(difference)
 }

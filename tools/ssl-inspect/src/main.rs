@@ -2,8 +2,8 @@
 
 use anyhow::Result;
 use clap::Parser;
-use ssl_cli::{kept_of, printable, table, thousands};
-use sslm::{Dim, KeptCount, LayerInfo, Model};
+use ssl_cli::{Kind, kept_of, printable, table, thousands};
+use sslm::{Dim, ElementType, KeptCount, LayerInfo, Model};
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -12,7 +12,10 @@ use std::process::ExitCode;
 ///
 /// Every checksum is verified, the weights' too.
 #[derive(Parser)]
-#[command(version, after_help = "Example:\n  ssl-inspect lenet.sslm\n\nExit codes: 0 the file is sound, 2 error.")]
+#[command(
+    version,
+    after_help = "Examples:\n  ssl-inspect lenet.sslm\n  ssl-inspect lenet.sslm | less    # what each layer keeps, one a line\n\nExit codes: 0 the file is sound, 2 error."
+)]
 struct Arguments {
     /// The file
     model: PathBuf,
@@ -23,6 +26,7 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: &Arguments) -> Result<()> {
+    ssl_cli::ensure_kind(&arguments.model, Kind::Sslm)?;
     let model = Model::open(&arguments.model)?;
     model.verify_weights()?;
     let mut out = ssl_cli::stdout();
@@ -61,13 +65,13 @@ fn header(out: &mut impl Write, arguments: &Arguments, model: &Model) -> Result<
         )?;
     }
     for input in model.inputs() {
-        let dim = |d: &Dim| match d {
-            Dim::Fixed { size } => size.to_string(),
-            Dim::Symbolic { name } => printable(name),
-        };
-        writeln!(out, "input '{}' [{}]", printable(&input.name), input.dims.iter().map(dim).collect::<Vec<_>>().join(", "))?;
+        let dims: Vec<String> = input.dims.iter().map(Dim::to_string).collect();
+        let dims = printable(&dims.join(", "));
+        writeln!(out, "input '{}' [{dims}]{}", printable(&input.name), other_type(input.element_type))?;
     }
-    writeln!(out, "output '{}'", printable(&model.output_names().join("', '")))?;
+    let outputs = model.output_names().into_iter().zip(model.output_types());
+    let outputs: Vec<String> = outputs.map(|(name, of)| format!("'{}'{}", printable(name), other_type(of))).collect();
+    writeln!(out, "output {}", outputs.join(", "))?;
     if let Some(p) = model.preprocessing() {
         writeln!(
             out,
@@ -86,6 +90,11 @@ fn header(out: &mut impl Write, arguments: &Arguments, model: &Model) -> Result<
         )?,
     }
     Ok(())
+}
+
+/// A type of elements, where it is not the usual one.
+fn other_type(of: ElementType) -> String {
+    if of == ElementType::F32 { String::new() } else { format!(" {of}") }
 }
 
 fn is_removed(layer: &LayerInfo<'_>) -> bool {

@@ -1,32 +1,39 @@
-//! `ssl-run`: the command line of the runtime. [`classify`] runs images, [`tensors`] runs arrays, [`timing`] and [`tune`] measure what
-//! [`sample`] gives them; [`preprocess`] says how an image becomes a tensor.
+//! `ssl-run`: the command line of the runtime. [`images`] runs images, [`tensors`] runs arrays that [`inputs`] reads, [`timing`] and
+//! [`tune`] measure what [`sample`] gives them; [`outputs`] writes what models yield, [`preprocess`] says how an image becomes a tensor.
 
-mod classify;
+mod images;
+mod inputs;
+mod outputs;
 mod preprocess;
 mod sample;
 mod tensors;
 mod timing;
 mod tune;
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use clap::builder::RangedU64ValueParser;
 use clap::{Parser, ValueEnum};
 use preprocess::Flags;
-use ssl_cli::Named;
-use ssl_images::describe;
+use ssl_cli::{Kind, Named};
 use sslm::{Dim, Model, Options, Plan, Threads, TransformedWeights, Tuning};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Once;
 
-/// Classify images with a .sslm model, or run, profile, time and tune it on raw tensors.
+/// Run a .sslm model on images or arrays of NumPy, or profile, time and tune it.
+///
+/// Of a model that says which classes there are, the likeliest ones of each image are printed; of every other model, what each of its
+/// outputs holds. Whole outputs go to a file.
 #[derive(Parser)]
 #[command(
     version,
     after_help = "Examples:
   ssl-run lenet.sslm digit.png                        # the five likeliest classes
   ssl-run --json --top 1 lenet.sslm *.png             # the same for programs
-  ssl-run lenet.sslm --input x.npy --output y.npy     # float32, leading batch of any size
+  ssl-run unet.sslm photo.jpg --output masks.npy      # the whole output for one image
+  ssl-run lenet.sslm --input x.npy --output y.npy     # an array, leading batch of any size
+  ssl-run stereo.sslm --input left=l.npy --input right=r.npy --output y.npz    # several inputs, all outputs by name
+  ssl-run stereo.sslm --input both.npz --output y.npz # the same, with arrays 'left' and 'right' in one file
   ssl-run lenet.sslm --bench 1000 --threads 1         # min, median, p90 of the run and of each layer
   ssl-run lenet.sslm --bench 1000 --backend cuda      # the same on the first CUDA device
   ssl-run lenet.sslm --tune --threads 1               # times every method, stores faster ones for later runs
@@ -36,7 +43,7 @@ Results go to stdout, notes to stderr. Exit codes: 0 success, 2 error."
 struct Arguments {
     /// The model
     model: PathBuf,
-    /// PNG or JPEG images to classify
+    /// PNG or JPEG images to run, one after the other
     images: Vec<PathBuf>,
     /// How many classes to print for each image
     #[arg(long, value_name = "K", default_value_t = 5)]
@@ -44,11 +51,12 @@ struct Arguments {
     /// Print JSON
     #[arg(long)]
     json: bool,
-    /// Run this float32 .npy array instead of images
-    #[arg(long, value_name = "NPY", conflicts_with = "images")]
-    input: Option<PathBuf>,
-    /// Where the result of --input goes
-    #[arg(long, value_name = "NPY", requires = "input")]
+    /// Run arrays instead of images: a .npy file; for a model of several inputs NAME=FILE.npy for each, or one .npz file whose arrays
+    /// have the inputs' names. Elements are of the type that the model takes
+    #[arg(long, value_name = "[NAME=]FILE", conflicts_with = "images")]
+    input: Vec<String>,
+    /// Where the outputs go: a .npz file takes all of them, by name; a file of another name is a .npy file for the only output
+    #[arg(long, value_name = "FILE")]
     output: Option<PathBuf>,
     /// Images per run for --input, --bench and --tune, where the model leaves it open [default: 32 for --input, or all where the model
     /// mixes images; else 1]
@@ -109,9 +117,10 @@ enum Precision {
 impl Arguments {
     /// All files that are read.
     fn inputs(&self) -> Vec<Named<'_>> {
-        let options = [("MODEL", Some(&*self.model)), ("--input", self.input.as_deref()), ("--labels", self.labels.as_deref())];
+        let options = [("MODEL", Some(&*self.model)), ("--labels", self.labels.as_deref())];
         let images = self.images.iter().map(|image| ("IMAGES", Some(&**image)));
-        options.into_iter().chain(images).collect()
+        let arrays = self.input.iter().map(|text| ("--input", Some(inputs::path_of(text))));
+        options.into_iter().chain(images).chain(arrays).collect()
     }
 }
 
@@ -123,6 +132,7 @@ fn run(arguments: &Arguments) -> Result<()> {
     let tuning = arguments.tune.then(|| Tuning::path_for(&arguments.model));
     let outputs = [("--output", arguments.output.as_deref()), ("--tune", tuning.as_deref())];
     ssl_cli::ensure_apart(&arguments.inputs(), &outputs)?;
+    ssl_cli::ensure_kind(&arguments.model, Kind::Sslm)?;
     let model = Model::open(&arguments.model)?;
     model.verify_weights()?;
     ensure!(arguments.top > 0, "--top: expected at least 1, found 0");
@@ -135,28 +145,28 @@ fn run(arguments: &Arguments) -> Result<()> {
         tune::run(arguments, &model)
     } else if arguments.profile || arguments.bench.is_some() {
         timing::run(arguments, &model)
-    } else if let Some(input) = &arguments.input {
-        tensors::run(arguments, &model, input)
+    } else if !arguments.input.is_empty() {
+        tensors::run(arguments, &model)
     } else if arguments.images.is_empty() {
         bail!("nothing to run: expected images, --input, --bench or --tune (see --help)")
     } else {
-        classify::run(arguments, &model)
+        images::run(arguments, &model)
     }
 }
 
-/// A plan for an input of shape `shape`, by the tuning that lies beside the model if it fits. Where the CPU has to do what a device was
+/// A plan for inputs of these shapes, by the tuning that lies beside the model if it fits. Where the CPU has to do what a device was
 /// asked for, stderr says so, once.
-fn prepare(arguments: &Arguments, model: &Model, shape: &[usize]) -> Result<Plan> {
+fn prepare(arguments: &Arguments, model: &Model, shapes: &[Vec<usize>]) -> Result<Plan> {
     static SAID: Once = Once::new();
-    let plan = tune::prepare(&arguments.model, model, &options(arguments, model, shape)?)?;
+    let plan = tune::prepare(&arguments.model, model, &options(arguments, model, shapes)?)?;
     if let Some(why) = plan.fallback() {
         SAID.call_once(|| ssl_cli::note("ssl-run", format!("the CPU computes: {why}")));
     }
     Ok(plan)
 }
 
-/// Options by which symbolic dims are those of an input of shape `shape`.
-fn options(arguments: &Arguments, model: &Model, shape: &[usize]) -> Result<Options> {
+/// Options for inputs of these shapes.
+fn options(arguments: &Arguments, model: &Model, shapes: &[Vec<usize>]) -> Result<Options> {
     let threads = match arguments.threads {
         None => Threads::Auto,
         Some(0) => bail!("--threads: expected at least 1, found 0"),
@@ -179,25 +189,7 @@ fn options(arguments: &Arguments, model: &Model, shape: &[usize]) -> Result<Opti
     if let Some(mib) = arguments.transformed_weights {
         options = options.transformed_weights(TransformedWeights::AtMost(mib.saturating_mul(1 << 20)));
     }
-    let dims = input_dims(model)?;
-    ensure!(dims.len() == shape.len(), "the model's input has {} axes, what is given has {}: {shape:?}", dims.len(), shape.len());
-    for (dim, &extent) in dims.iter().zip(shape) {
-        match dim {
-            Dim::Fixed { size } => {
-                ensure!(*size == extent as u64, "the model's input is {}, what is given is {shape:?}", describe(&dims))
-            }
-            Dim::Symbolic { name } => options = options.dim(name, extent),
-        }
-    }
-    Ok(options)
-}
-
-/// The dims of the model's one input.
-fn input_dims(model: &Model) -> Result<Vec<Dim>> {
-    match &model.inputs()[..] {
-        [input] => Ok(input.dims.clone()),
-        inputs => bail!("the model has {} inputs: expected one (use the library for others)", inputs.len()),
-    }
+    options.shapes(model, shapes).context("what is given does not fit the model")
 }
 
 /// The batch of a run where `wanted` images are to be run in all.

@@ -2,7 +2,8 @@
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
-use sslm::{Color, Dim, Model, Preprocessing, Resize};
+use ssl_images::Layout;
+use sslm::{Color, Model, Preprocessing, Resize, TensorInfo};
 use std::str::FromStr;
 
 /// Flags that override single parts of the preprocessing.
@@ -43,20 +44,21 @@ fn resize(text: &str) -> Result<Resize> {
     }
 }
 
-/// The rule to apply: the model's, overridden by flags. Where neither says anything, pixels become 0..1, and a note on stderr
-/// says so.
-pub(crate) fn rule(model: &Model, dims: &[Dim], flags: &Flags) -> Result<Preprocessing> {
-    let channels = ssl_images::channels(dims).context("images do not fit (use --input for other tensors)")?;
+/// The rule to apply, and how images lie in the input: the model's, overridden by flags. Where neither says anything, pixels become 0..1, and a note on stderr
+/// says so; a model that takes integers takes pixels as they are.
+pub(crate) fn rule(model: &Model, input: &TensorInfo, flags: &Flags) -> Result<(Preprocessing, Layout)> {
+    let layout = Layout::of(&input.dims, input.element_type).context("images do not fit (use --input for other tensors)")?;
+    let channels = layout.channels;
     let mut rule = match model.preprocessing() {
         Some(stored) => stored.clone(),
         None => {
-            if flags.scale.is_none() && flags.mean.is_none() {
+            if flags.scale.is_none() && flags.mean.is_none() && !input.element_type.is_integer() {
                 ssl_cli::note(
                     "ssl-run",
                     "note: the model says nothing about preprocessing; pixels are scaled to 0..1 (see --scale, --mean, --std)",
                 );
             }
-            ssl_images::plain(channels)
+            layout.plain()
         }
     };
     rule.color = flags.color.clone().unwrap_or(rule.color);
@@ -65,6 +67,6 @@ pub(crate) fn rule(model: &Model, dims: &[Dim], flags: &Flags) -> Result<Preproc
     let per_channel = |numbers: &Vec<f32>| if numbers.len() == 1 { vec![numbers[0]; channels] } else { numbers.clone() };
     rule.mean = flags.mean.as_ref().map_or(rule.mean, per_channel);
     rule.std = flags.std.as_ref().map_or(rule.std, per_channel);
-    ssl_images::check(&rule, channels)?;
-    Ok(rule)
+    layout.check(&rule)?;
+    Ok((rule, layout))
 }

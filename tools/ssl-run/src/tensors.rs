@@ -1,87 +1,107 @@
-//! Raw tensors: a `.npy` array in, a `.npy` array out, in batches.
+//! Arrays in, all outputs out: at once, or in parts of a batch where no image depends on others.
 
-use crate::{Arguments, batch, input_dims, prepare};
+use crate::outputs::{Output, Target, room_for};
+use crate::{Arguments, batch, inputs, prepare};
 use anyhow::{Context, Result, ensure};
 use ssl_npy::Array;
-use sslm::{Dim, Model, Session, TensorView};
-use std::path::Path;
+use sslm::{Dim, Model, Plan, Session, TensorView};
 
 /// Rows of an input array that are run together unless --batch says otherwise, or the model mixes them: enough for the matrix products
 /// to be efficient.
 const DEFAULT_BATCH: usize = 32;
 
-pub(crate) fn run(arguments: &Arguments, model: &Model, input: &Path) -> Result<()> {
-    // Before the work, so that a bad path costs no time.
-    let target = arguments.output.as_deref().context("--input needs --output (or --bench, or --profile)")?;
-    let mut file = ssl_cli::file_beside(target)?;
-    let x = read(input)?;
-    let (dims, all) = (input_dims(model)?, x.shape[0]);
-    let plan = |rows: usize| {
-        let shape = [&[rows], &x.shape[1..]].concat();
-        prepare(arguments, model, &shape).with_context(|| format!("{}", input.display()))
+pub(crate) fn run(arguments: &Arguments, model: &Model) -> Result<()> {
+    let target = Target::new(arguments, model)?.context("--input needs --output (or --bench, or --profile)")?;
+    let arrays = inputs::arrays(arguments, model)?;
+    let outputs = match in_parts(arguments, model, &arrays)? {
+        Some(parts) => parts.run(&arrays)?,
+        None => at_once(arguments, model, &arrays)?,
     };
-    let mut batch = batch(&dims, arguments.batch.unwrap_or(DEFAULT_BATCH).min(all));
-    let mut first = plan(batch)?;
-    if batch != all && first.mixes_images() {
-        let is_open = arguments.batch.is_none() && matches!(dims[0], Dim::Symbolic { .. });
-        let why = "the model mixes the images of a batch";
-        ensure!(is_open, "{}: {why}: expected one batch of all {all}, found a batch of {batch}", input.display());
-        (batch, first) = (all, plan(all)?);
-    }
-    let row = x.elements.len() / all;
-    let mut sessions: Vec<(usize, Session)> = vec![(batch, first.session())];
-    let (mut y, mut y_shape): (Vec<f32>, Vec<usize>) = (Vec::new(), Vec::new());
-    for first in (0..all).step_by(batch) {
-        let rows = batch.min(all - first);
-        let part = &x.elements[first * row..(first + rows) * row];
-        // What is missing of a fixed batch is filled with zeros, and its results are dropped.
-        let run_rows = crate::batch(&dims, rows);
-        let shape = [&[run_rows], &x.shape[1..]].concat();
-        let at = match sessions.iter().position(|(rows, _)| *rows == run_rows) {
-            Some(at) => at,
-            None => {
-                sessions.push((run_rows, plan(run_rows)?.session()));
-                sessions.len() - 1
-            }
+    target.write(outputs)
+}
+
+fn at_once(arguments: &Arguments, model: &Model, arrays: &[Array]) -> Result<Vec<Output>> {
+    let shapes: Vec<Vec<usize>> = arrays.iter().map(|x| x.shape.clone()).collect();
+    let mut session = prepare(arguments, model, &shapes)?.session();
+    let views: Vec<TensorView> = arrays.iter().map(|x| TensorView::new(&x.shape, &x.elements)).collect::<Result<_, _>>()?;
+    Ok(session.run_all(&views)?.iter().map(|(_, view)| Output::of(view)).collect())
+}
+
+/// How arrays are run in parts.
+struct Parts<'a> {
+    arguments: &'a Arguments,
+    model: &'a Model,
+    /// Whether every part must have the whole batch.
+    is_fixed: bool,
+    batch: usize,
+    all: usize,
+    plan: Plan,
+}
+
+/// How to run arrays in parts, if they are more than one batch and may be run so.
+fn in_parts<'a>(arguments: &'a Arguments, model: &'a Model, arrays: &[Array]) -> Result<Option<Parts<'a>>> {
+    let infos = model.inputs();
+    let Some(&all) = arrays[0].shape.first() else { return Ok(None) };
+    let is_fixed = matches!(infos[0].dims.first(), Some(Dim::Fixed { .. }));
+    let batch = batch(&infos[0].dims, arguments.batch.unwrap_or(DEFAULT_BATCH).min(all));
+    let of_batch = |i: usize| {
+        let same = if is_fixed {
+            infos[i].dims.first() == infos[0].dims.first()
+        } else {
+            !matches!(infos[i].dims.first(), Some(Dim::Fixed { .. }))
         };
-        let mut elements = Vec::new();
-        room_for(&mut elements, shape.iter().product())?;
-        elements.extend_from_slice(part);
-        elements.resize(shape.iter().product(), 0.0);
-        let out = sessions[at].1.run(TensorView::new(&shape, &elements)?)?;
-        ensure!(out.shape().first() == Some(&run_rows), "the output is {:?}: expected the batch {run_rows} first", out.shape());
-        let per_row = out.data().len() / run_rows;
-        room_for(&mut y, rows * per_row)?;
-        y.extend_from_slice(&out.data()[..rows * per_row]);
-        y_shape = out.shape().to_vec();
+        same && arrays[i].shape.first() == Some(&all)
+    };
+    if batch == all || !(0..infos.len()).all(of_batch) {
+        return Ok(None);
     }
-    y_shape[0] = all;
-    ensure!(y_shape.iter().product::<usize>() == y.len(), "the output's batches do not fit together");
-    ssl_npy::write(file.as_file_mut(), &y_shape, &y).with_context(|| format!("cannot write {}", target.display()))?;
-    file.put_in_place()
+    let plan = prepare(arguments, model, &with_rows(arrays, batch))?;
+    if plan.mixes_images() || plan.output_shapes().any(|shape| shape.first() != Some(&batch)) {
+        let why = "the model mixes the images of a batch";
+        let is_open = arguments.batch.is_none() && !is_fixed;
+        ensure!(is_open, "{}: {why}: expected one batch of all {all}, found a batch of {batch}", arguments.input.join(", "));
+        return Ok(None);
+    }
+    Ok(Some(Parts { arguments, model, is_fixed, batch, all, plan }))
 }
 
-/// Refuses what cannot be had, before it is made.
-pub(crate) fn room_for(elements: &mut Vec<f32>, more: usize) -> Result<()> {
-    elements.try_reserve(more).with_context(|| format!("memory for {more} elements cannot be had"))
+/// The shapes of arrays with so many rows each.
+fn with_rows(arrays: &[Array], rows: usize) -> Vec<Vec<usize>> {
+    arrays.iter().map(|x| [&[rows], &x.shape[1..]].concat()).collect()
 }
 
-fn read(path: &Path) -> Result<Array> {
-    let x = ssl_npy::read(path).with_context(|| format!("{}: expected a float32 .npy array", path.display()))?;
-    ensure!(
-        !x.elements.is_empty() && !x.shape.is_empty(),
-        "{}: expected a batch of at least 1, found shape {:?}",
-        path.display(),
-        x.shape
-    );
-    Ok(x)
-}
-
-/// The first `batch` rows of an array, for timing.
-pub(crate) fn first_rows(path: &Path, batch: usize) -> Result<(Vec<usize>, Vec<f32>)> {
-    let Array { mut shape, mut elements } = read(path)?;
-    ensure!(shape[0] >= batch, "{}: expected at least {batch} rows (the batch), found {}", path.display(), shape[0]);
-    elements.truncate(elements.len() / shape[0] * batch);
-    shape[0] = batch;
-    Ok((shape, elements))
+impl Parts<'_> {
+    fn run(self, arrays: &[Array]) -> Result<Vec<Output>> {
+        let Parts { arguments, model, is_fixed, batch, all, plan } = self;
+        let mut outputs: Vec<Output> = plan.output_shapes().map(|_| Output::default()).collect();
+        let mut sessions: Vec<(usize, Session)> = vec![(batch, plan.session())];
+        for first in (0..all).step_by(batch) {
+            let rows = batch.min(all - first);
+            // What is missing of a fixed batch is filled with zeros, and its results are dropped.
+            let run_rows = if is_fixed { batch } else { rows };
+            let shapes = with_rows(arrays, run_rows);
+            let at = match sessions.iter().position(|(rows, _)| *rows == run_rows) {
+                Some(at) => at,
+                None => {
+                    sessions.push((run_rows, prepare(arguments, model, &shapes)?.session()));
+                    sessions.len() - 1
+                }
+            };
+            let mut parts: Vec<Vec<f32>> = Vec::new();
+            for (x, shape) in arrays.iter().zip(&shapes) {
+                let (row, len) = (x.elements.len() / all, shape.iter().product());
+                let mut part = Vec::new();
+                room_for(&mut part, len)?;
+                part.extend_from_slice(&x.elements[first * row..(first + rows) * row]);
+                part.resize(len, 0.0);
+                parts.push(part);
+            }
+            let views: Vec<TensorView> =
+                shapes.iter().zip(&parts).map(|(s, x)| TensorView::new(s, x)).collect::<Result<_, _>>()?;
+            for (output, (_, view)) in outputs.iter_mut().zip(sessions[at].1.run_all(&views)?.iter()) {
+                output.append(view, rows)?;
+            }
+        }
+        Ok(outputs)
+    }
 }

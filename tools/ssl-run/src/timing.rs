@@ -4,7 +4,7 @@ use crate::{Arguments, Precision, options, prepare, sample};
 use anyhow::Result;
 use serde::Serialize;
 use ssl_cli::{printable, table, thousands};
-use sslm::{Model, TensorView};
+use sslm::Model;
 use std::io::Write;
 use std::time::{Duration, Instant};
 
@@ -27,7 +27,7 @@ struct Report {
     layers: Vec<LayerMs>,
 }
 
-/// The largest difference between a device's output and the CPU's, which is in `f32`.
+/// The largest difference between a device's outputs and the CPU's, which is in `f32`.
 #[derive(Debug, PartialEq, Serialize)]
 struct Difference {
     absolute: f32,
@@ -36,6 +36,11 @@ struct Difference {
 }
 
 impl Difference {
+    /// What is greater in either.
+    fn or_greater(self, other: Difference) -> Self {
+        Difference { absolute: self.absolute.max(other.absolute), relative: self.relative.max(other.relative) }
+    }
+
     /// Infinite (`null` in JSON) where only one of two elements is a number.
     fn between(expected: &[f32], found: &[f32]) -> Self {
         let apart = |(e, f): (&f32, &f32)| match (e == f || e.is_nan() && f.is_nan(), (e - f).abs()) {
@@ -87,34 +92,36 @@ impl LayerMs {
 
 pub(crate) fn run(arguments: &Arguments, model: &Model) -> Result<()> {
     let runs = arguments.bench.unwrap_or(1);
-    let (shape, elements) = sample::input(arguments, model)?;
-    let plan = prepare(arguments, model, &shape)?;
+    let sample = sample::inputs(arguments, model)?;
+    let plan = prepare(arguments, model, &sample.shapes)?;
     let mut session = plan.session();
-    let input = TensorView::new(&shape, &elements)?;
+    let inputs = sample.views()?;
     let start = Instant::now();
     let mut warm_runs = 0;
     while warm_runs == 0 || start.elapsed() < WARM_UP && warm_runs < runs.max(3) {
-        session.run(input)?;
+        session.run_all(&inputs)?;
         warm_runs += 1;
     }
     // Whole runs are timed without the clock calls between layers, then layers on their own.
     let mut whole = Vec::with_capacity(runs);
     for _ in 0..runs {
         let start = Instant::now();
-        session.run(input)?;
+        session.run_all(&inputs)?;
         whole.push(start.elapsed());
     }
     session.set_timing(true);
     let mut layers: Vec<Vec<Duration>> = plan.steps().map(|_| Vec::with_capacity(runs)).collect();
     for _ in 0..runs {
-        session.run(input)?;
+        session.run_all(&inputs)?;
         layers.iter_mut().zip(session.step_times()).for_each(|(all, &time)| all.push(time));
     }
     let rounds = plan.device().is_some() && arguments.precision != Precision::Fp32;
     let difference = rounds.then(|| -> Result<_> {
-        let on_cpu = options(arguments, model, &shape)?.backend(sslm::Backend::Cpu);
+        let on_cpu = options(arguments, model, &sample.shapes)?.backend(sslm::Backend::Cpu);
         let mut cpu = model.prepare(&on_cpu)?.session();
-        Ok(Difference::between(cpu.run(input)?.data(), session.run(input)?.data()))
+        let both = cpu.run_all(&inputs)?.iter().zip(session.run_all(&inputs)?.iter());
+        let differences = both.map(|((_, expected), (_, found))| Difference::between(expected.data(), found.data()));
+        Ok(differences.fold(Difference { absolute: 0.0, relative: 0.0 }, Difference::or_greater))
     });
     let difference = difference.transpose()?;
     let ms = |d: Duration| d.as_secs_f64() * 1e3;
@@ -123,7 +130,7 @@ pub(crate) fn run(arguments: &Arguments, model: &Model) -> Result<()> {
     let report = Report {
         device: plan.device(),
         threads: plan.threads(),
-        batch: shape[0],
+        batch: sample.shapes[0].first().copied().unwrap_or(1),
         runs,
         run_ms: RunMs { min: ms(whole[0]), median: ms(quantile(&whole, 0.5)), p90: ms(quantile(&whole, 0.9)) },
         session_bytes: plan.session_bytes(),

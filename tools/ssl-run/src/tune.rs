@@ -10,13 +10,13 @@ use std::io::Write;
 use std::path::Path;
 
 pub(crate) fn run(arguments: &Arguments, model: &Model) -> Result<()> {
-    let (shape, _) = sample::input(arguments, model)?;
+    let shapes = sample::inputs(arguments, model)?.shapes;
     // Before the work, so that a bad path costs no time.
     let target = Tuning::path_for(&arguments.model);
     let mut file = ssl_cli::file_beside(&target)?;
     let bar = Progress::on_terminal();
     bar.step("warm up");
-    let (tuning, turns) = model.tune(&options(arguments, model, &shape)?, |done, total| {
+    let (tuning, turns) = model.tune(&options(arguments, model, &shapes)?, |done, total| {
         if done == 1 {
             bar.start("time each method", total);
         }

@@ -131,6 +131,20 @@ unary! {
             kernel: |x| x * math::sigmoid(alpha * x),
             cuda: "x / (1.0f + expf(-p * x))",
         }
+
+        /// The nearest integer, exactly half way the even one.
+        19 Round = "Round" {
+            exact: |x| x.round_ties_even(),
+            kernel: |x| x.round_ties_even(),
+            cuda: "rintf(x)",
+        }
+
+        /// The integer part, as a conversion to an integer yields it.
+        20 Trunc = "Cast" {
+            exact: |x| x.trunc(),
+            kernel: |x| x.trunc(),
+            cuda: "truncf(x)",
+        }
     }
 }
 
@@ -184,12 +198,33 @@ binary! {
         of_integers: None,
         absorbs_zero: [true, false],
     }
+
+    /// What is left of `a` after division by `b` to an integer that is rounded down: it has the sign of `b`.
+    9 Modulus = "Mod" {
+        formula: |a, b| math::modulus(a, b),
+        cuda: "modulus(x, y)",
+        of_integers: Some(|a, b| a.checked_rem(b).map(|rest| if rest != 0 && (rest < 0) != (b < 0) { rest + b } else { rest })),
+        absorbs_zero: [false, false],
+    }
+
+    /// 1 if `a` is `b`, else 0.
+    10 Equal = "Equal" {
+        formula: |a, b| if a == b { 1.0 } else { 0.0 },
+        cuda: "x == y ? 1.0f : 0.0f",
+        of_integers: Some(|a, b| Some((a == b).into())),
+        absorbs_zero: [false, false],
+    }
 }
 
 /// What the formulas in C call.
 const HELPERS_IN_C: &str = "\
 // `x` between 0 and 1; NaN stays.
 DEVICE float unit(float x) { return x < 0.0f ? 0.0f : x > 1.0f ? 1.0f : x; }
+// What is left of `x` after division by `y` to an integer that is rounded down.
+DEVICE float modulus(float x, float y) {
+    float rest = fmodf(x, y);
+    return rest != 0.0f && (rest < 0.0f) != (y < 0.0f) ? rest + y : rest;
+}
 // The tangent of ln(1 + e^x) is (e^2 + 2 e) / (e^2 + 2 e + 2), which is 1 to the last bit from 20 on.
 DEVICE float mish(float x) {
     float e = expf(x > 20.0f ? 20.0f : x);

@@ -8,9 +8,9 @@
 use crate::export::writer::{Writer, int, ints};
 use crate::graph::Graph;
 use crate::weights::Node;
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, bail};
 use sslm_format::shape::Shape;
-use sslm_format::{AxisMap, Compaction, Extent, Link, Operator, Pick, ValueId, dispatch};
+use sslm_format::{AxisMap, Compaction, ElementType, Extent, Link, Operator, Pick, ValueId, dispatch};
 
 /// How an operator is said in ONNX, with what was removed left out.
 pub(crate) trait Export {
@@ -19,22 +19,12 @@ pub(crate) trait Export {
 
     /// A tensor of one channel or more whose other extents are those of what `node` defines, of which nothing exists.
     fn carry(&self, e: &mut Exporter<'_>, node: &Node) -> Result<String>;
-
-    /// Whether what it yields are integers in ONNX.
-    fn yields_integers(&self) -> bool {
-        false
-    }
 }
 
 /// An operator without weights that ONNX has, too. Which channels it is given follows from its axis map.
 pub(crate) trait Write: Operator {
     /// Adds the operator itself.
     fn write(&self, w: &mut Writer, call: &Call<'_>) -> Result<()>;
-
-    /// Whether what it yields are integers in ONNX.
-    fn yields_integers(&self) -> bool {
-        false
-    }
 }
 
 /// One application of an operator to tensors of the exported graph.
@@ -58,7 +48,6 @@ impl Call<'_> {
 
 impl<T: Write> Export for T {
     fn export(&self, e: &mut Exporter<'_>, node: &Node) -> Result<()> {
-        e.ensure_exportable(Write::yields_integers(self), node)?;
         match e.channel_rule(self, node) {
             Channels::Kept(inputs) => {
                 let out = node.output;
@@ -104,10 +93,6 @@ impl<T: Write> Export for T {
         self.write(&mut e.w, &Call { inputs: &inputs, output: &output, rank, kept: Some(&[0]) })?;
         Ok(output)
     }
-
-    fn yields_integers(&self) -> bool {
-        Write::yields_integers(self)
-    }
 }
 
 /// How the operator of a node is exported.
@@ -140,10 +125,18 @@ pub(crate) struct Exporter<'a> {
 impl<'a> Exporter<'a> {
     /// An empty graph.
     pub(crate) fn new(g: &'a Graph) -> Self {
+        let inputs = g.graph.inputs.iter().map(|input| input.value).zip(&g.types.inputs);
+        let border: Vec<(ValueId, &ElementType)> = inputs.chain(g.graph.outputs.iter().copied().zip(&g.types.outputs)).collect();
         let names = g.graph.values.iter().enumerate().map(|(i, v)| {
-            // An output that lacks channels is completed under its own name at the end.
-            let incomplete = v.compaction.is_some() && g.graph.outputs.contains(&ValueId(i as u32));
-            if incomplete { format!("{}.kept", v.name) } else { v.name.clone() }
+            let v_id = ValueId(i as u32);
+            // An output that lacks channels is completed under its own name at the end, and one of another type becomes that there.
+            if v.compaction.is_some() && g.graph.outputs.contains(&v_id) {
+                format!("{}.kept", v.name)
+            } else if border.iter().any(|(id, t)| *id == v_id && **t != ElementType::F32) {
+                format!("{}.float32", v.name)
+            } else {
+                v.name.clone()
+            }
         });
         let symbols = |input: &sslm_format::Input| {
             let (name, dims) = (g.graph.values[input.value.index()].name.clone(), input.dims.clone());
@@ -332,12 +325,6 @@ impl Exporter<'_> {
             }
         }
         Ok(parts)
-    }
-
-    /// Whether what `node` yields is only handed out, where it is integers: elsewhere they are float32.
-    fn ensure_exportable(&self, yields_integers: bool, node: &Node) -> Result<()> {
-        ensure!(!yields_integers || self.g.readers()[node.output.index()].is_empty(), "positions that are computed with");
-        Ok(())
     }
 }
 

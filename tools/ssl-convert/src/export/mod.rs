@@ -13,8 +13,8 @@ use crate::graph::Graph;
 use crate::onnx::proto::*;
 use anyhow::{Context, Result};
 use exporter::{Exporter, export_of};
-use sslm_format::{Dim, Extent, Operator, infer};
-use writer::OPSET;
+use sslm_format::{Dim, ElementType, Extent, Operator, infer};
+use writer::{OPSET, int};
 
 /// The message of a compacted graph, with the metadata of its source.
 ///
@@ -25,13 +25,17 @@ pub fn export(g: &Graph, metadata: &[StringStringEntryProto]) -> Result<ModelPro
     let shapes = infer::infer(&g.graph, &inputs).context("shapes of the exported graph")?;
     let mut e = Exporter::new(g);
     e.w.graph.name = "compact".into();
-    for input in &g.graph.inputs {
+    for (input, &element_type) in g.graph.inputs.iter().zip(&g.types.inputs) {
         let dim = |d: &Dim| match d {
             Dim::Fixed { size } => DimensionProto { dim_value: Some(*size as i64), dim_param: None },
             Dim::Symbolic { name } => DimensionProto { dim_value: None, dim_param: Some(name.clone()) },
         };
         let shape = TensorShapeProto { dim: input.dims.iter().map(dim).collect() };
-        e.w.graph.input.push(value_info(&g.graph.values[input.value.index()].name, shape, data_type::FLOAT));
+        let name = &g.graph.values[input.value.index()].name;
+        e.w.graph.input.push(value_info(name, shape, data_type::of(element_type)));
+        if element_type != ElementType::F32 {
+            e.w.push("Cast", &[name], &e.name(input.value), vec![int("to", data_type::FLOAT.into())]);
+        }
     }
     for node in &g.graph.nodes {
         if e.compaction(node.output).is_some_and(|c| c.kept.is_empty()) {
@@ -40,22 +44,21 @@ pub fn export(g: &Graph, metadata: &[StringStringEntryProto]) -> Result<ModelPro
         let done = export_of(node).export(&mut e, node);
         done.with_context(|| format!("node '{}' ({}) cannot be exported", node.name, node.op.name()))?;
     }
-    for &output in &g.graph.outputs {
+    for (&output, &element_type) in g.graph.outputs.iter().zip(&g.types.outputs) {
         let name = g.graph.values[output.index()].name.clone();
-        if e.compaction(output).is_some() {
-            let whole = e.all_channels(output).with_context(|| format!("output '{name}' cannot be exported"))?;
+        let whole = e.all_channels(output).with_context(|| format!("output '{name}' cannot be exported"))?;
+        if element_type != ElementType::F32 {
+            e.w.push("Cast", &[&whole], &name, vec![int("to", data_type::of(element_type).into())]);
+        } else if whole != name {
             e.w.push("Identity", &[&whole], &name, vec![]);
         }
-        let producer = g.producers()[output.index()].map(|p| &g.graph.nodes[p]);
-        let integers = producer.is_some_and(|node| export_of(node).yields_integers());
-        let elements = if integers { data_type::INT64 } else { data_type::FLOAT };
         // An extent that is computed from the input's is left open.
         let dim = |extent: &Extent| {
             let own = extent.symbols().into_iter().next().filter(|name| *extent == Extent::symbol(name));
             DimensionProto { dim_value: extent.integer(), dim_param: own.map(str::to_owned) }
         };
         let shape = TensorShapeProto { dim: shapes[output.index()].iter().map(dim).collect() };
-        e.w.graph.output.push(value_info(&name, shape, elements));
+        e.w.graph.output.push(value_info(&name, shape, data_type::of(element_type)));
     }
     Ok(ModelProto {
         ir_version: 8,

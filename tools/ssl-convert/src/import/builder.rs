@@ -3,12 +3,15 @@
 
 use crate::graph::Graph;
 use crate::import::binding::{Binding, Follows};
-use crate::onnx::proto::{DimensionProto, GraphProto, ValueInfoProto, data_type};
+use crate::import::types::{self, Types};
+use crate::onnx::proto::{DimensionProto, GraphProto, ValueInfoProto};
 use crate::onnx::tensor::{Data, Tensor};
 use crate::weights::{Node, Op};
 use anyhow::{Context, Result, bail, ensure};
 use sslm_format::shape::{self, Shape};
-use sslm_format::{self as format, Binary, Constant, Dim, Extent, Input, Operator, Sizes, Value, ValueId, infer};
+use sslm_format::{
+    self as format, Binary, Constant, Dim, ElementType, ElementTypes, Extent, Input, Operator, Sizes, Value, ValueId, infer,
+};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// How far a graph had come.
@@ -32,7 +35,8 @@ pub(crate) struct Builder {
 impl Builder {
     /// An empty graph, in which symbolic dims of these names have these extents.
     pub(crate) fn new(dims: BTreeMap<String, usize>) -> Self {
-        let graph = Graph { graph: format::Graph::default(), shapes: Vec::new() };
+        let types = ElementTypes { inputs: Vec::new(), outputs: Vec::new() };
+        let graph = Graph { graph: format::Graph::default(), types, shapes: Vec::new() };
         Builder { graph, dims, met: BTreeSet::new(), names: HashMap::new() }
     }
 
@@ -61,19 +65,20 @@ impl Builder {
         self.graph.shape(v)
     }
 
-    /// Adds an input of the model.
-    pub(crate) fn add_input(&mut self, info: &ValueInfoProto) -> Result<()> {
+    /// Adds an input of the model, and yields the type of its elements.
+    pub(crate) fn add_input(&mut self, info: &ValueInfoProto) -> Result<ElementType> {
         let tensor =
             info.r#type.as_ref().and_then(|t| t.tensor_type.as_ref()).context("expected a tensor, found another type")?;
-        ensure!(tensor.elem_type == data_type::FLOAT, "expected float32, found {}", data_type::name(tensor.elem_type));
+        let element_type = types::at_border(tensor.elem_type)?;
         let shape = tensor.shape.as_ref().context("expected a shape (its dims may be symbolic), found none")?;
         let dims: Vec<Dim> = shape.dim.iter().enumerate().map(|(axis, dim)| self.dim(&info.name, axis, dim)).collect();
-        ensure!(!dims.is_empty(), "expected at least one axis, found a scalar");
         let input = Input { value: ValueId(0), dims };
         let value = self.add_value(&info.name, infer::of_input(&input))?;
         self.graph.graph.inputs.push(Input { value, ..input });
-        self.bind(&info.name, Binding::Value(value));
-        Ok(())
+        self.graph.types.inputs.push(element_type);
+        let is_float = matches!(element_type, ElementType::F32 | ElementType::F16 | ElementType::F64);
+        self.bind(&info.name, if is_float { Binding::Value(value) } else { Binding::Integers(value) });
+        Ok(element_type)
     }
 
     /// A dim of input `input`. Those of one name are equal, but for names by which exporters say that there is none.
@@ -164,7 +169,8 @@ impl Builder {
         if !nodes.iter().flat_map(|node| &node.inputs).chain(&outputs).all(is_new) {
             return None;
         }
-        let mut taken = Graph { graph: format::Graph { outputs, ..format::Graph::default() }, shapes: Vec::new() };
+        let types = ElementTypes { inputs: vec![ElementType::F32], outputs: vec![ElementType::F32; outputs.len()] };
+        let mut taken = Graph { graph: format::Graph { outputs, ..format::Graph::default() }, types, shapes: Vec::new() };
         taken.graph.nodes = self.graph.graph.nodes.split_off(mark.nodes);
         taken.graph.values = self.graph.graph.values.split_off(mark.values);
         taken.shapes = self.graph.shapes.split_off(mark.values);
@@ -178,11 +184,15 @@ impl Builder {
     }
 
     /// The graph with the outputs of the model.
-    pub(crate) fn finish(mut self, graph: &GraphProto) -> Result<Graph> {
+    pub(crate) fn finish(mut self, graph: &GraphProto, types: &Types) -> Result<Graph> {
         for output in &graph.output {
+            let element_type = types.of_output(output, self.names.get(&output.name));
+            let element_type = element_type.with_context(|| format!("output '{}'", output.name))?;
+            self.graph.types.outputs.push(element_type);
             let value = match self.names.get(&output.name).cloned() {
                 Some(Binding::Value(v) | Binding::Integers(v)) => v,
                 Some(Binding::Tensor(t)) => {
+                    let t = t.as_floats().with_context(|| format!("output '{}'", output.name))?;
                     self.constant(&output.name, &t, 0).with_context(|| format!("output '{}'", output.name))?
                 }
                 Some(Binding::Missing) | None => {

@@ -13,10 +13,11 @@ pub(crate) mod node;
 pub(crate) mod registry;
 pub(crate) mod sizes;
 pub(crate) mod stored;
+pub(crate) mod types;
 
 use crate::graph::Graph;
 use crate::onnx::load::{ExternalData, OnnxFile};
-use crate::onnx::proto::{GraphProto, ModelProto, NodeProto};
+use crate::onnx::proto::{GraphProto, ModelProto, NodeProto, ValueInfoProto, data_type};
 use crate::onnx::tensor::Tensor;
 use crate::ops;
 use anyhow::{Context, Result, bail, ensure};
@@ -24,7 +25,9 @@ use binding::{Binding, Follows};
 use builder::Builder;
 use node::OnnxNode;
 use registry::Import;
+use sslm_format::ElementType;
 use std::collections::{BTreeMap, HashSet};
+use types::Types;
 
 /// Operator sets that are understood.
 const OPSETS: std::ops::RangeInclusive<i64> = 7..=25;
@@ -37,16 +40,19 @@ pub fn import(file: &mut OnnxFile, dims: &BTreeMap<String, usize>) -> Result<Gra
     let opset = opset(&file.model)?;
     let Some(graph) = &file.model.graph else { bail!("expected a graph, found none") };
     let needed = reachable(graph);
-    let mut importer =
-        Importer { opset, builder: Builder::new(dims.clone()), external: &mut file.external, problems: Problems::default() };
+    let mut importer = Importer {
+        opset,
+        builder: Builder::new(dims.clone()),
+        types: Types::default(),
+        external: &mut file.external,
+        problems: Problems::default(),
+    };
     importer.add_stored(graph, &needed);
     // Files of IR version 3 list initialisers among the inputs, used or not.
-    let stored: HashSet<&str> = graph.initializer.iter().map(|t| t.name.as_str()).collect();
+    let sparse = graph.sparse_initializer.iter().filter_map(|t| t.values.as_ref());
+    let stored: HashSet<&str> = graph.initializer.iter().chain(sparse).map(|t| t.name.as_str()).collect();
     for input in graph.input.iter().filter(|i| !stored.contains(i.name.as_str())) {
-        if let Err(e) = importer.builder.add_input(input) {
-            importer.problems.unread.push(format!("input '{}': {e:#}", input.name));
-            importer.builder.bind(&input.name, Binding::Missing);
-        }
+        importer.add_input(input);
     }
     importer.builder.expect_dims()?;
     for (i, node) in graph.node.iter().enumerate().filter(|(i, _)| needed[*i]) {
@@ -54,12 +60,13 @@ pub fn import(file: &mut OnnxFile, dims: &BTreeMap<String, usize>) -> Result<Gra
         importer.add_node(node, &name);
     }
     importer.problems.into_result()?;
-    importer.builder.finish(graph)
+    importer.builder.finish(graph, &importer.types)
 }
 
 struct Importer<'a> {
     opset: i64,
     builder: Builder,
+    types: Types,
     external: &'a mut ExternalData,
     problems: Problems,
 }
@@ -69,12 +76,30 @@ impl Importer<'_> {
     fn add_stored(&mut self, graph: &GraphProto, needed: &[bool]) {
         let read = graph.node.iter().zip(needed).filter(|(_, n)| **n).flat_map(|(n, _)| &n.input);
         let used: HashSet<&str> = read.chain(graph.output.iter().map(|o| &o.name)).map(String::as_str).collect();
-        for proto in graph.initializer.iter().filter(|t| used.contains(t.name.as_str())) {
-            let binding = Tensor::from_proto(proto, self.external).map(Binding::Tensor).unwrap_or_else(|e| {
+        let dense = graph.initializer.iter().map(|t| (t, None));
+        let sparse = graph.sparse_initializer.iter().filter_map(|t| Some((t.values.as_ref()?, Some(t))));
+        for (proto, sparse) in dense.chain(sparse).filter(|(t, _)| used.contains(t.name.as_str())) {
+            let tensor = match sparse {
+                None => Tensor::from_proto(proto, self.external),
+                Some(sparse) => Tensor::from_sparse(sparse, self.external),
+            };
+            let binding = tensor.map(Binding::Tensor).unwrap_or_else(|e| {
                 self.problems.unread.push(format!("{e:#}"));
                 Binding::Missing
             });
             self.builder.bind(&proto.name, binding);
+            data_type::element_type(proto.data_type).into_iter().for_each(|t| self.types.set(&proto.name, t));
+        }
+    }
+
+    /// Adds an input of the model.
+    fn add_input(&mut self, input: &ValueInfoProto) {
+        match self.builder.add_input(input) {
+            Ok(element_type) => self.types.set(&input.name, element_type),
+            Err(e) => {
+                self.problems.unread.push(format!("input '{}': {e:#}", input.name));
+                self.builder.bind(&input.name, Binding::Missing);
+            }
         }
     }
 
@@ -106,15 +131,22 @@ impl Importer<'_> {
         let read: Vec<Option<&Binding>> = node.input.iter().map(|name| self.builder.binding(name)).collect();
         let computed = read.iter().position(|binding| matches!(binding, Some(Binding::Integers(_))));
         if let (Some(i), false) = (computed, import.takes_integers) {
-            bail!("input {i}: expected float32 (as of a Cast), found integers that an ArgMax yields");
+            let found = self.types.of(&node.input[i], read[i]);
+            bail!("input {i}: expected float32 (as of a Cast), found {found}");
         }
         let tensors = || read.iter().flatten().map(|binding| if let Binding::Tensor(t) = binding { Some(t) } else { None });
         let all_integers = !read.is_empty() && tensors().all(|t| t.is_some_and(Tensor::is_integers));
         let all_known = !read.is_empty() && tensors().all(|t| t.is_some_and(Tensor::is_known));
+        let types: Vec<ElementType> = node.input.iter().zip(&read).map(|(name, read)| self.types.of(name, *read)).collect();
         let mark = self.builder.mark();
         let integers = computed.is_some() || all_integers;
-        let mut node = OnnxNode::new(node, name, self.opset, integers, &mut self.builder, self.external)?;
+        let mut node = OnnxNode::new(node, name, self.opset, integers, types, &mut self.builder, self.external)?;
         let first = (import.import)(&mut node)?;
+        // What moves elements leaves them as they are.
+        let moved = import.takes_integers.then(|| node.input_type(0));
+        for (i, name) in node.outputs().iter().enumerate() {
+            node.output_type(i).or(moved).into_iter().for_each(|t| self.types.set(name, t));
+        }
         let outputs = node.into_outputs(first);
         if all_known { evaluate::evaluate(&mut self.builder, mark, outputs) } else { Ok(outputs) }
     }

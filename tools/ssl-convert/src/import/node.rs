@@ -6,11 +6,11 @@ use crate::import::builder::Builder;
 use crate::import::checks;
 use crate::onnx::attributes::Attributes;
 use crate::onnx::load::ExternalData;
-use crate::onnx::proto::{AttributeProto, NodeProto, TensorProto};
+use crate::onnx::proto::{AttributeProto, NodeProto, SparseTensorProto, TensorProto};
 use crate::onnx::tensor::Tensor;
 use crate::weights::Op;
 use anyhow::{Context, Result, bail, ensure};
-use sslm_format::{Extent, ValueId};
+use sslm_format::{ElementType, Extent, ValueId};
 
 /// A node that is being imported.
 pub(crate) struct OnnxNode<'a> {
@@ -22,6 +22,10 @@ pub(crate) struct OnnxNode<'a> {
     /// Whether what the node computes are integers, since it moves integers.
     integers: bool,
     inputs: Vec<Option<Binding>>,
+    /// The types of the inputs' elements.
+    types: Vec<ElementType>,
+    /// Those of the outputs, as far as the operator says.
+    output_types: Vec<Option<ElementType>>,
     /// Outputs behind the first one.
     further: Vec<Binding>,
     builder: &'a mut Builder,
@@ -35,12 +39,14 @@ impl<'a> OnnxNode<'a> {
         name: &'a str,
         opset: i64,
         integers: bool,
+        types: Vec<ElementType>,
         builder: &'a mut Builder,
         external: &'a mut ExternalData,
     ) -> Result<Self> {
         let output = proto.output.first().context("expected an output, found none")?;
         let inputs = proto.input.iter().enumerate().map(|(i, name)| builder.input(i, name)).collect::<Result<_>>()?;
-        Ok(OnnxNode { proto, name, output, opset, integers, inputs, further: Vec::new(), builder, external })
+        let (output_types, further) = (vec![None; proto.output.len()], Vec::new());
+        Ok(OnnxNode { proto, name, output, opset, integers, inputs, types, output_types, further, builder, external })
     }
 
     /// The version of the operator set.
@@ -57,6 +63,16 @@ impl<'a> OnnxNode<'a> {
     pub(crate) fn one_output(&self, further: &str) -> Result<()> {
         ensure!(self.proto.output.iter().skip(1).all(String::is_empty), "expected one output, found {further}");
         Ok(())
+    }
+
+    /// Says of which type the elements of output `i` are, where they are neither `f32` nor those of input 0, moved.
+    pub(crate) fn yields(&mut self, i: usize, element_type: ElementType) {
+        self.output_types.get_mut(i).into_iter().for_each(|of| *of = Some(element_type));
+    }
+
+    /// What [`Self::yields`] was told of output `i`.
+    pub(crate) fn output_type(&self, i: usize) -> Option<ElementType> {
+        self.output_types[i]
     }
 
     /// Defines the next output behind the first one, which an import function returns.
@@ -111,6 +127,11 @@ impl<'a> OnnxNode<'a> {
     pub(crate) fn stored(&mut self, tensor: &TensorProto) -> Result<Tensor> {
         Tensor::from_proto(tensor, self.external)
     }
+
+    /// A tensor that an attribute holds, of which only some elements are there.
+    pub(crate) fn stored_sparse(&mut self, tensor: &SparseTensorProto) -> Result<Tensor> {
+        Tensor::from_sparse(tensor, self.external)
+    }
 }
 
 /// Inputs.
@@ -123,6 +144,11 @@ impl OnnxNode<'_> {
     /// What input `i` stands for; `None` if it is left out.
     pub(crate) fn input(&self, i: usize) -> Option<&Binding> {
         self.inputs.get(i)?.as_ref()
+    }
+
+    /// Of which type the elements of input `i` are; float32 if it is left out.
+    pub(crate) fn input_type(&self, i: usize) -> ElementType {
+        self.types.get(i).copied().unwrap_or(ElementType::F32)
     }
 
     /// What input 0 stands for, which must be there.

@@ -14,7 +14,9 @@ pub(crate) fn combined(function: Binary, a: &Extent, b: &Extent) -> Result<Exten
         Binary::Sub => a - b,
         Binary::Mul => a * b,
         Binary::Div => a.quotient(b),
-        Binary::Pow | Binary::PRelu => bail!("expected known integers for {}, found '{a}' and '{b}'", function.name()),
+        // `a - floor(a / b) b`.
+        Binary::Modulus => a - &(&a.quotient(b) * b),
+        other => bail!("expected known integers for {}, found '{a}' and '{b}'", other.name()),
     };
     ensure!(found.is_defined(), "expected sizes that can be followed, found {} of '{a}' and '{b}'", function.name());
     Ok(found)
@@ -32,9 +34,7 @@ pub(crate) fn combined_scaled(function: Binary, a: &Scaled, b: &Scaled) -> Resul
             (Some(a), Some(b)) => (combined(function, &a, &b)?, 1.0),
             _ => bail!("expected sizes that can be followed, found {} of fractions of '{}' and '{}'", function.name(), a.0, b.0),
         },
-        Binary::Mul | Binary::Div | Binary::Pow | Binary::PRelu => {
-            bail!("expected sizes that can be followed, found {} of '{}' and '{}'", function.name(), a.0, b.0)
-        }
+        other => bail!("expected sizes that can be followed, found {} of '{}' and '{}'", other.name(), a.0, b.0),
     })
 }
 

@@ -48,6 +48,8 @@ pub struct GraphProto {
     pub input: Vec<ValueInfoProto>,
     #[prost(message, repeated, tag = "12")]
     pub output: Vec<ValueInfoProto>,
+    #[prost(message, repeated, tag = "15")]
+    pub sparse_initializer: Vec<SparseTensorProto>,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -82,6 +84,8 @@ pub struct AttributeProto {
     pub floats: Vec<f32>,
     #[prost(int64, repeated, tag = "8")]
     pub ints: Vec<i64>,
+    #[prost(message, optional, tag = "22")]
+    pub sparse_tensor: Option<SparseTensorProto>,
     /// `AttributeProto.AttributeType`; 0 in files of the oldest writers.
     #[prost(int32, tag = "20")]
     pub r#type: i32,
@@ -103,11 +107,26 @@ pub struct TensorProto {
     pub name: String,
     #[prost(bytes = "bytes", tag = "9")]
     pub raw_data: Bytes,
+    #[prost(double, repeated, tag = "10")]
+    pub double_data: Vec<f64>,
+    #[prost(uint64, repeated, tag = "11")]
+    pub uint64_data: Vec<u64>,
     #[prost(message, repeated, tag = "13")]
     pub external_data: Vec<StringStringEntryProto>,
     /// 0: in this message, 1: in another file.
     #[prost(int32, tag = "14")]
     pub data_location: i32,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub struct SparseTensorProto {
+    /// Its name is that of the whole tensor.
+    #[prost(message, optional, tag = "1")]
+    pub values: Option<TensorProto>,
+    #[prost(message, optional, tag = "2")]
+    pub indices: Option<TensorProto>,
+    #[prost(int64, repeated, tag = "3")]
+    pub dims: Vec<i64>,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -148,10 +167,47 @@ pub struct DimensionProto {
 
 /// Values of `TensorProto.data_type` and `elem_type`.
 pub mod data_type {
+    use sslm_format::ElementType;
+
+    pub const UNDEFINED: i32 = 0;
     pub const FLOAT: i32 = 1;
+    pub const UINT8: i32 = 2;
+    pub const INT8: i32 = 3;
+    pub const UINT16: i32 = 4;
+    pub const INT16: i32 = 5;
     pub const INT32: i32 = 6;
     pub const INT64: i32 = 7;
     pub const BOOL: i32 = 9;
+    pub const FLOAT16: i32 = 10;
+    pub const DOUBLE: i32 = 11;
+    pub const UINT32: i32 = 12;
+    pub const UINT64: i32 = 13;
+    pub const BFLOAT16: i32 = 16;
+
+    const ELEMENT_TYPES: [(i32, ElementType); 12] = [
+        (FLOAT, ElementType::F32),
+        (UINT8, ElementType::U8),
+        (INT8, ElementType::I8),
+        (UINT16, ElementType::U16),
+        (INT16, ElementType::I16),
+        (INT32, ElementType::I32),
+        (INT64, ElementType::I64),
+        (BOOL, ElementType::Bool),
+        (FLOAT16, ElementType::F16),
+        (DOUBLE, ElementType::F64),
+        (UINT32, ElementType::U32),
+        (UINT64, ElementType::U64),
+    ];
+
+    /// The type that inputs and outputs of a `.sslm` file may have; `None` for others, as bfloat16.
+    pub fn element_type(code: i32) -> Option<ElementType> {
+        ELEMENT_TYPES.iter().find(|(known, _)| *known == code).map(|(_, element_type)| *element_type)
+    }
+
+    /// The data type of such elements.
+    pub fn of(element_type: ElementType) -> i32 {
+        ELEMENT_TYPES.iter().find(|(_, known)| *known == element_type).map_or(UNDEFINED, |(code, _)| *code)
+    }
 
     /// The ONNX name of a data type.
     pub fn name(code: i32) -> String {
@@ -173,6 +229,14 @@ pub mod data_type {
             "complex64",
             "complex128",
             "bfloat16",
+            "float8e4m3fn",
+            "float8e4m3fnuz",
+            "float8e5m2",
+            "float8e5m2fnuz",
+            "uint4",
+            "int4",
+            "float4e2m1",
+            "float8e8m0",
         ];
         usize::try_from(code).ok().and_then(|i| names.get(i)).map_or_else(|| format!("data type {code}"), |n| (*n).to_owned())
     }

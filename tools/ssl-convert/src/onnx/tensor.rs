@@ -1,8 +1,6 @@
-//! Tensors stored in a model: elements are left where they are in the mapped file and read one by one.
+//! Tensors stored in a model: elements are left where they are in the mapped file, if they are `f32`, and read one by one.
 
-use crate::onnx::load::ExternalData;
-use crate::onnx::proto::{TensorProto, data_type};
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Result, bail, ensure};
 use bytes::Bytes;
 use sslm_format::Extent;
 use std::sync::Arc;
@@ -19,9 +17,9 @@ pub struct Tensor {
 /// Elements of one of the types that inference graphs store.
 #[derive(Clone, Debug)]
 pub enum Data {
-    /// Weights.
+    /// Weights, of any type of floating-point numbers.
     Floats(Floats),
-    /// Shapes, axes and the like (int32, int64 or bool).
+    /// Shapes, axes, quantised weights and the like: integers of any type, and bool.
     Ints(Arc<[i64]>),
     /// Integers of which some depend on symbolic dims.
     Sizes(Arc<[Extent]>),
@@ -101,39 +99,6 @@ impl From<Vec<f32>> for Floats {
 }
 
 impl Tensor {
-    /// Reads a stored tensor.
-    ///
-    /// # Errors
-    /// If its type is none of float32, int32, int64 and bool, or its data does not fit its dims.
-    pub fn from_proto(proto: &TensorProto, external: &mut ExternalData) -> Result<Self> {
-        Self::read(proto, external).with_context(|| format!("tensor '{}'", proto.name))
-    }
-
-    fn read(proto: &TensorProto, external: &mut ExternalData) -> Result<Self> {
-        let extent = |&d: &i64| usize::try_from(d).with_context(|| format!("dims: expected no negative extent, found {d}"));
-        let dims: Vec<usize> = proto.dims.iter().map(extent).collect::<Result<_>>()?;
-        let raw = if proto.data_location == 1 { external.bytes_of(proto)? } else { proto.raw_data.clone() };
-        let width = match proto.data_type {
-            data_type::INT64 => 8,
-            data_type::BOOL => 1,
-            _ => 4,
-        };
-        ensure!(raw.len().is_multiple_of(width), "data: expected a multiple of {width} bytes, found {}", raw.len());
-        let data = match proto.data_type {
-            data_type::FLOAT if raw.is_empty() => Data::Floats(proto.float_data.clone().into()),
-            data_type::FLOAT => Data::Floats(Floats::Raw(raw)),
-            data_type::INT64 if raw.is_empty() => Data::Ints(proto.int64_data.clone().into()),
-            data_type::INT64 => Data::Ints(raw.as_chunks().0.iter().map(|b| i64::from_le_bytes(*b)).collect()),
-            data_type::BOOL if !raw.is_empty() => Data::Ints(raw.iter().map(|&b| i64::from(b)).collect()),
-            data_type::INT32 | data_type::BOOL if raw.is_empty() => {
-                Data::Ints(proto.int32_data.iter().map(|&i| i64::from(i)).collect())
-            }
-            data_type::INT32 => Data::Ints(raw.as_chunks().0.iter().map(|b| i64::from(i32::from_le_bytes(*b))).collect()),
-            other => bail!("expected float32, int32 or int64, found {}", data_type::name(other)),
-        };
-        Self::new(dims, data)
-    }
-
     /// A tensor of given extents.
     ///
     /// # Errors
@@ -207,6 +172,20 @@ impl Tensor {
             Data::Ints(_) => bail!("expected float32, found integers"),
             Data::Sizes(_) | Data::Scaled(_) => bail!("expected known elements, found {}", self.symbolic()),
         }
+    }
+
+    /// The same as floats: integers become those, if they are exact.
+    ///
+    /// # Errors
+    /// If one is beyond 2^24.
+    pub fn as_floats(&self) -> Result<Tensor> {
+        let Data::Ints(ints) = &self.data else { return Ok(self.clone()) };
+        let exact = |&n: &i64| {
+            ensure!(n.unsigned_abs() <= 1 << 24, "expected integers of magnitude at most 2^24, which float32 holds, found {n}");
+            Ok(n as f32)
+        };
+        let floats: Vec<f32> = ints.iter().map(exact).collect::<Result<_>>()?;
+        Self::new(self.dims.clone(), Data::Floats(floats.into()))
     }
 
     /// Its elements, if they are integers.

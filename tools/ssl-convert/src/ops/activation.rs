@@ -1,10 +1,11 @@
 //! Functions of each element.
 
 use crate::export::exporter::{Call, Write};
-use crate::export::writer::{Writer, float};
+use crate::export::writer::{Writer, float, int};
 use crate::import::binding::Binding;
 use crate::import::node::OnnxNode;
 use crate::import::registry::Import;
+use crate::onnx::proto::data_type;
 use crate::operator::{Convert, without_weights};
 use anyhow::{Result, bail};
 use sslm_format::{Activation, Operator};
@@ -29,6 +30,7 @@ pub(super) const IMPORTS: &[Import] = &[
         function(node, Activation::Elu { alpha })
     }),
     Import::computing("Mish", |node| function(node, Activation::Mish)),
+    Import::computing("Round", |node| function(node, Activation::Round)),
     Import::computing("Sqrt", |node| function(node, Activation::Sqrt)),
     Import::computing("Gelu", gelu),
     Import::computing("Swish", |node| {
@@ -114,7 +116,17 @@ impl Write for Activation {
                 write_gelu(w, call, &odd);
                 return Ok(());
             }
-            Activation::Relu | Activation::Sigmoid | Activation::Tanh | Activation::HardSwish | Activation::Sqrt => vec![],
+            Activation::Trunc => {
+                let whole = w.make("Cast", &[x], vec![int("to", data_type::INT64.into())]);
+                w.push("Cast", &[&whole], call.output, vec![int("to", data_type::FLOAT.into())]);
+                return Ok(());
+            }
+            Activation::Round
+            | Activation::Relu
+            | Activation::Sigmoid
+            | Activation::Tanh
+            | Activation::HardSwish
+            | Activation::Sqrt => vec![],
         };
         w.push(self.name(), &[x], call.output, attributes);
         Ok(())

@@ -1,11 +1,12 @@
 //! Functions of two tensors' elements, with numpy's broadcasting, and sums of one or more tensors.
 
 use crate::export::exporter::{Call, Write};
-use crate::export::writer::Writer;
+use crate::export::writer::{Writer, int};
 use crate::import::binding::Binding;
 use crate::import::node::OnnxNode;
 use crate::import::registry::Import;
 use crate::import::stored;
+use crate::onnx::proto::data_type;
 use crate::operator::{Affine, Convert, without_weights};
 use anyhow::Result;
 use sslm_format::{Binary, Operator, ValueId};
@@ -85,7 +86,7 @@ impl Convert for Binary {
             (Binary::Div, 0) if constant.iter().all(|&k| (1.0 / k).is_finite()) => {
                 (Some(constant.iter().map(|k| 1.0 / k).collect()), vec![0.0; constant.len()])
             }
-            (Binary::Div | Binary::Pow | Binary::PRelu, _) => return None,
+            (Binary::Div | Binary::Pow | Binary::PRelu | Binary::Modulus | Binary::Equal, _) => return None,
         };
         Some(Affine { input, scale, shift })
     }
@@ -93,7 +94,22 @@ impl Convert for Binary {
 
 impl Write for Binary {
     fn write(&self, w: &mut Writer, call: &Call<'_>) -> Result<()> {
-        w.push(self.name(), call.inputs, call.output, vec![]);
+        match self {
+            // By its definition: Mod of float32 is that of C.
+            Binary::Modulus => {
+                let quotient = w.make("Div", call.inputs, vec![]);
+                let whole = w.make("Floor", &[&quotient], vec![]);
+                let multiple = w.make("Mul", &[&whole, call.inputs[1]], vec![]);
+                w.push("Sub", &[call.inputs[0], &multiple], call.output, vec![]);
+            }
+            Binary::Equal => {
+                let is_equal = w.make("Equal", call.inputs, vec![]);
+                w.push("Cast", &[&is_equal], call.output, vec![int("to", data_type::FLOAT.into())]);
+            }
+            Binary::Add | Binary::Sub | Binary::Mul | Binary::Div | Binary::Pow | Binary::PRelu => {
+                w.push(self.name(), call.inputs, call.output, vec![]);
+            }
+        }
         Ok(())
     }
 }

@@ -6,6 +6,7 @@ use crate::import::binding::Binding;
 use crate::import::node::OnnxNode;
 use crate::import::registry::Import;
 use crate::import::stored::MAX_REPEATED;
+use crate::onnx::proto::data_type;
 use crate::onnx::tensor::{Data, Floats, Tensor};
 use crate::operator::Convert;
 use crate::slices::Slices;
@@ -18,10 +19,14 @@ pub(super) const IMPORTS: &[Import] =
 
 fn constant(node: &mut OnnxNode<'_>) -> Result<Binding> {
     if let Some(t) = node.attribute("value").and_then(|a| a.t.as_ref()) {
+        data_type::element_type(t.data_type).into_iter().for_each(|t| node.yields(0, t));
         return node.stored(t).map(Binding::Tensor);
     }
+    if let Some(t) = node.attribute("sparse_value").and_then(|a| a.sparse_tensor.as_ref()) {
+        return node.stored_sparse(t).map(Binding::Tensor);
+    }
     let found = ["value_float", "value_floats", "value_int", "value_ints"].iter().find_map(|name| node.attribute(name));
-    let a = found.context("expected a value of float32 or integers, found none")?;
+    let a = found.context("expected a value of numbers, found none")?;
     let (dims, data) = match a.name.as_str() {
         "value_float" => (vec![], Data::Floats(vec![a.f].into())),
         "value_floats" => (vec![a.floats.len()], Data::Floats(a.floats.clone().into())),

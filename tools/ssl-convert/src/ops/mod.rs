@@ -2,6 +2,7 @@
 
 mod activation;
 mod binary;
+mod cast;
 mod constant;
 mod conv;
 mod gemm;
@@ -11,6 +12,7 @@ mod normalize;
 mod pass;
 mod pick;
 mod pool;
+mod quantize;
 mod reduce;
 mod resize;
 mod shapes;
@@ -19,9 +21,10 @@ mod window;
 use crate::import::registry::Import;
 
 /// The tables of all families.
-const FAMILIES: [&[Import]; 14] = [
+const FAMILIES: [&[Import]; 16] = [
     activation::IMPORTS,
     binary::IMPORTS,
+    cast::IMPORTS,
     constant::IMPORTS,
     conv::IMPORTS,
     gemm::IMPORTS,
@@ -31,6 +34,7 @@ const FAMILIES: [&[Import]; 14] = [
     pass::IMPORTS,
     pick::IMPORTS,
     pool::IMPORTS,
+    quantize::IMPORTS,
     reduce::IMPORTS,
     resize::IMPORTS,
     shapes::IMPORTS,

@@ -6,6 +6,7 @@ use crate::import::binding::Binding;
 use crate::import::checks;
 use crate::import::node::OnnxNode;
 use crate::import::registry::Import;
+use crate::onnx::proto::data_type;
 use crate::operator::{Convert, MIXES_CHANNELS, without_weights};
 use anyhow::Result;
 use sslm_format::{ArgMax, ReduceMean};
@@ -62,11 +63,8 @@ impl Write for ArgMax {
     fn write(&self, w: &mut Writer, call: &Call<'_>) -> Result<()> {
         let [axis, keep, last] = [self.axis.into(), self.keep.into(), self.last.into()];
         let attributes = vec![int("axis", axis), int("keepdims", keep), int("select_last_index", last)];
-        w.push("ArgMax", call.inputs, call.output, attributes);
+        let positions = w.make("ArgMax", call.inputs, attributes);
+        w.push("Cast", &[&positions], call.output, vec![int("to", data_type::FLOAT.into())]);
         Ok(())
-    }
-
-    fn yields_integers(&self) -> bool {
-        true
     }
 }

@@ -11,7 +11,7 @@ use crate::onnx::tensor::{Data, Tensor};
 use crate::operator::{Convert, without_weights};
 use crate::weights::Node;
 use anyhow::{Context, Result, bail, ensure};
-use sslm_format::{Extent, Range, Sizes};
+use sslm_format::{ElementType, Extent, Range, Sizes};
 
 pub(super) const IMPORTS: &[Import] =
     &[Import::moving("Shape", shape), Import::moving("Size", size), Import::moving("Range", range)];
@@ -26,6 +26,7 @@ fn extents(node: &OnnxNode<'_>) -> Result<Vec<Extent>> {
 }
 
 fn shape(node: &mut OnnxNode<'_>) -> Result<Binding> {
+    node.yields(0, ElementType::I64);
     let extents = extents(node)?;
     let rank = extents.len() as i64;
     let bound = |name: &str, default: i64| -> Result<usize> {
@@ -38,6 +39,7 @@ fn shape(node: &mut OnnxNode<'_>) -> Result<Binding> {
 }
 
 fn size(node: &mut OnnxNode<'_>) -> Result<Binding> {
+    node.yields(0, ElementType::I64);
     let all = extents(node)?.iter().fold(Extent::from(1usize), |product, extent| &product * extent);
     Tensor::of_sizes(vec![], vec![all]).map(Binding::Tensor)
 }

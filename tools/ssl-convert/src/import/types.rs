@@ -1,0 +1,44 @@
+//! Of which type the elements are that a name in the ONNX graph stands for. Networks compute with `f32` whatever their types are; the
+//! types tell what a Cast or a QuantizeLinear does, and what the model takes and yields.
+
+use crate::import::binding::Binding;
+use crate::onnx::proto::{ValueInfoProto, data_type};
+use anyhow::{Context, Result};
+use sslm_format::ElementType;
+use std::collections::HashMap;
+
+/// The types of the names that are not `f32`, or not int64 where they stand for integers.
+#[derive(Default)]
+pub(crate) struct Types(HashMap<String, ElementType>);
+
+impl Types {
+    /// Says what a name stands for.
+    pub(crate) fn set(&mut self, name: &str, element_type: ElementType) {
+        self.0.insert(name.to_owned(), element_type);
+    }
+
+    /// The type of a name, which stands for `binding`.
+    pub(crate) fn of(&self, name: &str, binding: Option<&Binding>) -> ElementType {
+        let usual = match binding {
+            Some(Binding::Integers(_)) => ElementType::I64,
+            Some(Binding::Tensor(t)) if t.is_integers() => ElementType::I64,
+            Some(Binding::Value(_) | Binding::Tensor(_) | Binding::Missing) | None => ElementType::F32,
+        };
+        self.0.get(name).copied().unwrap_or(usual)
+    }
+
+    /// The type of an output of the model: what the model declares, unless it says float32 of what are integers, or nothing.
+    pub(crate) fn of_output(&self, output: &ValueInfoProto, binding: Option<&Binding>) -> Result<ElementType> {
+        let declared = output.r#type.as_ref().and_then(|t| t.tensor_type.as_ref()).map_or(data_type::UNDEFINED, |t| t.elem_type);
+        match declared {
+            data_type::UNDEFINED | data_type::FLOAT => Ok(self.of(&output.name, binding)),
+            declared => at_border(declared),
+        }
+    }
+}
+
+/// A type that an input or output may have.
+pub(crate) fn at_border(code: i32) -> Result<ElementType> {
+    let expected = "expected elements of float16, float32, float64, bool or integers of 8 bits and more";
+    data_type::element_type(code).with_context(|| format!("{expected}, found {}", data_type::name(code)))
+}

@@ -1,0 +1,128 @@
+//! Elements as another type: Cast and CastLike. What is computed is `f32` whatever its type, so types of floating-point numbers are one
+//! and the same here, and integers lose their fractions and what their type has no room for.
+
+use crate::import::binding::Binding;
+use crate::import::node::OnnxNode;
+use crate::import::registry::Import;
+use crate::import::sizes;
+use crate::onnx::proto::data_type;
+use crate::onnx::tensor::{Data, Tensor};
+use anyhow::{Context, Result, bail};
+use sslm_format::{Activation, Binary, Constant, ElementType, ValueId};
+
+pub(super) const IMPORTS: &[Import] = &[
+    Import::moving("Cast", |node| {
+        let to = target(node)?;
+        cast(node, to)
+    }),
+    Import::moving("CastLike", |node| {
+        let to = node.input_type(1);
+        cast(node, to)
+    }),
+];
+
+/// The type that a Cast yields. bfloat16 is computed as float32 is.
+fn target(node: &OnnxNode<'_>) -> Result<ElementType> {
+    let code = i32::try_from(node.int("to", 0)?).unwrap_or(data_type::UNDEFINED);
+    if code == data_type::BFLOAT16 {
+        return Ok(ElementType::F32);
+    }
+    let expected = || format!("to: expected bool, integers or floating-point numbers, found {}", data_type::name(code));
+    data_type::element_type(code).with_context(expected)
+}
+
+fn cast(node: &mut OnnxNode<'_>, to: ElementType) -> Result<Binding> {
+    node.yields(0, to);
+    match (node.first()?, is_float(to)) {
+        (Binding::Tensor(t), _) => stored(&t, to).map(Binding::Tensor),
+        (Binding::Value(v) | Binding::Integers(v), true) => Ok(Binding::Value(v)),
+        (Binding::Value(v) | Binding::Integers(v), false) if to == ElementType::Bool => is_not_zero(node, v),
+        (Binding::Value(_), false) => Ok(Binding::Integers(integers(node.unary(Activation::Trunc)?)?)),
+        (Binding::Integers(v), false) => wrapped(node, v, to),
+        (Binding::Missing, _) => bail!("input 0: expected a tensor, found none"),
+    }
+}
+
+fn is_float(t: ElementType) -> bool {
+    matches!(t, ElementType::F32 | ElementType::F16 | ElementType::F64)
+}
+
+/// The value that a node yields, whatever its elements are.
+fn integers(yielded: Binding) -> Result<ValueId> {
+    match yielded {
+        Binding::Value(v) | Binding::Integers(v) => Ok(v),
+        Binding::Tensor(_) | Binding::Missing => bail!("expected a computed tensor, found a stored one"),
+    }
+}
+
+/// 1 for what is not 0, else 0.
+fn is_not_zero(node: &mut OnnxNode<'_>, v: ValueId) -> Result<Binding> {
+    let name = node.inner_name("is_zero");
+    let zero = scalar(node, "zero", 0.0)?;
+    let is_zero = node.push_as(&name, Binary::Equal, vec![v, zero])?;
+    let one = scalar(node, "one", 1.0)?;
+    node.push(Binary::Sub, vec![one, is_zero]).and_then(integers).map(Binding::Integers)
+}
+
+/// Integers as a type that may have fewer bits: the lower ones, as all of them are in two's complement.
+fn wrapped(node: &mut OnnxNode<'_>, v: ValueId, to: ElementType) -> Result<Binding> {
+    use ElementType::{Bool, I8, I16, U8, U16};
+    let (count, least) = match (node.input_type(0), to) {
+        (Bool, _) | (U8, U16 | I16) | (I8, I16) => return Ok(Binding::Integers(v)),
+        (from, to) if from == to => return Ok(Binding::Integers(v)),
+        (_, U8) => (256.0, 0.0),
+        (_, I8) => (256.0, -128.0),
+        (_, U16) => (65536.0, 0.0),
+        (_, I16) => (65536.0, -32768.0),
+        // What is computed is exact up to 2^24, so that there is nothing to be cut off.
+        _ => return Ok(Binding::Integers(v)),
+    };
+    let count = scalar(node, "count", count)?;
+    if least == 0.0 {
+        return node.push(Binary::Modulus, vec![v, count]).and_then(integers).map(Binding::Integers);
+    }
+    let (least, names) = (scalar(node, "least", least)?, ["from_least", "lower_bits"].map(|part| node.inner_name(part)));
+    let from_least = node.push_as(&names[0], Binary::Sub, vec![v, least])?;
+    let lower_bits = node.push_as(&names[1], Binary::Modulus, vec![from_least, count])?;
+    node.push(Binary::Add, vec![lower_bits, least]).and_then(integers).map(Binding::Integers)
+}
+
+/// A stored number.
+fn scalar(node: &mut OnnxNode<'_>, part: &str, x: f32) -> Result<ValueId> {
+    let name = node.inner_name(part);
+    node.push_as(&name, Constant { dims: Vec::new(), data: vec![x].into() }, Vec::new())
+}
+
+/// A stored tensor as another type.
+fn stored(t: &Tensor, to: ElementType) -> Result<Tensor> {
+    let data = match &t.data {
+        Data::Sizes(sizes) if is_float(to) => {
+            return Tensor::of_scaled(t.dims.clone(), sizes.iter().map(|size| (size.clone(), 1.0)).collect());
+        }
+        // Sizes are not negative, and of no type that lacks room for them.
+        Data::Sizes(sizes) => Data::Sizes(sizes.clone()),
+        Data::Scaled(sizes) if is_float(to) => Data::Scaled(sizes.clone()),
+        Data::Scaled(list) => return Tensor::of_sizes(t.dims.clone(), list.iter().map(sizes::floor).collect::<Result<_>>()?),
+        Data::Floats(floats) if is_float(to) => Data::Floats(floats.clone()),
+        Data::Floats(floats) if to == ElementType::Bool => Data::Ints(floats.iter().map(|x| i64::from(x != 0.0)).collect()),
+        // What the type has no room for is not defined.
+        Data::Floats(floats) => Data::Ints(floats.iter().map(|x| lower_bits(x as i64, to)).collect()),
+        Data::Ints(ints) if is_float(to) => Data::Floats(ints.iter().map(|&n| n as f32).collect::<Vec<f32>>().into()),
+        Data::Ints(ints) => Data::Ints(ints.iter().map(|&n| lower_bits(n, to)).collect()),
+    };
+    Tensor::new(t.dims.clone(), data)
+}
+
+/// An integer as a type that may have fewer bits.
+fn lower_bits(n: i64, to: ElementType) -> i64 {
+    match to {
+        ElementType::Bool => i64::from(n != 0),
+        ElementType::U8 => i64::from(n as u8),
+        ElementType::I8 => i64::from(n as i8),
+        ElementType::U16 => i64::from(n as u16),
+        ElementType::I16 => i64::from(n as i16),
+        ElementType::U32 => i64::from(n as u32),
+        ElementType::I32 => i64::from(n as i32),
+        ElementType::U64 | ElementType::I64 | ElementType::F32 | ElementType::F16 | ElementType::F64 => n,
+    }
+}

@@ -1,0 +1,76 @@
+//! What a model yields, in files.
+
+use crate::Arguments;
+use crate::inputs::is_archive;
+use anyhow::{Context, Result, ensure};
+use ssl_cli::PartialFile;
+use ssl_npy::Array;
+use sslm::{ElementType, Model, TensorView};
+use std::path::Path;
+
+/// The file of --output, which appears when all is written.
+pub(crate) struct Target<'a> {
+    path: &'a Path,
+    file: PartialFile,
+    names: Vec<&'a str>,
+    types: Vec<ElementType>,
+}
+
+impl<'a> Target<'a> {
+    /// Before the work, so that a bad path costs no time; `None` without --output.
+    pub(crate) fn new(arguments: &'a Arguments, model: &'a Model) -> Result<Option<Self>> {
+        let Some(path) = arguments.output.as_deref() else { return Ok(None) };
+        let (names, types) = (model.output_names(), model.output_types());
+        ensure!(
+            names.len() == 1 || is_archive(path),
+            "--output {}: expected a file NAME.npz, which takes all {} outputs ('{}') by name",
+            path.display(),
+            names.len(),
+            names.join("', '")
+        );
+        Ok(Some(Target { path, file: ssl_cli::file_beside(path)?, names, types }))
+    }
+
+    /// Writes all outputs.
+    pub(crate) fn write(mut self, outputs: Vec<Output>) -> Result<()> {
+        let array = |(Output { shape, elements }, &element_type)| Array { shape, element_type, elements };
+        let arrays: Vec<Array> = outputs.into_iter().zip(&self.types).map(array).collect();
+        let file = self.file.as_file_mut();
+        let done = match &arrays[..] {
+            [array] if !is_archive(self.path) => ssl_npy::write(std::io::BufWriter::new(file), array),
+            arrays => ssl_npy::write_all(std::io::BufWriter::new(file), self.names.iter().copied().zip(arrays)),
+        };
+        done.with_context(|| format!("cannot write {}", self.path.display()))?;
+        self.file.put_in_place()
+    }
+}
+
+/// One output of a model.
+#[derive(Default)]
+pub(crate) struct Output {
+    pub(crate) shape: Vec<usize>,
+    pub(crate) elements: Vec<f32>,
+}
+
+impl Output {
+    /// All that a run yielded.
+    pub(crate) fn of(view: TensorView<'_>) -> Output {
+        Output { shape: view.shape().to_vec(), elements: view.data().to_vec() }
+    }
+
+    /// Appends the first `rows` of what a run yielded.
+    pub(crate) fn append(&mut self, view: TensorView<'_>, rows: usize) -> Result<()> {
+        let (&all, rest) = view.shape().split_first().context("expected a batch, found a scalar")?;
+        let elements = &view.data()[..view.data().len() / all * rows];
+        room_for(&mut self.elements, elements.len())?;
+        self.elements.extend_from_slice(elements);
+        let before = self.shape.first().copied().unwrap_or(0);
+        self.shape = [&[before + rows], rest].concat();
+        Ok(())
+    }
+}
+
+/// Refuses what cannot be had, before it is made.
+pub(crate) fn room_for(elements: &mut Vec<f32>, more: usize) -> Result<()> {
+    elements.try_reserve(more).with_context(|| format!("memory for {more} elements cannot be had"))
+}
