@@ -81,7 +81,10 @@ impl Convert for ConvTranspose<Unpacked> {
     }
 
     fn macs(&self, output: &Value, shape: &Shape) -> Option<(u64, u64)> {
-        self.conv.macs(output, shape)
+        // A tap reaches one of so many positions.
+        let stride = |axis: usize| self.conv.window.strides[axis] as usize;
+        let reached = |axis: usize| shape[2 + axis].map(|extent| extent.div_ceil(stride(axis)));
+        self.conv.macs(output, &vec![shape[0], shape[1], reached(0), reached(1)])
     }
 
     fn rows_mut(&mut self, shape: &Shape) -> Option<(&mut Matrix, &mut Vec<f32>)> {
