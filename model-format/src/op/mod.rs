@@ -29,7 +29,7 @@ pub use normalize::{BatchNorm, InstanceNorm, LayerNorm, Lrn, Softmax};
 pub use pick::{Gather, Slice};
 pub use pool::{AveragePool, GlobalAveragePool, GlobalMaxPool, MaxPool};
 pub use reduce::{ArgMax, ReduceMean};
-pub use resize::{Coordinates, Fill, Interpolation, Pad, Resize2d, Target};
+pub use resize::{AxisTarget, Coordinates, Fill, Interpolation, Pad, Resample, ResampledAxis, Resize2d, Target};
 
 use crate::axes::AxisMap;
 use crate::error::Result;
@@ -140,6 +140,8 @@ operators! { ($)
     25 => ArgMax,
     /// Normalisation over the last axes.
     26 => LayerNorm<W>,
+    /// Other extents of any axes.
+    40 => Resample,
 }
 
 /// What the format states of an operator, whatever its weights are: its rules are part of the format.

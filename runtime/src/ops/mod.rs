@@ -12,5 +12,6 @@ mod pick;
 mod pool;
 mod rebuild;
 mod reduce;
+mod resample;
 mod resize;
 mod window;

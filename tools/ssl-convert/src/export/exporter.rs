@@ -257,6 +257,12 @@ impl Exporter<'_> {
         if out.len() < 2 {
             return Channels::Kept(vec![false; node.inputs.len()]);
         }
+        // Channels are moved by themselves only where nothing else changes.
+        let only_channels = maps.iter().all(|map| {
+            map.links.iter().enumerate().all(|(axis, link)| axis == 1 || link.alike() == Some(axis))
+        });
+        let parts = node.inputs.iter().map(|&v| self.shape(v).get(1).copied().flatten());
+        let all_joined = parts.sum::<Option<usize>>() == out[1];
         let mut alike = Vec::new();
         for (map, &v) in maps.iter().zip(&node.inputs) {
             // An axis that is axis 1 of the output, but none of the input's, would be that of another input's channels.
@@ -266,8 +272,8 @@ impl Exporter<'_> {
             }
             alike.push(match map.links.get(1) {
                 Some(Link::Alike { to: 1 }) => true,
-                Some(Link::Picked { to: 1, pick }) => return Channels::Picked(pick.clone()),
-                Some(Link::Joined { to: 1, .. }) => return Channels::Joined,
+                Some(Link::Picked { to: 1, pick }) if only_channels => return Channels::Picked(pick.clone()),
+                Some(Link::Joined { to: 1, .. }) if only_channels && all_joined => return Channels::Joined,
                 // One channel for each, or as many where nobody knows how many there are.
                 Some(Link::Broadcast { to: 1 }) if self.shape(v)[1] == out[1] => true,
                 Some(Link::Broadcast { to: 1 }) if self.shape(v)[1] == Some(1) => false,
