@@ -17,6 +17,7 @@ mod pick;
 mod pool;
 mod reduce;
 mod resize;
+mod space;
 
 pub use activation::Activation;
 pub use binary::Binary;
@@ -30,6 +31,7 @@ pub use pick::{Gather, Slice};
 pub use pool::{AveragePool, GlobalAveragePool, GlobalMaxPool, MaxPool};
 pub use reduce::{ArgMax, ReduceMean};
 pub use resize::{AxisTarget, Coordinates, Fill, Interpolation, Pad, Resample, ResampledAxis, Resize2d, Target};
+pub use space::{DepthToSpace, SpaceToDepth};
 
 use crate::axes::AxisMap;
 use crate::error::Result;
@@ -142,6 +144,10 @@ operators! { ($)
     26 => LayerNorm<W>,
     /// Other extents of any axes.
     40 => Resample,
+    /// Channels that become positions.
+    41 => DepthToSpace,
+    /// Positions that become channels.
+    42 => SpaceToDepth,
 }
 
 /// What the format states of an operator, whatever its weights are: its rules are part of the format.

@@ -14,4 +14,5 @@ mod rebuild;
 mod reduce;
 mod resample;
 mod resize;
+mod space;
 mod window;

@@ -81,7 +81,7 @@ impl Axis<'_> {
         let at = self.at(i);
         match self.outside(at) {
             Some(outside) => From::Constant(outside),
-            None => between(f64::from(at), self.old - 1, &self.resample.interpolation),
+            None => between(tied(f64::from(at)), self.old - 1, &self.resample.interpolation),
         }
     }
 
@@ -113,6 +113,13 @@ impl Axis<'_> {
         }
         Positions::Resampled(windows)
     }
+}
+
+/// Positions that rounding has put beside the middle between two others are in the middle, as in onnxruntime. For linear interpolation that
+/// makes no difference.
+fn tied(at: f64) -> f64 {
+    let middle = at.floor() + 0.5;
+    if (at - middle).abs() < 1e-6 { middle } else { at }
 }
 
 /// What a nearest or linear interpolation finds at position `at` of an axis whose last index is `last`.

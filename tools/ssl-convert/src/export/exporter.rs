@@ -89,11 +89,10 @@ impl<T: Write> Export for T {
         if let Some(alike) = e.input_of_same_size(self, node) {
             return e.carrier(alike);
         }
-        match e.channel_rule(self, node) {
-            Channels::Kept(_) => {}
-            Channels::Picked(_) | Channels::Joined | Channels::All => bail!("a constant tensor behind {}", self.name()),
-        }
+        let some_do = matches!(e.channel_rule(self, node), Channels::Kept(_));
         let inputs: Vec<String> = match node.inputs[..] {
+            // It may need them all.
+            ref all if !some_do => all.iter().map(|&x| e.all_channels(x)).collect::<Result<_>>()?,
             [x] => vec![e.carrier(x)?],
             // Several of them must have equally many channels.
             ref several => several.iter().map(|&x| e.one_channel(x)).collect::<Result<_>>()?,

@@ -14,12 +14,13 @@ mod pool;
 mod reduce;
 mod resize;
 mod shapes;
+mod space;
 mod window;
 
 use crate::import::registry::Import;
 
 /// The tables of all families.
-const FAMILIES: [&[Import]; 14] = [
+const FAMILIES: [&[Import]; 15] = [
     activation::IMPORTS,
     binary::IMPORTS,
     constant::IMPORTS,
@@ -34,6 +35,7 @@ const FAMILIES: [&[Import]; 14] = [
     reduce::IMPORTS,
     resize::IMPORTS,
     shapes::IMPORTS,
+    space::IMPORTS,
 ];
 
 fn imports() -> impl Iterator<Item = &'static Import> {
