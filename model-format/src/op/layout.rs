@@ -68,7 +68,8 @@ impl Operator for Reshape {
     }
 
     fn axes(&self, inputs: &[&Shape], output: &Shape) -> Vec<AxisMap> {
-        vec![AxisMap::regrouped(inputs[0], output)]
+        let copied = self.dims.iter().take_while(|dim| **dim == 0).count();
+        vec![AxisMap::regrouped_behind(copied, inputs[0], output)]
     }
 
     fn constant(&self, sources: &[Source<'_>]) -> Option<f32> {

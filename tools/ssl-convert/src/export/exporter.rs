@@ -217,9 +217,12 @@ impl<'a> Exporter<'a> {
         let matrix = (0..wanted.len() * columns).map(|i| one(i / columns, i % columns));
         let bias = self.w.floats(&[wanted.len()], wanted.iter().map(constant));
         match rank {
-            4 => {
-                let weights = self.w.floats(&[wanted.len(), columns, 1, 1], matrix);
-                Ok(self.w.make("Conv", &[&name, &weights, &bias], vec![ints("kernel_shape", &[1, 1])]))
+            3..=5 => {
+                let kernel = vec![1; rank - 2];
+                let dims = [&[wanted.len(), columns], &kernel[..]].concat();
+                let weights = self.w.floats(&dims, matrix);
+                let kernel: Vec<i64> = kernel.iter().map(|&n| n as i64).collect();
+                Ok(self.w.make("Conv", &[&name, &weights, &bias], vec![ints("kernel_shape", &kernel)]))
             }
             2 => {
                 let weights = self.w.floats(&[wanted.len(), columns], matrix);

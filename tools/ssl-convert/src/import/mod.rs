@@ -36,8 +36,11 @@ pub fn import(file: &mut OnnxFile) -> Result<Graph> {
     let opset = opset(&file.model)?;
     let Some(graph) = &file.model.graph else { bail!("expected a graph, found none") };
     let needed = reachable(graph);
-    let mut importer = Importer { opset, builder: Builder::new(), external: &mut file.external, problems: Problems::default() };
-    importer.add_stored(graph, &needed)?;
+    let used = graph.node.iter().zip(&needed).filter(|(_, n)| **n).flat_map(|(n, _)| &n.input);
+    let read: HashSet<&str> = used.chain(graph.output.iter().map(|o| &o.name)).map(String::as_str).collect();
+    let (external, problems) = (&mut file.external, Problems::default());
+    let mut importer = Importer { opset, builder: Builder::new(), external, problems, read };
+    importer.add_stored(graph)?;
     // Files of IR version 3 list initialisers among the inputs, used or not.
     let stored: HashSet<&str> = graph.initializer.iter().map(|t| t.name.as_str()).collect();
     for input in graph.input.iter().filter(|i| !stored.contains(i.name.as_str())) {
@@ -56,15 +59,15 @@ struct Importer<'a> {
     builder: Builder,
     external: &'a mut ExternalData,
     problems: Problems,
+    /// The names that some needed node reads or that are outputs.
+    read: HashSet<&'a str>,
 }
 
 impl Importer<'_> {
-    /// Binds the initialisers that something reads: nodes that are `needed`, or outputs.
-    fn add_stored(&mut self, graph: &GraphProto, needed: &[bool]) -> Result<()> {
-        let read = graph.node.iter().zip(needed).filter(|(_, n)| **n).flat_map(|(n, _)| &n.input);
-        let used: HashSet<&str> = read.chain(graph.output.iter().map(|o| &o.name)).map(String::as_str).collect();
+    /// Binds the initialisers that something reads.
+    fn add_stored(&mut self, graph: &GraphProto) -> Result<()> {
         let mut problems: Vec<String> = Vec::new();
-        for proto in graph.initializer.iter().filter(|t| used.contains(t.name.as_str())) {
+        for proto in graph.initializer.iter().filter(|t| self.read.contains(t.name.as_str())) {
             match Tensor::from_proto(proto, self.external) {
                 Ok(tensor) => self.builder.bind(&proto.name, Binding::Tensor(tensor)),
                 Err(e) => problems.push(format!("{e:#}")),
@@ -103,7 +106,7 @@ impl Importer<'_> {
         if let (Some(i), false) = (integers, import.takes_integers) {
             bail!("input {i}: expected float32 (as of a Cast), found integers that an ArgMax yields");
         }
-        let mut node = OnnxNode::new(node, name, self.opset, integers.is_some(), &mut self.builder, self.external)?;
+        let mut node = OnnxNode::new(node, name, self.opset, integers.is_some(), &self.read, &mut self.builder, self.external)?;
         let first = match (import.of_extents, node.input(0)) {
             (Some(of_extents), Some(Binding::Extents(list))) => {
                 let list = list.clone();

@@ -12,6 +12,7 @@ use crate::onnx::tensor::{Data, Tensor};
 use crate::weights::Op;
 use anyhow::{Context, Result, bail, ensure};
 use sslm_format::ValueId;
+use std::collections::HashSet;
 
 /// A node that is being imported.
 pub(crate) struct OnnxNode<'a> {
@@ -25,23 +26,26 @@ pub(crate) struct OnnxNode<'a> {
     inputs: Vec<Option<Binding>>,
     /// Outputs behind the first one.
     further: Vec<Binding>,
+    /// The names that some needed node reads or that are outputs of the model.
+    read: &'a HashSet<&'a str>,
     builder: &'a mut Builder,
     external: &'a mut ExternalData,
 }
 
 impl<'a> OnnxNode<'a> {
-    /// Looks up what a node reads. `integers` says that what it computes are integers.
+    /// Looks up what a node reads. `integers` says that what it computes are integers, `read` which names somebody reads.
     pub(crate) fn new(
         proto: &'a NodeProto,
         name: &'a str,
         opset: i64,
         integers: bool,
+        read: &'a HashSet<&'a str>,
         builder: &'a mut Builder,
         external: &'a mut ExternalData,
     ) -> Result<Self> {
         let output = proto.output.first().context("expected an output, found none")?;
         let inputs = proto.input.iter().enumerate().map(|(i, name)| builder.input(i, name)).collect::<Result<_>>()?;
-        Ok(OnnxNode { proto, name, output, opset, integers, inputs, further: Vec::new(), builder, external })
+        Ok(OnnxNode { proto, name, output, opset, integers, inputs, further: Vec::new(), read, builder, external })
     }
 
     /// The version of the operator set.
@@ -54,9 +58,10 @@ impl<'a> OnnxNode<'a> {
         &self.proto.output
     }
 
-    /// That a node has only its first output, not those that `further` names: an empty name stands for none.
+    /// That of a node only the first output is read, not those that `further` names.
     pub(crate) fn one_output(&self, further: &str) -> Result<()> {
-        ensure!(self.proto.output.iter().skip(1).all(String::is_empty), "expected one output, found {further}");
+        let is_read = |name: &String| !name.is_empty() && self.read.contains(name.as_str());
+        ensure!(!self.proto.output.iter().skip(1).any(is_read), "expected one output, found that {further} is read, too");
         Ok(())
     }
 
@@ -249,6 +254,12 @@ impl OnnxNode<'_> {
     /// Adds a node whose output is named `output`.
     pub(crate) fn push_as(&mut self, output: &str, op: impl Into<Op>, inputs: Vec<ValueId>) -> Result<ValueId> {
         self.builder.push(self.name, output, op.into(), inputs)
+    }
+
+    /// A stored tensor of one element, for arithmetic on the way to the first output.
+    pub(crate) fn number(&mut self, suffix: &str, x: f32) -> Result<ValueId> {
+        let tensor = Tensor::new(vec![1], Data::Floats(vec![x].into()))?;
+        self.builder.constant(&self.inner_name(suffix), &tensor, 0)
     }
 
     /// The name of part `i` of `count` nodes behind each other, of which the last one yields the first output.

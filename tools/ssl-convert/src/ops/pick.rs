@@ -130,6 +130,10 @@ fn gather_extents(node: &mut OnnxNode<'_>, list: Vec<Extent>) -> Result<Binding>
 }
 
 impl Convert for Slice {
+    fn ignores_rows(&self) -> bool {
+        self.axis < 2
+    }
+
     without_weights!();
 
     fn takes_constants(&self) -> bool {
@@ -138,6 +142,10 @@ impl Convert for Slice {
 }
 
 impl Convert for Gather {
+    fn ignores_rows(&self) -> bool {
+        self.axis < 2
+    }
+
     without_weights!();
 
     fn takes_constants(&self) -> bool {

@@ -27,7 +27,7 @@ fn conv(node: &mut OnnxNode<'_>) -> Result<Binding> {
     let window = window::of_weights(node, [kernel_height, kernel_width])?;
     let bias = bias(node, filters)?;
     let matrix = matrix(filters, group_channels * kernel_height * kernel_width, weights.floats()?.clone());
-    node.push(dense([group, channels, filters], window, matrix, bias)?, vec![x])
+    window::over_planes(node, x, dense([group, channels, filters], window, matrix, bias)?)
 }
 
 fn conv_transpose(node: &mut OnnxNode<'_>) -> Result<Binding> {
@@ -48,13 +48,22 @@ fn conv_transpose(node: &mut OnnxNode<'_>) -> Result<Binding> {
     let data: Vec<f32> = (0..filters * columns).map(|i| at(i / columns, i % columns)).collect();
     let bias = bias(node, filters)?;
     let conv = dense([group, channels, filters], window, matrix(filters, columns, data.into()), bias)?;
-    node.push(ConvTranspose { conv, output_padding }, vec![x])
+    window::over_planes(node, x, ConvTranspose { conv, output_padding })
 }
 
-/// The extents of a weight tensor: OIHW, or IOHW of a transposed convolution.
+/// A convolution that sums the elements of each window of each of `channels`.
+pub(in crate::ops) fn sum_of_windows(channels: usize, window: Window) -> Result<Conv<Unpacked>> {
+    let ones = Floats::Repeated { value: 1.0, len: channels * window.taps() };
+    let matrix = matrix(channels, window.taps(), ones);
+    dense([channels; 3], window, matrix, vec![0.0; channels])
+}
+
+/// The extents of a weight tensor: OIHW, or IOHW of a transposed convolution. Those over lines have one row.
 fn extents(weights: &Tensor) -> Result<[usize; 4]> {
-    let Ok(extents) = <[usize; 4]>::try_from(&weights.dims[..]) else {
-        bail!("weights: expected 4 axes (2-D convolution), found dims {:?}", weights.dims);
+    let extents = match weights.dims[..] {
+        [outer, inner, length] => [outer, inner, 1, length],
+        [outer, inner, height, width] => [outer, inner, height, width],
+        ref other => bail!("weights: expected 3 or 4 axes (1-D or 2-D convolution), found dims {other:?}"),
     };
     ensure!(!extents.contains(&0), "weights: expected extents of at least 1, found dims {extents:?}");
     Ok(extents)
@@ -103,17 +112,19 @@ fn scattering_window(node: &OnnxNode<'_>, kernel: [usize; 2], x: ValueId) -> Res
     if shape.is_empty() && !auto_pad.starts_with("SAME") {
         return Ok((window, extra));
     }
-    let wanted = &shape[shape.len().saturating_sub(2)..];
-    ensure!([0, 2].contains(&wanted.len()), "output_shape: expected 2 integers (2-D), found {wanted:?}");
+    let rank = node.rank(x);
+    let axes = rank.saturating_sub(2).min(2);
+    let wanted = &shape[shape.len().saturating_sub(axes)..];
+    ensure!([0, axes].contains(&wanted.len()), "output_shape: expected {axes} integers, found {wanted:?}");
     let mut pads = [[0u32; 2]; 2];
     for axis in 0..2 {
         let (stride, reach) = (i64::from(window.strides[axis]), reach(&window, axis) as i64);
         // How many positions there are more than are wanted.
-        let over = match wanted.get(axis) {
+        let over = match (axis + wanted.len()).checked_sub(2).map(|i| wanted[i]) {
             Some(wanted) => {
-                let size = node.extent(x, 2 + axis);
+                let size = node.extent(x, rank - 2 + axis);
                 let size = size.context("output_shape: expected a fixed height and width, found symbolic ones")? as i64;
-                ((size - 1) * stride + reach + i64::from(extra[axis])).saturating_sub(*wanted)
+                ((size - 1) * stride + reach + i64::from(extra[axis])).saturating_sub(wanted)
             }
             // `stride` for each position of the input, whatever its size; where windows have gaps between them, those stay.
             None => (reach + i64::from(extra[axis]) - stride).max(0),
