@@ -54,6 +54,7 @@ mod parallel;
 pub mod pool;
 mod precision;
 pub mod reorder;
+pub mod resample;
 mod simd;
 mod target;
 mod task;

@@ -173,6 +173,18 @@ impl AxisMap {
         AxisMap { links }
     }
 
+    /// As [`Self::regrouped`], where the first `copied` axes are known to stay.
+    pub fn regrouped_behind(copied: usize, input: &Shape, output: &Shape) -> Self {
+        let rest = Self::regrouped(&input[copied..].to_vec(), &output[copied..].to_vec());
+        let shifted = |range: Range<usize>| range.start + copied..range.end + copied;
+        let behind = |link| match link {
+            Link::Alike { to } => Link::Alike { to: to + copied },
+            Link::Regrouped { from, to } => Link::Regrouped { from: shifted(from), to: shifted(to) },
+            other => other,
+        };
+        (0..copied).map(|to| Link::Alike { to }).chain(rest.links.into_iter().map(behind)).collect()
+    }
+
     /// The axes of the output that the input's `axes` become parts of, increasing; `None` where one of them is lost.
     pub fn image(&self, axes: &[usize]) -> Option<Vec<usize>> {
         let mut image = Vec::new();

@@ -15,6 +15,7 @@ mod launch;
 mod lines;
 mod normalize;
 mod pool;
+mod resample;
 mod source;
 mod task;
 

@@ -28,6 +28,13 @@ record! {
     }
 }
 
+impl Reshape {
+    /// To dims that are known, 0 or -1.
+    pub fn to(dims: &[i64]) -> Self {
+        Reshape { dims: dims.iter().map(|&dim| Extent::from(dim)).collect() }
+    }
+}
+
 impl Operator for Flatten {
     fn name(&self) -> &'static str {
         "Flatten"
@@ -69,7 +76,8 @@ impl Operator for Reshape {
     }
 
     fn axes(&self, inputs: &[&Shape], output: &Shape) -> Vec<AxisMap> {
-        vec![AxisMap::regrouped(inputs[0], output)]
+        let copied = self.dims.iter().take_while(|dim| dim.integer() == Some(0)).count();
+        vec![AxisMap::regrouped_behind(copied, inputs[0], output)]
     }
 
     fn extents(&self) -> Vec<&Extent> {

@@ -18,6 +18,7 @@ mod pool;
 mod reduce;
 mod resize;
 mod sizes;
+mod space;
 
 pub use activation::Activation;
 pub use binary::Binary;
@@ -30,8 +31,9 @@ pub use normalize::{BatchNorm, InstanceNorm, LayerNorm, Lrn, Softmax};
 pub use pick::{Gather, Slice};
 pub use pool::{AveragePool, GlobalAveragePool, GlobalMaxPool, MaxPool};
 pub use reduce::{ArgMax, ReduceMean};
-pub use resize::{Coordinates, Fill, Interpolation, Pad, Resize2d, Target};
+pub use resize::{AxisTarget, Coordinates, Fill, Interpolation, Pad, Resample, ResampledAxis, Resize2d, Target};
 pub use sizes::{Range, Sizes};
+pub use space::{DepthToSpace, SpaceToDepth};
 
 use crate::axes::AxisMap;
 use crate::error::Result;
@@ -151,6 +153,12 @@ operators! { ($)
     25 => ArgMax,
     /// Normalisation over the last axes.
     26 => LayerNorm<W>,
+    /// Other extents of any axes.
+    40 => Resample,
+    /// Channels that become positions.
+    41 => DepthToSpace,
+    /// Positions that become channels.
+    42 => SpaceToDepth,
     /// Extents as elements.
     70 => Sizes,
     /// Equally spaced integers.

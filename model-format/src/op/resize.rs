@@ -1,12 +1,13 @@
 //! Planes of another size: padding and resizing.
 
 use super::{Check, Operator, Source, passed_on};
-use crate::axes::{AxisMap, Link};
+use crate::axes::{AxisMap, Link, Pick};
 use crate::codec::{choice, record};
 use crate::error::{Error, Result};
 use crate::extent::Extent;
-use crate::rules::Site;
-use crate::shape::{Shape, expect_rank};
+use crate::rules::{Site, check_list, equal};
+use crate::shape::{MAX_RANK, Shape, expect_rank, on_axis};
+use crate::window::MAX_WINDOW;
 
 record! {
     /// ONNX `Pad`.
@@ -17,7 +18,7 @@ record! {
         pub fill: Fill,
     }
 
-    /// ONNX `Resize`. Axes 0 and 1 keep their extents.
+    /// ONNX `Resize` of height and width, in the ways that it was first known in.
     pub struct Resize2d {
         /// How a new position maps to an old one.
         pub coordinates: Coordinates,
@@ -25,6 +26,28 @@ record! {
         pub interpolation: Interpolation,
         /// New height and width.
         pub target: Target,
+    }
+
+    /// ONNX `Resize` of any axes, one after the other. Positions are computed in binary32, as onnxruntime does.
+    pub struct Resample {
+        /// The axes, strictly increasing.
+        pub axes: Vec<ResampledAxis>,
+        /// How a new position maps to an old one. Where the scale is 1, positions stay.
+        pub coordinates: Coordinates,
+        /// How elements are found there.
+        pub interpolation: Interpolation,
+        /// Whether linear and cubic windows become as wide as an axis shrinks.
+        pub antialias: bool,
+        /// Whether what lies outside has no weight in cubic windows and in those that antialias, rather than that of the border.
+        pub exclude_outside: bool,
+    }
+
+    /// One axis that is resampled.
+    pub struct ResampledAxis {
+        /// Which one.
+        pub axis: u32,
+        /// Its new extent.
+        pub target: AxisTarget,
     }
 }
 
@@ -40,6 +63,8 @@ choice! {
         1 => Reflect,
         /// The border.
         2 => Edge,
+        /// The other end, again and again.
+        3 => Wrap,
     }
 }
 
@@ -54,6 +79,17 @@ choice! {
         2 => Asymmetric,
         /// `x (old - 1) / (scale old - 1)`, 0 where `scale old` is 1.
         3 => AlignCorners,
+        /// As half pixel, around the middle of the input where `scale old` is not whole.
+        4 => HalfPixelSymmetric,
+        /// `(x + 1/2) / scale`.
+        5 => TfHalfPixelForNn,
+        /// A region of the input, from its first position to its last one; what lies outside of the input is one element.
+        6 => TfCropAndResize {
+            /// Of each axis, where the region begins and ends; 0 and 1 are the input's first and last position.
+            regions: Vec<[f32; 2]>,
+            /// The element outside.
+            outside: f32,
+        },
     }
 }
 
@@ -70,6 +106,11 @@ choice! {
         3 => Floor,
         /// The one behind.
         4 => Ceil,
+        /// Between the four neighbours, by cubic convolution.
+        5 => Cubic {
+            /// Its coefficient `a`.
+            coefficient: f32,
+        },
     }
 }
 
@@ -86,11 +127,82 @@ choice! {
             /// Height, width.
             extents: [u32; 2],
         },
-        /// Extents that depend on symbolic dims.
-        2 => Open {
-            /// Height, width.
-            extents: [Extent; 2],
+    }
+}
+
+choice! {
+    /// What a Resize makes of one axis.
+    pub enum AxisTarget: "target of an axis" {
+        /// `floor(old * factor)`.
+        0 => Factor {
+            /// New over old.
+            factor: f32,
         },
+        /// An extent; the scale is new over old.
+        1 => Extent {
+            /// The extent.
+            extent: Extent,
+        },
+        /// A fixed extent whose scale is another one.
+        2 => Scaled {
+            /// The extent.
+            extent: u32,
+            /// The scale.
+            scale: f32,
+        },
+    }
+}
+
+impl AxisTarget {
+    /// The new extent of an axis of `old` positions.
+    fn extent(&self, old: &Extent) -> Extent {
+        match self {
+            // As the operator's definition has it, in the precision of the factor.
+            AxisTarget::Factor { factor } => old.scaled(*factor),
+            AxisTarget::Extent { extent } => extent.clone(),
+            AxisTarget::Scaled { extent, .. } => Extent::from(*extent as usize),
+        }
+    }
+
+    /// The scale of an axis of `old` positions that has `new` afterwards.
+    pub fn scale(&self, old: usize, new: usize) -> f32 {
+        match *self {
+            AxisTarget::Factor { factor } => factor,
+            AxisTarget::Extent { .. } => new as f32 / old as f32,
+            AxisTarget::Scaled { scale, .. } => scale,
+        }
+    }
+}
+
+impl Pad {
+    /// How an axis of `extent` becomes one of the output. Channels stay what they are, so that those around them are known.
+    fn link(&self, axis: usize, extent: &Extent) -> Option<Link> {
+        let &[before, after] = self.amounts.get(axis)?;
+        match (axis, extent.known()) {
+            _ if [before, after] == [0, 0] => None,
+            (1, Some(_)) if matches!(self.fill, Fill::Constant { .. }) => Some(Link::Joined { to: axis, first: before as usize }),
+            (1, Some(extent)) if before.max(after) < MAX_WINDOW => {
+                let sources: Option<Vec<usize>> = self.sources(axis, extent).collect();
+                Some(Link::Picked { to: axis, pick: Pick::Listed(sources?) })
+            }
+            _ => Some(Link::Windowed { to: axis }),
+        }
+    }
+
+    /// Where each position of a padded axis of `extent` comes from; `None` for those that are filled with an element. The axis exists,
+    /// and the shape is one that the operator takes.
+    pub fn sources(&self, axis: usize, extent: usize) -> impl Iterator<Item = Option<usize>> + '_ {
+        let [before, after] = self.amounts[axis].map(i64::from);
+        let (extent, last) = (extent as i64, extent as i64 - 1);
+        let source = move |i: i64| match self.fill {
+            _ if (0..extent).contains(&i) => Some(i),
+            Fill::Constant { .. } => None,
+            Fill::Edge => Some(i.clamp(0, last)),
+            // The shape rules keep the mirror image within one reflection.
+            Fill::Reflect => Some(if i < 0 { -i } else { 2 * last - i }),
+            Fill::Wrap => Some(i.rem_euclid(extent)),
+        };
+        (-before..extent + after).map(move |i| source(i).map(|i| i as usize))
     }
 }
 
@@ -105,13 +217,22 @@ impl Operator for Pad {
     }
 
     fn axes(&self, inputs: &[&Shape], _: &Shape) -> Vec<AxisMap> {
-        let padded = |axis: usize| self.amounts.get(axis).is_some_and(|amounts| *amounts != [0, 0]);
-        vec![AxisMap::changing(inputs[0].len(), |axis| padded(axis).then_some(Link::Windowed { to: axis }))]
+        let x = inputs[0];
+        vec![AxisMap::changing(x.len(), |axis| self.link(axis, &x[axis]))]
     }
 
-    /// What is around it is the same.
+    fn since(&self) -> u16 {
+        if self.fill == Fill::Wrap { 4 } else { 1 }
+    }
+
+    /// Channels around the input's are the element; the input's stay constant if what is around them is the same.
     fn constant(&self, sources: &[Source<'_>]) -> Option<f32> {
-        passed_on(sources).filter(|x| !matches!(self.fill, Fill::Constant { value } if value != *x))
+        let Fill::Constant { value } = self.fill else { return passed_on(sources) };
+        let only_channels = (0..).zip(&self.amounts).all(|(axis, amounts)| axis == 1 || *amounts == [0, 0]);
+        match sources.first()? {
+            Source::Nothing => Some(value),
+            source => source.one().filter(|x| only_channels || *x == value),
+        }
     }
 }
 
@@ -125,7 +246,6 @@ impl Operator for Resize2d {
         expect_rank(x, 4)?;
         let extent = |axis: usize| match &self.target {
             Target::Sizes { extents } => Extent::from(extents[axis] as usize),
-            Target::Open { extents } => extents[axis].clone(),
             // As the operator's definition has it, in the precision of the factors.
             Target::Scales { factors } => x[2 + axis].scaled(factors[axis]),
         };
@@ -136,22 +256,59 @@ impl Operator for Resize2d {
         vec![AxisMap::of_planes(inputs[0].len(), false)]
     }
 
-    fn extents(&self) -> Vec<&Extent> {
-        match &self.target {
-            Target::Open { extents } => extents.iter().collect(),
-            Target::Scales { .. } | Target::Sizes { .. } => Vec::new(),
+    fn constant(&self, sources: &[Source<'_>]) -> Option<f32> {
+        passed_on(sources)
+    }
+}
+
+impl Operator for Resample {
+    fn name(&self) -> &'static str {
+        "Resize"
+    }
+
+    fn since(&self) -> u16 {
+        4
+    }
+
+    fn shape(&self, inputs: &[&Shape]) -> Result<Shape> {
+        let mut out = inputs[0].clone();
+        for ResampledAxis { axis, target } in &self.axes {
+            out = on_axis(&out, *axis, &mut |extent| Ok(target.extent(extent)))?;
         }
+        Ok(out)
+    }
+
+    fn axes(&self, inputs: &[&Shape], _: &Shape) -> Vec<AxisMap> {
+        let resized = |axis: usize| self.axes.iter().any(|resized| resized.axis as usize == axis);
+        vec![AxisMap::changing(inputs[0].len(), |axis| resized(axis).then_some(Link::Windowed { to: axis }))]
+    }
+
+    fn extents(&self) -> Vec<&Extent> {
+        let mut all = Vec::new();
+        for resized in &self.axes {
+            if let AxisTarget::Extent { extent } = &resized.target {
+                all.push(extent);
+            }
+        }
+        all
     }
 
     fn extents_mut(&mut self) -> Vec<&mut Extent> {
-        match &mut self.target {
-            Target::Open { extents } => extents.iter_mut().collect(),
-            Target::Scales { .. } | Target::Sizes { .. } => Vec::new(),
+        let mut all = Vec::new();
+        for resized in &mut self.axes {
+            if let AxisTarget::Extent { extent } = &mut resized.target {
+                all.push(extent);
+            }
         }
+        all
     }
 
     fn constant(&self, sources: &[Source<'_>]) -> Option<f32> {
-        passed_on(sources)
+        let outside = match self.coordinates {
+            Coordinates::TfCropAndResize { outside, .. } => Some(outside),
+            _ => None,
+        };
+        passed_on(sources).filter(|x| outside.is_none_or(|outside| outside == *x))
     }
 }
 
@@ -159,19 +316,68 @@ impl Check for Pad {}
 
 impl Check for Resize2d {
     fn check(&self, _: &Site<'_>) -> Result<()> {
-        let Target::Scales { factors } = &self.target else { return Ok(()) };
-        match factors.iter().find(|f| !(f.is_finite() && **f > 0.0)) {
-            Some(f) => Err(Error::invalid("scale", "a positive factor", f)),
-            None => Ok(()),
+        if matches!(
+            self.coordinates,
+            Coordinates::HalfPixelSymmetric | Coordinates::TfHalfPixelForNn | Coordinates::TfCropAndResize { .. }
+        ) || matches!(self.interpolation, Interpolation::Cubic { .. })
+        {
+            return Err(Error::invalid("coordinates and interpolation", "those of operator 22", "some of operator 40"));
+        }
+        match self.target {
+            Target::Scales { factors } => factors.into_iter().try_for_each(check_factor),
+            Target::Sizes { .. } => Ok(()),
         }
     }
+}
+
+impl Check for Resample {
+    fn check(&self, _: &Site<'_>) -> Result<()> {
+        let axes: Vec<u32> = self.axes.iter().map(|resized| resized.axis).collect();
+        check_list("axes", &axes, MAX_RANK)?;
+        for ResampledAxis { target, .. } in &self.axes {
+            match target {
+                AxisTarget::Factor { factor } | AxisTarget::Scaled { scale: factor, .. } => check_factor(*factor)?,
+                AxisTarget::Extent { .. } => {}
+            }
+        }
+        if let Coordinates::TfCropAndResize { regions, outside } = &self.coordinates {
+            equal("regions", axes.len(), regions.len())?;
+            regions.iter().flatten().chain([outside]).try_for_each(|x| check_finite("region or element outside", *x))?;
+        }
+        if let Interpolation::Cubic { coefficient } = self.interpolation {
+            check_finite("coefficient", coefficient)?;
+        }
+        let takes_windows = matches!(self.interpolation, Interpolation::Linear | Interpolation::Cubic { .. });
+        if self.antialias && !takes_windows {
+            return Err(Error::invalid("antialias", "a linear or cubic interpolation", "a nearest one"));
+        }
+        Ok(())
+    }
+
+    /// Nothing can be resized to something.
+    fn check_shapes(&self, _: &Site<'_>, inputs: &[&Shape], output: &Shape) -> Result<()> {
+        for (axis, (old, new)) in inputs[0].iter().zip(output).enumerate() {
+            if old.known() == Some(0) && new.known() != Some(0) {
+                return Err(Error::shape(format!("axis {axis}"), "at least one position to resize", 0));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn check_factor(factor: f32) -> Result<()> {
+    if factor.is_finite() && factor > 0.0 { Ok(()) } else { Err(Error::invalid("scale", "a positive factor", factor)) }
+}
+
+fn check_finite(what: &str, x: f32) -> Result<()> {
+    if x.is_finite() { Ok(()) } else { Err(Error::invalid(what, "a finite element", x)) }
 }
 
 fn padded_extent(extent: &Extent, [before, after]: [u32; 2], fill: &Fill) -> Result<Extent> {
     let (before, after) = (before as usize, after as usize);
     let most = match (fill, extent.known()) {
         (Fill::Reflect, Some(extent)) => extent.saturating_sub(1),
-        (Fill::Edge, Some(0)) => 0,
+        (Fill::Edge | Fill::Wrap, Some(0)) => 0,
         _ => usize::MAX,
     };
     if before.max(after) > most {

@@ -12,6 +12,8 @@ mod pick;
 mod pool;
 mod rebuild;
 mod reduce;
+mod resample;
 mod resize;
 mod sizes;
+mod space;
 mod window;

@@ -1,6 +1,6 @@
 //! Indices of one axis that are picked.
 
-use super::rebuild::{positions, rebuild};
+use super::rebuild::{Positions, positions, rebuild};
 use crate::error::{Error, Result};
 use crate::planning::{Lower, Lowering};
 use sslm_format::{Gather, Slice};
@@ -24,7 +24,8 @@ fn pick(at: &mut Lowering<'_, '_>, axis: usize, picked: impl Fn(usize) -> Option
     positions(at.shape(at.output)[axis])?;
     let picked = picked(extent).ok_or_else(|| Error::input("indices", format!("below {extent}"), "others"))?;
     if axis != 1 {
-        return rebuild(at, vec![(axis, picked.into_iter().map(From::Position).collect())]);
+        let sources = picked.into_iter().map(From::Position).collect();
+        return rebuild(at, vec![(axis, Positions::Remapped(sources))]);
     }
     // Channels are taken from what is kept, and constants from what is known.
     let place = match at.kept() {

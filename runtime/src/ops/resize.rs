@@ -1,21 +1,50 @@
 //! Planes of another size: padding and resizing.
 
-use super::rebuild::{positions, rebuild};
+use super::rebuild::{Positions, positions, rebuild, rebuilt};
+use super::resample;
 use crate::error::Result;
 use crate::planning::{Lower, Lowering};
-use sslm_format::{Coordinates, Fill, Interpolation, Pad, Resize2d, Target};
+use sslm_format::{Coordinates, Fill, Interpolation, Pad, Resample, Resize2d, Target};
 use sslm_kernels::axis::From;
 
 impl Lower for Pad {
     fn lower(&self, at: &mut Lowering<'_, '_>) -> Result<()> {
-        let axes = (0..self.amounts.len()).filter(|&axis| self.amounts[axis] != [0, 0]);
-        let rebuilt = |axis: usize| {
+        let padded = (0..self.amounts.len()).filter(|&axis| self.amounts[axis] != [0, 0]);
+        let of_axis = |axis: usize| {
             positions(at.shape(at.output)[axis])?;
-            Ok((axis, padded(at.shape(at.x())[axis], self.amounts[axis], &self.fill)))
+            let fill = match self.fill {
+                Fill::Constant { value } => From::Constant(value),
+                Fill::Reflect | Fill::Edge | Fill::Wrap => From::Constant(0.0),
+            };
+            let sources = self.sources(axis, at.shape(at.x())[axis]).map(|source| source.map_or(fill, From::Position));
+            Ok((axis, sources.collect::<Vec<From>>()))
         };
-        let axes = axes.map(rebuilt).collect::<Result<_>>()?;
-        rebuild(at, axes)
+        let mut axes: Vec<(usize, Vec<From>)> = padded.map(of_axis).collect::<Result<_>>()?;
+        let channels = axes.iter().position(|(axis, _)| *axis == 1);
+        let kept = channels.and_then(|i| kept_of_input(at.kept()?, &axes[i].1));
+        let remapped = |axes: Vec<(usize, Vec<From>)>| -> Vec<(usize, Positions)> {
+            axes.into_iter().map(|(axis, sources)| (axis, Positions::Remapped(sources))).collect()
+        };
+        let (Some(kept), Some(i)) = (kept, channels) else { return rebuild(at, remapped(axes)) };
+        // All channels that are kept are some of the input.
+        axes.remove(i);
+        let mut shape = at.shape(at.x()).to_vec();
+        shape[1] = kept.len();
+        let x = at.x();
+        let place = at.builder.channels_of(x, Some(&kept));
+        let place = rebuilt(at, place, shape, remapped(axes))?;
+        at.builder.define(at.output, place);
+        Ok(())
     }
+}
+
+/// The channels of the input that the kept ones of the output are, if all of them are such.
+fn kept_of_input(kept: &[u32], sources: &[From]) -> Option<Vec<u32>> {
+    let channel = |c: &u32| match sources[*c as usize] {
+        From::Position(channel) => Some(channel as u32),
+        From::Constant(_) | From::Between(..) => None,
+    };
+    kept.iter().map(channel).collect()
 }
 
 impl Lower for Resize2d {
@@ -25,11 +54,11 @@ impl Lower for Resize2d {
             let (old, new) = (at.shape(at.x())[2 + axis], at.shape(at.output)[2 + axis]);
             let scale = match &self.target {
                 Target::Scales { factors } => f64::from(factors[axis]),
-                Target::Sizes { .. } | Target::Open { .. } => new as f64 / old as f64,
+                Target::Sizes { .. } => new as f64 / old as f64,
             };
             let sources = resized(old, positions(new)?, scale, &self.coordinates, &self.interpolation);
             if !is_identity(&sources, old) {
-                axes.push((2 + axis, sources));
+                axes.push((2 + axis, Positions::Remapped(sources)));
             }
         }
         // Rows that there will be more of are cheaper to rebuild before.
@@ -40,63 +69,36 @@ impl Lower for Resize2d {
     }
 }
 
-/// The positions of a padded axis.
-fn padded(extent: usize, [before, after]: [u32; 2], fill: &Fill) -> Vec<From> {
-    let (before, after) = (before as i64, after as i64);
-    let last = extent as i64 - 1;
-    let source = |i: i64| match fill {
-        _ if (0..=last).contains(&i) => From::Position(i as usize),
-        Fill::Constant { value } => From::Constant(*value),
-        Fill::Edge => From::Position(i.clamp(0, last) as usize),
-        // The shape rules keep the mirror image within one reflection.
-        Fill::Reflect => From::Position((if i < 0 { -i } else { 2 * last - i }) as usize),
-    };
-    (-before..extent as i64 + after).map(source).collect()
+impl Lower for Resample {
+    fn lower(&self, at: &mut Lowering<'_, '_>) -> Result<()> {
+        let mut axes = Vec::new();
+        for (i, resampled) in self.axes.iter().enumerate() {
+            let axis = resampled.axis as usize;
+            positions(at.shape(at.output)[axis])?;
+            if let Some(positions) = resample::axis(self, i, [at.shape(at.x())[axis], at.shape(at.output)[axis]])? {
+                axes.push((axis, positions));
+            }
+        }
+        // What there will be more of is cheaper to rebuild before.
+        let grows = |axis: usize| at.shape(at.output)[axis] > at.shape(at.x())[axis];
+        if axes.first().is_some_and(|(axis, _)| grows(*axis)) {
+            axes.reverse();
+        }
+        rebuild(at, axes)
+    }
 }
 
-/// The positions of a resized axis.
+/// The positions of an axis that a Resize2d resizes.
 fn resized(old: usize, new: usize, scale: f64, coordinates: &Coordinates, interpolation: &Interpolation) -> Vec<From> {
     let last = old - 1;
     let at = |i: usize| match coordinates {
-        Coordinates::HalfPixel => (i as f64 + 0.5) / scale - 0.5,
-        Coordinates::PytorchHalfPixel => {
-            if new > 1 {
-                (i as f64 + 0.5) / scale - 0.5
-            } else {
-                0.0
-            }
-        }
         Coordinates::Asymmetric => i as f64 / scale,
-        Coordinates::AlignCorners => {
-            if new > 1 {
-                i as f64 * last as f64 / (new - 1) as f64
-            } else {
-                0.0
-            }
-        }
+        Coordinates::AlignCorners if new > 1 => i as f64 * last as f64 / (new - 1) as f64,
+        Coordinates::PytorchHalfPixel | Coordinates::AlignCorners if new == 1 => 0.0,
+        // The rules leave a Resize2d no other ones.
+        _ => (i as f64 + 0.5) / scale - 0.5,
     };
-    let nearest = |position: f64| From::Position(position.clamp(0.0, last as f64) as usize);
-    let source = |i: usize| {
-        let position = at(i);
-        match interpolation {
-            Interpolation::Linear => {
-                let position = position.clamp(0.0, last as f64);
-                let first = position.floor();
-                let share = (position - first) as f32;
-                // Nothing of a neighbour is nothing, even if the neighbour is infinite.
-                if share == 0.0 {
-                    From::Position(first as usize)
-                } else {
-                    From::Between(first as usize, first as usize + 1, share)
-                }
-            }
-            Interpolation::NearestPreferFloor => nearest((position - 0.5).ceil()),
-            Interpolation::NearestPreferCeil => nearest((position + 0.5).floor()),
-            Interpolation::Floor => nearest(position.floor()),
-            Interpolation::Ceil => nearest(position.ceil()),
-        }
-    };
-    (0..new).map(source).collect()
+    (0..new).map(|i| resample::between(at(i), last, interpolation)).collect()
 }
 
 fn is_identity(sources: &[From], extent: usize) -> bool {

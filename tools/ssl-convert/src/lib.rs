@@ -19,6 +19,7 @@ pub mod onnx;
 pub mod operator;
 mod ops;
 pub mod report;
+pub mod rows;
 pub mod shuffle;
 pub mod slices;
 pub mod threshold;
@@ -211,6 +212,7 @@ pub fn network(file: &mut OnnxFile, dense: bool) -> Result<graph::Graph> {
 
 /// Everything that makes fewer nodes of a graph without looking at its zeros.
 fn simplify(g: &mut graph::Graph) {
+    rows::keep_rows(g);
     fold::fold(g);
     gates::fold_gates(g);
     shuffle::fold_shuffles(g);

@@ -54,6 +54,11 @@ pub trait Convert: Operator {
         false
     }
 
+    /// Whether it is the same operator for values that have one more axis, of extent 1, before their last one, which is not axis 1.
+    fn ignores_rows(&self) -> bool {
+        false
+    }
+
     /// The rows and biases of a layer that yields a value of `shape`, if an affine function of each channel can be taken into them.
     fn rows_mut(&mut self, shape: &Shape) -> Option<(&mut Matrix, &mut Vec<f32>)> {
         let _ = shape;

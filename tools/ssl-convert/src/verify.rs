@@ -127,7 +127,7 @@ pub fn verify(
 }
 
 /// Extents that are tried for symbolic dimensions other than the batch, until one suits the model.
-const SIZES: [usize; 5] = [32, 64, 128, 224, 299];
+const SIZES: [usize; 6] = [32, 64, 96, 128, 224, 299];
 
 fn random(models: &[Model; 2], count: usize, progress: &Progress) -> Result<Difference> {
     let mut sessions = sessions(models, &legal_size(&models[0])?)?;

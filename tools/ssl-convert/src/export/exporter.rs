@@ -78,11 +78,10 @@ impl<T: Write> Export for T {
         if let Some(alike) = e.input_of_same_size(self, node) {
             return e.carrier(alike);
         }
-        match e.channel_rule(self, node) {
-            Channels::Kept(_) => {}
-            Channels::Picked(_) | Channels::Joined | Channels::All => bail!("a constant tensor behind {}", self.name()),
-        }
+        let some_do = matches!(e.channel_rule(self, node), Channels::Kept(_));
         let inputs: Vec<String> = match node.inputs[..] {
+            // It may need them all.
+            ref all if !some_do => all.iter().map(|&x| e.all_channels(x)).collect::<Result<_>>()?,
             [x] => vec![e.carrier(x)?],
             // Several of them must have equally many channels.
             ref several => several.iter().map(|&x| e.one_channel(x)).collect::<Result<_>>()?,
@@ -217,9 +216,12 @@ impl<'a> Exporter<'a> {
         let matrix = (0..wanted.len() * columns).map(|i| one(i / columns, i % columns));
         let bias = self.w.floats(&[wanted.len()], wanted.iter().map(constant));
         match rank {
-            4 => {
-                let weights = self.w.floats(&[wanted.len(), columns, 1, 1], matrix);
-                Ok(self.w.make("Conv", &[&name, &weights, &bias], vec![ints("kernel_shape", &[1, 1])]))
+            3..=5 => {
+                let kernel = vec![1; rank - 2];
+                let dims = [&[wanted.len(), columns], &kernel[..]].concat();
+                let weights = self.w.floats(&dims, matrix);
+                let kernel: Vec<i64> = kernel.iter().map(|&n| n as i64).collect();
+                Ok(self.w.make("Conv", &[&name, &weights, &bias], vec![ints("kernel_shape", &kernel)]))
             }
             2 => {
                 let weights = self.w.floats(&[wanted.len(), columns], matrix);
@@ -256,6 +258,11 @@ impl Exporter<'_> {
         if out.len() < 2 {
             return Channels::Kept(vec![false; node.inputs.len()]);
         }
+        // Channels are moved by themselves only where nothing else changes.
+        let only_channels =
+            maps.iter().all(|map| map.links.iter().enumerate().all(|(axis, link)| axis == 1 || link.alike() == Some(axis)));
+        let parts = node.inputs.iter().map(|&v| self.shape(v).get(1).and_then(Extent::known));
+        let all_joined = parts.sum::<Option<usize>>() == out[1].known();
         let mut alike = Vec::new();
         for (map, &v) in maps.iter().zip(&node.inputs) {
             // An axis that is axis 1 of the output, but none of the input's, would be that of another input's channels.
@@ -265,8 +272,8 @@ impl Exporter<'_> {
             }
             alike.push(match map.links.get(1) {
                 Some(Link::Alike { to: 1 }) => true,
-                Some(Link::Picked { to: 1, pick }) => return Channels::Picked(pick.clone()),
-                Some(Link::Joined { to: 1, .. }) => return Channels::Joined,
+                Some(Link::Picked { to: 1, pick }) if only_channels => return Channels::Picked(pick.clone()),
+                Some(Link::Joined { to: 1, .. }) if only_channels && all_joined => return Channels::Joined,
                 // One channel for each, or as many where nobody knows how many there are.
                 Some(Link::Broadcast { to: 1 }) if self.shape(v)[1] == out[1] => true,
                 Some(Link::Broadcast { to: 1 }) if self.shape(v)[1].known() == Some(1) => false,

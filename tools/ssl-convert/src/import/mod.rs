@@ -40,14 +40,17 @@ pub fn import(file: &mut OnnxFile, dims: &BTreeMap<String, usize>) -> Result<Gra
     let opset = opset(&file.model)?;
     let Some(graph) = &file.model.graph else { bail!("expected a graph, found none") };
     let needed = reachable(graph);
+    let used = graph.node.iter().zip(&needed).filter(|(_, n)| **n).flat_map(|(n, _)| &n.input);
+    let read = used.chain(graph.output.iter().map(|o| &o.name)).map(String::as_str).collect();
     let mut importer = Importer {
         opset,
         builder: Builder::new(dims.clone()),
         types: Types::default(),
         external: &mut file.external,
         problems: Problems::default(),
+        read,
     };
-    importer.add_stored(graph, &needed);
+    importer.add_stored(graph);
     // Files of IR version 3 list initialisers among the inputs, used or not.
     let sparse = graph.sparse_initializer.iter().filter_map(|t| t.values.as_ref());
     let stored: HashSet<&str> = graph.initializer.iter().chain(sparse).map(|t| t.name.as_str()).collect();
@@ -69,16 +72,16 @@ struct Importer<'a> {
     types: Types,
     external: &'a mut ExternalData,
     problems: Problems,
+    /// The names that some needed node reads or that are outputs.
+    read: HashSet<&'a str>,
 }
 
 impl Importer<'_> {
-    /// Binds the initialisers that something reads: nodes that are `needed`, or outputs.
-    fn add_stored(&mut self, graph: &GraphProto, needed: &[bool]) {
-        let read = graph.node.iter().zip(needed).filter(|(_, n)| **n).flat_map(|(n, _)| &n.input);
-        let used: HashSet<&str> = read.chain(graph.output.iter().map(|o| &o.name)).map(String::as_str).collect();
+    /// Binds the initialisers that something reads.
+    fn add_stored(&mut self, graph: &GraphProto) {
         let dense = graph.initializer.iter().map(|t| (t, None));
         let sparse = graph.sparse_initializer.iter().filter_map(|t| Some((t.values.as_ref()?, Some(t))));
-        for (proto, sparse) in dense.chain(sparse).filter(|(t, _)| used.contains(t.name.as_str())) {
+        for (proto, sparse) in dense.chain(sparse).filter(|(t, _)| self.read.contains(t.name.as_str())) {
             let tensor = match sparse {
                 None => Tensor::from_proto(proto, self.external),
                 Some(sparse) => Tensor::from_sparse(sparse, self.external),
@@ -140,7 +143,7 @@ impl Importer<'_> {
         let types: Vec<ElementType> = node.input.iter().zip(&read).map(|(name, read)| self.types.of(name, *read)).collect();
         let mark = self.builder.mark();
         let integers = computed.is_some() || all_integers;
-        let mut node = OnnxNode::new(node, name, self.opset, integers, types, &mut self.builder, self.external)?;
+        let mut node = OnnxNode::new(node, name, self.opset, integers, types, &self.read, &mut self.builder, self.external)?;
         let first = (import.import)(&mut node)?;
         // What moves elements leaves them as they are.
         let moved = import.takes_integers.then(|| node.input_type(0));

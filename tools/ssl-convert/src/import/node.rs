@@ -7,10 +7,11 @@ use crate::import::checks;
 use crate::onnx::attributes::Attributes;
 use crate::onnx::load::ExternalData;
 use crate::onnx::proto::{AttributeProto, NodeProto, SparseTensorProto, TensorProto};
-use crate::onnx::tensor::Tensor;
+use crate::onnx::tensor::{Data, Tensor};
 use crate::weights::Op;
 use anyhow::{Context, Result, bail, ensure};
 use sslm_format::{ElementType, Extent, ValueId};
+use std::collections::HashSet;
 
 /// A node that is being imported.
 pub(crate) struct OnnxNode<'a> {
@@ -28,25 +29,28 @@ pub(crate) struct OnnxNode<'a> {
     output_types: Vec<Option<ElementType>>,
     /// Outputs behind the first one.
     further: Vec<Binding>,
+    /// The names that some needed node reads or that are outputs of the model.
+    read: &'a HashSet<&'a str>,
     builder: &'a mut Builder,
     external: &'a mut ExternalData,
 }
 
 impl<'a> OnnxNode<'a> {
-    /// Looks up what a node reads. `integers` says that what it computes are integers.
+    /// Looks up what a node reads. `integers` says that what it computes are integers, `read` which names somebody reads.
     pub(crate) fn new(
         proto: &'a NodeProto,
         name: &'a str,
         opset: i64,
         integers: bool,
         types: Vec<ElementType>,
+        read: &'a HashSet<&'a str>,
         builder: &'a mut Builder,
         external: &'a mut ExternalData,
     ) -> Result<Self> {
         let output = proto.output.first().context("expected an output, found none")?;
         let inputs = proto.input.iter().enumerate().map(|(i, name)| builder.input(i, name)).collect::<Result<_>>()?;
         let (output_types, further) = (vec![None; proto.output.len()], Vec::new());
-        Ok(OnnxNode { proto, name, output, opset, integers, inputs, types, output_types, further, builder, external })
+        Ok(OnnxNode { proto, name, output, opset, integers, inputs, types, output_types, further, read, builder, external })
     }
 
     /// The version of the operator set.
@@ -59,9 +63,10 @@ impl<'a> OnnxNode<'a> {
         &self.proto.output
     }
 
-    /// That a node has only its first output, not those that `further` names: an empty name stands for none.
+    /// That of a node only the first output is read, not those that `further` names.
     pub(crate) fn one_output(&self, further: &str) -> Result<()> {
-        ensure!(self.proto.output.iter().skip(1).all(String::is_empty), "expected one output, found {further}");
+        let is_read = |name: &String| !name.is_empty() && self.read.contains(name.as_str());
+        ensure!(!self.proto.output.iter().skip(1).any(is_read), "expected one output, found that {further} is read, too");
         Ok(())
     }
 
@@ -111,6 +116,11 @@ impl<'a> OnnxNode<'a> {
     /// A list of integers; empty if absent.
     pub(crate) fn ints(&self, name: &str) -> Result<&'a [i64]> {
         Attributes(self.proto).ints(name)
+    }
+
+    /// A list of floating-point numbers; empty if absent.
+    pub(crate) fn floats(&self, name: &str) -> Result<&'a [f32]> {
+        Attributes(self.proto).floats(name)
     }
 
     /// A text.
@@ -265,6 +275,12 @@ impl OnnxNode<'_> {
     /// Adds a node whose output is named `output`.
     pub(crate) fn push_as(&mut self, output: &str, op: impl Into<Op>, inputs: Vec<ValueId>) -> Result<ValueId> {
         self.builder.push(self.name, output, op.into(), inputs)
+    }
+
+    /// A stored tensor of one element, for arithmetic on the way to the first output.
+    pub(crate) fn number(&mut self, suffix: &str, x: f32) -> Result<ValueId> {
+        let tensor = Tensor::new(vec![1], Data::Floats(vec![x].into()))?;
+        self.builder.constant(&self.inner_name(suffix), &tensor, 0)
     }
 
     /// The name of part `i` of `count` nodes behind each other, of which the last one yields the first output.

@@ -12,6 +12,7 @@ mod kind {
     pub(super) const FLOAT: i32 = 1;
     pub(super) const INT: i32 = 2;
     pub(super) const STRING: i32 = 3;
+    pub(super) const FLOATS: i32 = 6;
     pub(super) const INTS: i32 = 7;
 }
 
@@ -44,6 +45,14 @@ impl<'a> Attributes<'a> {
     /// If it is of another type.
     pub fn float(self, name: &str, default: f32) -> Result<f32> {
         Ok(self.typed(name, kind::FLOAT)?.map_or(default, |a| a.f))
+    }
+
+    /// A list of floating-point numbers; empty if absent.
+    ///
+    /// # Errors
+    /// If it is of another type.
+    pub fn floats(self, name: &str) -> Result<&'a [f32]> {
+        Ok(self.typed(name, kind::FLOATS)?.map_or(&[], |a| &a.floats))
     }
 
     /// A list of integers; empty if absent.

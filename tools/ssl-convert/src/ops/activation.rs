@@ -62,6 +62,10 @@ fn gelu(node: &mut OnnxNode<'_>) -> Result<Binding> {
 }
 
 impl Convert for Activation {
+    fn ignores_rows(&self) -> bool {
+        true
+    }
+
     without_weights!();
 
     fn function(&self) -> Option<Activation> {

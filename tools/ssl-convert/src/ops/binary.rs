@@ -64,6 +64,10 @@ fn sum(node: &mut OnnxNode<'_>) -> Result<Binding> {
 }
 
 impl Convert for Binary {
+    fn ignores_rows(&self) -> bool {
+        true
+    }
+
     without_weights!();
 
     fn is_product(&self) -> bool {

@@ -46,6 +46,10 @@ fn expand(node: &mut OnnxNode<'_>) -> Result<Binding> {
 }
 
 impl Convert for Concat {
+    fn ignores_rows(&self) -> bool {
+        self.axis < 2
+    }
+
     without_weights!();
 
     fn takes_constants(&self) -> bool {

@@ -16,12 +16,13 @@ mod quantize;
 mod reduce;
 mod resize;
 mod shapes;
+mod space;
 mod window;
 
 use crate::import::registry::Import;
 
 /// The tables of all families.
-const FAMILIES: [&[Import]; 16] = [
+const FAMILIES: [&[Import]; 17] = [
     activation::IMPORTS,
     binary::IMPORTS,
     cast::IMPORTS,
@@ -38,6 +39,7 @@ const FAMILIES: [&[Import]; 16] = [
     reduce::IMPORTS,
     resize::IMPORTS,
     shapes::IMPORTS,
+    space::IMPORTS,
 ];
 
 fn imports() -> impl Iterator<Item = &'static Import> {

@@ -98,6 +98,10 @@ impl Convert for Lrn {
 }
 
 impl Convert for BatchNorm<Unpacked> {
+    fn ignores_rows(&self) -> bool {
+        true
+    }
+
     fn is_finite(&self) -> bool {
         self.scale.iter().chain(&self.shift).all(|x| x.is_finite())
     }
@@ -121,6 +125,10 @@ impl Convert for BatchNorm<Unpacked> {
 }
 
 impl Convert for InstanceNorm<Unpacked> {
+    fn ignores_rows(&self) -> bool {
+        true
+    }
+
     fn is_finite(&self) -> bool {
         self.scale.iter().chain(&self.shift).all(|x| x.is_finite())
     }

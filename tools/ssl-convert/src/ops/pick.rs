@@ -140,6 +140,10 @@ fn gather(node: &mut OnnxNode<'_>) -> Result<Binding> {
 }
 
 impl Convert for Slice {
+    fn ignores_rows(&self) -> bool {
+        self.axis < 2
+    }
+
     without_weights!();
 
     fn takes_constants(&self) -> bool {
@@ -148,6 +152,10 @@ impl Convert for Slice {
 }
 
 impl Convert for Gather {
+    fn ignores_rows(&self) -> bool {
+        self.axis < 2
+    }
+
     without_weights!();
 
     fn takes_constants(&self) -> bool {

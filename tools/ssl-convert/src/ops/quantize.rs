@@ -8,7 +8,7 @@ use crate::import::registry::Import;
 use crate::onnx::proto::data_type;
 use crate::onnx::tensor::{Data, Floats, Tensor};
 use anyhow::{Context, Result, bail, ensure};
-use sslm_format::{Activation, Binary, Constant, ElementType, Extent, GlobalMaxPool, Reshape, ValueId};
+use sslm_format::{Activation, Binary, Constant, ElementType, GlobalMaxPool, Reshape, ValueId};
 
 pub(super) const IMPORTS: &[Import] = &[
     Import::moving("QuantizeLinear", quantize),
@@ -242,7 +242,7 @@ fn dynamic(node: &mut OnnxNode<'_>) -> Result<Binding> {
         let name = node.inner_name(part);
         node.push_as(&name, Constant { dims: vec![1; 4], data: Floats::from(vec![x]) }, Vec::new())
     };
-    let flat = node.push_as(flat, Reshape { dims: [1, 1, -1, 1i64].map(Extent::from).to_vec() }, vec![x])?;
+    let flat = node.push_as(flat, Reshape::to(&[1, 1, -1, 1]), vec![x])?;
     let max = node.push_as(max, GlobalMaxPool {}, vec![flat])?;
     let positive = node.push_as(positive, Activation::Relu, vec![max])?;
     let minus_one = number(node, "minus_one", -1.0)?;

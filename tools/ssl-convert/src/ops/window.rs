@@ -1,13 +1,16 @@
 //! Sliding windows over height and width, of convolutions and pools, from the attributes of ONNX and back.
 
 use crate::export::writer::{ints, text};
+use crate::import::binding::Binding;
 use crate::import::checks::positive;
 use crate::import::node::OnnxNode;
 use crate::onnx::proto::AttributeProto;
+use crate::weights::Op;
 use anyhow::{Context, Result, anyhow, bail, ensure};
-use sslm_format::{Padding, Window};
+use sslm_format::{Padding, Reshape, ValueId, Window};
 
-/// Two integers of at least `least`, vertical and horizontal.
+/// Two integers of at least `least`, vertical and horizontal; of a window over lines, which are planes of one row, only the horizontal
+/// one is listed.
 pub(super) fn pair(node: &OnnxNode<'_>, name: &str, default: Option<[u32; 2]>, least: u32) -> Result<[u32; 2]> {
     let integer = |n: i64| {
         u32::try_from(n).ok().filter(|&n| n >= least).with_context(|| format!("{name}: expected at least {least}, found {n}"))
@@ -15,8 +18,33 @@ pub(super) fn pair(node: &OnnxNode<'_>, name: &str, default: Option<[u32; 2]>, l
     match (node.ints(name)?, default) {
         ([], Some(default)) => Ok(default),
         (&[a, b], _) => Ok([integer(a)?, integer(b)?]),
-        (other, _) => bail!("{name}: expected 2 integers (2-D), found {other:?}"),
+        (&[a], _) => Ok([least, integer(a)?]),
+        (other, _) => bail!("{name}: expected 1 or 2 integers (1-D or 2-D), found {other:?}"),
     }
+}
+
+/// Refuses inputs that are neither lines nor planes.
+fn expect_planes(node: &OnnxNode<'_>, x: ValueId) -> Result<()> {
+    let rank = node.rank(x);
+    ensure!((3..=4).contains(&rank), "input: expected 3 or 4 axes (1-D or 2-D), found {rank}");
+    Ok(())
+}
+
+/// Adds an operator over planes that yields the first output. Lines, `[N, C, L]`, are planes of one row while it works on them.
+pub(super) fn over_planes(node: &mut OnnxNode<'_>, x: ValueId, op: impl Into<Op>) -> Result<Binding> {
+    let y = over_planes_as(node, &node.part_name(0, 1), x, op)?;
+    Ok(node.computed(y))
+}
+
+/// As [`over_planes`]; yields a value named `output`.
+pub(super) fn over_planes_as(node: &mut OnnxNode<'_>, output: &str, x: ValueId, op: impl Into<Op>) -> Result<ValueId> {
+    expect_planes(node, x)?;
+    if node.rank(x) == 4 {
+        return node.push_as(output, op, vec![x]);
+    }
+    let rows = node.push_as(&node.inner_name("row"), Reshape::to(&[0, 0, 1, -1]), vec![x])?;
+    let rows = node.push_as(&node.inner_name("planes"), op, vec![rows])?;
+    node.push_as(output, Reshape::to(&[0, 0, -1]), vec![rows])
 }
 
 /// The window of an operator whose weights have a kernel of these sizes.
@@ -39,7 +67,8 @@ fn of_kernel(node: &OnnxNode<'_>, kernel: [u32; 2]) -> Result<Window> {
             &[top, left, bottom, right] => {
                 Padding::Explicit { top: pad(top)?, left: pad(left)?, bottom: pad(bottom)?, right: pad(right)? }
             }
-            other => bail!("pads: expected 4 integers (2-D), found {other:?}"),
+            &[left, right] => Padding::Explicit { top: 0, left: pad(left)?, bottom: 0, right: pad(right)? },
+            other => bail!("pads: expected 2 or 4 integers (1-D or 2-D), found {other:?}"),
         },
         "VALID" => Padding::Explicit { top: 0, left: 0, bottom: 0, right: 0 },
         "SAME_UPPER" => Padding::SameUpper,

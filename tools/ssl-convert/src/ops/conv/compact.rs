@@ -6,7 +6,7 @@ use crate::slices::{Reads, Slices};
 use crate::weights::{Layer, Matrix, Unpacked};
 use rayon::prelude::*;
 use sslm_format::shape::Shape;
-use sslm_format::{Conv, ConvTranspose, Kept, Padding, Value, Window};
+use sslm_format::{Conv, ConvTranspose, Extent, Kept, Padding, Value, Window};
 
 /// What constants add to the sums of a filter, where its taps may fall into padding.
 struct Absorbed {
@@ -81,7 +81,10 @@ impl Convert for ConvTranspose<Unpacked> {
     }
 
     fn macs(&self, output: &Value, shape: &Shape) -> Option<(u64, u64)> {
-        self.conv.macs(output, shape)
+        // A tap reaches one of so many positions.
+        let stride = |axis: usize| self.conv.window.strides[axis] as usize;
+        let reached = |axis: usize| shape[2 + axis].quotient_up(&Extent::from(stride(axis)));
+        self.conv.macs(output, &vec![shape[0].clone(), shape[1].clone(), reached(0), reached(1)])
     }
 
     fn rows_mut(&mut self, shape: &Shape) -> Option<(&mut Matrix, &mut Vec<f32>)> {

@@ -11,7 +11,7 @@ use crate::import::node::OnnxNode;
 use crate::import::registry::Import;
 use crate::onnx::tensor::{Floats, Tensor};
 use crate::weights::{Matrix, Unpacked};
-use anyhow::{Context, Result, anyhow, bail, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use sslm_format::window::reach;
 use sslm_format::{Conv, ConvTranspose, Kept, Padding, ValueId, Window};
 
@@ -27,7 +27,7 @@ fn conv(node: &mut OnnxNode<'_>) -> Result<Binding> {
     let window = window::of_weights(node, [kernel_height, kernel_width])?;
     let bias = bias(node, filters)?;
     let matrix = matrix(filters, group_channels * kernel_height * kernel_width, weights.floats()?.clone());
-    node.push(dense([group, channels, filters], window, matrix, bias)?, vec![x])
+    window::over_planes(node, x, dense([group, channels, filters], window, matrix, bias)?)
 }
 
 fn conv_transpose(node: &mut OnnxNode<'_>) -> Result<Binding> {
@@ -37,8 +37,7 @@ fn conv_transpose(node: &mut OnnxNode<'_>) -> Result<Binding> {
     let group = group(node, channels, "channels")?;
     let filters = group.checked_mul(group_filters).context("group: too large")?;
     let (group_channels, taps) = (channels / group, kernel_height * kernel_width);
-    let output_padding = window::pair(node, "output_padding", Some([0, 0]), 0)?;
-    let window = scattering_window(node, [kernel_height, kernel_width], output_padding, x)?;
+    let (window, output_padding) = scattering_window(node, [kernel_height, kernel_width], x)?;
     // ONNX stores these weights by input channel; rows are filters here.
     let floats = weights.floats()?;
     let at = |row: usize, column: usize| {
@@ -49,13 +48,22 @@ fn conv_transpose(node: &mut OnnxNode<'_>) -> Result<Binding> {
     let data: Vec<f32> = (0..filters * columns).map(|i| at(i / columns, i % columns)).collect();
     let bias = bias(node, filters)?;
     let conv = dense([group, channels, filters], window, matrix(filters, columns, data.into()), bias)?;
-    node.push(ConvTranspose { conv, output_padding }, vec![x])
+    window::over_planes(node, x, ConvTranspose { conv, output_padding })
 }
 
-/// The extents of a weight tensor: OIHW, or IOHW of a transposed convolution.
+/// A convolution that sums the elements of each window of each of `channels`.
+pub(in crate::ops) fn sum_of_windows(channels: usize, window: Window) -> Result<Conv<Unpacked>> {
+    let ones = Floats::Repeated { value: 1.0, len: channels * window.taps() };
+    let matrix = matrix(channels, window.taps(), ones);
+    dense([channels; 3], window, matrix, vec![0.0; channels])
+}
+
+/// The extents of a weight tensor: OIHW, or IOHW of a transposed convolution. Those over lines have one row.
 fn extents(weights: &Tensor) -> Result<[usize; 4]> {
-    let Ok(extents) = <[usize; 4]>::try_from(&weights.dims[..]) else {
-        bail!("weights: expected 4 axes (2-D convolution), found dims {:?}", weights.dims);
+    let extents = match weights.dims[..] {
+        [outer, inner, length] => [outer, inner, 1, length],
+        [outer, inner, height, width] => [outer, inner, height, width],
+        ref other => bail!("weights: expected 3 or 4 axes (1-D or 2-D convolution), found dims {other:?}"),
     };
     ensure!(!extents.contains(&0), "weights: expected extents of at least 1, found dims {extents:?}");
     Ok(extents)
@@ -94,30 +102,41 @@ fn dense([group, channels, filters]: [usize; 3], window: Window, weights: Matrix
     })
 }
 
-/// Geometry of a transposed convolution. A wanted output size (`output_shape`, or `auto_pad`) becomes explicit padding.
-fn scattering_window(node: &OnnxNode<'_>, kernel: [usize; 2], extra: [u32; 2], x: ValueId) -> Result<Window> {
-    let auto_pad = node.text("auto_pad", "NOTSET")?;
+/// Geometry of a transposed convolution, and what is added behind its output. A wanted output size (`output_shape`, or `auto_pad`)
+/// becomes explicit padding, or more behind the output.
+fn scattering_window(node: &OnnxNode<'_>, kernel: [usize; 2], x: ValueId) -> Result<(Window, [u32; 2])> {
+    let mut extra = window::pair(node, "output_padding", Some([0, 0]), 0)?;
     let mut window = window::of_weights(node, kernel)?;
-    let wanted: Vec<i64> = match (node.ints("output_shape")?, auto_pad) {
-        ([], "SAME_UPPER" | "SAME_LOWER") => {
-            let size = |axis: usize| node.extent(x, 2 + axis).map(|e| e as i64 * i64::from(window.strides[axis]));
-            let sizes: Option<Vec<i64>> = (0..2).map(size).collect();
-            sizes.with_context(|| format!("auto_pad {auto_pad}: expected a fixed height and width, found symbolic ones"))?
-        }
-        ([], _) => return Ok(window),
-        (shape, _) => shape[shape.len().saturating_sub(2)..].to_vec(),
-    };
-    ensure!(wanted.len() == 2, "output_shape: expected 2 integers (2-D), found {wanted:?}");
+    let auto_pad = node.text("auto_pad", "NOTSET")?;
+    let shape = node.ints("output_shape")?;
+    if shape.is_empty() && !auto_pad.starts_with("SAME") {
+        return Ok((window, extra));
+    }
+    let rank = node.rank(x);
+    let axes = rank.saturating_sub(2).min(2);
+    let wanted = &shape[shape.len().saturating_sub(axes)..];
+    ensure!([0, axes].contains(&wanted.len()), "output_shape: expected {axes} integers, found {wanted:?}");
     let mut pads = [[0u32; 2]; 2];
     for axis in 0..2 {
-        let size = node.extent(x, 2 + axis);
-        let size = size.context("output_shape: expected a fixed height and width, found symbolic ones")? as i64;
-        let spread = (size - 1) * i64::from(window.strides[axis]) + reach(&window, axis) as i64 + i64::from(extra[axis]);
-        let total = u32::try_from(spread - wanted[axis])
-            .map_err(|_| anyhow!("output_shape: expected at most {spread} positions, found {}", wanted[axis]))?;
+        let (stride, reach) = (i64::from(window.strides[axis]), reach(&window, axis) as i64);
+        // How many positions there are more than are wanted.
+        let over = match (axis + wanted.len()).checked_sub(2).map(|i| wanted[i]) {
+            Some(wanted) => {
+                let size = node.extent(x, rank - 2 + axis);
+                let size = size.context("output_shape: expected a fixed height and width, found symbolic ones")? as i64;
+                ((size - 1) * stride + reach + i64::from(extra[axis])).saturating_sub(wanted)
+            }
+            // `stride` for each position of the input, whatever its size; where windows have gaps between them, those stay.
+            None => (reach + i64::from(extra[axis]) - stride).max(0),
+        };
+        let count = |over: u64| {
+            u32::try_from(over).ok().with_context(|| format!("output_shape: expected a size near the input's, found {wanted:?}"))
+        };
+        extra[axis] = extra[axis].saturating_add(count(over.min(0).unsigned_abs())?);
+        let total = count(over.max(0).unsigned_abs())?;
         let small = total / 2;
         pads[axis] = if auto_pad == "SAME_UPPER" { [small, total - small] } else { [total - small, small] };
     }
     window.padding = Padding::Explicit { top: pads[0][0], left: pads[1][0], bottom: pads[0][1], right: pads[1][1] };
-    Ok(window)
+    Ok((window, extra))
 }
