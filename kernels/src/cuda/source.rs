@@ -1,12 +1,20 @@
 //! The whole source of the kernels, put together of the pieces that stand beside what starts them, and what it was compiled to.
 
 use super::launch::Source;
-use super::{axis, channels, conv, elementwise, lines, normalize, pool};
+use super::{axis, channels, conv, elementwise, lines, matmul, normalize, pool};
 use sslm_basics::functions;
 
 /// All pieces, each behind those whose macros and structures it uses.
-const PIECES: &[&[Source]] =
-    &[elementwise::SOURCES, conv::SOURCES, &[lines::LINES], pool::SOURCES, normalize::SOURCES, channels::SOURCES, axis::SOURCES];
+const PIECES: &[&[Source]] = &[
+    elementwise::SOURCES,
+    conv::SOURCES,
+    &[lines::LINES],
+    pool::SOURCES,
+    normalize::SOURCES,
+    channels::SOURCES,
+    axis::SOURCES,
+    matmul::SOURCES,
+];
 
 /// The kernels by name.
 pub fn names() -> impl Iterator<Item = &'static str> {

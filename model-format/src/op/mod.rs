@@ -12,6 +12,7 @@ mod conv;
 mod gemm;
 mod join;
 mod layout;
+mod matmul;
 mod normalize;
 mod pick;
 mod pool;
@@ -25,6 +26,7 @@ pub use conv::{Conv, ConvTranspose};
 pub use gemm::Gemm;
 pub use join::{Concat, Expand};
 pub use layout::{Flatten, Reshape, Transpose};
+pub use matmul::MatMul;
 pub use normalize::{BatchNorm, InstanceNorm, LayerNorm, Lrn, Softmax};
 pub use pick::{Gather, Slice};
 pub use pool::{AveragePool, GlobalAveragePool, GlobalMaxPool, MaxPool};
@@ -140,6 +142,8 @@ operators! { ($)
     25 => ArgMax,
     /// Normalisation over the last axes.
     26 => LayerNorm<W>,
+    /// Products of computed matrices.
+    50 => MatMul,
 }
 
 /// What the format states of an operator, whatever its weights are: its rules are part of the format.

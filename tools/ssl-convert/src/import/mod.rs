@@ -76,9 +76,11 @@ impl Importer<'_> {
 
     /// Imports a node, or keeps why that is not possible. Outputs that it does not define are missing from then on.
     fn add_node(&mut self, node: &NodeProto, name: &str) {
-        let is_standard = matches!(node.domain.as_str(), "" | "ai.onnx");
-        let import = if is_standard { ops::import_of(&node.op_type) } else { None };
-        let outputs = match import.map(|import| self.outputs(import, node, name)) {
+        let operator = match node.domain.as_str() {
+            "" | "ai.onnx" => node.op_type.clone(),
+            domain => format!("{domain}.{}", node.op_type),
+        };
+        let outputs = match ops::import_of(&operator).map(|import| self.outputs(import, node, name)) {
             Some(Ok(outputs)) => outputs,
             Some(Err(e)) => {
                 // What follows from this node is not reported on its own.
@@ -88,8 +90,7 @@ impl Importer<'_> {
                 Vec::new()
             }
             None => {
-                let prefix = if node.domain.is_empty() { String::new() } else { format!("{}.", node.domain) };
-                self.problems.unsupported.entry(format!("{prefix}{}", node.op_type)).or_default().push(name.to_owned());
+                self.problems.unsupported.entry(operator).or_default().push(name.to_owned());
                 Vec::new()
             }
         };

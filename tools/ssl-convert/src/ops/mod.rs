@@ -7,6 +7,7 @@ mod conv;
 mod gemm;
 mod join;
 mod layout;
+mod matmul;
 mod normalize;
 mod pass;
 mod pick;
@@ -19,7 +20,7 @@ mod window;
 use crate::import::registry::Import;
 
 /// The tables of all families.
-const FAMILIES: [&[Import]; 14] = [
+const FAMILIES: [&[Import]; 15] = [
     activation::IMPORTS,
     binary::IMPORTS,
     constant::IMPORTS,
@@ -27,6 +28,7 @@ const FAMILIES: [&[Import]; 14] = [
     gemm::IMPORTS,
     join::IMPORTS,
     layout::IMPORTS,
+    matmul::IMPORTS,
     normalize::IMPORTS,
     pass::IMPORTS,
     pick::IMPORTS,
