@@ -9,18 +9,21 @@ pub(crate) mod binding;
 mod builder;
 pub(crate) mod checks;
 pub(crate) mod extent;
+mod inline;
 pub(crate) mod node;
 pub(crate) mod registry;
 pub(crate) mod stored;
 
 use crate::graph::Graph;
+use crate::onnx::attributes::Attributes;
 use crate::onnx::load::{ExternalData, OnnxFile};
-use crate::onnx::proto::{GraphProto, ModelProto, NodeProto};
+use crate::onnx::proto::{GraphProto, ModelProto, NodeProto, ValueInfoProto};
 use crate::onnx::tensor::Tensor;
 use crate::ops;
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use binding::{Binding, Follows};
 use builder::Builder;
+use inline::{Inlined, inline};
 use node::OnnxNode;
 use registry::Import;
 use std::collections::{BTreeMap, HashSet};
@@ -34,24 +37,30 @@ const OPSETS: std::ops::RangeInclusive<i64> = 7..=25;
 /// One error that names every node that cannot be converted, and why.
 pub fn import(file: &mut OnnxFile) -> Result<Graph> {
     let opset = opset(&file.model)?;
-    let Some(graph) = &file.model.graph else { bail!("expected a graph, found none") };
-    let needed = reachable(graph);
+    let Inlined { graph, opsets } = inline(&file.model, opset)?;
+    let needed = reachable(&graph);
     let mut importer = Importer { opset, builder: Builder::new(), external: &mut file.external, problems: Problems::default() };
-    importer.add_stored(graph, &needed)?;
+    importer.add_stored(&graph, &needed)?;
     // Files of IR version 3 list initialisers among the inputs, used or not.
     let stored: HashSet<&str> = graph.initializer.iter().map(|t| t.name.as_str()).collect();
     for input in graph.input.iter().filter(|i| !stored.contains(i.name.as_str())) {
         importer.builder.add_input(input).with_context(|| format!("input '{}'", input.name))?;
     }
     for (i, node) in graph.node.iter().enumerate().filter(|(i, _)| needed[*i]) {
-        let name = if node.name.is_empty() { format!("{}_{i}", node.op_type) } else { node.name.clone() };
-        importer.add_node(node, &name);
+        importer.opset = opsets[i];
+        importer.add_node(node, &name_of(node, i));
     }
     importer.problems.into_result()?;
-    importer.builder.finish(graph)
+    importer.builder.finish(&graph)
+}
+
+/// What a node is called that is at place `i` of its graph.
+fn name_of(node: &NodeProto, i: usize) -> String {
+    if node.name.is_empty() { format!("{}_{i}", node.op_type) } else { node.name.clone() }
 }
 
 struct Importer<'a> {
+    /// The version of the operator set that the next node is of.
     opset: i64,
     builder: Builder,
     external: &'a mut ExternalData,
@@ -61,8 +70,8 @@ struct Importer<'a> {
 impl Importer<'_> {
     /// Binds the initialisers that something reads: nodes that are `needed`, or outputs.
     fn add_stored(&mut self, graph: &GraphProto, needed: &[bool]) -> Result<()> {
-        let read = graph.node.iter().zip(needed).filter(|(_, n)| **n).flat_map(|(n, _)| &n.input);
-        let used: HashSet<&str> = read.chain(graph.output.iter().map(|o| &o.name)).map(String::as_str).collect();
+        let mut used: HashSet<&str> = graph.output.iter().map(|o| o.name.as_str()).collect();
+        graph.node.iter().zip(needed).filter(|(_, needed)| **needed).for_each(|(node, _)| add_reads(node, &mut used));
         let mut problems: Vec<String> = Vec::new();
         for proto in graph.initializer.iter().filter(|t| used.contains(t.name.as_str())) {
             match Tensor::from_proto(proto, self.external) {
@@ -80,7 +89,14 @@ impl Importer<'_> {
             "" | "ai.onnx" => node.op_type.clone(),
             domain => format!("{domain}.{}", node.op_type),
         };
-        let outputs = match ops::import_of(&operator).map(|import| self.outputs(import, node, name)) {
+        let outputs = match operator.as_str() {
+            "If" => Some(self.branch(node, name)),
+            "Loop" | "Scan" => {
+                Some(Err(anyhow!("expected nodes that run once, found one whose body runs as often as its input says")))
+            }
+            _ => ops::import_of(&operator).map(|import| self.outputs(import, node, name)),
+        };
+        let outputs = match outputs {
             Some(Ok(outputs)) => outputs,
             Some(Err(e)) => {
                 // What follows from this node is not reported on its own.
@@ -113,6 +129,42 @@ impl Importer<'_> {
             _ => (import.import)(&mut node)?,
         };
         Ok(node.into_outputs(first))
+    }
+}
+
+/// Graphs within nodes.
+impl Importer<'_> {
+    /// What the outputs of an If stand for, whose condition must be known: those of one of its branches.
+    fn branch(&mut self, node: &NodeProto, name: &str) -> Result<Vec<Binding>> {
+        let condition = node.input.first().map_or("", String::as_str);
+        let known = match self.builder.input(0, condition)? {
+            Some(Binding::Tensor(t)) => t.ints().ok().filter(|ints| ints.len() == 1).map(|ints| ints[0] != 0),
+            _ => None,
+        };
+        let holds =
+            known.with_context(|| format!("cond (input 0): expected a constant, found a computed tensor ('{condition}')"))?;
+        let which = if holds { "then_branch" } else { "else_branch" };
+        let graph = Attributes(node).graph(which)?.with_context(|| format!("{which}: expected a graph, found none"))?;
+        let needed = reachable(graph);
+        self.add_stored(graph, &needed)?;
+        for (i, node) in graph.node.iter().enumerate().filter(|(i, _)| needed[*i]) {
+            self.add_node(node, &format!("{name}/{}", name_of(node, i)));
+        }
+        let output = |output: &ValueInfoProto| {
+            self.builder
+                .input(0, &output.name)?
+                .with_context(|| format!("{which}: expected outputs with names, found one without"))
+        };
+        graph.output.iter().map(output).collect()
+    }
+}
+
+/// Adds all names that a node reads, those included that graphs within it may read of what is around them.
+fn add_reads<'a>(node: &'a NodeProto, names: &mut HashSet<&'a str>) {
+    names.extend(node.input.iter().map(String::as_str));
+    for graph in node.attribute.iter().filter_map(|a| a.g.as_ref()) {
+        names.extend(graph.output.iter().map(|o| o.name.as_str()));
+        graph.node.iter().for_each(|node| add_reads(node, names));
     }
 }
 
@@ -157,7 +209,7 @@ fn reachable(graph: &GraphProto) -> Vec<bool> {
     for (i, node) in graph.node.iter().enumerate().rev() {
         if node.output.iter().any(|o| wanted.contains(o.as_str())) {
             needed[i] = true;
-            wanted.extend(node.input.iter().map(String::as_str));
+            add_reads(node, &mut wanted);
         }
     }
     needed

@@ -98,6 +98,16 @@ impl<'a> OnnxNode<'a> {
         Attributes(self.proto).ints(name)
     }
 
+    /// A list of floating-point numbers; empty if absent.
+    pub(crate) fn floats(&self, name: &str) -> Result<&'a [f32]> {
+        Attributes(self.proto).floats(name)
+    }
+
+    /// A list of texts; empty if absent.
+    pub(crate) fn texts(&self, name: &str) -> Result<Vec<&'a str>> {
+        Attributes(self.proto).texts(name)
+    }
+
     /// A text.
     pub(crate) fn text(&self, name: &str, default: &'a str) -> Result<&'a str> {
         Attributes(self.proto).text(name, default)

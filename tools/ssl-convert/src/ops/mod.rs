@@ -47,9 +47,9 @@ pub(crate) fn import_of(name: &str) -> Option<&'static Import> {
     imports().find(|import| import.name == name)
 }
 
-/// The names of all operators that are supported, sorted.
+/// The names of all operators that are supported, sorted. An If is not one that computes: one of its branches stands for it.
 pub(crate) fn supported() -> Vec<&'static str> {
-    let mut names: Vec<&str> = imports().map(|import| import.name).collect();
+    let mut names: Vec<&str> = imports().map(|import| import.name).chain(["If"]).collect();
     names.sort_unstable();
     names
 }
