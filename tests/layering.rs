@@ -90,6 +90,7 @@ fn unsafe_stays_where_it_is_expected() {
         "kernels/src/cuda/gpu.rs",
         "kernels/src/cuda/launch.rs",
         "kernels/src/cuda/lines.rs",
+        "kernels/src/cuda/matmul.rs",
         "kernels/src/cuda/normalize.rs",
         "kernels/src/cuda/pool.rs",
         "kernels/src/cuda/resample.rs",

@@ -49,6 +49,7 @@ mod filter_tile;
 pub mod fully_connected;
 pub mod layout;
 mod math;
+pub mod matmul;
 pub mod normalize;
 mod parallel;
 pub mod pool;

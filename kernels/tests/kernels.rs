@@ -11,5 +11,6 @@ mod cuda;
 mod elementwise;
 mod fully_connected;
 mod layout;
+mod matmul;
 mod normalize;
 mod pool;

@@ -120,6 +120,22 @@ class Graph:
         inputs = [gamma, self.bias(c), rng.normal(0, 1, c), rng.uniform(0.3, 2, c)]
         return self.add("BatchNormalization", [x] + [self.weight(p) for p in inputs])
 
+    def attention(self, x, c, size):
+        """Every channel, or every position, as a mixture of all of them."""
+        integers = lambda *n: self.stored(numpy_helper.from_array(np.array(n, np.int64), self.name("s")))
+        lines = self.add("Reshape", [x, integers(0, c, size[0] * size[1])])
+        positions = self.add("Transpose", [lines], perm=[0, 2, 1])
+        by_channel = self.rng.random() < 0.5
+        alike = self.add("MatMul", [lines, positions] if by_channel else [positions, lines])
+        scale = self.weight(np.float32(0.1 / (size[0] * size[1])))
+        shares = self.add("Softmax", [self.add(str(self.rng.choice(["Mul", "Div"])), [alike, scale])], axis=2)
+        y = self.add("MatMul", [shares, lines] if by_channel else [lines, shares])
+        return self.add("Reshape", [y, integers(0, c, *size)])
+
+    def stored(self, tensor):
+        self.weights.append(tensor)
+        return tensor.name
+
     def grow(self, x, c, size, depth):
         """A chain of random layers from x; yields the last value, its channels and its size."""
         rng = self.rng
@@ -160,8 +176,10 @@ class Graph:
                 shape = [(c, 1, 1), (1, c, 1, 1), (1,), (1, c, *size)][int(rng.integers(0, 4))]
                 self.fixed |= shape == (1, c, *size)
                 x = self.add("Add", [x, self.weight(rng.normal(0, 1, shape))])
-            elif kind < 0.95:
+            elif kind < 0.94:
                 x = self.add(str(rng.choice(["Identity", "Dropout"])), [x])
+            elif kind < 0.96:
+                x, self.fixed = self.attention(x, c, size), True
             else:
                 x = self.add("Relu", [x])
         return x, c, size

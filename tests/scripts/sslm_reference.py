@@ -236,7 +236,7 @@ def read_operator(r):
         "Relu", "LeakyRelu alpha", "Clip low high", "Sigmoid", "Tanh", "HardSigmoid alpha beta", "HardSwish", "Elu alpha", "Mish",
         "Sqrt", "Gelu", "GeluTanh", "Swish alpha",
     )  # fmt: skip
-    operators = [
+    operators = dict(enumerate([
         None,
         ("Conv", conv),
         ("Gemm", gemm),
@@ -264,9 +264,12 @@ def read_operator(r):
         ("Expand", lambda: Record(dims=r.vec(r.u64))),
         ("ArgMax", lambda: Record(axis=r.u32(), keep=r.flag(), last=r.flag())),
         ("LayerNorm", lambda: Record(axis=r.u32(), scale=r.u32(), shift=r.u32(), epsilon=r.f32())),
-    ]
+    ]))  # fmt: skip
+    operators |= {
+        50: ("MatMul", lambda: Record(transposed=(r.flag(), r.flag()), alpha=r.f32())),
+    }  # fmt: skip
     code = r.u8()
-    require(0 < code < len(operators), "section 11", f"operator {code}: needs a newer reader")
+    require(code > 0 and code in operators, "section 11", f"operator {code}: needs a newer reader")
     kind, attributes = operators[code]
     op = attributes()
     op.kind = kind
@@ -360,7 +363,7 @@ class Model:
         """Rules that need no shapes. Layers get `matrix`, their logical weights, `reads`, the columns that exist in each group, and
         `bias_of_all` and `taps_of_all` of all filters."""
         op, at = node.op, f"node {node.name!r} ({node.op.kind})"
-        lowest, highest = {"Constant": (0, 0), "Binary": (2, 2), "Concat": (1, float("inf"))}.get(op.kind, (1, 1))
+        lowest, highest = {"Constant": (0, 0), "Binary": (2, 2), "MatMul": (2, 2), "Concat": (1, float("inf"))}.get(op.kind, (1, 1))
         require(lowest <= len(node.inputs) <= highest, "R22", f"{at}: {len(node.inputs)} operands")
         compactions = [self.graph.values[v].compaction for v in [*node.inputs, node.output]]
         if "window" in op.__dict__:
@@ -560,6 +563,14 @@ def gemm(op, x):
     return np.where(op.reads[0], x, 0.0) @ op.matrix.T + op.bias_of_all
 
 
+def matmul(op, *operands):
+    require(all(x.ndim >= 2 for x in operands), "R27", f"operands of shapes {[x.shape for x in operands]}")
+    a, b = (x.swapaxes(-1, -2) if swapped else x for x, swapped in zip(operands, op.transposed))
+    require(a.shape[-1] == b.shape[-2], "R27", f"matrices of shapes {a.shape} and {b.shape}")
+    check_size((*broadcast(a.shape[:-2], b.shape[:-2]), a.shape[-2], b.shape[-1]))
+    return op.alpha * (a @ b)
+
+
 def max_pool(op, x):
     y = -np.inf
     for seen in Slide(op.window, x, op.ceil_mode).taps(x, -np.inf):
@@ -754,6 +765,7 @@ OPERATORS = {
     "Binary": binary, "Constant": lambda op: op.tensor.reshape(op.dims), "GlobalMaxPool": global_pool, "ConvTranspose": conv,
     "Transpose": transpose, "Slice": slice_, "Gather": gather, "Pad": pad, "Resize": resize, "ReduceMean": reduce_mean,
     "Expand": lambda op, x: np.broadcast_to(x, broadcast(x.shape, op.dims)), "ArgMax": arg_max,
+    "MatMul": matmul,
 }  # fmt: skip
 
 

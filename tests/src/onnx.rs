@@ -79,7 +79,7 @@ impl Net {
             name: name.clone(),
             op_type: op.to_owned(),
             attribute,
-            domain: String::new(),
+            ..Default::default()
         });
         name
     }

@@ -146,6 +146,7 @@ impl Graph {
             93..94 => self.pad(&x),
             94..98 if x.largest() <= 16 => self.upsample(&x),
             94..98 => self.activation(&x),
+            98.. if x.sizes.len() == 1 && x.largest() <= 16 && self.random.chance(0.5) => self.attention(&x),
             _ if x.sizes.len() == 1 => self.shuffle(&x),
             _ => self.unary("Identity", &x, &[]),
         }
@@ -463,6 +464,23 @@ impl Graph {
         let y = self.net.node("Reshape", &[&x.name, &apart], &[]);
         let y = self.net.node("Transpose", &[&y], &[("perm", Value::Ints(&[0, 2, 1, 3, 4]))]);
         Image { name: self.net.node("Reshape", &[&y, &together], &[]), ..x.clone() }
+    }
+
+    /// Every channel, or every position, as a mixture of all of them, by how alike they are.
+    fn attention(&mut self, x: &Image) -> Image {
+        let (c, [height, width]) = (x.channels as i64, x.sizes[0].map(|n| n as i64));
+        let (lines, image) = (self.net.integers(&[0, c, height * width]), self.net.integers(&[0, c, height, width]));
+        let lines = self.net.node("Reshape", &[&x.name, &lines], &[]);
+        let positions = self.net.node("Transpose", &[&lines], &[("perm", Value::Ints(&[0, 2, 1]))]);
+        let [a, b] = if self.random.chance(0.5) { [&lines, &positions] } else { [&positions, &lines] };
+        let alike = self.net.node("MatMul", &[a, b], &[]);
+        let scale = self.net.weights(&[], &[0.1 / (height * width) as f32]);
+        let alike = self.net.node("Mul", &[&alike, &scale], &[]);
+        let shares = self.net.node("Softmax", &[&alike], &[("axis", Value::Int(2))]);
+        // As many shares as channels, or as positions.
+        let operands = if *a == lines { [&shares, &lines] } else { [&lines, &shares] };
+        let y = self.net.node("MatMul", &operands.map(String::as_str), &[]);
+        Image { name: self.net.node("Reshape", &[&y, &image], &[]), ..x.clone() }
     }
 
     /// One to three outputs: often a classifier behind the last value, and values from the middle of the graph.

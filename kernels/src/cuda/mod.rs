@@ -13,6 +13,7 @@ mod elementwise;
 mod gpu;
 mod launch;
 mod lines;
+mod matmul;
 mod normalize;
 mod pool;
 mod resample;

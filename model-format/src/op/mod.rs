@@ -12,6 +12,7 @@ mod conv;
 mod gemm;
 mod join;
 mod layout;
+mod matmul;
 mod normalize;
 mod pick;
 mod pool;
@@ -27,6 +28,7 @@ pub use conv::{Conv, ConvTranspose};
 pub use gemm::Gemm;
 pub use join::{Concat, Expand};
 pub use layout::{Flatten, Reshape, Transpose};
+pub use matmul::MatMul;
 pub use normalize::{BatchNorm, InstanceNorm, LayerNorm, Lrn, Softmax};
 pub use pick::{Gather, Slice};
 pub use pool::{AveragePool, GlobalAveragePool, GlobalMaxPool, MaxPool};
@@ -159,6 +161,8 @@ operators! { ($)
     41 => DepthToSpace,
     /// Positions that become channels.
     42 => SpaceToDepth,
+    /// Products of computed matrices.
+    50 => MatMul,
     /// Extents as elements.
     70 => Sizes,
     /// Equally spaced integers.

@@ -7,6 +7,7 @@ mod conv;
 mod gemm;
 mod join;
 mod layout;
+mod matmul;
 mod normalize;
 mod pick;
 mod pool;

@@ -12,7 +12,7 @@ pub(crate) mod shapes;
 pub(crate) use build::{Emit, Operand};
 pub(crate) use images::mixes_images;
 pub(crate) use layouts::LayoutRules;
-pub(crate) use lower::{Lower, Lowering};
+pub(crate) use lower::{Lower, Lowering, axes_of};
 
 use crate::error::Result;
 use crate::model::Model;

@@ -1,6 +1,6 @@
 //! Turns a zero-masked ONNX network into a compact `.sslm` file. Data flows through the files in this order:
-//! [`onnx`] (bytes to messages) -> [`import`](mod@import) (messages to a dense graph) -> [`fold`](mod@fold), [`gates`] and [`shuffle`]
-//! (fewer nodes) -> [`threshold`] (small filters and columns to zero, if asked) -> [`compact`](mod@compact) (what can go) -> [`emit`] (panels
+//! [`onnx`] (bytes to messages) -> [`import`](mod@import) (messages to a dense graph) -> [`fold`](mod@fold), [`gates`], [`shuffle`] and
+//! [`products`] (fewer nodes) -> [`threshold`] (small filters and columns to zero, if asked) -> [`compact`](mod@compact) (what can go) -> [`emit`] (panels
 //! and file) -> [`verify`](mod@verify) (the file against the original). [`certificate`] says what happened; [`report`] prints it;
 //! [`export`](mod@export) says the compact network in ONNX. What all of them need to know of an operator stands in `ops`, one family
 //! a file.
@@ -18,6 +18,7 @@ pub mod metadata;
 pub mod onnx;
 pub mod operator;
 mod ops;
+pub mod products;
 pub mod report;
 pub mod rows;
 pub mod shuffle;
@@ -216,4 +217,5 @@ fn simplify(g: &mut graph::Graph) {
     fold::fold(g);
     gates::fold_gates(g);
     shuffle::fold_shuffles(g);
+    products::fold_products(g);
 }

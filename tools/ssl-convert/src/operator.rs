@@ -59,6 +59,11 @@ pub trait Convert: Operator {
         false
     }
 
+    /// What it does to its operands before and to its result after, if it is a product of computed matrices.
+    fn product_mut(&mut self) -> Option<MatrixProduct<'_>> {
+        None
+    }
+
     /// The rows and biases of a layer that yields a value of `shape`, if an affine function of each channel can be taken into them.
     fn rows_mut(&mut self, shape: &Shape) -> Option<(&mut Matrix, &mut Vec<f32>)> {
         let _ = shape;
@@ -91,6 +96,14 @@ pub trait Convert: Operator {
 
     /// The record as the file has it; its weights go to `blobs`, of which the channels that `output` keeps.
     fn stored<'g>(&'g self, output: &Value, blobs: &mut Blobs<'g>) -> sslm_format::Op;
+}
+
+/// What a product of matrices takes in of what stands around it.
+pub struct MatrixProduct<'a> {
+    /// Whether the last two axes of each operand are swapped.
+    pub transposed: &'a mut [bool; 2],
+    /// Factor of the result.
+    pub alpha: &'a mut f32,
 }
 
 /// A factor and a term for each channel.

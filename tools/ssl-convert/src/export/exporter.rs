@@ -31,6 +31,8 @@ pub(crate) trait Write: Operator {
 pub(crate) struct Call<'a> {
     /// The tensors that it reads.
     pub(crate) inputs: &'a [&'a str],
+    /// How many axes each operand of the node has.
+    pub(crate) ranks: &'a [usize],
     /// The tensor that it defines.
     pub(crate) output: &'a str,
     /// How many axes that has.
@@ -54,20 +56,20 @@ impl<T: Write> Export for T {
                 let given = |(&v, like): (&ValueId, &bool)| if *like { e.channels_like(v, out) } else { e.all_channels(v) };
                 let inputs: Vec<String> = node.inputs.iter().zip(&inputs).map(given).collect::<Result<_>>()?;
                 let output = e.name(out);
-                e.write(self, &inputs, &output, out)
+                e.write(self, &inputs, &output, node)
             }
             Channels::Picked(pick) => e.pick(node, &pick),
             Channels::Joined => {
                 let inputs = e.parts(node)?;
                 let output = e.name(node.output);
-                e.write(self, &inputs, &output, node.output)
+                e.write(self, &inputs, &output, node)
             }
             Channels::All => {
                 let inputs: Vec<String> = node.inputs.iter().map(|&v| e.all_channels(v)).collect::<Result<_>>()?;
                 let all = e.w.fresh(self.name());
                 let inputs: Vec<&str> = inputs.iter().map(String::as_str).collect();
-                let rank = e.shape(node.output).len();
-                self.write(&mut e.w, &Call { inputs: &inputs, output: &all, rank, kept: None })?;
+                let (rank, ranks) = (e.shape(node.output).len(), e.ranks(node));
+                self.write(&mut e.w, &Call { inputs: &inputs, ranks: &ranks, output: &all, rank, kept: None })?;
                 e.keep(&all, node.output);
                 Ok(())
             }
@@ -88,8 +90,8 @@ impl<T: Write> Export for T {
         };
         let inputs: Vec<&str> = inputs.iter().map(String::as_str).collect();
         let output = e.w.fresh("carrier");
-        let rank = e.shape(node.output).len();
-        self.write(&mut e.w, &Call { inputs: &inputs, output: &output, rank, kept: Some(&[0]) })?;
+        let (rank, ranks) = (e.shape(node.output).len(), e.ranks(node));
+        self.write(&mut e.w, &Call { inputs: &inputs, ranks: &ranks, output: &output, rank, kept: Some(&[0]) })?;
         Ok(output)
     }
 }
@@ -299,12 +301,17 @@ impl Exporter<'_> {
         self.maps(op, node).into_iter().zip(&node.inputs).find(same_size).map(|(_, v)| *v)
     }
 
-    /// Applies an operator to tensors that have the channels that `out` keeps.
-    fn write(&mut self, op: &impl Write, inputs: &[String], output: &str, out: ValueId) -> Result<()> {
+    /// Applies the operator of `node` to tensors that have the channels that its output keeps.
+    fn write(&mut self, op: &impl Write, inputs: &[String], output: &str, node: &Node) -> Result<()> {
         let inputs: Vec<&str> = inputs.iter().map(String::as_str).collect();
-        let kept = self.compaction(out).map(kept);
-        let rank = self.shape(out).len();
-        op.write(&mut self.w, &Call { inputs: &inputs, output, rank, kept: kept.as_deref() })
+        let kept = self.compaction(node.output).map(kept);
+        let (rank, ranks) = (self.shape(node.output).len(), self.ranks(node));
+        op.write(&mut self.w, &Call { inputs: &inputs, ranks: &ranks, output, rank, kept: kept.as_deref() })
+    }
+
+    /// How many axes each operand of `node` has.
+    fn ranks(&self, node: &Node) -> Vec<usize> {
+        node.inputs.iter().map(|&v| self.shape(v).len()).collect()
     }
 
     /// Defines the output, whose channel c is channel `pick.index(c)` of the input.

@@ -66,6 +66,7 @@ pub fn export(g: &Graph, metadata: &[StringStringEntryProto]) -> Result<ModelPro
         graph: Some(e.w.graph),
         opset_import: vec![OperatorSetIdProto { domain: String::new(), version: OPSET }],
         metadata_props: metadata.to_vec(),
+        ..Default::default()
     })
 }
 

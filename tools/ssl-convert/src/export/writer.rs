@@ -37,7 +37,7 @@ impl Writer {
             name: output.to_owned(),
             op_type: op.to_owned(),
             attribute,
-            domain: String::new(),
+            ..Default::default()
         });
     }
 

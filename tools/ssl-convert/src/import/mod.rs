@@ -9,6 +9,7 @@ pub(crate) mod binding;
 mod builder;
 pub(crate) mod checks;
 mod evaluate;
+mod inline;
 pub(crate) mod node;
 pub(crate) mod registry;
 pub(crate) mod sizes;
@@ -16,13 +17,15 @@ pub(crate) mod stored;
 pub(crate) mod types;
 
 use crate::graph::Graph;
+use crate::onnx::attributes::Attributes;
 use crate::onnx::load::{ExternalData, OnnxFile};
 use crate::onnx::proto::{GraphProto, ModelProto, NodeProto, ValueInfoProto, data_type};
 use crate::onnx::tensor::Tensor;
 use crate::ops;
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use binding::{Binding, Follows};
 use builder::Builder;
+use inline::{Inlined, inline};
 use node::OnnxNode;
 use registry::Import;
 use sslm_format::ElementType;
@@ -38,10 +41,10 @@ const OPSETS: std::ops::RangeInclusive<i64> = 7..=25;
 /// One error that names every node that cannot be converted, and why.
 pub fn import(file: &mut OnnxFile, dims: &BTreeMap<String, usize>) -> Result<Graph> {
     let opset = opset(&file.model)?;
-    let Some(graph) = &file.model.graph else { bail!("expected a graph, found none") };
-    let needed = reachable(graph);
-    let used = graph.node.iter().zip(&needed).filter(|(_, n)| **n).flat_map(|(n, _)| &n.input);
-    let read = used.chain(graph.output.iter().map(|o| &o.name)).map(String::as_str).collect();
+    let Inlined { graph, opsets } = inline(&file.model, opset)?;
+    let needed = reachable(&graph);
+    let mut read: HashSet<&str> = graph.output.iter().map(|o| o.name.as_str()).collect();
+    graph.node.iter().zip(&needed).filter(|(_, needed)| **needed).for_each(|(node, _)| add_reads(node, &mut read));
     let mut importer = Importer {
         opset,
         builder: Builder::new(dims.clone()),
@@ -50,7 +53,7 @@ pub fn import(file: &mut OnnxFile, dims: &BTreeMap<String, usize>) -> Result<Gra
         problems: Problems::default(),
         read,
     };
-    importer.add_stored(graph);
+    importer.add_stored(&graph);
     // Files of IR version 3 list initialisers among the inputs, used or not.
     let sparse = graph.sparse_initializer.iter().filter_map(|t| t.values.as_ref());
     let stored: HashSet<&str> = graph.initializer.iter().chain(sparse).map(|t| t.name.as_str()).collect();
@@ -59,14 +62,20 @@ pub fn import(file: &mut OnnxFile, dims: &BTreeMap<String, usize>) -> Result<Gra
     }
     importer.builder.expect_dims()?;
     for (i, node) in graph.node.iter().enumerate().filter(|(i, _)| needed[*i]) {
-        let name = if node.name.is_empty() { format!("{}_{i}", node.op_type) } else { node.name.clone() };
-        importer.add_node(node, &name);
+        importer.opset = opsets[i];
+        importer.add_node(node, &name_of(node, i));
     }
     importer.problems.into_result()?;
-    importer.builder.finish(graph, &importer.types)
+    importer.builder.finish(&graph, &importer.types)
+}
+
+/// What a node is called that is at place `i` of its graph.
+fn name_of(node: &NodeProto, i: usize) -> String {
+    if node.name.is_empty() { format!("{}_{i}", node.op_type) } else { node.name.clone() }
 }
 
 struct Importer<'a> {
+    /// The version of the operator set that the next node is of.
     opset: i64,
     builder: Builder,
     types: Types,
@@ -108,9 +117,18 @@ impl Importer<'_> {
 
     /// Imports a node, or keeps why that is not possible. Outputs that it does not define are missing from then on.
     fn add_node(&mut self, node: &NodeProto, name: &str) {
-        let is_standard = matches!(node.domain.as_str(), "" | "ai.onnx");
-        let import = if is_standard { ops::import_of(&node.op_type) } else { None };
-        let outputs = match import.map(|import| self.outputs(import, node, name)) {
+        let operator = match node.domain.as_str() {
+            "" | "ai.onnx" => node.op_type.clone(),
+            domain => format!("{domain}.{}", node.op_type),
+        };
+        let outputs = match operator.as_str() {
+            "If" => Some(self.branch(node, name)),
+            "Loop" | "Scan" => {
+                Some(Err(anyhow!("expected nodes that run once, found one whose body runs as often as its input says")))
+            }
+            _ => ops::import_of(&operator).map(|import| self.outputs(import, node, name)),
+        };
+        let outputs = match outputs {
             Some(Ok(outputs)) => outputs,
             Some(Err(e)) => {
                 // What follows from this node is not reported on its own.
@@ -120,8 +138,7 @@ impl Importer<'_> {
                 Vec::new()
             }
             None => {
-                let prefix = if node.domain.is_empty() { String::new() } else { format!("{}.", node.domain) };
-                self.problems.unsupported.entry(format!("{prefix}{}", node.op_type)).or_default().push(name.to_owned());
+                self.problems.unsupported.entry(operator).or_default().push(name.to_owned());
                 Vec::new()
             }
         };
@@ -152,6 +169,42 @@ impl Importer<'_> {
         }
         let outputs = node.into_outputs(first);
         if all_known { evaluate::evaluate(&mut self.builder, mark, outputs) } else { Ok(outputs) }
+    }
+}
+
+/// Graphs within nodes.
+impl Importer<'_> {
+    /// What the outputs of an If stand for, whose condition must be known: those of one of its branches.
+    fn branch(&mut self, node: &NodeProto, name: &str) -> Result<Vec<Binding>> {
+        let condition = node.input.first().map_or("", String::as_str);
+        let known = match self.builder.input(0, condition)? {
+            Some(Binding::Tensor(t)) => t.ints().ok().filter(|ints| ints.len() == 1).map(|ints| ints[0] != 0),
+            _ => None,
+        };
+        let holds =
+            known.with_context(|| format!("cond (input 0): expected a constant, found a computed tensor ('{condition}')"))?;
+        let which = if holds { "then_branch" } else { "else_branch" };
+        let graph = Attributes(node).graph(which)?.with_context(|| format!("{which}: expected a graph, found none"))?;
+        let needed = reachable(graph);
+        self.add_stored(graph);
+        for (i, node) in graph.node.iter().enumerate().filter(|(i, _)| needed[*i]) {
+            self.add_node(node, &format!("{name}/{}", name_of(node, i)));
+        }
+        let output = |output: &ValueInfoProto| {
+            self.builder
+                .input(0, &output.name)?
+                .with_context(|| format!("{which}: expected outputs with names, found one without"))
+        };
+        graph.output.iter().map(output).collect()
+    }
+}
+
+/// Adds all names that a node reads, those included that graphs within it may read of what is around them.
+fn add_reads<'a>(node: &'a NodeProto, names: &mut HashSet<&'a str>) {
+    names.extend(node.input.iter().map(String::as_str));
+    for graph in node.attribute.iter().filter_map(|a| a.g.as_ref()) {
+        names.extend(graph.output.iter().map(|o| o.name.as_str()));
+        graph.node.iter().for_each(|node| add_reads(node, names));
     }
 }
 
@@ -199,7 +252,7 @@ fn reachable(graph: &GraphProto) -> Vec<bool> {
     for (i, node) in graph.node.iter().enumerate().rev() {
         if node.output.iter().any(|o| wanted.contains(o.as_str())) {
             needed[i] = true;
-            wanted.extend(node.input.iter().map(String::as_str));
+            add_reads(node, &mut wanted);
         }
     }
     needed

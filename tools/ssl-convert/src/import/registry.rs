@@ -10,7 +10,7 @@ pub(crate) type ImportFn = fn(&mut OnnxNode<'_>) -> Result<Binding>;
 
 /// How an ONNX operator is imported.
 pub(crate) struct Import {
-    /// The operator's name in ONNX.
+    /// The operator's name in ONNX, behind that of its domain if it has one.
     pub(crate) name: &'static str,
     /// Whether it also takes the integers of an ArgMax: then it moves elements. Arithmetic with them is not that of float32.
     pub(crate) takes_integers: bool,

@@ -1,6 +1,6 @@
 //! Attributes of a node, by name and type.
 
-use crate::onnx::proto::{AttributeProto, NodeProto};
+use crate::onnx::proto::{AttributeProto, GraphProto, NodeProto};
 use anyhow::{Context, Result, bail};
 
 /// Reads a node's attributes. Absent ones yield the default that the ONNX specification gives.
@@ -12,8 +12,10 @@ mod kind {
     pub(super) const FLOAT: i32 = 1;
     pub(super) const INT: i32 = 2;
     pub(super) const STRING: i32 = 3;
+    pub(super) const GRAPH: i32 = 5;
     pub(super) const FLOATS: i32 = 6;
     pub(super) const INTS: i32 = 7;
+    pub(super) const STRINGS: i32 = 8;
 }
 
 impl<'a> Attributes<'a> {
@@ -47,6 +49,14 @@ impl<'a> Attributes<'a> {
         Ok(self.typed(name, kind::FLOAT)?.map_or(default, |a| a.f))
     }
 
+    /// A list of integers; empty if absent.
+    ///
+    /// # Errors
+    /// If it is of another type.
+    pub fn ints(self, name: &str) -> Result<&'a [i64]> {
+        Ok(self.typed(name, kind::INTS)?.map_or(&[], |a| &a.ints))
+    }
+
     /// A list of floating-point numbers; empty if absent.
     ///
     /// # Errors
@@ -55,12 +65,21 @@ impl<'a> Attributes<'a> {
         Ok(self.typed(name, kind::FLOATS)?.map_or(&[], |a| &a.floats))
     }
 
-    /// A list of integers; empty if absent.
+    /// A list of texts; empty if absent.
+    ///
+    /// # Errors
+    /// If it is of another type or not UTF-8.
+    pub fn texts(self, name: &str) -> Result<Vec<&'a str>> {
+        let all = self.typed(name, kind::STRINGS)?.map_or(&[][..], |a| &a.strings);
+        all.iter().map(|s| std::str::from_utf8(s).with_context(|| format!("attribute {name}: expected UTF-8"))).collect()
+    }
+
+    /// A graph, if it is there.
     ///
     /// # Errors
     /// If it is of another type.
-    pub fn ints(self, name: &str) -> Result<&'a [i64]> {
-        Ok(self.typed(name, kind::INTS)?.map_or(&[], |a| &a.ints))
+    pub fn graph(self, name: &str) -> Result<Option<&'a GraphProto>> {
+        Ok(self.typed(name, kind::GRAPH)?.and_then(|a| a.g.as_ref()))
     }
 
     /// A text.

@@ -1,4 +1,4 @@
-//! Fully connected layers: Gemm and MatMul with stored weights.
+//! Fully connected layers: Gemm, and MatMul with stored weights.
 
 use crate::blobs::{Blobs, Block, kept_channels};
 use crate::export::exporter::{Export, Exporter};
@@ -7,46 +7,84 @@ use crate::import::binding::Binding;
 use crate::import::checks::positive;
 use crate::import::node::OnnxNode;
 use crate::import::registry::Import;
-use crate::onnx::tensor::Tensor;
+use crate::onnx::tensor::{Floats, Tensor};
 use crate::operator::Convert;
 use crate::slices::{Reads, Slices};
 use crate::weights::{Layer, Matrix, Node, Unpacked};
 use anyhow::{Result, bail, ensure};
 use rayon::prelude::*;
 use sslm_format::shape::Shape;
-use sslm_format::{Gemm, Kept, Value};
+use sslm_format::{Binary, Constant, Gemm, Kept, MatMul, Transpose, Value, ValueId};
 
-pub(super) const IMPORTS: &[Import] = &[Import::computing("Gemm", gemm), Import::computing("MatMul", matmul)];
+pub(super) const IMPORTS: &[Import] = &[Import::computing("Gemm", gemm)];
 
+/// A layer, if the second operand is stored; what of the rest is not stored is added behind it, or multiplied as it is computed.
 fn gemm(node: &mut OnnxNode<'_>) -> Result<Binding> {
-    ensure!(!node.flag("transA", false)?, "transA: expected 0, found 1");
-    let transposed = !node.flag("transB", false)?;
+    let transposed = [node.flag("transA", false)?, node.flag("transB", false)?];
     let (alpha, beta) = (node.float("alpha", 1.0)?, node.float("beta", 1.0)?);
-    let x = node.value(0)?;
+    let mut x = node.value(0)?;
     let rank = node.rank(x);
     ensure!(rank == 2, "input: expected 2 axes, found {rank}");
-    let mut matrix = matrix(node.needed_tensor(1, "weights")?, transposed)?;
+    let addend = node.input(2).is_some() && beta != 0.0;
+    let Some(weights) = node.tensor_if_known(1).cloned() else {
+        let operands = [x, node.value(1)?];
+        let product = MatMul { transposed, alpha };
+        if !addend {
+            return node.push(product, operands.to_vec());
+        }
+        let product = node.push_as(&node.inner_name("product"), product, operands.to_vec())?;
+        return add(node, product, beta);
+    };
+    let mut matrix = matrix(&weights, !transposed[1])?;
     let rows = matrix.rows;
     if alpha != 1.0 {
         matrix.scale_rows(&vec![alpha; rows]);
     }
-    let bias = match node.tensor(2, "bias")? {
-        None => vec![0.0; rows],
+    if transposed[0] {
+        x = node.push_as(&node.inner_name("transposed"), Transpose { axes: vec![1, 0] }, vec![x])?;
+    }
+    let bias = match node.tensor_if_known(2).filter(|_| addend) {
+        None => None,
         Some(tensor) => {
             let floats = tensor.floats()?;
             let fits = tensor.dims.iter().rev().skip(1).all(|&d| d == 1) && (floats.len() == rows || floats.len() == 1);
-            ensure!(fits, "bias: expected {rows} elements for every row of the batch, found dims {:?}", tensor.dims);
-            (0..rows).map(|i| beta * floats.at(if floats.len() == 1 { 0 } else { i })).collect()
+            let one = floats.len() == 1;
+            fits.then(|| (0..rows).map(|i| beta * floats.at(if one { 0 } else { i })).collect())
         }
     };
-    node.push(dense(matrix, bias)?, vec![x])
+    let addend = addend && bias.is_none();
+    let layer = dense(matrix, bias.unwrap_or_else(|| vec![0.0; rows]))?;
+    if !addend {
+        return node.push(layer, vec![x]);
+    }
+    let layer = node.push_as(&node.inner_name("product"), layer, vec![x])?;
+    add(node, layer, beta)
 }
 
-fn matmul(node: &mut OnnxNode<'_>) -> Result<Binding> {
+/// Adds `beta` times input 2.
+fn add(node: &mut OnnxNode<'_>, product: ValueId, beta: f32) -> Result<Binding> {
+    let mut addend = node.value_of_rank(2, 2)?;
+    if beta != 1.0 {
+        let factor = Constant { dims: Vec::new(), data: Floats::from(vec![beta]) };
+        let factor = node.push_as(&node.inner_name("beta"), factor, Vec::new())?;
+        addend = node.push_as(&node.inner_name("addend"), Binary::Mul, vec![addend, factor])?;
+    }
+    node.push(Binary::Add, vec![product, addend])
+}
+
+/// A product with stored weights as a layer without a bias; `None` if the second operand is no stored matrix, but for axes of extent 1
+/// that the first one has, too.
+pub(super) fn without_bias(node: &mut OnnxNode<'_>) -> Result<Option<Binding>> {
+    let Some(mut weights) = node.tensor_if_known(1).cloned() else { return Ok(None) };
     let x = node.value(0)?;
-    let matrix = matrix(node.needed_tensor(1, "weights")?, true)?;
+    let outer = weights.dims.len().saturating_sub(2);
+    if weights.dims.len() < 2 || weights.dims.len() > node.rank(x) || weights.dims[..outer].iter().any(|&d| d != 1) {
+        return Ok(None);
+    }
+    weights.dims.drain(..outer);
+    let matrix = matrix(&weights, true)?;
     let bias = vec![0.0; matrix.rows];
-    node.push(dense(matrix, bias)?, vec![x])
+    node.push(dense(matrix, bias)?, vec![x]).map(Some)
 }
 
 /// The matrix of stored weights: `K x M` if `transposed`, else `M x K`.

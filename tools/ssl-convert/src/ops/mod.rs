@@ -8,6 +8,7 @@ mod conv;
 mod gemm;
 mod join;
 mod layout;
+mod matmul;
 mod normalize;
 mod pass;
 mod pick;
@@ -22,7 +23,7 @@ mod window;
 use crate::import::registry::Import;
 
 /// The tables of all families.
-const FAMILIES: [&[Import]; 17] = [
+const FAMILIES: [&[Import]; 18] = [
     activation::IMPORTS,
     binary::IMPORTS,
     cast::IMPORTS,
@@ -31,6 +32,7 @@ const FAMILIES: [&[Import]; 17] = [
     gemm::IMPORTS,
     join::IMPORTS,
     layout::IMPORTS,
+    matmul::IMPORTS,
     normalize::IMPORTS,
     pass::IMPORTS,
     pick::IMPORTS,
@@ -51,9 +53,9 @@ pub(crate) fn import_of(name: &str) -> Option<&'static Import> {
     imports().find(|import| import.name == name)
 }
 
-/// The names of all operators that are supported, sorted.
+/// The names of all operators that are supported, sorted. An If is not one that computes: one of its branches stands for it.
 pub(crate) fn supported() -> Vec<&'static str> {
-    let mut names: Vec<&str> = imports().map(|import| import.name).collect();
+    let mut names: Vec<&str> = imports().map(|import| import.name).chain(["If"]).collect();
     names.sort_unstable();
     names
 }

@@ -3,6 +3,7 @@
 
 mod compact;
 mod export;
+mod fused;
 
 use super::window;
 use crate::import::binding::Binding;
@@ -12,14 +13,26 @@ use crate::import::registry::Import;
 use crate::onnx::tensor::{Floats, Tensor};
 use crate::weights::{Matrix, Unpacked};
 use anyhow::{Context, Result, bail, ensure};
+use fused::fused_conv;
 use sslm_format::window::reach;
 use sslm_format::{Conv, ConvTranspose, Kept, Padding, ValueId, Window};
 
-pub(in crate::ops) const IMPORTS: &[Import] =
-    &[Import::computing("Conv", conv), Import::computing("ConvTranspose", conv_transpose)];
+pub(in crate::ops) const IMPORTS: &[Import] = &[
+    Import::computing("Conv", conv),
+    Import::computing("ConvTranspose", conv_transpose),
+    Import::computing("com.microsoft.FusedConv", |node| fused_conv(node, false)),
+    Import::computing("com.microsoft.NhwcConv", |node| fused_conv(node, true)),
+    Import::computing("com.microsoft.NhwcFusedConv", |node| fused_conv(node, true)),
+];
 
 fn conv(node: &mut OnnxNode<'_>) -> Result<Binding> {
     let x = node.value(0)?;
+    let record = record(node)?;
+    window::over_planes(node, x, record)
+}
+
+/// The record of a Conv that keeps everything.
+fn record(node: &OnnxNode<'_>) -> Result<Conv<Unpacked>> {
     let weights = node.needed_tensor(1, "weights")?;
     let [filters, group_channels, kernel_height, kernel_width] = extents(weights)?;
     let group = group(node, filters, "filters")?;
@@ -27,7 +40,7 @@ fn conv(node: &mut OnnxNode<'_>) -> Result<Binding> {
     let window = window::of_weights(node, [kernel_height, kernel_width])?;
     let bias = bias(node, filters)?;
     let matrix = matrix(filters, group_channels * kernel_height * kernel_width, weights.floats()?.clone());
-    window::over_planes(node, x, dense([group, channels, filters], window, matrix, bias)?)
+    dense([group, channels, filters], window, matrix, bias)
 }
 
 fn conv_transpose(node: &mut OnnxNode<'_>) -> Result<Binding> {
