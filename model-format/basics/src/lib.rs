@@ -5,3 +5,4 @@
 pub mod functions;
 pub mod math;
 pub mod panels;
+pub mod wide;

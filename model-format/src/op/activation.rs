@@ -7,8 +7,8 @@ use crate::axes::AxisMap;
 use crate::error::Result;
 use crate::shape::Shape;
 
-/// The highest codes of functions that versions 0.1 and 0.2 of the format define.
-const LAST_OF: [u8; 2] = [9, 11];
+/// The highest codes of functions that versions 0.1 to 0.3 of the format define.
+const LAST_OF: [u8; 3] = [9, 11, 12];
 
 impl Operator for Activation {
     fn name(&self) -> &'static str {

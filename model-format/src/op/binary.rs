@@ -8,9 +8,16 @@ use crate::error::Result;
 use crate::shape::{Shape, broadcast};
 use std::ops::RangeInclusive;
 
+/// The highest code of a function that version 0.1 of the format defines.
+const LAST_OF_FIRST: u8 = 5;
+
 impl Operator for Binary {
     fn name(&self) -> &'static str {
         self.onnx_name()
+    }
+
+    fn since(&self) -> u16 {
+        if self.code() > LAST_OF_FIRST { 4 } else { 1 }
     }
 
     fn arity(&self) -> RangeInclusive<usize> {
