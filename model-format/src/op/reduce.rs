@@ -4,7 +4,7 @@ use super::{Check, Operator, Source, passed_on};
 use crate::axes::{AxisMap, Link};
 use crate::codec::{choice, record};
 use crate::error::{Error, Result};
-use crate::rules::{Site, check_list};
+use crate::rules::{Site, at_least_one, check_list};
 use crate::shape::{MAX_RANK, Shape, on_axis};
 
 record! {
@@ -20,7 +20,7 @@ record! {
     pub struct Reduce {
         /// What that is.
         pub reduction: Reduction,
-        /// Axes, strictly increasing.
+        /// Axes, one at least, strictly increasing.
         pub axes: Vec<u32>,
         /// Whether they stay as extents of 1.
         pub keep: bool,
@@ -151,6 +151,7 @@ impl Check for ReduceMean {
 
 impl Check for Reduce {
     fn check(&self, _: &Site<'_>) -> Result<()> {
+        at_least_one("axes", self.axes.len() as u32)?;
         check_list("axes", &self.axes, MAX_RANK)
     }
 }

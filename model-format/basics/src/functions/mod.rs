@@ -475,6 +475,13 @@ impl Unary {
     }
 }
 
+impl Binary {
+    /// Whether the result is 1 or 0: the truth of a comparison.
+    pub fn is_comparison(self) -> bool {
+        matches!(self, Binary::Equal | Binary::Less | Binary::LessOrEqual)
+    }
+}
+
 /// Parameters in an array that has room for those of any function, and how many there are.
 fn padded(parameters: &[f32]) -> ([f32; MOST_PARAMETERS], usize) {
     let mut all = [0.0; MOST_PARAMETERS];

@@ -77,7 +77,8 @@ impl Importer<'_> {
     /// Imports a node, or keeps why that is not possible. Outputs that it does not define are missing from then on.
     fn add_node(&mut self, node: &NodeProto, name: &str) {
         let is_standard = matches!(node.domain.as_str(), "" | "ai.onnx");
-        let import = if is_standard { ops::import_of(&node.op_type) } else { None };
+        let op = if is_standard { node.op_type.clone() } else { format!("{}.{}", node.domain, node.op_type) };
+        let import = ops::import_of(&op);
         let outputs = match import.map(|import| self.outputs(import, node, name)) {
             Some(Ok(outputs)) => outputs,
             Some(Err(e)) => {
@@ -88,8 +89,7 @@ impl Importer<'_> {
                 Vec::new()
             }
             None => {
-                let prefix = if node.domain.is_empty() { String::new() } else { format!("{}.", node.domain) };
-                self.problems.unsupported.entry(format!("{prefix}{}", node.op_type)).or_default().push(name.to_owned());
+                self.problems.unsupported.entry(op).or_default().push(name.to_owned());
                 Vec::new()
             }
         };
@@ -101,7 +101,7 @@ impl Importer<'_> {
     fn outputs(&mut self, import: &Import, node: &NodeProto, name: &str) -> Result<Vec<Binding>> {
         let integers = node.input.iter().position(|name| self.builder.is_integers(name));
         if let (Some(i), false) = (integers, import.takes_integers) {
-            bail!("input {i}: expected float32 (as of a Cast), found integers that an ArgMax yields");
+            bail!("input {i}: expected float32 (as of a Cast), found integers");
         }
         let mut node = OnnxNode::new(node, name, self.opset, integers.is_some(), &mut self.builder, self.external)?;
         let first = match (import.of_extents, node.input(0)) {

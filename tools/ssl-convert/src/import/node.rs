@@ -11,7 +11,7 @@ use crate::onnx::proto::{AttributeProto, NodeProto, TensorProto};
 use crate::onnx::tensor::{Data, Tensor};
 use crate::weights::Op;
 use anyhow::{Context, Result, bail, ensure};
-use sslm_format::ValueId;
+use sslm_format::{Constant, ValueId};
 
 /// A node that is being imported.
 pub(crate) struct OnnxNode<'a> {
@@ -25,6 +25,8 @@ pub(crate) struct OnnxNode<'a> {
     inputs: Vec<Option<Binding>>,
     /// Outputs behind the first one.
     further: Vec<Binding>,
+    /// How many values on the way to the first output have names so far.
+    inner: usize,
     builder: &'a mut Builder,
     external: &'a mut ExternalData,
 }
@@ -41,7 +43,7 @@ impl<'a> OnnxNode<'a> {
     ) -> Result<Self> {
         let output = proto.output.first().context("expected an output, found none")?;
         let inputs = proto.input.iter().enumerate().map(|(i, name)| builder.input(i, name)).collect::<Result<_>>()?;
-        Ok(OnnxNode { proto, name, output, opset, integers, inputs, further: Vec::new(), builder, external })
+        Ok(OnnxNode { proto, name, output, opset, integers, inputs, further: Vec::new(), inner: 0, builder, external })
     }
 
     /// The version of the operator set.
@@ -126,6 +128,11 @@ impl OnnxNode<'_> {
         self.inputs.get(i)?.as_ref()
     }
 
+    /// Lets input `i`, which must be there, stand for something else.
+    pub(crate) fn replace_input(&mut self, i: usize, binding: Binding) {
+        self.inputs[i] = Some(binding);
+    }
+
     /// What input 0 stands for, which must be there.
     pub(crate) fn first(&self) -> Result<Binding> {
         self.input(0).cloned().context("input 0: expected a tensor, found none")
@@ -145,6 +152,36 @@ impl OnnxNode<'_> {
                 bail!("input {i}: expected elements, found a shape with symbolic extents")
             }
             None => bail!("input {i}: expected a tensor, found none"),
+        }
+    }
+
+    /// As [`Self::value_of_rank`]; stored integers become float32, which must hold them.
+    pub(crate) fn elements(&mut self, i: usize, rank: usize) -> Result<ValueId> {
+        match self.inputs.get(i).and_then(Option::as_ref) {
+            Some(Binding::Tensor(t)) => {
+                let floats = t.as_floats().with_context(|| format!("input {i}"))?;
+                self.builder.constant(&self.proto.input[i], &floats, rank)
+            }
+            _ => self.value_of_rank(i, rank),
+        }
+    }
+
+    /// How many axes input `i` has; none if it is left out.
+    pub(crate) fn rank_of_input(&self, i: usize) -> usize {
+        match self.input(i) {
+            Some(Binding::Value(v) | Binding::Integers(v)) => self.rank(*v),
+            Some(Binding::Tensor(t)) => t.dims.len(),
+            Some(Binding::Extents(_)) => 1,
+            Some(Binding::Missing) | None => 0,
+        }
+    }
+
+    /// Whether input `i` are integers.
+    pub(crate) fn is_integers(&self, i: usize) -> bool {
+        match self.input(i) {
+            Some(Binding::Integers(_) | Binding::Extents(_)) => true,
+            Some(Binding::Tensor(t)) => t.ints().is_ok(),
+            Some(Binding::Value(_) | Binding::Missing) | None => false,
         }
     }
 
@@ -177,7 +214,7 @@ impl OnnxNode<'_> {
 
     /// The one element of input `i`, if the input is there; it must be stored then.
     pub(crate) fn element(&self, i: usize, what: &str) -> Result<Option<f32>> {
-        match self.tensor(i, what)? {
+        match self.tensor(i, what)?.map(Tensor::as_floats).transpose()? {
             Some(t) if t.floats()?.len() == 1 => Ok(Some(t.floats()?.at(0))),
             Some(t) => bail!("{what}: expected one element, found dims {:?}", t.dims),
             None => Ok(None),
@@ -239,6 +276,18 @@ impl OnnxNode<'_> {
     pub(crate) fn unary(&mut self, op: impl Into<Op>) -> Result<Binding> {
         let x = self.value(0)?;
         self.push(op, vec![x])
+    }
+
+    /// Adds a node on the way to the first output.
+    pub(crate) fn inner(&mut self, op: impl Into<Op>, inputs: Vec<ValueId>) -> Result<ValueId> {
+        self.inner += 1;
+        let name = self.inner_name(&self.inner.to_string());
+        self.push_as(&name, op, inputs)
+    }
+
+    /// Adds a Constant node of one element and `rank` axes.
+    pub(crate) fn inner_constant(&mut self, element: f32, rank: usize) -> Result<ValueId> {
+        self.inner(Constant { dims: vec![1; rank], data: vec![element].into() }, Vec::new())
     }
 
     /// Adds a node whose output is named `output`.

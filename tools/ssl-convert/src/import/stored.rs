@@ -2,9 +2,9 @@
 
 use crate::onnx::tensor::{Data, Floats, Tensor};
 use crate::weights::Op;
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use sslm_format::shape::Shape;
-use sslm_format::{Binary, Concat, Gather, Slice, Transpose, infer};
+use sslm_format::{Activation, Binary, Concat, Gather, Slice, Transpose, Where, infer};
 
 /// A ConstantOfShape costs nothing to state but time and memory to use: the largest real layers have a tenth of this.
 pub(crate) const MAX_REPEATED: usize = 1 << 30;
@@ -73,36 +73,79 @@ pub(crate) fn joined(tensors: &[&Tensor], axis: usize) -> Result<Tensor> {
     Tensor::new(dims, data)
 }
 
-/// A function of two tensors' elements, by numpy's broadcasting. `of_integers` is the same function of integers.
-pub(crate) fn combined(function: Binary, of_integers: fn(i64, i64) -> Option<i64>, a: &Tensor, b: &Tensor) -> Result<Tensor> {
+/// A function of each element. That of integers is an integer.
+pub(crate) fn mapped(function: Activation, x: &Tensor) -> Result<Tensor> {
+    let data = match (&x.data, &x.as_floats()?.data) {
+        (Data::Floats(Floats::Repeated { value, len }), _) => {
+            Data::Floats(Floats::Repeated { value: function.apply(*value), len: *len })
+        }
+        (Data::Ints(_), Data::Floats(x)) => Data::Ints(x.iter().map(|x| function.apply(x) as i64).collect()),
+        (_, Data::Floats(x)) => Data::Floats(x.iter().map(|x| function.apply(x)).collect::<Vec<f32>>().into()),
+        (_, Data::Ints(_)) => bail!("expected float32, found integers"),
+    };
+    Tensor::new(x.dims.clone(), data)
+}
+
+/// A function of two tensors' elements, by numpy's broadcasting. Truth is integers.
+pub(crate) fn combined(function: Binary, a: &Tensor, b: &Tensor) -> Result<Tensor> {
     let dims = dims_of(function, &[a, b])?;
     let len = count(&dims, stored([a, b]))?;
-    let strides = |t: &Tensor| -> Vec<usize> {
-        let missing = dims.len() - t.dims.len();
-        let stride = |axis: usize| match axis.checked_sub(missing) {
-            Some(own) if t.dims[own] != 1 => t.dims[own + 1..].iter().product(),
-            _ => 0,
-        };
-        (0..dims.len()).map(stride).collect()
-    };
-    // Large operands mostly have the result's shape.
-    let strides = [a, b].map(|t| (t.dims != dims).then(|| strides(t)));
-    let place = |operand: usize, i: usize| strides[operand].as_ref().map_or(i, |strides| walk(&dims, strides, i));
+    let [place_a, place_b] = [a, b].map(|t| places(t, &dims));
     let data = match (&a.data, &b.data) {
-        (Data::Floats(a), Data::Floats(b)) => {
-            let of = |i: usize| function.apply(a.at(place(0, i)), b.at(place(1, i)));
-            Data::Floats((0..len).map(of).collect::<Vec<f32>>().into())
-        }
         (Data::Ints(a), Data::Ints(b)) => {
+            let of_integers = function.of_integers().context("expected float32, found integers")?;
             let of = |i: usize| {
-                let (a, b) = (a[place(0, i)], b[place(1, i)]);
+                let (a, b) = (a[place_a(i)], b[place_b(i)]);
                 of_integers(a, b).with_context(|| format!("expected integers that can be combined, found {a} and {b}"))
             };
             Data::Ints((0..len).map(of).collect::<Result<_>>()?)
         }
+        (Data::Ints(_), Data::Floats(_)) => bail!("expected operands of one type, found integers and float32"),
+        (Data::Floats(_), Data::Floats(_) | Data::Ints(_)) => {
+            ensure!(b.floats().is_ok() || function == Binary::Pow, "expected operands of one type, found float32 and integers");
+            let (b, a) = (b.as_floats()?, a.floats()?);
+            let of = |i: usize| Ok(function.apply(a.at(place_a(i)), b.floats()?.at(place_b(i))));
+            if function.is_comparison() {
+                Data::Ints((0..len).map(|i| Ok(of(i)? as i64)).collect::<Result<_>>()?)
+            } else {
+                Data::Floats((0..len).map(of).collect::<Result<Vec<f32>>>()?.into())
+            }
+        }
+    };
+    Tensor::new(dims, data)
+}
+
+/// The elements of `x` where the condition is not 0, else those of `y`, by numpy's broadcasting.
+pub(crate) fn chosen(condition: &Tensor, x: &Tensor, y: &Tensor) -> Result<Tensor> {
+    let dims = dims_of(Where {}, &[condition, x, y])?;
+    let len = count(&dims, stored([condition, x, y]))?;
+    let [of_condition, of_x, of_y] = [condition, x, y].map(|t| places(t, &dims));
+    let holds = condition.ints().context("condition")?;
+    let data = match (&x.data, &y.data) {
+        (Data::Floats(x), Data::Floats(y)) => {
+            let of = |i: usize| if holds[of_condition(i)] != 0 { x.at(of_x(i)) } else { y.at(of_y(i)) };
+            Data::Floats((0..len).map(of).collect::<Vec<f32>>().into())
+        }
+        (Data::Ints(x), Data::Ints(y)) => {
+            let of = |i: usize| if holds[of_condition(i)] != 0 { x[of_x(i)] } else { y[of_y(i)] };
+            Data::Ints((0..len).map(of).collect())
+        }
         _ => bail!("expected operands of one type, found float32 and integers"),
     };
     Tensor::new(dims, data)
+}
+
+/// Where in `t`, broadcast to `dims`, each element lies.
+fn places(t: &Tensor, dims: &[usize]) -> impl Fn(usize) -> usize + use<> {
+    let missing = dims.len() - t.dims.len();
+    let stride = |axis: usize| match axis.checked_sub(missing) {
+        Some(own) if t.dims[own] != 1 => t.dims[own + 1..].iter().product(),
+        _ => 0,
+    };
+    // Large operands mostly have the result's shape.
+    let strides = (t.dims != dims).then(|| (0..dims.len()).map(stride).collect::<Vec<usize>>());
+    let dims = dims.to_vec();
+    move |i| strides.as_ref().map_or(i, |strides| walk(&dims, strides, i))
 }
 
 /// A tensor of `dims` whose element i is element `source(i)` of `t`.

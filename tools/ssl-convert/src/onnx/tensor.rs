@@ -154,6 +154,22 @@ impl Tensor {
         }
     }
 
+    /// The tensor with float32 elements.
+    ///
+    /// # Errors
+    /// If they are integers that float32 does not hold.
+    pub fn as_floats(&self) -> Result<Tensor> {
+        let exact = |&i: &i64| {
+            ensure!(i.unsigned_abs() <= 1 << 24, "expected integers of magnitudes up to 2^24, found {i}");
+            Ok(i as f32)
+        };
+        let data = match &self.data {
+            Data::Floats(floats) => Data::Floats(floats.clone()),
+            Data::Ints(ints) => Data::Floats(ints.iter().map(exact).collect::<Result<Vec<f32>>>()?.into()),
+        };
+        Ok(Tensor { dims: self.dims.clone(), data })
+    }
+
     /// Its elements, if they are integers.
     ///
     /// # Errors
