@@ -263,8 +263,12 @@ fn hardmax(node: &mut OnnxNode<'_>) -> Result<Binding> {
         return node.push(Binary::Equal, vec![positions, largest]);
     }
     let flat = node.inner(Binary::Equal, vec![positions, largest])?;
-    ensure!(axes.start <= 1, "axis: expected at most 1 where the axes from there on are one, found {}", axes.start);
-    let dims = (0..rank).map(|axis| if axis < axes.start { 0 } else { extents[axis - axes.start] as i64 }).collect();
+    let dims = (0..rank).map(|axis| match (axis, node.extent(x, axis)) {
+        (_, Some(extent)) => Ok(extent as i64),
+        (0, None) => Ok(-1),
+        (_, None) => bail!("input: expected a known extent on axis {axis}, found a symbolic one"),
+    });
+    let dims = dims.collect::<Result<_>>()?;
     node.push(Reshape { dims }, vec![flat])
 }
 
