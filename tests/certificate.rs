@@ -207,7 +207,7 @@ fn with_constants(net: &mut Net) -> String {
 #[test]
 fn refusals_are_named_with_their_reasons() {
     type Build = fn(&mut Net, &str) -> String;
-    let cases: [(Build, usize, &str); 10] = [
+    let cases: [(Build, usize, &str); 13] = [
         (
             |net, y| {
                 let pool = [("kernel_shape", Ints(&[3, 3])), ("pads", Ints(&[1, 1, 1, 1])), ("count_include_pad", Int(1))];
@@ -228,6 +228,17 @@ fn refusals_are_named_with_their_reasons() {
         ),
         (|net, y| net.node("LRN", &[y], &[("size", Int(3))]), 2, "windows"),
         (|net, y| net.node("Softmax", &[y], &[("axis", Int(1))]), 2, "every channel"),
+        (|net, y| net.node("LogSoftmax", &[y], &[("axis", Int(1))]), 2, "every channel"),
+        (|net, y| net.node("ReduceL1", &[y], &[("axes", Ints(&[2, 3]))]), 2, "depends on how many there are"),
+        (
+            |net, y| {
+                let ones = net.weights(&[2], &[1.0, 1.0]);
+                net.model.opset_import[0].version = 18;
+                net.node("GroupNormalization", &[y, &ones, &ones], &[("num_groups", Int(2))])
+            },
+            2,
+            "channels of a group",
+        ),
         (
             |net, y| {
                 let scale = net.random(4 * 8 * 8);

@@ -5,6 +5,7 @@ use ssl_convert::onnx::proto::ModelProto;
 use sslm::{Model, Threads};
 use sslm_tests::compare::{all_values, convert, input, on_devices, prepare, run_all, run_session};
 use sslm_tests::onnx::{Net, Value::*};
+use std::f32::consts::{FRAC_1_SQRT_2, SQRT_2};
 
 /// Channels of every value.
 const CHANNELS: usize = 6;
@@ -84,11 +85,19 @@ fn relu_6_of_more(net: &mut Net, x: &str) -> String {
     net.node("Clip", &[&sum, &zero, &six], &[])
 }
 
+/// Adds `1 + erf(x / sqrt 2)`, scaled by `op` and a constant.
+fn one_and_erf(net: &mut Net, x: &str, op: &str, constant: f32) -> String {
+    let [constant, one] = [constant, 1.0].map(|constant| net.weights(&[], &[constant]));
+    let scaled = net.node(op, &[x, &constant], &[]);
+    let odd = net.node("Erf", &[&scaled], &[]);
+    net.node("Add", &[&odd, &one], &[])
+}
+
 /// The forms in which exporters write a value that is multiplied by a function of itself.
 #[test]
 fn gates_behind_convolutions() {
     type Form = fn(&mut Net, &str) -> String;
-    let forms: [(&str, Form); 7] = [
+    let forms: [(&str, Form); 11] = [
         ("Swish", |net, x| {
             let gate = net.node("Sigmoid", &[x], &[]);
             net.node("Mul", &[x, &gate], &[])
@@ -118,6 +127,26 @@ fn gates_behind_convolutions() {
             let gate = net.node("Div", &[&gate, &six], &[]);
             net.node("Mul", &[x, &gate], &[])
         }),
+        ("Gelu", |net, x| {
+            let (half, sum) = (net.weights(&[], &[0.5]), one_and_erf(net, x, "Div", SQRT_2));
+            let product = net.node("Mul", &[x, &sum], &[]);
+            net.node("Mul", &[&product, &half], &[])
+        }),
+        ("Gelu", |net, x| {
+            let (half, sum) = (net.weights(&[1], &[0.5]), one_and_erf(net, x, "Mul", FRAC_1_SQRT_2));
+            let scaled = net.node("Mul", &[&half, x], &[]);
+            net.node("Mul", &[&scaled, &sum], &[])
+        }),
+        ("Gelu", |net, x| {
+            let (half, sum) = (net.weights(&[], &[0.5]), one_and_erf(net, x, "Mul", FRAC_1_SQRT_2));
+            let gate = net.node("Mul", &[&sum, &half], &[]);
+            net.node("Mul", &[&gate, x], &[])
+        }),
+        ("Mish", |net, x| {
+            let soft = net.node("Softplus", &[x], &[]);
+            let gate = net.node("Tanh", &[&soft], &[]);
+            net.node("Mul", &[x, &gate], &[])
+        }),
         // Another constant is another function.
         ("", |net, x| {
             let gate = net.node("HardSigmoid", &[x], &[("alpha", Float(0.2)), ("beta", Float(0.5))]);
@@ -141,6 +170,43 @@ fn gates_behind_convolutions() {
     let gate = net.node("Sigmoid", &[&y], &[]);
     let y = net.node("Mul", &[&y, &gate], &[]);
     assert_eq!(check(net, &[&y, &gate]), ["Conv", "Sigmoid", "Mul"]);
+}
+
+/// As exporters write it before opset 17: over the last axis, with and without scale and shift, and over channels, where it stays.
+#[test]
+fn layer_normalisation_written_out() {
+    for (axes, extents, parameters, expected) in [
+        (&[-1][..], &[7][..], 2, &["LayerNormalization"][..]),
+        (&[-2, -1], &[5, 7], 1, &["LayerNormalization"]),
+        (&[3], &[7], 0, &["LayerNormalization"]),
+        (&[1], &[6, 1, 1], 1, &["ReduceMean", "Sub", "Mul", "ReduceMean", "Add", "Sqrt", "Div", "Mul"]),
+    ] {
+        let mut net = Net::new(&["1", "6", "5", "7"]);
+        let over = [("axes", Ints(axes))];
+        let mean = net.node("ReduceMean", &["x"], &over);
+        let distance = net.node("Sub", &["x", &mean], &[]);
+        let [two, epsilon] = [2.0, 1e-3].map(|constant| net.weights(&[], &[constant]));
+        let square = net.node("Pow", &[&distance, &two], &[]);
+        let variance = net.node("ReduceMean", &[&square], &over);
+        let sum = net.node("Add", &[&variance, &epsilon], &[]);
+        let deviation = net.node("Sqrt", &[&sum], &[]);
+        let mut y = net.node("Div", &[&distance, &deviation], &[]);
+        for op in ["Mul", "Add"].into_iter().take(parameters) {
+            let elements = net.random(extents.iter().product());
+            let elements = net.weights(extents, &elements);
+            y = net.node(op, &[&y, &elements], &[]);
+        }
+        let model = net.finish(&[&y]);
+        let open = |model: &ModelProto| Model::from_bytes(&convert(model, true)).expect("what was written is valid");
+        let (model, reference, shape) = (open(&model), open(&all_values(&model)), [1, 6, 5, 7]);
+        let steps: Vec<String> = prepare(&model, &shape, Threads::Single).steps().map(|s| s.op.to_owned()).collect();
+        assert_eq!(steps, expected, "{axes:?}");
+        let x = input(&shape);
+        let (found, all) = (run_all(&model, &shape, &x), run_all(&reference, &shape, &x));
+        let written_out = all.iter().find(|(name, ..)| *name == y).expect("every value is an output");
+        let error = found[0].2.iter().zip(&written_out.2).fold(0f32, |m, (a, b)| m.max((a - b).abs()));
+        assert!(error <= 1e-5, "{axes:?}: {error:e}");
+    }
 }
 
 #[test]

@@ -441,7 +441,7 @@ fn all_unsupported_operators_are_named_at_once() {
 }
 
 #[test]
-fn integers_are_moved_and_cast_but_not_computed_with() {
+fn integers_are_moved_and_cast_but_not_taken_for_float32() {
     let highest = |net: &mut Net| {
         let highest = net.node("ArgMax", &["x"], &[("axis", Int(1)), ("keepdims", Int(0))]);
         let axes = net.integers(&[1]);
@@ -456,14 +456,178 @@ fn integers_are_moved_and_cast_but_not_computed_with() {
     let (shape, y) = run(&Model::from_bytes(&convert(&net.finish(&[&y]), false)).expect("valid"), &[1, 3, 2, 2], &x);
     assert_eq!((&shape[..], &y[..]), (&[1, 1, 2, 2][..], &[1.0, 0.0, 0.5, 0.0][..]));
 
-    for (op, operands) in [("Div", 2), ("Pow", 2), ("Add", 2), ("ReduceMean", 1), ("Relu", 1), ("ArgMax", 1)] {
+    for (op, operands) in [("Pow", 2), ("PRelu", 2), ("ReduceMean", 1), ("Sigmoid", 1), ("ReduceL2", 1)] {
         let mut net = Net::new(&["batch", "3", "2", "2"]);
         let y = highest(&mut net);
         let y = net.node(op, &vec![y.as_str(); operands], &[]);
         let message = refusal(&net.finish(&[&y]));
-        let expected = format!("({op}): input 0: expected float32 (as of a Cast), found integers that an ArgMax yields");
+        let expected = format!("({op}): input 0: expected float32 (as of a Cast), found integers");
         assert!(message.contains(&expected), "expected '{expected}' in: {message}");
     }
+}
+
+/// The largest of three channels' positions, less 1: one of -1, 0 and 1.
+fn integers_around_zero(net: &mut Net) -> String {
+    let highest = net.node("ArgMax", &["x"], &[("axis", Int(1))]);
+    let one = net.integers(&[1]);
+    net.node("Sub", &[&highest, &one], &[])
+}
+
+/// What `build` makes of the integers -1, 0 and 1.
+fn of_integers(build: impl Fn(&mut Net, &str) -> String) -> Vec<f32> {
+    let mut net = Net::new(&["batch", "3", "1", "3"]);
+    let y = integers_around_zero(&mut net);
+    let y = build(&mut net, &y);
+    let y = net.node("Cast", &[&y], &FLOAT);
+    let model = Model::from_bytes(&convert(&net.finish(&[&y]), false)).expect("valid");
+    run(&model, &[1, 3, 1, 3], &[1., 0., 0., 0., 1., 0., 0., 0., 1.]).1
+}
+
+#[test]
+fn integers_are_computed_with_as_integers() {
+    let with = |op: &'static str, operand: i64| {
+        of_integers(move |net, x| {
+            let operand = net.integers(&[operand]);
+            net.node(op, &[x, &operand], &[])
+        })
+    };
+    for (op, operand, expected) in [
+        ("Add", 2, [1.0, 2.0, 3.0]),
+        ("Mul", -3, [3.0, 0.0, -3.0]),
+        // Rounded towards 0.
+        ("Div", 2, [0.0, 0.0, 0.0]),
+        ("Div", -1, [1.0, 0.0, -1.0]),
+        // Of the sign of the second one.
+        ("Mod", 3, [2.0, 0.0, 1.0]),
+        ("Mod", -3, [-1.0, 0.0, -2.0]),
+        ("Max", 0, [0.0, 0.0, 1.0]),
+        ("Min", 0, [-1.0, 0.0, 0.0]),
+        ("Equal", 0, [0.0, 1.0, 0.0]),
+        ("Less", 0, [1.0, 0.0, 0.0]),
+        ("LessOrEqual", 0, [1.0, 1.0, 0.0]),
+        ("Greater", 0, [0.0, 0.0, 1.0]),
+        ("GreaterOrEqual", 0, [0.0, 1.0, 1.0]),
+    ] {
+        assert_eq!(with(op, operand), expected, "{op} {operand}");
+    }
+    for (op, expected) in
+        [("Neg", [1.0, 0.0, -1.0]), ("Abs", [1.0, 0.0, 1.0]), ("Sign", [-1.0, 0.0, 1.0]), ("Relu", [0.0, 0.0, 1.0])]
+    {
+        assert_eq!(of_integers(move |net, x| net.node(op, &[x], &[])), expected, "{op}");
+    }
+    assert_eq!(of_integers(|net, x| net.node("ReduceSum", &[x], &[])), [0.0]);
+    assert_eq!(of_integers(|net, x| net.node("ReduceMin", &[x], &[])), [-1.0]);
+}
+
+#[test]
+fn truth_is_combined_and_chooses() {
+    let is_zero = |net: &mut Net, x: &str| {
+        let zero = net.integers(&[0]);
+        net.node("Equal", &[x, &zero], &[])
+    };
+    let combined = |op: &'static str| {
+        of_integers(move |net, x| {
+            let (one, is_zero) = (net.integers(&[1]), is_zero(net, x));
+            let is_below = net.node("Less", &[x, &one], &[]);
+            net.node(op, &[&is_zero, &is_below], &[])
+        })
+    };
+    assert_eq!(["And", "Or", "Xor"].map(combined), [[0.0, 1.0, 0.0], [1.0, 1.0, 0.0], [1.0, 0.0, 0.0]]);
+    let not = of_integers(|net, x| {
+        let is_zero = is_zero(net, x);
+        net.node("Not", &[&is_zero], &[])
+    });
+    assert_eq!(not, [1.0, 0.0, 1.0]);
+    let chosen = of_integers(|net, x| {
+        let (is_zero, seven) = (is_zero(net, x), net.integers(&[7]));
+        net.node("Where", &[&is_zero, &seven, x], &[])
+    });
+    assert_eq!(chosen, [-1.0, 7.0, 1.0]);
+}
+
+/// What shapes are computed by is known where all of it is stored.
+#[test]
+fn stored_operands_are_computed_at_once() {
+    let mut net = Net::new(&["batch", "4", "2"]);
+    let shape = net.integers(&[0, -2, 4]);
+    let (zero, four, minus) = (net.integers(&[0]), net.integers(&[4]), net.integers(&[-1]));
+    let is_negative = net.node("Less", &[&shape, &zero], &[]);
+    let is_large = net.node("GreaterOrEqual", &[&shape, &four], &[]);
+    let either = net.node("Or", &[&is_negative, &is_large], &[]);
+    let larger = net.node("Max", &[&shape, &minus], &[]);
+    let negated = net.node("Neg", &[&larger], &[]);
+    let magnitudes = net.node("Abs", &[&negated], &[]);
+    let remainder = net.node("Mod", &[&magnitudes, &four], &[]);
+    // 0, 1, 0, of which the last two are replaced by 2 and 4.
+    let two_and_four = net.integers(&[9, 2, 4]);
+    let dims = net.node("Where", &[&either, &two_and_four, &remainder], &[]);
+    let y = net.node("Reshape", &["x", &dims], &[]);
+    let model = Model::from_bytes(&convert(&net.finish(&[&y]), false)).expect("valid");
+    assert_eq!(run(&model, &[3, 4, 2], &[0.5; 24]).0, [3, 2, 4]);
+}
+
+#[test]
+fn batch_normalisation_in_training_uses_the_batch() {
+    let net = |opset: i64, further: usize, training: Option<i64>| {
+        let mut net = Net::new(&["batch", "2", "1", "2"]);
+        net.model.opset_import[0].version = opset;
+        let parameters = [[2.0, 1.0], [0.5, 0.0], [9.0, 9.0], [4.0, 4.0]].map(|elements| net.weights(&[2], &elements));
+        let inputs: Vec<&str> = std::iter::once("x").chain(parameters.iter().map(String::as_str)).collect();
+        let attributes: Vec<_> = training.map(|mode| ("training_mode", Int(mode))).into_iter().collect();
+        let y = net.node("BatchNormalization", &inputs, &attributes);
+        let names = (0..further).map(|i| format!("further{i}")).collect::<Vec<_>>();
+        net.last_node().output.extend(names);
+        net.finish(&[&y])
+    };
+    let run = |model: &ModelProto| {
+        let model = Model::from_bytes(&convert(model, false)).expect("valid");
+        run(&model, &[2, 2, 1, 2], &[1.0, 3.0, 0.0, 0.0, 1.0, 3.0, 0.0, 0.0]).1
+    };
+    // Mean 2 and variance 1, but for epsilon.
+    let of_batch = [-1.5, 2.5, 0.0, 0.0, -1.5, 2.5, 0.0, 0.0];
+    for model in [net(9, 4, None), net(15, 2, Some(1)), net(15, 0, Some(1))] {
+        assert!(run(&model).iter().zip(&of_batch).all(|(y, expected)| (y - expected).abs() < 1e-4));
+    }
+    let stored = [-7.5, -5.5, -4.5, -4.5, -7.5, -5.5, -4.5, -4.5];
+    for model in [net(9, 0, None), net(15, 0, Some(0)), net(15, 0, None)] {
+        assert!(run(&model).iter().zip(&stored).all(|(y, expected)| (y - expected).abs() < 1e-4));
+    }
+}
+
+#[test]
+fn functions_of_other_domains() {
+    let mut net = Net::new(&["3"]);
+    let y = net.node("QuickGelu", &["x"], &[]);
+    net.last_node().domain = "com.microsoft".into();
+    let model = Model::from_bytes(&convert(&net.finish(&[&y]), false)).expect("valid");
+    let expected = [-1.0f64, 0.0, 2.0].map(|x| x / (1.0 + (-1.702 * x).exp()));
+    assert!(
+        run(&model, &[3], &[-1.0, 0.0, 2.0]).1.iter().zip(expected).all(|(y, expected)| (f64::from(*y) - expected).abs() < 1e-6)
+    );
+    let mut net = Net::new(&["3"]);
+    let y = net.node("Sigmoid", &["x"], &[]);
+    net.last_node().domain = "somebody.else".into();
+    assert!(refusal(&net.finish(&[&y])).contains("operator somebody.else.Sigmoid is not supported"));
+}
+
+#[test]
+fn what_normalisations_refuse() {
+    let group_norm = |groups: i64, parameters: usize| {
+        let mut net = Net::new(&["batch", "6", "4", "4"]);
+        net.model.opset_import[0].version = 21;
+        let elements = vec![1.0; parameters];
+        let (scale, bias) = (net.weights(&[parameters], &elements), net.weights(&[parameters], &elements));
+        let y = net.node("GroupNormalization", &["x", &scale, &bias], &[("num_groups", Int(groups))]);
+        refusal(&net.finish(&[&y]))
+    };
+    assert!(group_norm(4, 6).contains("num_groups: expected a divisor of 6 channels, found 4"));
+    assert!(group_norm(3, 3).contains("scale: expected 6 elements, found 3"));
+    let mut net = Net::new(&["batch", "6"]);
+    let y = net.node("LpNormalization", &["x"], &[("p", Int(3))]);
+    assert!(refusal(&net.finish(&[&y])).contains("p: expected 1 or 2, found 3"));
+    let mut net = Net::new(&["batch", "6"]);
+    let y = net.node("Celu", &["x"], &[("alpha", Float(-1.0))]);
+    assert!(refusal(&net.finish(&[&y])).contains("alpha: expected a positive number, found -1"));
 }
 
 #[test]

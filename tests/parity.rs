@@ -300,3 +300,46 @@ fn layer_normalisation_behind_pruned_filters() {
     let graph = compact_equals_dense(&net.finish(&[&y]), &[&[1, 3, 6, 6], &[3, 3, 6, 6]]);
     assert_eq!(kept_channels(&graph, "Conv_0"), Some(vec![0, 2, 3, 4, 5, 7]));
 }
+
+/// Groups of which all channels, some, or none are constant; behind them, what is left.
+#[test]
+fn group_normalisation_behind_pruned_filters() {
+    let mut net = Net::new(&IMAGE);
+    net.model.opset_import[0].version = 21;
+    let mut w = net.random(9 * 3 * 9);
+    zero_filters(&mut w, [9, 3, 3, 3], &[0, 1, 2, 4]);
+    let y = net.conv("x", [9, 3, 3, 3], &w, &[0.1, 0.5, -0.4, 0.2, 0.3, 0.1, 0.0, 0.7, 1.0], &[("pads", Ints(&[1; 4]))]);
+    let scale = net.weights(&[9], &[1.0, 2.0, 0.5, 1.0, -1.0, 0.3, 0.0, 1.0, 1.0]);
+    let shift = net.random(9);
+    let shift = net.weights(&[9], &shift);
+    let y = net.node("GroupNormalization", &[&y, &scale, &shift], &[("num_groups", Int(3)), ("epsilon", Float(1e-2))]);
+    let y = net.node("Relu", &[&y], &[]);
+    let w = net.random(4 * 9 * 9);
+    let y = net.conv(&y, [4, 9, 3, 3], &w, &[0.1; 4], &[("pads", Ints(&[1; 4]))]);
+    let graph = compact_equals_dense(&net.finish(&[&y]), &SIZES);
+    // The filters of the convolution go, whatever is behind them. Of the normalised channels those stay whose group is not constant.
+    assert_eq!(kept_channels(&graph, "Conv_0"), Some(vec![3, 5, 6, 7, 8]));
+    assert_eq!(kept_channels(&graph, "GroupNormalization_1"), Some(vec![3, 4, 5, 7, 8]));
+}
+
+/// Functions of one, two and three elements, and reductions over planes, pass on what they know of constant channels.
+#[test]
+fn functions_and_reductions_behind_pruned_filters() {
+    let mut net = Net::new(&IMAGE);
+    let mut branch = |zero: &[usize]| {
+        let mut w = net.random(6 * 3 * 9);
+        zero_filters(&mut w, [6, 3, 3, 3], zero);
+        net.conv("x", [6, 3, 3, 3], &w, &[0.1, 0.5, -0.4, 0.2, 0.3, 0.0], &[("pads", Ints(&[1; 4]))])
+    };
+    let (a, b) = (branch(&[0, 1, 5]), branch(&[1, 2, 5]));
+    let softplus = net.node("Softplus", &[&a], &[]);
+    let larger = net.node("Max", &[&softplus, &b], &[]);
+    let condition = net.node("Less", &[&a, &b], &[]);
+    let chosen = net.node("Where", &[&condition, &larger, &b], &[]);
+    let outputs = ["ReduceMax", "ReduceSumSquare"].map(|op| net.node(op, &[&chosen], &[("axes", Ints(&[2, 3]))]));
+    let graph = compact_equals_dense(&net.finish(&[&outputs[0], &outputs[1]]), &SIZES);
+    assert_eq!(kept_channels(&graph, "Softplus_2"), Some(vec![2, 3, 4]));
+    assert_eq!(kept_channels(&graph, "Max_3"), Some(vec![0, 2, 3, 4]));
+    assert_eq!(kept_channels(&graph, "Where_5"), Some(vec![0, 2, 3, 4]));
+    assert_eq!(kept_channels(&graph, "ReduceMax_6"), Some(vec![0, 2, 3, 4]));
+}

@@ -297,24 +297,67 @@ fn reduce(x: &[f32], [extent, inner]: [usize; 2], out: &mut [f32], exec: Exec, f
     );
 }
 
-/// The mean over the middle axis of `[outer][extent][inner]`.
+/// What many elements become.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reduction {
+    /// Their mean.
+    Mean,
+    /// Their sum.
+    Sum,
+    /// Their product.
+    Product,
+    /// The largest one; of NaN alone, minus infinity.
+    Max,
+    /// The smallest one; of NaN alone, infinity.
+    Min,
+    /// The sum of their magnitudes.
+    SumOfMagnitudes,
+    /// The sum of their squares.
+    SumOfSquares,
+}
+
+/// What a [`Reduction`] makes of the middle axis of `[outer][extent][inner]`.
 #[derive(Clone, Copy, Debug)]
-pub struct MeanTask {
-    /// Elements that each mean is of.
+pub struct ReduceTask {
+    /// Which one.
+    pub reduction: Reduction,
+    /// Elements that become one.
     pub extent: usize,
     /// Elements from one of them to the next.
     pub inner: usize,
 }
 
-impl Task for MeanTask {
+impl Task for ReduceTask {
     fn kind(&self) -> &'static str {
-        "mean"
+        if self.reduction == Reduction::Mean { "mean" } else { "reduce" }
     }
 }
 
-impl Kernel for MeanTask {
+impl Kernel for ReduceTask {
     fn compute(&self, call: Call<'_>) {
-        mean(call.reads.get(0), self.extent, self.inner, call.out, call.exec);
+        self.run(call.reads.get(0), call.out, call.exec);
+    }
+}
+
+impl ReduceTask {
+    /// `x` is `[outer][extent][inner]`, `out` is `[outer][inner]`.
+    ///
+    /// # Panics
+    /// If a slice has another length than the shapes call for.
+    pub fn run(&self, x: &[f32], out: &mut [f32], exec: Exec) {
+        let (axis, wide) = ([self.extent, self.inner], f64::from);
+        let sum = |a: f64, b: f64| a + b;
+        let larger = |a: f64, b: f64| if b > a { b } else { a };
+        let smaller = |a: f64, b: f64| if b < a { b } else { a };
+        match self.reduction {
+            Reduction::Mean => mean(x, self.extent, self.inner, out, exec),
+            Reduction::Sum => Fold::new(0.0, |all, x| all + wide(x), sum).run(x, axis, out, exec),
+            Reduction::Product => Fold::new(1.0, |all, x| all * wide(x), |a, b| a * b).run(x, axis, out, exec),
+            Reduction::Max => Fold::new(f64::NEG_INFINITY, |all, x| larger(all, wide(x)), larger).run(x, axis, out, exec),
+            Reduction::Min => Fold::new(f64::INFINITY, |all, x| smaller(all, wide(x)), smaller).run(x, axis, out, exec),
+            Reduction::SumOfMagnitudes => Fold::new(0.0, |all, x| all + wide(x).abs(), sum).run(x, axis, out, exec),
+            Reduction::SumOfSquares => Fold::new(0.0, |all, x| all + wide(x) * wide(x), sum).run(x, axis, out, exec),
+        }
     }
 }
 
@@ -323,55 +366,79 @@ impl Kernel for MeanTask {
 /// # Panics
 /// If a slice has another length than the shapes call for.
 pub fn mean(x: &[f32], extent: usize, inner: usize, out: &mut [f32], exec: Exec) {
-    reduce(
-        x,
-        [extent, inner],
-        out,
-        exec,
-        #[inline(always)]
-        |x, out| {
-            if let [out] = out {
-                *out = (math::sum(x, |v| v) / extent as f64) as f32;
-                return;
-            }
-            if SUMS.is_multiple_of(inner) {
-                return mean_of_short_rows(x, extent, out);
-            }
-            for (block, out) in out.chunks_mut(BLOCK).enumerate() {
-                let mut sums = [0.0; BLOCK];
-                for x in x.chunks_exact(inner) {
-                    for (sum, &v) in sums[..out.len()].iter_mut().zip(&x[block * BLOCK..]) {
-                        *sum += f64::from(v);
-                    }
-                }
-                for (o, sum) in out.iter_mut().zip(sums) {
-                    *o = (sum / extent as f64) as f32;
-                }
-            }
-        },
-    );
+    let sum = Fold::new(0.0, |sum, x| sum + f64::from(x), |a, b| a + b);
+    Fold { divisor: extent as f64, ..sum }.run(x, [extent, inner], out, exec);
 }
 
-/// Sums that are added to side by side where few elements lie between those of one mean.
-const SUMS: usize = 16;
+/// Results that are made side by side where few elements lie between those of one line.
+const SIDE_BY_SIDE: usize = 16;
 
-/// The mean of `[extent][inner]` over the first axis, where `SUMS` is a multiple of `inner`.
-#[inline(always)]
-fn mean_of_short_rows(x: &[f32], extent: usize, out: &mut [f32]) {
-    let mut sums = [0.0; SUMS];
-    let (blocks, rest) = x.as_chunks::<SUMS>();
-    for block in blocks {
-        for i in 0..SUMS {
-            sums[i] += f64::from(block[i]);
-        }
+/// How a line becomes one element: from `start`, `add` takes in element after element, in several turns, and `join` puts their results
+/// together; a divisor comes last.
+#[derive(Clone, Copy)]
+struct Fold<A, J> {
+    start: f64,
+    add: A,
+    join: J,
+    divisor: f64,
+}
+
+impl<A: Fn(f64, f32) -> f64 + Copy + Sync, J: Fn(f64, f64) -> f64 + Copy + Sync> Fold<A, J> {
+    fn new(start: f64, add: A, join: J) -> Self {
+        Fold { start, add, join, divisor: 1.0 }
     }
-    // A copy: what is indexed by variables does not stay in registers.
-    let mut all = [0.0; SUMS];
-    all.copy_from_slice(&sums);
-    all.iter_mut().zip(rest).for_each(|(sum, x)| *sum += f64::from(*x));
-    let inner = out.len();
-    for (i, o) in out.iter_mut().enumerate() {
-        *o = (all[i..].iter().step_by(inner).sum::<f64>() / extent as f64) as f32;
+
+    /// `x` is `[outer][extent][inner]`, `out` is `[outer][inner]`.
+    fn run(self, x: &[f32], [extent, inner]: [usize; 2], out: &mut [f32], exec: Exec) {
+        let Fold { start, add, join, divisor } = self;
+        reduce(
+            x,
+            [extent, inner],
+            out,
+            exec,
+            #[inline(always)]
+            |x, out| {
+                if let [out] = out {
+                    *out = (math::fold(x, start, add, join) / divisor) as f32;
+                    return;
+                }
+                if SIDE_BY_SIDE.is_multiple_of(inner) {
+                    return self.run_short_rows(x, out);
+                }
+                for (block, out) in out.chunks_mut(BLOCK).enumerate() {
+                    let mut all = [start; BLOCK];
+                    for x in x.chunks_exact(inner) {
+                        for (all, &x) in all[..out.len()].iter_mut().zip(&x[block * BLOCK..]) {
+                            *all = add(*all, x);
+                        }
+                    }
+                    for (o, all) in out.iter_mut().zip(all) {
+                        *o = (all / divisor) as f32;
+                    }
+                }
+            },
+        );
+    }
+
+    /// As [`Self::run`], of `[extent][inner]`, where [`SIDE_BY_SIDE`] is a multiple of `inner`.
+    #[inline(always)]
+    fn run_short_rows(self, x: &[f32], out: &mut [f32]) {
+        let Fold { start, add, join, divisor } = self;
+        let mut each = [start; SIDE_BY_SIDE];
+        let (blocks, rest) = x.as_chunks::<SIDE_BY_SIDE>();
+        for block in blocks {
+            for i in 0..SIDE_BY_SIDE {
+                each[i] = add(each[i], block[i]);
+            }
+        }
+        // A copy: what is indexed by variables does not stay in registers.
+        let mut all = [start; SIDE_BY_SIDE];
+        all.copy_from_slice(&each);
+        all.iter_mut().zip(rest).for_each(|(all, x)| *all = add(*all, *x));
+        let inner = out.len();
+        for (i, o) in out.iter_mut().enumerate() {
+            *o = (all[i..].iter().step_by(inner).fold(start, |a, b| join(a, *b)) / divisor) as f32;
+        }
     }
 }
 

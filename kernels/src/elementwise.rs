@@ -1,5 +1,6 @@
 //! Functions that work element by element. The table in `sslm_basics::functions` lists them.
 
+pub use crate::broadcast::Broadcast;
 use crate::cpu::{self, Call, Kernel};
 use crate::layout::{Extents, Forms, Layout, Layouts};
 use crate::simd::Isa;
@@ -8,6 +9,9 @@ use sslm_basics::functions::{BinaryVisitor, UnaryVisitor};
 
 /// Elements that are handled at a time where nothing else divides them.
 const CHUNK: usize = 1 << 12;
+
+/// Elements of a run that a choice is made for at a time.
+const PART: usize = 256;
 
 /// A function of each element.
 #[derive(Clone, Copy, Debug)]
@@ -69,9 +73,21 @@ pub struct BinaryTask {
     /// The function.
     pub function: Binary,
     /// Which elements meet.
-    pub broadcast: Broadcast,
+    pub broadcast: Broadcast<2>,
     /// Whether a Relu follows.
     pub relu: bool,
+}
+
+impl BinaryTask {
+    /// The function of a and b, element by element.
+    ///
+    /// # Panics
+    /// If a slice has another length than the shapes call for; where elements at the same places meet, whatever their count, if the
+    /// slices' lengths differ.
+    pub fn run(&self, [a, b]: [&[f32]; 2], out: &mut [f32], exec: Exec) {
+        self.broadcast.expect_lens([a, b], out);
+        self.function.dispatch(Pairs { broadcast: &self.broadcast, a, b, out, relu: self.relu, exec });
+    }
 }
 
 impl Task for BinaryTask {
@@ -82,8 +98,7 @@ impl Task for BinaryTask {
 
 impl Kernel for BinaryTask {
     fn compute(&self, call: Call<'_>) {
-        let operands = [0, 1].map(|i| call.reads.get(i));
-        self.broadcast.run(operands, call.out, self.function, self.relu, call.exec);
+        self.run([0, 1].map(|i| call.reads.get(i)), call.out, call.exec);
     }
 
     fn is_elementwise(&self) -> bool {
@@ -106,7 +121,7 @@ impl GateTask {
     /// The same with all in planes.
     pub(crate) fn in_planes(&self) -> BinaryTask {
         let &GateTask { function, extents: Extents { images, channels, plane }, relu } = self;
-        BinaryTask { function, broadcast: Broadcast::new(&[images, channels, plane], &[images, channels, 1]), relu }
+        BinaryTask { function, broadcast: Broadcast::new([&[images, channels, plane], &[images, channels, 1]]), relu }
     }
 }
 
@@ -188,93 +203,9 @@ impl BinaryVisitor for Gates<'_> {
     }
 }
 
-/// Two tensors side by side with numpy's broadcasting, as runs over the innermost axis.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Broadcast {
-    /// Outer axes, merged as far as possible: extent, stride in a, stride in b.
-    outer: Vec<(usize, usize, usize)>,
-    /// Length of a run, and whether a and b move along it (or repeat one element).
-    run: (usize, bool, bool),
-    /// Elements of a, of b and of the result.
-    lens: [usize; 3],
-}
-
-impl Broadcast {
-    /// For operands of shapes `a` and `b`, which must be broadcastable.
-    ///
-    /// # Panics
-    /// If they are not.
-    pub fn new(a: &[usize], b: &[usize]) -> Self {
-        let rank = a.len().max(b.len());
-        let padded = |s: &[usize]| [vec![1; rank - s.len()], s.to_vec()].concat();
-        let (a, b) = (padded(a), padded(b));
-        let (mut stride_a, mut stride_b, mut total) = (1, 1, 1);
-        // Innermost first; an axis joins the one inside it if both operands step through the two as through one.
-        let mut axes: Vec<(usize, usize, usize)> = Vec::new();
-        for (&x, &y) in a.iter().zip(&b).rev() {
-            assert!(x == y || x == 1 || y == 1, "{a:?} and {b:?} cannot be broadcast");
-            let (extent, sa, sb) =
-                (if x == 1 { y } else { x }, if x == 1 { 0 } else { stride_a }, if y == 1 { 0 } else { stride_b });
-            (stride_a, stride_b, total) = (stride_a * x, stride_b * y, total * extent);
-            match axes.last_mut() {
-                _ if extent == 1 => {}
-                Some((inner, ia, ib)) if sa == *inner * *ia && sb == *inner * *ib => *inner *= extent,
-                _ => axes.push((extent, sa, sb)),
-            }
-        }
-        let mut axes = axes.into_iter();
-        let (len, sa, sb) = axes.next().unwrap_or((1, 1, 1));
-        Broadcast { outer: axes.collect(), run: (len, sa == 1, sb == 1), lens: [stride_a, stride_b, total] }
-    }
-
-    /// `function` of a and b, element by element, followed by a Relu or not.
-    ///
-    /// # Panics
-    /// If a slice has another length than the shapes call for; where elements at the same places meet, whatever their count, if the
-    /// slices' lengths differ.
-    pub fn run(&self, [a, b]: [&[f32]; 2], out: &mut [f32], function: Binary, relu: bool, exec: Exec) {
-        let lens = if self.is_elementwise() { self.lens.map(|len| if len == 1 { 1 } else { out.len() }) } else { self.lens };
-        for (what, slice, len) in [("a", a, lens[0]), ("b", b, lens[1]), ("output", &*out, lens[2])] {
-            expect_len(what, slice, len);
-        }
-        function.dispatch(Pairs { broadcast: self, a, b, out, relu, exec });
-    }
-
-    /// Whether the elements at a place of the result depend on those at the same place alone, or on the one that there is.
-    fn is_elementwise(&self) -> bool {
-        self.outer.is_empty()
-    }
-
-    /// Elements of a, of b and of the result.
-    #[cfg(feature = "cuda")]
-    pub(crate) fn lens(&self) -> [usize; 3] {
-        self.lens
-    }
-
-    /// Extent, stride in a and stride in b of each axis, innermost first.
-    #[cfg(feature = "cuda")]
-    pub(crate) fn axes(&self) -> impl Iterator<Item = (usize, usize, usize)> {
-        let (len, a_moves, b_moves) = self.run;
-        [(len, usize::from(a_moves), usize::from(b_moves))].into_iter().chain(self.outer.iter().copied())
-    }
-
-    /// Where run `i` begins in a and in b.
-    #[inline(always)]
-    fn start_of(&self, mut i: usize) -> [usize; 2] {
-        let [mut a, mut b] = [0, 0];
-        for &(extent, stride_a, stride_b) in &self.outer {
-            let position = i % extent;
-            i /= extent;
-            a += position * stride_a;
-            b += position * stride_b;
-        }
-        [a, b]
-    }
-}
-
-/// What [`Broadcast::run`] reads and writes.
+/// What a [`BinaryTask`] reads and writes.
 struct Pairs<'a> {
-    broadcast: &'a Broadcast,
+    broadcast: &'a Broadcast<2>,
     a: &'a [f32],
     b: &'a [f32],
     out: &'a mut [f32],
@@ -285,10 +216,10 @@ struct Pairs<'a> {
 impl BinaryVisitor for Pairs<'_> {
     fn visit(self, f: impl Fn(f32, f32) -> f32 + Copy + Sync) {
         let Pairs { broadcast, a, b, out, relu, exec } = self;
-        let (run, a_moves, b_moves) = broadcast.run;
+        let [a_moves, b_moves] = broadcast.moves();
         // Where all is one run, any part of it will do.
         let one_run = broadcast.is_elementwise();
-        let len = if one_run { CHUNK } else { run };
+        let len = if one_run { CHUNK } else { broadcast.run() };
         exec.for_each_chunk(
             out,
             len,
@@ -329,4 +260,66 @@ impl BinaryVisitor for Pairs<'_> {
 #[inline(always)]
 fn relu_if(relu: bool, x: f32) -> f32 {
     if !relu || x > 0.0 { x } else { 0.0 }
+}
+
+/// The elements of `[condition, x, y]`: x where the condition is not 0, else y.
+#[derive(Clone, Debug)]
+pub struct WhereTask {
+    /// Which elements meet.
+    pub broadcast: Broadcast<3>,
+}
+
+impl Task for WhereTask {
+    fn kind(&self) -> &'static str {
+        "where"
+    }
+}
+
+impl Kernel for WhereTask {
+    fn compute(&self, call: Call<'_>) {
+        self.run([0, 1, 2].map(|i| call.reads.get(i)), call.out, call.exec);
+    }
+
+    fn is_elementwise(&self) -> bool {
+        self.broadcast.is_elementwise()
+    }
+}
+
+impl WhereTask {
+    /// `operands` are condition, x and y.
+    ///
+    /// # Panics
+    /// As [`BinaryTask::run`].
+    pub fn run(&self, operands: [&[f32]; 3], out: &mut [f32], exec: Exec) {
+        self.broadcast.expect_lens(operands, out);
+        let (moves, one_run) = (self.broadcast.moves(), self.broadcast.is_elementwise());
+        let len = if one_run { CHUNK } else { self.broadcast.run() };
+        exec.for_each_chunk(
+            out,
+            len,
+            #[inline(always)]
+            |i, out| {
+                let starts =
+                    if one_run { moves.map(|moves| if moves { i * len } else { 0 }) } else { self.broadcast.start_of(i) };
+                for (block, out) in out.chunks_mut(PART).enumerate() {
+                    // One loop for all: an element that is repeated is written out.
+                    let mut repeated = [[0.0; PART]; 3];
+                    let mut parts: [&[f32]; 3] = [&[]; 3];
+                    for (operand, (part, repeated)) in parts.iter_mut().zip(&mut repeated).enumerate() {
+                        let x = &operands[operand][starts[operand]..];
+                        *part = if moves[operand] {
+                            &x[block * PART..][..out.len()]
+                        } else {
+                            repeated[..out.len()].fill(x[0]);
+                            &repeated[..out.len()]
+                        };
+                    }
+                    let [condition, x, y] = parts;
+                    for ((o, &condition), (&x, &y)) in out.iter_mut().zip(condition).zip(x.iter().zip(y)) {
+                        *o = if condition != 0.0 { x } else { y };
+                    }
+                }
+            },
+        );
+    }
 }

@@ -12,7 +12,7 @@
 //! use sslm_kernels::{Exec, Isa, Threading};
 //!
 //! // Two rows of four scores each become shares of 1.
-//! let task = SoftmaxTask { axis: 4, inner: 1 };
+//! let task = SoftmaxTask { axis: 4, inner: 1, log: false };
 //! let isa = Isa::best();
 //! let kernel = Box::new(task).prepare(&Target::new(isa, 1));
 //!
@@ -38,6 +38,7 @@
 mod activation;
 mod affinity;
 pub mod axis;
+mod broadcast;
 pub mod channels;
 pub mod conv;
 pub mod cpu;

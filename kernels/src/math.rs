@@ -52,7 +52,7 @@ pub(crate) fn sum(x: &[f32], f: impl Fn(f64) -> f64) -> f64 {
 
 /// Folds elements that lie `LANES` apart, and joins what that yields: few operations wait for each other.
 #[inline(always)]
-fn fold<T: Copy>(x: &[f32], start: T, f: impl Fn(T, f32) -> T, join: impl Fn(T, T) -> T) -> T {
+pub(crate) fn fold<T: Copy>(x: &[f32], start: T, f: impl Fn(T, f32) -> T, join: impl Fn(T, T) -> T) -> T {
     let (blocks, rest) = x.as_chunks::<LANES>();
     let mut lanes = [start; LANES];
     for block in blocks {

@@ -1,9 +1,10 @@
-//! Normalisations: LRN across channels, softmax along an axis, instance and layer normalisation, and scale and shift of channels,
+//! Normalisations: LRN across channels, softmax along an axis, group, instance and layer normalisation, and scale and shift of channels,
 //! which is what batch normalisation has become by the time it is stored.
 
 use crate::cpu::{Call, Kernel};
 use crate::{Exec, Task, count_pieces, expect_len, math};
 use sslm_basics::math::exp;
+use sslm_basics::wide::log;
 use std::ops::Range;
 
 /// Elements of a plane that are handled at a time: what is known of them stays in L1.
@@ -117,71 +118,95 @@ fn divide_by_squares<const N: usize>(x: &[f32], planes: &[f32], out: &mut [f32],
     }
 }
 
-/// Softmax over the middle axis of `[outer][axis][inner]`.
+/// Softmax over the middle axis of `[outer][axis][inner]`, or its logarithm.
 #[derive(Clone, Copy, Debug)]
 pub struct SoftmaxTask {
     /// Elements that sum to 1.
     pub axis: usize,
     /// Elements from one of them to the next.
     pub inner: usize,
+    /// Whether the logarithm is meant.
+    pub log: bool,
 }
 
 impl Task for SoftmaxTask {
     fn kind(&self) -> &'static str {
-        "softmax"
+        if self.log { "log softmax" } else { "softmax" }
     }
 }
 
 impl Kernel for SoftmaxTask {
     fn compute(&self, call: Call<'_>) {
-        softmax(call.reads.get(0), self.axis, self.inner, call.out, call.exec);
+        self.run(call.reads.get(0), call.out, call.exec);
     }
 }
 
-/// Softmax over the middle axis of `[outer][axis][inner]`.
-///
-/// # Panics
-/// If a slice has another length than the shapes call for.
-pub fn softmax(x: &[f32], axis: usize, inner: usize, out: &mut [f32], exec: Exec) {
-    expect_len("input", x, out.len());
-    let len = axis * inner;
-    count_pieces("output", out, len);
-    exec.for_each_chunk(
-        out,
-        len,
-        #[inline(always)]
-        |outer, out| {
-            let x = &x[outer * len..][..len];
-            if inner == 1 {
-                let sum = math::exp_all(x, math::largest(x), out);
-                for o in out {
-                    *o /= sum;
+impl SoftmaxTask {
+    /// `x` and `out` are `[outer][axis][inner]`.
+    ///
+    /// # Panics
+    /// If a slice has another length than the shapes call for.
+    pub fn run(&self, x: &[f32], out: &mut [f32], exec: Exec) {
+        if self.log {
+            self.run_by(x, out, exec, |x, _, [max, of_sum]| x - max - of_sum, log);
+        } else {
+            self.run_by(x, out, exec, |_, e, [_, sum]| e / sum, |sum| sum);
+        }
+    }
+
+    /// With what becomes of each element, its power of e and what is known of its line: the largest element and `of_sum` of the sum of
+    /// all powers.
+    fn run_by(
+        &self,
+        x: &[f32],
+        out: &mut [f32],
+        exec: Exec,
+        of_element: impl Fn(f32, f32, [f32; 2]) -> f32 + Sync,
+        of_sum: impl Fn(f32) -> f32 + Sync,
+    ) {
+        let (inner, len) = (self.inner, self.axis * self.inner);
+        expect_len("input", x, out.len());
+        count_pieces("output", out, len);
+        exec.for_each_chunk(
+            out,
+            len,
+            #[inline(always)]
+            |outer, out| {
+                let x = &x[outer * len..][..len];
+                if inner == 1 {
+                    let max = math::largest(x);
+                    let sum = of_sum(math::exp_all(x, max, out));
+                    for (o, &x) in out.iter_mut().zip(x) {
+                        *o = of_element(x, *o, [max, sum]);
+                    }
+                    return;
                 }
-                return;
-            }
-            for first in (0..inner).step_by(BLOCK) {
-                let columns = first..inner.min(first + BLOCK);
-                let (mut max, mut sum) = ([f32::NEG_INFINITY; BLOCK], [0.0; BLOCK]);
-                for x in x.chunks_exact(inner) {
-                    for (max, &x) in max.iter_mut().zip(&x[columns.clone()]) {
-                        *max = math::max(*max, x);
+                for first in (0..inner).step_by(BLOCK) {
+                    let columns = first..inner.min(first + BLOCK);
+                    let (mut max, mut sum) = ([f32::NEG_INFINITY; BLOCK], [0.0; BLOCK]);
+                    for x in x.chunks_exact(inner) {
+                        for (max, &x) in max.iter_mut().zip(&x[columns.clone()]) {
+                            *max = math::max(*max, x);
+                        }
+                    }
+                    for (x, out) in x.chunks_exact(inner).zip(out.chunks_exact_mut(inner)) {
+                        let lines = max.iter().zip(&mut sum);
+                        for ((o, &x), (&max, sum)) in out[columns.clone()].iter_mut().zip(&x[columns.clone()]).zip(lines) {
+                            *o = exp(x - max);
+                            *sum += *o;
+                        }
+                    }
+                    sum.iter_mut().for_each(|sum| *sum = of_sum(*sum));
+                    for (x, out) in x.chunks_exact(inner).zip(out.chunks_exact_mut(inner)) {
+                        let lines = max.iter().zip(&sum);
+                        for ((o, &x), (&max, &sum)) in out[columns.clone()].iter_mut().zip(&x[columns.clone()]).zip(lines) {
+                            *o = of_element(x, *o, [max, sum]);
+                        }
                     }
                 }
-                for (x, out) in x.chunks_exact(inner).zip(out.chunks_exact_mut(inner)) {
-                    let lines = max.iter().zip(&mut sum);
-                    for ((o, &x), (&max, sum)) in out[columns.clone()].iter_mut().zip(&x[columns.clone()]).zip(lines) {
-                        *o = exp(x - max);
-                        *sum += *o;
-                    }
-                }
-                for out in out.chunks_exact_mut(inner) {
-                    for (o, sum) in out[columns.clone()].iter_mut().zip(sum) {
-                        *o /= sum;
-                    }
-                }
-            }
-        },
-    );
+            },
+        );
+    }
 }
 
 /// `scale[c] * x + shift[c]` on `[batch][channels][plane]`. Its parameters are scale and shift.
@@ -225,51 +250,59 @@ pub fn scale_shift(x: &[f32], plane: usize, scale: &[f32], shift: &[f32], out: &
     );
 }
 
-/// Brings each plane of `[batch][channels][plane]` to mean 0 and variance 1, then scales and shifts it. Its parameters are scale and
-/// shift of each channel.
+/// Brings each group of neighbouring channels of `[batch][channels][plane]` together to mean 0 and variance 1, then scales and shifts each
+/// channel. Its parameters are scale and shift of each channel.
 #[derive(Clone, Copy, Debug)]
-pub struct InstanceNormTask {
+pub struct GroupNormTask {
+    /// Channels of a group.
+    pub group: usize,
     /// Elements of a channel.
     pub plane: usize,
     /// Added to the variance.
     pub epsilon: f32,
 }
 
-impl Task for InstanceNormTask {
+impl Task for GroupNormTask {
     fn kind(&self) -> &'static str {
-        "instance norm"
+        if self.group == 1 { "instance norm" } else { "group norm" }
     }
 }
 
-impl Kernel for InstanceNormTask {
+impl Kernel for GroupNormTask {
     fn compute(&self, call: Call<'_>) {
-        let parameters = [0, 1].map(|i| call.parameters.get(i));
-        instance_norm(call.reads.get(0), self.plane, parameters, self.epsilon, call.out, call.exec);
+        self.run(call.reads.get(0), [0, 1].map(|i| call.parameters.get(i)), call.out, call.exec);
     }
 }
 
-/// Brings each plane of `[batch][channels][plane]` to mean 0 and variance 1, then scales and shifts it by its channel's parameters.
-///
-/// # Panics
-/// If a slice has another length than the shapes call for.
-pub fn instance_norm(x: &[f32], plane: usize, [scale, shift]: [&[f32]; 2], epsilon: f32, out: &mut [f32], exec: Exec) {
-    expect_len("input", x, out.len());
-    expect_len("shift", shift, scale.len());
-    count_pieces("input", x, scale.len() * plane);
-    exec.for_each_chunk(
-        out,
-        plane,
-        #[inline(always)]
-        |i, out| {
-            let x = &x[i * plane..][..plane];
-            let [mean, variance] = moments(x);
-            let factor = f64::from(scale[i % scale.len()]) / (variance + f64::from(epsilon)).sqrt();
-            let shift = f64::from(shift[i % shift.len()]);
-            for (o, &v) in out.iter_mut().zip(x) {
-                *o = ((f64::from(v) - mean) * factor + shift) as f32;
-            }
-        },
-    );
+impl GroupNormTask {
+    /// `x` and `out` are `[batch][channels][plane]`; there are as many scales and shifts as channels.
+    ///
+    /// # Panics
+    /// If a slice has another length than the shapes call for.
+    pub fn run(&self, x: &[f32], [scale, shift]: [&[f32]; 2], out: &mut [f32], exec: Exec) {
+        let (len, plane, channels) = (self.group * self.plane, self.plane, scale.len());
+        expect_len("input", x, out.len());
+        expect_len("shift", shift, channels);
+        count_pieces("scale", scale, self.group);
+        count_pieces("input", x, channels * plane);
+        exec.for_each_chunk(
+            out,
+            len,
+            #[inline(always)]
+            |i, out| {
+                let x = &x[i * len..][..len];
+                let [mean, variance] = moments(x);
+                let deviation = (variance + f64::from(self.epsilon)).sqrt();
+                let first = i * self.group % channels;
+                for (c, (out, x)) in out.chunks_exact_mut(plane).zip(x.chunks_exact(plane)).enumerate() {
+                    let (factor, shift) = (f64::from(scale[first + c]) / deviation, f64::from(shift[first + c]));
+                    for (o, &v) in out.iter_mut().zip(x) {
+                        *o = ((f64::from(v) - mean) * factor + shift) as f32;
+                    }
+                }
+            },
+        );
+    }
 }
 
 /// Brings each line of `[lines][line]` to mean 0 and variance 1, then scales and shifts each of its elements. Its parameters are a scale

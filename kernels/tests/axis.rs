@@ -1,11 +1,11 @@
-//! Rebuilding, averaging and searching one axis, and reordering all of them, against index arithmetic written out.
+//! Rebuilding, reducing and searching one axis, and reordering all of them, against index arithmetic written out.
 
 use crate::common::{
     Choices, Expected, Guarded, check_all, compare, elements, in_blocks, plainly, refuses_other_lengths, run_everywhere, sample,
     task_on_devices,
 };
 use fastrand::Rng;
-use sslm_kernels::axis::{ArgMaxTask, From, MeanTask, Remap, RemapTask, StridedCopy, arg_max, mean};
+use sslm_kernels::axis::{ArgMaxTask, From, ReduceTask, Reduction, Remap, RemapTask, StridedCopy, arg_max};
 use sslm_kernels::layout::Extents;
 
 /// A tensor seen as `[outer][extent][inner]`.
@@ -109,14 +109,49 @@ fn an_axis_of_planes_is_rebuilt_in_blocks() {
 }
 
 #[test]
-fn means_and_largest_positions() {
+fn lines_become_one_element() {
+    let of_line = |reduction: Reduction, line: &[f64]| {
+        let count = line.len() as f64;
+        match reduction {
+            Reduction::Mean => Expected::sum(line.iter().map(|x| x / count)),
+            Reduction::Sum => Expected::sum(line.iter().copied()),
+            Reduction::Product => {
+                let product: f64 = line.iter().product();
+                Expected::near(product, product.abs())
+            }
+            Reduction::Max => Expected::near(line.iter().copied().fold(f64::NEG_INFINITY, f64::max), 0.0),
+            Reduction::Min => Expected::near(line.iter().copied().fold(f64::INFINITY, f64::min), 0.0),
+            Reduction::SumOfMagnitudes => Expected::sum(line.iter().map(|x| x.abs())),
+            Reduction::SumOfSquares => Expected::sum(line.iter().map(|x| x * x)),
+        }
+    };
+    let all = [
+        Reduction::Mean,
+        Reduction::Sum,
+        Reduction::Product,
+        Reduction::Max,
+        Reduction::Min,
+        Reduction::SumOfMagnitudes,
+        Reduction::SumOfSquares,
+    ];
+    check_all(&sample(400, |c| (c.of(&all), Axis::choose(c))), |(reduction, case)| {
+        let mut x = case.input();
+        if matches!(reduction, Reduction::Max | Reduction::Min) {
+            // They lose against numbers.
+            x.iter_mut().step_by(7).for_each(|x| *x = f32::NAN);
+        }
+        let expected: Vec<Expected> = case.lines(&x).iter().map(|line| of_line(*reduction, line)).collect();
+        let task = ReduceTask { reduction: *reduction, extent: case.extent, inner: case.inner };
+        compare(&run_everywhere(expected.len(), |out, exec| task.run(&x, out, exec))?, &expected)?;
+        task_on_devices(&expected, 1.0, &task, &[&x], &[])
+    });
+}
+
+#[test]
+fn largest_positions() {
     check_all(&sample(200, Axis::choose), |case| {
         let mut x: Guarded = case.input().iter().map(|v| (v * 4.0).round()).collect(); // with many equal ones
-        let means: Vec<Expected> =
-            case.lines(&x).iter().map(|l| Expected::sum(l.iter().map(|v| v / case.extent as f64))).collect();
-        compare(&run_everywhere(means.len(), |out, exec| mean(&x, case.extent, case.inner, out, exec))?, &means)?;
         let &Axis { extent, inner, .. } = case;
-        task_on_devices(&means, 1.0, &MeanTask { extent, inner }, &[&x], &[])?;
         x.iter_mut().step_by(7).for_each(|x| *x = f32::NAN);
         let lines = case.lines(&x);
         for last in [false, true] {
@@ -188,7 +223,8 @@ fn refuses_wrong_lengths() {
     refuses_other_lengths([("input", 5 * 3 * 4), ("output", 5 * 2 * 4)], |[x, mut out]| remap.run(&x, &mut out, plainly()));
     for inner in [1, 4] {
         let lens = [("input", 5 * 3 * inner), ("output", 5 * inner)];
-        refuses_other_lengths(lens, |[x, mut out]| mean(&x, 3, inner, &mut out, plainly()));
+        let sum = ReduceTask { reduction: Reduction::Sum, extent: 3, inner };
+        refuses_other_lengths(lens, |[x, mut out]| sum.run(&x, &mut out, plainly()));
         refuses_other_lengths(lens, |[x, mut out]| arg_max(&x, 3, inner, false, &mut out, plainly()));
     }
 }

@@ -8,7 +8,7 @@ use crate::common::{
 };
 use fastrand::Rng;
 use sslm_basics::math::exact_erf;
-use sslm_kernels::elementwise::{BinaryTask, Broadcast, GateTask, MapTask, map};
+use sslm_kernels::elementwise::{BinaryTask, Broadcast, GateTask, MapTask, WhereTask, map};
 use sslm_kernels::layout::Extents;
 use sslm_kernels::{Binary, Unary};
 use std::f64::consts::{FRAC_1_SQRT_2, PI};
@@ -59,6 +59,64 @@ fn defined(function: Unary, x: f64) -> f64 {
         Unary::Gelu => 0.5 * x * (1.0 + exact_erf(x * FRAC_1_SQRT_2)),
         Unary::Swish { alpha } => x / (1.0 + (-wide(alpha) * x).exp()),
         Unary::GeluTanh => 0.5 * x * (1.0 + ((2.0 / PI).sqrt() * (x + 0.044715 * x.powi(3))).tanh()),
+        Unary::Erf => exact_erf(x),
+        Unary::Exp => x.exp(),
+        Unary::Log => x.ln(),
+        Unary::Abs => x.abs(),
+        Unary::Floor => x.floor(),
+        Unary::Ceil => x.ceil(),
+        Unary::Round => x.round_ties_even(),
+        Unary::Trunc => x.trunc(),
+        Unary::Sign => x.partial_cmp(&0.0).map_or(x, |order| f64::from(order as i8)),
+        Unary::Softplus => x.max(0.0) + (-x.abs()).exp().ln_1p(),
+        Unary::Softsign => x / (1.0 + x.abs()),
+        Unary::ThresholdedRelu { alpha } => {
+            if x > wide(alpha) {
+                x
+            } else {
+                0.0
+            }
+        }
+        Unary::Shrink { lambd, bias } => {
+            let [below, above] = [x < -wide(lambd), x > wide(lambd)];
+            if below {
+                x + wide(bias)
+            } else if above {
+                x - wide(bias)
+            } else {
+                0.0
+            }
+        }
+        Unary::Sin => x.sin(),
+        Unary::Cos => x.cos(),
+        Unary::Tan => x.tan(),
+        Unary::Asin => x.asin(),
+        Unary::Acos => x.acos(),
+        Unary::Atan => x.atan(),
+        Unary::Sinh => x.sinh(),
+        Unary::Cosh => x.cosh(),
+        Unary::Asinh => x.asinh(),
+        // The standard library's is of no number for minus infinity only by chance.
+        Unary::Acosh => {
+            if x < 1.0 {
+                f64::NAN
+            } else {
+                x.acosh()
+            }
+        }
+        Unary::Atanh => x.atanh(),
+    }
+}
+
+/// An element that the function has a result for, made of any.
+fn within_domain(function: Unary, x: f32) -> f32 {
+    match function {
+        Unary::Sqrt | Unary::Log => x.abs(),
+        Unary::Asin | Unary::Acos | Unary::Atanh => x.fract(),
+        Unary::Acosh => 1.0 + x.abs(),
+        // Beyond it, neighbours are further apart than a period.
+        Unary::Sin | Unary::Cos | Unary::Tan => x % 134_217_728.0,
+        _ => x,
     }
 }
 
@@ -68,6 +126,7 @@ fn magnitude(function: Unary, x: f64, value: f64) -> f64 {
     let terms = match function {
         Unary::HardSigmoid { alpha, beta } => (f64::from(alpha) * x).abs().min(1.0 + f64::from(beta).abs()),
         Unary::HardSwish => x.abs().min(3.0),
+        Unary::Shrink { bias, .. } => f64::from(bias).abs(),
         // The factor of x is a difference of numbers of about 1.
         Unary::Gelu | Unary::GeluTanh => x.abs(),
         // The exponent is rounded, and the factor of x is 0 where it is no normal number.
@@ -85,8 +144,7 @@ fn functions_of_elements_of_any_magnitude() {
         let rng = &mut Rng::with_seed(14);
         let some = (0..500).map(|i| element(rng) * [1.0, 5.0, 20.0, 300.0][i % 4]);
         let some: Vec<f32> = special.into_iter().chain(some).collect();
-        let sign = if function == Unary::Sqrt { f32::abs } else { |x: f32| x };
-        let x: Guarded = some.into_iter().map(sign).cycle().take(len).collect();
+        let x: Guarded = some.into_iter().map(|x| within_domain(function, x)).cycle().take(len).collect();
         let expected: Vec<Expected> = x
             .iter()
             .map(|&x| {
@@ -112,13 +170,14 @@ fn functions_of_what_is_no_number() {
     };
     for function in functions() {
         let [high, low, nan] = of(function);
-        let expected = defined(function, f64::INFINITY);
+        let expected = f64::from(defined(function, f64::INFINITY) as f32);
         assert!(high == expected || high.is_nan() && expected.is_nan(), "{function:?} of infinity is {high}");
-        let expected = defined(function, f64::NEG_INFINITY);
+        let expected = f64::from(defined(function, f64::NEG_INFINITY) as f32);
         assert!(low == expected || low.is_nan() && expected.is_nan(), "{function:?} of minus infinity is {low}");
         match function {
             Unary::Relu => assert_eq!(nan, 0.0),
             Unary::Clip { low, .. } => assert_eq!(nan, f64::from(low)),
+            Unary::ThresholdedRelu { .. } | Unary::Shrink { .. } => assert_eq!(nan, 0.0),
             _ => assert!(nan.is_nan(), "{function:?} of NaN is {nan}"),
         }
     }
@@ -139,6 +198,30 @@ fn defined_of_two(function: Binary, a: f64, b: f64) -> f64 {
                 a
             }
         }
+        Binary::Max => a.max(b),
+        Binary::Min => a.min(b),
+        Binary::Remainder => a % b,
+        Binary::Modulus => a - b * (a / b).floor(),
+        Binary::Equal => f64::from(u8::from(a == b)),
+        Binary::Less => f64::from(u8::from(a < b)),
+        Binary::LessOrEqual => f64::from(u8::from(a <= b)),
+    }
+}
+
+#[test]
+fn truth_and_extremes_of_what_is_no_number() {
+    let (nan, one) = (f32::NAN, 1.0);
+    for (function, expected) in [
+        (Binary::Max, [nan, nan, one]),
+        (Binary::Min, [nan, nan, one]),
+        (Binary::Equal, [0.0, 0.0, 1.0]),
+        (Binary::Less, [0.0; 3]),
+        (Binary::LessOrEqual, [0.0, 0.0, 1.0]),
+    ] {
+        let mut out = [7.0; 3];
+        let task = BinaryTask { function, broadcast: Broadcast::new([&[3], &[3]]), relu: false };
+        task.run([&[nan, one, one], &[one, nan, one]], &mut out, plainly());
+        assert!(out.iter().zip(&expected).all(|(o, e)| o == e || o.is_nan() && e.is_nan()), "{function:?}: {out:?}");
     }
 }
 
@@ -153,16 +236,15 @@ fn functions_of_two_elements() {
         if function == Binary::Pow {
             a.iter_mut().for_each(|a| *a = a.abs());
         }
-        let broadcast = Broadcast::new(&[a.len()], &[b.len()]);
+        let task = BinaryTask { function, broadcast: Broadcast::new([&[a.len()], &[b.len()]]), relu };
         let expected = |i: usize| {
             let [a, b] = [&a, &b].map(|x| f64::from(x[i % x.len()]));
             let value = defined_of_two(function, a, b);
             Expected::near(value, value.abs() + a.abs() + b.abs()).relu(relu)
         };
         let expected: Vec<Expected> = (0..a.len().max(b.len())).map(expected).collect();
-        let out = run_everywhere(expected.len(), |out, exec| broadcast.run([&a, &b], out, function, relu, exec))?;
-        compare(&out, &expected)?;
-        task_on_devices(&expected, 1.0, &BinaryTask { function, broadcast, relu }, &[&a, &b], &[])
+        compare(&run_everywhere(expected.len(), |out, exec| task.run([&a, &b], out, exec))?, &expected)?;
+        task_on_devices(&expected, 1.0, &task, &[&a, &b], &[])
     });
 }
 
@@ -241,10 +323,8 @@ fn check(case: &Sum) -> Result<(), String> {
         Expected::sum(terms.map(f64::from)).relu(case.relu)
     };
     let expected: Vec<Expected> = (0..shape.iter().product()).map(sum).collect();
-    let broadcast = Broadcast::new(&case.a, &case.b);
-    let out = run_everywhere(expected.len(), |out, exec| broadcast.run([&a, &b], out, Binary::Add, case.relu, exec))?;
-    compare(&out, &expected)?;
-    let task = BinaryTask { function: Binary::Add, broadcast, relu: case.relu };
+    let task = BinaryTask { function: Binary::Add, broadcast: Broadcast::new([&case.a, &case.b]), relu: case.relu };
+    compare(&run_everywhere(expected.len(), |out, exec| task.run([&a, &b], out, exec))?, &expected)?;
     task_on_devices(&expected, 1.0, &task, &[&a, &b], &[])
 }
 
@@ -274,6 +354,51 @@ fn sums_of_long_or_empty_tensors() {
     check_all(&cases, check);
 }
 
+/// Three shapes that agree in every axis, counted from the last, unless one of them is 1 there or has ended.
+fn three_shapes(c: &mut Choices) -> [Vec<usize>; 3] {
+    let shape: Vec<usize> = (0..c.of(&[1, 2, 3, 4])).map(|_| c.of(&[1, 2, 3, 5, 300])).collect();
+    let shape = if shape.iter().product::<usize>() > 20_000 { vec![3, 300] } else { shape };
+    [(); 3].map(|()| {
+        let ended = c.of(&[0, 0, 0, 1, 2]).min(shape.len());
+        shape[ended..].iter().map(|&extent| c.of(&[extent, extent, 1])).collect()
+    })
+}
+
+#[test]
+fn choices_of_random_shapes() {
+    let elementwise = [[&[5000][..], &[5000], &[5000]], [&[5000], &[1], &[5000]], [&[1], &[5000], &[]], [&[], &[], &[]]];
+    let mut cases: Vec<[Vec<usize>; 3]> = elementwise.iter().map(|shapes| shapes.map(<[usize]>::to_vec)).collect();
+    cases.extend(sample(300, three_shapes));
+    check_all(&cases, |shapes| {
+        let rng = &mut Rng::with_seed(19);
+        let mut operands: [Guarded; 3] = shapes.each_ref().map(|shape| elements(rng, shape.iter().product()));
+        // Some are what no arithmetic with a condition would leave alone.
+        operands[0].iter_mut().enumerate().for_each(|(i, condition)| *condition = [0.0, 1.0, -0.0, f32::NAN][i % 4]);
+        operands[1].iter_mut().step_by(3).for_each(|x| *x = f32::INFINITY);
+        operands[2].iter_mut().step_by(5).for_each(|y| *y = f32::NEG_INFINITY);
+        let rank = shapes.iter().map(Vec::len).max().unwrap_or(0);
+        let extent = |axis: usize| {
+            let of = |shape: &Vec<usize>| shape.iter().rev().nth(axis).copied().unwrap_or(1);
+            shapes.iter().map(of).max().unwrap_or(1)
+        };
+        let extents: Vec<usize> = (0..rank).map(extent).collect();
+        let chosen = |mut i: usize| {
+            let mut index = Vec::new();
+            for extent in &extents {
+                index.push(i % extent);
+                i /= extent;
+            }
+            let [condition, x, y] = [0, 1, 2].map(|operand| at(&operands[operand], &shapes[operand], &index));
+            Expected::exactly(if condition != 0.0 { x } else { y })
+        };
+        let expected: Vec<Expected> = (0..extents.iter().product()).map(chosen).collect();
+        let task = WhereTask { broadcast: Broadcast::new(shapes.each_ref().map(Vec::as_slice)) };
+        let operands: [&[f32]; 3] = operands.each_ref().map(|operand| &operand[..]);
+        compare(&run_everywhere(expected.len(), |out, exec| task.run(operands, out, exec))?, &expected)?;
+        task_on_devices(&expected, 1.0, &task, &operands, &[])
+    });
+}
+
 #[test]
 fn refuses_wrong_lengths() {
     refuses_other_lengths([("input", 5), ("output", 5)], |[x, mut out]| map(&x, &mut out, Unary::Tanh, plainly()));
@@ -283,9 +408,14 @@ fn refuses_wrong_lengths() {
         ([&[2, 3], &[2, 1]], [6, 2, 6]),
         ([&[2, 1, 3], &[4, 1]], [6, 4, 24]),
     ];
+    let lens = [("condition", 3), ("x", 4), ("y", 1), ("output", 12)];
+    refuses_other_lengths(lens, |[condition, x, y, mut out]| {
+        WhereTask { broadcast: Broadcast::new([&[3], &[4, 1], &[]]) }.run([&condition, &x, &y], &mut out, plainly());
+    });
     for ([a, b], [a_len, b_len, out_len]) in shapes {
         refuses_other_lengths([("a", a_len), ("b", b_len), ("output", out_len)], |[x, y, mut out]| {
-            Broadcast::new(a, b).run([&x, &y], &mut out, Binary::Add, false, plainly());
+            let task = BinaryTask { function: Binary::Add, broadcast: Broadcast::new([a, b]), relu: false };
+            task.run([&x, &y], &mut out, plainly());
         });
     }
 }
@@ -293,5 +423,5 @@ fn refuses_wrong_lengths() {
 #[test]
 #[should_panic(expected = "cannot be broadcast")]
 fn refuses_shapes_that_do_not_match() {
-    Broadcast::new(&[2, 3], &[2]);
+    Broadcast::new([&[2, 3], &[2]]);
 }

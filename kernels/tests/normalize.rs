@@ -6,9 +6,7 @@ use crate::common::{
     task_on_devices,
 };
 use fastrand::Rng;
-use sslm_kernels::normalize::{
-    InstanceNormTask, LayerNormTask, LrnTask, ScaleShiftTask, SoftmaxTask, instance_norm, layer_norm, scale_shift, softmax,
-};
+use sslm_kernels::normalize::{GroupNormTask, LayerNormTask, LrnTask, ScaleShiftTask, SoftmaxTask, layer_norm, scale_shift};
 
 #[test]
 fn lrn() {
@@ -52,15 +50,23 @@ struct SoftmaxCase {
     inner: usize,
     scale: f32,
     offset: f32,
+    log: bool,
 }
 
 #[test]
 fn softmax_of_any_magnitude() {
     let cases = every(|c| {
         let (scale, offset) = c.of(&[(1.0, 0.0), (20.0, 0.0), (20.0, 1e4), (20.0, -1e4), (1e4, 0.0), (f32::MAX, 0.0)]);
-        SoftmaxCase { outer: c.of(&[0, 1, 3]), axis: c.of(&[1, 2, 10, 16, 300]), inner: c.of(&[1, 5, 70]), scale, offset }
+        SoftmaxCase {
+            outer: c.of(&[0, 1, 3]),
+            axis: c.of(&[1, 2, 10, 16, 300]),
+            inner: c.of(&[1, 5, 70]),
+            scale,
+            offset,
+            log: c.of(&[false, true]),
+        }
     });
-    check_all(&cases, |&SoftmaxCase { outer, axis, inner, scale, offset }| {
+    check_all(&cases, |&SoftmaxCase { outer, axis, inner, scale, offset, log }| {
         let x: Vec<f32> = elements(&mut Rng::with_seed(12), outer * axis * inner);
         let x: Guarded = x.iter().map(|x| x * scale + offset).collect();
         let mut expected = vec![Expected::exactly(0.0); x.len()];
@@ -72,11 +78,18 @@ fn softmax_of_any_magnitude() {
             for &i in &line {
                 // What rounds the exponent off by a part of its size does so to the result as often as the exponent says.
                 let value = exponent(i).exp() / sum;
-                expected[i] = Expected::near(value, value * (1.0 + exponent(i).abs()));
+                let log_of_value = exponent(i) - sum.ln();
+                expected[i] = match log {
+                    true if log_of_value < f64::from(f32::MIN) => Expected::exactly(f32::NEG_INFINITY),
+                    // What the sum is rounded by, its logarithm is off by.
+                    true => Expected::near(log_of_value, 1.0 + exponent(i).abs() + sum.ln()),
+                    false => Expected::near(value, value * (1.0 + exponent(i).abs())),
+                };
             }
         }
-        compare(&run_everywhere(x.len(), |out, exec| softmax(&x, axis, inner, out, exec))?, &expected)?;
-        task_on_devices(&expected, 1.0, &SoftmaxTask { axis, inner }, &[&x], &[])
+        let task = SoftmaxTask { axis, inner, log };
+        compare(&run_everywhere(x.len(), |out, exec| task.run(&x, out, exec))?, &expected)?;
+        task_on_devices(&expected, 1.0, &task, &[&x], &[])
     });
 }
 
@@ -101,23 +114,29 @@ fn scale_and_shift() {
 }
 
 #[test]
-fn planes_of_mean_0_and_variance_1() {
-    let cases = every(|c| (c.of(&[1, 3]), c.of(&[1, 2, 9]), c.of(&[1, 2, 15, 16, 17, 49, 300]), c.of(&[0.0, 100.0])));
-    check_all(&cases, |&(batch, channels, plane, offset)| {
-        let rng = &mut Rng::with_seed(22);
+fn groups_of_mean_0_and_variance_1() {
+    let cases = every(|c| {
+        let (groups, group) = (c.of(&[1, 2, 3]), c.of(&[1, 2, 5]));
+        (c.of(&[1, 3]), groups, group, c.of(&[1, 2, 15, 16, 17, 49, 300]), c.of(&[0.0, 100.0]))
+    });
+    check_all(&cases, |&(batch, groups, group, plane, offset)| {
+        let (rng, channels) = (&mut Rng::with_seed(22), groups * group);
         let (scale, shift): (Guarded, Guarded) = (elements(rng, channels), elements(rng, channels));
         let x: Guarded = elements::<Vec<f32>>(rng, batch * channels * plane).iter().map(|x| x + offset).collect();
         let mut expected = Vec::new();
-        for (i, plane) in x.chunks_exact(plane).enumerate() {
-            let mean_of = |f: &dyn Fn(f64) -> f64| plane.iter().map(|&x| f(f64::from(x))).sum::<f64>() / plane.len() as f64;
+        for (i, x) in x.chunks_exact(group * plane).enumerate() {
+            let mean_of = |f: &dyn Fn(f64) -> f64| x.iter().map(|&x| f(f64::from(x))).sum::<f64>() / x.len() as f64;
             let mean = mean_of(&|x| x);
             let deviation = (mean_of(&|x| (x - mean).powi(2)) + 0.01).sqrt();
-            let terms =
-                |x: &f32| [(f64::from(*x) - mean) / deviation * f64::from(scale[i % channels]), f64::from(shift[i % channels])];
-            expected.extend(plane.iter().map(|x| Expected::sum(terms(x))));
+            for (c, plane) in x.chunks_exact(plane).enumerate() {
+                let c = i % groups * group + c;
+                let terms = |x: &f32| [(f64::from(*x) - mean) / deviation * f64::from(scale[c]), f64::from(shift[c])];
+                expected.extend(plane.iter().map(|x| Expected::sum(terms(x))));
+            }
         }
-        compare(&run_everywhere(x.len(), |out, exec| instance_norm(&x, plane, [&scale, &shift], 0.01, out, exec))?, &expected)?;
-        task_on_devices(&expected, 1.0, &InstanceNormTask { plane, epsilon: 0.01 }, &[&x], &[&scale, &shift])
+        let task = GroupNormTask { group, plane, epsilon: 0.01 };
+        compare(&run_everywhere(x.len(), |out, exec| task.run(&x, [&scale, &shift], out, exec))?, &expected)?;
+        task_on_devices(&expected, 1.0, &task, &[&x], &[&scale, &shift])
     });
 }
 
@@ -152,8 +171,11 @@ fn refuses_wrong_lengths() {
             let lrn = LrnTask { channels: 3, plane: 4, size: 1, alpha: 1.0, beta: 0.75, bias: 1.0 };
             lrn.run(x, out, plainly());
         }),
-        ("softmax", |x, out| softmax(x, 3, 4, out, plainly())),
-        ("instance_norm", |x, out| instance_norm(x, 4, [&[1.0; 3]; 2], 0.1, out, plainly())),
+        ("softmax", |x, out| SoftmaxTask { axis: 3, inner: 4, log: false }.run(x, out, plainly())),
+        ("group_norm", |x, out| {
+            let norm = GroupNormTask { group: 3, plane: 4, epsilon: 0.1 };
+            norm.run(x, [&[1.0; 3]; 2], out, plainly());
+        }),
         ("layer_norm", |x, out| layer_norm(x, [&[1.0; 12]; 2], 0.1, out, plainly())),
         ("scale_shift", |x, out| scale_shift(x, 4, &[1.0; 3], &[1.0; 3], out, plainly())),
     ];

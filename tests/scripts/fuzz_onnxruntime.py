@@ -24,6 +24,7 @@ import onnx
 import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
 
+ACTIVATIONS = ["Abs", "Atan", "Erf", "Neg", "Selu", "Sigmoid", "Softplus", "Softsign", "Tanh"]
 TOLERANCE = 1e-4  # relative to the largest magnitude of the output, with 1 as the least
 
 
@@ -180,6 +181,13 @@ class Graph:
                 x = self.add(str(rng.choice(["Identity", "Dropout"])), [x])
             elif kind < 0.96:
                 x, self.fixed = self.attention(x, c, size), True
+            elif kind < 0.97:
+                x = self.add(str(rng.choice(ACTIVATIONS)), [x])
+            elif kind < 0.98:
+                x = self.add(str(rng.choice(["Max", "Min"])), [x, self.weight(rng.normal(0, 1, (c, 1, 1)))])
+            elif kind < 0.985 and self.opset >= 9:
+                condition = self.add("Less", [x, self.weight(rng.normal(0, 1, (c, 1, 1)))])
+                x = self.add("Where", [condition, x, self.weight(rng.normal(0, 1, (1,)))])
             else:
                 x = self.add("Relu", [x])
         return x, c, size
@@ -190,7 +198,8 @@ class Graph:
         classifier, pooled = rng.random() < 0.7, rng.random() < 0.4
         if classifier:
             if pooled:
-                x, size = self.add("GlobalAveragePool", [x]), (1, 1)
+                op = str(rng.choice(["GlobalAveragePool", "ReduceMax", "ReduceL2"]))
+                x, size = self.add(op, [x], **({"axes": [2, 3]} if op.startswith("Reduce") else {})), (1, 1)
             features = c * size[0] * size[1]
             if rng.random() < 0.5:
                 x = self.add("Flatten", [x])
@@ -211,7 +220,7 @@ class Graph:
                     x = self.add("Relu", [x])
                 features = rows
             if rng.random() < 0.3:
-                x = self.add("Softmax", [x], axis=1)
+                x = self.add(str(rng.choice(["Softmax", "LogSoftmax"])), [x], axis=1)
         # A shape stored in the graph fixes the image's size.
         fixed = self.fixed or (classifier and not pooled) or rng.random() < 0.5
         shape = ["batch", self.channels, *(self.size if fixed else ("height", "width"))]

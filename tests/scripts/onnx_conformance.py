@@ -33,13 +33,19 @@ from onnx.backend.test.loader import load_model_tests
 
 RTOL, ATOL = 1e-3, 1e-5  # |found - expected| <= ATOL + RTOL * |expected|; equal infinities and NaNs are equal
 
-OPERATORS = """Add ArgMax AveragePool BatchNormalization Cast Clip Concat Constant ConstantOfShape Conv ConvTranspose Div
-Dropout Elu Expand Flatten Gather Gelu Gemm GlobalAveragePool GlobalMaxPool HardSigmoid HardSwish Identity InstanceNormalization
-LRN LayerNormalization LeakyRelu MatMul MaxPool Mish Mul PRelu Pad Pow ReduceMean Relu Reshape Resize Shape Sigmoid Slice
-Softmax Split Sqrt Squeeze Sub Sum Swish Tanh Transpose Unsqueeze""".split()
+OPERATORS = """Abs Acos Acosh Add And ArgMax ArgMin Asin Asinh Atan Atanh AveragePool BatchNormalization Cast Ceil Celu Clip Concat
+Constant ConstantOfShape Conv ConvTranspose Cos Cosh Div Dropout Elu Equal Erf Exp Expand Flatten Floor Gather Gelu
+Gemm GlobalAveragePool GlobalMaxPool Greater GreaterOrEqual GroupNormalization HardSigmoid HardSwish Hardmax Identity
+InstanceNormalization IsInf IsNaN LRN LayerNormalization LeakyRelu Less LessOrEqual Log LogSoftmax LpNormalization
+MatMul Max MaxPool Mean MeanVarianceNormalization Min Mish Mod Mul Neg Not Or PRelu Pad Pow RMSNormalization
+Reciprocal ReduceL1 ReduceL2 ReduceLogSum ReduceLogSumExp ReduceMax ReduceMean ReduceMin ReduceProd ReduceSum
+ReduceSumSquare Relu Reshape Resize Round Selu Shape Shrink Sigmoid Sign Sin Sinh Slice Softmax Softplus Softsign
+Split Sqrt Squeeze Sub Sum Swish Tan Tanh ThresholdedRelu Transpose Unsqueeze Where Xor""".split()
 """What convolutional networks are exported with. What the converter knows beyond these is tested as well."""
 
-OPERANDS = {"Add", "Concat", "Div", "Max", "Mean", "Min", "Mul", "Pow", "Sub", "Sum"}
+OPERANDS = {
+    "Add", "Concat", "Div", "Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Max", "Mean", "Min", "Mod", "Mul", "Pow", "Sub", "Sum",
+}
 
 ALIGNED = "corners aligned as ONNX's reference evaluator does, not as PyTorch and onnxruntime do"
 DEPARTURES = {"test_resize_downsample_scales_linear_align_corners": ALIGNED}

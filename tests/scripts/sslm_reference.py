@@ -234,8 +234,14 @@ def read_operator(r):
     )
     activations = (
         "Relu", "LeakyRelu alpha", "Clip low high", "Sigmoid", "Tanh", "HardSigmoid alpha beta", "HardSwish", "Elu alpha", "Mish",
-        "Sqrt", "Gelu", "GeluTanh", "Swish alpha",
+        "Sqrt", "Gelu", "GeluTanh", "Swish alpha", "Erf", "Exp", "Log", "Abs", "Floor", "Ceil", "Round", "Trunc", "Sign", "Softplus",
+        "Softsign", "ThresholdedRelu alpha", "Shrink lambd bias", "Sin", "Cos", "Tan", "Asin", "Acos", "Atan", "Sinh", "Cosh", "Asinh",
+        "Acosh", "Atanh",
     )  # fmt: skip
+    binaries = (
+        "Add", "Sub", "Mul", "Div", "Pow", "PRelu", "Max", "Min", "Remainder", "Modulus", "Equal", "Less", "LessOrEqual",
+    )  # fmt: skip
+    reductions = ("Sum", "Product", "Max", "Min", "SumOfMagnitudes", "SumOfSquares")
     operators = dict(enumerate([
         None,
         ("Conv", conv),
@@ -250,7 +256,7 @@ def read_operator(r):
         ("Flatten", lambda: Record(axis=r.u32())),
         ("Reshape", lambda: Record(dims=r.vec(r.i64))),
         ("Concat", lambda: Record(axis=r.u32())),
-        ("Binary", lambda: function("binary operation", "Add", "Sub", "Mul", "Div", "Pow", "PRelu")),
+        ("Binary", lambda: function("binary operation", *binaries)),
         ("Constant", lambda: Record(dims=r.vec(r.u64), data=r.u32())),
         ("GlobalMaxPool", Record),
         ("ConvTranspose", conv_transpose),
@@ -264,6 +270,10 @@ def read_operator(r):
         ("Expand", lambda: Record(dims=r.vec(r.u64))),
         ("ArgMax", lambda: Record(axis=r.u32(), keep=r.flag(), last=r.flag())),
         ("LayerNorm", lambda: Record(axis=r.u32(), scale=r.u32(), shift=r.u32(), epsilon=r.f32())),
+        ("Where", Record),
+        ("Reduce", lambda: Record(reduction=function("reduction", *reductions).name, axes=r.u32s(), keep=r.flag())),
+        ("LogSoftmax", lambda: Record(start=r.u32(), end=r.u32())),
+        ("GroupNorm", lambda: Record(groups=r.u32(), scale=r.u32(), shift=r.u32(), epsilon=r.f32())),
     ]))  # fmt: skip
     operators |= {
         50: ("MatMul", lambda: Record(transposed=(r.flag(), r.flag()), alpha=r.f32())),
@@ -363,7 +373,8 @@ class Model:
         """Rules that need no shapes. Layers get `matrix`, their logical weights, `reads`, the columns that exist in each group, and
         `bias_of_all` and `taps_of_all` of all filters."""
         op, at = node.op, f"node {node.name!r} ({node.op.kind})"
-        lowest, highest = {"Constant": (0, 0), "Binary": (2, 2), "MatMul": (2, 2), "Concat": (1, float("inf"))}.get(op.kind, (1, 1))
+        arities = {"Constant": (0, 0), "Binary": (2, 2), "MatMul": (2, 2), "Where": (3, 3), "Concat": (1, float("inf"))}
+        lowest, highest = arities.get(op.kind, (1, 1))
         require(lowest <= len(node.inputs) <= highest, "R22", f"{at}: {len(node.inputs)} operands")
         compactions = [self.graph.values[v].compaction for v in [*node.inputs, node.output]]
         if "window" in op.__dict__:
@@ -392,8 +403,9 @@ class Model:
             require(all(abs(i) <= ELEMENT_LIMIT for i in op.indices), "R46", f"{at}: indices")
         elif op.kind == "Resize" and op.target.factors:
             require(all(0 < f < np.inf for f in op.target.factors), "R47", f"{at}: factors {op.target.factors}")
-        elif op.kind == "ReduceMean":
-            require(increasing_below(op.axes, RANK_LIMIT), "R48", f"{at}: axes {op.axes}")
+        elif op.kind in ("ReduceMean", "Reduce"):
+            enough = op.kind == "ReduceMean" or len(op.axes) > 0
+            require(enough and increasing_below(op.axes, RANK_LIMIT), "R48", f"{at}: axes {op.axes}")
         elif op.kind == "Constant":
             require(compactions[0] is None, "R42", f"{at}: its value has a compaction")
             count = 1
@@ -604,6 +616,30 @@ def activation(op, x):
         "Gelu": lambda: x / 2 * (1 + np.vectorize(math.erf, [float])(x / math.sqrt(2))),
         "Swish": lambda: x / (1 + np.exp(-n[0] * x)),
         "GeluTanh": lambda: x / 2 * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3))),
+        "Erf": lambda: np.vectorize(math.erf, [float])(x),
+        "Exp": lambda: np.exp(x),
+        "Log": lambda: np.log(x),
+        "Abs": lambda: np.abs(x),
+        "Floor": lambda: np.floor(x),
+        "Ceil": lambda: np.ceil(x),
+        "Round": lambda: np.rint(x),
+        "Trunc": lambda: np.trunc(x),
+        "Sign": lambda: np.sign(x),
+        "Softplus": lambda: np.logaddexp(0, x),
+        "Softsign": lambda: x / (1 + np.abs(x)),
+        "ThresholdedRelu": lambda: np.where(x > n[0], x, 0.0),
+        "Shrink": lambda: np.where(x < -n[0], x + n[1], np.where(x > n[0], x - n[1], 0.0)),
+        "Sin": lambda: np.sin(x),
+        "Cos": lambda: np.cos(x),
+        "Tan": lambda: np.tan(x),
+        "Asin": lambda: np.arcsin(x),
+        "Acos": lambda: np.arccos(x),
+        "Atan": lambda: np.arctan(x),
+        "Sinh": lambda: np.sinh(x),
+        "Cosh": lambda: np.cosh(x),
+        "Asinh": lambda: np.arcsinh(x),
+        "Acosh": lambda: np.arccosh(x),
+        "Atanh": lambda: np.arctanh(x),
     }[op.name]()
 
 
@@ -616,7 +652,19 @@ def binary(op, a, b):
         "Div": lambda: a / b,
         "Pow": lambda: a**b,
         "PRelu": lambda: np.where(a < 0, a * b, a),
+        "Max": lambda: np.maximum(a, b),
+        "Min": lambda: np.minimum(a, b),
+        "Remainder": lambda: np.fmod(a, b),
+        "Modulus": lambda: np.mod(a, b),
+        "Equal": lambda: (a == b).astype(np.float64),
+        "Less": lambda: (a < b).astype(np.float64),
+        "LessOrEqual": lambda: (a <= b).astype(np.float64),
     }[op.name]()
+
+
+def where(_, condition, x, y):
+    broadcast(condition.shape, broadcast(x.shape, y.shape))
+    return np.where(condition != 0, x, y)
 
 
 def broadcast(a, b):
@@ -642,8 +690,10 @@ def lrn(op, x):
 def softmax(op, x):
     require(op.start < op.end <= x.ndim, "R27", f"axes {op.start}..{op.end} of an operand of shape {x.shape}")
     axes = tuple(range(op.start, op.end))
-    powers = np.exp(x - x.max(axes, keepdims=True))
-    return powers / powers.sum(axes, keepdims=True)
+    below = x - x.max(axes, keepdims=True)
+    powers = np.exp(below)
+    total = powers.sum(axes, keepdims=True)
+    return below - np.log(total) if op.kind == "LogSoftmax" else powers / total
 
 
 def flatten(op, x):
@@ -753,6 +803,19 @@ def reduce_mean(op, x):
     return x.mean(tuple(op.axes), keepdims=op.keep)
 
 
+def reduce(op, x):
+    require(all(a < x.ndim for a in op.axes), "R27", f"axes {op.axes} of an operand of shape {x.shape}")
+    of = {
+        "Sum": np.sum,
+        "Product": np.prod,
+        "Max": np.fmax.reduce,
+        "Min": np.fmin.reduce,
+        "SumOfMagnitudes": lambda x, axes, keepdims: np.abs(x).sum(axes, keepdims=keepdims),
+        "SumOfSquares": lambda x, axes, keepdims: (x * x).sum(axes, keepdims=keepdims),
+    }[op.reduction]
+    return np.asarray(of(x, tuple(op.axes), keepdims=op.keep))
+
+
 def arg_max(op, x):
     extent = on_axis(op, x)
     y = extent - 1 - np.flip(x, op.axis).argmax(op.axis) if op.last else x.argmax(op.axis)
@@ -764,8 +827,8 @@ OPERATORS = {
     "GlobalAveragePool": global_pool, "Lrn": lrn, "Softmax": softmax, "Flatten": flatten, "Reshape": reshape, "Concat": concat,
     "Binary": binary, "Constant": lambda op: op.tensor.reshape(op.dims), "GlobalMaxPool": global_pool, "ConvTranspose": conv,
     "Transpose": transpose, "Slice": slice_, "Gather": gather, "Pad": pad, "Resize": resize, "ReduceMean": reduce_mean,
-    "Expand": lambda op, x: np.broadcast_to(x, broadcast(x.shape, op.dims)), "ArgMax": arg_max,
-    "MatMul": matmul,
+    "Expand": lambda op, x: np.broadcast_to(x, broadcast(x.shape, op.dims)), "ArgMax": arg_max, "Where": where, "Reduce": reduce,
+    "LogSoftmax": softmax, "MatMul": matmul,
 }  # fmt: skip
 
 
@@ -791,6 +854,13 @@ def apply(model, node, operands):
         scale, shift = (model.blob(b, "R51", int(np.prod(line))).reshape(line) for b in (op.scale, op.shift))
         within = tuple(range(op.axis, x.ndim))
         y = (x - x.mean(within, keepdims=True)) / np.sqrt(x.var(within, keepdims=True) + op.epsilon) * scale + shift
+    elif op.kind == "GroupNorm":
+        x = operands[0]
+        require(x.ndim >= 2 and op.groups >= 1 and x.shape[1] % op.groups == 0, "R27", f"{op.groups} groups of an operand of shape {x.shape}")
+        scale, shift = (model.blob(b, "R51", x.shape[1]).reshape(-1, *[1] * (x.ndim - 2)) for b in (op.scale, op.shift))
+        parts = x.reshape(len(x), op.groups, -1)
+        parts = (parts - parts.mean(2, keepdims=True)) / np.sqrt(parts.var(2, keepdims=True) + op.epsilon)
+        y = parts.reshape(x.shape) * scale + shift
     else:
         y = OPERATORS[op.kind](op, *operands)
     check_size(y.shape)

@@ -135,7 +135,8 @@ impl Graph {
             64..69 => self.batch_norm(&x),
             69..73 => self.lrn(&x),
             73..74 => self.instance_norm(&x),
-            74..75 => self.layer_norm(&x),
+            74..75 if self.random.chance(0.5) => self.layer_norm(&x),
+            74..75 => self.group_norm(&x),
             75..82 => self.pool(&x),
             82..86 => self.arithmetic(&x),
             86..90 => self.some_channels(&x),
@@ -230,7 +231,11 @@ impl Graph {
         };
         let fitting: Vec<Image> = self.images.iter().filter(fits).cloned().collect();
         let (other, third) = (self.random.of(&fitting), self.random.of(&fitting));
-        let name = match self.random.of(&["Add", "Add", "Sub", "Sum", "Mul"]) {
+        let name = match self.random.of(&["Add", "Add", "Add", "Sub", "Sum", "Mul", "Max", "Min", "Where"]) {
+            "Where" => {
+                let condition = self.net.node("Less", &[&other.name, &third.name], &[]);
+                self.net.node("Where", &[&condition, &other.name, &x.name], &[])
+            }
             "Sum" => self.net.node("Sum", &[&other.name, &x.name, &third.name], &[]),
             "Mul" => {
                 let gate = self.net.node("Sigmoid", &[&other.name], &[]);
@@ -309,6 +314,14 @@ impl Graph {
             "Gelu",
             "Swish",
             "Dropout",
+            "Erf",
+            "Abs",
+            "Neg",
+            "Softplus",
+            "Softsign",
+            "Selu",
+            "Celu",
+            "Atan",
         ];
         match self.random.between(0..=plain.len() + 1) {
             at if at < plain.len() && plain[at] == "Gelu" => {
@@ -346,6 +359,17 @@ impl Graph {
         // Large, or rounding alone would be blown up where channels are alike.
         let y = self.net.node("LayerNormalization", &[&y, &scale, &bias], &[("epsilon", Value::Float(0.1))]);
         Image { name: self.net.node("Transpose", &[&y], &[("perm", Value::Ints(&[0, 3, 1, 2]))]), ..x.clone() }
+    }
+
+    /// Channels in as many groups as divide them.
+    fn group_norm(&mut self, x: &Image) -> Image {
+        let groups: Vec<usize> = (1..=x.channels).filter(|g| x.channels.is_multiple_of(*g)).collect();
+        let groups = self.random.of(&groups);
+        let parameters = [0; 2].map(|_| self.random.elements(groups, 1.0));
+        let [scale, bias] = parameters.map(|p| self.net.weights(&[groups], &p));
+        // Large, or rounding alone would be blown up where channels are alike.
+        let attributes = [("num_groups", Value::Int(groups as i64)), ("epsilon", Value::Float(0.1))];
+        Image { name: self.net.node("GroupNormalization", &[&x.name, &scale, &bias], &attributes), ..x.clone() }
     }
 
     /// With stored elements on either side: one for all, or one for each channel.
@@ -401,13 +425,14 @@ impl Graph {
 
     /// One element for each channel.
     fn mean(&mut self, x: &Image) -> Image {
-        let name = match self.random.of(&["GlobalAveragePool", "GlobalMaxPool", "ReduceMean"]) {
-            "ReduceMean" => {
-                let axes = self.net.integers(&[2, 3]);
-                self.net.node("ReduceMean", &[&x.name, &axes], &[])
-            }
-            op => self.net.node(op, &[&x.name], &[]),
-        };
+        let name =
+            match self.random.of(&["GlobalAveragePool", "GlobalMaxPool", "ReduceMean", "ReduceMax", "ReduceMin", "ReduceL2"]) {
+                op if op.starts_with("Reduce") => {
+                    let axes = self.net.integers(&[2, 3]);
+                    self.net.node(op, &[&x.name, &axes], &[])
+                }
+                op => self.net.node(op, &[&x.name], &[]),
+            };
         Image { name, channels: x.channels, sizes: vec![[1, 1]; x.sizes.len()] }
     }
 
@@ -525,7 +550,8 @@ impl Graph {
             }
             features = rows;
         }
-        if self.random.chance(0.3) { self.net.node("Softmax", &[&y], &[("axis", Value::Int(1))]) } else { y }
+        let last = self.random.of(&["Softmax", "LogSoftmax"]);
+        if self.random.chance(0.3) { self.net.node(last, &[&y], &[("axis", Value::Int(1))]) } else { y }
     }
 }
 

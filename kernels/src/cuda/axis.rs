@@ -5,10 +5,10 @@ use super::launch::{Arguments, Axes, Floats, Ints, Output, Source, arguments, co
 use super::lines::reduce_lines;
 use super::task::{Call, Kernel, Preparing, Task};
 use super::{fits, upload_ints};
-use crate::axis::{ArgMaxTask, From, MeanTask, RemapTask, StridedCopy};
+use crate::axis::{ArgMaxTask, From, ReduceTask, Reduction, RemapTask, StridedCopy};
 
 /// The kernels of this family.
-pub(super) const SOURCES: &[Source] = &[REMAP, STRIDED_COPY, MEAN, ARG_MAX];
+pub(super) const SOURCES: &[Source] = &[REMAP, STRIDED_COPY, REDUCTIONS, ARG_MAX];
 
 arguments! {
     /// An axis rebuilt from positions of the old one.
@@ -129,24 +129,52 @@ impl Kernel for StridedCopy {
     }
 }
 
-const MEAN: Source = Source {
+const REDUCTIONS: Source = Source {
     declaration: "",
-    kernels: &["mean"],
+    kernels: &["mean", "reduce_sum", "reduce_product", "reduce_max", "reduce_min", "reduce_magnitudes", "reduce_squares"],
     text: r#"
-KERNEL(mean, LineArguments) {
-    SHARED(double, shared, 256)
-    LINES
-    double sum = 0.0;
-    ALONG(i) sum += a.x[line + (unsigned)i * a.inner];
-    SUM(shared, sum, sum)
-    if (exists && threadIdx.y == 0) a.out[outer * a.inner + inner] = (float)(sum / a.extent);
+// Each line becomes one element: `ADD` takes `x` in, `JOIN(mine, other)` puts two results together, `FINISH` makes the last one of `all`.
+#define REDUCTION(name, START, ADD, JOIN, FINISH) \
+KERNEL(name, LineArguments) { \
+    SHARED(double, shared, 256) \
+    LINES \
+    double all = START; \
+    ALONG(i) { \
+        double x = a.x[line + (unsigned)i * a.inner]; \
+        all = ADD; \
+    } \
+    shared[slot] = all; \
+    REDUCE(shared[slot] = JOIN(shared[slot], shared[other]);) \
+    all = shared[threadIdx.x]; \
+    if (exists && threadIdx.y == 0) a.out[outer * a.inner + inner] = (float)(FINISH); \
 }
+#define SUM_OF(p, q) (p + q)
+#define PRODUCT_OF(p, q) (p * q)
+#define LARGER_OF(p, q) (q > p ? q : p)
+#define SMALLER_OF(p, q) (q < p ? q : p)
+
+REDUCTION(mean, 0.0, all + x, SUM_OF, all / a.extent)
+REDUCTION(reduce_sum, 0.0, all + x, SUM_OF, all)
+REDUCTION(reduce_product, 1.0, all * x, PRODUCT_OF, all)
+REDUCTION(reduce_max, NONE_LESS, LARGER_OF(all, x), LARGER_OF, all)
+REDUCTION(reduce_min, -NONE_LESS, SMALLER_OF(all, x), SMALLER_OF, all)
+REDUCTION(reduce_magnitudes, 0.0, all + fabs(x), SUM_OF, all)
+REDUCTION(reduce_squares, 0.0, all + x * x, SUM_OF, all)
 "#,
 };
 
-impl Kernel for MeanTask {
+impl Kernel for ReduceTask {
     fn start(&self, stream: &mut dyn Stream, Call { reads, out, .. }: Call<'_>) -> Result<()> {
-        reduce_lines(stream, "mean", reads[0], [self.extent, self.inner], out, false)
+        let kernel = match self.reduction {
+            Reduction::Mean => "mean",
+            Reduction::Sum => "reduce_sum",
+            Reduction::Product => "reduce_product",
+            Reduction::Max => "reduce_max",
+            Reduction::Min => "reduce_min",
+            Reduction::SumOfMagnitudes => "reduce_magnitudes",
+            Reduction::SumOfSquares => "reduce_squares",
+        };
+        reduce_lines(stream, kernel, reads[0], [self.extent, self.inner], out, false)
     }
 }
 

@@ -7,7 +7,8 @@ use super::launch::{Arguments, Floats, Output, Source, THREADS, arguments, count
 arguments! {
     /// Along an axis; each kernel uses some of these.
     LineArguments {
-        x: Floats, scale: Floats, shift: Floats, out: Output, extent: i32, inner: i32, channels: i32, last: i32, epsilon: f32,
+        x: Floats, scale: Floats, shift: Floats, out: Output, extent: i32, inner: i32, channels: i32, group: i32,
+        last: i32, epsilon: f32,
     }
 }
 

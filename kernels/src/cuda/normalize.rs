@@ -4,10 +4,10 @@ use super::device::{Buffer, Result, Stream};
 use super::launch::{Arguments, Floats, Output, Source, arguments, count_pieces, int, launch_each};
 use super::lines::{LineArguments, launch_lines};
 use super::task::{Call, Kernel, Preparing, Task};
-use crate::normalize::{InstanceNormTask, LayerNormTask, LrnTask, ScaleShiftTask, SoftmaxTask};
+use crate::normalize::{GroupNormTask, LayerNormTask, LrnTask, ScaleShiftTask, SoftmaxTask};
 
 /// The kernels of this family.
-pub(super) const SOURCES: &[Source] = &[LRN, SCALE_SHIFT, SOFTMAX, INSTANCE_NORM, LAYER_NORM];
+pub(super) const SOURCES: &[Source] = &[LRN, SCALE_SHIFT, SOFTMAX, GROUP_NORM, LAYER_NORM];
 
 arguments! {
     /// `scale` is alpha over the window's size.
@@ -118,7 +118,7 @@ impl Kernel for WithScaleAndShift<ScaleShiftTask> {
 
 const SOFTMAX: Source = Source {
     declaration: "",
-    kernels: &["softmax"],
+    kernels: &["softmax", "log_softmax"],
     text: r#"
 KERNEL(softmax, LineArguments) {
     SHARED(float, shared, 256)
@@ -135,6 +135,22 @@ KERNEL(softmax, LineArguments) {
     SUM(shared, sum, sum)
     ALONG(i) a.out[line + (unsigned)i * a.inner] /= sum;
 }
+
+KERNEL(log_softmax, LineArguments) {
+    SHARED(float, shared, 256)
+    LINES
+    float largest = NONE_LESS;
+    ALONG(i) largest = fmaxf(largest, a.x[line + (unsigned)i * a.inner]);
+    LARGEST(shared, largest, largest)
+    float sum = 0.0f;
+    ALONG(i) sum += expf(a.x[line + (unsigned)i * a.inner] - largest);
+    SUM(shared, sum, sum)
+    float log_of_sum = logf(sum);
+    ALONG(i) {
+        unsigned at = line + (unsigned)i * a.inner;
+        a.out[at] = a.x[at] - largest - log_of_sum;
+    }
+}
 "#,
 };
 
@@ -144,55 +160,59 @@ impl Kernel for SoftmaxTask {
         reads[0].expect_len("input", out.len());
         let (extent, inner) = (int(self.axis), int(self.inner));
         let arguments = LineArguments { x: reads[0].address(), out: out.address(), extent, inner, ..Default::default() };
+        let kernel = if self.log { "log_softmax" } else { "softmax" };
         // SAFETY: both have `outer` tensors of these extents.
-        unsafe { launch_lines(stream, "softmax", [outer, self.inner], &arguments) }
+        unsafe { launch_lines(stream, kernel, [outer, self.inner], &arguments) }
     }
 }
 
-const INSTANCE_NORM: Source = Source {
+const GROUP_NORM: Source = Source {
     declaration: "",
-    kernels: &["instance_norm"],
+    kernels: &["group_norm"],
     text: r#"
-// Lines are planes here.
-KERNEL(instance_norm, LineArguments) {
+// Lines are the planes of a group here, `group` of `plane` elements.
+KERNEL(group_norm, LineArguments) {
     SHARED(double, shared, 256)
     LINES
     MOMENTS(shared, mean, variance)
-    int channel = outer % a.channels;
-    double factor = a.scale[channel] / sqrt(variance + a.epsilon);
+    double deviation = sqrt(variance + a.epsilon);
+    unsigned first = outer * (unsigned)a.group % a.channels, plane = a.extent / a.group;
     ALONG(i) {
-        unsigned at = line + (unsigned)i * a.inner;
-        a.out[at] = (float)((a.x[at] - mean) * factor + a.shift[channel]);
+        unsigned at = line + (unsigned)i * a.inner, channel = first + i / plane;
+        a.out[at] = (float)((a.x[at] - mean) * (a.scale[channel] / deviation) + a.shift[channel]);
     }
 }
 "#,
 };
 
-impl Task for InstanceNormTask {
+impl Task for GroupNormTask {
     fn prepare(&self, preparing: &mut Preparing<'_>) -> Result<Box<dyn Kernel>> {
         Ok(Box::new(WithScaleAndShift::prepare(self, preparing)?))
     }
 }
 
-impl Kernel for WithScaleAndShift<InstanceNormTask> {
+impl Kernel for WithScaleAndShift<GroupNormTask> {
     fn start(&self, stream: &mut dyn Stream, Call { reads, out, .. }: Call<'_>) -> Result<()> {
-        let (x, plane, scale, shift) = (reads[0], self.task.plane, self.scale.view(), self.shift.view());
+        let GroupNormTask { group, plane, epsilon } = self.task;
+        let (x, scale, shift) = (reads[0], self.scale.view(), self.shift.view());
         x.expect_len("input", out.len());
         shift.expect_len("shift", scale.len());
+        count_pieces("scale", scale, group);
         count_pieces("input", x, scale.len() * plane);
         let arguments = LineArguments {
             x: x.address(),
             scale: scale.address(),
             shift: shift.address(),
             out: out.address(),
-            extent: int(plane),
+            extent: int(group * plane),
             inner: 1,
             channels: int(scale.len()),
-            epsilon: self.task.epsilon,
+            group: int(group),
+            epsilon,
             ..Default::default()
         };
-        // SAFETY: there are whole images, and as many scales and shifts as channels.
-        unsafe { launch_lines(stream, "instance_norm", [count_pieces("input", x, plane), 1], &arguments) }
+        // SAFETY: there are whole images of whole groups, and as many scales and shifts as channels.
+        unsafe { launch_lines(stream, "group_norm", [count_pieces("input", x, group * plane), 1], &arguments) }
     }
 }
 

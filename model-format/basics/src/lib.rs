@@ -6,3 +6,4 @@ pub mod functions;
 pub mod half;
 pub mod math;
 pub mod panels;
+pub mod wide;

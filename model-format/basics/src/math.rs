@@ -133,7 +133,7 @@ fn log2(x: f32) -> f64 {
 
 /// 2^x for x between -200 and 200, in 64 bits.
 #[inline(always)]
-fn exp2(x: f64) -> f64 {
+pub(crate) fn exp2(x: f64) -> f64 {
     const TO_INTEGER: f64 = 6_755_399_441_055_744.0;
     let shifted = x + TO_INTEGER;
     let r = (x - (shifted - TO_INTEGER)) * std::f64::consts::LN_2;
@@ -203,11 +203,11 @@ pub fn exact_erf(x: f64) -> f64 {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
     /// The largest error of `f` on numbers of all magnitudes between two bounds, in units in the last place of the exact result.
-    fn worst(f: impl Fn(f32) -> f32, exact: impl Fn(f64) -> f64, bounds: [f32; 2]) -> f64 {
+    pub(crate) fn worst(f: impl Fn(f32) -> f32, exact: impl Fn(f64) -> f64, bounds: [f32; 2]) -> f64 {
         let numbers = (0..=u32::MAX).step_by(4999).map(f32::from_bits).chain(bounds);
         let errors = numbers.filter(|x| (bounds[0]..=bounds[1]).contains(x)).map(|x| {
             let (found, exact) = (f(x), exact(f64::from(x)));

@@ -7,6 +7,7 @@
 
 mod activation;
 mod binary;
+mod choose;
 mod constant;
 mod conv;
 mod gemm;
@@ -23,16 +24,17 @@ mod space;
 
 pub use activation::Activation;
 pub use binary::Binary;
+pub use choose::Where;
 pub use constant::Constant;
 pub use conv::{Conv, ConvTranspose};
 pub use gemm::Gemm;
 pub use join::{Concat, Expand};
 pub use layout::{Flatten, Reshape, Transpose};
 pub use matmul::MatMul;
-pub use normalize::{BatchNorm, InstanceNorm, LayerNorm, Lrn, Softmax};
+pub use normalize::{BatchNorm, GroupNorm, InstanceNorm, LayerNorm, LogSoftmax, Lrn, Softmax};
 pub use pick::{Gather, Slice};
 pub use pool::{AveragePool, GlobalAveragePool, GlobalMaxPool, MaxPool};
-pub use reduce::{ArgMax, ReduceMean};
+pub use reduce::{ArgMax, Reduce, ReduceMean, Reduction};
 pub use resize::{AxisTarget, Coordinates, Fill, Interpolation, Pad, Resample, ResampledAxis, Resize2d, Target};
 pub use sizes::{Range, Sizes};
 pub use space::{DepthToSpace, SpaceToDepth};
@@ -155,6 +157,14 @@ operators! { ($)
     25 => ArgMax,
     /// Normalisation over the last axes.
     26 => LayerNorm<W>,
+    /// The elements of one of two values.
+    27 => Where,
+    /// Sum, maximum and the like over axes.
+    28 => Reduce,
+    /// Logarithm of a softmax.
+    29 => LogSoftmax,
+    /// Normalisation of groups of channels of each image.
+    30 => GroupNorm<W>,
     /// Other extents of any axes.
     40 => Resample,
     /// Channels that become positions.

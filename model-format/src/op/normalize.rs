@@ -9,6 +9,7 @@ use crate::rules::{Site, at_least_one, below, equal};
 use crate::shape::{MAX_CHANNELS, Shape, product};
 use crate::value::BlobId;
 use crate::weights::Weights;
+use std::ops::Range;
 
 record! {
     /// ONNX `LRN` over channels: `x / (bias + alpha / size * sum of squares)^beta`, over the `size` logical channels around.
@@ -62,6 +63,27 @@ record! {
         pub start: u32,
         /// One past the last axis.
         pub end: u32,
+    }
+
+    /// ONNX `LogSoftmax`: the logarithm of a [`Softmax`], also where that is too small for an f32.
+    pub struct LogSoftmax {
+        /// First axis.
+        pub start: u32,
+        /// One past the last axis.
+        pub end: u32,
+    }
+
+    /// ONNX `GroupNormalization`: each of `groups` equal parts of the channels of each image is brought to mean 0 and variance 1, then each
+    /// channel is scaled and shifted. `scale` and `shift` have one element for each channel, whatever is kept.
+    pub struct GroupNorm<W> {
+        /// Parts.
+        pub groups: u32,
+        /// Multiplier.
+        pub scale: W::Tensor,
+        /// Added.
+        pub shift: W::Tensor,
+        /// Added to the variance.
+        pub epsilon: f32,
     }
 }
 
@@ -149,17 +171,69 @@ impl Operator for Softmax {
     }
 
     fn shape(&self, inputs: &[&Shape]) -> Result<Shape> {
-        let rank = inputs[0].len();
-        if self.start >= self.end || self.end as usize > rank {
-            return Err(Error::shape("axes", format!("a range within 0..{rank}"), format!("{}..{}", self.start, self.end)));
-        }
-        Ok(inputs[0].clone())
+        along_axes(inputs[0], self.start, self.end)
     }
 
     fn axes(&self, inputs: &[&Shape], _: &Shape) -> Vec<AxisMap> {
-        let axes = self.start as usize..self.end as usize;
-        vec![AxisMap::changing(inputs[0].len(), |axis| axes.contains(&axis).then_some(Link::Whole { to: axis }))]
+        vec![whole(inputs[0].len(), self.start..self.end)]
     }
+}
+
+impl Operator for LogSoftmax {
+    fn name(&self) -> &'static str {
+        "LogSoftmax"
+    }
+
+    fn since(&self) -> u16 {
+        4
+    }
+
+    fn shape(&self, inputs: &[&Shape]) -> Result<Shape> {
+        along_axes(inputs[0], self.start, self.end)
+    }
+
+    fn axes(&self, inputs: &[&Shape], _: &Shape) -> Vec<AxisMap> {
+        vec![whole(inputs[0].len(), self.start..self.end)]
+    }
+}
+
+impl<W: Weights> Operator for GroupNorm<W> {
+    fn name(&self) -> &'static str {
+        "GroupNormalization"
+    }
+
+    fn since(&self) -> u16 {
+        4
+    }
+
+    fn shape(&self, inputs: &[&Shape]) -> Result<Shape> {
+        let groups = self.groups as usize;
+        match inputs[0].get(1).map(Extent::known) {
+            Some(Some(channels)) if channels.checked_rem(groups) != Some(0) => {
+                Err(Error::shape("channels", format!("a multiple of {groups} groups"), channels))
+            }
+            _ => with_channels(inputs[0]),
+        }
+    }
+
+    /// Channels depend on those of their group, of which an axis map does not know.
+    fn axes(&self, inputs: &[&Shape], _: &Shape) -> Vec<AxisMap> {
+        vec![whole(inputs[0].len(), 1..inputs[0].len() as u32)]
+    }
+}
+
+/// The shape of what an operator along the axes `start..end` yields.
+fn along_axes(x: &Shape, start: u32, end: u32) -> Result<Shape> {
+    let rank = x.len();
+    if start >= end || end as usize > rank {
+        return Err(Error::shape("axes", format!("a range within 0..{rank}"), format!("{start}..{end}")));
+    }
+    Ok(x.clone())
+}
+
+/// On these axes, every index depends on all.
+fn whole(rank: usize, axes: Range<u32>) -> AxisMap {
+    AxisMap::changing(rank, |axis| axes.contains(&(axis as u32)).then_some(Link::Whole { to: axis }))
 }
 
 fn with_channels(x: &Shape) -> Result<Shape> {
@@ -212,6 +286,22 @@ impl Check for LayerNorm {
 }
 
 impl Check for Softmax {}
+
+impl Check for LogSoftmax {}
+
+impl Check for GroupNorm {
+    fn check(&self, site: &Site<'_>) -> Result<()> {
+        at_least_one("groups", self.groups)?;
+        expect_equally_many(site, self.scale, self.shift)
+    }
+
+    fn check_shapes(&self, site: &Site<'_>, _: &[&Shape], output: &Shape) -> Result<()> {
+        match output[1].known() {
+            Some(channels) => equal("elements of scale", channels, site.blob_len("scale", self.scale)?),
+            None => Ok(()),
+        }
+    }
+}
 
 /// A scale has one element for each kept channel, where their count is known.
 fn expect_per_channel(site: &Site<'_>, output: &Shape, scale: usize) -> Result<()> {

@@ -2,16 +2,26 @@
 
 use super::{Check, Operator, Source, passed_on};
 use crate::axes::{AxisMap, Link};
-use crate::codec::record;
+use crate::codec::{choice, record};
 use crate::error::{Error, Result};
 use crate::extent::Extent;
-use crate::rules::{Site, check_list};
+use crate::rules::{Site, at_least_one, check_list};
 use crate::shape::{MAX_RANK, Shape, on_axis};
 
 record! {
     /// Mean over axes (ONNX `ReduceMean`).
     pub struct ReduceMean {
         /// Axes, strictly increasing.
+        pub axes: Vec<u32>,
+        /// Whether they stay as extents of 1.
+        pub keep: bool,
+    }
+
+    /// What a [`Reduction`] makes of the elements along axes.
+    pub struct Reduce {
+        /// What that is.
+        pub reduction: Reduction,
+        /// Axes, one at least, strictly increasing.
         pub axes: Vec<u32>,
         /// Whether they stay as extents of 1.
         pub keep: bool,
@@ -28,19 +38,31 @@ record! {
     }
 }
 
+choice! {
+    /// What many elements become.
+    pub enum Reduction: "reduction" {
+        /// Their sum.
+        0 => Sum,
+        /// Their product.
+        1 => Product,
+        /// The largest one; NaN only where all are.
+        2 => Max,
+        /// The smallest one; NaN only where all are.
+        3 => Min,
+        /// The sum of their magnitudes.
+        4 => SumOfMagnitudes,
+        /// The sum of their squares.
+        5 => SumOfSquares,
+    }
+}
+
 impl Operator for ReduceMean {
     fn name(&self) -> &'static str {
         "ReduceMean"
     }
 
     fn shape(&self, inputs: &[&Shape]) -> Result<Shape> {
-        let x = inputs[0];
-        if let Some(axis) = self.axes.iter().find(|&&a| a as usize >= x.len()) {
-            return Err(Error::shape("axes", format!("below the rank {}", x.len()), axis));
-        }
-        let reduced = |axis: usize| self.axes.contains(&(axis as u32));
-        let axes = x.iter().enumerate().filter(|&(axis, _)| self.keep || !reduced(axis));
-        Ok(axes.map(|(axis, extent)| if reduced(axis) { Extent::from(1usize) } else { extent.clone() }).collect())
+        reduced(inputs[0], &self.axes, self.keep)
     }
 
     fn axes(&self, inputs: &[&Shape], _: &Shape) -> Vec<AxisMap> {
@@ -49,6 +71,41 @@ impl Operator for ReduceMean {
 
     fn constant(&self, sources: &[Source<'_>]) -> Option<f32> {
         passed_on(sources)
+    }
+}
+
+impl Operator for Reduce {
+    fn name(&self) -> &'static str {
+        match self.reduction {
+            Reduction::Sum => "ReduceSum",
+            Reduction::Product => "ReduceProd",
+            Reduction::Max => "ReduceMax",
+            Reduction::Min => "ReduceMin",
+            Reduction::SumOfMagnitudes => "ReduceL1",
+            Reduction::SumOfSquares => "ReduceSumSquare",
+        }
+    }
+
+    fn since(&self) -> u16 {
+        4
+    }
+
+    fn shape(&self, inputs: &[&Shape]) -> Result<Shape> {
+        reduced(inputs[0], &self.axes, self.keep)
+    }
+
+    fn axes(&self, inputs: &[&Shape], _: &Shape) -> Vec<AxisMap> {
+        vec![reducing(inputs[0].len(), &self.axes, self.keep)]
+    }
+
+    /// Of equal elements, however many; sums of other ones than 0 depend on their count.
+    fn constant(&self, sources: &[Source<'_>]) -> Option<f32> {
+        let x = passed_on(sources)?;
+        match self.reduction {
+            Reduction::Max | Reduction::Min => Some(x),
+            Reduction::Sum | Reduction::SumOfMagnitudes | Reduction::SumOfSquares => (x == 0.0).then_some(x),
+            Reduction::Product => (x == 0.0 || x == 1.0).then_some(x),
+        }
     }
 }
 
@@ -70,6 +127,16 @@ impl Operator for ArgMax {
     }
 }
 
+/// The shape of what is left of `x` when `axes` are reduced.
+fn reduced(x: &Shape, axes: &[u32], keep: bool) -> Result<Shape> {
+    if let Some(axis) = axes.iter().find(|&&a| a as usize >= x.len()) {
+        return Err(Error::shape("axes", format!("below the rank {}", x.len()), axis));
+    }
+    let reduced = |axis: usize| axes.contains(&(axis as u32));
+    let left = x.iter().enumerate().filter(|&(axis, _)| keep || !reduced(axis));
+    Ok(left.map(|(axis, extent)| if reduced(axis) { Extent::from(1usize) } else { extent.clone() }).collect())
+}
+
 /// The axes `reduced` go, or stay with an extent of 1; the others move up.
 fn reducing(rank: usize, reduced: &[u32], keep: bool) -> AxisMap {
     let is_reduced = |axis: usize| reduced.contains(&(axis as u32));
@@ -79,6 +146,13 @@ fn reducing(rank: usize, reduced: &[u32], keep: bool) -> AxisMap {
 
 impl Check for ReduceMean {
     fn check(&self, _: &Site<'_>) -> Result<()> {
+        check_list("axes", &self.axes, MAX_RANK)
+    }
+}
+
+impl Check for Reduce {
+    fn check(&self, _: &Site<'_>) -> Result<()> {
+        at_least_one("axes", self.axes.len() as u32)?;
         check_list("axes", &self.axes, MAX_RANK)
     }
 }

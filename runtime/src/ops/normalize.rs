@@ -2,9 +2,10 @@
 
 use crate::error::{Error, Result};
 use crate::planning::{Emit, Lower, Lowering};
-use sslm_format::{BatchNorm, BlobId, InstanceNorm, LayerNorm, Lrn, Softmax};
+use sslm_format::{BatchNorm, BlobId, GroupNorm, InstanceNorm, LayerNorm, LogSoftmax, Lrn, Softmax};
 use sslm_kernels::Task;
-use sslm_kernels::normalize::{InstanceNormTask, LayerNormTask, LrnTask, ScaleShiftTask, SoftmaxTask};
+use sslm_kernels::normalize::{GroupNormTask, LayerNormTask, LrnTask, ScaleShiftTask, SoftmaxTask};
+use std::ops::Range;
 
 impl Lower for Lrn {
     fn lower(&self, at: &mut Lowering<'_, '_>) -> Result<()> {
@@ -31,7 +32,15 @@ impl Lower for BatchNorm {
 impl Lower for InstanceNorm {
     fn lower(&self, at: &mut Lowering<'_, '_>) -> Result<()> {
         let (plane, channels) = (at.builder.plane(at.x()), at.builder.physical_channels(at.output));
-        let task = InstanceNormTask { plane, epsilon: self.epsilon };
+        let task = GroupNormTask { group: 1, plane, epsilon: self.epsilon };
+        with_scale_and_shift(at, task, channels, [self.scale, self.shift])
+    }
+}
+
+impl Lower for GroupNorm {
+    fn lower(&self, at: &mut Lowering<'_, '_>) -> Result<()> {
+        let (plane, channels) = (at.builder.plane(at.x()), at.shape(at.x())[1]);
+        let task = GroupNormTask { group: channels / self.groups as usize, plane, epsilon: self.epsilon };
         with_scale_and_shift(at, task, channels, [self.scale, self.shift])
     }
 }
@@ -46,14 +55,24 @@ impl Lower for LayerNorm {
 
 impl Lower for Softmax {
     fn lower(&self, at: &mut Lowering<'_, '_>) -> Result<()> {
-        let (start, end) = (self.start as usize, self.end as usize);
-        at.unary(|shape| SoftmaxTask { axis: shape[start..end].iter().product(), inner: shape[end..].iter().product() });
+        softmax(at, self.start as usize..self.end as usize, false);
         Ok(())
     }
 
     fn yields_probabilities(&self) -> bool {
         true
     }
+}
+
+impl Lower for LogSoftmax {
+    fn lower(&self, at: &mut Lowering<'_, '_>) -> Result<()> {
+        softmax(at, self.start as usize..self.end as usize, true);
+        Ok(())
+    }
+}
+
+fn softmax(at: &mut Lowering<'_, '_>, axes: Range<usize>, log: bool) {
+    at.unary(|shape| SoftmaxTask { axis: shape[axes.clone()].iter().product(), inner: shape[axes.end..].iter().product(), log });
 }
 
 /// A step whose parameters are `expected` scales and as many shifts.

@@ -58,6 +58,12 @@ pub(crate) fn affine(g: &Graph, producers: &[Option<usize>], i: usize) -> Option
     g.op(i).affine(&constants)
 }
 
+/// The element of a stored tensor that has one.
+pub(crate) fn stored_element(g: &Graph, producers: &[Option<usize>], value: ValueId) -> Option<f32> {
+    let data = g.op(producers[value.index()]?).tensor()?;
+    (data.len() == 1).then(|| data.at(0))
+}
+
 /// A stored tensor that meets all positions of a channel of a value of shape `x` with the same element: that element for each
 /// channel.
 fn constant_per_channel(g: &Graph, producers: &[Option<usize>], constant: ValueId, x: &Shape) -> Option<Vec<f32>> {

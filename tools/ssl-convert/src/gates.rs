@@ -1,14 +1,16 @@
-//! Recognises a value that is multiplied by a function of itself: Swish and HardSwish, which exporters write as what they are made of.
+//! Recognises a value that is multiplied by a function of itself: Swish, HardSwish, Gelu and Mish, which exporters write as what they
+//! are made of.
 
-use crate::fold::{affine, drop_unread_constants};
+use crate::fold::{affine, drop_unread_constants, stored_element};
 use crate::graph::{Graph, drop_unused_values, retain_nodes};
 use crate::operator::Affine;
-use sslm_format::{Activation, ValueId};
+use sslm_format::{Activation, Binary, ValueId};
+use std::f32::consts::FRAC_1_SQRT_2;
 
 /// Most nodes between a value and what it is multiplied by.
-const MOST_NODES: usize = 4;
+const MOST_NODES: usize = 5;
 
-/// How far constants may be from those of HardSwish: exporters round a sixth differently.
+/// How far constants may be from those of a function: exporters round a sixth, or a root, differently.
 const TOLERANCE: f32 = 1e-5;
 
 /// Replaces every such product whose parts nobody else reads.
@@ -37,12 +39,18 @@ struct Found {
 }
 
 /// What a value is multiplied by, as a function of that value.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq)]
 enum Gate {
     /// `slope x + offset`, kept between two bounds.
     Clamped { slope: f32, offset: f32, bounds: [f32; 2] },
     /// `1 / (1 + exp(-slope x))`.
     Sigmoid { slope: f32 },
+    /// `scale erf(slope x) + offset`.
+    Erf { slope: f32, scale: f32, offset: f32 },
+    /// `ln(1 + exp(x))`.
+    Softplus,
+    /// Its tangent.
+    TanhOfSoftplus,
 }
 
 /// The value itself.
@@ -57,7 +65,10 @@ impl Gate {
                 offset: offset * scale + shift,
                 bounds: bounds.map(|bound| bound * scale + shift),
             }),
-            Gate::Clamped { .. } | Gate::Sigmoid { .. } => None,
+            Gate::Erf { slope, scale: own, offset } => {
+                Some(Gate::Erf { slope, scale: own * scale, offset: offset * scale + shift })
+            }
+            Gate::Clamped { .. } | Gate::Sigmoid { .. } | Gate::Softplus | Gate::TanhOfSoftplus => None,
         }
     }
 
@@ -66,7 +77,7 @@ impl Gate {
             Gate::Clamped { slope, offset, bounds } => {
                 Some(Gate::Clamped { slope, offset, bounds: bounds.map(|bound| bound.max(low).min(high)) })
             }
-            Gate::Sigmoid { .. } => None,
+            Gate::Sigmoid { .. } | Gate::Erf { .. } | Gate::Softplus | Gate::TanhOfSoftplus => None,
         }
     }
 
@@ -79,16 +90,27 @@ impl Gate {
             (Activation::Sigmoid, Gate::Clamped { slope, offset: 0.0, bounds: [f32::NEG_INFINITY, f32::INFINITY] }) => {
                 Some(Gate::Sigmoid { slope })
             }
+            (Activation::Erf, Gate::Clamped { slope, offset: 0.0, bounds: [f32::NEG_INFINITY, f32::INFINITY] }) => {
+                Some(Gate::Erf { slope, scale: 1.0, offset: 0.0 })
+            }
+            (Activation::Softplus, gate) if gate == ITSELF => Some(Gate::Softplus),
+            (Activation::Tanh, Gate::Softplus) => Some(Gate::TanhOfSoftplus),
             _ => None,
         }
     }
 
     /// The function that `scale x` times it is.
     fn times_value(self, scale: f32) -> Option<Activation> {
+        let is = |found: f32, expected: f32| (found * scale - expected).abs() <= TOLERANCE;
         match self {
             Gate::Sigmoid { slope } => (scale == 1.0).then_some(Activation::Swish { alpha: slope }),
+            Gate::TanhOfSoftplus => (scale == 1.0).then_some(Activation::Mish),
+            Gate::Softplus => None,
+            Gate::Erf { slope, scale: own, offset } => {
+                let all = is(own, 0.5) && is(offset, 0.5) && (slope - FRAC_1_SQRT_2).abs() <= TOLERANCE;
+                all.then_some(Activation::Gelu)
+            }
             Gate::Clamped { slope, offset, bounds: [low, high] } => {
-                let is = |found: f32, expected: f32| (found * scale - expected).abs() <= TOLERANCE;
                 let all = is(slope, 1.0 / 6.0) && is(offset, 0.5) && is(low, 0.0) && is(high, 1.0);
                 all.then_some(Activation::HardSwish)
             }
@@ -107,23 +129,35 @@ impl Links {
     fn recognise(&self, g: &Graph, product: usize) -> Option<Found> {
         let node = &g.graph.nodes[product];
         let &[a, b] = &node.inputs[..] else { return None };
-        if !g.op(product).is_product() {
+        if g.op(product).function_of_two() != Some(Binary::Mul) {
             return None;
         }
-        let gated = |x: ValueId, by: ValueId| {
-            let mut parts = Vec::new();
-            let gate = self.gate(g, by, x, &mut parts).filter(|_| g.shape(x) == g.shape(node.output))?;
-            Some((x, gate, parts))
-        };
-        let (x, gate, mut parts) = gated(a, b).or_else(|| gated(b, a))?;
-        if let Some(function) = gate.times_value(1.0) {
+        let (x, own, gate, mut parts) = self.gated(g, node.output, a, b).or_else(|| self.gated(g, node.output, b, a))?;
+        if let Some(function) = gate.times_value(own) {
             return Some(Found { x, function, last: product, parts });
         }
         let last = self.only_reader(g, node.output)?;
-        let [scale, shift] = uniform(affine(g, &self.producers, last)?)?;
-        let function = gate.times_value(scale).filter(|_| shift == 0.0 && g.shape(x) == g.shape(g.graph.nodes[last].output))?;
+        let (_, [scale, shift]) = self.uniform(g, last)?;
+        let same_shape = g.shape(x) == g.shape(g.graph.nodes[last].output);
+        let function = gate.times_value(own * scale).filter(|_| shift == 0.0 && same_shape)?;
         parts.push(product);
         Some(Found { x, function, last, parts })
+    }
+
+    /// What `product`, that of `value` and `by`, is made of: `x`, its factor in `value`, what it is multiplied by, and all nodes for that.
+    fn gated(&self, g: &Graph, product: ValueId, value: ValueId, by: ValueId) -> Option<(ValueId, f32, Gate, Vec<usize>)> {
+        let of = |x: ValueId, mut parts: Vec<usize>| {
+            let gate = self.gate(g, by, x, &mut parts).filter(|_| g.shape(x) == g.shape(product))?;
+            Some((gate, parts))
+        };
+        if let Some((gate, parts)) = of(value, Vec::new()) {
+            return Some((value, 1.0, gate, parts));
+        }
+        // The factor may come first.
+        let scaling = self.producers[value.index()].filter(|_| self.only_reader(g, value).is_some())?;
+        let (x, [scale, shift]) = self.uniform(g, scaling)?;
+        let (gate, parts) = of(x, vec![scaling]).filter(|_| shift == 0.0)?;
+        Some((x, scale, gate, parts))
     }
 
     /// `value` as a function of `x`; its nodes are added to `parts`.
@@ -137,10 +171,21 @@ impl Links {
         if let Some(function) = g.op(index).function() {
             return self.gate(g, inputs[0], x, parts)?.then(function);
         }
-        let affine = affine(g, &self.producers, index)?;
-        let input = inputs[affine.input];
-        let [scale, shift] = uniform(affine)?;
+        let (input, [scale, shift]) = self.uniform(g, index)?;
         self.gate(g, input, x, parts)?.scaled(scale, shift)
+    }
+
+    /// Node `i` as a factor and a term for all elements of a value, if it is that.
+    fn uniform(&self, g: &Graph, i: usize) -> Option<(ValueId, [f32; 2])> {
+        let node = &g.graph.nodes[i];
+        // A stored element goes for all channels, even where nobody knows how many there are.
+        let one = |&v: &ValueId| stored_element(g, &self.producers, v).map(|element| vec![element]);
+        let of_elements = g.op(i).affine(&node.inputs.iter().map(one).collect::<Vec<_>>());
+        let Affine { input, scale, shift } = of_elements.or_else(|| affine(g, &self.producers, i))?;
+        let same = |all: &[f32]| all.first().copied().filter(|first| all.iter().all(|x| x == first));
+        let x = node.inputs[input];
+        let factor = scale.map_or(Some(1.0), |scale| same(&scale))?;
+        Some((x, [factor, same(&shift)?])).filter(|_| g.shape(x) == g.shape(node.output))
     }
 
     /// The node that reads `value`, if it is the only one.
@@ -148,11 +193,4 @@ impl Links {
         let &[reader] = &self.readers[value.index()][..] else { return None };
         (!g.graph.outputs.contains(&value)).then_some(reader)
     }
-}
-
-/// Factor and term, if all channels have the same.
-fn uniform(affine: Affine) -> Option<[f32; 2]> {
-    let same = |all: &[f32]| all.first().copied().filter(|first| all.iter().all(|x| x == first));
-    let scale = affine.scale.map_or(Some(1.0), |scale| same(&scale));
-    Some([scale?, same(&affine.shift)?])
 }

@@ -1,6 +1,6 @@
 //! Turns a zero-masked ONNX network into a compact `.sslm` file. Data flows through the files in this order:
-//! [`onnx`] (bytes to messages) -> [`import`](mod@import) (messages to a dense graph) -> [`fold`](mod@fold), [`gates`], [`shuffle`] and
-//! [`products`] (fewer nodes) -> [`threshold`] (small filters and columns to zero, if asked) -> [`compact`](mod@compact) (what can go) -> [`emit`] (panels
+//! [`onnx`] (bytes to messages) -> [`import`](mod@import) (messages to a dense graph) -> [`fold`](mod@fold), [`gates`], [`norms`],
+//! [`shuffle`] and [`products`] (fewer nodes) -> [`threshold`] (small filters and columns to zero, if asked) -> [`compact`](mod@compact) (what can go) -> [`emit`] (panels
 //! and file) -> [`verify`](mod@verify) (the file against the original). [`certificate`] says what happened; [`report`] prints it;
 //! [`export`](mod@export) says the compact network in ONNX. What all of them need to know of an operator stands in `ops`, one family
 //! a file.
@@ -15,6 +15,7 @@ pub mod gates;
 pub mod graph;
 pub mod import;
 pub mod metadata;
+pub mod norms;
 pub mod onnx;
 pub mod operator;
 mod ops;
@@ -216,6 +217,7 @@ fn simplify(g: &mut graph::Graph) {
     rows::keep_rows(g);
     fold::fold(g);
     gates::fold_gates(g);
+    norms::fold_norms(g);
     shuffle::fold_shuffles(g);
     products::fold_products(g);
 }

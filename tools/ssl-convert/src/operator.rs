@@ -6,7 +6,7 @@ use crate::onnx::tensor::Floats;
 use crate::slices::{Reads, Slices, follow, reads};
 use crate::weights::{Layer, Matrix, Op};
 use sslm_format::shape::Shape;
-use sslm_format::{Activation, Operator, Value, dispatch};
+use sslm_format::{Activation, Binary, Operator, Value, dispatch};
 
 /// What conversion asks an operator.
 pub trait Convert: Operator {
@@ -49,9 +49,14 @@ pub trait Convert: Operator {
         None
     }
 
-    /// Whether it is the product of its two inputs.
-    fn is_product(&self) -> bool {
-        false
+    /// The function of two elements that it is, if it is one.
+    fn function_of_two(&self) -> Option<Binary> {
+        None
+    }
+
+    /// The axes that it takes the mean over, if it does that and they stay.
+    fn mean_over(&self) -> Option<&[u32]> {
+        None
     }
 
     /// Whether it is the same operator for values that have one more axis, of extent 1, before their last one, which is not axis 1.

@@ -5,7 +5,7 @@
 mod declare;
 mod registers;
 
-use crate::math;
+use crate::{math, wide};
 use declare::{binary, unary};
 pub use registers::Registers;
 use std::f64::consts::FRAC_1_SQRT_2;
@@ -132,6 +132,48 @@ unary! {
             cuda: "x / (1.0f + expf(-p * x))",
         }
 
+        /// The error function.
+        13 Erf = "Erf" {
+            exact: |x| math::exact_erf(x.into()) as f32,
+            kernel: |x| math::erf(x),
+            cuda: "erff(x)",
+        }
+
+        /// `e^x`.
+        14 Exp = "Exp" {
+            exact: |x| x.exp(),
+            kernel: |x| math::exp(x),
+            cuda: "expf(x)",
+        }
+
+        /// Natural logarithm.
+        15 Log = "Log" {
+            exact: |x| x.ln(),
+            kernel: |x| wide::log(x),
+            cuda: "logf(x)",
+        }
+
+        /// Without its sign.
+        16 Abs = "Abs" {
+            exact: |x| x.abs(),
+            kernel: |x| x.abs(),
+            cuda: "fabsf(x)",
+        }
+
+        /// The greatest integer that is not above `x`.
+        17 Floor = "Floor" {
+            exact: |x| x.floor(),
+            kernel: |x| x.floor(),
+            cuda: "floorf(x)",
+        }
+
+        /// The least integer that is not below `x`.
+        18 Ceil = "Ceil" {
+            exact: |x| x.ceil(),
+            kernel: |x| x.ceil(),
+            cuda: "ceilf(x)",
+        }
+
         /// The nearest integer, exactly half way the even one.
         19 Round = "Round" {
             exact: |x| x.round_ties_even(),
@@ -144,6 +186,126 @@ unary! {
             exact: |x| x.trunc(),
             kernel: |x| x.trunc(),
             cuda: "truncf(x)",
+        }
+
+        /// 1 if positive, -1 if negative, else `x`.
+        21 Sign = "Sign" {
+            exact: |x| if x == 0.0 { x } else { x.signum() },
+            kernel: |x| if x > 0.0 { 1.0 } else if x < 0.0 { -1.0 } else { x },
+            cuda: "x > 0.0f ? 1.0f : x < 0.0f ? -1.0f : x",
+        }
+
+        /// `ln(1 + e^x)`.
+        22 Softplus = "Softplus" {
+            exact: |x| x.max(0.0) + (-x.abs()).exp().ln_1p(),
+            kernel: |x| wide::softplus(x),
+            cuda: "fmaxf(x, 0.0f) + log1pf(expf(-fabsf(x)))",
+        }
+
+        /// `x / (1 + |x|)`.
+        23 Softsign = "Softsign" {
+            exact: |x| x / (1.0 + x.abs()),
+            kernel: |x| x / (1.0 + x.abs()),
+            cuda: "x / (1.0f + fabsf(x))",
+        }
+
+        /// `x` if it is above `alpha`, else 0; 0 for NaN.
+        24 ThresholdedRelu {
+            /// What passes lies above.
+            alpha,
+        } = "ThresholdedRelu" {
+            exact: |x| if x > alpha { x } else { 0.0 },
+            kernel: |x| if x > alpha { x } else { 0.0 },
+            cuda: "x > p ? x : 0.0f",
+        }
+
+        /// `x + bias` if it is below `-lambd`, `x - bias` if it is above `lambd`, else 0; 0 for NaN.
+        25 Shrink {
+            /// What passes lies further from 0.
+            lambd,
+            /// How far that moves towards 0.
+            bias,
+        } = "Shrink" {
+            exact: |x| if x < -lambd { x + bias } else if x > lambd { x - bias } else { 0.0 },
+            kernel: |x| if x < -lambd { x + bias } else if x > lambd { x - bias } else { 0.0 },
+            cuda: "x < -p ? x + q : x > p ? x - q : 0.0f",
+        }
+
+        /// Sine.
+        26 Sin = "Sin" {
+            exact: |x| x.sin(),
+            kernel: |x| wide::sin(x),
+            cuda: "sinf(x)",
+        }
+
+        /// Cosine.
+        27 Cos = "Cos" {
+            exact: |x| x.cos(),
+            kernel: |x| wide::cos(x),
+            cuda: "cosf(x)",
+        }
+
+        /// Tangent.
+        28 Tan = "Tan" {
+            exact: |x| x.tan(),
+            kernel: |x| wide::tan(x),
+            cuda: "tanf(x)",
+        }
+
+        /// Arc sine.
+        29 Asin = "Asin" {
+            exact: |x| x.asin(),
+            kernel: |x| wide::asin(x),
+            cuda: "asinf(x)",
+        }
+
+        /// Arc cosine.
+        30 Acos = "Acos" {
+            exact: |x| x.acos(),
+            kernel: |x| wide::acos(x),
+            cuda: "acosf(x)",
+        }
+
+        /// Arc tangent.
+        31 Atan = "Atan" {
+            exact: |x| x.atan(),
+            kernel: |x| wide::atan(x),
+            cuda: "atanf(x)",
+        }
+
+        /// Hyperbolic sine.
+        32 Sinh = "Sinh" {
+            exact: |x| x.sinh(),
+            kernel: |x| wide::sinh(x),
+            cuda: "sinhf(x)",
+        }
+
+        /// Hyperbolic cosine.
+        33 Cosh = "Cosh" {
+            exact: |x| x.cosh(),
+            kernel: |x| wide::cosh(x),
+            cuda: "coshf(x)",
+        }
+
+        /// Inverse of the hyperbolic sine.
+        34 Asinh = "Asinh" {
+            exact: |x| x.asinh(),
+            kernel: |x| wide::asinh(x),
+            cuda: "asinhf(x)",
+        }
+
+        /// Inverse of the hyperbolic cosine.
+        35 Acosh = "Acosh" {
+            exact: |x| x.acosh(),
+            kernel: |x| wide::acosh(x),
+            cuda: "acoshf(x)",
+        }
+
+        /// Inverse of the hyperbolic tangent.
+        36 Atanh = "Atanh" {
+            exact: |x| x.atanh(),
+            kernel: |x| wide::atanh(x),
+            cuda: "atanhf(x)",
         }
     }
 }
@@ -186,7 +348,7 @@ binary! {
     4 Pow = "Pow" {
         formula: |a, b| math::pow(a, b),
         cuda: "powf(x, y)",
-        of_integers: None,
+        of_integers: Some(|a, b| a.checked_pow(b.try_into().ok()?)),
         // 0 to the power of 0 is 1.
         absorbs_zero: [false, false],
     }
@@ -197,6 +359,30 @@ binary! {
         cuda: "x < 0.0f ? x * y : x",
         of_integers: None,
         absorbs_zero: [true, false],
+    }
+
+    /// The greater one; NaN if either is.
+    6 Max = "Max" {
+        formula: |a, b| if a > b || a.is_nan() { a } else { b },
+        cuda: "x > y || x != x ? x : y",
+        of_integers: Some(|a, b| Some(a.max(b))),
+        absorbs_zero: [false, false],
+    }
+
+    /// The lesser one; NaN if either is.
+    7 Min = "Min" {
+        formula: |a, b| if a < b || a.is_nan() { a } else { b },
+        cuda: "x < y || x != x ? x : y",
+        of_integers: Some(|a, b| Some(a.min(b))),
+        absorbs_zero: [false, false],
+    }
+
+    /// What is left of `a` after division by `b` to an integer that is rounded towards 0: it has the sign of `a`.
+    8 Remainder = "Mod" {
+        formula: |a, b| a % b,
+        cuda: "fmodf(x, y)",
+        of_integers: Some(i64::checked_rem),
+        absorbs_zero: [false, false],
     }
 
     /// What is left of `a` after division by `b` to an integer that is rounded down: it has the sign of `b`.
@@ -212,6 +398,22 @@ binary! {
         formula: |a, b| if a == b { 1.0 } else { 0.0 },
         cuda: "x == y ? 1.0f : 0.0f",
         of_integers: Some(|a, b| Some((a == b).into())),
+        absorbs_zero: [false, false],
+    }
+
+    /// 1 if `a` is below `b`, else 0.
+    11 Less = "Less" {
+        formula: |a, b| if a < b { 1.0 } else { 0.0 },
+        cuda: "x < y ? 1.0f : 0.0f",
+        of_integers: Some(|a, b| Some((a < b).into())),
+        absorbs_zero: [false, false],
+    }
+
+    /// 1 if `a` is not above `b`, else 0; 0 if either is NaN.
+    12 LessOrEqual = "LessOrEqual" {
+        formula: |a, b| if a <= b { 1.0 } else { 0.0 },
+        cuda: "x <= y ? 1.0f : 0.0f",
+        of_integers: Some(|a, b| Some((a <= b).into())),
         absorbs_zero: [false, false],
     }
 }
@@ -230,6 +432,10 @@ DEVICE float mish(float x) {
     float e = expf(x > 20.0f ? 20.0f : x);
     float part = e * (e + 2.0f);
     return x * (part / (part + 2.0f));
+}
+DEVICE float modulus(float x, float y) {
+    float rest = fmodf(x, y);
+    return rest != 0.0f && (rest < 0.0f) != (y < 0.0f) ? rest + y : rest;
 }
 ";
 
@@ -274,6 +480,13 @@ impl Unary {
     }
 }
 
+impl Binary {
+    /// Whether the result is 1 or 0: the truth of a comparison.
+    pub fn is_comparison(self) -> bool {
+        matches!(self, Binary::Equal | Binary::Less | Binary::LessOrEqual)
+    }
+}
+
 /// Parameters in an array that has room for those of any function, and how many there are.
 fn padded(parameters: &[f32]) -> ([f32; MOST_PARAMETERS], usize) {
     let mut all = [0.0; MOST_PARAMETERS];
@@ -314,7 +527,7 @@ mod tests {
         struct Compare(Unary);
         impl UnaryVisitor for Compare {
             fn visit(self, f: impl Fn(f32) -> f32) {
-                for x in [-30.0, -3.0, -1.0, -0.25, -0.0, 0.0, 0.5, 1.0, 2.75, 30.0, f32::INFINITY] {
+                for x in [-30.0, -3.0, -2.5, -1.0, -0.25, -0.0, 0.0, 0.5, 1.0, 2.75, 30.0, f32::INFINITY] {
                     let (kernel, exact) = (f(x), self.0.apply(x));
                     // Some formulas have a factor of x that is a difference.
                     let close = kernel == exact || (kernel - exact).abs() <= 1e-6 * exact.abs().max(x.abs()) + 1e-12;

@@ -10,7 +10,7 @@ use crate::onnx::proto::{AttributeProto, NodeProto, SparseTensorProto, TensorPro
 use crate::onnx::tensor::{Data, Tensor};
 use crate::weights::Op;
 use anyhow::{Context, Result, bail, ensure};
-use sslm_format::{ElementType, Extent, ValueId};
+use sslm_format::{Constant, ElementType, Extent, ValueId};
 use std::collections::HashSet;
 
 /// A node that is being imported.
@@ -29,6 +29,8 @@ pub(crate) struct OnnxNode<'a> {
     output_types: Vec<Option<ElementType>>,
     /// Outputs behind the first one.
     further: Vec<Binding>,
+    /// How many values on the way to the first output have names so far.
+    inner: usize,
     /// The names that some needed node reads or that are outputs of the model.
     read: &'a HashSet<&'a str>,
     builder: &'a mut Builder,
@@ -50,7 +52,22 @@ impl<'a> OnnxNode<'a> {
         let output = proto.output.first().context("expected an output, found none")?;
         let inputs = proto.input.iter().enumerate().map(|(i, name)| builder.input(i, name)).collect::<Result<_>>()?;
         let (output_types, further) = (vec![None; proto.output.len()], Vec::new());
-        Ok(OnnxNode { proto, name, output, opset, integers, inputs, types, output_types, further, read, builder, external })
+        let inner = 0;
+        Ok(OnnxNode {
+            proto,
+            name,
+            output,
+            opset,
+            integers,
+            inputs,
+            types,
+            output_types,
+            further,
+            inner,
+            read,
+            builder,
+            external,
+        })
     }
 
     /// The version of the operator set.
@@ -166,6 +183,11 @@ impl OnnxNode<'_> {
         self.types.get(i).copied().unwrap_or(ElementType::F32)
     }
 
+    /// Lets input `i`, which must be there, stand for something else.
+    pub(crate) fn replace_input(&mut self, i: usize, binding: Binding) {
+        self.inputs[i] = Some(binding);
+    }
+
     /// What input 0 stands for, which must be there.
     pub(crate) fn first(&self) -> Result<Binding> {
         self.input(0).cloned().context("input 0: expected a tensor, found none")
@@ -182,6 +204,35 @@ impl OnnxNode<'_> {
             Some(Binding::Value(v) | Binding::Integers(v)) => Ok(*v),
             Some(Binding::Tensor(t)) => self.builder.constant(&self.proto.input[i], t, rank),
             Some(Binding::Missing) | None => bail!("input {i}: expected a tensor, found none"),
+        }
+    }
+
+    /// As [`Self::value_of_rank`]; stored integers become float32, which must hold them.
+    pub(crate) fn elements(&mut self, i: usize, rank: usize) -> Result<ValueId> {
+        match self.inputs.get(i).and_then(Option::as_ref) {
+            Some(Binding::Tensor(t)) => {
+                let floats = t.as_floats().with_context(|| format!("input {i}"))?;
+                self.builder.constant(&self.proto.input[i], &floats, rank)
+            }
+            _ => self.value_of_rank(i, rank),
+        }
+    }
+
+    /// How many axes input `i` has; none if it is left out.
+    pub(crate) fn rank_of_input(&self, i: usize) -> usize {
+        match self.input(i) {
+            Some(Binding::Value(v) | Binding::Integers(v)) => self.rank(*v),
+            Some(Binding::Tensor(t)) => t.dims.len(),
+            Some(Binding::Missing) | None => 0,
+        }
+    }
+
+    /// Whether input `i` are integers.
+    pub(crate) fn is_integers(&self, i: usize) -> bool {
+        match self.input(i) {
+            Some(Binding::Integers(_)) => true,
+            Some(Binding::Tensor(t)) => t.is_integers(),
+            Some(Binding::Value(_) | Binding::Missing) | None => false,
         }
     }
 
@@ -214,7 +265,7 @@ impl OnnxNode<'_> {
 
     /// The one element of input `i`, if the input is there; it must be stored then.
     pub(crate) fn element(&self, i: usize, what: &str) -> Result<Option<f32>> {
-        match self.tensor(i, what)? {
+        match self.tensor(i, what)?.map(Tensor::as_floats).transpose()? {
             Some(t) if t.floats()?.len() == 1 => Ok(Some(t.floats()?.at(0))),
             Some(t) => bail!("{what}: expected one element, found dims {:?}", t.dims),
             None => Ok(None),
@@ -275,6 +326,18 @@ impl OnnxNode<'_> {
     pub(crate) fn unary(&mut self, op: impl Into<Op>) -> Result<Binding> {
         let x = self.value(0)?;
         self.push(op, vec![x])
+    }
+
+    /// Adds a node on the way to the first output.
+    pub(crate) fn inner(&mut self, op: impl Into<Op>, inputs: Vec<ValueId>) -> Result<ValueId> {
+        self.inner += 1;
+        let name = self.inner_name(&self.inner.to_string());
+        self.push_as(&name, op, inputs)
+    }
+
+    /// Adds a Constant node of one element and `rank` axes.
+    pub(crate) fn inner_constant(&mut self, element: f32, rank: usize) -> Result<ValueId> {
+        self.inner(Constant { dims: vec![1; rank], data: vec![element].into() }, Vec::new())
     }
 
     /// Adds a node whose output is named `output`.

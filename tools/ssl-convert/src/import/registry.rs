@@ -10,9 +10,10 @@ pub(crate) type ImportFn = fn(&mut OnnxNode<'_>) -> Result<Binding>;
 
 /// How an ONNX operator is imported.
 pub(crate) struct Import {
-    /// The operator's name in ONNX, behind that of its domain if it has one.
+    /// The operator's name in ONNX, behind that of its domain and a dot if that is not ONNX's own.
     pub(crate) name: &'static str,
-    /// Whether it also takes the integers of an ArgMax: then it moves elements. Arithmetic with them is not that of float32.
+    /// Whether it also takes integers that are computed at run time (those of an ArgMax, the truth of a comparison): it moves them, or
+    /// computes with the float32 that stand for them, which are exact below 2^24.
     pub(crate) takes_integers: bool,
     /// Yields the first output.
     pub(crate) import: ImportFn,
@@ -27,5 +28,10 @@ impl Import {
     /// An operator that moves elements, whatever they are.
     pub(crate) const fn moving(name: &'static str, import: ImportFn) -> Self {
         Import { name, takes_integers: true, import }
+    }
+
+    /// That the operator also computes with integers.
+    pub(crate) const fn of_integers(self) -> Self {
+        Import { takes_integers: true, ..self }
     }
 }

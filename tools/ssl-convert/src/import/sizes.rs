@@ -1,8 +1,8 @@
 //! Arithmetic with sizes that depend on symbolic dims, as shapes are computed from shapes: by integers, and by float32 where exporters
 //! multiply sizes with scales and round.
 
-use anyhow::{Result, bail, ensure};
-use sslm_format::{Binary, Extent, Operator};
+use anyhow::{Context, Result, bail, ensure};
+use sslm_format::{Activation, Binary, Extent, Operator};
 
 /// A size as float32: an extent times a factor.
 pub(crate) type Scaled = (Extent, f64);
@@ -14,12 +14,30 @@ pub(crate) fn combined(function: Binary, a: &Extent, b: &Extent) -> Result<Exten
         Binary::Sub => a - b,
         Binary::Mul => a * b,
         Binary::Div => a.quotient(b),
-        // `a - floor(a / b) b`.
-        Binary::Modulus => a - &(&a.quotient(b) * b),
+        Binary::Max => a.greatest(b),
+        Binary::Min => a.least(b),
+        // Sizes are not negative, so that both are the same.
+        Binary::Modulus | Binary::Remainder => a - &(&a.quotient(b) * b),
         other => bail!("expected known integers for {}, found '{a}' and '{b}'", other.name()),
     };
     ensure!(found.is_defined(), "expected sizes that can be followed, found {} of '{a}' and '{b}'", function.name());
     Ok(found)
+}
+
+/// Whether a comparison of two integers holds, if that is so, or not so, whatever the symbols are.
+pub(crate) fn compared(function: Binary, a: &Extent, b: &Extent) -> Result<bool> {
+    let (low, high) = (a - b).bounds();
+    let known = match function {
+        Binary::Equal if low > 0 || high < 0 => Some(false),
+        Binary::Equal if (low, high) == (0, 0) => Some(true),
+        Binary::Less if high < 0 => Some(true),
+        Binary::Less if low >= 0 => Some(false),
+        Binary::LessOrEqual if high <= 0 => Some(true),
+        Binary::LessOrEqual if low > 0 => Some(false),
+        _ => None,
+    };
+    let depends = || format!("{}: expected sizes that compare alike for all inputs, found '{a}' and '{b}'", function.name());
+    known.with_context(depends)
 }
 
 /// A function of two elements of float32. What is known has an extent of 1.
@@ -43,6 +61,16 @@ fn whole((extent, factor): &Scaled) -> Option<Extent> {
     (factor.fract() == 0.0 && factor.abs() < 1e15).then(|| extent * *factor as i64)
 }
 
+/// A function that makes integers of float32.
+pub(crate) fn rounded(function: Activation, size: &Scaled) -> Result<Extent> {
+    match function {
+        // Sizes are not negative.
+        Activation::Floor | Activation::Trunc => floor(size),
+        Activation::Ceil => ceil(size),
+        other => bail!("expected known elements for {}, found fractions of '{}'", other.name(), size.0),
+    }
+}
+
 /// The largest integer that is not above it.
 pub(crate) fn floor(size: &Scaled) -> Result<Extent> {
     let (extent, factor) = size;
@@ -57,7 +85,7 @@ pub(crate) fn floor(size: &Scaled) -> Result<Extent> {
 }
 
 /// The smallest integer that is not below it.
-pub(crate) fn ceil(size: &Scaled) -> Result<Extent> {
+fn ceil(size: &Scaled) -> Result<Extent> {
     let (extent, factor) = size;
     match (whole(size), divisor(*factor)) {
         (Some(whole), _) => Ok(whole),

@@ -3,9 +3,9 @@
 use crate::import::sizes;
 use crate::onnx::tensor::{Data, Floats, Tensor};
 use crate::weights::Op;
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use sslm_format::shape::{self, Shape};
-use sslm_format::{Binary, Concat, Expand, Gather, Slice, Transpose, infer};
+use sslm_format::{Activation, Binary, Concat, Expand, Gather, Slice, Transpose, Where, infer};
 
 /// A ConstantOfShape costs nothing to state but time and memory to use: the largest real layers have a tenth of this.
 pub(crate) const MAX_REPEATED: usize = 1 << 30;
@@ -81,39 +81,98 @@ pub(crate) fn joined(tensors: &[&Tensor], axis: usize) -> Result<Tensor> {
     Tensor::new(dims, data)
 }
 
-/// A function of two tensors' elements, by numpy's broadcasting. `of_integers` is the same function of integers.
-pub(crate) fn combined(function: Binary, of_integers: fn(i64, i64) -> Option<i64>, a: &Tensor, b: &Tensor) -> Result<Tensor> {
+/// A function of each element. That of integers is an integer.
+pub(crate) fn mapped(function: Activation, x: &Tensor) -> Result<Tensor> {
+    if let Some(sizes) = x.scaled().filter(|_| !x.is_known()) {
+        let whole = |size: sizes::Scaled| Ok((sizes::rounded(function, &size)?, 1.0));
+        return Tensor::of_scaled(x.dims.clone(), sizes.into_iter().map(whole).collect::<Result<_>>()?);
+    }
+    let data = match (&x.data, &x.as_floats()?.data) {
+        (Data::Floats(Floats::Repeated { value, len }), _) => {
+            Data::Floats(Floats::Repeated { value: function.apply(*value), len: *len })
+        }
+        (Data::Ints(_), Data::Floats(x)) => Data::Ints(x.iter().map(|x| function.apply(x) as i64).collect()),
+        (_, Data::Floats(x)) => Data::Floats(x.iter().map(|x| function.apply(x)).collect::<Vec<f32>>().into()),
+        (_, Data::Ints(_) | Data::Sizes(_) | Data::Scaled(_)) => bail!("expected float32, found integers"),
+    };
+    Tensor::new(x.dims.clone(), data)
+}
+
+/// A function of two tensors' elements, by numpy's broadcasting. Truth is integers.
+pub(crate) fn combined(function: Binary, a: &Tensor, b: &Tensor) -> Result<Tensor> {
     let dims = dims_of(function, &[a, b])?;
     let len = count(&dims, stored([a, b]))?;
-    // Large operands mostly have the result's shape.
-    let strides = [a, b].map(|t| (t.dims != dims).then(|| strides(t, &dims)));
-    let place = |operand: usize, i: usize| strides[operand].as_ref().map_or(i, |strides| walk(&dims, strides, i));
+    let [place_a, place_b] = [a, b].map(|t| places(t, &dims));
     let data = match (&a.data, &b.data) {
-        (Data::Floats(a), Data::Floats(b)) => {
-            let of = |i: usize| function.apply(a.at(place(0, i)), b.at(place(1, i)));
-            Data::Floats((0..len).map(of).collect::<Vec<f32>>().into())
-        }
         (Data::Ints(a), Data::Ints(b)) => {
+            let of_integers = function.of_integers().context("expected float32, found integers")?;
             let of = |i: usize| {
-                let (a, b) = (a[place(0, i)], b[place(1, i)]);
+                let (a, b) = (a[place_a(i)], b[place_b(i)]);
                 of_integers(a, b).with_context(|| format!("expected integers that can be combined, found {a} and {b}"))
             };
             Data::Ints((0..len).map(of).collect::<Result<_>>()?)
         }
-        _ => {
-            let places: Vec<[usize; 2]> = (0..len).map(|i| [place(0, i), place(1, i)]).collect();
-            if let (Some(a), Some(b)) = (a.sizes(), b.sizes()) {
-                let of = |[i, j]: &[usize; 2]| sizes::combined(function, &a[*i], &b[*j]);
-                let combined = places.iter().map(of).collect::<Result<_>>()?;
-                return Tensor::of_sizes(dims, combined);
+        (Data::Ints(_) | Data::Sizes(_), Data::Ints(_) | Data::Sizes(_)) => {
+            let (a, b) = (a.sizes().unwrap_or_default(), b.sizes().unwrap_or_default());
+            if function.is_comparison() {
+                let of = |i: usize| sizes::compared(function, &a[place_a(i)], &b[place_b(i)]).map(i64::from);
+                Data::Ints((0..len).map(of).collect::<Result<_>>()?)
+            } else {
+                let of = |i: usize| sizes::combined(function, &a[place_a(i)], &b[place_b(i)]);
+                return Tensor::of_sizes(dims, (0..len).map(of).collect::<Result<_>>()?);
             }
-            let (Some(a), Some(b)) = (a.scaled(), b.scaled()) else {
-                bail!("expected operands of one type, found float32 and integers")
-            };
-            let of = |[i, j]: &[usize; 2]| sizes::combined_scaled(function, &a[*i], &b[*j]);
-            let combined = places.iter().map(of).collect::<Result<_>>()?;
-            return Tensor::of_scaled(dims, combined);
         }
+        (Data::Scaled(_), Data::Floats(_) | Data::Scaled(_)) | (Data::Floats(_), Data::Scaled(_)) => {
+            let (a, b) = (a.scaled().unwrap_or_default(), b.scaled().unwrap_or_default());
+            let of = |i: usize| sizes::combined_scaled(function, &a[place_a(i)], &b[place_b(i)]);
+            return Tensor::of_scaled(dims, (0..len).map(of).collect::<Result<_>>()?);
+        }
+        (Data::Ints(_) | Data::Sizes(_), Data::Floats(_) | Data::Scaled(_)) => {
+            bail!("expected operands of one type, found integers and float32")
+        }
+        (Data::Scaled(_), Data::Ints(_) | Data::Sizes(_)) | (Data::Floats(_), Data::Sizes(_)) => {
+            bail!("expected operands of one type, found float32 and integers")
+        }
+        (Data::Floats(_), Data::Floats(_) | Data::Ints(_)) => {
+            ensure!(b.floats().is_ok() || function == Binary::Pow, "expected operands of one type, found float32 and integers");
+            let (b, a) = (b.as_floats()?, a.floats()?);
+            let of = |i: usize| Ok(function.apply(a.at(place_a(i)), b.floats()?.at(place_b(i))));
+            if function.is_comparison() {
+                Data::Ints((0..len).map(|i| Ok(of(i)? as i64)).collect::<Result<_>>()?)
+            } else {
+                Data::Floats((0..len).map(of).collect::<Result<Vec<f32>>>()?.into())
+            }
+        }
+    };
+    Tensor::new(dims, data)
+}
+
+/// The elements of `x` where the condition is not 0, else those of `y`, by numpy's broadcasting.
+pub(crate) fn chosen(condition: &Tensor, x: &Tensor, y: &Tensor) -> Result<Tensor> {
+    let dims = dims_of(Where {}, &[condition, x, y])?;
+    let len = count(&dims, stored([condition, x, y]))?;
+    let [of_condition, of_x, of_y] = [condition, x, y].map(|t| places(t, &dims));
+    let holds = condition.ints().context("condition")?;
+    let data = match (&x.data, &y.data) {
+        (Data::Floats(x), Data::Floats(y)) => {
+            let of = |i: usize| if holds[of_condition(i)] != 0 { x.at(of_x(i)) } else { y.at(of_y(i)) };
+            Data::Floats((0..len).map(of).collect::<Vec<f32>>().into())
+        }
+        (Data::Ints(x), Data::Ints(y)) => {
+            let of = |i: usize| if holds[of_condition(i)] != 0 { x[of_x(i)] } else { y[of_y(i)] };
+            Data::Ints((0..len).map(of).collect())
+        }
+        (Data::Ints(_) | Data::Sizes(_), Data::Ints(_) | Data::Sizes(_)) => {
+            let (x, y) = (x.sizes().unwrap_or_default(), y.sizes().unwrap_or_default());
+            let of = |i: usize| if holds[of_condition(i)] != 0 { x[of_x(i)].clone() } else { y[of_y(i)].clone() };
+            return Tensor::of_sizes(dims, (0..len).map(of).collect());
+        }
+        (Data::Floats(_) | Data::Scaled(_), Data::Floats(_) | Data::Scaled(_)) => {
+            let (x, y) = (x.scaled().unwrap_or_default(), y.scaled().unwrap_or_default());
+            let of = |i: usize| if holds[of_condition(i)] != 0 { x[of_x(i)].clone() } else { y[of_y(i)].clone() };
+            return Tensor::of_scaled(dims, (0..len).map(of).collect());
+        }
+        _ => bail!("expected operands of one type, found float32 and integers"),
     };
     Tensor::new(dims, data)
 }
@@ -121,18 +180,20 @@ pub(crate) fn combined(function: Binary, of_integers: fn(i64, i64) -> Option<i64
 /// Repeated along axes by numpy's broadcasting, to `dims`.
 pub(crate) fn expanded(t: &Tensor, expand: Expand) -> Result<Tensor> {
     let dims = dims_of(expand, &[t])?;
-    let strides = strides(t, &dims);
-    picked(t, dims.clone(), |i| walk(&dims, &strides, i))
+    picked(t, dims.clone(), places(t, &dims))
 }
 
-/// How far apart the axes of `dims` are in a tensor that is broadcast to them.
-fn strides(t: &Tensor, dims: &[usize]) -> Vec<usize> {
+/// Where in `t`, broadcast to `dims`, each element lies.
+fn places(t: &Tensor, dims: &[usize]) -> impl Fn(usize) -> usize + use<> {
     let missing = dims.len() - t.dims.len();
     let stride = |axis: usize| match axis.checked_sub(missing) {
         Some(own) if t.dims[own] != 1 => t.dims[own + 1..].iter().product(),
         _ => 0,
     };
-    (0..dims.len()).map(stride).collect()
+    // Large operands mostly have the result's shape.
+    let strides = (t.dims != dims).then(|| (0..dims.len()).map(stride).collect::<Vec<usize>>());
+    let dims = dims.to_vec();
+    move |i| strides.as_ref().map_or(i, |strides| walk(&dims, strides, i))
 }
 
 /// A tensor of `dims` whose element i is element `source(i)` of `t`.

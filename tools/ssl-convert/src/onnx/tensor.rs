@@ -177,9 +177,12 @@ impl Tensor {
     /// The same as floats: integers become those, if they are exact.
     ///
     /// # Errors
-    /// If one is beyond 2^24.
+    /// If one is beyond 2^24, or depends on symbolic dims.
     pub fn as_floats(&self) -> Result<Tensor> {
-        let Data::Ints(ints) = &self.data else { return Ok(self.clone()) };
+        let Data::Ints(ints) = &self.data else {
+            self.floats()?;
+            return Ok(self.clone());
+        };
         let exact = |&n: &i64| {
             ensure!(n.unsigned_abs() <= 1 << 24, "expected integers of magnitude at most 2^24, which float32 holds, found {n}");
             Ok(n as f32)

@@ -5,19 +5,20 @@ use crate::export::writer::{Writer, float, int};
 use crate::import::binding::Binding;
 use crate::import::node::OnnxNode;
 use crate::import::registry::Import;
+use crate::import::stored;
 use crate::onnx::proto::data_type;
 use crate::operator::{Convert, without_weights};
-use anyhow::{Result, bail};
-use sslm_format::{Activation, Operator};
+use anyhow::{Result, bail, ensure};
+use sslm_format::{Activation, Binary, Operator};
 use std::f32::consts::{FRAC_1_SQRT_2, FRAC_2_SQRT_PI};
 
 pub(super) const IMPORTS: &[Import] = &[
-    Import::computing("Relu", |node| function(node, Activation::Relu)),
+    Import::computing("Relu", |node| function(node, Activation::Relu)).of_integers(),
     Import::computing("LeakyRelu", |node| {
         let alpha = node.float("alpha", 0.01)?;
         function(node, Activation::LeakyRelu { alpha })
     }),
-    Import::computing("Clip", clip),
+    Import::computing("Clip", clip).of_integers(),
     Import::computing("Sigmoid", |node| function(node, Activation::Sigmoid)),
     Import::computing("Tanh", |node| function(node, Activation::Tanh)),
     Import::computing("HardSigmoid", |node| {
@@ -29,18 +30,82 @@ pub(super) const IMPORTS: &[Import] = &[
         let alpha = node.float("alpha", 1.0)?;
         function(node, Activation::Elu { alpha })
     }),
+    Import::computing("Selu", selu),
+    Import::computing("Celu", celu),
     Import::computing("Mish", |node| function(node, Activation::Mish)),
-    Import::computing("Round", |node| function(node, Activation::Round)),
     Import::computing("Sqrt", |node| function(node, Activation::Sqrt)),
+    Import::computing("Softplus", |node| function(node, Activation::Softplus)),
+    Import::computing("Softsign", |node| function(node, Activation::Softsign)),
+    Import::computing("ThresholdedRelu", |node| {
+        let alpha = node.float("alpha", 1.0)?;
+        function(node, Activation::ThresholdedRelu { alpha })
+    }),
+    Import::computing("Shrink", |node| {
+        let (lambd, bias) = (node.float("lambd", 0.5)?, node.float("bias", 0.0)?);
+        function(node, Activation::Shrink { lambd, bias })
+    }),
     Import::computing("Gelu", gelu),
+    Import::computing("com.microsoft.Gelu", |node| function(node, Activation::Gelu)),
     Import::computing("Swish", |node| {
         let alpha = node.float("alpha", 1.0)?;
         function(node, Activation::Swish { alpha })
     }),
+    Import::computing("com.microsoft.QuickGelu", |node| {
+        let alpha = node.float("alpha", 1.702)?;
+        function(node, Activation::Swish { alpha })
+    }),
+    Import::computing("Sqrt", |node| function(node, Activation::Sqrt)),
+    Import::computing("Erf", |node| function(node, Activation::Erf)),
+    Import::computing("Exp", |node| function(node, Activation::Exp)),
+    Import::computing("Log", |node| function(node, Activation::Log)),
+    Import::computing("Abs", |node| function(node, Activation::Abs)).of_integers(),
+    Import::computing("Sign", |node| function(node, Activation::Sign)).of_integers(),
+    Import::computing("Floor", |node| function(node, Activation::Floor)),
+    Import::computing("Ceil", |node| function(node, Activation::Ceil)),
+    Import::computing("Round", |node| function(node, Activation::Round)),
+    Import::computing("Sin", |node| function(node, Activation::Sin)),
+    Import::computing("Cos", |node| function(node, Activation::Cos)),
+    Import::computing("Tan", |node| function(node, Activation::Tan)),
+    Import::computing("Asin", |node| function(node, Activation::Asin)),
+    Import::computing("Acos", |node| function(node, Activation::Acos)),
+    Import::computing("Atan", |node| function(node, Activation::Atan)),
+    Import::computing("Sinh", |node| function(node, Activation::Sinh)),
+    Import::computing("Cosh", |node| function(node, Activation::Cosh)),
+    Import::computing("Asinh", |node| function(node, Activation::Asinh)),
+    Import::computing("Acosh", |node| function(node, Activation::Acosh)),
+    Import::computing("Atanh", |node| function(node, Activation::Atanh)),
 ];
 
+/// Of a stored tensor at once.
 fn function(node: &mut OnnxNode<'_>, function: Activation) -> Result<Binding> {
-    node.unary(function)
+    match node.tensor_if_known(0) {
+        Some(x) => stored::mapped(function, x).map(Binding::Tensor),
+        None => node.unary(function),
+    }
+}
+
+/// An Elu, scaled.
+fn selu(node: &mut OnnxNode<'_>) -> Result<Binding> {
+    // The defaults of opset 1 have fewer digits.
+    let defaults = if node.opset() < 6 { [1.6732, 1.0507] } else { [1.673_263_2, 1.050_701] };
+    let (alpha, gamma) = (node.float("alpha", defaults[0])?, node.float("gamma", defaults[1])?);
+    let x = node.value(0)?;
+    let (elu, gamma) = (node.inner(Activation::Elu { alpha }, vec![x])?, node.inner_constant(gamma, node.rank(x))?);
+    node.push(Binary::Mul, vec![elu, gamma])
+}
+
+/// An Elu of what is scaled, scaled back.
+fn celu(node: &mut OnnxNode<'_>) -> Result<Binding> {
+    let alpha = node.float("alpha", 1.0)?;
+    ensure!(alpha > 0.0, "alpha: expected a positive number, found {alpha}");
+    if alpha == 1.0 {
+        return function(node, Activation::Elu { alpha });
+    }
+    let x = node.value(0)?;
+    let factor = node.inner_constant(alpha, node.rank(x))?;
+    let scaled = node.inner(Binary::Div, vec![x, factor])?;
+    let elu = node.inner(Activation::Elu { alpha: 1.0 }, vec![scaled])?;
+    node.push(Binary::Mul, vec![elu, factor])
 }
 
 /// The bounds are attributes before opset 11, and inputs since.
@@ -120,17 +185,39 @@ impl Write for Activation {
                 write_gelu(w, call, &odd);
                 return Ok(());
             }
+            Activation::ThresholdedRelu { alpha } => vec![float("alpha", alpha)],
+            Activation::Shrink { lambd, bias } => vec![float("lambd", lambd), float("bias", bias)],
             Activation::Trunc => {
-                let whole = w.make("Cast", &[x], vec![int("to", data_type::INT64.into())]);
-                w.push("Cast", &[&whole], call.output, vec![int("to", data_type::FLOAT.into())]);
+                let integers = w.make("Cast", &[x], vec![int("to", data_type::INT64.into())]);
+                w.push("Cast", &[&integers], call.output, vec![int("to", data_type::FLOAT.into())]);
                 return Ok(());
             }
-            Activation::Round
-            | Activation::Relu
+            Activation::Relu
             | Activation::Sigmoid
             | Activation::Tanh
             | Activation::HardSwish
-            | Activation::Sqrt => vec![],
+            | Activation::Sqrt
+            | Activation::Erf
+            | Activation::Exp
+            | Activation::Log
+            | Activation::Abs
+            | Activation::Floor
+            | Activation::Ceil
+            | Activation::Round
+            | Activation::Sign
+            | Activation::Softplus
+            | Activation::Softsign
+            | Activation::Sin
+            | Activation::Cos
+            | Activation::Tan
+            | Activation::Asin
+            | Activation::Acos
+            | Activation::Atan
+            | Activation::Sinh
+            | Activation::Cosh
+            | Activation::Asinh
+            | Activation::Acosh
+            | Activation::Atanh => vec![],
         };
         w.push(self.name(), &[x], call.output, attributes);
         Ok(())

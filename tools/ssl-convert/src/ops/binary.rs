@@ -1,4 +1,4 @@
-//! Functions of two tensors' elements, with numpy's broadcasting, and sums of one or more tensors.
+//! Functions of two tensors' elements, with numpy's broadcasting, those of any number of tensors, and choices between two.
 
 use crate::export::exporter::{Call, Write};
 use crate::export::writer::{Writer, int};
@@ -7,60 +7,247 @@ use crate::import::node::OnnxNode;
 use crate::import::registry::Import;
 use crate::import::stored;
 use crate::onnx::proto::data_type;
+use crate::onnx::tensor::{Data, Tensor};
 use crate::operator::{Affine, Convert, without_weights};
-use anyhow::Result;
-use sslm_format::{Binary, Operator, ValueId};
+use anyhow::{Context, Result};
+use sslm_format::{Activation, Binary, Operator, Reshape, ValueId, Where};
 
 pub(super) const IMPORTS: &[Import] = &[
-    Import::computing("Add", |node| function(node, Binary::Add)),
-    Import::computing("Sub", |node| function(node, Binary::Sub)),
-    Import::computing("Mul", |node| function(node, Binary::Mul)),
-    Import::computing("Div", |node| function(node, Binary::Div)),
+    Import::computing("Add", |node| function(node, Binary::Add)).of_integers(),
+    Import::computing("Sub", |node| function(node, Binary::Sub)).of_integers(),
+    Import::computing("Mul", |node| function(node, Binary::Mul)).of_integers(),
+    Import::computing("Div", div).of_integers(),
+    Import::computing("Mod", |node| {
+        let truncates = node.flag("fmod", false)?;
+        function(node, if truncates { Binary::Remainder } else { Binary::Modulus })
+    })
+    .of_integers(),
     Import::computing("Pow", pow),
-    Import::computing("PRelu", |node| function(node, Binary::PRelu)),
-    Import::computing("Sum", sum),
+    Import::computing("PRelu", prelu),
+    Import::computing("Equal", |node| compare(node, Binary::Equal, [0, 1])).of_integers(),
+    Import::computing("Less", |node| compare(node, Binary::Less, [0, 1])).of_integers(),
+    Import::computing("LessOrEqual", |node| compare(node, Binary::LessOrEqual, [0, 1])).of_integers(),
+    Import::computing("Greater", |node| compare(node, Binary::Less, [1, 0])).of_integers(),
+    Import::computing("GreaterOrEqual", |node| compare(node, Binary::LessOrEqual, [1, 0])).of_integers(),
+    // Truth is 0 or 1.
+    Import::computing("And", |node| function(node, Binary::Mul)).of_integers(),
+    Import::computing("Or", |node| function(node, Binary::Max)).of_integers(),
+    Import::computing("Xor", xor).of_integers(),
+    Import::computing("Not", |node| with_constant(node, Binary::Sub, 1, true)).of_integers(),
+    Import::computing("Neg", |node| with_constant(node, Binary::Mul, -1, false)).of_integers(),
+    Import::computing("Reciprocal", |node| with_constant(node, Binary::Div, 1, true)),
+    Import::computing("IsNaN", is_nan),
+    Import::computing("IsInf", is_infinite),
+    Import::computing("Max", |node| chain(node, Binary::Max)).of_integers(),
+    Import::computing("Min", |node| chain(node, Binary::Min)).of_integers(),
+    Import::computing("Sum", |node| chain(node, Binary::Add)),
+    Import::computing("Mean", mean),
+    Import::computing("Where", choose).of_integers(),
 ];
 
-/// What shapes are computed by is computed at once if both operands are stored. Otherwise a stored operand gets the rank of the other one,
-/// so that channels meet channels.
+/// What shapes are computed by is computed at once if both operands are stored.
 fn function(node: &mut OnnxNode<'_>, function: Binary) -> Result<Binding> {
-    if let (Some(of_integers), Some(a), Some(b)) = (function.of_integers(), node.tensor_if_known(0), node.tensor_if_known(1)) {
-        match stored::combined(function, of_integers, a, b) {
+    align_as_told(node)?;
+    combine(node, function, [0, 1])
+}
+
+/// As [`function`], of operands of which numpy's broadcasting says how they meet. A stored one gets the rank of the other one, so that
+/// channels meet channels.
+fn combine(node: &mut OnnxNode<'_>, function: Binary, [a, b]: [usize; 2]) -> Result<Binding> {
+    if let (Some(a), Some(b)) = (node.tensor_if_known(a), node.tensor_if_known(b)) {
+        match stored::combined(function, a, b) {
             // What cannot be followed is computed at run time.
             Err(_) if !(a.is_known() && b.is_known()) => {}
             combined => return combined.map(Binding::Tensor),
         }
     }
-    let rank = |i: usize| match node.input(i) {
-        Some(Binding::Value(v)) => node.rank(*v),
-        Some(Binding::Tensor(t)) => t.dims.len(),
-        _ => 0,
-    };
-    let rank = rank(0).max(rank(1));
-    let operands = vec![node.value_of_rank(0, rank)?, node.value_of_rank(1, rank)?];
+    let operands = operands(node, [a, b])?;
     node.push(function, operands)
+}
+
+/// Both operands as values.
+fn operands(node: &mut OnnxNode<'_>, [a, b]: [usize; 2]) -> Result<Vec<ValueId>> {
+    let rank = node.rank_of_input(a).max(node.rank_of_input(b));
+    Ok(vec![node.elements(a, rank)?, node.elements(b, rank)?])
+}
+
+/// Before opset 7, an attribute may say which axis of operand 0 the first one of operand 1 meets.
+fn align_as_told(node: &mut OnnxNode<'_>) -> Result<()> {
+    if node.opset() < 7 && node.flag("broadcast", false)? && node.attribute("axis").is_some() {
+        align(node, node.axis(0, node.rank_of_input(0))?)?;
+    }
+    Ok(())
+}
+
+/// Gives operand 1 so many axes of extent 1 that its first one meets axis `first` of operand 0.
+fn align(node: &mut OnnxNode<'_>, first: usize) -> Result<()> {
+    let (rank, own) = (node.rank_of_input(0), node.rank_of_input(1));
+    let behind = rank.checked_sub(first + own);
+    let behind = behind.with_context(|| format!("axis: expected {own} axes from there on, found {}", rank - first))?;
+    let aligned = match node.tensor_if_known(1) {
+        Some(t) => Binding::Tensor(Tensor { dims: [t.dims.as_slice(), &vec![1; behind]].concat(), data: t.data.clone() }),
+        None => {
+            let b = node.value(1)?;
+            let b = node.inner(Reshape::to(&[vec![0; own], vec![1; behind]].concat()), vec![b])?;
+            node.computed(b)
+        }
+    };
+    node.replace_input(1, aligned);
+    Ok(())
+}
+
+/// Of integers, without what follows the point.
+fn div(node: &mut OnnxNode<'_>) -> Result<Binding> {
+    align_as_told(node)?;
+    let of_integers = node.is_integers(0);
+    if !of_integers || node.tensor_if_known(0).is_some() && node.tensor_if_known(1).is_some() {
+        return combine(node, Binary::Div, [0, 1]);
+    }
+    let operands = operands(node, [0, 1])?;
+    let quotient = node.inner(Binary::Div, operands)?;
+    node.push(Activation::Trunc, vec![quotient])
 }
 
 /// A square is a product.
 fn pow(node: &mut OnnxNode<'_>) -> Result<Binding> {
-    let squares = node
-        .tensor_if_known(1)
-        .is_some_and(|b| b.dims.iter().product::<usize>() == 1 && b.floats().is_ok_and(|b| b.at(0) == 2.0));
+    let squares = node.tensor_if_known(1).is_some_and(|b| {
+        b.dims.len() <= node.rank_of_input(0)
+            && b.dims.iter().product::<usize>() == 1
+            && b.as_floats().is_ok_and(|b| b.floats().is_ok_and(|b| b.at(0) == 2.0))
+    });
     match node.input(0) {
-        Some(&Binding::Value(x)) if squares && node.tensor_if_known(1).is_some_and(|b| b.dims.len() <= node.rank(x)) => {
-            node.push(Binary::Mul, vec![x, x])
-        }
+        Some(&Binding::Value(x)) if squares => node.push(Binary::Mul, vec![x, x]),
         _ => function(node, Binary::Pow),
     }
 }
 
-fn sum(node: &mut OnnxNode<'_>) -> Result<Binding> {
-    let mut sum: ValueId = node.value(0)?;
-    for i in 1..node.input_count() {
-        let next = node.value_of_rank(i, node.rank(sum))?;
-        sum = node.push_as(&node.part_name(i, node.input_count()), Binary::Add, vec![sum, next])?;
+/// Before opset 7, several slopes are one for each channel.
+fn prelu(node: &mut OnnxNode<'_>) -> Result<Binding> {
+    if node.opset() < 7 && node.rank_of_input(0) > 1 && node.rank_of_input(1) == 1 {
+        align(node, 1)?;
     }
-    Ok(node.computed(sum))
+    combine(node, Binary::PRelu, [0, 1])
+}
+
+/// Truth as integers, whatever is compared.
+fn compare(node: &mut OnnxNode<'_>, function: Binary, operands: [usize; 2]) -> Result<Binding> {
+    align_as_told(node)?;
+    combine(node, function, operands).map(truth)
+}
+
+/// What is computed of truth, or yields it.
+fn truth(computed: Binding) -> Binding {
+    match computed {
+        Binding::Value(v) => Binding::Integers(v),
+        other => other,
+    }
+}
+
+/// Two truths that differ.
+fn xor(node: &mut OnnxNode<'_>) -> Result<Binding> {
+    align_as_told(node)?;
+    let equal = match (node.tensor_if_known(0), node.tensor_if_known(1)) {
+        (Some(a), Some(b)) => Binding::Tensor(stored::combined(Binary::Equal, a, b)?),
+        _ => {
+            let operands = operands(node, [0, 1])?;
+            node.inner(Binary::Equal, operands).map(Binding::Integers)?
+        }
+    };
+    not(node, equal)
+}
+
+fn not(node: &mut OnnxNode<'_>, of: Binding) -> Result<Binding> {
+    node.replace_input(0, of);
+    with_constant(node, Binary::Sub, 1, true).map(truth)
+}
+
+/// A function of input 0 and a constant, which comes first or last.
+fn with_constant(node: &mut OnnxNode<'_>, function: Binary, constant: i8, first: bool) -> Result<Binding> {
+    if let Some(x) = node.tensor_if_known(0) {
+        let data =
+            if x.ints().is_ok() { Data::Ints([constant.into()].into()) } else { Data::Floats(vec![constant.into()].into()) };
+        let constant = Tensor::new(vec![], data)?;
+        let operands = if first { [&constant, x] } else { [x, &constant] };
+        return stored::combined(function, operands[0], operands[1]).map(Binding::Tensor);
+    }
+    let x = node.value(0)?;
+    let constant = node.inner_constant(constant.into(), node.rank(x))?;
+    node.push(function, if first { vec![constant, x] } else { vec![x, constant] })
+}
+
+/// What is not equal to itself.
+fn is_nan(node: &mut OnnxNode<'_>) -> Result<Binding> {
+    let x = node.value(0)?;
+    let equal = node.inner(Binary::Equal, vec![x, x])?;
+    not(node, Binding::Value(equal))
+}
+
+/// What lies beyond the largest number, in the directions that attributes name.
+fn is_infinite(node: &mut OnnxNode<'_>) -> Result<Binding> {
+    let x = node.value(0)?;
+    let rank = node.rank(x);
+    let (below, above) = (node.flag("detect_negative", true)?, node.flag("detect_positive", true)?);
+    let bound = node.inner_constant(if above { f32::MAX } else { f32::MIN }, rank)?;
+    let operands = match (below, above) {
+        (true, true) => vec![bound, node.inner(Activation::Abs, vec![x])?],
+        (false, true) => vec![bound, x],
+        (true, false) => vec![x, bound],
+        // Nothing is below itself.
+        (false, false) => vec![x, x],
+    };
+    node.push(Binary::Less, operands).map(truth)
+}
+
+/// A function of the first two operands, of what that yields and the third one, and so on.
+fn chain(node: &mut OnnxNode<'_>, function: Binary) -> Result<Binding> {
+    let count = node.input_count();
+    if let Some(tensors) = (0..count).map(|i| node.tensor_if_known(i)).collect::<Option<Vec<_>>>() {
+        let (first, others) = tensors.split_first().context("expected an input, found none")?;
+        let all = others.iter().try_fold((*first).clone(), |all, next| stored::combined(function, &all, next));
+        return all.map(Binding::Tensor);
+    }
+    let rank = (0..count).map(|i| node.rank_of_input(i)).max().unwrap_or(0);
+    let mut all = node.elements(0, rank)?;
+    for i in 1..count {
+        let next = node.elements(i, rank)?;
+        all = node.push_as(&node.part_name(i, count), function, vec![all, next])?;
+    }
+    Ok(node.computed(all))
+}
+
+fn mean(node: &mut OnnxNode<'_>) -> Result<Binding> {
+    let count = node.input_count();
+    let rank = (0..count).map(|i| node.rank_of_input(i)).max().unwrap_or(0);
+    let mut sum = node.elements(0, rank)?;
+    for i in 1..count {
+        let next = node.elements(i, rank)?;
+        sum = node.inner(Binary::Add, vec![sum, next])?;
+    }
+    let count = node.inner_constant(count as f32, rank)?;
+    node.push(Binary::Div, vec![sum, count])
+}
+
+fn choose(node: &mut OnnxNode<'_>) -> Result<Binding> {
+    if let [Some(condition), Some(x), Some(y)] = [0, 1, 2].map(|i| node.tensor_if_known(i)) {
+        return stored::chosen(condition, x, y).map(Binding::Tensor);
+    }
+    let rank = (0..3).map(|i| node.rank_of_input(i)).max().unwrap_or(0);
+    let operands = (0..3).map(|i| node.elements(i, rank)).collect::<Result<Vec<_>>>()?;
+    let of_integers = node.is_integers(1);
+    let chosen = node.push_as(&node.outputs()[0], Where {}, operands)?;
+    Ok(if of_integers { Binding::Integers(chosen) } else { Binding::Value(chosen) })
+}
+
+impl Convert for Where {
+    without_weights!();
+}
+
+impl Write for Where {
+    fn write(&self, w: &mut Writer, call: &Call<'_>) -> Result<()> {
+        let condition = w.make("Cast", &call.inputs[..1], vec![int("to", data_type::BOOL.into())]);
+        w.push("Where", &[&condition, call.inputs[1], call.inputs[2]], call.output, vec![]);
+        Ok(())
+    }
 }
 
 impl Convert for Binary {
@@ -70,8 +257,8 @@ impl Convert for Binary {
 
     without_weights!();
 
-    fn is_product(&self) -> bool {
-        *self == Binary::Mul
+    fn function_of_two(&self) -> Option<Binary> {
+        Some(*self)
     }
 
     fn affine(&self, constants: &[Option<Vec<f32>>]) -> Option<Affine> {
@@ -90,7 +277,8 @@ impl Convert for Binary {
             (Binary::Div, 0) if constant.iter().all(|&k| (1.0 / k).is_finite()) => {
                 (Some(constant.iter().map(|k| 1.0 / k).collect()), vec![0.0; constant.len()])
             }
-            (Binary::Div | Binary::Pow | Binary::PRelu | Binary::Modulus | Binary::Equal, _) => return None,
+            (Binary::Div | Binary::Pow | Binary::PRelu | Binary::Max | Binary::Min, _) => return None,
+            (Binary::Remainder | Binary::Modulus | Binary::Equal | Binary::Less | Binary::LessOrEqual, _) => return None,
         };
         Some(Affine { input, scale, shift })
     }
@@ -99,18 +287,18 @@ impl Convert for Binary {
 impl Write for Binary {
     fn write(&self, w: &mut Writer, call: &Call<'_>) -> Result<()> {
         match self {
-            // By its definition: Mod of float32 is that of C.
+            Binary::Equal | Binary::Less | Binary::LessOrEqual => {
+                let truth = w.make(self.name(), call.inputs, vec![]);
+                w.push("Cast", &[&truth], call.output, vec![int("to", data_type::FLOAT.into())]);
+            }
+            Binary::Remainder => w.push("Mod", call.inputs, call.output, vec![int("fmod", 1)]),
             Binary::Modulus => {
-                let quotient = w.make("Div", call.inputs, vec![]);
-                let whole = w.make("Floor", &[&quotient], vec![]);
-                let multiple = w.make("Mul", &[&whole, call.inputs[1]], vec![]);
-                w.push("Sub", &[call.inputs[0], &multiple], call.output, vec![]);
+                // Of float32, ONNX has only the other one.
+                let rest = w.make("Mod", call.inputs, vec![int("fmod", 1)]);
+                let sum = w.make("Add", &[&rest, call.inputs[1]], vec![]);
+                w.push("Mod", &[&sum, call.inputs[1]], call.output, vec![int("fmod", 1)]);
             }
-            Binary::Equal => {
-                let is_equal = w.make("Equal", call.inputs, vec![]);
-                w.push("Cast", &[&is_equal], call.output, vec![int("to", data_type::FLOAT.into())]);
-            }
-            Binary::Add | Binary::Sub | Binary::Mul | Binary::Div | Binary::Pow | Binary::PRelu => {
+            Binary::Add | Binary::Sub | Binary::Mul | Binary::Div | Binary::Pow | Binary::PRelu | Binary::Max | Binary::Min => {
                 w.push(self.name(), call.inputs, call.output, vec![]);
             }
         }
