@@ -1,8 +1,9 @@
 //! The command lines as people use them: what they print, and what they say when used wrongly.
 
 use serde_json::Value;
-use ssl_convert::onnx::proto::StringStringEntryProto;
+use ssl_convert::onnx::proto::{ModelProto, StringStringEntryProto, ValueInfoProto, data_type};
 use ssl_npy::Array;
+use sslm::ElementType;
 use sslm_tests::golden::golden;
 use sslm_tests::onnx::{Net, Value::*, encode};
 use sslm_tests::tools::{Run, command, lenet, refuses, root, run};
@@ -150,6 +151,206 @@ fn images_that_are_mixed_run_together() {
     refuses("ssl-run", &[&fixed, "--input", &x, "--output", &y], &expected);
     refuses("ssl-run", &[&fixed, &digit(1)], &["mixes the 4 images", "--input"]);
     assert!(!Path::new(&y).exists());
+}
+
+/// Converts a model to a file of this folder.
+fn converted(folder: &Path, name: &str, model: &ModelProto) -> String {
+    let [onnx, sslm] = ["onnx", "sslm"].map(|extension| text(folder.join(name).with_extension(extension)));
+    std::fs::write(&onnx, encode(model)).expect("a writable folder");
+    succeeds("ssl-convert", &[&onnx, "-o", &sslm]);
+    sslm
+}
+
+/// The declared type of an input or output.
+fn set_type(info: &mut ValueInfoProto, elem_type: i32) {
+    info.r#type.as_mut().and_then(|t| t.tensor_type.as_mut()).expect("a tensor").elem_type = elem_type;
+}
+
+/// Inputs `left` and `right/pixels`, outputs their sum and where it is greatest.
+fn two_inputs() -> ModelProto {
+    let mut net = Net::new(&["N", "3"]);
+    net.graph().input[0].name = "left".into();
+    net.graph().input.push(sslm_tests::onnx::value_info("right/pixels", &["N", "3"]));
+    set_type(&mut net.graph().input[1], data_type::UINT8);
+    let right = net.node("Cast", &["right/pixels"], &[("to", Int(data_type::FLOAT.into()))]);
+    let sum = net.node("Add", &["left", &right], &[]);
+    let place = net.node("ArgMax", &[&sum], &[("axis", Int(1)), ("keepdims", Int(0))]);
+    let mut model = net.finish(&[&sum, &place]);
+    set_type(&mut model.graph.as_mut().expect("a graph").output[1], data_type::INT64);
+    model
+}
+
+#[test]
+fn every_input_and_output_has_its_name_and_type() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let at = |name: &str| text(folder.path().join(name));
+    let sslm = converted(folder.path(), "two", &two_inputs());
+    // More rows than are run at a time.
+    let left = Array::of_floats(vec![70, 3], (0..210).map(|i| (i % 7) as f32).collect());
+    let right = Array { shape: vec![70, 3], element_type: ElementType::U8, elements: (0..210).map(|i| (i % 5) as f32).collect() };
+    let save = |name: &str, array: &Array| {
+        ssl_npy::write(std::fs::File::create(at(name)).expect("a writable folder"), array).expect("a writable folder");
+    };
+    (save("l.npy", &left), save("r.npy", &right));
+    let named = [format!("left={}", at("l.npy")), format!("right/pixels={}", at("r.npy"))];
+    let both = at("both.npz");
+    let pairs = [("right/pixels", &right), ("left", &left)];
+    ssl_npy::write_all(std::fs::File::create(&both).expect("a writable folder"), pairs).expect("a writable folder");
+
+    let sums: Vec<f32> = left.elements.iter().zip(&right.elements).map(|(a, b)| a + b).collect();
+    let greatest = |row: &[f32]| (0..3).fold(0, |best, i| if row[i] > row[best] { i } else { best }) as f32;
+    let places = sums.chunks(3).map(greatest).collect();
+    let expected = [
+        ("Add_1".to_owned(), Array::of_floats(vec![70, 3], sums.clone())),
+        ("ArgMax_2".to_owned(), Array { shape: vec![70], element_type: ElementType::I64, elements: places }),
+    ];
+    let y = at("y.npz");
+    let inputs: [&[&str]; 2] = [&["--input", &named[1], "--input", &named[0]], &["--input", &both]];
+    for input in inputs {
+        for batch in [&[][..], &["--batch", "70"], &["--batch", "7"]] {
+            succeeds("ssl-run", &[&[&*sslm, "--output", &y], input, batch].concat());
+            assert_eq!(ssl_npy::read_all(Path::new(&y)).expect("an archive"), expected, "{input:?} {batch:?}");
+        }
+    }
+    succeeds("ssl-run", &[&sslm, "--bench", "2", "--input", &both]);
+    succeeds("ssl-run", &[&sslm, "--bench", "2"]);
+
+    save("wrong.npy", &left);
+    let one = format!("right/pixels={}", at("wrong.npy"));
+    for (arguments, expected) in [
+        (&["--input", &at("l.npy")][..], &["expected NAME=FILE for each input ('left', 'right/pixels')", ".npz"][..]),
+        (&["--input", &named[0]], &["expected an array for each input", "none for 'right/pixels'"]),
+        (&["--input", &named[0], "--input", &one], &["--input 'right/pixels'", "expected elements of uint8, found float32"]),
+        (&["--input", &both, "--input", &named[0]], &["found a further one: 'left'"]),
+    ] {
+        refuses("ssl-run", &[&[&*sslm, "--output", &y], arguments].concat(), expected);
+    }
+    let expected = ["y.npy", "NAME.npz, which takes all 2 outputs ('Add_1', 'ArgMax_2')"];
+    refuses("ssl-run", &[&*sslm, "--input", &both, "--output", &at("y.npy")], &expected);
+    refuses("ssl-run", &[&*sslm, &digit(1)], &["the model has 2 inputs", "--input"]);
+    assert!(succeeds("ssl-inspect", &[&sslm]).contains("input 'right/pixels' [N, 3] uint8\noutput 'Add_1', 'ArgMax_2' int64"));
+}
+
+/// What has no batch first is run at once, scalars too.
+#[test]
+fn outputs_without_a_batch() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let at = |name: &str| text(folder.path().join(name));
+    let (x, y) = (at("x.npy"), at("y.npy"));
+    let mut net = Net::new(&["2", "3"]);
+    let second = net.integers(&[1]);
+    net.graph().initializer[0].dims.clear();
+    let row = net.node("Gather", &["x", &second], &[("axis", Int(0))]);
+    let sslm = converted(folder.path(), "row", &net.finish(&[&row]));
+    write_npy(&x, &[2, 3], &[1.0, 2.0, 3.0, 4.0, 5.0, 6.0]);
+    succeeds("ssl-run", &[&sslm, "--input", &x, "--output", &y]);
+    assert_eq!(read_npy(&y), Array::of_floats(vec![3], vec![4.0, 5.0, 6.0]));
+
+    let mut net = Net::new(&["batch", "3"]);
+    let mean = net.node("ReduceMean", &["x"], &[("keepdims", Int(0))]);
+    let sslm = converted(folder.path(), "mean", &net.finish(&[&mean]));
+    write_npy(&x, &[40, 3], &[0.5; 120]);
+    succeeds("ssl-run", &[&sslm, "--input", &x, "--output", &y]);
+    assert_eq!(read_npy(&y), Array::of_floats(vec![], vec![0.5]));
+}
+
+/// Images lie in inputs with channels first or last, as numbers or as the bytes that they are.
+#[test]
+fn images_of_any_layout() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let at = |name: &str| text(folder.path().join(name));
+    let (image, y) = (at("image.png"), at("y.npy"));
+    let pixels: Vec<u8> = (0..12).map(|i| 20 * i).collect();
+    let mut encoder = png::Encoder::new(std::fs::File::create(&image).expect("a writable folder"), 2, 2);
+    encoder.set_color(png::ColorType::Rgb);
+    encoder.write_header().and_then(|mut file| file.write_image_data(&pixels)).expect("a writable folder");
+    for (of, scale) in [(data_type::FLOAT, 255.0), (data_type::UINT8, 1.0)] {
+        for is_last in [false, true] {
+            let mut net = Net::new(if is_last { &["N", "h", "w", "3"] } else { &["N", "3", "h", "w"] });
+            set_type(&mut net.graph().input[0], of);
+            let x = net.node("Cast", &["x"], &[("to", Int(data_type::FLOAT.into()))]);
+            let z = net.node("Mul", &[&x, &x], &[]);
+            let sslm = converted(folder.path(), "image", &net.finish(&[&z]));
+            let said = succeeds("ssl-run", &[&sslm, &image, "--output", &y]);
+            let square = |&p: &u8| (f32::from(p) / scale).powi(2);
+            let by_channel = (0..3).flat_map(|c| pixels[c..].iter().step_by(3));
+            let (shape, expected): (_, Vec<f32>) = if is_last {
+                (vec![1, 2, 2, 3], pixels.iter().map(square).collect())
+            } else {
+                (vec![1, 3, 2, 2], by_channel.map(square).collect())
+            };
+            let found = read_npy(&y);
+            assert!(found.shape == shape && found.elements.iter().zip(&expected).all(|(a, b)| (a - b).abs() < 1e-3), "{found:?}");
+            assert!(said.contains("image.png\n  'Mul_1' float32 [1, ") && !said.contains('%'), "no classes are made up: {said}");
+            if of == data_type::UINT8 {
+                refuses("ssl-run", &[&sslm, &image, "--scale", "0.5"], &["pixels as they are", "uint8"]);
+            }
+        }
+    }
+    let json: Value = serde_json::from_str(&succeeds("ssl-run", &[&at("image.sslm"), &image, "--json"])).expect("JSON");
+    assert_eq!(json[0]["outputs"][0]["shape"], serde_json::json!([1, 2, 2, 3]));
+
+    // Names of classes, or probabilities, say that there are classes.
+    for (last, classes) in [("Identity", false), ("Softmax", true)] {
+        let mut net = Net::new(&["N", "3", "2", "2"]);
+        let y = net.node("GlobalAveragePool", &["x"], &[]);
+        let y = net.node("Flatten", &[&y], &[]);
+        let y = net.node(last, &[&y], &[]);
+        let sslm = converted(folder.path(), last, &net.finish(&[&y]));
+        assert_eq!(succeeds("ssl-run", &[&sslm, &image]).contains('%'), classes);
+        std::fs::write(at("labels.txt"), "red\ngreen\nblue\n").expect("a writable folder");
+        assert!(succeeds("ssl-run", &[&sslm, &image, "--labels", &at("labels.txt")]).contains("%  blue"));
+    }
+}
+
+/// Outputs of another runtime find out what the importer may have got wrong on both sides.
+#[test]
+fn verified_with_given_outputs() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let at = |name: &str| text(folder.path().join(name));
+    let (known, new) = (at("known.npz"), at("new.sslm"));
+    converted(folder.path(), "two", &two_inputs());
+    let array =
+        |element_type, elements: &[f32]| Array { shape: vec![elements.len() / 3, 3], element_type, elements: elements.to_vec() };
+    let left = array(ElementType::F32, &[1.0, 2.0, 3.0, 4.0, 5.0, 6.0]);
+    let right = array(ElementType::U8, &[3.0, 0.0, 0.0, 0.0, 2.0, 0.0]);
+    let sum = array(ElementType::F32, &[4.0, 2.0, 3.0, 4.0, 7.0, 6.0]);
+    let wrong = array(ElementType::F32, &[4.0, 2.0, 3.0, 4.0, 7.5, 6.0]);
+    let place = Array { shape: vec![2], element_type: ElementType::I64, elements: vec![0.0, 1.0] };
+    let verify = |arrays: &[(&str, &Array)], more: &[&str]| {
+        let file = std::fs::File::create(&known).expect("a writable folder");
+        ssl_npy::write_all(file, arrays.iter().copied()).expect("a writable folder");
+        run("ssl-convert", &[&[&*at("two.onnx"), "-o", &new, "--verify-with", &known], more].concat())
+    };
+    let inputs = [("left", &left), ("right/pixels", &right)];
+    for outputs in [&[("Add_1", &sum), ("ArgMax_2", &place)][..], &[("Add_1", &sum)]] {
+        let Run { code, stdout, stderr } = verify(&[&inputs, outputs].concat(), &["--verify", "0"]);
+        assert!(
+            code == 0 && stdout.contains("compared with given outputs for 1 given inputs ([2, 3] and [2, 3])"),
+            "{stdout}{stderr}"
+        );
+    }
+    std::fs::remove_file(&new).expect("the file");
+    let different = [&inputs[..], &[("Add_1", &wrong)]].concat();
+    let Run { code, stderr, .. } = verify(&different, &[]);
+    assert!(code == 1 && stderr.contains("the outputs differ by 6.7e-2 relative"), "{stderr}");
+    assert!(!Path::new(&new).exists(), "nothing is written");
+    assert_eq!(verify(&different, &["--tolerance", "0.1"]).code, 0);
+    std::fs::remove_file(&new).expect("the file");
+    for (arrays, expected) in [
+        (&[("left", &left), ("Add_1", &sum)][..], "expected an array 'right/pixels', an input, found none"),
+        (&inputs, "expected at least one of the outputs 'Add_1', 'ArgMax_2', found none"),
+        (&[("left", &left), ("right/pixels", &right), ("sum", &sum)], "of outputs ('Add_1', 'ArgMax_2'), found 'sum'"),
+        (
+            &[("left", &left), ("right/pixels", &left), ("Add_1", &sum)],
+            "'right/pixels': expected elements of uint8, found float32",
+        ),
+        (&[("left", &left), ("right/pixels", &right), ("Add_1", &place)], "output 'Add_1': expected shape [2], found [2, 3]"),
+    ] {
+        let Run { code, stderr, .. } = verify(arrays, &[]);
+        assert!(code == 2 && stderr.contains("known.npz") && stderr.contains(expected), "expected '{expected}' in: {stderr}");
+    }
+    assert!(!Path::new(&new).exists());
 }
 
 #[test]
@@ -357,6 +558,7 @@ fn wrong_use_is_explained() {
     let at = |name: &str| text(folder.path().join(name));
     let onnx = text(lenet().join("lenet.onnx"));
     std::fs::write(at("text.png"), "this is no image").expect("a writable folder");
+    std::fs::write(at("text.npz"), "this is no archive").expect("a writable folder");
     let png = std::fs::read(digit(1)).expect("a shipped digit");
     std::fs::write(at("cut.png"), &png[..png.len() / 2]).expect("a writable folder");
     write_npy(&at("three.npy"), &[2, 3, 28, 28], &[0.0; 2 * 3 * 784]);
@@ -368,7 +570,9 @@ fn wrong_use_is_explained() {
 
     let run_cases: &[(&[&str], &[&str])] = &[
         (&["missing.sslm", &digit(1)], &["missing.sslm", "cannot open"]),
-        (&[&onnx, &digit(1)], &["lenet.onnx", "magic"]),
+        (&[&onnx, &digit(1)], &["lenet.onnx", "expected a .sslm model, found an ONNX model", "ssl-convert"]),
+        (&[&digit(1), &model()], &["1.png", "found an image", "ssl-run MODEL.sslm IMAGE"]),
+        (&[&at("flat.npy")], &["flat.npy", "found an array of NumPy", "--input"]),
         (&[&model(), &at("nothing.png")], &["nothing.png", "cannot open"]),
         (&[&model(), &at("text.png")], &["text.png", "PNG or JPEG"]),
         (&[&model(), &at("cut.png")], &["cut.png", "sound PNG or JPEG"]),
@@ -384,11 +588,20 @@ fn wrong_use_is_explained() {
         (&[&model(), &digit(1), "--scale", "inf"], &["scale", "expected a finite number", "found inf"]),
         (&[&model(), &digit(1), "--labels", "missing.txt"], &["missing.txt"]),
         (&[&model(), "--input", &at("three.npy"), "--output", &y], &["[batch, 1, 28, 28]", "[2, 3, 28, 28]"]),
-        (&[&model(), "--input", &at("flat.npy"), "--output", &y], &["4 axes", "has 1"]),
-        (&[&model(), "--input", &at("double.npy"), "--output", &y], &["double.npy", "float32"]),
+        (
+            &[&model(), "--input", &at("flat.npy"), "--output", &y],
+            &["shape of input 'image'", "[batch, 1, 28, 28]", "found [784]"],
+        ),
+        (
+            &[&model(), "--input", &at("double.npy"), "--output", &y],
+            &["--input 'image'", "expected elements of float32, found float64"],
+        ),
         (&[&model(), "--input", &at("none.npy"), "--output", &y], &["none.npy", "batch of at least 1"]),
         (&[&model(), "--input", &at("absent.npy"), "--output", &y], &["absent.npy"]),
         (&[&model(), "--input", &at("three.npy")], &["--output"]),
+        (&[&model(), "--input", &format!("pixels={}", at("three.npy")), "--output", &y], &["('image')", "none for 'image'"]),
+        (&[&model(), "--input", &at("text.npz"), "--output", &y], &["text.npz", "expected a .npz archive"]),
+        (&[&model(), &digit(1), &digit(2), "--output", &y], &["--output: expected one image, found 2"]),
         (&[&model(), "--input", &at("three.npy"), "--output", &missing], &["missing", "expected a folder"]),
     ];
     for (arguments, expected) in run_cases {
@@ -398,8 +611,9 @@ fn wrong_use_is_explained() {
     let rgb = r#"{"color":"rgb","resize":"stretch","scale":1,"mean":[0,0,0],"std":[1,1,1]}"#;
     let convert_cases: &[(&[&str], &[&str])] = &[
         (&["missing.onnx", "-o", &out], &["missing.onnx"]),
-        (&[&digit(1), "-o", &out], &["1.png", "not an ONNX model"]),
-        (&[&model(), "-o", &out], &["not an ONNX model"]),
+        (&[&digit(1), "-o", &out], &["1.png", "expected an ONNX model, found an image", "ssl-run"]),
+        (&[&model(), "-o", &out], &["lenet.sslm", "found a .sslm model", "ssl-run runs it, ssl-inspect shows it"]),
+        (&[&at("text.png"), "-o", &out], &["not an ONNX model"]),
         (&[&onnx, "-o", &at("missing/out.sslm")], &["expected a folder"]),
         (&[&onnx, "-o", &text(folder.path())], &["expected a file, found a folder"]),
         (&[&onnx, "-o", &out, "--preprocessing", "{}"], &["--preprocessing", "expected an object with color"]),
@@ -412,6 +626,7 @@ fn wrong_use_is_explained() {
     for (arguments, expected) in convert_cases {
         refuses("ssl-convert", arguments, expected);
     }
+    refuses("ssl-inspect", &[&onnx], &["lenet.onnx", "found an ONNX model", "ssl-convert MODEL.onnx -o MODEL.sslm"]);
     assert!(!Path::new(&y).exists() && !Path::new(&out).exists(), "nothing is written by a failed call");
 }
 
@@ -487,7 +702,11 @@ fn sizes_beyond_measure_are_refused() {
     for (batch, name) in [(10_000_000_000, "long.npy"), (usize::MAX, "longer.npy")] {
         let longer = [ssl_npy::header("<f4", &[batch, 1, 28, 28]), vec![0; 3136]].concat();
         std::fs::write(at(name), longer).expect("a writable folder");
-        refuses("ssl-run", &[&model, "--input", &at(name), "--output", &y], &[name, "float32", &batch.to_string(), "3136 bytes"]);
+        refuses(
+            "ssl-run",
+            &[&model, "--input", &at(name), "--output", &y],
+            &[name, ".npy array", &batch.to_string(), "3136 bytes"],
+        );
     }
 
     let mut net = Net::new(&["batch", "1", "1000000", "1000000"]);

@@ -186,9 +186,14 @@ fn stored_tensors_may_be_outputs() {
     let model = Model::from_bytes(&convert(&model, false)).expect("valid");
     assert_eq!(run(&model, &[1, 2, 2, 2], &[0.0; 8]), (vec![2, 2], vec![1.0, 2.0, 3.0, 4.0]));
 
-    let integers = TensorProto { data_type: data_type::INT32, ..float_tensor("stored", &[2], &[0.0; 2]) };
-    let model = Model::from_bytes(&convert(&with_output(integers), false)).expect("valid");
-    assert_eq!(run(&model, &[1, 2, 2, 2], &[0.0; 8]), (vec![2], vec![0.0, 0.0]));
+    let integers = |raw_data: Vec<u8>| TensorProto { raw_data: raw_data.into(), ..float_tensor("stored", &[2], &[]) };
+    let of = |tensor: TensorProto| with_output(TensorProto { data_type: data_type::INT32, ..tensor });
+    let model = of(integers([7i32, -1].map(i32::to_le_bytes).concat()));
+    let model = Model::from_bytes(&convert(&model, false)).expect("valid");
+    assert_eq!(run(&model, &[1, 2, 2, 2], &[0.0; 8]), (vec![2], vec![7.0, -1.0]));
+    assert_eq!(model.output_types()[0], sslm::ElementType::I32);
+    let message = refusal(&of(integers([1i32 << 25, 0].map(i32::to_le_bytes).concat())));
+    assert!(message.contains("output 'stored'") && message.contains("at most 2^24"), "{message}");
 }
 
 #[test]
@@ -461,7 +466,7 @@ fn integers_are_moved_and_cast_but_not_taken_for_float32() {
         let y = highest(&mut net);
         let y = net.node(op, &vec![y.as_str(); operands], &[]);
         let message = refusal(&net.finish(&[&y]));
-        let expected = format!("({op}): input 0: expected float32 (as of a Cast), found integers");
+        let expected = format!("({op}): input 0: expected float32 (as of a Cast), found int64");
         assert!(message.contains(&expected), "expected '{expected}' in: {message}");
     }
 }
@@ -636,11 +641,11 @@ fn bad_models_are_refused_with_a_reason() {
     let cases: [(&str, Change); 15] = [
         ("opset: expected 7 to 25, found 6", |m| m.opset_import[0].version = 6),
         ("opset_import", |m| m.opset_import.clear()),
-        ("expected float32, found float16", |m| {
+        ("bool or integers of 8 bits and more, found bfloat16", |m| {
             let tensor = graph(m).input[0].r#type.as_mut().and_then(|t| t.tensor_type.as_mut());
-            tensor.expect("a tensor type").elem_type = 10;
+            tensor.expect("a tensor type").elem_type = data_type::BFLOAT16;
         }),
-        ("found float64", |m| graph(m).initializer[0].data_type = 11),
+        ("float64, bfloat16, bool or integers, found string", |m| graph(m).initializer[0].data_type = 8),
         ("expected as many elements as dims [3, 2, 3, 3] say, found 53", |m| {
             let data = &mut graph(m).initializer[0].raw_data;
             *data = data.slice(4..);

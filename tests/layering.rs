@@ -12,9 +12,9 @@ const ARROWS: [(&str, &[&str]); 13] = [
     ("sslm", &["sslm-format", "sslm-kernels"]),
     ("ssl-cli", &[]),
     ("ssl-images", &["sslm-format"]),
-    ("ssl-npy", &[]),
+    ("ssl-npy", &["sslm-format"]),
     // The runtime, because a file is certified by running it.
-    ("ssl-convert", &["ssl-cli", "ssl-images", "sslm", "sslm-format"]),
+    ("ssl-convert", &["ssl-cli", "ssl-images", "ssl-npy", "sslm", "sslm-format"]),
     ("ssl-inspect", &["ssl-cli", "sslm"]),
     // A model is timed beside its dense form.
     ("ssl-report", &["ssl-cli", "ssl-convert", "sslm"]),

@@ -17,3 +17,4 @@ mod random_graphs;
 mod structure;
 mod transformed_weights;
 mod tuning;
+mod types;

@@ -58,6 +58,8 @@ fn defined(function: Unary, x: f64) -> f64 {
         Unary::Sqrt => x.sqrt(),
         Unary::Gelu => 0.5 * x * (1.0 + exact_erf(x * FRAC_1_SQRT_2)),
         Unary::Swish { alpha } => x / (1.0 + (-wide(alpha) * x).exp()),
+        Unary::Round => x.round_ties_even(),
+        Unary::Trunc => x.trunc(),
         Unary::GeluTanh => 0.5 * x * (1.0 + ((2.0 / PI).sqrt() * (x + 0.044715 * x.powi(3))).tanh()),
         Unary::Erf => exact_erf(x),
         Unary::Exp => x.exp(),
@@ -191,6 +193,11 @@ fn defined_of_two(function: Binary, a: f64, b: f64) -> f64 {
         Binary::Mul => a * b,
         Binary::Div => a / b,
         Binary::Pow => a.powf(b),
+        Binary::Modulus => {
+            let rest = a % b;
+            if rest != 0.0 && (rest < 0.0) != (b < 0.0) { rest + b } else { rest }
+        }
+        Binary::Equal => f64::from(u8::from(a == b)),
         Binary::PRelu => {
             if a < 0.0 {
                 a * b

@@ -47,8 +47,19 @@ class Graph:
     def weight(self, array):
         name = self.name("w")
         array = np.asarray(array, np.float32)
-        if self.rng.random() < 0.1:
+        kind = self.rng.random()
+        if kind < 0.1:
             self.nodes.append(helper.make_node("Constant", [], [name], value=numpy_helper.from_array(array)))
+        elif kind < 0.2:  # in half precision
+            self.weights.append(numpy_helper.from_array(array.astype(np.float16), f"{name}.half"))
+            self.nodes.append(helper.make_node("Cast", [f"{name}.half"], [name], to=TensorProto.FLOAT))
+        elif kind < 0.3 and array.ndim > 1 and self.opset >= 13:  # quantised, filter by filter
+            scale = np.abs(array).reshape(len(array), -1).max(1) / 127 + 1e-3
+            zero = self.rng.integers(-3, 4, len(array))
+            quantised = np.rint(array / scale.reshape(-1, *[1] * (array.ndim - 1))) + zero.reshape(-1, *[1] * (array.ndim - 1))
+            parts = {"int8": quantised.clip(-128, 127).astype(np.int8), "scale": scale.astype(np.float32), "zero": zero.astype(np.int8)}
+            self.weights += [numpy_helper.from_array(part, f"{name}.{suffix}") for suffix, part in parts.items()]
+            self.nodes.append(helper.make_node("DequantizeLinear", [f"{name}.{suffix}" for suffix in parts], [name], axis=0))
         else:
             self.weights.append(numpy_helper.from_array(array, name))
         return name

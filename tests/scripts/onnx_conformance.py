@@ -8,12 +8,11 @@ newest version of each operator, and those in --testdata, which cover older ones
 with a note if it is not installed. Writes docs/onnx-support.md (--doc). Exit code 1 if a case that converts gives wrong results,
 is refused by ssl-run, or if a tool crashes.
 
-A test case feeds every input at run time, weights too; ssl-run feeds one tensor. So the first float32 input stays an input, and
-all others become initialisers with the elements of the test. Operators with equal operands (OPERANDS) run once for each operand
-that stays an input, and once with all of them computed: cut out of one flat input by products with 0/1 matrices. A case of
-several outputs, of which all but the first may be left out, runs once more without those. A case without
-any float32 input runs as arithmetic that must fold away: its result is added to an input of zeros. Where the result's first
-axis is not the input's, which ssl-run takes for the batch, both are flattened and only the elements are compared.
+A test case feeds every input at run time, weights too, which networks store. So the first float32 input stays an input, or the first
+one if none is float32, and all others become initialisers with the elements of the test. Operators with equal operands (OPERANDS)
+run once for each operand that stays an input, and once with all of them computed: cut out of one flat input by products with 0/1
+matrices. A case of several outputs, of which all but the first may be left out, runs once more without those. A case of int64 inputs
+alone runs as arithmetic that must fold away: its result is added to an input of zeros. Inputs and outputs have the types of the case.
 """
 import argparse
 import collections
@@ -32,15 +31,17 @@ from onnx import TensorProto, helper, numpy_helper
 from onnx.backend.test.loader import load_model_tests
 
 RTOL, ATOL = 1e-3, 1e-5  # |found - expected| <= ATOL + RTOL * |expected|; equal infinities and NaNs are equal
+HALF_TOLERANCES = 4e-3, 1e-3  # the same for cases that ONNX computes in float16, with three digits
 
-OPERATORS = """Abs Acos Acosh Add And ArgMax ArgMin Asin Asinh Atan Atanh AveragePool BatchNormalization Cast Ceil Celu Clip Concat
-Constant ConstantOfShape Conv ConvTranspose Cos Cosh Div Dropout Elu Equal Erf Exp Expand Flatten Floor Gather Gelu
-Gemm GlobalAveragePool GlobalMaxPool Greater GreaterOrEqual GroupNormalization HardSigmoid HardSwish Hardmax Identity
-InstanceNormalization IsInf IsNaN LRN LayerNormalization LeakyRelu Less LessOrEqual Log LogSoftmax LpNormalization
-MatMul Max MaxPool Mean MeanVarianceNormalization Min Mish Mod Mul Neg Not Or PRelu Pad Pow RMSNormalization
-Reciprocal ReduceL1 ReduceL2 ReduceLogSum ReduceLogSumExp ReduceMax ReduceMean ReduceMin ReduceProd ReduceSum
-ReduceSumSquare Relu Reshape Resize Round Selu Shape Shrink Sigmoid Sign Sin Sinh Slice Softmax Softplus Softsign
-Split Sqrt Squeeze Sub Sum Swish Tan Tanh ThresholdedRelu Transpose Unsqueeze Where Xor""".split()
+OPERATORS = """Abs Acos Acosh Add And ArgMax ArgMin Asin Asinh Atan Atanh AveragePool BatchNormalization Cast CastLike Ceil Celu Clip
+Concat Constant ConstantOfShape Conv ConvTranspose Cos Cosh DepthToSpace DequantizeLinear Div Dropout DynamicQuantizeLinear
+Elu Equal Erf Exp Expand Flatten Floor Gather Gelu Gemm GlobalAveragePool GlobalLpPool GlobalMaxPool Greater GreaterOrEqual
+GroupNormalization HardSigmoid HardSwish Hardmax Identity If InstanceNormalization IsInf IsNaN LRN LayerNormalization
+LeakyRelu Less LessOrEqual Log LogSoftmax LpNormalization LpPool MatMul Max MaxPool Mean MeanVarianceNormalization Min Mish
+Mod Mul Neg Not Or PRelu Pad Pow QuantizeLinear RMSNormalization Range Reciprocal ReduceL1 ReduceL2 ReduceLogSum
+ReduceLogSumExp ReduceMax ReduceMean ReduceMin ReduceProd ReduceSum ReduceSumSquare Relu Reshape Resize Round Selu Shape
+Shrink Sigmoid Sign Sin Sinh Size Slice Softmax Softplus Softsign SpaceToDepth Split Sqrt Squeeze Sub Sum Swish Tan Tanh
+ThresholdedRelu Transpose Unsqueeze Upsample Where Xor""".split()
 """What convolutional networks are exported with. What the converter knows beyond these is tested as well."""
 
 OPERANDS = {
@@ -50,6 +51,9 @@ OPERANDS = {
 ALIGNED = "corners aligned as ONNX's reference evaluator does, not as PyTorch and onnxruntime do"
 DEPARTURES = {"test_resize_downsample_scales_linear_align_corners": ALIGNED}
 """Cases whose expected elements are deliberately not those of sslm, and why: see Resize in docs/sslm-format.md."""
+
+TYPES = {np.dtype(t) for t in "f2 f4 f8 i1 i2 i4 i8 u1 u2 u4 u8 ?".split()}
+"""Types of elements that models take and yield."""
 
 Case = collections.namedtuple("Case", "name source operator version model inputs outputs")
 Result = collections.namedtuple("Result", "case variant outcome reason")
@@ -74,7 +78,8 @@ def generated_cases(operators):
     for test in tests:
         node = single_node(test.model)
         if node is not None and node.op_type in operators:
-            inputs, outputs = test.data_sets[0]
+            array = lambda x: numpy_helper.to_array(x) if isinstance(x, TensorProto) else x
+            inputs, outputs = ([array(x) for x in side] for side in test.data_sets[0])
             yield make_case(test.name, "onnx", test.model, inputs, outputs)
 
 
@@ -111,12 +116,12 @@ def not_applicable(case):
     if case.name in DEPARTURES:
         return DEPARTURES[case.name]
     for array in case.outputs:
-        if not isinstance(array, np.ndarray) or array.dtype not in (np.float32, np.int64, np.bool_):
+        if not isinstance(array, np.ndarray) or array.dtype not in TYPES:
             return "result of another type"
         if array.size == 0:
             return "empty tensors"
-    if not any(array.dtype == np.float32 for array in case.inputs) and not all(array.dtype == np.int64 for array in case.inputs):
-        return "no float32 input"
+    if not all(isinstance(array, np.ndarray) and array.dtype in TYPES for array in case.inputs):
+        return "input of another type"
     if any(array.size == 0 for array in case.inputs if array.dtype == np.float32):
         return "empty tensors"
     return None
@@ -126,8 +131,10 @@ def variants(case):
     """The sets of inputs to leave as inputs, as (label, names)."""
     names = [i.name for i in case.model.graph.input]
     floats = [name for name, array in zip(names, case.inputs) if array.dtype == np.float32]
-    if not floats:
+    if all(array.dtype == np.int64 for array in case.inputs):
         return [("folded", [])]
+    if not floats:
+        return [("", names[:1])]
     if case.operator not in OPERANDS or len(floats) == 1:
         return [("", floats[:1])]
     return [(f"input {name}", [name]) for name in floats] + [("computed", floats)]
@@ -141,9 +148,8 @@ def specialise(case, data, index):
     constants = list(graph.initializer) + [numpy_helper.from_array(a, n) for n, a in feeds.items() if n not in data]
     nodes, result = list(graph.node), [o.name for o in graph.output][index]
     x = feeds[data[0]] if len(data) == 1 else None
-    flat = x is None or x.ndim == 0 or expected.ndim == 0 or x.shape[0] != expected.shape[0] or expected.dtype != np.float32
-    if not flat:
-        return network(case, nodes, constants, data[0], x.shape, result), x
+    if x is not None:
+        return network(case, nodes, constants, data[0], x, result, expected.dtype), x
 
     def integers(name, elements):
         constants.append(numpy_helper.from_array(np.array(elements, np.int64), name))
@@ -169,13 +175,12 @@ def specialise(case, data, index):
     if not data:
         after.append(helper.make_node("Add", ["flat", result], ["sum"]))
         result = "sum"
-    return network(case, before + nodes + after, constants, "flat", x.shape, result), x
+    return network(case, before + nodes + after, constants, "flat", x, result, np.float32), x
 
 
-def network(case, nodes, constants, x, shape, result):
-    info = helper.make_tensor_value_info
-    graph = helper.make_graph(
-        nodes, case.name, [info(x, TensorProto.FLOAT, shape)], [info(result, TensorProto.FLOAT, None)], constants)
+def network(case, nodes, constants, name, x, result, result_type):
+    info = lambda name, dtype, shape: helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(np.dtype(dtype)), shape)
+    graph = helper.make_graph(nodes, case.name, [info(name, x.dtype, x.shape)], [info(result, result_type, None)], constants)
     return helper.make_model(graph, opset_imports=case.model.opset_import, ir_version=max(4, case.model.ir_version))
 
 
@@ -202,7 +207,7 @@ def check(case, label, data, binaries):
         with tempfile.TemporaryDirectory() as folder:
             folder = pathlib.Path(folder)
             onnx.save(model, folder / "case.onnx")
-            np.save(folder / "x.npy", np.ascontiguousarray(x))
+            np.save(folder / "x.npy", np.asarray(x, order="C"))
             for flags in ([], ["--dense"]):
                 done = run(binaries / "ssl-convert", folder / "case.onnx", "-o", folder / "case.sslm", *flags)
                 if done.returncode == 2:
@@ -213,11 +218,14 @@ def check(case, label, data, binaries):
                 if done.returncode != 0:
                     return result("failed", f"ssl-run ends with {done.returncode}: {done.stderr}")
                 y = np.load(folder / "y.npy")
-                wanted = expected.astype(np.float32)
-                wanted = wanted.reshape(1, -1) if model.graph.input[0].name == "flat" else wanted
-                if y.shape != wanted.shape:
-                    return result("failed", f"shape {y.shape}, expected {wanted.shape}")
-                if not np.allclose(y, wanted, RTOL, ATOL, equal_nan=True):
+                wanted = expected
+                if model.graph.input[0].name == "flat":
+                    wanted = expected.astype(np.float32).reshape(1, -1)
+                if (y.shape, y.dtype) != (wanted.shape, wanted.dtype):
+                    return result("failed", f"{y.dtype} {y.shape}, expected {wanted.dtype} {wanted.shape}")
+                y, wanted = y.astype(np.float64), wanted.astype(np.float64)
+                half = any(array.dtype == np.float16 for array in [*case.inputs, *case.outputs])
+                if not np.allclose(y, wanted, *(HALF_TOLERANCES if half else (RTOL, ATOL)), equal_nan=True):
                     return result("failed", f"wrong by up to {np.nanmax(np.abs(y - wanted)):.3g} {''.join(flags)}")
     return result("passed")
 
@@ -245,8 +253,8 @@ def document(results, known, sources):
         f"`--dense`, and ssl-run's output is the expected one (`|found - expected| <= {ATOL:g} + {RTOL:g} * |expected|`). *Refused*:",
         "ssl-convert says that it cannot convert it, and why; it never converts to something wrong. Weights are initialisers; an",
         "operator with several equal operands counts once for each operand that is the network's input, and once where all of them",
-        "are computed; a case with outputs that may be left out counts once with and once without them. Integers and booleans reach",
-        "the output through a Cast. *Versions* are those of the operator, by the opset that introduced them.",
+        "are computed; a case with outputs that may be left out counts once with and once without them. Inputs and outputs have the",
+        f"types of the case; float16 is computed in float32, to {HALF_TOLERANCES[1]:g} + {HALF_TOLERANCES[0]:g} * |expected|. *Versions* are those of the operator, by the opset that introduced them.",
         "",
         "| operator | versions passed | passed | refused | why refused (cases) |",
         "|---|---|---:|---:|---|",

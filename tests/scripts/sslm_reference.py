@@ -164,7 +164,7 @@ def sections_of(data):
         require(flags in (0, 1), "R8", f"section {tag}: flags {flags}")
         require(tag not in found, "R9", f"section {tag}: there are two")
         require(not any(data[end:offset]), "R10", f"section {tag}: bytes before it are not zero")
-        known = tag in (b"GRPH", b"WGTS", b"LABL", b"PREP", b"PROV")
+        known = tag in (b"GRPH", b"WGTS", b"LABL", b"PREP", b"PROV", b"TYPE")
         require(known or flags == 0, "section 11", f"section {tag}: needs a newer reader")
         require(not known or zlib.crc32(data[offset : offset + size]) == crc, "R12", f"section {tag}: checksum")
         found[tag] = (offset, size)
@@ -307,17 +307,23 @@ def increasing_below(indices, limit):
     return bool((np.diff(indices) > 0).all()) and (len(indices) == 0 or indices[-1] < limit)
 
 
+ELEMENT_TYPES = ("float32", "float16", "float64", "uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "int64", "bool")
+"""By code: section 4, Types."""
+
+
 class Model:
     """A file whose rules were checked, except those that need shapes."""
 
     def __init__(self, data):
         found = sections_of(data)
+        self.types = None
         body = lambda tag: data[found[tag][0] :][: found[tag][1]]
         for tag, read in [
             (b"GRPH", self.set_graph),
             (b"LABL", lambda r: r.vec(r.string)),
             (b"PREP", check_preprocessing),
             (b"PROV", check_provenance),
+            (b"TYPE", self.set_types),
         ]:
             if tag in found:
                 cursor = Cursor(tag.decode(), body(tag))
@@ -329,6 +335,10 @@ class Model:
     def set_graph(self, cursor):
         self.graph = read_graph(cursor)
 
+    def set_types(self, cursor):
+        element_type = lambda: cursor.choice("type of elements", *(lambda t=t: t for t in ELEMENT_TYPES))
+        self.types = Record(inputs=cursor.vec(element_type), outputs=cursor.vec(element_type))
+
     def blob(self, index, rule, count):
         """The elements of a blob, which must have `count` of them."""
         require(index < len(self.graph.blobs), "R14", f"blob {index} of {len(self.graph.blobs)}")
@@ -338,6 +348,9 @@ class Model:
 
     def check_graph(self):
         g = self.graph
+        if self.types:
+            fits = [len(self.types.inputs), len(self.types.outputs)] == [len(g.inputs), len(g.outputs)]
+            require(fits, "R52", f"{len(self.types.inputs)} types of inputs, {len(self.types.outputs)} of outputs")
         for i, blob in enumerate(g.blobs):
             fits = blob.offset % 64 == 0 and blob.offset + 4 * blob.length <= len(self.weights)
             require(fits, "R20", f"blob {i}: offset {blob.offset}, {blob.length} elements, in {len(self.weights)} bytes")
@@ -885,13 +898,16 @@ def run(model, x):
         expected = dim if isinstance(dim, int) else symbols.setdefault(dim, extent)
         require(extent == expected >= 1, "input", f"shape {x.shape}, expected {dims}")
     check_size(x.shape)
+    expected = model.types.inputs[0] if model.types else "float32"
+    require(x.dtype == expected, "input", f"elements of {x.dtype}, expected {expected}")
     values = {g.inputs[0].value: x.astype(np.float64)}
     for node in g.nodes:
         try:
             values[node.output] = apply(model, node, [values[v] for v in node.inputs])
         except Refused as e:
             raise Refused(f"node {node.name!r} ({node.op.kind}): {e}") from e
-    return values[g.outputs[0]].astype(np.float32)
+    y = values[g.outputs[0]].astype(np.float32)
+    return y.astype(model.types.outputs[0]) if model.types else y
 
 
 def run_runtime(ssl_run, model, x):
@@ -905,7 +921,7 @@ def run_runtime(ssl_run, model, x):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", type=pathlib.Path)
-    parser.add_argument("--input", type=pathlib.Path, required=True, help="float32 array of the input's shape")
+    parser.add_argument("--input", type=pathlib.Path, required=True, help="array of the input's shape and type")
     parser.add_argument("--output", type=pathlib.Path, help="where the result goes")
     parser.add_argument("--compare", action="store_true", help="run ssl-run too, and print the largest difference")
     parser.add_argument("--ssl-run", type=pathlib.Path, default=pathlib.Path("target/release/ssl-run"))
@@ -922,6 +938,7 @@ def main():
     except (Refused, OSError, MemoryError) as e:
         print(f"sslm_reference: {e}", file=sys.stderr)
         return 2
+    other, y = other.astype(np.float64), y.astype(np.float64)
     differs = (other != y) & ~(np.isnan(other) & np.isnan(y))  # infinities of one sign do not
     difference = float(np.abs(other[differs] - y[differs]).max(initial=0.0))
     relative = difference / max(1.0, float(np.abs(y[np.isfinite(y)]).max(initial=0.0)))

@@ -1,7 +1,8 @@
 //! Random zero-masked graphs. One seed gives one graph, always the same.
 
 use crate::onnx::{Net, Value};
-use ssl_convert::onnx::proto::ModelProto;
+use ssl_convert::onnx::proto::{ModelProto, TensorProto, data_type};
+use sslm_format::half;
 use std::ops::RangeInclusive;
 
 /// A graph and what to feed it.
@@ -175,7 +176,7 @@ impl Graph {
                 let columns = dims[1] * dims[2] * dims[3];
                 let mut weights = self.random.elements(filters * columns, 2.0 / (columns as f32).sqrt());
                 mask(&mut self.random, &mut weights, dims);
-                let (w, b) = (self.net.weights(&dims, &weights), self.bias(filters));
+                let (w, b) = (self.stored(&dims, &weights), self.bias(filters));
                 self.shared.push((dims, w.clone(), b.clone()));
                 (w, b)
             }
@@ -184,6 +185,32 @@ impl Graph {
         attributes.push(("group", Value::Int(group as i64)));
         let inputs: &[&str] = if self.random.chance(0.15) { &[&x.name, &w] } else { &[&x.name, &w, &b] };
         self.net.node("Conv", inputs, &attributes)
+    }
+
+    /// Weights as they are, quantised, or in half precision; zeros stay zeros.
+    fn stored(&mut self, dims: &[usize; 4], weights: &[f32]) -> String {
+        if self.random.chance(0.8) {
+            return self.net.weights(dims, weights);
+        }
+        let name = format!("stored{}", self.net.graph().initializer.len());
+        let dims_of = dims.iter().map(|&d| d as i64).collect();
+        let mut store = |name: String, dims: Vec<i64>, data_type: i32, raw: Vec<u8>| {
+            self.net.graph().initializer.push(TensorProto { name, dims, data_type, raw_data: raw.into(), ..Default::default() });
+        };
+        if self.random.chance(0.5) {
+            let halves = weights.iter().flat_map(|&w| half::to_f16(w).to_le_bytes()).collect();
+            store(name.clone(), dims_of, data_type::FLOAT16, halves);
+            return self.net.node("Cast", &[&name], &[("to", Value::Int(data_type::FLOAT.into()))]);
+        }
+        // Each filter has a zero point of its own.
+        let zero_points: Vec<i8> = (0..dims[0]).map(|filter| (filter % 5) as i8 - 2).collect();
+        let per_filter = weights.len() / dims[0];
+        let quantised = weights.iter().enumerate().map(|(i, w)| (w * 32.0).round() as i8 + zero_points[i / per_filter]);
+        store(name.clone(), dims_of, data_type::INT8, quantised.map(|q| q as u8).collect());
+        let zero_point = format!("{name}.zero_point");
+        store(zero_point.clone(), vec![dims[0] as i64], data_type::INT8, zero_points.iter().map(|&z| z as u8).collect());
+        let scale = self.net.weights(&[dims[0]], &vec![1.0 / 32.0; dims[0]]);
+        self.net.node("DequantizeLinear", &[&name, &scale, &zero_point], &[("axis", Value::Int(0))])
     }
 
     /// Some elements are 0, most are not.

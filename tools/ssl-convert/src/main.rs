@@ -68,9 +68,10 @@ struct Arguments {
     /// compared, by the model's names. Their first axis may be any batch
     #[arg(long, value_name = "NPZ")]
     verify_with: Option<PathBuf>,
-    /// Largest difference that passes, relative to the largest magnitude of the original's output
-    #[arg(long, value_name = "T", default_value_t = 1e-4)]
-    tolerance: f64,
+    /// Largest difference that passes, relative to the largest magnitude of the original's output [default: 0.0001, or 0.02 where the
+    /// network rounds to integers, as quantised ones do: what lies half way may fall to either side]
+    #[arg(long, value_name = "T")]
+    tolerance: Option<f64>,
     /// Write the file even if the outputs differ by more than --tolerance, and succeed
     #[arg(long)]
     force: bool,
@@ -156,7 +157,9 @@ fn dim(text: &str) -> Result<(String, usize), String> {
 
 fn options(arguments: &Arguments) -> Result<Options> {
     let Arguments { zero_tol, verify, tolerance, .. } = *arguments;
-    ensure!(tolerance.is_finite() && tolerance >= 0.0, "--tolerance: expected a number of at least 0, found {tolerance}");
+    if let Some(tolerance) = tolerance {
+        ensure!(tolerance.is_finite() && tolerance >= 0.0, "--tolerance: expected a number of at least 0, found {tolerance}");
+    }
     let read = |path: &Path| std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()));
     let labels =
         arguments.labels.as_deref().map(|p| read(p).map(|text| text.lines().map(str::to_owned).collect())).transpose()?;

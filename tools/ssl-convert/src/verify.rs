@@ -10,9 +10,16 @@ use ssl_cli::Progress;
 use ssl_images::Layout;
 use ssl_npy::Array;
 use sslm::{ElementType, Model, Options, Session, TensorView};
-use sslm_format::Dim;
+use sslm_format::{Activation, Dim};
 use std::io::BufWriter;
 use std::path::{Path, PathBuf};
+
+/// The largest difference that sums in another order make.
+pub const TOLERANCE: f64 = 1e-4;
+
+/// The largest difference that passes where a network rounds to integers: sums in another order may fall to the other side of what lies
+/// half way, which changes an element by a whole step, and all that follows from it.
+pub const TOLERANCE_OF_ROUNDING: f64 = 0.02;
 
 /// What to verify with.
 #[derive(Clone, Debug)]
@@ -23,8 +30,9 @@ pub struct Checks {
     pub images: Option<PathBuf>,
     /// A `.npz` file of inputs and of the outputs that are expected for them, by the model's names.
     pub with: Option<PathBuf>,
-    /// Largest difference that passes, relative to the largest magnitude of the original's output.
-    pub tolerance: f64,
+    /// Largest difference that passes, relative to the largest magnitude of the original's output. Absent: [`TOLERANCE`], or
+    /// [`TOLERANCE_OF_ROUNDING`] where the network rounds.
+    pub tolerance: Option<f64>,
 }
 
 /// What was measured.
@@ -113,6 +121,8 @@ pub fn verify(
     metadata: &Metadata,
     progress: &Progress,
 ) -> Result<Verification> {
+    let rounds = (0..original.graph.nodes.len()).any(|i| original.op(i).function() == Some(Activation::Round));
+    let tolerance = checks.tolerance.unwrap_or(if rounds { TOLERANCE_OF_ROUNDING } else { TOLERANCE });
     let mut dense = ssl_cli::file_beside(target)?;
     emit::write(&original, metadata.clone(), &mut BufWriter::new(dense.as_file_mut()))?;
     drop(original);
@@ -121,8 +131,8 @@ pub fn verify(
     let random = (checks.random > 0).then(|| random(&models, checks.random, progress)).transpose()?;
     let images = checks.images.as_deref().map(|folder| images(&models, folder, progress)).transpose()?;
     let with = checks.with.as_deref().map(|file| given(&models[1], file, progress)).transpose()?;
-    let mut verification = Verification { tolerance: checks.tolerance, passed: false, random, images, with };
-    verification.passed = verification.max_relative() <= checks.tolerance;
+    let mut verification = Verification { tolerance, passed: false, random, images, with };
+    verification.passed = verification.max_relative() <= tolerance;
     Ok(verification)
 }
 

@@ -4,7 +4,7 @@ use crate::outputs::{Output, Target, room_for};
 use crate::{Arguments, batch, inputs, prepare};
 use anyhow::{Context, Result, ensure};
 use ssl_npy::Array;
-use sslm::{Dim, Model, Plan, Session, TensorView};
+use sslm::{Dim, Model, Plan, Session, TensorInfo, TensorView};
 
 /// Rows of an input array that are run together unless --batch says otherwise, or the model mixes them: enough for the matrix products
 /// to be efficient.
@@ -44,15 +44,15 @@ fn in_parts<'a>(arguments: &'a Arguments, model: &'a Model, arrays: &[Array]) ->
     let Some(&all) = arrays[0].shape.first() else { return Ok(None) };
     let is_fixed = matches!(infos[0].dims.first(), Some(Dim::Fixed { .. }));
     let batch = batch(&infos[0].dims, arguments.batch.unwrap_or(DEFAULT_BATCH).min(all));
-    let of_batch = |i: usize| {
-        let same = if is_fixed {
-            infos[i].dims.first() == infos[0].dims.first()
-        } else {
-            !matches!(infos[i].dims.first(), Some(Dim::Fixed { .. }))
+    // One that does not fit is refused as it is given.
+    let of_batch = |(array, info): (&Array, &TensorInfo)| {
+        let has_its_batch = match (infos[0].dims.first(), info.dims.first()) {
+            (Some(Dim::Symbolic { .. }), Some(Dim::Symbolic { .. })) => true,
+            (first, own) => first == own,
         };
-        same && arrays[i].shape.first() == Some(&all)
+        has_its_batch && array.shape.len() == info.dims.len() && array.shape.first() == Some(&all)
     };
-    if batch == all || !(0..infos.len()).all(of_batch) {
+    if batch == all || !arrays.iter().zip(&infos).all(of_batch) {
         return Ok(None);
     }
     let plan = prepare(arguments, model, &with_rows(arrays, batch))?;
