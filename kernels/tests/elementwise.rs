@@ -67,8 +67,6 @@ fn defined(function: Unary, x: f64) -> f64 {
         Unary::Abs => x.abs(),
         Unary::Floor => x.floor(),
         Unary::Ceil => x.ceil(),
-        Unary::Round => x.round_ties_even(),
-        Unary::Trunc => x.trunc(),
         Unary::Sign => x.partial_cmp(&0.0).map_or(x, |order| f64::from(order as i8)),
         Unary::Softplus => x.max(0.0) + (-x.abs()).exp().ln_1p(),
         Unary::Softsign => x / (1.0 + x.abs()),
@@ -208,8 +206,6 @@ fn defined_of_two(function: Binary, a: f64, b: f64) -> f64 {
         Binary::Max => a.max(b),
         Binary::Min => a.min(b),
         Binary::Remainder => a % b,
-        Binary::Modulus => a - b * (a / b).floor(),
-        Binary::Equal => f64::from(u8::from(a == b)),
         Binary::Less => f64::from(u8::from(a < b)),
         Binary::LessOrEqual => f64::from(u8::from(a <= b)),
     }

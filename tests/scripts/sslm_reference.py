@@ -350,7 +350,7 @@ class Model:
         g = self.graph
         if self.types:
             fits = [len(self.types.inputs), len(self.types.outputs)] == [len(g.inputs), len(g.outputs)]
-            require(fits, "R52", f"{len(self.types.inputs)} types of inputs, {len(self.types.outputs)} of outputs")
+            require(fits, "R55", f"{len(self.types.inputs)} types of inputs, {len(self.types.outputs)} of outputs")
         for i, blob in enumerate(g.blobs):
             fits = blob.offset % 64 == 0 and blob.offset + 4 * blob.length <= len(self.weights)
             require(fits, "R20", f"blob {i}: offset {blob.offset}, {blob.length} elements, in {len(self.weights)} bytes")

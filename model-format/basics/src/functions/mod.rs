@@ -433,10 +433,6 @@ DEVICE float mish(float x) {
     float part = e * (e + 2.0f);
     return x * (part / (part + 2.0f));
 }
-DEVICE float modulus(float x, float y) {
-    float rest = fmodf(x, y);
-    return rest != 0.0f && (rest < 0.0f) != (y < 0.0f) ? rest + y : rest;
-}
 ";
 
 /// The functions in the part of CUDA C that is C as well; `DEVICE` begins each one, or `CALLED` where it is not to be inlined. `unary(code, p, q, x)` and `binary_of(code, x, y)`
