@@ -490,7 +490,9 @@ fn functions_of_other_domains() {
     net.last_node().domain = "com.microsoft".into();
     let model = Model::from_bytes(&convert(&net.finish(&[&y]), false)).expect("valid");
     let expected = [-1.0f64, 0.0, 2.0].map(|x| x / (1.0 + (-1.702 * x).exp()));
-    assert!(run(&model, &[3], &[-1.0, 0.0, 2.0]).1.iter().zip(expected).all(|(y, expected)| (f64::from(*y) - expected).abs() < 1e-6));
+    assert!(
+        run(&model, &[3], &[-1.0, 0.0, 2.0]).1.iter().zip(expected).all(|(y, expected)| (f64::from(*y) - expected).abs() < 1e-6)
+    );
     let mut net = Net::new(&["3"]);
     let y = net.node("Sigmoid", &["x"], &[]);
     net.last_node().domain = "somebody.else".into();

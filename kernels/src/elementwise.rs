@@ -299,7 +299,8 @@ impl WhereTask {
             len,
             #[inline(always)]
             |i, out| {
-                let starts = if one_run { moves.map(|moves| if moves { i * len } else { 0 }) } else { self.broadcast.start_of(i) };
+                let starts =
+                    if one_run { moves.map(|moves| if moves { i * len } else { 0 }) } else { self.broadcast.start_of(i) };
                 for (block, out) in out.chunks_mut(PART).enumerate() {
                     // One loop for all: an element that is repeated is written out.
                     let mut repeated = [[0.0; PART]; 3];

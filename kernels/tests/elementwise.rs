@@ -70,10 +70,22 @@ fn defined(function: Unary, x: f64) -> f64 {
         Unary::Sign => x.partial_cmp(&0.0).map_or(x, |order| f64::from(order as i8)),
         Unary::Softplus => x.max(0.0) + (-x.abs()).exp().ln_1p(),
         Unary::Softsign => x / (1.0 + x.abs()),
-        Unary::ThresholdedRelu { alpha } => if x > wide(alpha) { x } else { 0.0 },
+        Unary::ThresholdedRelu { alpha } => {
+            if x > wide(alpha) {
+                x
+            } else {
+                0.0
+            }
+        }
         Unary::Shrink { lambd, bias } => {
             let [below, above] = [x < -wide(lambd), x > wide(lambd)];
-            if below { x + wide(bias) } else if above { x - wide(bias) } else { 0.0 }
+            if below {
+                x + wide(bias)
+            } else if above {
+                x - wide(bias)
+            } else {
+                0.0
+            }
         }
         Unary::Sin => x.sin(),
         Unary::Cos => x.cos(),
@@ -85,7 +97,13 @@ fn defined(function: Unary, x: f64) -> f64 {
         Unary::Cosh => x.cosh(),
         Unary::Asinh => x.asinh(),
         // The standard library's is of no number for minus infinity only by chance.
-        Unary::Acosh => if x < 1.0 { f64::NAN } else { x.acosh() },
+        Unary::Acosh => {
+            if x < 1.0 {
+                f64::NAN
+            } else {
+                x.acosh()
+            }
+        }
         Unary::Atanh => x.atanh(),
     }
 }

@@ -6,9 +6,7 @@ use crate::common::{
     task_on_devices,
 };
 use fastrand::Rng;
-use sslm_kernels::normalize::{
-    GroupNormTask, LayerNormTask, LrnTask, ScaleShiftTask, SoftmaxTask, layer_norm, scale_shift,
-};
+use sslm_kernels::normalize::{GroupNormTask, LayerNormTask, LrnTask, ScaleShiftTask, SoftmaxTask, layer_norm, scale_shift};
 
 #[test]
 fn lrn() {
@@ -59,7 +57,14 @@ struct SoftmaxCase {
 fn softmax_of_any_magnitude() {
     let cases = every(|c| {
         let (scale, offset) = c.of(&[(1.0, 0.0), (20.0, 0.0), (20.0, 1e4), (20.0, -1e4), (1e4, 0.0), (f32::MAX, 0.0)]);
-        SoftmaxCase { outer: c.of(&[0, 1, 3]), axis: c.of(&[1, 2, 10, 16, 300]), inner: c.of(&[1, 5, 70]), scale, offset, log: c.of(&[false, true]) }
+        SoftmaxCase {
+            outer: c.of(&[0, 1, 3]),
+            axis: c.of(&[1, 2, 10, 16, 300]),
+            inner: c.of(&[1, 5, 70]),
+            scale,
+            offset,
+            log: c.of(&[false, true]),
+        }
     });
     check_all(&cases, |&SoftmaxCase { outer, axis, inner, scale, offset, log }| {
         let x: Vec<f32> = elements(&mut Rng::with_seed(12), outer * axis * inner);

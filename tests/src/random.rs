@@ -424,13 +424,14 @@ impl Graph {
 
     /// One element for each channel.
     fn mean(&mut self, x: &Image) -> Image {
-        let name = match self.random.of(&["GlobalAveragePool", "GlobalMaxPool", "ReduceMean", "ReduceMax", "ReduceMin", "ReduceL2"]) {
-            op if op.starts_with("Reduce") => {
-                let axes = self.net.integers(&[2, 3]);
-                self.net.node(op, &[&x.name, &axes], &[])
-            }
-            op => self.net.node(op, &[&x.name], &[]),
-        };
+        let name =
+            match self.random.of(&["GlobalAveragePool", "GlobalMaxPool", "ReduceMean", "ReduceMax", "ReduceMin", "ReduceL2"]) {
+                op if op.starts_with("Reduce") => {
+                    let axes = self.net.integers(&[2, 3]);
+                    self.net.node(op, &[&x.name, &axes], &[])
+                }
+                op => self.net.node(op, &[&x.name], &[]),
+            };
         Image { name, channels: x.channels, sizes: vec![[1, 1]; x.sizes.len()] }
     }
 

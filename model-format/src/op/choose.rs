@@ -37,7 +37,13 @@ impl Operator for Where {
     fn constant(&self, sources: &[Source<'_>]) -> Option<f32> {
         let [condition, x, y] = [0, 1, 2].map(|i| sources[i].one());
         match condition {
-            Some(condition) => if condition != 0.0 { x } else { y },
+            Some(condition) => {
+                if condition != 0.0 {
+                    x
+                } else {
+                    y
+                }
+            }
             // Whatever the condition is.
             None => x.filter(|_| x == y),
         }

@@ -72,11 +72,7 @@ impl Lower for LogSoftmax {
 }
 
 fn softmax(at: &mut Lowering<'_, '_>, axes: Range<usize>, log: bool) {
-    at.unary(|shape| SoftmaxTask {
-        axis: shape[axes.clone()].iter().product(),
-        inner: shape[axes.end..].iter().product(),
-        log,
-    });
+    at.unary(|shape| SoftmaxTask { axis: shape[axes.clone()].iter().product(), inner: shape[axes.end..].iter().product(), log });
 }
 
 /// A step whose parameters are `expected` scales and as many shifts.

@@ -68,7 +68,12 @@ impl Links {
         let axis = rank.checked_sub(axes.len())?;
         let are_last = axes.iter().copied().eq(axis as u32..rank as u32);
         let same = g.op(mean_of).mean_over() == Some(axes) && g.graph.nodes[mean_of].inputs == [x];
-        (are_last && same).then(|| Found { x, axis, epsilon, parts: vec![root, addition, variance_of, square, difference, mean_of] })
+        (are_last && same).then(|| Found {
+            x,
+            axis,
+            epsilon,
+            parts: vec![root, addition, variance_of, square, difference, mean_of],
+        })
     }
 
     /// The node that yields `value`, if only `readers` read it.

@@ -160,7 +160,8 @@ fn not(node: &mut OnnxNode<'_>, of: Binding) -> Result<Binding> {
 /// A function of input 0 and a constant, which comes first or last.
 fn with_constant(node: &mut OnnxNode<'_>, function: Binary, constant: i8, first: bool) -> Result<Binding> {
     if let Some(x) = node.tensor_if_known(0) {
-        let data = if x.ints().is_ok() { Data::Ints([constant.into()].into()) } else { Data::Floats(vec![constant.into()].into()) };
+        let data =
+            if x.ints().is_ok() { Data::Ints([constant.into()].into()) } else { Data::Floats(vec![constant.into()].into()) };
         let constant = Tensor::new(vec![], data)?;
         let operands = if first { [&constant, x] } else { [x, &constant] };
         return stored::combined(function, operands[0], operands[1]).map(Binding::Tensor);
@@ -239,8 +240,10 @@ impl Convert for Where {
 
 impl Write for Where {
     fn write(&self, w: &mut Writer, call: &Call<'_>) -> Result<()> {
-        let condition = w.make("Cast", &call.inputs[..1], vec![int("to", data_type::BOOL.into())]);
-        w.push("Where", &[&condition, call.inputs[1], call.inputs[2]], call.output, vec![]);
+        // In ONNX, a condition is no number.
+        let zero = w.floats(&[], [0.0]);
+        let fails = w.make("Equal", &[call.inputs[0], &zero], vec![]);
+        w.push("Where", &[&fails, call.inputs[2], call.inputs[1]], call.output, vec![]);
         Ok(())
     }
 }

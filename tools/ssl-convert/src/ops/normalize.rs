@@ -13,8 +13,8 @@ use crate::slices::{Reads, Slices, reads};
 use crate::weights::{Op, Unpacked};
 use anyhow::{Context, Result, bail, ensure};
 use sslm_format::{
-    Activation, ArgMax, BatchNorm, Binary, Constant, Flatten, GroupNorm, InstanceNorm, LayerNorm, LogSoftmax, Lrn, Reduce, ReduceMean,
-    Reduction, Reshape, Softmax, Value, ValueId,
+    Activation, ArgMax, BatchNorm, Binary, Constant, Flatten, GroupNorm, InstanceNorm, LayerNorm, LogSoftmax, Lrn, Reduce,
+    ReduceMean, Reduction, Reshape, Softmax, Value, ValueId,
 };
 use std::ops::Range;
 
@@ -334,10 +334,10 @@ impl Convert for GroupNorm<Unpacked> {
         let group = count / self.groups as usize;
         let mut all = Vec::with_capacity(count);
         for first in (0..count).step_by(group.max(1)) {
-            let constants = inputs[0].constants().and_then(|x| x[first..first + group].iter().copied().collect::<Option<Vec<f32>>>());
-            let mean_of = |f: &dyn Fn(f64) -> f64| {
-                constants.as_ref().map(|x| x.iter().map(|&x| f(x.into())).sum::<f64>() / group as f64)
-            };
+            let constants =
+                inputs[0].constants().and_then(|x| x[first..first + group].iter().copied().collect::<Option<Vec<f32>>>());
+            let mean_of =
+                |f: &dyn Fn(f64) -> f64| constants.as_ref().map(|x| x.iter().map(|&x| f(x.into())).sum::<f64>() / group as f64);
             let mean = mean_of(&|x| x).unwrap_or(0.0);
             let deviation = mean_of(&|x| (x - mean) * (x - mean)).map(|variance| (variance + f64::from(self.epsilon)).sqrt());
             all.extend((0..group).map(|c| match (self.scale.at(first + c), deviation, &constants) {
