@@ -244,8 +244,10 @@ impl Convert for Where {
 
 impl Write for Where {
     fn write(&self, w: &mut Writer, call: &Call<'_>) -> Result<()> {
-        let condition = w.make("Cast", &call.inputs[..1], vec![int("to", data_type::BOOL.into())]);
-        w.push("Where", &[&condition, call.inputs[1], call.inputs[2]], call.output, vec![]);
+        // In ONNX, a condition is no number.
+        let zero = w.floats(&[], [0.0]);
+        let fails = w.make("Equal", &[call.inputs[0], &zero], vec![]);
+        w.push("Where", &[&fails, call.inputs[2], call.inputs[1]], call.output, vec![]);
         Ok(())
     }
 }
