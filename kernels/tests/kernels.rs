@@ -13,3 +13,4 @@ mod fully_connected;
 mod layout;
 mod normalize;
 mod pool;
+mod resample;

@@ -130,3 +130,30 @@ fn divided(what: &str, extent: Extent, by: usize) -> Result<Extent> {
 fn times(extent: Extent, by: usize) -> Result<Extent> {
     extent.map(|extent| extent.checked_mul(by).ok_or_else(too_large)).transpose()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn blocks_divide_what_they_come_from() {
+        let shape = |extents: [usize; 4]| -> Shape { extents.into_iter().map(Some).collect() };
+        let to_space = DepthToSpace { block: 2, neighbours: true };
+        assert_eq!(to_space.shape(&[&shape([1, 8, 3, 5])]).expect("8 of 4"), shape([1, 2, 6, 10]));
+        assert!(to_space.shape(&[&shape([1, 6, 3, 5])]).is_err());
+        let to_depth = SpaceToDepth { block: 3 };
+        assert_eq!(to_depth.shape(&[&shape([1, 2, 6, 3])]).expect("6 and 3 of 3"), shape([1, 18, 2, 1]));
+        assert!(to_depth.shape(&[&shape([1, 2, 6, 4])]).is_err());
+        let open = vec![None, Some(4), None, None];
+        assert_eq!(to_space.shape(&[&open]).expect("of any size"), vec![None, Some(1), None, None]);
+        let largest = DepthToSpace { block: MAX_WINDOW - 1, neighbours: false };
+        assert!(largest.shape(&[&vec![None, None, Some(usize::MAX / 2), None]]).is_err());
+    }
+
+    #[test]
+    fn channels_of_a_block() {
+        let of = |neighbours: bool| DepthToSpace { block: 2, neighbours }.origins(3, 1).collect::<Vec<usize>>();
+        assert_eq!(of(true), [4, 5, 6, 7]);
+        assert_eq!(of(false), [1, 4, 7, 10]);
+    }
+}

@@ -135,11 +135,7 @@ pub(super) fn between(at: f64, last: usize, interpolation: &Interpolation) -> Fr
             let first = position.floor();
             let share = (position - first) as f32;
             // Nothing of a neighbour is nothing, even if the neighbour is infinite.
-            if share > 0.0 {
-                From::Between(first as usize, first as usize + 1, share)
-            } else {
-                From::Position(first as usize)
-            }
+            if share > 0.0 { From::Between(first as usize, first as usize + 1, share) } else { From::Position(first as usize) }
         }
     }
 }

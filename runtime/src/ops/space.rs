@@ -25,10 +25,7 @@ impl Lower for DepthToSpace {
         // From one channel of the output to the next, and from one channel of a block to the next.
         let [channel, tap] = if neighbours { [block * block * plane, plane] } else { [plane, kept * plane] };
         let image = block * block * kept * plane;
-        let copy = StridedCopy::new(
-            &[images, kept, height, block, width, block],
-            &[image, channel, width, block * tap, 1, tap],
-        );
+        let copy = StridedCopy::new(&[images, kept, height, block, width, block], &[image, channel, width, block * tap, 1, tap]);
         let place = at.emit(copy, vec![place], images * image);
         at.builder.define(at.output, place);
         Ok(())

@@ -23,7 +23,7 @@ struct Rows<'g> {
     g: &'g mut Graph,
     /// The nodes so far.
     nodes: Vec<Node>,
-    /// Of lines, the planes of one row that have the same elements.
+    /// Of lines and stored tensors, the planes of one row that have the same elements.
     planes: HashMap<ValueId, ValueId>,
     /// What is read instead of planes that there are already.
     instead: HashMap<ValueId, ValueId>,
@@ -77,9 +77,13 @@ impl Rows<'_> {
             return node;
         }
         let Some(inputs) = node.inputs.iter().map(|&v| self.planes_of(v)).collect::<Option<Vec<ValueId>>>() else { return node };
-        let output = self.new_value(node.output, "planes");
-        let to_lines =
-            Node { name: format!("{}.lines", node.name), op: Reshape { dims: vec![0, 0, -1] }.into(), inputs: vec![output], output: node.output };
+        let output = self.new_value(node.output, "in_rows");
+        let to_lines = Node {
+            name: format!("{}.lines", node.name),
+            op: Reshape { dims: vec![0, 0, -1] }.into(),
+            inputs: vec![output],
+            output: node.output,
+        };
         self.planes.insert(node.output, output);
         self.nodes.push(Node { inputs, output, ..node });
         to_lines
@@ -92,9 +96,10 @@ impl Rows<'_> {
         }
         let node = self.nodes.iter().find(|node| node.output == v)?;
         let (data, name) = (answers(&node.op).tensor()?.clone(), node.name.clone());
-        let output = self.new_value(v, "row");
+        let output = self.new_value(v, "in_row");
         let dims = self.g.shape(output).iter().map(|extent| extent.map(|e| e as u64)).collect::<Option<Vec<u64>>>()?;
         self.nodes.push(Node { name, op: Constant { dims, data }.into(), inputs: Vec::new(), output });
+        self.planes.insert(v, output);
         Some(output)
     }
 

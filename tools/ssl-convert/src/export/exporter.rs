@@ -260,9 +260,8 @@ impl Exporter<'_> {
             return Channels::Kept(vec![false; node.inputs.len()]);
         }
         // Channels are moved by themselves only where nothing else changes.
-        let only_channels = maps.iter().all(|map| {
-            map.links.iter().enumerate().all(|(axis, link)| axis == 1 || link.alike() == Some(axis))
-        });
+        let only_channels =
+            maps.iter().all(|map| map.links.iter().enumerate().all(|(axis, link)| axis == 1 || link.alike() == Some(axis)));
         let parts = node.inputs.iter().map(|&v| self.shape(v).get(1).copied().flatten());
         let all_joined = parts.sum::<Option<usize>>() == out[1];
         let mut alike = Vec::new();

@@ -233,7 +233,8 @@ fn factors(rank: usize, scales: &[f32]) -> Result<Vec<ResampledAxis>> {
 fn at_one_scale(policy: &str, own: &[Extent], axes: &[usize], sizes: &[Extent]) -> Result<Vec<ResampledAxis>> {
     let pair = |(&axis, size): (&usize, &Extent)| Some((axis, own[axis].known()?, size.known()?));
     let pairs: Option<Vec<(usize, i64, i64)>> = axes.iter().zip(sizes).map(pair).collect();
-    let pairs = pairs.with_context(|| format!("keep_aspect_ratio_policy {policy}: expected known extents, found symbolic ones"))?;
+    let pairs =
+        pairs.with_context(|| format!("keep_aspect_ratio_policy {policy}: expected known extents, found symbolic ones"))?;
     let scales = pairs.iter().map(|&(_, old, new)| new as f32 / old as f32);
     let scale = match policy {
         "not_larger" => scales.reduce(f32::min),

@@ -18,9 +18,7 @@ pub(super) const IMPORTS: &[Import] = &[
         };
         node.unary(DepthToSpace { block: positive(node.int("blocksize", 0)?, "blocksize")?, neighbours })
     }),
-    Import::moving("SpaceToDepth", |node| {
-        node.unary(SpaceToDepth { block: positive(node.int("blocksize", 0)?, "blocksize")? })
-    }),
+    Import::moving("SpaceToDepth", |node| node.unary(SpaceToDepth { block: positive(node.int("blocksize", 0)?, "blocksize")? })),
 ];
 
 impl Convert for DepthToSpace {
