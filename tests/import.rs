@@ -651,7 +651,7 @@ fn bad_models_are_refused_with_a_reason() {
             *data = data.slice(4..);
         }),
         ("no negative extent", |m| graph(m).initializer[0].dims[0] = -3),
-        ("expected 4 axes (2-D convolution)", |m| graph(m).initializer[0].dims = vec![3, 2, 9]),
+        ("expected 4 axes, as the input has", |m| graph(m).initializer[0].dims = vec![3, 2, 9]),
         ("kernel_shape: expected [3, 3]", |m| {
             let attribute = AttributeProto { name: "kernel_shape".into(), ints: vec![2, 2], r#type: 7, ..Default::default() };
             graph(m).node[0].attribute.push(attribute);
@@ -787,10 +787,10 @@ fn hostile_bytes_do_not_panic() {
     }
 }
 
-/// ONNX writes an output that nobody asked for as an empty name, or not at all.
+/// ONNX writes an output that nobody asked for as an empty name, or not at all; some exporters name it all the same.
 #[test]
-fn outputs_without_a_name_are_none() {
-    let net = |op: &str, further: &[&str]| {
+fn outputs_that_nobody_reads_are_none() {
+    let net = |op: &str, further: &[&str], read: bool| {
         let mut net = Net::new(&["batch", "2", "5", "5"]);
         let scale = net.weights(&[5], &[1.0, 2.0, 3.0, 4.0, 5.0]);
         let y = match op {
@@ -798,12 +798,182 @@ fn outputs_without_a_name_are_none() {
             _ => net.node(op, &["x", &scale], &[]),
         };
         net.last_node().output.extend(further.iter().map(|name| name.to_string()));
-        net.finish(&[&y])
+        let read = further.iter().copied().filter(|name| read && !name.is_empty());
+        net.finish(&[&*y].into_iter().chain(read).collect::<Vec<&str>>())
     };
     for (op, further, named) in [("MaxPool", &[""][..], &["indices"][..]), ("LayerNormalization", &["", ""], &["", "deviation"])]
     {
-        assert_eq!(outputs(&net(op, further)), outputs(&net(op, &[])), "{op}");
-        let said = refusal(&net(op, named));
-        assert!(said.contains("expected one output, found "), "{op}: {said}");
+        assert_eq!(outputs(&net(op, further, true)), outputs(&net(op, &[], true)), "{op}");
+        assert_eq!(outputs(&net(op, named, false)), outputs(&net(op, &[], true)), "{op}");
+        let said = refusal(&net(op, named, true));
+        assert!(said.contains("expected one output, found that "), "{op}: {said}");
     }
+}
+
+/// What onnxruntime makes of `[0, 1, 4, 2, 7]`, or what follows from the definition.
+#[test]
+fn one_axis_is_resized_in_every_way() {
+    type Attributes<'a> = &'a [(&'a str, sslm_tests::onnx::Value<'a>)];
+    let mode = "coordinate_transformation_mode";
+    let floor = ("nearest_mode", Text("floor"));
+    let cases: [(f32, Option<i64>, [f32; 2], Attributes, &[f32]); 11] = [
+        (
+            1.6,
+            None,
+            [0.0, 1.0],
+            &[("mode", Text("cubic"))],
+            &[-0.09283, 0.18756, 1.19574, 3.39484, 3.49585, 1.90161, 4.68945, 7.46417],
+        ),
+        (
+            0.6,
+            None,
+            [0.0, 1.0],
+            &[("mode", Text("cubic")), ("cubic_coeff_a", Float(-0.5)), ("exclude_outside", Int(1))],
+            &[0.17241, 4.0, 5.55172],
+        ),
+        (0.5, None, [0.0, 1.0], &[("mode", Text("linear")), ("antialias", Int(1))], &[0.875, 3.25]),
+        (0.5, None, [0.0, 1.0], &[("mode", Text("cubic")), ("antialias", Int(1)), ("exclude_outside", Int(1))], &[0.7817, 3.386]),
+        (1.5, None, [0.0, 1.0], &[("mode", Text("linear")), ("antialias", Int(1))], &[0.0, 0.5, 1.5, 3.5, 3.0, 2.83333, 6.16667]),
+        (
+            0.0,
+            Some(4),
+            [-0.2, 0.9],
+            &[("mode", Text("linear")), (mode, Text("tf_crop_and_resize")), ("extrapolation_value", Float(9.0))],
+            &[9.0, 0.66667, 3.73333, 5.0],
+        ),
+        (0.0, Some(1), [0.2, 0.8], &[(mode, Text("tf_crop_and_resize"))], &[4.0]),
+        (
+            1.3,
+            None,
+            [0.0, 1.0],
+            &[("mode", Text("linear")), (mode, Text("half_pixel_symmetric"))],
+            &[0.07692, 0.84615, 2.84615, 3.23077, 2.76923, 6.61539],
+        ),
+        (2.0, None, [0.0, 1.0], &[floor, (mode, Text("tf_half_pixel_for_nn"))], &[0., 0., 1., 1., 4., 4., 2., 2., 7., 7.]),
+        // The factor is a little more than four thirds, so that in wider arithmetic position 4 would lie before 3.
+        (4.0 / 3.0, None, [0.0, 1.0], &[floor, (mode, Text("asymmetric"))], &[0.0, 0.0, 1.0, 4.0, 2.0, 2.0]),
+        (0.0, Some(7), [0.0, 1.0], &[floor, (mode, Text("asymmetric"))], &[0.0, 0.0, 1.0, 4.0, 4.0, 2.0, 7.0]),
+    ];
+    for (factor, size, [start, end], attributes, expected) in cases {
+        let mut net = Net::new(&["batch", "1", "1", "5"]);
+        net.model.opset_import[0].version = 19;
+        let roi = net.weights(&[8], &[0.0, 0.0, 0.0, start, 1.0, 1.0, 1.0, end]);
+        let y = match size {
+            None => {
+                let scales = net.weights(&[4], &[1.0, 1.0, 1.0, factor]);
+                net.node("Resize", &["x", &roi, &scales], attributes)
+            }
+            Some(size) => {
+                let sizes = net.integers(&[size]);
+                let attributes: Vec<_> = attributes.iter().chain(&[("axes", Ints(&[-1]))]).collect();
+                let roi = net.weights(&[2], &[start, end]);
+                let y = net.node("Resize", &["x", &roi, "", &sizes], &[]);
+                let all = attributes.iter().map(|(name, value)| sslm_tests::onnx::attribute(name, value)).collect();
+                net.last_node().attribute = all;
+                y
+            }
+        };
+        let model = Model::from_bytes(&convert(&net.finish(&[&y]), false)).expect("valid");
+        let (_, found) = run(&model, &[1, 1, 1, 5], &[0.0, 1.0, 4.0, 2.0, 7.0]);
+        let close = found.len() == expected.len() && found.iter().zip(expected).all(|(a, b)| (a - b).abs() < 2e-5);
+        assert!(close, "factor {factor} or size {size:?}: {found:?}, expected {expected:?}");
+    }
+}
+
+#[test]
+fn sizes_of_given_proportions() {
+    for (policy, expected) in [("stretch", [7, 9]), ("not_larger", [6, 9]), ("not_smaller", [7, 11])] {
+        let mut net = Net::new(&["batch", "1", "4", "6"]);
+        net.model.opset_import[0].version = 19;
+        let sizes = net.integers(&[7, 9]);
+        let attributes = [("axes", Ints(&[2, 3])), ("keep_aspect_ratio_policy", Text(policy)), ("mode", Text("linear"))];
+        let y = net.node("Resize", &["x", "", "", &sizes], &attributes);
+        let model = Model::from_bytes(&convert(&net.finish(&[&y]), false)).expect("valid");
+        let (shape, _) = run(&model, &[2, 1, 4, 6], &input(&[2, 1, 4, 6]));
+        assert_eq!(shape, [2, 1, expected[0], expected[1]], "{policy}");
+    }
+}
+
+#[test]
+fn an_axis_is_cropped_and_padded_at_once() {
+    let cases: [(&str, &[i64], &[f32]); 6] = [
+        ("constant", &[-1, 2], &[2.0, 3.0, 4.0, 0.5, 0.5]),
+        ("edge", &[2, -2], &[1.0, 1.0, 1.0, 2.0]),
+        ("reflect", &[2, -1], &[3.0, 2.0, 1.0, 2.0, 3.0]),
+        ("wrap", &[1, 2], &[4.0, 1.0, 2.0, 3.0, 4.0, 1.0, 2.0]),
+        ("wrap", &[0, 5], &[1.0, 2.0, 3.0, 4.0, 1.0, 2.0, 3.0, 4.0, 1.0]),
+        ("edge", &[-1, -1], &[2.0, 3.0]),
+    ];
+    for (mode, amounts, expected) in cases {
+        let mut net = Net::new(&["batch", "1", "4"]);
+        net.model.opset_import[0].version = 19;
+        let (pads, axes, value) = (net.integers(amounts), net.integers(&[-1]), net.weights(&[], &[0.5]));
+        let y = net.node("Pad", &["x", &pads, &value, &axes], &[("mode", Text(mode))]);
+        let model = Model::from_bytes(&convert(&net.finish(&[&y]), false)).expect("valid");
+        assert_eq!(run(&model, &[1, 1, 4], &[1.0, 2.0, 3.0, 4.0]).1, expected, "{mode} {amounts:?}");
+    }
+}
+
+/// `SAME` pads by what strides and windows say; what they do not reach, an output shape adds.
+#[test]
+fn transposed_convolutions_of_any_size() {
+    let cases: [(&[i64], &[i64], &str, [usize; 4]); 5] = [
+        (&[3, 3], &[2, 2], "SAME_UPPER", [1, 1, 8, 10]),
+        (&[4, 2], &[2, 1], "SAME_LOWER", [1, 1, 8, 5]),
+        // Windows with gaps between them reach no further than the last one.
+        (&[1, 1], &[2, 2], "SAME_UPPER", [1, 1, 7, 9]),
+        (&[2, 2], &[2, 2], "VALID", [1, 1, 8, 10]),
+        (&[3, 3], &[1, 1], "NOTSET", [1, 1, 6, 7]),
+    ];
+    for (kernel, strides, auto_pad, expected) in cases {
+        let mut net = Net::new(&["batch", "1", "height", "width"]);
+        let dims = [1, 1, kernel[0] as usize, kernel[1] as usize];
+        let w = net.weights(&dims, &vec![1.0; dims.iter().product()]);
+        let y = net.node("ConvTranspose", &["x", &w], &[("strides", Ints(strides)), ("auto_pad", Text(auto_pad))]);
+        let model = Model::from_bytes(&convert(&net.finish(&[&y]), false)).expect("valid");
+        assert_eq!(run(&model, &[1, 1, 4, 5], &input(&[1, 1, 4, 5])).0, expected, "{auto_pad}");
+    }
+    for (wanted, expected) in [([8, 10], Some([1, 1, 8, 10])), ([10, 12], Some([1, 1, 10, 12])), ([15, 20], None)] {
+        let mut net = Net::new(&["batch", "1", "4", "5"]);
+        let w = net.weights(&[1, 1, 3, 3], &[1.0; 9]);
+        let y = net.node("ConvTranspose", &["x", &w], &[("strides", Ints(&[2, 2])), ("output_shape", Ints(&wanted))]);
+        let model = net.finish(&[&y]);
+        match expected {
+            Some(expected) => {
+                let model = Model::from_bytes(&convert(&model, false)).expect("valid");
+                assert_eq!(run(&model, &[1, 1, 4, 5], &input(&[1, 1, 4, 5])).0, expected);
+            }
+            None => assert!(std::panic::catch_unwind(|| convert(&model, false)).is_err(), "positions that nothing reaches"),
+        }
+    }
+}
+
+#[test]
+fn pools_of_any_norm() {
+    let x = [1.0, -2.0, 3.0, 4.0, -5.0, 6.0];
+    let root = |sum: f64, p: f64| sum.powf(1.0 / p) as f32;
+    for p in [1, 2, 3] {
+        let power = f64::from(p as i32);
+        let mut net = Net::new(&["batch", "1", "6"]);
+        let attributes = [("kernel_shape", Ints(&[2])), ("strides", Ints(&[2])), ("p", Int(p)), ("pads", Ints(&[1, 1]))];
+        let y = net.node("LpPool", &["x"], &attributes);
+        let z = net.node("GlobalLpPool", &["x"], &[("p", Int(p))]);
+        let y = net.node("Concat", &[&y, &z], &[("axis", Int(2))]);
+        let model = Model::from_bytes(&convert(&net.finish(&[&y]), false)).expect("valid");
+        let sum = |part: &[f32]| part.iter().map(|x| f64::from(x.abs()).powf(power)).sum::<f64>();
+        let expected = [&x[..1], &x[1..3], &x[3..5], &x[5..], &x[..]].map(|part| root(sum(part), power));
+        let found = run(&model, &[1, 1, 6], &x).1;
+        assert!(found.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-5), "{p}: {found:?}, expected {expected:?}");
+    }
+}
+
+#[test]
+fn windows_over_three_axes_are_refused_by_a_sentence() {
+    let mut net = Net::new(&["batch", "2", "5", "5", "5"]);
+    let w = net.weights(&[3, 2, 3, 3, 3], &[0.5; 162]);
+    let a = net.node("Conv", &["x", &w], &[]);
+    let b = net.node("MaxPool", &["x"], &[("kernel_shape", Ints(&[2, 2, 2]))]);
+    let message = refusal(&net.finish(&[&a, &b]));
+    let expected = "input: expected 3 or 4 axes (windows over one or two of them), found 5";
+    assert_eq!(message.matches(expected).count(), 2, "{message}");
 }

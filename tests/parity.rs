@@ -343,3 +343,111 @@ fn functions_and_reductions_behind_pruned_filters() {
     assert_eq!(kept_channels(&graph, "Where_5"), Some(vec![0, 2, 3, 4]));
     assert_eq!(kept_channels(&graph, "ReduceMax_6"), Some(vec![0, 2, 3, 4]));
 }
+
+/// Of channels that a Pad puts around others, what they are is known, as behind a Concat with zeros.
+#[test]
+fn padded_channels_are_constants() {
+    let mut net = Net::new(&["batch", "3", "height", "width"]);
+    let mut w = net.random(4 * 3 * 9);
+    zero_filters(&mut w, [4, 3, 3, 3], &[2]);
+    let x = net.conv("x", [4, 3, 3, 3], &w, &[0.1, 0.2, 0.3, 0.4], &[("pads", Ints(&[1, 1, 1, 1]))]);
+    let pads = net.integers(&[0, 2, 0, 0, 0, 1, 0, 0]);
+    let shortcut = net.node("Pad", &[&x, &pads], &[]);
+    let mut w = net.random(7 * 4);
+    zero_filters(&mut w, [7, 4, 1, 1], &[0, 4, 6]);
+    let branch = net.conv(&x, [7, 4, 1, 1], &w, &[0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7], &[]);
+    let y = net.node("Add", &[&shortcut, &branch], &[]);
+    let w = net.random(2 * 7 * 9);
+    let y = net.conv(&y, [2, 7, 3, 3], &w, &[0.0; 2], &[("pads", Ints(&[1, 1, 1, 1]))]);
+    let graph = compact_equals_dense(&net.finish(&[&y]), &SIZES);
+    // Channels 0, 1 and 6 of the shortcut are zero, and 4 is a constant.
+    assert_eq!(kept_channels(&graph, "Pad_1"), Some(vec![2, 3, 5]));
+    assert_eq!(kept_channels(&graph, "Add_3"), Some(vec![1, 2, 3, 5]));
+
+    // Any filling, and other axes as well.
+    for (mode, kept) in [("edge", vec![0, 1, 2, 3, 5, 6]), ("reflect", vec![1, 2, 3, 5]), ("constant", vec![2, 3, 4, 5])] {
+        let mut net = Net::new(&["batch", "3", "height", "width"]);
+        let mut w = net.random(4 * 3 * 9);
+        zero_filters(&mut w, [4, 3, 3, 3], &[2]);
+        let x = net.conv("x", [4, 3, 3, 3], &w, &[0.1, 0.2, 0.3, 0.4], &[("pads", Ints(&[1, 1, 1, 1]))]);
+        let pads = net.integers(&[0, 2, 1, 0, 0, 1, 0, 1]);
+        let y = net.node("Pad", &[&x, &pads], &[("mode", Text(mode))]);
+        let w = net.random(2 * 7);
+        let y = net.conv(&y, [2, 7, 1, 1], &w, &[0.0; 2], &[]);
+        let graph = compact_equals_dense(&net.finish(&[&y]), &SIZES);
+        assert_eq!(kept_channels(&graph, "Pad_1"), Some(kept), "{mode}");
+    }
+}
+
+/// Each channel of a DepthToSpace is made of four, each of a SpaceToDepth of one.
+#[test]
+fn channels_become_positions_and_back() {
+    for mode in ["DCR", "CRD"] {
+        let mut net = Net::new(&["batch", "3", "height", "width"]);
+        let mut w = net.random(12 * 3 * 9);
+        // Of channel 1 all four, of channel 0 one.
+        let (all, one) = if mode == "CRD" { ([4, 5, 6, 7], 0) } else { ([1, 4, 7, 10], 3) };
+        zero_filters(&mut w, [12, 3, 3, 3], &[&all[..], &[one]].concat());
+        let y = net.conv("x", [12, 3, 3, 3], &w, &[0.5; 12], &[("pads", Ints(&[1, 1, 1, 1]))]);
+        let y = net.node("DepthToSpace", &[&y], &[("blocksize", Int(2)), ("mode", Text(mode))]);
+        let w = net.random(2 * 2 * 9);
+        // Nobody reads channel 2.
+        let w: Vec<f32> = w.chunks(18).flat_map(|w| [w, &[0.0; 9]].concat()).collect();
+        let y = net.conv(&y, [2, 3, 3, 3], &w, &[0.1, 0.2], &[("pads", Ints(&[1, 1, 1, 1]))]);
+        let y = net.node("SpaceToDepth", &[&y], &[("blocksize", Int(2))]);
+        let graph = compact_equals_dense(&net.finish(&[&y]), &SIZES);
+        assert_eq!(kept_channels(&graph, "DepthToSpace_1"), Some(vec![0]), "{mode}");
+        assert_eq!(kept_channels(&graph, "Conv_0").map(|kept| kept.len()), Some(3), "{mode}");
+    }
+    let mut net = Net::new(&["batch", "3", "8", "width"]);
+    let mut w = net.random(3 * 3);
+    zero_filters(&mut w, [3, 3, 1, 1], &[1]);
+    let y = net.conv("x", [3, 3, 1, 1], &w, &[0.5; 3], &[]);
+    let y = net.node("SpaceToDepth", &[&y], &[("blocksize", Int(2))]);
+    let w = net.random(2 * 12);
+    let y = net.conv(&y, [2, 12, 1, 1], &w, &[0.1, 0.2], &[]);
+    let graph = compact_equals_dense(&net.finish(&[&y]), &[&[1, 3, 8, 6], &[2, 3, 8, 10]]);
+    assert_eq!(kept_channels(&graph, "SpaceToDepth_1"), Some(vec![0, 2, 3, 5, 6, 8, 9, 11]));
+}
+
+/// A network over lines keeps what the same network over planes of one row keeps, and as few nodes.
+#[test]
+fn lines_are_planes_of_one_row() {
+    let network = |rows: &[usize], open: bool| {
+        let texts = |extents: &[usize]| extents.iter().map(|n| n.to_string()).collect::<Vec<String>>();
+        let dims = [vec!["batch".to_owned(), "3".into()], texts(rows), vec![if open { "length" } else { "21" }.into()]].concat();
+        let mut net = Net::new(&dims.iter().map(String::as_str).collect::<Vec<&str>>());
+        let ints = |last: i64, least: i64| [vec![least; rows.len()], vec![last]].concat();
+        let twice = |one: Vec<i64>| [one.clone(), one].concat();
+        let of = |outer: usize, inner: usize, length: usize| [vec![outer, inner], rows.to_vec(), vec![length]].concat();
+        let mut w = net.random(6 * 3 * 5);
+        zero_filters(&mut w, [6, 3, 1, 5], &[1, 4]);
+        let (w, b) = (net.weights(&of(6, 3, 5), &w), net.weights(&[6], &[0.1, 0.2, -0.3, 0.4, 0.5, 0.6]));
+        let y = net.node("Conv", &["x", &w, &b], &[("pads", Ints(&twice(ints(2, 0))))]);
+        let parameters = [[1.0; 6], [0.5; 6], [0.1; 6], [2.0; 6]].map(|elements| net.weights(&[6], &elements));
+        let [scale, shift, mean, variance] = parameters.each_ref().map(String::as_str);
+        let y = net.node("BatchNormalization", &[&y, scale, shift, mean, variance], &[]);
+        let y = net.node("Relu", &[&y], &[]);
+        let (kernel, strides) = (ints(2, 1), ints(2, 1));
+        let y = net.node("MaxPool", &[&y], &[("kernel_shape", Ints(&kernel)), ("strides", Ints(&strides))]);
+        let w = net.random(4 * 6 * 3);
+        let w = net.weights(&of(4, 6, 3), &w);
+        let y = net.node("Conv", &[&y, &w], &[]);
+        let bias = net.weights(&[&[1, 4][..], rows, &[1]].concat(), &[0.1, 0.2, 0.3, 0.4]);
+        let y = net.node("Add", &[&y, &bias], &[]);
+        let y = net.node("GlobalAveragePool", &[&y], &[]);
+        let y = net.node("Flatten", &[&y], &[]);
+        net.finish(&[&y])
+    };
+    for open in [true, false] {
+        let lines = compact_equals_dense(&network(&[], open), &[&[1, 3, 21], &[2, 3, 21]]);
+        let planes = compact_equals_dense(&network(&[1], open), &[&[1, 3, 1, 21], &[2, 3, 1, 21]]);
+        assert_eq!(kept_channels(&lines, "Relu_2"), Some(vec![0, 2, 3, 5]));
+        assert_eq!(kept_columns(&lines, "Conv_4"), kept_columns(&planes, "Conv_4"));
+        let views = |name: &str| name.contains("Reshape") || name.contains("Flatten");
+        let computing =
+            |graph: &sslm_format::Graph| graph.nodes.iter().filter(|node| !views(sslm_format::Operator::name(&node.op))).count();
+        assert_eq!(computing(&lines), computing(&planes));
+        assert!(lines.nodes.len() <= planes.nodes.len() + 2, "lines are made to planes and back once");
+    }
+}

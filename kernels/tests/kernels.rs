@@ -14,3 +14,4 @@ mod layout;
 mod matmul;
 mod normalize;
 mod pool;
+mod resample;

@@ -190,18 +190,40 @@ class Graph:
                 x = self.add("Add", [x, self.weight(rng.normal(0, 1, shape))])
             elif kind < 0.94:
                 x = self.add(str(rng.choice(["Identity", "Dropout"])), [x])
-            elif kind < 0.96:
+            elif kind < 0.95:
                 x, self.fixed = self.attention(x, c, size), True
-            elif kind < 0.97:
+            elif kind < 0.96:
                 x = self.add(str(rng.choice(ACTIVATIONS)), [x])
-            elif kind < 0.98:
+            elif kind < 0.97:
                 x = self.add(str(rng.choice(["Max", "Min"])), [x, self.weight(rng.normal(0, 1, (c, 1, 1)))])
-            elif kind < 0.985 and self.opset >= 9:
+            elif kind < 0.975 and self.opset >= 9:
                 condition = self.add("Less", [x, self.weight(rng.normal(0, 1, (c, 1, 1)))])
                 x = self.add("Where", [condition, x, self.weight(rng.normal(0, 1, (1,)))])
+            elif kind < 0.99 and self.opset >= 11 and max(size) < 20:
+                x, c, size = self.space(x, c, size)
             else:
                 x = self.add("Relu", [x])
         return x, c, size
+
+    def space(self, x, c, size):
+        """Padded, also around channels; resized; or channels that become positions."""
+        rng = self.rng
+        kind = rng.integers(0, 3)
+        if kind == 0:
+            before, after, top, left, bottom, right = (int(n) for n in rng.integers(0, 3, 6))
+            top, left = top - int(size[0] > 4), left - int(size[1] > 4)
+            pads = self.name("pads")
+            self.weights.append(numpy_helper.from_array(np.array([0, before, top, left, 0, after, bottom, right]), pads))
+            x = self.add("Pad", [x, pads, self.weight(0.5)])
+            return x, c + before + after, (size[0] + top + bottom, size[1] + left + right)
+        if kind == 1 or c % 4:
+            factors = [float(rng.choice([0.6, 1.0, 1.3, 2.0])) for _ in size]
+            mode, roi = str(rng.choice(["nearest", "linear", "cubic"])), self.weight([])
+            coordinates = str(rng.choice(["half_pixel", "asymmetric", "align_corners", "pytorch_half_pixel"]))
+            x = self.add("Resize", [x, roi, self.weight([1, 1, *factors])], mode=mode, coordinate_transformation_mode=coordinates)
+            return x, c, tuple(int(np.float32(n) * np.float32(f)) for n, f in zip(size, factors))
+        x = self.add("DepthToSpace", [x], blocksize=2, mode=str(rng.choice(["DCR", "CRD"])))
+        return x, c // 4, tuple(2 * n for n in size)
 
     def build(self):
         rng = self.rng

@@ -232,6 +232,24 @@ def read_operator(r):
         interpolation=function("interpolation", "Linear", "NearestPreferFloor", "NearestPreferCeil", "Floor", "Ceil").name,
         target=r.choice("target", scales, sizes),
     )
+    axis_targets = (
+        lambda: Record(extent=None, factor=r.f32(), scale=None),
+        lambda: Record(extent=r.u32(), factor=None, scale=None),
+        lambda: Record(extent=r.u32(), factor=None, scale=r.f32()),
+    )
+    crop = lambda: Record(name="TfCropAndResize", regions=r.vec(lambda: (r.f32(), r.f32())), outside=r.f32())
+    named = lambda name: lambda: Record(name=name)
+    resample = lambda: Record(
+        axes=r.vec(lambda: Record(axis=r.u32(), target=r.choice("target of an axis", *axis_targets))),
+        coordinates=r.choice(
+            "coordinates", named("HalfPixel"), named("PytorchHalfPixel"), named("Asymmetric"), named("AlignCorners"),
+            named("HalfPixelSymmetric"), named("TfHalfPixelForNn"), crop,
+        ),
+        interpolation=function(
+            "interpolation", "Linear", "NearestPreferFloor", "NearestPreferCeil", "Floor", "Ceil", "Cubic coefficient"
+        ),
+        antialias=r.flag(), exclude_outside=r.flag(),
+    )  # fmt: skip
     activations = (
         "Relu", "LeakyRelu alpha", "Clip low high", "Sigmoid", "Tanh", "HardSigmoid alpha beta", "HardSwish", "Elu alpha", "Mish",
         "Sqrt", "Gelu", "GeluTanh", "Swish alpha", "Erf", "Exp", "Log", "Abs", "Floor", "Ceil", "Round", "Trunc", "Sign", "Softplus",
@@ -264,7 +282,7 @@ def read_operator(r):
         ("Transpose", lambda: Record(axes=r.vec(r.u32))),
         ("Slice", lambda: Record(axis=r.u32(), start=r.i64(), end=r.i64(), step=r.i64())),
         ("Gather", lambda: Record(axis=r.u32(), indices=r.vec(r.i64))),
-        ("Pad", lambda: Record(amounts=r.vec(r.pair), fill=function("fill", "Constant value", "Reflect", "Edge"))),
+        ("Pad", lambda: Record(amounts=r.vec(r.pair), fill=function("fill", "Constant value", "Reflect", "Edge", "Wrap"))),
         ("Resize", resize),
         ("ReduceMean", lambda: Record(axes=r.u32s(), keep=r.flag())),
         ("Expand", lambda: Record(dims=r.vec(r.u64))),
@@ -276,6 +294,9 @@ def read_operator(r):
         ("GroupNorm", lambda: Record(groups=r.u32(), scale=r.u32(), shift=r.u32(), epsilon=r.f32())),
     ]))  # fmt: skip
     operators |= {
+        40: ("Resample", resample),
+        41: ("DepthToSpace", lambda: Record(block=r.u32(), neighbours=r.flag())),
+        42: ("SpaceToDepth", lambda: Record(block=r.u32())),
         50: ("MatMul", lambda: Record(transposed=(r.flag(), r.flag()), alpha=r.f32())),
     }  # fmt: skip
     code = r.u8()
@@ -416,6 +437,10 @@ class Model:
             require(all(abs(i) <= ELEMENT_LIMIT for i in op.indices), "R46", f"{at}: indices")
         elif op.kind == "Resize" and op.target.factors:
             require(all(0 < f < np.inf for f in op.target.factors), "R47", f"{at}: factors {op.target.factors}")
+        elif op.kind == "Resample":
+            self.check_resample(at, op)
+        elif op.kind in ("DepthToSpace", "SpaceToDepth"):
+            require(1 <= op.block < WINDOW_LIMIT, "R61", f"{at}: block {op.block}")
         elif op.kind in ("ReduceMean", "Reduce"):
             enough = op.kind == "ReduceMean" or len(op.axes) > 0
             require(enough and increasing_below(op.axes, RANK_LIMIT), "R48", f"{at}: axes {op.axes}")
@@ -425,6 +450,18 @@ class Model:
             for extent in op.dims:
                 count *= extent
             op.tensor = self.blob(op.data, "R42", count)
+
+    @staticmethod
+    def check_resample(at, op):
+        require(increasing_below([a.axis for a in op.axes], RANK_LIMIT), "R57", f"{at}: axes")
+        factors = [n for a in op.axes for n in (a.target.factor, a.target.scale) if n is not None]
+        crops = op.coordinates.name == "TfCropAndResize"
+        others = [*np.ravel(op.coordinates.regions), op.coordinates.outside] if crops else []
+        legal = all(0 < f < np.inf for f in factors) and np.isfinite([*others, *op.interpolation.parameters]).all()
+        require(legal, "R58", f"{at}: factors {factors}, or what is not finite")
+        require(not crops or len(op.coordinates.regions) == len(op.axes), "R59", f"{at}: regions")
+        windows = op.interpolation.name in ("Linear", "Cubic")
+        require(windows or not op.antialias, "R60", f"{at}: antialias of {op.interpolation.name}")
 
     @staticmethod
     def check_window(at, op):
@@ -802,13 +839,118 @@ def resize_axis(op, x, axis, new, scale):
         first = within(np.floor(at))
         share = (at - first).reshape(-1, *[1] * (x.ndim - 1 - axis))
         return (1 - share) * x.take(first, axis) + share * x.take(within(first + 1), axis)
+    return x.take(nearest(op.interpolation, at, last), axis)
+
+
+def nearest(interpolation, at, last):
     round_to_whole = {
         "NearestPreferFloor": lambda p: np.ceil(p - 0.5),
         "NearestPreferCeil": lambda p: np.floor(p + 0.5),
         "Floor": np.floor,
         "Ceil": np.ceil,
-    }[op.interpolation]
-    return x.take(within(round_to_whole(at)), axis)
+    }[interpolation]
+    return np.clip(round_to_whole(at), 0, last).astype(np.int64)
+
+
+def resample(op, x):
+    plans = []
+    for place, axis in enumerate(op.axes):
+        require(axis.axis < x.ndim, "R27", f"axis {axis.axis} of an operand of shape {x.shape}")
+        size, target = x.shape[axis.axis], axis.target
+        if target.factor is not None:
+            scale = np.float32(target.factor)
+            new = int(min(np.floor(np.float32(size) * scale), 2.0**41))
+        else:
+            new = target.extent
+            scale = np.float32(new) / np.float32(size) if target.scale is None else np.float32(target.scale)
+        plans.append((place, axis.axis, new, scale))
+    shape = list(x.shape)
+    for _, axis, new, _ in plans:
+        shape[axis] = new
+    check_size(shape)
+    for place, axis, new, scale in plans:
+        if scale != 1 or new != x.shape[axis]:
+            x = np.moveaxis(resample_axis(op, np.moveaxis(x, axis, 0), place, new, scale), 0, axis)
+    return x
+
+
+def resample_axis(op, x, place, new, scale):
+    """The first axis of x."""
+    f32, i, last = np.float32, np.arange(new, dtype=np.float32), x.shape[0] - 1
+    half, size, name = f32(0.5), f32(x.shape[0]), op.coordinates.name
+    at, outside = (i + half) / scale - half, None
+    if name == "TfCropAndResize":
+        start, end = map(f32, op.coordinates.regions[place])
+        crossed = i * (end - start) * f32(last) / f32(new - 1) if new > 1 else None
+        at = start * f32(last) + crossed if new > 1 else (half * (start + end) * f32(last))[None]
+        outside = (at < 0) | (at > last)
+    elif name in ("AlignCorners", "PytorchHalfPixel") and new == 1:
+        at = 0 * i
+    elif name == "AlignCorners":
+        at = i * f32(last) / f32(new - 1)
+    elif name == "Asymmetric":
+        at = i / scale
+    elif name == "TfHalfPixelForNn":
+        at = (i + half) / scale
+    elif name == "HalfPixelSymmetric":
+        offset = size / f32(2) * (f32(1) - f32(new) / (scale * size))
+        at = f32(float(offset) + (i.astype(np.float64) + 0.5) / float(scale) - 0.5)
+    y = resample_at(op, x, at, scale, last)
+    if outside is not None:
+        y[outside] = op.coordinates.outside
+    return y
+
+
+def resample_at(op, x, at, scale, last):
+    column = lambda array: array.reshape(-1, *[1] * (x.ndim - 1))
+    name = op.interpolation.name
+    if name == "Cubic" or (name == "Linear" and op.antialias):
+        return resample_windows(op, x, at, scale, last)
+    at = at.astype(np.float64)
+    if name == "Linear":
+        at = np.clip(at, 0, last)
+        first = np.floor(at).astype(np.int64)
+        share = column(at - first)
+        return (1 - share) * x[first] + share * x[np.clip(first + 1, 0, last)]
+    middle = np.floor(at) + 0.5
+    return x[nearest(name, np.where(np.abs(at - middle) < 1e-6, middle, at), last)].astype(np.float64)
+
+
+def resample_windows(op, x, at, scale, last):
+    cubic = op.interpolation.name == "Cubic"
+    a = np.float32(op.interpolation.parameters[0]) if cubic else None
+    stretch = max(np.float32(1), np.float32(1) / scale) if op.antialias else np.float32(1)
+    reach = np.float32(2 if cubic else 1) * stretch
+
+    def weight(d):
+        if not cubic:
+            return max(1 - d, 0)
+        return ((a + 2) * d - (a + 3)) * d * d + 1 if d < 1 else (((d - 5) * d + 8) * d - 4) * a if d < 2 else 0
+
+    y = np.zeros((len(at), *x.shape[1:]))
+    for out, p in zip(y, at):
+        taps = range(int(np.floor(p - reach + np.float32(1))), int(np.floor(p + reach + np.float32(1))))
+        taps = [t for t in taps if 0 <= t <= last or not op.exclude_outside]
+        weights = [float(weight(abs(np.float32(t) - p) / stretch)) for t in taps]
+        for t, w in zip(taps, weights):
+            out += w / (sum(weights) or 1) * x[min(max(t, 0), last)]
+    return y
+
+
+def depth_to_space(op, x):
+    b = op.block
+    require(x.ndim == 4 and x.shape[1] % (b * b) == 0, "R27", f"operand of shape {x.shape}, block {b}")
+    n, c, h, w = x.shape
+    if op.neighbours:
+        return x.reshape(n, c // b // b, b, b, h, w).transpose(0, 1, 4, 2, 5, 3).reshape(n, c // b // b, h * b, w * b)
+    return x.reshape(n, b, b, c // b // b, h, w).transpose(0, 3, 4, 1, 5, 2).reshape(n, c // b // b, h * b, w * b)
+
+
+def space_to_depth(op, x):
+    b = op.block
+    require(x.ndim == 4 and x.shape[2] % b == x.shape[3] % b == 0, "R27", f"operand of shape {x.shape}, block {b}")
+    n, c, h, w = x.shape
+    return x.reshape(n, c, h // b, b, w // b, b).transpose(0, 3, 5, 1, 2, 4).reshape(n, b * b * c, h // b, w // b)
 
 
 def reduce_mean(op, x):
@@ -839,7 +981,8 @@ OPERATORS = {
     "Conv": conv, "Gemm": gemm, "Activation": activation, "MaxPool": max_pool, "AveragePool": average_pool,
     "GlobalAveragePool": global_pool, "Lrn": lrn, "Softmax": softmax, "Flatten": flatten, "Reshape": reshape, "Concat": concat,
     "Binary": binary, "Constant": lambda op: op.tensor.reshape(op.dims), "GlobalMaxPool": global_pool, "ConvTranspose": conv,
-    "Transpose": transpose, "Slice": slice_, "Gather": gather, "Pad": pad, "Resize": resize, "ReduceMean": reduce_mean,
+    "Transpose": transpose, "Slice": slice_, "Gather": gather, "Pad": pad, "Resize": resize, "Resample": resample,
+    "DepthToSpace": depth_to_space, "SpaceToDepth": space_to_depth, "ReduceMean": reduce_mean,
     "Expand": lambda op, x: np.broadcast_to(x, broadcast(x.shape, op.dims)), "ArgMax": arg_max, "Where": where, "Reduce": reduce,
     "LogSoftmax": softmax, "MatMul": matmul,
 }  # fmt: skip

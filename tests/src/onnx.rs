@@ -12,6 +12,7 @@ pub struct Net {
 }
 
 /// An attribute's value.
+#[derive(Clone, Copy)]
 pub enum Value<'a> {
     /// An integer.
     Int(i64),
@@ -135,7 +136,8 @@ pub fn value_info(name: &str, dims: &[&str]) -> ValueInfoProto {
     ValueInfoProto { name: name.to_owned(), r#type: Some(TypeProto { tensor_type }) }
 }
 
-fn attribute(name: &str, value: &Value) -> AttributeProto {
+/// An attribute.
+pub fn attribute(name: &str, value: &Value) -> AttributeProto {
     let base = AttributeProto { name: name.to_owned(), ..Default::default() };
     match value {
         Value::Float(f) => AttributeProto { f: *f, r#type: 1, ..base },

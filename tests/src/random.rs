@@ -144,11 +144,14 @@ impl Graph {
             90..91 => self.squeeze_and_excite(&x),
             91..92 => self.mean(&x),
             92..93 => self.pad(&x),
+            93..94 if self.random.chance(0.5) => self.space(&x),
             93..94 if x.sizes.iter().flatten().all(|&n| n > 2) => self.crop(&x),
             93..94 => self.pad(&x),
-            94..98 if x.largest() <= 16 => self.upsample(&x),
+            94..95 if x.largest() <= 16 => self.resample(&x),
+            95..98 if x.largest() <= 16 => self.upsample(&x),
             94..98 => self.activation(&x),
             98.. if x.sizes.len() == 1 && x.largest() <= 16 && self.random.chance(0.5) => self.attention(&x),
+            98..99 if x.sizes.len() == 1 => self.line(&x),
             _ if x.sizes.len() == 1 => self.shuffle(&x),
             _ => self.unary("Identity", &x, &[]),
         }
@@ -463,13 +466,70 @@ impl Graph {
         Image { name, channels: x.channels, sizes: vec![[1, 1]; x.sizes.len()] }
     }
 
+    /// More around, of channels as well, and less where an amount is negative.
     fn pad(&mut self, x: &Image) -> Image {
-        let [top, left, bottom, right] = [0; 4].map(|_| self.random.between(0..=2));
-        let pads = self.net.integers(&[0, 0, top as i64, left as i64, 0, 0, bottom as i64, right as i64]);
+        let least = if x.sizes.iter().flatten().all(|&n| n > 4) { -1 } else { 0 };
+        let [top, left, bottom, right] = [0; 4].map(|_| self.random.between(0..=3) as i64 + least);
+        let [before, after] = if self.random.chance(0.4) { [0; 2].map(|_| self.random.between(0..=2) as i64) } else { [0, 0] };
+        let modes: &[&'static str] =
+            if least < 0 && x.channels > 2 { &["constant", "reflect", "edge", "wrap"] } else { &["constant"] };
+        let mode = self.random.of(modes);
+        let pads = self.net.integers(&[0, before, top, left, 0, after, bottom, right]);
         let value = self.random.of(&[0.0, 0.7]);
         let value = self.net.weights(&[], &[value]);
-        let sizes = x.sizes.iter().map(|[h, w]| [h + top + bottom, w + left + right]).collect();
-        Image { name: self.net.node("Pad", &[&x.name, &pads, &value], &[]), channels: x.channels, sizes }
+        let sum = |n: usize, a: i64, b: i64| (n as i64 + a + b) as usize;
+        let sizes = x.sizes.iter().map(|&[h, w]| [sum(h, top, bottom), sum(w, left, right)]).collect();
+        let name = self.net.node("Pad", &[&x.name, &pads, &value], &[("mode", Value::Text(mode))]);
+        Image { name, channels: sum(x.channels, before, after), sizes }
+    }
+
+    /// Channels become positions, or positions channels.
+    fn space(&mut self, x: &Image) -> Image {
+        let even = x.sizes.iter().flatten().all(|n| n.is_multiple_of(2)) && x.channels <= 8;
+        if even && self.random.chance(0.5) {
+            let name = self.net.node("SpaceToDepth", &[&x.name], &[("blocksize", Value::Int(2))]);
+            return Image { name, channels: 4 * x.channels, sizes: x.sizes.iter().map(|s| s.map(|n| n / 2)).collect() };
+        }
+        let x = self.conv(x, 4, &Window::default());
+        let block = if x.channels.is_multiple_of(4) && x.largest() <= 16 { 2 } else { 1 };
+        let mode = self.random.of(&["DCR", "CRD"]);
+        let attributes = [("blocksize", Value::Int(block)), ("mode", Value::Text(mode))];
+        let (name, block) = (self.net.node("DepthToSpace", &[&x.name], &attributes), block as usize);
+        Image { name, channels: x.channels / (block * block), sizes: x.sizes.iter().map(|s| s.map(|n| n * block)).collect() }
+    }
+
+    /// Another height and width, in a way that not every reader knows, with weights for several neighbours or none.
+    fn resample(&mut self, x: &Image) -> Image {
+        let factors = [0; 2].map(|_| self.random.of(&[0.6f32, 1.0, 1.5, 1.3, 2.0]));
+        let scales = self.net.weights(&[4], &[1.0, 1.0, factors[0], factors[1]]);
+        let mode = self.random.of(&["nearest", "linear", "cubic"]);
+        let coordinates = self.random.of(&["half_pixel_symmetric", "half_pixel", "align_corners", "tf_crop_and_resize"]);
+        let mut attributes = vec![("mode", Value::Text(mode)), ("coordinate_transformation_mode", Value::Text(coordinates))];
+        if mode == "cubic" {
+            attributes.push(("exclude_outside", Value::Int(self.random.of(&[0, 1]))));
+        }
+        let roi = self.net.weights(&[8], &[0.0, 0.0, 0.1, -0.2, 1.0, 1.0, 0.9, 1.0]);
+        let scaled = |size: &Size| [0, 1].map(|axis| (size[axis] as f32 * factors[axis]).floor() as usize);
+        let sizes: Vec<Size> = x.sizes.iter().map(scaled).collect();
+        if sizes.iter().flatten().any(|&n| n == 0) {
+            return self.unary("Identity", x, &[]);
+        }
+        Image { name: self.net.node("Resize", &[&x.name, &roi, &scales], &attributes), channels: x.channels, sizes }
+    }
+
+    /// A convolution over the line of all positions.
+    fn line(&mut self, x: &Image) -> Image {
+        let [height, width] = x.sizes[0];
+        let (apart, together) =
+            (self.net.integers(&[0, x.channels as i64, -1]), self.net.integers(&[0, 4, height as i64, width as i64]));
+        let line = self.net.node("Reshape", &[&x.name, &apart], &[]);
+        let mut weights = self.random.elements(4 * x.channels * 3, 0.5);
+        mask(&mut self.random, &mut weights, [4, x.channels, 1, 3]);
+        let (w, b) = (self.net.weights(&[4, x.channels, 3], &weights), self.bias(4));
+        let line = self.net.node("Conv", &[&line, &w, &b], &[("pads", Value::Ints(&[1, 1]))]);
+        let line = self.net.node("Relu", &[&line], &[]);
+        let name = self.net.node("Reshape", &[&line, &together], &[]);
+        Image { name, channels: 4, sizes: x.sizes.clone() }
     }
 
     /// Without the first row and the last column.

@@ -385,3 +385,72 @@ fn padded_extent(extent: &Extent, [before, after]: [u32; 2], fill: &Fill) -> Res
     }
     Ok(extent + (before + after) as i64)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::value::Value;
+
+    fn refusal(record: &impl Check) -> Option<String> {
+        let value = Value { name: "x".into(), compaction: None };
+        let site = Site { inputs: vec![&value], output: &value, blobs: &[] };
+        record.check(&site).err().map(|e| e.to_string())
+    }
+
+    fn factor(axis: u32, factor: f32) -> ResampledAxis {
+        ResampledAxis { axis, target: AxisTarget::Factor { factor } }
+    }
+
+    #[test]
+    fn records_that_break_a_rule_are_refused() {
+        let fine = Resample {
+            axes: vec![factor(1, 2.0), ResampledAxis { axis: 3, target: AxisTarget::Scaled { extent: 5, scale: 0.5 } }],
+            coordinates: Coordinates::HalfPixel,
+            interpolation: Interpolation::Linear,
+            antialias: true,
+            exclude_outside: false,
+        };
+        assert_eq!(refusal(&fine), None);
+        let crop = |regions: Vec<[f32; 2]>, outside: f32| Coordinates::TfCropAndResize { regions, outside };
+        let with = |change: &dyn Fn(&mut Resample)| {
+            let mut record = fine.clone();
+            change(&mut record);
+            refusal(&record).expect("refused")
+        };
+        assert!(with(&|r| r.axes.reverse()).contains("strictly increasing"));
+        assert!(with(&|r| r.axes[1].axis = 8).contains("below 8"));
+        for bad in [0.0, -1.0, f32::NAN, f32::INFINITY] {
+            assert!(with(&|r| r.axes[0] = factor(1, bad)).contains("a positive factor"), "{bad}");
+        }
+        assert!(with(&|r| r.coordinates = crop(vec![[0.0, 1.0]], 0.0)).contains("regions: expected 2, found 1"));
+        assert!(with(&|r| r.coordinates = crop(vec![[0.0, f32::NAN], [0.0, 1.0]], 0.0)).contains("finite"));
+        assert!(with(&|r| r.interpolation = Interpolation::Cubic { coefficient: f32::NAN }).contains("finite"));
+        assert!(with(&|r| r.interpolation = Interpolation::Ceil).contains("antialias"));
+        // What only this record has is not for the older one.
+        let older = |coordinates, interpolation| {
+            refusal(&Resize2d { coordinates, interpolation, target: Target::Sizes { extents: [1, 2] } })
+        };
+        assert_eq!(older(Coordinates::HalfPixel, Interpolation::Linear), None);
+        assert!(older(Coordinates::TfHalfPixelForNn, Interpolation::Linear).is_some());
+        assert!(older(Coordinates::HalfPixel, Interpolation::Cubic { coefficient: -0.75 }).is_some());
+    }
+
+    #[test]
+    fn padding_of_channels_says_what_they_are() {
+        let x = vec![None, Some(3), Some(4)];
+        let pad = |amounts: [u32; 2], fill: Fill| Pad { amounts: vec![[0, 0], amounts, [0, 0]], fill };
+        let link = |pad: &Pad| pad.axes(&[&x], &pad.shape(&[&x]).expect("it can be padded"))[0].links[1].clone();
+        let constant = pad([2, 1], Fill::Constant { value: 0.5 });
+        assert_eq!(link(&constant), Link::Joined { to: 1, first: 2 });
+        assert_eq!(constant.constant(&[Source::Nothing]), Some(0.5));
+        assert_eq!(constant.constant(&[Source::One(Some(2.0))]), Some(2.0));
+        let picked = |fill: Fill| match link(&pad([2, 1], fill)) {
+            Link::Picked { to: 1, pick: Pick::Listed(list) } => list,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(picked(Fill::Edge), [0, 0, 0, 1, 2, 2]);
+        assert_eq!(picked(Fill::Reflect), [2, 1, 0, 1, 2, 1]);
+        assert_eq!(picked(Fill::Wrap), [1, 2, 0, 1, 2, 0]);
+        assert_eq!(link(&pad([0, MAX_WINDOW], Fill::Edge)), Link::Windowed { to: 1 }, "too many to list");
+    }
+}

@@ -128,3 +128,30 @@ fn divided(what: &str, extent: &Extent, by: usize) -> Result<Extent> {
         _ => Ok(extent.quotient(&Extent::from(by))),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::shape;
+
+    #[test]
+    fn blocks_divide_what_they_come_from() {
+        let to_space = DepthToSpace { block: 2, neighbours: true };
+        assert_eq!(to_space.shape(&[&shape::of(&[1, 8, 3, 5])]).expect("8 of 4"), shape::of(&[1, 2, 6, 10]));
+        assert!(to_space.shape(&[&shape::of(&[1, 6, 3, 5])]).is_err());
+        let to_depth = SpaceToDepth { block: 3 };
+        assert_eq!(to_depth.shape(&[&shape::of(&[1, 2, 6, 3])]).expect("6 and 3 of 3"), shape::of(&[1, 18, 2, 1]));
+        assert!(to_depth.shape(&[&shape::of(&[1, 2, 6, 4])]).is_err());
+        let [n, h, w] = ["n", "h", "w"].map(Extent::symbol);
+        let open = vec![n.clone(), Extent::from(4usize), h.clone(), w.clone()];
+        let expected = vec![n, Extent::from(1usize), &h * 2, &w * 2];
+        assert_eq!(to_space.shape(&[&open]).expect("of any size"), expected);
+    }
+
+    #[test]
+    fn channels_of_a_block() {
+        let of = |neighbours: bool| DepthToSpace { block: 2, neighbours }.origins(3, 1).collect::<Vec<usize>>();
+        assert_eq!(of(true), [4, 5, 6, 7]);
+        assert_eq!(of(false), [1, 4, 7, 10]);
+    }
+}

@@ -23,7 +23,7 @@ struct Rows<'g> {
     g: &'g mut Graph,
     /// The nodes so far.
     nodes: Vec<Node>,
-    /// Of lines, the planes of one row that have the same elements.
+    /// Of lines and stored tensors, the planes of one row that have the same elements.
     planes: HashMap<ValueId, ValueId>,
     /// What is read instead of planes that there are already.
     instead: HashMap<ValueId, ValueId>,
@@ -77,7 +77,7 @@ impl Rows<'_> {
             return node;
         }
         let Some(inputs) = node.inputs.iter().map(|&v| self.planes_of(v)).collect::<Option<Vec<ValueId>>>() else { return node };
-        let output = self.new_value(node.output, "planes");
+        let output = self.new_value(node.output, "in_rows");
         let to_lines = Node {
             name: format!("{}.lines", node.name),
             op: Reshape::to(&[0, 0, -1]).into(),
@@ -96,9 +96,10 @@ impl Rows<'_> {
         }
         let node = self.nodes.iter().find(|node| node.output == v)?;
         let (data, name) = (answers(&node.op).tensor()?.clone(), node.name.clone());
-        let output = self.new_value(v, "row");
+        let output = self.new_value(v, "in_row");
         let dims = shape::known(self.g.shape(output))?.into_iter().map(|extent| extent as u64).collect();
         self.nodes.push(Node { name, op: Constant { dims, data }.into(), inputs: Vec::new(), output });
+        self.planes.insert(v, output);
         Some(output)
     }
 

@@ -14,12 +14,14 @@ use sslm_format::{Activation, AveragePool, Binary, GlobalAveragePool, GlobalMaxP
 pub(super) const IMPORTS: &[Import] = &[
     Import::computing("MaxPool", |node| {
         node.one_output("Indices")?;
-        let (x, window) = (node.value(0)?, window::of_attributes(node)?);
+        let x = node.value(0)?;
+        let window = window::of_attributes(node, x)?;
         let ceil_mode = node.flag("ceil_mode", false)?;
         window::over_planes(node, x, MaxPool { window, ceil_mode })
     }),
     Import::computing("AveragePool", |node| {
-        let (x, window) = (node.value(0)?, window::of_attributes(node)?);
+        let x = node.value(0)?;
+        let window = window::of_attributes(node, x)?;
         let (ceil_mode, count_include_pad) = (node.flag("ceil_mode", false)?, node.flag("count_include_pad", false)?);
         window::over_planes(node, x, AveragePool { window, ceil_mode, count_include_pad })
     }),
@@ -55,7 +57,8 @@ fn global(node: &mut OnnxNode<'_>, x: ValueId, pool: impl Into<Op>, behind: bool
 
 /// The sum of windows is a convolution of ones.
 fn lp_pool(node: &mut OnnxNode<'_>) -> Result<Binding> {
-    let (x, mut window) = (node.value(0)?, window::of_attributes(node)?);
+    let x = node.value(0)?;
+    let mut window = window::of_attributes(node, x)?;
     let channels = node.extent(x, 1).context("input: expected a known count of channels, found a symbolic one")?;
     if let (true, Padding::Explicit { bottom, right, .. }) = (node.flag("ceil_mode", false)?, &mut window.padding) {
         for (axis, after) in [bottom, right].into_iter().enumerate() {

@@ -11,22 +11,22 @@ use sslm_format::{Padding, Reshape, ValueId, Window};
 
 /// Two integers of at least `least`, vertical and horizontal; of a window over lines, which are planes of one row, only the horizontal
 /// one is listed.
-pub(super) fn pair(node: &OnnxNode<'_>, name: &str, default: Option<[u32; 2]>, least: u32) -> Result<[u32; 2]> {
+pub(super) fn pair(node: &OnnxNode<'_>, x: ValueId, name: &str, default: Option<[u32; 2]>, least: u32) -> Result<[u32; 2]> {
     let integer = |n: i64| {
         u32::try_from(n).ok().filter(|&n| n >= least).with_context(|| format!("{name}: expected at least {least}, found {n}"))
     };
-    match (node.ints(name)?, default) {
-        ([], Some(default)) => Ok(default),
-        (&[a, b], _) => Ok([integer(a)?, integer(b)?]),
-        (&[a], _) => Ok([least, integer(a)?]),
-        (other, _) => bail!("{name}: expected 1 or 2 integers (1-D or 2-D), found {other:?}"),
+    match (node.ints(name)?, default, node.rank(x)) {
+        ([], Some(default), _) => Ok(default),
+        (&[a, b], _, 4) => Ok([integer(a)?, integer(b)?]),
+        (&[a], _, 3) => Ok([least, integer(a)?]),
+        (other, _, rank) => bail!("{name}: expected {} integers, found {other:?}", rank.saturating_sub(2)),
     }
 }
 
 /// Refuses inputs that are neither lines nor planes.
 fn expect_planes(node: &OnnxNode<'_>, x: ValueId) -> Result<()> {
     let rank = node.rank(x);
-    ensure!((3..=4).contains(&rank), "input: expected 3 or 4 axes (1-D or 2-D), found {rank}");
+    ensure!((3..=4).contains(&rank), "input: expected 3 or 4 axes (windows over one or two of them), found {rank}");
     Ok(())
 }
 
@@ -38,37 +38,38 @@ pub(super) fn over_planes(node: &mut OnnxNode<'_>, x: ValueId, op: impl Into<Op>
 
 /// As [`over_planes`]; yields a value named `output`.
 pub(super) fn over_planes_as(node: &mut OnnxNode<'_>, output: &str, x: ValueId, op: impl Into<Op>) -> Result<ValueId> {
-    expect_planes(node, x)?;
     if node.rank(x) == 4 {
         return node.push_as(output, op, vec![x]);
     }
-    let rows = node.push_as(&node.inner_name("row"), Reshape::to(&[0, 0, 1, -1]), vec![x])?;
-    let rows = node.push_as(&node.inner_name("planes"), op, vec![rows])?;
+    let rows = node.push_as(&format!("{output}.row"), Reshape::to(&[0, 0, 1, -1]), vec![x])?;
+    let rows = node.push_as(&format!("{output}.rows"), op, vec![rows])?;
     node.push_as(output, Reshape::to(&[0, 0, -1]), vec![rows])
 }
 
-/// The window of an operator whose weights have a kernel of these sizes.
-pub(super) fn of_weights(node: &OnnxNode<'_>, kernel: [usize; 2]) -> Result<Window> {
+/// The window over `x` of an operator whose weights have a kernel of these sizes.
+pub(super) fn of_weights(node: &OnnxNode<'_>, x: ValueId, kernel: [usize; 2]) -> Result<Window> {
+    expect_planes(node, x)?;
     let expected = [positive(kernel[0] as i64, "kernel")?, positive(kernel[1] as i64, "kernel")?];
-    let found = pair(node, "kernel_shape", Some(expected), 1)?;
+    let found = pair(node, x, "kernel_shape", Some(expected), 1)?;
     ensure!(found == expected, "kernel_shape: expected {expected:?} (of the weights), found {found:?}");
-    of_kernel(node, found)
+    of_kernel(node, x, found)
 }
 
-/// The window of an operator without weights.
-pub(super) fn of_attributes(node: &OnnxNode<'_>) -> Result<Window> {
-    of_kernel(node, pair(node, "kernel_shape", None, 1)?)
+/// The window over `x` of an operator without weights.
+pub(super) fn of_attributes(node: &OnnxNode<'_>, x: ValueId) -> Result<Window> {
+    expect_planes(node, x)?;
+    of_kernel(node, x, pair(node, x, "kernel_shape", None, 1)?)
 }
 
-fn of_kernel(node: &OnnxNode<'_>, kernel: [u32; 2]) -> Result<Window> {
+fn of_kernel(node: &OnnxNode<'_>, x: ValueId, kernel: [u32; 2]) -> Result<Window> {
     let padding = match node.text("auto_pad", "NOTSET")? {
-        "NOTSET" => match node.ints("pads")? {
-            [] => Padding::Explicit { top: 0, left: 0, bottom: 0, right: 0 },
-            &[top, left, bottom, right] => {
+        "NOTSET" => match (node.ints("pads")?, node.rank(x)) {
+            ([], _) => Padding::Explicit { top: 0, left: 0, bottom: 0, right: 0 },
+            (&[top, left, bottom, right], 4) => {
                 Padding::Explicit { top: pad(top)?, left: pad(left)?, bottom: pad(bottom)?, right: pad(right)? }
             }
-            &[left, right] => Padding::Explicit { top: 0, left: pad(left)?, bottom: 0, right: pad(right)? },
-            other => bail!("pads: expected 2 or 4 integers (1-D or 2-D), found {other:?}"),
+            (&[left, right], 3) => Padding::Explicit { top: 0, left: pad(left)?, bottom: 0, right: pad(right)? },
+            (other, rank) => bail!("pads: expected {} integers, found {other:?}", 2 * rank.saturating_sub(2)),
         },
         "VALID" => Padding::Explicit { top: 0, left: 0, bottom: 0, right: 0 },
         "SAME_UPPER" => Padding::SameUpper,
@@ -77,8 +78,8 @@ fn of_kernel(node: &OnnxNode<'_>, kernel: [u32; 2]) -> Result<Window> {
     };
     Ok(Window {
         kernel,
-        strides: pair(node, "strides", Some([1, 1]), 1)?,
-        dilations: pair(node, "dilations", Some([1, 1]), 1)?,
+        strides: pair(node, x, "strides", Some([1, 1]), 1)?,
+        dilations: pair(node, x, "dilations", Some([1, 1]), 1)?,
         padding,
     })
 }

@@ -11,7 +11,7 @@ use sslm_format::{Activation, Binary, Transpose, ValueId};
 /// FusedConv, and with channels last NhwcConv and NhwcFusedConv, whose weights lie as those of any other convolution.
 pub(super) fn fused_conv(node: &mut OnnxNode<'_>, channels_last: bool) -> Result<Binding> {
     let mut x = given(node, 0, channels_last)?;
-    let mut steps: Vec<(Op, Option<ValueId>)> = vec![(record(node)?.into(), None)];
+    let mut steps: Vec<(Op, Option<ValueId>)> = vec![(record(node, x)?.into(), None)];
     if node.input(3).is_some() {
         let added = given(node, 3, channels_last)?;
         steps.push((Binary::Add.into(), Some(added)));

@@ -27,17 +27,17 @@ pub(in crate::ops) const IMPORTS: &[Import] = &[
 
 fn conv(node: &mut OnnxNode<'_>) -> Result<Binding> {
     let x = node.value(0)?;
-    let record = record(node)?;
+    let record = record(node, x)?;
     window::over_planes(node, x, record)
 }
 
-/// The record of a Conv that keeps everything.
-fn record(node: &OnnxNode<'_>) -> Result<Conv<Unpacked>> {
+/// The record of a Conv of `x` that keeps everything.
+fn record(node: &OnnxNode<'_>, x: ValueId) -> Result<Conv<Unpacked>> {
     let weights = node.needed_tensor(1, "weights")?;
-    let [filters, group_channels, kernel_height, kernel_width] = extents(weights)?;
+    let [filters, group_channels, kernel_height, kernel_width] = extents(weights, node.rank(x))?;
     let group = group(node, filters, "filters")?;
     let channels = group.checked_mul(group_channels).context("group: too large")?;
-    let window = window::of_weights(node, [kernel_height, kernel_width])?;
+    let window = window::of_weights(node, x, [kernel_height, kernel_width])?;
     let bias = bias(node, filters)?;
     let matrix = matrix(filters, group_channels * kernel_height * kernel_width, weights.floats()?.clone());
     dense([group, channels, filters], window, matrix, bias)
@@ -46,7 +46,7 @@ fn record(node: &OnnxNode<'_>) -> Result<Conv<Unpacked>> {
 fn conv_transpose(node: &mut OnnxNode<'_>) -> Result<Binding> {
     let x = node.value(0)?;
     let weights = node.needed_tensor(1, "weights")?;
-    let [channels, group_filters, kernel_height, kernel_width] = extents(weights)?;
+    let [channels, group_filters, kernel_height, kernel_width] = extents(weights, node.rank(x))?;
     let group = group(node, channels, "channels")?;
     let filters = group.checked_mul(group_filters).context("group: too large")?;
     let (group_channels, taps) = (channels / group, kernel_height * kernel_width);
@@ -71,12 +71,13 @@ pub(in crate::ops) fn sum_of_windows(channels: usize, window: Window) -> Result<
     dense([channels; 3], window, matrix, vec![0.0; channels])
 }
 
-/// The extents of a weight tensor: OIHW, or IOHW of a transposed convolution. Those over lines have one row.
-fn extents(weights: &Tensor) -> Result<[usize; 4]> {
-    let extents = match weights.dims[..] {
-        [outer, inner, length] => [outer, inner, 1, length],
-        [outer, inner, height, width] => [outer, inner, height, width],
-        ref other => bail!("weights: expected 3 or 4 axes (1-D or 2-D convolution), found dims {other:?}"),
+/// The extents of a weight tensor: OIHW, or IOHW of a transposed convolution. Those over lines have one row. The input has `rank` axes.
+fn extents(weights: &Tensor, rank: usize) -> Result<[usize; 4]> {
+    ensure!((3..=4).contains(&rank), "input: expected 3 or 4 axes (windows over one or two of them), found {rank}");
+    let extents = match (&weights.dims[..], rank) {
+        (&[outer, inner, length], 3) => [outer, inner, 1, length],
+        (&[outer, inner, height, width], 4) => [outer, inner, height, width],
+        (other, _) => bail!("weights: expected {rank} axes, as the input has, found dims {other:?}"),
     };
     ensure!(!extents.contains(&0), "weights: expected extents of at least 1, found dims {extents:?}");
     Ok(extents)
@@ -118,8 +119,8 @@ fn dense([group, channels, filters]: [usize; 3], window: Window, weights: Matrix
 /// Geometry of a transposed convolution, and what is added behind its output. A wanted output size (`output_shape`, or `auto_pad`)
 /// becomes explicit padding, or more behind the output.
 fn scattering_window(node: &OnnxNode<'_>, kernel: [usize; 2], x: ValueId) -> Result<(Window, [u32; 2])> {
-    let mut extra = window::pair(node, "output_padding", Some([0, 0]), 0)?;
-    let mut window = window::of_weights(node, kernel)?;
+    let mut extra = window::pair(node, x, "output_padding", Some([0, 0]), 0)?;
+    let mut window = window::of_weights(node, x, kernel)?;
     let auto_pad = node.text("auto_pad", "NOTSET")?;
     let shape = node.ints("output_shape")?;
     if shape.is_empty() && !auto_pad.starts_with("SAME") {
