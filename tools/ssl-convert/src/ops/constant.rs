@@ -43,7 +43,10 @@ fn constant_of_shape(node: &mut OnnxNode<'_>) -> Result<Binding> {
     let len = dims.iter().try_fold(1usize, |n, &d| n.checked_mul(d)).filter(|&n| n <= MAX_REPEATED);
     let len = len.with_context(|| format!("shape: expected at most {MAX_REPEATED} elements, found {dims:?}"))?;
     let value = match node.attribute("value").and_then(|a| a.t.as_ref()) {
-        Some(t) => node.stored(t)?,
+        Some(t) => {
+            data_type::element_type(t.data_type).into_iter().for_each(|t| node.yields(0, t));
+            node.stored(t)?
+        }
         None => Tensor::new(vec![1], Data::Floats(vec![0.0].into()))?,
     };
     let data = match &value.data {
