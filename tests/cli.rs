@@ -191,7 +191,8 @@ fn every_input_and_output_has_its_name_and_type() {
     let save = |name: &str, array: &Array| {
         ssl_npy::write(std::fs::File::create(at(name)).expect("a writable folder"), array).expect("a writable folder");
     };
-    (save("l.npy", &left), save("r.npy", &right));
+    save("l.npy", &left);
+    save("r.npy", &right);
     let named = [format!("left={}", at("l.npy")), format!("right/pixels={}", at("r.npy"))];
     let both = at("both.npz");
     let pairs = [("right/pixels", &right), ("left", &left)];

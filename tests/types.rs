@@ -387,6 +387,19 @@ fn scalars_are_inputs_and_outputs() {
     let two = net.weights(&[], &[2.0]);
     let y = net.node("Mul", &["x", &two], &[]);
     assert_eq!(run(&model_of(&net.finish(&[&y])), &[], &[1.5]), (vec![], vec![3.0]));
+
+    // Beside a batch of images.
+    let mut net = Net::new(&["batch", "1", "2", "2"]);
+    net.graph().input.push(sslm_tests::onnx::value_info("factor", &[]));
+    let y = net.node("Mul", &["x", "factor"], &[]);
+    let model = model_of(&net.finish(&[&y]));
+    for batch in [1, 2, 16] {
+        let (shape, x) = ([batch, 1, 2, 2], vec![1.5f32; 4 * batch]);
+        let mut session =
+            model.prepare(&Options::new().shapes(&model, &[&shape[..], &[]]).expect("they fit")).expect("it runs").session();
+        let inputs = [TypedView::new(&shape, &x), TypedView::new(&[], &[2.0f32])].map(|view| view.expect("as many elements"));
+        assert_eq!(session.run_typed(&inputs).expect("it runs").get(0).data(), vec![3.0; 4 * batch]);
+    }
 }
 
 /// Files of the minor versions before have no types, and say so.

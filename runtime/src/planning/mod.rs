@@ -221,7 +221,7 @@ fn beginning(
         return None;
     }
     let mut one = inputs.to_vec();
-    one.iter_mut().for_each(|shape| shape[..1].fill(1));
+    one.iter_mut().filter_map(|shape| shape.first_mut()).for_each(|batch| *batch = 1);
     // A model that fixes its batch in the middle allows no other.
     let one = shapes::of_all(model, &one).ok()?;
     let beginning = images::beginning(model.graph(), chains, [&one, shapes])?;

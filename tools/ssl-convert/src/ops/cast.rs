@@ -7,6 +7,7 @@ use crate::import::registry::Import;
 use crate::import::sizes;
 use crate::onnx::proto::data_type;
 use crate::onnx::tensor::{Data, Tensor};
+use crate::weights::Op;
 use anyhow::{Context, Result, bail};
 use sslm_format::{Activation, Binary, Constant, ElementType, ValueId};
 
@@ -37,7 +38,7 @@ fn cast(node: &mut OnnxNode<'_>, to: ElementType) -> Result<Binding> {
         (Binding::Tensor(t), _) => stored(&t, to).map(Binding::Tensor),
         (Binding::Value(v) | Binding::Integers(v), true) => Ok(Binding::Value(v)),
         (Binding::Value(v) | Binding::Integers(v), false) if to == ElementType::Bool => is_not_zero(node, v),
-        (Binding::Value(_), false) => Ok(Binding::Integers(integers(node.unary(Activation::Trunc)?)?)),
+        (Binding::Value(v), false) => integers(node, Activation::Trunc, vec![v]),
         (Binding::Integers(v), false) => wrapped(node, v, to),
         (Binding::Missing, _) => bail!("input 0: expected a tensor, found none"),
     }
@@ -47,12 +48,9 @@ fn is_float(t: ElementType) -> bool {
     matches!(t, ElementType::F32 | ElementType::F16 | ElementType::F64)
 }
 
-/// The value that a node yields, whatever its elements are.
-fn integers(yielded: Binding) -> Result<ValueId> {
-    match yielded {
-        Binding::Value(v) | Binding::Integers(v) => Ok(v),
-        Binding::Tensor(_) | Binding::Missing => bail!("expected a computed tensor, found a stored one"),
-    }
+/// Adds a node that yields the first output, which are integers.
+fn integers(node: &mut OnnxNode<'_>, op: impl Into<Op>, inputs: Vec<ValueId>) -> Result<Binding> {
+    node.push_as(&node.outputs()[0], op, inputs).map(Binding::Integers)
 }
 
 /// 1 for what is not 0, else 0.
@@ -61,7 +59,7 @@ fn is_not_zero(node: &mut OnnxNode<'_>, v: ValueId) -> Result<Binding> {
     let zero = scalar(node, "zero", 0.0)?;
     let is_zero = node.push_as(&name, Binary::Equal, vec![v, zero])?;
     let one = scalar(node, "one", 1.0)?;
-    node.push(Binary::Sub, vec![one, is_zero]).and_then(integers).map(Binding::Integers)
+    integers(node, Binary::Sub, vec![one, is_zero])
 }
 
 /// Integers as a type that may have fewer bits: the lower ones, as all of them are in two's complement.
@@ -79,12 +77,12 @@ fn wrapped(node: &mut OnnxNode<'_>, v: ValueId, to: ElementType) -> Result<Bindi
     };
     let count = scalar(node, "count", count)?;
     if least == 0.0 {
-        return node.push(Binary::Modulus, vec![v, count]).and_then(integers).map(Binding::Integers);
+        return integers(node, Binary::Modulus, vec![v, count]);
     }
     let (least, names) = (scalar(node, "least", least)?, ["from_least", "lower_bits"].map(|part| node.inner_name(part)));
     let from_least = node.push_as(&names[0], Binary::Sub, vec![v, least])?;
     let lower_bits = node.push_as(&names[1], Binary::Modulus, vec![from_least, count])?;
-    node.push(Binary::Add, vec![lower_bits, least]).and_then(integers).map(Binding::Integers)
+    integers(node, Binary::Add, vec![lower_bits, least])
 }
 
 /// A stored number.

@@ -57,7 +57,10 @@ fn constant_of_shape(node: &mut OnnxNode<'_>) -> Result<Binding> {
 /// What a ConstantOfShape repeats.
 fn repeated_value(node: &mut OnnxNode<'_>) -> Result<Tensor> {
     match node.attribute("value").and_then(|a| a.t.as_ref()) {
-        Some(t) => node.stored(t),
+        Some(t) => {
+            data_type::element_type(t.data_type).into_iter().for_each(|t| node.yields(0, t));
+            node.stored(t)
+        }
         None => Tensor::new(vec![1], Data::Floats(vec![0.0].into())),
     }
 }
