@@ -88,6 +88,7 @@ fn unsafe_stays_where_it_is_expected() {
         "kernels/src/cuda/device.rs",
         "kernels/src/cuda/elementwise.rs",
         "kernels/src/cuda/gpu.rs",
+        "kernels/src/cuda/index.rs",
         "kernels/src/cuda/launch.rs",
         "kernels/src/cuda/lines.rs",
         "kernels/src/cuda/matmul.rs",

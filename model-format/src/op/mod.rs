@@ -10,6 +10,7 @@ mod binary;
 mod constant;
 mod conv;
 mod gemm;
+mod index;
 mod join;
 mod layout;
 mod matmul;
@@ -24,6 +25,7 @@ pub use binary::Binary;
 pub use constant::Constant;
 pub use conv::{Conv, ConvTranspose};
 pub use gemm::Gemm;
+pub use index::{GatherElements, GatherNd, Meeting, ScatterElements, ScatterNd, TopK};
 pub use join::{Concat, Expand};
 pub use layout::{Flatten, Reshape, Transpose};
 pub use matmul::MatMul;
@@ -144,6 +146,16 @@ operators! { ($)
     26 => LayerNorm<W>,
     /// Products of computed matrices.
     50 => MatMul,
+    /// The largest or smallest elements of an axis, or where they stand.
+    51 => TopK,
+    /// Elements at computed indices.
+    52 => GatherNd,
+    /// Elements at an index of an axis that is computed for each of them.
+    53 => GatherElements,
+    /// Elements brought to computed indices.
+    54 => ScatterNd,
+    /// Elements brought to an index of an axis that is computed for each of them.
+    55 => ScatterElements,
 }
 
 /// What the format states of an operator, whatever its weights are: its rules are part of the format.

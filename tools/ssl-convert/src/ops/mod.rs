@@ -4,7 +4,9 @@ mod activation;
 mod binary;
 mod constant;
 mod conv;
+mod einsum;
 mod gemm;
+mod index;
 mod join;
 mod layout;
 mod matmul;
@@ -13,19 +15,23 @@ mod pass;
 mod pick;
 mod pool;
 mod reduce;
+mod repeat;
 mod resize;
 mod shapes;
+mod triangle;
 mod window;
 
 use crate::import::registry::Import;
 
 /// The tables of all families.
-const FAMILIES: [&[Import]; 15] = [
+const FAMILIES: [&[Import]; 19] = [
     activation::IMPORTS,
     binary::IMPORTS,
     constant::IMPORTS,
     conv::IMPORTS,
+    einsum::IMPORTS,
     gemm::IMPORTS,
+    index::IMPORTS,
     join::IMPORTS,
     layout::IMPORTS,
     matmul::IMPORTS,
@@ -34,8 +40,10 @@ const FAMILIES: [&[Import]; 15] = [
     pick::IMPORTS,
     pool::IMPORTS,
     reduce::IMPORTS,
+    repeat::IMPORTS,
     resize::IMPORTS,
     shapes::IMPORTS,
+    triangle::IMPORTS,
 ];
 
 fn imports() -> impl Iterator<Item = &'static Import> {

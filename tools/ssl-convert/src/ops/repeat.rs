@@ -1,0 +1,62 @@
+//! The same elements again: Tile.
+
+use crate::import::binding::Binding;
+use crate::import::node::OnnxNode;
+use crate::import::registry::Import;
+use crate::import::stored;
+use crate::onnx::tensor::Tensor;
+use anyhow::{Context, Result, anyhow, ensure};
+use sslm_format::{Concat, Expand, Gather};
+
+pub(super) const IMPORTS: &[Import] = &[Import::moving("Tile", tile)];
+
+/// As many copies are joined; of more, each index is named.
+const MOST_JOINED: usize = 64;
+
+/// Most indices of an axis that are named.
+const MOST_INDICES: usize = 1 << 20;
+
+fn tile(node: &mut OnnxNode<'_>) -> Result<Binding> {
+    let repeats = node.integers("repeats", 1)?.context("repeats (input 1): expected constant integers, found none")?;
+    let count = |&n: &i64| {
+        let count = usize::try_from(n).ok().filter(|n| (1..=MOST_INDICES).contains(n));
+        count.ok_or_else(|| anyhow!("repeats: expected 1 to {MOST_INDICES}, found {n}"))
+    };
+    let repeats: Vec<usize> = repeats.iter().map(count).collect::<Result<_>>()?;
+    let expect = |rank: usize| {
+        ensure!(repeats.len() == rank, "repeats: expected {rank} of them, found {}", repeats.len());
+        Ok(())
+    };
+    if let Some(t) = node.tensor_if_known(0) {
+        expect(t.dims.len())?;
+        let again = |t: Tensor, (axis, &count): (usize, &usize)| stored::joined(&vec![&t; count], axis);
+        return repeats.iter().enumerate().filter(|(_, count)| **count > 1).try_fold(t.clone(), again).map(Binding::Tensor);
+    }
+    let mut x = node.value(0)?;
+    expect(node.rank(x))?;
+    // Axes of one index are broadcast, all of them at a time.
+    let single = |node: &OnnxNode<'_>, axis: usize| node.extent(x, axis) == Some(1);
+    let dims: Vec<u64> =
+        repeats.iter().enumerate().map(|(axis, &count)| if single(node, axis) { count as u64 } else { 1 }).collect();
+    let rest: Vec<usize> = (0..repeats.len()).filter(|&axis| repeats[axis] > 1 && dims[axis] == 1).collect();
+    let expands = dims.iter().any(|&count| count > 1);
+    let steps = rest.len() + usize::from(expands);
+    for (i, &axis) in rest.iter().enumerate() {
+        let (count, name) = (repeats[axis], node.part_name(i, steps));
+        let extent = node.extent(x, axis).filter(|extent| extent.saturating_mul(count) <= MOST_INDICES);
+        x = match extent {
+            Some(extent) if count > MOST_JOINED => {
+                let indices = (0..count * extent).map(|i| (i % extent) as i64).collect();
+                node.push_as(&name, Gather { axis: axis as u32, indices }, vec![x])?
+            }
+            _ => {
+                ensure!(count <= MOST_JOINED, "repeats: expected at most {MOST_JOINED} of axis {axis}, found {count}");
+                node.push_as(&name, Concat { axis: axis as u32 }, vec![x; count])?
+            }
+        };
+    }
+    if expands {
+        x = node.push_as(&node.part_name(steps - 1, steps), Expand { dims }, vec![x])?;
+    }
+    Ok(node.computed(x))
+}
