@@ -33,10 +33,11 @@ from onnx.backend.test.loader import load_model_tests
 
 RTOL, ATOL = 1e-3, 1e-5  # |found - expected| <= ATOL + RTOL * |expected|; equal infinities and NaNs are equal
 
-OPERATORS = """Add ArgMax AveragePool BatchNormalization Cast Clip Concat Constant ConstantOfShape Conv ConvTranspose Div
-Dropout Elu Expand Flatten Gather Gelu Gemm GlobalAveragePool GlobalMaxPool HardSigmoid HardSwish Identity InstanceNormalization
-LRN LayerNormalization LeakyRelu MatMul MaxPool Mish Mul PRelu Pad Pow ReduceMean Relu Reshape Resize Shape Sigmoid Slice
-Softmax Split Sqrt Squeeze Sub Sum Swish Tanh Transpose Unsqueeze""".split()
+OPERATORS = """Add ArgMax AveragePool BatchNormalization Cast Clip Concat Constant ConstantOfShape Conv ConvTranspose
+CumSum Div Dropout Einsum Elu Expand EyeLike Flatten Gather GatherElements GatherND Gelu Gemm GlobalAveragePool
+GlobalMaxPool HardSigmoid HardSwish Identity InstanceNormalization LRN LayerNormalization LeakyRelu MatMul MaxPool
+Mish Mul OneHot PRelu Pad Pow ReduceMean Relu Reshape Resize ScatterElements ScatterND Shape Sigmoid Slice Softmax
+Split Sqrt Squeeze Sub Sum Swish Tanh Tile TopK Transpose Trilu Unsqueeze""".split()
 """What convolutional networks are exported with. What the converter knows beyond these is tested as well."""
 
 OPERANDS = {"Add", "Concat", "Div", "Max", "Mean", "Min", "Mul", "Pow", "Sub", "Sum"}

@@ -109,8 +109,6 @@ pub struct AttributeProto {
     pub floats: Vec<f32>,
     #[prost(int64, repeated, tag = "8")]
     pub ints: Vec<i64>,
-    #[prost(bytes = "bytes", repeated, tag = "9")]
-    pub strings: Vec<Bytes>,
     /// In a function's body: the attribute of the function's call that this one is.
     #[prost(string, tag = "21")]
     pub ref_attr_name: String,
