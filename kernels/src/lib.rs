@@ -48,6 +48,7 @@ pub mod elementwise;
 mod exec;
 mod filter_tile;
 pub mod fully_connected;
+pub mod index;
 pub mod layout;
 mod math;
 pub mod matmul;

@@ -10,6 +10,7 @@ mod conv_transpose;
 mod cuda;
 mod elementwise;
 mod fully_connected;
+mod index;
 mod layout;
 mod matmul;
 mod normalize;

@@ -293,11 +293,17 @@ def read_operator(r):
         ("LogSoftmax", lambda: Record(start=r.u32(), end=r.u32())),
         ("GroupNorm", lambda: Record(groups=r.u32(), scale=r.u32(), shift=r.u32(), epsilon=r.f32())),
     ]))  # fmt: skip
+    meeting = lambda: function("reduction", "Last", "Sum", "Product", "Larger", "Smaller").name
     operators |= {
         40: ("Resample", resample),
         41: ("DepthToSpace", lambda: Record(block=r.u32(), neighbours=r.flag())),
         42: ("SpaceToDepth", lambda: Record(block=r.u32())),
         50: ("MatMul", lambda: Record(transposed=(r.flag(), r.flag()), alpha=r.f32())),
+        51: ("TopK", lambda: Record(axis=r.u32(), k=r.u32(), largest=r.flag(), positions=r.flag())),
+        52: ("GatherND", lambda: Record(batch=r.u32())),
+        53: ("GatherElements", lambda: Record(axis=r.u32())),
+        54: ("ScatterND", lambda: Record(meeting=meeting())),
+        55: ("ScatterElements", lambda: Record(axis=r.u32(), meeting=meeting())),
     }  # fmt: skip
     code = r.u8()
     require(code > 0 and code in operators, "section 11", f"operator {code}: needs a newer reader")
@@ -407,8 +413,9 @@ class Model:
         """Rules that need no shapes. Layers get `matrix`, their logical weights, `reads`, the columns that exist in each group, and
         `bias_of_all` and `taps_of_all` of all filters."""
         op, at = node.op, f"node {node.name!r} ({node.op.kind})"
-        arities = {"Constant": (0, 0), "Binary": (2, 2), "MatMul": (2, 2), "Where": (3, 3), "Concat": (1, float("inf"))}
-        lowest, highest = arities.get(op.kind, (1, 1))
+        counts = {"Constant": (0, 0), "Binary": (2, 2), "Concat": (1, float("inf")), "MatMul": (2, 2), "Where": (3, 3)}
+        counts |= {"GatherND": (2, 2), "GatherElements": (2, 2), "ScatterND": (3, 3), "ScatterElements": (3, 3)}
+        lowest, highest = counts.get(op.kind, (1, 1))
         require(lowest <= len(node.inputs) <= highest, "R22", f"{at}: {len(node.inputs)} operands")
         compactions = [self.graph.values[v].compaction for v in [*node.inputs, node.output]]
         if "window" in op.__dict__:
@@ -437,6 +444,8 @@ class Model:
             require(all(abs(i) <= ELEMENT_LIMIT for i in op.indices), "R46", f"{at}: indices")
         elif op.kind == "Resize" and op.target.factors:
             require(all(0 < f < np.inf for f in op.target.factors), "R47", f"{at}: factors {op.target.factors}")
+        elif op.kind == "TopK":
+            require(op.k >= 1, "R62", f"{at}: k {op.k}")
         elif op.kind == "Resample":
             self.check_resample(at, op)
         elif op.kind in ("DepthToSpace", "SpaceToDepth"):
@@ -977,6 +986,79 @@ def arg_max(op, x):
     return (np.expand_dims(y, op.axis) if op.keep else np.asarray(y)).astype(np.float64)
 
 
+def top_k(op, x):
+    extent = on_axis(op, x)
+    require(op.k <= extent, "R27", f"the first {op.k} of an extent of {extent}")
+    order = np.argsort(-x if op.largest else x, op.axis, kind="stable").take(np.arange(op.k), op.axis)
+    return order.astype(np.float64) if op.positions else np.take_along_axis(x, order, op.axis)
+
+
+def places_of(indices, extents):
+    """Of indices on axes of these extents, where they lead and whether that lies inside."""
+    extents = np.array(extents, np.int64)
+    places = np.clip(np.nan_to_num(np.trunc(indices)), -(2.0**40), 2.0**40).astype(np.int64)
+    places = np.where(places < 0, places + extents, places)
+    return np.clip(places, 0, extents - 1), (places >= 0) & (places < extents)
+
+
+def gather_nd(op, x, indices):
+    require(op.batch < indices.ndim, "R27", f"{op.batch} axes of indices of shape {indices.shape}")
+    behind = op.batch + indices.shape[-1]
+    same = behind <= x.ndim and x.shape[: op.batch] == indices.shape[: op.batch]
+    require(same, "R27", f"indices of shape {indices.shape} for an operand of shape {x.shape}")
+    check_size((*indices.shape[:-1], *x.shape[behind:]))
+    places, _ = places_of(indices, x.shape[op.batch : behind])
+    common = np.indices(indices.shape[:-1])[: op.batch]
+    return x[(*common, *np.moveaxis(places, -1, 0))]
+
+
+def same_besides(op, x, indices):
+    others = lambda shape: (*shape[: op.axis], *shape[op.axis + 1 :])
+    fits = op.axis < x.ndim == indices.ndim and others(x.shape) == others(indices.shape)
+    require(fits, "R27", f"indices of shape {indices.shape} for an operand of shape {x.shape}")
+
+
+def gather_elements(op, x, indices):
+    same_besides(op, x, indices)
+    places, _ = places_of(indices, x.shape[op.axis])
+    return np.take_along_axis(x, places, op.axis)
+
+
+def meet(op, y, at, comes):
+    there = y[at]
+    y[at] = {
+        "Last": lambda: comes,
+        "Sum": lambda: there + comes,
+        "Product": lambda: there * comes,
+        "Larger": lambda: np.maximum(there, comes),
+        "Smaller": lambda: np.minimum(there, comes),
+    }[op.meeting]()
+
+
+def scatter_nd(op, x, indices, updates):
+    require(indices.ndim >= 1 and indices.shape[-1] <= x.ndim, "R27", f"indices of shape {indices.shape}")
+    count = indices.shape[-1]
+    fits = updates.shape == (*indices.shape[:-1], *x.shape[count:])
+    require(fits, "R27", f"updates of shape {updates.shape} for indices of shape {indices.shape}")
+    places, inside = places_of(indices, x.shape[:count])
+    y = x.copy()
+    for point in np.ndindex(indices.shape[:-1]):
+        if inside[point].all():
+            meet(op, y, tuple(places[point]), updates[point])
+    return y
+
+
+def scatter_elements(op, x, indices, updates):
+    same_besides(op, x, indices)
+    require(updates.shape == indices.shape, "R27", f"updates of shape {updates.shape} for indices of shape {indices.shape}")
+    places, inside = places_of(indices, x.shape[op.axis])
+    y = x.copy()
+    for at in np.ndindex(indices.shape):
+        if inside[at]:
+            meet(op, y, (*at[: op.axis], places[at], *at[op.axis + 1 :]), updates[at])
+    return y
+
+
 OPERATORS = {
     "Conv": conv, "Gemm": gemm, "Activation": activation, "MaxPool": max_pool, "AveragePool": average_pool,
     "GlobalAveragePool": global_pool, "Lrn": lrn, "Softmax": softmax, "Flatten": flatten, "Reshape": reshape, "Concat": concat,
@@ -984,7 +1066,8 @@ OPERATORS = {
     "Transpose": transpose, "Slice": slice_, "Gather": gather, "Pad": pad, "Resize": resize, "Resample": resample,
     "DepthToSpace": depth_to_space, "SpaceToDepth": space_to_depth, "ReduceMean": reduce_mean,
     "Expand": lambda op, x: np.broadcast_to(x, broadcast(x.shape, op.dims)), "ArgMax": arg_max, "Where": where, "Reduce": reduce,
-    "LogSoftmax": softmax, "MatMul": matmul,
+    "LogSoftmax": softmax, "MatMul": matmul, "TopK": top_k, "GatherND": gather_nd, "GatherElements": gather_elements,
+    "ScatterND": scatter_nd, "ScatterElements": scatter_elements,
 }  # fmt: skip
 
 

@@ -416,11 +416,20 @@ impl Graph {
         Image { name: self.net.node(op, &operands.map(String::as_str), &[]), ..x.clone() }
     }
 
-    /// Some of the channels: a range, a list with repetitions, or one of two parts, of which the other may be used later.
+    /// Some of the channels: a range, a list with repetitions, the largest elements of all, or one of two parts, of which the other may be
+    /// used later.
     fn some_channels(&mut self, x: &Image) -> Image {
         let c = x.channels;
         let (first, step) = (self.random.between(0..=c - 1), self.random.between(1..=2));
-        let (name, channels) = match self.random.between(0..=2) {
+        let (name, channels) = match self.random.between(0..=3) {
+            3 => {
+                let (k, largest) = (self.random.between(1..=c), self.random.between(0..=1) as i64);
+                let count = self.net.integers(&[k as i64]);
+                let largest = [("axis", Value::Int(1)), ("largest", Value::Int(largest))];
+                let name = self.net.node("TopK", &[&x.name, &count], &largest);
+                self.net.last_node().output.push(format!("{name}_places"));
+                (name, k)
+            }
             0 => {
                 let end = self.random.between(first + 1..=c);
                 let range = [first, end, 1, step].map(|n| self.net.integers(&[n as i64]));

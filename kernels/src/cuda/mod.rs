@@ -11,6 +11,7 @@ mod conv;
 mod device;
 mod elementwise;
 mod gpu;
+mod index;
 mod launch;
 mod lines;
 mod matmul;

@@ -11,6 +11,7 @@ mod choose;
 mod constant;
 mod conv;
 mod gemm;
+mod index;
 mod join;
 mod layout;
 mod matmul;
@@ -28,6 +29,7 @@ pub use choose::Where;
 pub use constant::Constant;
 pub use conv::{Conv, ConvTranspose};
 pub use gemm::Gemm;
+pub use index::{GatherElements, GatherNd, Meeting, ScatterElements, ScatterNd, TopK};
 pub use join::{Concat, Expand};
 pub use layout::{Flatten, Reshape, Transpose};
 pub use matmul::MatMul;
@@ -173,6 +175,16 @@ operators! { ($)
     42 => SpaceToDepth,
     /// Products of computed matrices.
     50 => MatMul,
+    /// The largest or smallest elements of an axis, or where they stand.
+    51 => TopK,
+    /// Elements at computed indices.
+    52 => GatherNd,
+    /// Elements at an index of an axis that is computed for each of them.
+    53 => GatherElements,
+    /// Elements brought to computed indices.
+    54 => ScatterNd,
+    /// Elements brought to an index of an axis that is computed for each of them.
+    55 => ScatterElements,
     /// Extents as elements.
     70 => Sizes,
     /// Equally spaced integers.

@@ -437,7 +437,7 @@ mod tests {
 
     #[test]
     fn padding_of_channels_says_what_they_are() {
-        let x = vec![None, Some(3), Some(4)];
+        let x = vec![Extent::symbol("n"), Extent::from(3usize), Extent::from(4usize)];
         let pad = |amounts: [u32; 2], fill: Fill| Pad { amounts: vec![[0, 0], amounts, [0, 0]], fill };
         let link = |pad: &Pad| pad.axes(&[&x], &pad.shape(&[&x]).expect("it can be padded"))[0].links[1].clone();
         let constant = pad([2, 1], Fill::Constant { value: 0.5 });

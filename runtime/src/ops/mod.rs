@@ -5,6 +5,7 @@ mod binary;
 mod constant;
 mod conv;
 mod gemm;
+mod index;
 mod join;
 mod layout;
 mod matmul;

@@ -41,6 +41,11 @@ impl Writer {
         });
     }
 
+    /// Names one more output of the node that was added last.
+    pub(crate) fn further_output(&mut self, name: &str) {
+        self.graph.node.last_mut().into_iter().for_each(|node| node.output.push(name.to_owned()));
+    }
+
     /// Adds a node whose output has a name of its own.
     pub(crate) fn make(&mut self, op: &str, inputs: &[&str], attribute: Vec<AttributeProto>) -> String {
         let output = self.fresh(op);

@@ -140,11 +140,6 @@ impl<'a> OnnxNode<'a> {
         Attributes(self.proto).floats(name)
     }
 
-    /// A list of texts; empty if absent.
-    pub(crate) fn texts(&self, name: &str) -> Result<Vec<&'a str>> {
-        Attributes(self.proto).texts(name)
-    }
-
     /// A text.
     pub(crate) fn text(&self, name: &str, default: &'a str) -> Result<&'a str> {
         Attributes(self.proto).text(name, default)

@@ -11,7 +11,7 @@ use sslm_format::{Activation, Binary, Concat, Expand, Gather, Slice, Transpose, 
 pub(crate) const MAX_REPEATED: usize = 1 << 30;
 
 /// Results with more elements than their operands store have at most this many: a small file must not ask for much memory.
-const MAX_MADE: usize = 1 << 24;
+pub(crate) const MAX_MADE: usize = 1 << 24;
 
 /// The extents of what `op` yields for stored tensors.
 fn dims_of(op: impl Into<Op>, inputs: &[&Tensor]) -> Result<Vec<usize>> {

@@ -15,7 +15,6 @@ mod kind {
     pub(super) const GRAPH: i32 = 5;
     pub(super) const FLOATS: i32 = 6;
     pub(super) const INTS: i32 = 7;
-    pub(super) const STRINGS: i32 = 8;
 }
 
 impl<'a> Attributes<'a> {
@@ -63,15 +62,6 @@ impl<'a> Attributes<'a> {
     /// If it is of another type.
     pub fn floats(self, name: &str) -> Result<&'a [f32]> {
         Ok(self.typed(name, kind::FLOATS)?.map_or(&[], |a| &a.floats))
-    }
-
-    /// A list of texts; empty if absent.
-    ///
-    /// # Errors
-    /// If it is of another type or not UTF-8.
-    pub fn texts(self, name: &str) -> Result<Vec<&'a str>> {
-        let all = self.typed(name, kind::STRINGS)?.map_or(&[][..], |a| &a.strings);
-        all.iter().map(|s| std::str::from_utf8(s).with_context(|| format!("attribute {name}: expected UTF-8"))).collect()
     }
 
     /// A graph, if it is there.

@@ -113,8 +113,6 @@ pub struct AttributeProto {
     pub ints: Vec<i64>,
     #[prost(message, optional, tag = "22")]
     pub sparse_tensor: Option<SparseTensorProto>,
-    #[prost(bytes = "bytes", repeated, tag = "9")]
-    pub strings: Vec<Bytes>,
     /// In a function's body: the attribute of the function's call that this one is.
     #[prost(string, tag = "21")]
     pub ref_attr_name: String,

@@ -51,7 +51,12 @@ fn reshape(node: &mut OnnxNode<'_>) -> Result<Binding> {
 /// Adds a Reshape of `x` that yields the first output. Symbolic extents are copied from the same axis of `x` where they are that; one
 /// other follows from the rest.
 pub(super) fn reshape_to(node: &mut OnnxNode<'_>, x: ValueId, target: &[Extent]) -> Result<Binding> {
-    let own = node.extents_of(x).to_vec();
+    let dims = dims_to(node.extents_of(x), target);
+    node.push(Reshape { dims }, vec![x])
+}
+
+/// The dims of a Reshape from extents `own` to `target`, with as few symbols as can be.
+pub(super) fn dims_to(own: &[Extent], target: &[Extent]) -> Vec<Extent> {
     let is_open = |extent: &Extent| extent.integer().is_none();
     let copied = |(i, extent): (usize, &Extent)| match own.get(i) {
         Some(own) if own == extent && is_open(extent) => Extent::from(0usize),
@@ -64,7 +69,7 @@ pub(super) fn reshape_to(node: &mut OnnxNode<'_>, x: ValueId, target: &[Extent])
     {
         dims[*open] = Extent::from(-1i64);
     }
-    node.push(Reshape { dims }, vec![x])
+    dims
 }
 
 fn squeeze(node: &mut OnnxNode<'_>) -> Result<Binding> {

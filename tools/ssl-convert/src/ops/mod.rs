@@ -5,7 +5,9 @@ mod binary;
 mod cast;
 mod constant;
 mod conv;
+mod einsum;
 mod gemm;
+mod index;
 mod join;
 mod layout;
 mod matmul;
@@ -15,21 +17,25 @@ mod pick;
 mod pool;
 mod quantize;
 mod reduce;
+mod repeat;
 mod resize;
 mod shapes;
 mod space;
+mod triangle;
 mod window;
 
 use crate::import::registry::Import;
 
 /// The tables of all families.
-const FAMILIES: [&[Import]; 18] = [
+const FAMILIES: [&[Import]; 22] = [
     activation::IMPORTS,
     binary::IMPORTS,
     cast::IMPORTS,
     constant::IMPORTS,
     conv::IMPORTS,
+    einsum::IMPORTS,
     gemm::IMPORTS,
+    index::IMPORTS,
     join::IMPORTS,
     layout::IMPORTS,
     matmul::IMPORTS,
@@ -39,9 +45,11 @@ const FAMILIES: [&[Import]; 18] = [
     pool::IMPORTS,
     quantize::IMPORTS,
     reduce::IMPORTS,
+    repeat::IMPORTS,
     resize::IMPORTS,
     shapes::IMPORTS,
     space::IMPORTS,
+    triangle::IMPORTS,
 ];
 
 fn imports() -> impl Iterator<Item = &'static Import> {

@@ -1,6 +1,6 @@
 //! Some positions of an axis: Slice, Split and Gather.
 
-use super::layout;
+use super::{index, layout};
 use crate::export::exporter::{Call, Write};
 use crate::export::writer::{Writer, int};
 use crate::import::binding::Binding;
@@ -118,6 +118,9 @@ fn split_ends(node: &OnnxNode<'_>, extent: &Extent, count: usize) -> Result<Vec<
 }
 
 fn gather(node: &mut OnnxNode<'_>) -> Result<Binding> {
+    if let Some(Binding::Integers(_)) = node.input(1) {
+        return index::gather(node);
+    }
     let indices = node.tensor(1, "indices")?.context("indices (input 1): expected constant integers, found none")?.clone();
     let of_rank = |node: &OnnxNode<'_>, rank: usize| -> Result<Gather> {
         let axis = node.axis(0, rank)?;

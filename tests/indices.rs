@@ -1,0 +1,133 @@
+//! Computed indices, from the heads of detectors, by what they yield and by what is refused.
+
+use ssl_convert::onnx::load::OnnxFile;
+use sslm::Model;
+use sslm_tests::compare::{compact_equals_dense, convert, run};
+use sslm_tests::onnx::{Net, Value::*, encode};
+use std::path::PathBuf;
+
+/// The elements of the first output.
+fn outputs(net: Net, y: &str, shape: &[usize], x: &[f32]) -> (Vec<usize>, Vec<f32>) {
+    run(&Model::from_bytes(&convert(&net.finish(&[y]), false)).expect("valid"), shape, x)
+}
+
+const X: [f32; 6] = [3.0, 9.0, 5.0, 7.0, 7.0, -1.0];
+
+#[test]
+fn the_largest_and_where_they_stand() {
+    for (largest, elements, places) in
+        [(1, [9.0, 5.0, 7.0, 7.0], [1.0, 2.0, 0.0, 1.0]), (0, [3.0, 5.0, -1.0, 7.0], [0.0, 2.0, 2.0, 0.0])]
+    {
+        let net = |which: usize| {
+            let mut net = Net::new(&["batch", "3"]);
+            let k = net.integers(&[2]);
+            let y = net.node("TopK", &["x", &k], &[("largest", Int(largest))]);
+            net.last_node().output.push("places".into());
+            let y = [y, "places".into()][which].clone();
+            outputs(net, &y, &[2, 3], &X)
+        };
+        assert_eq!(net(0), (vec![2, 2], elements.to_vec()));
+        assert_eq!(net(1), (vec![2, 2], places.to_vec()));
+    }
+}
+
+/// The best of each row picks from a table, from a row, and is marked.
+#[test]
+fn elements_at_computed_indices() {
+    let best = |net: &mut Net, keep: i64| net.node("ArgMax", &["x"], &[("axis", Int(1)), ("keepdims", Int(keep))]);
+    let mut net = Net::new(&["batch", "3"]);
+    let best_of_row = best(&mut net, 0);
+    let table = net.weights(&[3, 2], &[0.0, 1.0, 10.0, 11.0, 20.0, 21.0]);
+    let y = net.node("Gather", &[&table, &best_of_row], &[]);
+    assert_eq!(outputs(net, &y, &[2, 3], &X), (vec![2, 2], vec![10.0, 11.0, 0.0, 1.0]));
+
+    let mut net = Net::new(&["batch", "3"]);
+    let best_of_row = best(&mut net, 1);
+    let y = net.node("GatherElements", &["x", &best_of_row], &[("axis", Int(1))]);
+    assert_eq!(outputs(net, &y, &[2, 3], &X), (vec![2, 1], vec![9.0, 7.0]));
+
+    let mut net = Net::new(&["batch", "3"]);
+    let best_of_row = best(&mut net, 1);
+    let y = net.node("GatherND", &["x", &best_of_row], &[("batch_dims", Int(1))]);
+    assert_eq!(outputs(net, &y, &[2, 3], &X), (vec![2], vec![9.0, 7.0]));
+
+    let mut net = Net::new(&["2", "3"]);
+    let best_of_row = best(&mut net, 1);
+    let (tens, add) = (net.weights(&[2, 1], &[10.0, 20.0]), [("axis", Int(1)), ("reduction", Text("add"))]);
+    let y = net.node("ScatterElements", &["x", &best_of_row, &tens], &add);
+    assert_eq!(outputs(net, &y, &[2, 3], &X).1, [3.0, 19.0, 5.0, 27.0, 7.0, -1.0]);
+
+    let mut net = Net::new(&["2", "3"]);
+    let rows = net.integers(&[1]);
+    let shape = net.integers(&[1, 1]);
+    let rows = net.node("Reshape", &[&rows, &shape], &[]);
+    let zeros = net.weights(&[1, 3], &[0.0; 3]);
+    let y = net.node("ScatterND", &["x", &rows, &zeros], &[]);
+    assert_eq!(outputs(net, &y, &[2, 3], &X).1, [3.0, 9.0, 5.0, 0.0, 0.0, 0.0]);
+
+    let mut net = Net::new(&["2", "3"]);
+    let best_of_row = best(&mut net, 0);
+    let (depth, values) = (net.integers(&[3]), net.weights(&[2], &[-1.0, 4.0]));
+    let y = net.node("OneHot", &[&best_of_row, &depth, &values], &[]);
+    assert_eq!(outputs(net, &y, &[2, 3], &X).1, [-1.0, 4.0, -1.0, 4.0, -1.0, -1.0]);
+}
+
+#[test]
+fn copies_and_triangles() {
+    let mut net = Net::new(&["batch", "3", "1"]);
+    let times = net.integers(&[1, 2, 2]);
+    let y = net.node("Tile", &["x", &times], &[]);
+    let expected = [1.0, 1.0, 2.0, 2.0, 3.0, 3.0].repeat(2);
+    assert_eq!(outputs(net, &y, &[1, 3, 1], &[1.0, 2.0, 3.0]), (vec![1, 6, 2], expected));
+
+    let mut net = Net::new(&["2", "2"]);
+    let ones = net.weights(&[2, 2], &[1.0; 4]);
+    let (eye, lower) = (net.node("EyeLike", &["x"], &[]), net.node("Trilu", &[&ones], &[("upper", Int(0))]));
+    let sum = net.node("Add", &[&eye, &lower], &[]);
+    let y = net.node("Mul", &["x", &sum], &[]);
+    assert_eq!(outputs(net, &y, &[2, 2], &[1.0; 4]).1, [2.0, 0.0, 1.0, 2.0]);
+}
+
+/// Behind a layer with a removed filter, whose constant may be among the largest.
+#[test]
+fn the_largest_of_compact_channels() {
+    let mut net = Net::new(&["batch", "2", "3", "3"]);
+    let mut w = net.random(4 * 2);
+    w[2..4].fill(0.0);
+    let y = net.conv("x", [4, 2, 1, 1], &w, &[0.1, 0.4, 0.0, -0.2], &[]);
+    let k = net.integers(&[2]);
+    let best = net.node("TopK", &[&y, &k], &[("axis", Int(1))]);
+    net.last_node().output.push("places".into());
+    let picked = net.node("GatherElements", &[&y, "places"], &[("axis", Int(1))]);
+    let both = net.node("Sub", &[&best, &picked], &[]);
+    let all = net.node("Concat", &[&best, &both], &[("axis", Int(1))]);
+    compact_equals_dense(&net.finish(&[&all]), &[&[1, 2, 3, 3], &[2, 2, 3, 3]]);
+}
+
+#[test]
+fn refused_with_a_reason() {
+    let cases: [(&str, fn(&mut Net) -> String); 5] = [
+        ("k: expected at most 3, found 4", |net| {
+            let k = net.integers(&[4]);
+            net.node("TopK", &["x", &k], &[])
+        }),
+        ("indices (input 1): expected integers, found others", |net| net.node("GatherElements", &["x", "x"], &[])),
+        ("repeats: expected 2 of them, found 1", |net| {
+            let times = net.integers(&[2]);
+            net.node("Tile", &["x", &times], &[])
+        }),
+        ("equation: expected each letter once in an operand, found 'ii'", |net| {
+            net.node("Einsum", &["x"], &[("equation", Text("ii->i"))])
+        }),
+        ("expected no sums over axes of one operand, found j", |net| {
+            net.node("Einsum", &["x", "x"], &[("equation", Text("ij,ik->ik"))])
+        }),
+    ];
+    for (expected, node) in cases {
+        let mut net = Net::new(&["3", "3"]);
+        let y = node(&mut net);
+        let mut file = OnnxFile::decode(encode(&net.finish(&[&y])), PathBuf::new()).expect("it decodes");
+        let said = ssl_convert::network(&mut file, false).err().map(|e| format!("{e:#}")).expect("it is refused");
+        assert!(said.contains(expected), "expected '{expected}' in: {said}");
+    }
+}
