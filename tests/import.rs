@@ -814,9 +814,11 @@ fn outputs_that_nobody_reads_are_none() {
 #[test]
 fn one_axis_is_resized_in_every_way() {
     type Attributes<'a> = &'a [(&'a str, sslm_tests::onnx::Value<'a>)];
+    /// A factor or a size, a region, attributes, and what comes out.
+    type Case<'a> = (f32, Option<i64>, [f32; 2], Attributes<'a>, &'a [f32]);
     let mode = "coordinate_transformation_mode";
     let floor = ("nearest_mode", Text("floor"));
-    let cases: [(f32, Option<i64>, [f32; 2], Attributes, &[f32]); 11] = [
+    let cases: [Case; 11] = [
         (
             1.6,
             None,
@@ -917,7 +919,8 @@ fn an_axis_is_cropped_and_padded_at_once() {
 /// `SAME` pads by what strides and windows say; what they do not reach, an output shape adds.
 #[test]
 fn transposed_convolutions_of_any_size() {
-    let cases: [(&[i64], &[i64], &str, [usize; 4]); 5] = [
+    type Case<'a> = (&'a [i64], &'a [i64], &'a str, [usize; 4]);
+    let cases: [Case; 5] = [
         (&[3, 3], &[2, 2], "SAME_UPPER", [1, 1, 8, 10]),
         (&[4, 2], &[2, 1], "SAME_LOWER", [1, 1, 8, 5]),
         // Windows with gaps between them reach no further than the last one.

@@ -16,3 +16,4 @@ mod matmul;
 mod normalize;
 mod pool;
 mod resample;
+mod sample;

@@ -20,6 +20,7 @@ mod pick;
 mod pool;
 mod reduce;
 mod resize;
+mod sample;
 mod sizes;
 mod space;
 
@@ -38,6 +39,7 @@ pub use pick::{Gather, Slice};
 pub use pool::{AveragePool, GlobalAveragePool, GlobalMaxPool, MaxPool};
 pub use reduce::{ArgMax, Reduce, ReduceMean, Reduction};
 pub use resize::{AxisTarget, Coordinates, Fill, Interpolation, Pad, Resample, ResampledAxis, Resize2d, Target};
+pub use sample::{Between, GridSample, Outside};
 pub use sizes::{Range, Sizes};
 pub use space::{DepthToSpace, SpaceToDepth};
 
@@ -173,6 +175,8 @@ operators! { ($)
     41 => DepthToSpace,
     /// Positions that become channels.
     42 => SpaceToDepth,
+    /// Planes at the positions of a grid.
+    43 => GridSample,
     /// Products of computed matrices.
     50 => MatMul,
     /// The largest or smallest elements of an axis, or where they stand.

@@ -16,6 +16,7 @@ mod rebuild;
 mod reduce;
 mod resample;
 mod resize;
+mod sample;
 mod sizes;
 mod space;
 mod window;

@@ -19,6 +19,7 @@ mod quantize;
 mod reduce;
 mod repeat;
 mod resize;
+mod sample;
 mod shapes;
 mod space;
 mod triangle;
@@ -27,7 +28,7 @@ mod window;
 use crate::import::registry::Import;
 
 /// The tables of all families.
-const FAMILIES: [&[Import]; 22] = [
+const FAMILIES: [&[Import]; 23] = [
     activation::IMPORTS,
     binary::IMPORTS,
     cast::IMPORTS,
@@ -47,6 +48,7 @@ const FAMILIES: [&[Import]; 22] = [
     reduce::IMPORTS,
     repeat::IMPORTS,
     resize::IMPORTS,
+    sample::IMPORTS,
     shapes::IMPORTS,
     space::IMPORTS,
     triangle::IMPORTS,
