@@ -91,8 +91,7 @@ impl Builder {
         self.graph.graph.inputs.push(Input { value, ..input });
         self.join_equal_dims(value);
         self.graph.types.inputs.push(element_type);
-        let is_float = matches!(element_type, ElementType::F32 | ElementType::F16 | ElementType::F64);
-        self.bind(&info.name, if is_float { Binding::Value(value) } else { Binding::Integers(value) });
+        self.bind(&info.name, if element_type.is_float() { Binding::Value(value) } else { Binding::Integers(value) });
         Ok(element_type)
     }
 
