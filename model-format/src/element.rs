@@ -93,9 +93,14 @@ record! {
 }
 
 impl ElementType {
+    /// Whether its elements are floating-point numbers.
+    pub fn is_float(self) -> bool {
+        matches!(self, ElementType::F32 | ElementType::F16 | ElementType::F64)
+    }
+
     /// Whether its elements are whole numbers.
     pub fn is_integer(self) -> bool {
-        !matches!(self, ElementType::F32 | ElementType::F16 | ElementType::F64 | ElementType::Bool)
+        !self.is_float() && self != ElementType::Bool
     }
 }
 

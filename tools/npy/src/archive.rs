@@ -53,7 +53,7 @@ fn all_of(mut from: impl Read, len: u64) -> Result<Array> {
 /// Writes arrays with their names, not packed.
 ///
 /// # Errors
-/// As [`write`].
+/// As [`write()`].
 pub fn write_all<'a>(to: impl Write, arrays: impl IntoIterator<Item = (&'a str, &'a Array)>) -> Result<()> {
     let mut archive = ZipArchiveWriter::new(to);
     for (name, array) in arrays {

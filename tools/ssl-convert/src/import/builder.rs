@@ -76,8 +76,7 @@ impl Builder {
         let value = self.add_value(&info.name, infer::of_input(&input))?;
         self.graph.graph.inputs.push(Input { value, ..input });
         self.graph.types.inputs.push(element_type);
-        let is_float = matches!(element_type, ElementType::F32 | ElementType::F16 | ElementType::F64);
-        self.bind(&info.name, if is_float { Binding::Value(value) } else { Binding::Integers(value) });
+        self.bind(&info.name, if element_type.is_float() { Binding::Value(value) } else { Binding::Integers(value) });
         Ok(element_type)
     }
 

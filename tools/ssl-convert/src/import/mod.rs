@@ -162,8 +162,8 @@ impl Importer<'_> {
         let integers = computed.is_some() || all_integers;
         let mut node = OnnxNode::new(node, name, self.opset, integers, types, &self.read, &mut self.builder, self.external)?;
         let first = (import.import)(&mut node)?;
-        // What moves elements leaves them as they are.
-        let moved = import.takes_integers.then(|| node.input_type(0));
+        // What moves integers leaves them as they are.
+        let moved = import.takes_integers.then(|| node.moved_type());
         for (i, name) in node.outputs().iter().enumerate() {
             node.output_type(i).or(moved).into_iter().for_each(|t| self.types.set(name, t));
         }

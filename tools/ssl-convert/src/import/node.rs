@@ -183,6 +183,11 @@ impl OnnxNode<'_> {
         self.inputs[i] = Some(binding);
     }
 
+    /// The type of what an operator yields that moves elements: that of the first input of integers, or else of input 0.
+    pub(crate) fn moved_type(&self) -> ElementType {
+        self.types.iter().copied().find(|t| t.is_integer()).unwrap_or(self.input_type(0))
+    }
+
     /// What input 0 stands for, which must be there.
     pub(crate) fn first(&self) -> Result<Binding> {
         self.input(0).cloned().context("input 0: expected a tensor, found none")

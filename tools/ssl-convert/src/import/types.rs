@@ -24,7 +24,8 @@ impl Types {
             Some(Binding::Tensor(t)) if t.is_integers() => ElementType::I64,
             Some(Binding::Value(_) | Binding::Tensor(_) | Binding::Missing) | None => ElementType::F32,
         };
-        self.0.get(name).copied().unwrap_or(usual)
+        // What is known must be of the same kind: a Where yields what it chooses from, not what it chooses by.
+        self.0.get(name).copied().filter(|known| known.is_float() == usual.is_float()).unwrap_or(usual)
     }
 
     /// The type of an output of the model: what the model declares, unless it says float32 of what are integers, or nothing.
@@ -41,4 +42,27 @@ impl Types {
 pub(crate) fn at_border(code: i32) -> Result<ElementType> {
     let expected = "expected elements of float16, float32, float64, bool or integers of 8 bits and more";
     data_type::element_type(code).with_context(|| format!("{expected}, found {}", data_type::name(code)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use sslm_format::ValueId;
+
+    #[test]
+    fn what_is_known_is_of_the_kind_that_is_there() {
+        let mut types = Types::default();
+        types.set("half", ElementType::F16);
+        types.set("truth", ElementType::Bool);
+        let (floats, integers) = (Some(Binding::Value(ValueId(0))), Some(Binding::Integers(ValueId(0))));
+        for (name, binding, expected) in [
+            ("half", &floats, ElementType::F16),
+            ("half", &integers, ElementType::I64),
+            ("truth", &floats, ElementType::F32),
+            ("truth", &integers, ElementType::Bool),
+            ("other", &integers, ElementType::I64),
+        ] {
+            assert_eq!(types.of(name, binding.as_ref()), expected, "{name}");
+        }
+    }
 }

@@ -34,18 +34,15 @@ fn target(node: &OnnxNode<'_>) -> Result<ElementType> {
 
 fn cast(node: &mut OnnxNode<'_>, to: ElementType) -> Result<Binding> {
     node.yields(0, to);
-    match (node.first()?, is_float(to)) {
+    match (node.first()?, to.is_float()) {
         (Binding::Tensor(t), _) => stored(&t, to).map(Binding::Tensor),
         (Binding::Value(v) | Binding::Integers(v), true) => Ok(Binding::Value(v)),
+        (Binding::Integers(v), false) if node.input_type(0) == to => Ok(Binding::Integers(v)),
         (Binding::Value(v) | Binding::Integers(v), false) if to == ElementType::Bool => is_not_zero(node, v),
         (Binding::Value(v), false) => integers(node, Activation::Trunc, vec![v]),
         (Binding::Integers(v), false) => wrapped(node, v, to),
         (Binding::Missing, _) => bail!("input 0: expected a tensor, found none"),
     }
-}
-
-fn is_float(t: ElementType) -> bool {
-    matches!(t, ElementType::F32 | ElementType::F16 | ElementType::F64)
 }
 
 /// Adds a node that yields the first output, which are integers.
@@ -67,7 +64,6 @@ fn wrapped(node: &mut OnnxNode<'_>, v: ValueId, to: ElementType) -> Result<Bindi
     use ElementType::{Bool, I8, I16, U8, U16};
     let (count, least) = match (node.input_type(0), to) {
         (Bool, _) | (U8, U16 | I16) | (I8, I16) => return Ok(Binding::Integers(v)),
-        (from, to) if from == to => return Ok(Binding::Integers(v)),
         (_, U8) => (256.0, 0.0),
         (_, I8) => (256.0, -128.0),
         (_, U16) => (65536.0, 0.0),
@@ -94,18 +90,18 @@ fn scalar(node: &mut OnnxNode<'_>, part: &str, x: f32) -> Result<ValueId> {
 /// A stored tensor as another type.
 fn stored(t: &Tensor, to: ElementType) -> Result<Tensor> {
     let data = match &t.data {
-        Data::Sizes(sizes) if is_float(to) => {
+        Data::Sizes(sizes) if to.is_float() => {
             return Tensor::of_scaled(t.dims.clone(), sizes.iter().map(|size| (size.clone(), 1.0)).collect());
         }
         // Sizes are not negative, and of no type that lacks room for them.
         Data::Sizes(sizes) => Data::Sizes(sizes.clone()),
-        Data::Scaled(sizes) if is_float(to) => Data::Scaled(sizes.clone()),
+        Data::Scaled(sizes) if to.is_float() => Data::Scaled(sizes.clone()),
         Data::Scaled(list) => return Tensor::of_sizes(t.dims.clone(), list.iter().map(sizes::floor).collect::<Result<_>>()?),
-        Data::Floats(floats) if is_float(to) => Data::Floats(floats.clone()),
+        Data::Floats(floats) if to.is_float() => Data::Floats(floats.clone()),
         Data::Floats(floats) if to == ElementType::Bool => Data::Ints(floats.iter().map(|x| i64::from(x != 0.0)).collect()),
         // What the type has no room for is not defined.
         Data::Floats(floats) => Data::Ints(floats.iter().map(|x| lower_bits(x as i64, to)).collect()),
-        Data::Ints(ints) if is_float(to) => Data::Floats(ints.iter().map(|&n| n as f32).collect::<Vec<f32>>().into()),
+        Data::Ints(ints) if to.is_float() => Data::Floats(ints.iter().map(|&n| n as f32).collect::<Vec<f32>>().into()),
         Data::Ints(ints) => Data::Ints(ints.iter().map(|&n| lower_bits(n, to)).collect()),
     };
     Tensor::new(t.dims.clone(), data)
