@@ -38,6 +38,7 @@ const OPSETS: std::ops::RangeInclusive<i64> = 7..=25;
 pub fn import(file: &mut OnnxFile) -> Result<Graph> {
     let opset = opset(&file.model)?;
     let Inlined { graph, opsets } = inline(&file.model, opset)?;
+    opsets.iter().try_for_each(|&version| check_opset(version))?;
     let needed = reachable(&graph);
     let mut importer = Importer { opset, builder: Builder::new(), external: &mut file.external, problems: Problems::default() };
     importer.add_stored(&graph, &needed)?;
@@ -198,8 +199,13 @@ fn list(title: &str, problems: &[String]) -> String {
 fn opset(model: &ModelProto) -> Result<i64> {
     let default = model.opset_import.iter().find(|o| matches!(o.domain.as_str(), "" | "ai.onnx"));
     let version = default.map(|o| o.version).context("expected an opset_import of the default domain, found none")?;
-    ensure!(OPSETS.contains(&version), "opset: expected {} to {}, found {version}", OPSETS.start(), OPSETS.end());
+    check_opset(version)?;
     Ok(version)
+}
+
+fn check_opset(version: i64) -> Result<()> {
+    ensure!(OPSETS.contains(&version), "opset: expected {} to {}, found {version}", OPSETS.start(), OPSETS.end());
+    Ok(())
 }
 
 /// Which nodes some output of the graph depends on.

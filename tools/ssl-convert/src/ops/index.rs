@@ -47,6 +47,9 @@ fn top_k(node: &mut OnnxNode<'_>) -> Result<Binding> {
         let positions = node.push_as(output, TopK { positions: true, ..record.clone() }, vec![x])?;
         node.further_output(Binding::Integers(positions));
     }
+    if node.outputs()[0].is_empty() {
+        return Ok(Binding::Missing);
+    }
     let y = node.push_as(&node.outputs()[0], record, vec![x])?;
     Ok(like(node, 0, y))
 }
