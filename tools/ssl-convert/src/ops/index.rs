@@ -33,7 +33,7 @@ const MAX_ONE_HOT: usize = 1 << 24;
 
 /// Two outputs, the elements and where they stand.
 fn top_k(node: &mut OnnxNode<'_>) -> Result<Binding> {
-    let x = node.value(0)?;
+    let x = elements(node, 0)?;
     let axis = node.axis(-1, node.rank(x))? as u32;
     let k = match node.attribute("k") {
         Some(_) => node.int("k", 0)?,
