@@ -27,6 +27,8 @@ fn inside(index: f32, extent: usize) -> Option<usize> {
 /// comes first.
 #[derive(Clone, Copy, Debug)]
 pub struct TopKTask {
+    /// How often there are such lines.
+    pub outer: usize,
     /// Elements that are compared.
     pub extent: usize,
     /// Elements from one of them to the next.
@@ -47,7 +49,8 @@ impl Task for TopKTask {
 
 impl cpu::Task for TopKTask {
     fn prepare(self: Box<Self>, target: &cpu::Target) -> Box<dyn Kernel> {
-        Box::new(TopK { task: *self, threads: target.threads.max(1) })
+        let threads = target.threads_for(self.outer * self.extent * self.inner).min(self.outer.max(1));
+        Box::new(TopK { task: *self, threads })
     }
 }
 
@@ -64,8 +67,8 @@ impl Kernel for TopK {
     }
 
     fn compute(&self, Call { reads, out, scratch, exec, .. }: Call<'_>) {
-        let TopKTask { extent, inner, k, largest, positions } = self.task;
-        let (x, outer) = (reads.get(0), out.len() / (k * inner).max(1));
+        let TopKTask { outer, extent, inner, k, largest, positions } = self.task;
+        let x = reads.get(0);
         expect_len("output", out, outer * k * inner);
         expect_len("input", x, outer * extent * inner);
         let each = outer.div_ceil(self.threads);

@@ -3,6 +3,17 @@
 //! The second matrix is packed strip by strip: as many columns as a register tile has lanes, one row of them after the other. Each
 //! strip is then multiplied with all rows of the first matrix, which are read where they lie, by the register tile whose lanes are
 //! filters.
+//!
+//! Measured on one thread of a Zen 5 core with AVX-512, in 10^9 additions and multiplications a second, where 512^3 runs at 266:
+//!
+//! | products | this | onnxruntime 1.32 |
+//! |---|---|---|
+//! | 12 of 197 x 64 x 197, B transposed | 196 | 237 |
+//! | 12 of 197 x 197 x 64 | 237 | 252 |
+//! | 192 of 49 x 32 x 49, B transposed | 112 | 159 |
+//! | 192 of 49 x 49 x 32 | 170 | 198 |
+//!
+//! What is missing where B is transposed is what packing takes: every element of B is read with 49 or 197 products, no more.
 
 use crate::cpu::{self, Call, Kernel};
 use crate::filter_tile::multiply_lines;

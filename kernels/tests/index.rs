@@ -89,7 +89,7 @@ fn the_largest_and_the_smallest() {
                     expected[(o * k + rank) * inner + i] = Expected::exactly(element);
                 }
             }
-            compute(&TopKTask { extent, inner, k, largest, positions }, &[&x], &expected)?;
+            compute(&TopKTask { outer, extent, inner, k, largest, positions }, &[&x], &expected)?;
         }
         Ok(())
     });

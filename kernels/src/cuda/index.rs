@@ -53,7 +53,7 @@ const INDEXED: Source = Source {
     kernels: &["gather_at", "gather_along", "scatter_copy", "scatter_at", "scatter_along"],
     text: r#"
 // The place that an index means, which may lie outside.
-DEVICE int place_of(float index, int extent) {
+DEVICE int index_place(float index, int extent) {
     int i = index != index ? 0 : (int)fminf(fmaxf(index, -1.0e9f), 1.0e9f);
     return i < 0 ? i + extent : i;
 }
@@ -73,7 +73,7 @@ KERNEL(gather_at, IndexedArguments) {
     unsigned point = i / a.inner, at = 0, step = 1;
     UNROLL for (int axis = 0; axis < 8; axis++) {
         if (axis >= a.rank) break;
-        int place = place_of(a.indices[point * a.rank + a.rank - 1 - axis], a.extents[axis]);
+        int place = index_place(a.indices[point * a.rank + a.rank - 1 - axis], a.extents[axis]);
         at += min(max(place, 0), a.extents[axis] - 1) * step;
         step *= a.extents[axis];
     }
@@ -83,7 +83,7 @@ KERNEL(gather_at, IndexedArguments) {
 // [outer][extent][inner] with [outer][points][inner] to as many elements.
 KERNEL(gather_along, IndexedArguments) {
     EACH(i, a.count)
-    int at = min(max(place_of(a.indices[i], a.extent), 0), a.extent - 1);
+    int at = min(max(index_place(a.indices[i], a.extent), 0), a.extent - 1);
     a.out[i] = a.x[(i / a.inner / a.points * a.extent + at) * a.inner + i % a.inner];
 }
 
@@ -100,7 +100,7 @@ KERNEL(scatter_at, IndexedArguments) {
         int exists = 1;
         UNROLL for (int axis = 0; axis < 8; axis++) {
             if (axis >= a.rank) break;
-            int place = place_of(a.indices[(unsigned)point * a.rank + a.rank - 1 - axis], a.extents[axis]);
+            int place = index_place(a.indices[(unsigned)point * a.rank + a.rank - 1 - axis], a.extents[axis]);
             exists = exists && place >= 0 && place < a.extents[axis];
             at += place * step;
             step *= a.extents[axis];
@@ -117,7 +117,7 @@ KERNEL(scatter_along, IndexedArguments) {
     unsigned outer = i / a.inner, inner = i % a.inner;
     for (int point = 0; point < a.points; point++) {
         unsigned from = (outer * a.points + point) * a.inner + inner;
-        int place = place_of(a.indices[from], a.extent);
+        int place = index_place(a.indices[from], a.extent);
         float *out = a.out + (outer * a.extent + max(place, 0)) * a.inner + inner;
         if (place >= 0 && place < a.extent) *out = meet(*out, a.updates[from], a.meeting);
     }
@@ -127,8 +127,9 @@ KERNEL(scatter_along, IndexedArguments) {
 
 impl Kernel for TopKTask {
     fn start(&self, stream: &mut dyn Stream, Call { reads, out, .. }: Call<'_>) -> Result<()> {
-        let Self { extent, inner, k, largest, positions } = *self;
-        let (x, outer) = (reads[0], count_pieces("output", out, k * inner));
+        let Self { outer, extent, inner, k, largest, positions } = *self;
+        let x = reads[0];
+        out.expect_len("output", outer * k * inner);
         x.expect_len("input", outer * extent * inner);
         let arguments = TopKArguments {
             x: x.address(),

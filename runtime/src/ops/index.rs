@@ -11,7 +11,8 @@ impl Lower for TopK {
         let TopK { axis, k, largest, positions } = *self;
         at.unary(|shape| {
             let [extent, inner] = along(shape, axis);
-            TopKTask { extent, inner, k: k as usize, largest, positions }
+            let outer = shape[..axis as usize].iter().product();
+            TopKTask { outer, extent, inner, k: k as usize, largest, positions }
         });
         Ok(())
     }

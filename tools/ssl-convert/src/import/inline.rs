@@ -4,6 +4,7 @@
 use crate::onnx::proto::{AttributeProto, FunctionProto, GraphProto, ModelProto, NodeProto};
 use anyhow::{Context, Result, ensure};
 use prost::Message;
+use std::borrow::Cow;
 use std::collections::HashMap;
 
 /// Calls within calls.
@@ -16,8 +17,8 @@ const MAX_NODES: usize = 100_000;
 const MAX_BYTES: usize = 64 << 20;
 
 /// The nodes of a graph without calls of functions, and the version of the operator set that each is of.
-pub(super) struct Inlined {
-    pub(super) graph: GraphProto,
+pub(super) struct Inlined<'a> {
+    pub(super) graph: Cow<'a, GraphProto>,
     pub(super) opsets: Vec<i64>,
 }
 
@@ -25,17 +26,18 @@ pub(super) struct Inlined {
 ///
 /// # Errors
 /// If functions call each other too deeply or grow too large.
-pub(super) fn inline(model: &ModelProto, opset: i64) -> Result<Inlined> {
+pub(super) fn inline(model: &ModelProto, opset: i64) -> Result<Inlined<'_>> {
     let graph = model.graph.as_ref().context("expected a graph, found none")?;
-    let mut graph = graph.clone();
-    let mut opsets = vec![opset; graph.node.len()];
-    if !model.functions.is_empty() {
-        let functions = model.functions.iter().map(|f| ([&*f.domain, &*f.name, &*f.overload], f)).collect();
-        let mut inliner = Inliner { functions, nodes: 0, bytes: 0, names: 0 };
-        let nodes = inliner.all(std::mem::take(&mut graph.node), opset, 0)?;
-        (graph.node, opsets) = nodes.into_iter().unzip();
+    if model.functions.is_empty() {
+        return Ok(Inlined { graph: Cow::Borrowed(graph), opsets: vec![opset; graph.node.len()] });
     }
-    Ok(Inlined { graph, opsets })
+    let functions = model.functions.iter().map(|f| ([&*f.domain, &*f.name, &*f.overload], f)).collect();
+    let mut inliner = Inliner { functions, nodes: 0, bytes: 0, names: 0 };
+    let mut graph = graph.clone();
+    let nodes = inliner.all(std::mem::take(&mut graph.node), opset, 0)?;
+    let (nodes, opsets) = nodes.into_iter().unzip();
+    graph.node = nodes;
+    Ok(Inlined { graph: Cow::Owned(graph), opsets })
 }
 
 struct Inliner<'a> {

@@ -42,6 +42,7 @@ const OPSETS: std::ops::RangeInclusive<i64> = 7..=25;
 pub fn import(file: &mut OnnxFile, dims: &BTreeMap<String, usize>) -> Result<Graph> {
     let opset = opset(&file.model)?;
     let Inlined { graph, opsets } = inline(&file.model, opset)?;
+    opsets.iter().try_for_each(|&version| check_opset(version))?;
     let needed = reachable(&graph);
     let mut read: HashSet<&str> = graph.output.iter().map(|o| o.name.as_str()).collect();
     graph.node.iter().zip(&needed).filter(|(_, needed)| **needed).for_each(|(node, _)| add_reads(node, &mut read));
@@ -241,8 +242,13 @@ fn list(title: &str, problems: &[String]) -> String {
 fn opset(model: &ModelProto) -> Result<i64> {
     let default = model.opset_import.iter().find(|o| matches!(o.domain.as_str(), "" | "ai.onnx"));
     let version = default.map(|o| o.version).context("expected an opset_import of the default domain, found none")?;
-    ensure!(OPSETS.contains(&version), "opset: expected {} to {}, found {version}", OPSETS.start(), OPSETS.end());
+    check_opset(version)?;
     Ok(version)
+}
+
+fn check_opset(version: i64) -> Result<()> {
+    ensure!(OPSETS.contains(&version), "opset: expected {} to {}, found {version}", OPSETS.start(), OPSETS.end());
+    Ok(())
 }
 
 /// Which nodes some output of the graph depends on.

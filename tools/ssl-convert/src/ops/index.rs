@@ -34,7 +34,7 @@ const MAX_ONE_HOT: usize = 1 << 24;
 
 /// Two outputs, the elements and where they stand.
 fn top_k(node: &mut OnnxNode<'_>) -> Result<Binding> {
-    let x = node.value(0)?;
+    let x = elements(node, 0)?;
     let axis = node.axis(-1, node.rank(x))? as u32;
     let k = match node.attribute("k") {
         Some(_) => node.int("k", 0)?,
@@ -47,6 +47,9 @@ fn top_k(node: &mut OnnxNode<'_>) -> Result<Binding> {
     if let Some(output) = node.outputs().get(1).filter(|output| !output.is_empty()) {
         let positions = node.push_as(output, TopK { positions: true, ..record.clone() }, vec![x])?;
         node.further_output(Binding::Integers(positions));
+    }
+    if node.outputs()[0].is_empty() {
+        return Ok(Binding::Missing);
     }
     let y = node.push_as(&node.outputs()[0], record, vec![x])?;
     Ok(like(node, 0, y))
