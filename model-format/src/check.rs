@@ -8,7 +8,7 @@ use crate::infer;
 use crate::metadata::{Color, Preprocessing, Resize};
 use crate::op::{Check, Operator};
 use crate::rules::{Site, at_least_one, below, check_list, equal};
-use crate::shape::{MAX_CHANNELS, Shape};
+use crate::shape::{self, MAX_CHANNELS, Shape};
 use crate::value::{Compaction, ValueId};
 use crate::window::MAX_WINDOW;
 
@@ -28,6 +28,9 @@ pub(crate) fn check_model(model: &Model, weights_len: u64) -> Result<()> {
         }
     }
     check_flow(graph)?;
+    if !model.output_names.is_empty() {
+        equal("output names", graph.outputs.len(), model.output_names.len())?;
+    }
     for node in &graph.nodes {
         check_node(graph, node).map_err(|e| e.within(describe(node)))?;
     }
@@ -37,7 +40,7 @@ pub(crate) fn check_model(model: &Model, weights_len: u64) -> Result<()> {
         let Some(c) = &value.compaction else { continue };
         if shape.len() < 2 || shape[1] != Some(c.logical as usize) {
             let expected = format!("axis 1 of extent {} (its logical channels)", c.logical);
-            return Err(Error::invalid(format!("value '{}'", value.name), expected, format!("shape {shape:?}")));
+            return Err(Error::invalid(format!("value '{}'", value.name), expected, format!("shape {}", shape::describe(shape))));
         }
     }
     for node in &graph.nodes {
@@ -131,7 +134,11 @@ fn check_preprocessing(p: &Preprocessing) -> Result<()> {
     equal("preprocessing: length of std", channels, p.std.len())?;
     let usable = |x: &f32| x.is_finite() && *x != 0.0;
     if !usable(&p.scale) || !p.std.iter().all(usable) || !p.mean.iter().all(|x| x.is_finite()) {
-        return Err(Error::invalid(at, "finite numbers, and neither scale nor std 0", format!("{p:?}")));
+        return Err(Error::invalid(
+            at,
+            "finite numbers, and neither scale nor std 0",
+            format!("scale {}, mean {:?}, std {:?}", p.scale, p.mean, p.std),
+        ));
     }
     match p.resize {
         Resize::CenterCrop { short_side } => {

@@ -9,7 +9,7 @@ use std::ops::Range;
 pub const MAGIC: [u8; 8] = *b"\x89SSLM\r\n\x1a";
 /// Major version, and the newest minor version that this crate knows. A reader refuses other majors and accepts newer minors; a file
 /// says the lowest minor that defines all it uses.
-pub const VERSION: [u16; 2] = [0, 3];
+pub const VERSION: [u16; 2] = [0, 4];
 /// Alignment of the weight section: a page, so that a mapped file can be read in place and shared.
 pub const WEIGHT_ALIGN: u64 = 4096;
 /// Alignment of every other section and of every blob.
@@ -23,12 +23,13 @@ pub(crate) const MUST_UNDERSTAND: u32 = 1;
 /// Four-letter names of sections.
 pub(crate) mod tag {
     pub(crate) const GRAPH: [u8; 4] = *b"GRPH";
+    pub(crate) const OUTPUT_NAMES: [u8; 4] = *b"OUTN";
     pub(crate) const LABELS: [u8; 4] = *b"LABL";
     pub(crate) const PREPROCESSING: [u8; 4] = *b"PREP";
     pub(crate) const PROVENANCE: [u8; 4] = *b"PROV";
     pub(crate) const WEIGHTS: [u8; 4] = *b"WGTS";
     /// All but the weights.
-    pub(crate) const METADATA: [[u8; 4]; 4] = [GRAPH, LABELS, PREPROCESSING, PROVENANCE];
+    pub(crate) const METADATA: [[u8; 4]; 5] = [GRAPH, OUTPUT_NAMES, LABELS, PREPROCESSING, PROVENANCE];
 }
 
 record! {

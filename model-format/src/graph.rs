@@ -11,12 +11,25 @@ use crate::weights::Weights;
 pub struct Model {
     /// The network.
     pub graph: Graph,
+    /// Names of the outputs, in order, where they are not those of their values: one value may be two outputs. Else empty.
+    pub output_names: Vec<String>,
     /// Class names, in the order of the output's last axis. Empty if unknown.
     pub labels: Vec<String>,
     /// How an image becomes the network's input.
     pub preprocessing: Option<Preprocessing>,
     /// Where the file came from.
     pub provenance: Option<Provenance>,
+}
+
+impl Model {
+    /// The name of output `index`.
+    ///
+    /// # Panics
+    /// If the graph has no such output.
+    pub fn output_name(&self, index: usize) -> &str {
+        let own = || &self.graph.values[self.graph.outputs[index].index()].name;
+        self.output_names.get(index).unwrap_or_else(own)
+    }
 }
 
 record! {

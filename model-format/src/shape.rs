@@ -15,6 +15,12 @@ pub const MAX_CHANNELS: u32 = 1 << 28;
 /// Most axes a value has.
 pub const MAX_RANK: usize = 8;
 
+/// A shape in words: `?` stands for an extent that depends on a symbolic dimension.
+pub fn describe(shape: &[Extent]) -> String {
+    let extents: Vec<String> = shape.iter().map(|e| e.map_or_else(|| "?".to_owned(), |e| e.to_string())).collect();
+    format!("[{}]", extents.join(", "))
+}
+
 /// The shape of `x` with another extent on one axis.
 pub(crate) fn on_axis(x: &Shape, axis: u32, extent: &mut dyn FnMut(Extent) -> Result<Extent>) -> Result<Shape> {
     let mut out = x.clone();

@@ -76,7 +76,7 @@ impl Model {
 
     /// Names of the network's outputs, in order.
     pub fn output_names(&self) -> Vec<&str> {
-        self.graph().outputs.iter().map(|&v| self.name(v)).collect()
+        (0..self.graph().outputs.len()).map(|i| self.inner.loaded.model.output_name(i)).collect()
     }
 
     /// Class names, in the order of the output's last axis. Empty if the file has none.

@@ -158,10 +158,11 @@ impl<'m> Draft<'m> {
     pub(crate) fn finish(self) -> (Signature, Planned<'m>) {
         let Draft { model, images, rest, inputs, outputs } = self;
         let graph = model.graph();
-        let port = |value: ValueId| Port { name: model.name(value).to_owned(), shape: rest.shape(value).to_vec() };
+        let port = |name: &str, value: ValueId| Port { name: name.to_owned(), shape: rest.shape(value).to_vec() };
+        let output_names = model.output_names();
         let signature = Signature {
-            inputs: graph.inputs.iter().map(|input| port(input.value)).collect(),
-            outputs: graph.outputs.iter().map(|&value| port(value)).collect(),
+            inputs: graph.inputs.iter().map(|input| port(model.name(input.value), input.value)).collect(),
+            outputs: output_names.iter().zip(&graph.outputs).map(|(name, &value)| port(name, value)).collect(),
         };
         let (rest, places) = rest.finish();
         let place_all = |places: &Places, operands: Vec<Operand>| operands.into_iter().map(|o| places.of(o)).collect();

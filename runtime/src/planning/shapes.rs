@@ -3,7 +3,7 @@
 use crate::error::{Error, Result};
 use crate::model::{Model, TensorInfo};
 use crate::options::Options;
-use sslm_format::shape::Shape;
+use sslm_format::shape::{Shape, describe};
 use sslm_format::{Dim, Value, infer};
 
 /// The shapes of the inputs.
@@ -49,7 +49,7 @@ pub(crate) fn of_all(model: &Model, inputs: &[Vec<usize>]) -> Result<Vec<Vec<usi
         let extents: Option<Vec<usize>> = inferred.iter().copied().collect();
         extents
             .filter(|s| s.iter().all(|&e| e > 0))
-            .ok_or_else(|| Error::input(format!("shape of '{}'", value.name), "extents of at least 1", format!("{inferred:?}")))
+            .ok_or_else(|| Error::input(format!("shape of '{}'", value.name), "extents of at least 1", describe(&inferred)))
     };
     graph.values.iter().zip(infer::infer(graph, &known)?).map(concrete).collect()
 }

@@ -38,7 +38,7 @@ fn forward(g: &mut Graph) -> Vec<Channels> {
             node.inputs.iter().chain([&node.output]).for_each(|v| channels[v.index()] = None);
         }
     }
-    let Graph { graph, shapes } = g;
+    let Graph { graph, shapes, .. } = g;
     for node in &mut graph.nodes {
         let output = node.output;
         if channels[output.index()].is_none() {
@@ -59,7 +59,7 @@ fn backward(g: &mut Graph, channels: &[Channels]) -> Vec<Vec<bool>> {
     for output in &g.graph.outputs {
         needed[output.index()].fill(true);
     }
-    let Graph { graph, shapes } = g;
+    let Graph { graph, shapes, .. } = g;
     for node in graph.nodes.iter_mut().rev() {
         // What must be computed: read by somebody, and not known already.
         let needs = &needed[node.output.index()];

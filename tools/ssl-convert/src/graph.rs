@@ -13,6 +13,8 @@ pub struct Graph {
     pub graph: sslm_format::Graph<Unpacked>,
     /// Logical shape of each value; extents that depend on symbolic dims are unknown.
     pub shapes: Vec<Shape>,
+    /// The name of each output. That of its value is another one where a value is two outputs, or an input is one.
+    pub output_names: Vec<String>,
 }
 
 impl Graph {

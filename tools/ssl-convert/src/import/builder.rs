@@ -24,7 +24,7 @@ pub(crate) struct Builder {
 impl Builder {
     /// An empty graph.
     pub(crate) fn new() -> Self {
-        let graph = Graph { graph: format::Graph::default(), shapes: Vec::new() };
+        let graph = Graph { graph: format::Graph::default(), shapes: Vec::new(), output_names: Vec::new() };
         Builder { graph, extents: Vec::new(), names: HashMap::new() }
     }
 
@@ -149,7 +149,13 @@ impl Builder {
                     bail!("output '{}': expected a node or input that defines it, found none", output.name)
                 }
             };
-            self.graph.graph.outputs.push(value);
+            let Graph { graph, output_names, .. } = &mut self.graph;
+            // What an Identity hands out is known by the name that users of the model know.
+            if !graph.outputs.contains(&value) && graph.inputs.iter().all(|input| input.value != value) {
+                graph.values[value.index()].name.clone_from(&output.name);
+            }
+            graph.outputs.push(value);
+            output_names.push(output.name.clone());
         }
         ensure!(!graph.output.is_empty(), "expected at least one output, found none");
         for (i, node) in self.graph.graph.nodes.iter().enumerate() {
