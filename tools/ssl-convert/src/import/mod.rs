@@ -8,6 +8,7 @@
 pub(crate) mod binding;
 mod builder;
 pub(crate) mod checks;
+mod cut;
 pub(crate) mod extent;
 pub(crate) mod node;
 pub(crate) mod registry;
@@ -36,7 +37,8 @@ pub fn import(file: &mut OnnxFile) -> Result<Graph> {
     let opset = opset(&file.model)?;
     let Some(graph) = &file.model.graph else { bail!("expected a graph, found none") };
     let needed = reachable(graph);
-    let mut importer = Importer { opset, builder: Builder::new(), external: &mut file.external, problems: Problems::default() };
+    let mut importer =
+        Importer { graph, opset, builder: Builder::new(), external: &mut file.external, problems: Problems::default() };
     importer.add_stored(graph, &needed)?;
     // Files of IR version 3 list initialisers among the inputs, used or not.
     let stored: HashSet<&str> = graph.initializer.iter().map(|t| t.name.as_str()).collect();
@@ -51,7 +53,16 @@ pub fn import(file: &mut OnnxFile) -> Result<Graph> {
     importer.builder.finish(graph)
 }
 
+/// Ends the model at the tensors of these names, which become its outputs.
+///
+/// # Errors
+/// If there is none of such a name.
+pub fn cut(file: &mut OnnxFile, names: &[String]) -> Result<()> {
+    file.model.graph.as_mut().map_or(Ok(()), |graph| cut::at(graph, names))
+}
+
 struct Importer<'a> {
+    graph: &'a GraphProto,
     opset: i64,
     builder: Builder,
     external: &'a mut ExternalData,
@@ -83,13 +94,20 @@ impl Importer<'_> {
             Some(Err(e)) => {
                 // What follows from this node is not reported on its own.
                 if !e.is::<Follows>() {
-                    self.problems.refused.push(format!("node '{name}' ({}): {e:#}", node.op_type));
+                    let advice = cut::advice(self.graph, node).map(|advice| format!("; {advice}")).unwrap_or_default();
+                    self.problems.refused.push(format!("node '{name}' ({}): {e:#}{advice}", node.op_type));
                 }
                 Vec::new()
             }
             None => {
                 let prefix = if node.domain.is_empty() { String::new() } else { format!("{}.", node.domain) };
-                self.problems.unsupported.entry(format!("{prefix}{}", node.op_type)).or_default().push(name.to_owned());
+                match cut::advice(self.graph, node) {
+                    Some(advice) => self.problems.refused.push(format!("node '{name}' ({prefix}{}): {advice}", node.op_type)),
+                    None => {
+                        let nodes = self.problems.unsupported.entry(format!("{prefix}{}", node.op_type)).or_default();
+                        nodes.push(name.to_owned());
+                    }
+                }
                 Vec::new()
             }
         };
