@@ -92,4 +92,9 @@ impl Write for Binary {
         w.push(self.name(), call.inputs, call.output, vec![]);
         Ok(())
     }
+
+    /// What PRelu applies its slopes to has the shape of the output.
+    fn repeats(&self, input: usize) -> bool {
+        *self != Binary::PRelu || input == 1
+    }
 }

@@ -79,7 +79,8 @@ fn target(node: &OnnxNode<'_>, x: ValueId) -> Result<Target> {
     let size = |axis: usize| position(axis).map_or(own[axis], |i| sizes[i]);
     for (axis, own) in own.iter().enumerate().take(2) {
         let size = size(axis);
-        ensure!(size == *own, "sizes: expected those of the input for batch and channels, found {size:?}");
+        let found = size.known().map_or_else(|| "one that depends on symbolic dims".to_owned(), |n| n.to_string());
+        ensure!(size == *own, "sizes: expected those of the input for batch and channels, found {found} on axis {axis}");
     }
     let extent = |axis: usize| match size(axis) {
         Extent::Known(n) => positive(n, "sizes"),
