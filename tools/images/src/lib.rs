@@ -52,7 +52,7 @@ pub fn check(rule: &Preprocessing, channels: usize) -> Result<()> {
     let of_color = if rule.color == Color::Gray { 1 } else { 3 };
     ensure!(
         of_color == channels,
-        "preprocessing: expected {channels} channels (the model's input), found {of_color} ({:?})",
+        "preprocessing: expected {channels} channels (the model's input), found {of_color} ({})",
         rule.color
     );
     for (what, entries) in [("mean", &rule.mean), ("std", &rule.std)] {

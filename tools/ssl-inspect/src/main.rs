@@ -69,11 +69,7 @@ fn header(out: &mut impl Write, arguments: &Arguments, model: &Model) -> Result<
     }
     writeln!(out, "output '{}'", printable(&model.output_names().join("', '")))?;
     if let Some(p) = model.preprocessing() {
-        writeln!(
-            out,
-            "preprocessing {:?}, resize {:?}, scale {}, mean {:?}, std {:?}",
-            p.color, p.resize, p.scale, p.mean, p.std
-        )?;
+        writeln!(out, "preprocessing: {}, {}, scale {}, mean {:?}, std {:?}", p.color, p.resize, p.scale, p.mean, p.std)?;
     }
     match model.labels() {
         [] => writeln!(out, "no labels")?,
