@@ -620,7 +620,7 @@ fn wrong_use_is_explained() {
         (&[&onnx, "-o", &out, "--preprocessing", "{}"], &["--preprocessing", "expected an object with color"]),
         (
             &[&onnx, "-o", &out, "--preprocessing", rgb],
-            &["preprocessing: expected 1 channels (the model's input), found 3 (Rgb)"],
+            &["preprocessing: expected 1 channels (the model's input), found 3 (rgb)"],
         ),
         (&[&onnx, "-o", &out, "--labels", "missing.txt"], &["missing.txt"]),
     ];

@@ -323,3 +323,26 @@ fn random_changes_behind_valid_checksums_do_not_panic() {
     // Both happen, or the test would test nothing.
     assert!(accepted > 100 && refused > 10_000, "{accepted} accepted, {refused} refused");
 }
+
+#[test]
+fn output_names_are_as_many_as_outputs() {
+    let mut net = Net::new(&["batch", "2", "4", "4"]);
+    let y = net.node("Relu", &["x"], &[]);
+    let again = net.node("Identity", &[&y], &[]);
+    let file = convert(&net.finish(&[&y, &again]), false);
+    let model = Model::from_bytes(&file).expect("valid");
+    assert_eq!((model.version(), model.output_names()), ([0, 4], vec!["Relu_0", "Identity_1"]));
+    // A file that needs no such names has no section for them.
+    assert_eq!(Model::from_bytes(&sample()).expect("valid").version(), [0, 1]);
+
+    let mut broken = file.clone();
+    let at = section(&file, "OUTN").offset as usize;
+    // One name, which takes the bytes of both.
+    set(&mut broken, at, &1u32.to_le_bytes());
+    let bytes = section(&file, "OUTN").len as u32 - 8;
+    set(&mut broken, at + 4, &bytes.to_le_bytes());
+    broken[at + 8..at + 8 + bytes as usize].fill(b'a');
+    repair_checksums(&mut broken);
+    let message = Model::from_bytes(&broken).expect_err("it is refused").to_string();
+    assert!(message.contains("output names: expected 2, found 1"), "{message}");
+}

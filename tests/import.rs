@@ -980,3 +980,30 @@ fn windows_over_three_axes_are_refused_by_a_sentence() {
     let expected = "input: expected 3 or 4 axes (windows over one or two of them), found 5";
     assert_eq!(message.matches(expected).count(), 2, "{message}");
 }
+
+#[test]
+fn a_graph_ends_where_it_is_told() {
+    let mut net = Net::new(&["batch", "2", "4", "4"]);
+    let boxes = net.node("Relu", &["x"], &[]);
+    let scores = net.node("Sigmoid", &["x"], &[]);
+    let limit = net.integers(&[10]);
+    let y = net.node("NonMaxSuppression", &[&boxes, &scores, &limit], &[]);
+    let model = net.finish(&[&y]);
+    let message = refusal(&model);
+    let advice = "node 'NonMaxSuppression_2' (NonMaxSuppression): how much it yields depends on elements, not on shapes; --outputs \
+        Relu_0,Sigmoid_1 ends";
+    assert!(message.contains(advice), "{message}");
+
+    let cut = |names: &[&str]| {
+        let mut file = OnnxFile::decode(encode(&model), PathBuf::new()).expect("it decodes");
+        let names: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();
+        ssl_convert::import::cut(&mut file, &names)?;
+        ssl_convert::network(&mut file, false)
+    };
+    let graph = cut(&[&scores, &boxes]).expect("what is left converts");
+    assert_eq!(graph.output_names, [scores.as_str(), &boxes]);
+    let message = format!("{:#}", cut(&["sigmoid_2"]).err().expect("there is no such tensor"));
+    assert!(message.contains("found 'sigmoid_2'; there are 'Sigmoid_1', "), "{message}");
+    let message = format!("{:#}", cut(&[&boxes, &boxes]).err().expect("one is named twice"));
+    assert!(message.contains("twice"), "{message}");
+}

@@ -29,6 +29,9 @@ pub(crate) fn check_model(model: &Model, weights_len: u64) -> Result<()> {
         }
     }
     check_flow(graph)?;
+    if !model.output_names.is_empty() {
+        equal("output names", graph.outputs.len(), model.output_names.len())?;
+    }
     let symbols = symbols(graph);
     for node in &graph.nodes {
         check_node(graph, node).and_then(|()| check_extents(node, &symbols)).map_err(|e| e.within(describe(node)))?;
@@ -152,7 +155,11 @@ fn check_preprocessing(p: &Preprocessing) -> Result<()> {
     equal("preprocessing: length of std", channels, p.std.len())?;
     let usable = |x: &f32| x.is_finite() && *x != 0.0;
     if !usable(&p.scale) || !p.std.iter().all(usable) || !p.mean.iter().all(|x| x.is_finite()) {
-        return Err(Error::invalid(at, "finite numbers, and neither scale nor std 0", format!("{p:?}")));
+        return Err(Error::invalid(
+            at,
+            "finite numbers, and neither scale nor std 0",
+            format!("scale {}, mean {:?}, std {:?}", p.scale, p.mean, p.std),
+        ));
     }
     match p.resize {
         Resize::CenterCrop { short_side } => {

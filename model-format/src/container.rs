@@ -23,13 +23,14 @@ pub(crate) const MUST_UNDERSTAND: u32 = 1;
 /// Four-letter names of sections.
 pub(crate) mod tag {
     pub(crate) const GRAPH: [u8; 4] = *b"GRPH";
+    pub(crate) const OUTPUT_NAMES: [u8; 4] = *b"OUTN";
     pub(crate) const LABELS: [u8; 4] = *b"LABL";
     pub(crate) const PREPROCESSING: [u8; 4] = *b"PREP";
     pub(crate) const PROVENANCE: [u8; 4] = *b"PROV";
     pub(crate) const TYPES: [u8; 4] = *b"TYPE";
     pub(crate) const WEIGHTS: [u8; 4] = *b"WGTS";
     /// All but the weights.
-    pub(crate) const METADATA: [[u8; 4]; 5] = [GRAPH, LABELS, PREPROCESSING, PROVENANCE, TYPES];
+    pub(crate) const METADATA: [[u8; 4]; 6] = [GRAPH, OUTPUT_NAMES, LABELS, PREPROCESSING, PROVENANCE, TYPES];
 }
 
 record! {

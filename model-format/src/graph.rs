@@ -15,6 +15,8 @@ pub struct Model {
     pub graph: Graph,
     /// Of which types the elements of its inputs and outputs are outside of it. Absent: all are `f32`.
     pub types: Option<ElementTypes>,
+    /// Names of the outputs, in order, where they are not those of their values: one value may be two outputs. Else empty.
+    pub output_names: Vec<String>,
     /// Class names, in the order of the output's last axis. Empty if unknown.
     pub labels: Vec<String>,
     /// How an image becomes the network's input.
@@ -32,6 +34,15 @@ impl Model {
     /// The type of the elements of output `i`.
     pub fn output_type(&self, i: usize) -> ElementType {
         self.types.as_ref().map_or(ElementType::F32, |types| types.outputs[i])
+    }
+
+    /// The name of output `index`.
+    ///
+    /// # Panics
+    /// If the graph has no such output.
+    pub fn output_name(&self, index: usize) -> &str {
+        let own = || &self.graph.values[self.graph.outputs[index].index()].name;
+        self.output_names.get(index).unwrap_or_else(own)
     }
 }
 

@@ -1,6 +1,7 @@
 //! What a file says besides the network: how images become inputs, and where the file came from.
 
 use crate::codec::{choice, record};
+use std::fmt;
 
 record! {
     /// How pixels become elements: `(pixel * scale - mean[c]) / std[c]`, pixel 0..=255.
@@ -41,6 +42,25 @@ choice! {
         1 => Rgb,
         /// Blue, green, red.
         2 => Bgr,
+    }
+}
+
+impl fmt::Display for Color {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Color::Gray => "gray",
+            Color::Rgb => "rgb",
+            Color::Bgr => "bgr",
+        })
+    }
+}
+
+impl fmt::Display for Resize {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Resize::Stretch => f.write_str("stretched"),
+            Resize::CenterCrop { short_side } => write!(f, "centre of a short side of {short_side} pixels"),
+        }
     }
 }
 

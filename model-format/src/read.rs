@@ -75,6 +75,7 @@ pub(crate) fn read_section(model: &mut Model, section: [u8; 4], bytes: &[u8]) ->
     }
     match section {
         tag::GRAPH => model.graph = decode("GRPH", bytes)?,
+        tag::OUTPUT_NAMES => model.output_names = decode("OUTN", bytes)?,
         tag::LABELS => model.labels = decode("LABL", bytes)?,
         tag::PREPROCESSING => model.preprocessing = Some(decode("PREP", bytes)?),
         tag::TYPES => model.types = Some(decode("TYPE", bytes)?),

@@ -38,6 +38,7 @@ pub fn write<W: Write + Seek>(out: &mut W, model: &Model, mut fill: impl FnMut(u
             metadata.push((tag, 0, bytes));
         }
     };
+    optional(tag::OUTPUT_NAMES, !model.output_names.is_empty(), &|out| model.output_names.write(out));
     optional(tag::LABELS, !model.labels.is_empty(), &|out| model.labels.write(out));
     optional(tag::PREPROCESSING, model.preprocessing.is_some(), &|out| model.preprocessing.iter().for_each(|p| p.write(out)));
     optional(tag::PROVENANCE, model.provenance.is_some(), &|out| model.provenance.iter().for_each(|p| p.write(out)));
@@ -97,7 +98,8 @@ pub fn write<W: Write + Seek>(out: &mut W, model: &Model, mut fill: impl FnMut(u
     });
 
     let of_types = types.map(|_| TYPES_SINCE);
-    let minor = model.graph.nodes.iter().map(|node| node.op.since()).chain(of_types).max().unwrap_or(1);
+    let of_names = (!model.output_names.is_empty()).then_some(4);
+    let minor = model.graph.nodes.iter().map(|node| node.op.since()).chain(of_types).chain(of_names).max().unwrap_or(1);
     let mut header = MAGIC.to_vec();
     (u32::from(VERSION[0]) | u32::from(minor) << 16).write(&mut header);
     (count as u32).write(&mut header);

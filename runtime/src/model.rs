@@ -84,7 +84,7 @@ impl Model {
 
     /// Names of the network's outputs, in order.
     pub fn output_names(&self) -> Vec<&str> {
-        self.graph().outputs.iter().map(|&v| self.name(v)).collect()
+        (0..self.graph().outputs.len()).map(|i| self.inner.loaded.model.output_name(i)).collect()
     }
 
     /// Of which types the elements of the network's outputs are in the source model, in order.

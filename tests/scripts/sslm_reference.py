@@ -164,7 +164,7 @@ def sections_of(data):
         require(flags in (0, 1), "R8", f"section {tag}: flags {flags}")
         require(tag not in found, "R9", f"section {tag}: there are two")
         require(not any(data[end:offset]), "R10", f"section {tag}: bytes before it are not zero")
-        known = tag in (b"GRPH", b"WGTS", b"LABL", b"PREP", b"PROV", b"TYPE")
+        known = tag in (b"GRPH", b"WGTS", b"OUTN", b"LABL", b"PREP", b"PROV", b"TYPE")
         require(known or flags == 0, "section 11", f"section {tag}: needs a newer reader")
         require(not known or zlib.crc32(data[offset : offset + size]) == crc, "R12", f"section {tag}: checksum")
         found[tag] = (offset, size)
@@ -351,6 +351,7 @@ class Model:
         body = lambda tag: data[found[tag][0] :][: found[tag][1]]
         for tag, read in [
             (b"GRPH", self.set_graph),
+            (b"OUTN", self.set_output_names),
             (b"LABL", lambda r: r.vec(r.string)),
             (b"PREP", check_preprocessing),
             (b"PROV", check_provenance),
@@ -369,6 +370,10 @@ class Model:
     def set_types(self, cursor):
         element_type = lambda: cursor.choice("type of elements", *(lambda t=t: t for t in ELEMENT_TYPES))
         self.types = Record(inputs=cursor.vec(element_type), outputs=cursor.vec(element_type))
+    def set_output_names(self, cursor):
+        self.output_names = cursor.vec(cursor.string)
+        count = len(self.graph.outputs)
+        require(len(self.output_names) in (0, count), "R63", f"{len(self.output_names)} names of {count} outputs")
 
     def blob(self, index, rule, count):
         """The elements of a blob, which must have `count` of them."""

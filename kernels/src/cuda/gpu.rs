@@ -341,12 +341,12 @@ fn failed(e: DriverError) -> Error {
 }
 
 fn blas_failed(e: CublasError) -> Error {
-    Error::Failed(format!("cuBLAS: {:?}", e.0))
+    Error::Failed(format!("cuBLAS: status {}", e.0 as u32))
 }
 
 /// What the driver calls an error.
 fn say(e: DriverError) -> String {
     let text = |text: std::result::Result<&std::ffi::CStr, DriverError>| text.ok().map(|t| t.to_string_lossy().into_owned());
-    let name = text(e.error_name()).unwrap_or_else(|| format!("{:?}", e.0));
+    let name = text(e.error_name()).unwrap_or_else(|| format!("error {}", e.0 as u32));
     text(e.error_string()).map_or_else(|| name.clone(), |what| format!("{what} ({name})"))
 }

@@ -183,7 +183,7 @@ impl Check for ConvTranspose {
             below("output padding", extra, limit)?;
         }
         if !matches!(window.padding, Padding::Explicit { .. }) {
-            return Err(Error::invalid("padding", "explicit amounts", format!("{:?}", window.padding)));
+            return Err(Error::invalid("padding", "explicit amounts", "amounts that follow from the size"));
         }
         self.conv.check(site)
     }

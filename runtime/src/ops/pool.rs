@@ -56,7 +56,8 @@ impl Lower for GlobalMaxPool {
 fn pool(at: &mut Lowering<'_, '_>, window: &Window, reduce: Reduce) -> Result<()> {
     let (geometry, activation) = (geometry(at, window), at.activation);
     if !geometry.every_window_sees_input() {
-        let found = format!("dilated windows that lie wholly in the padding of a {:?} input", geometry.input);
+        let [height, width] = geometry.input;
+        let found = format!("dilated windows that lie wholly in the padding of an input of {height} x {width}");
         return Err(Error::input("window", "at least one position of the input in every window", found));
     }
     at.unary(|shape| PoolTask { images: shape[0], geometry: Geometry { channels: shape[1], ..geometry }, reduce, activation });

@@ -160,14 +160,16 @@ impl<'m> Draft<'m> {
     pub(crate) fn finish(self) -> (Signature, Planned<'m>) {
         let Draft { model, images, rest, inputs, outputs } = self;
         let graph = model.graph();
-        let port = |(value, element_type): (ValueId, ElementType)| {
-            let (name, shape) = (model.name(value).to_owned(), rest.shape(value).to_vec());
-            Port { name, shape, element_type }
+        let port = |name: &str, value: ValueId, element_type: ElementType| {
+            let shape = rest.shape(value).to_vec();
+            Port { name: name.to_owned(), shape, element_type }
         };
         let input_types = model.inputs().into_iter().map(|input| input.element_type);
+        let inputs_of = graph.inputs.iter().zip(input_types);
+        let outputs_of = model.output_names().into_iter().zip(&graph.outputs).zip(model.output_types());
         let signature = Signature {
-            inputs: graph.inputs.iter().map(|input| input.value).zip(input_types).map(port).collect(),
-            outputs: graph.outputs.iter().copied().zip(model.output_types()).map(port).collect(),
+            inputs: inputs_of.map(|(input, t)| port(model.name(input.value), input.value, t)).collect(),
+            outputs: outputs_of.map(|((name, &value), t)| port(name, value, t)).collect(),
         };
         let (rest, places) = rest.finish();
         let place_all = |places: &Places, operands: Vec<Operand>| operands.into_iter().map(|o| places.of(o)).collect();

@@ -71,7 +71,7 @@ impl Layout {
         let (channels, of_color) = (self.channels, if rule.color == Color::Gray { 1 } else { 3 });
         ensure!(
             of_color == channels,
-            "preprocessing: expected {channels} channels (the model's input), found {of_color} ({:?})",
+            "preprocessing: expected {channels} channels (the model's input), found {of_color} ({})",
             rule.color
         );
         for (what, entries) in [("mean", &rule.mean), ("std", &rule.std)] {

@@ -13,13 +13,19 @@ pub struct Blobs<'g> {
 }
 
 /// Where a blob's elements come from: small ones are at hand, weights are packed when they are written.
+#[derive(PartialEq)]
 enum Source<'g> {
     Ready(Vec<f32>),
-    Panels { matrix: &'g Matrix, blocks: Vec<Block> },
+    /// Blocks are compared first: matrices have many elements.
+    Panels {
+        blocks: Vec<Block>,
+        matrix: &'g Matrix,
+    },
     Tensor(&'g Floats),
 }
 
 /// The part of a weight matrix that one group stores.
+#[derive(PartialEq)]
 pub struct Block {
     /// Rows of the matrix.
     pub rows: Vec<usize>,
@@ -41,15 +47,23 @@ impl<'g> Blobs<'g> {
         self.push(kept.len(), Source::Ready(kept))
     }
 
+    /// As [`Self::push`]; what several nodes read is stored once.
+    fn share(&mut self, len: usize, source: Source<'g>) -> BlobId {
+        match self.sources.iter().position(|other| *other == source) {
+            Some(same) if len > 0 => BlobId(same as u32),
+            _ => self.push(len, source),
+        }
+    }
+
     /// Blocks of a matrix in panels, one behind the other.
     pub fn panels(&mut self, matrix: &'g Matrix, blocks: Vec<Block>) -> BlobId {
         let len = blocks.iter().map(|block| block.rows.len() * block.columns.len()).sum();
-        self.push(len, Source::Panels { matrix, blocks })
+        self.share(len, Source::Panels { blocks, matrix })
     }
 
     /// A stored tensor as it is.
     pub fn tensor(&mut self, data: &'g Floats) -> BlobId {
-        self.push(data.len(), Source::Tensor(data))
+        self.share(data.len(), Source::Tensor(data))
     }
 
     /// Appends the elements of blob `i` to `buffer`.

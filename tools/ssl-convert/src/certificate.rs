@@ -2,6 +2,7 @@
 //! It is derived afterwards from the graphs before and after, so it is a second opinion on compaction, not its diary.
 
 use crate::compact::compact;
+use crate::export::{self, LayerExport, LayerExports};
 use crate::graph::Graph;
 use crate::threshold::{Histogram, Norms};
 use crate::verify::Verification;
@@ -37,6 +38,8 @@ pub struct Certificate {
     pub non_finite: NonFinite,
     /// How the file compares with the original when both are run; absent if that was turned off.
     pub verification: Option<Verification>,
+    /// What became of the export to ONNX; absent if none was asked for.
+    pub export: Option<export::Report>,
 }
 
 /// The file that was converted.
@@ -76,6 +79,8 @@ pub struct LayerReport {
     pub columns: Count,
     /// Columns that each group keeps.
     pub columns_kept_per_group: Vec<usize>,
+    /// What the exported ONNX model has of the layer; absent if none was asked for, or nothing of the layer is left there.
+    pub export: Option<LayerExport>,
     /// What the layer costs.
     #[serde(flatten)]
     pub cost: Cost,
@@ -180,10 +185,21 @@ impl std::iter::Sum for Cost {
 
 impl Certificate {
     /// Compares the graph as it was folded (`before`), after the cut at `zero_tol` (`cut`), and as it was written (`after`, of
-    /// `bytes` bytes). All three have the same nodes and values.
-    pub fn new(before: &Graph, cut: Graph, after: &Graph, zero_tol: f64, provenance: &Provenance, bytes: u64) -> Self {
+    /// `bytes` bytes). All three have the same nodes and values. `exported` is what the exported model has of each layer.
+    pub fn new(
+        before: &Graph,
+        cut: Graph,
+        after: &Graph,
+        zero_tol: f64,
+        provenance: &Provenance,
+        bytes: u64,
+        exported: &LayerExports,
+    ) -> Self {
         let live = if provenance.dense { cut } else { without_constants(cut) };
-        let layer = |i: usize| layer_report(i, before, after, &live, zero_tol);
+        let layer = |i: usize| {
+            let report = layer_report(i, before, after, &live, zero_tol)?;
+            Some(LayerReport { export: exported.get(&i).copied(), ..report })
+        };
         let layers: Vec<LayerReport> = (0..before.graph.nodes.len()).into_par_iter().filter_map(layer).collect();
         Certificate {
             tool: provenance.tool.clone(),
@@ -208,6 +224,7 @@ impl Certificate {
                 inputs: "reach only what is kept: where the original computes 0 * NaN = NaN, the compact model computes nothing",
             },
             verification: None,
+            export: None,
         }
     }
 
@@ -280,6 +297,7 @@ fn layer_report(i: usize, before: &Graph, after: &Graph, live: &Graph, zero_tol:
         },
         filters,
         columns_kept_per_group,
+        export: None,
         norms: LayerNorms {
             filters: Histogram::new(&norms.filters, zero_tol),
             columns: Histogram::new(&norms.columns, zero_tol),

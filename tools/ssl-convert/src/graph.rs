@@ -19,6 +19,8 @@ pub struct Graph {
     pub types: ElementTypes,
     /// Logical shape of each value.
     pub shapes: Vec<Shape>,
+    /// The name of each output. That of its value is another one where a value is two outputs, or an input is one.
+    pub output_names: Vec<String>,
 }
 
 impl Graph {

@@ -46,6 +46,8 @@ pub struct Options {
     pub dense: bool,
     /// Take filters and columns for zero whose norm is at most this times the largest of their kind in their layer.
     pub zero_tol: f64,
+    /// Tensors at which the model ends, instead of its own outputs; none: those.
+    pub outputs: Vec<String>,
     /// Class names, instead of those in the model.
     pub labels: Option<Vec<String>>,
     /// Preprocessing, instead of that in the model.
@@ -71,8 +73,6 @@ pub struct Summary {
     pub certificate: Certificate,
     /// Whether the file is put in place: it is not if it failed verification and nobody insisted.
     pub written: bool,
-    /// Size of the compact network as ONNX, if it was asked for.
-    pub exported_bytes: Option<u64>,
 }
 
 /// A conversion whose files are complete, but not in place.
@@ -125,6 +125,9 @@ pub fn convert_beside(source: &Path, target: &Path, options: &Options) -> Result
     let mut temporary = ssl_cli::file_beside(target)?;
     progress.step(format!("read {}", source.display()));
     let mut file = OnnxFile::open(source)?;
+    if !options.outputs.is_empty() {
+        import::cut(&mut file, &options.outputs).with_context(|| format!("{}", source.display()))?;
+    }
     let original = import::import(&mut file, &options.dims).with_context(|| format!("{}", source.display()))?;
     let external = file.external.files().collect();
     // Clones share the weights, so all of these together need little more memory than one.
@@ -177,26 +180,34 @@ pub fn convert_beside(source: &Path, target: &Path, options: &Options) -> Result
     emit::write(&compacted, metadata.clone(), &mut std::io::BufWriter::new(temporary.as_file_mut()))?;
     let bytes = temporary.as_file().metadata()?.len();
     progress.step(format!("certify {layers} layers"));
-    let mut certificate = Certificate::new(&folded, cut, &compacted, zero_tol, &provenance, bytes);
-    let (mut exported, mut exported_bytes) = (None, None);
-    if let Some(path) = &options.export_onnx {
-        progress.step(format!("export {}", path.display()));
-        let mut file_beside = ssl_cli::file_beside(path)?;
-        let message = prost::Message::encode_to_vec(&export::export(&compacted, &file.model.metadata_props)?);
-        std::io::Write::write_all(file_beside.as_file_mut(), &message)
-            .with_context(|| format!("cannot write {}", path.display()))?;
-        (exported, exported_bytes) = (Some(file_beside), Some(message.len() as u64));
-    }
+    let mut exported = match &options.export_onnx {
+        Some(path) => {
+            progress.step(format!("export {}", path.display()));
+            Some(export::Written::new(&cut, &compacted, &file.model.metadata_props, path)?)
+        }
+        None => None,
+    };
+    let layers = exported.as_mut().map(|exported| std::mem::take(&mut exported.layers)).unwrap_or_default();
+    let mut certificate = Certificate::new(&folded, cut, &compacted, zero_tol, &provenance, bytes, &layers);
     // Only `original` still needs the ONNX file, and verification lets go of both before it maps what it runs.
     drop((folded, compacted, file));
     if let Some(checks) = &options.checks {
         progress.step("verify");
-        certificate.verification = Some(verify::verify(checks, original, temporary.path(), target, &metadata, progress)?);
+        let reference = verify::Reference::new(checks, original, target, &metadata, progress)?;
+        certificate.verification = Some(reference.compare(temporary.path())?);
+        exported.iter_mut().for_each(|exported| exported.verify(&reference, options.force));
     }
     progress.finish();
     let written = options.force || certificate.verification.as_ref().is_none_or(|v| v.passed);
-    let files = if written { exported.into_iter().chain([temporary]).collect() } else { Vec::new() };
-    Ok(Converted { summary: Summary { certificate, written, exported_bytes }, external, files })
+    let mut files = vec![temporary];
+    if let Some(export::Written { file, report, .. }) = exported {
+        files.extend(file);
+        certificate.export = Some(report);
+    }
+    if !written {
+        files.clear();
+    }
+    Ok(Converted { summary: Summary { certificate, written }, external, files })
 }
 
 /// The graph of an ONNX file, folded, and compacted unless `dense`.

@@ -29,7 +29,7 @@ use std::process::ExitCode;
       --preprocessing '{\"color\":\"bgr\",\"resize\":{\"short_side\":256},\"scale\":1,\"mean\":[104,117,123],\"std\":[1,1,1]}'
 
 Results go to stdout, progress to stderr if it is a terminal. Exit codes: 0 success, 1 done but the outputs differ by more than
---tolerance (nothing is written without --force), 2 error. Nothing is written unless the whole conversion succeeds."
+--tolerance (nothing is written without --force) or the network cannot be exported (that file is not written), 2 error. Nothing is written unless the whole conversion succeeds."
 )]
 struct Arguments {
     /// The masked model (opset 7 or later); it must not change while it is converted
@@ -51,6 +51,10 @@ struct Arguments {
     /// Fix the symbolic dim NAME of the model's inputs to N, for example batch=1; repeatable
     #[arg(long = "dim", value_name = "NAME=N", value_parser = dim)]
     dims: Vec<(String, usize)>,
+    /// End the model at these tensors, which become its outputs, and leave out what follows: for what cannot be converted, such as
+    /// the NonMaxSuppression of a detector
+    #[arg(long, value_name = "NAME,...", value_delimiter = ',')]
+    outputs: Vec<String>,
     /// Write all that is known about the conversion as JSON
     #[arg(long, value_name = "FILE")]
     report: Option<PathBuf>,
@@ -116,18 +120,22 @@ fn run(arguments: &Arguments) -> Result<()> {
             .with_context(|| format!("cannot write {}", path.display()))?;
         file.put_in_place()?;
     }
-    let Some(failed) = certificate.verification.filter(|v| !v.passed) else { return Ok(()) };
-    let cause = if certificate.zero_tol > 0.0 { " (what the threshold cut is part of that)" } else { "" };
-    let [found, expected] = [failed.max_relative(), failed.tolerance];
-    let difference = format!("the outputs differ by {found:.1e} relative{cause}: expected at most {expected:.1e}");
-    if !written {
-        bail!(CheckFailed(format!("{difference}; nothing is written (--force and a larger --tolerance allow it)")));
+    if let Some(failed) = certificate.verification.filter(|v| !v.passed) {
+        let cause = if certificate.zero_tol > 0.0 { " (what the threshold cut is part of that)" } else { "" };
+        let difference = failed.difference() + cause;
+        if !written {
+            bail!(CheckFailed(format!("{difference}; nothing is written (--force and a larger --tolerance allow it)")));
+        }
+        ssl_cli::note("ssl-convert", format!("warning: {difference}; written because of --force"));
     }
-    ssl_cli::note("ssl-convert", format!("warning: {difference}; written because of --force"));
+    if let (Some(path), Some(reason)) = (&arguments.export_onnx, certificate.export.and_then(|export| export.refused)) {
+        let [path, output] = [path, output].map(|path| path.display());
+        bail!(CheckFailed(format!("{path} is not written: {reason}; {output} is")));
+    }
     Ok(())
 }
 
-fn print(arguments: &Arguments, Summary { certificate, written, exported_bytes }: &Summary) -> Result<()> {
+fn print(arguments: &Arguments, Summary { certificate, written }: &Summary) -> Result<()> {
     let mut out = ssl_cli::stdout();
     writeln!(out, "{}", report::table(certificate))?;
     if arguments.target_macs.is_some() {
@@ -140,9 +148,14 @@ fn print(arguments: &Arguments, Summary { certificate, written, exported_bytes }
         let [input, output] = [&arguments.input, &arguments.output].map(|path| printable(&path.display().to_string()));
         let [before, after] = [certificate.source.bytes, certificate.bytes].map(thousands);
         writeln!(out, "{input}: {before} bytes -> {output}: {after} bytes")?;
-        if let (Some(path), Some(bytes)) = (&arguments.export_onnx, exported_bytes) {
-            let (path, size) = (printable(&path.display().to_string()), thousands(*bytes));
-            writeln!(out, "{path}: {size} bytes of ONNX; removed columns of channels that stay are zeros in it")?;
+        let export = certificate.export.as_ref().filter(|export| export.refused.is_none());
+        if let (Some(path), Some(export)) = (&arguments.export_onnx, export) {
+            let (path, size) = (printable(&path.display().to_string()), thousands(export.bytes));
+            writeln!(
+                out,
+                "{path}: {size} bytes of ONNX; what has no short form there is zeros: columns of channels that stay, \
+                filters that others need"
+            )?;
         }
     }
     Ok(())
@@ -169,6 +182,7 @@ fn options(arguments: &Arguments) -> Result<Options> {
     Ok(Options {
         dense: arguments.dense,
         zero_tol,
+        outputs: arguments.outputs.clone(),
         labels,
         preprocessing: preprocessing.context("--preprocessing")?,
         checks: is_checked.then_some(Checks { random: verify, images, with, tolerance }),

@@ -1,6 +1,7 @@
 //! The certificate on a terminal: a table of layers, and a few lines that say what matters first.
 
 use crate::certificate::{Certificate, Change, Cost, Count, Rule};
+use crate::export::LayerExport;
 use crate::verify::Difference;
 use comfy_table::Table;
 use ssl_cli::{kept_of, printable, thousands};
@@ -8,18 +9,28 @@ use std::collections::BTreeMap;
 
 /// One line for each layer with weights, and their sum.
 pub fn table(certificate: &Certificate) -> Table {
-    let mut table = ssl_cli::table(&["layer", "op", "filters", "channels", "columns", "MACs before", "after", "less"], 2);
+    let exports = certificate.export.as_ref().is_some_and(|export| export.refused.is_none());
+    let headings = ["layer", "op", "filters", "channels", "columns", "MACs before", "after", "less", "dense in ONNX"];
+    let mut table = ssl_cli::table(&headings[..headings.len() - usize::from(!exports)], 2);
     let of = |count: &Count| kept_of(count.kept, count.original);
     for layer in &certificate.layers {
         let filters = if layer.removed { format!("0 of {}: removed", layer.filters.original) } else { of(&layer.filters) };
         let mut row = vec![printable(&layer.name), layer.op.to_owned(), filters, of(&layer.channels), of(&layer.columns)];
         row.extend(macs(&layer.cost));
+        row.extend(exports.then(|| dense(layer.export.unwrap_or_default())));
         table.add_row(row);
     }
     let mut row = vec!["total".to_owned(), String::new(), String::new(), String::new(), String::new()];
     row.extend(macs(&certificate.total));
+    row.extend(exports.then(String::new));
     table.add_row(row);
     table
+}
+
+/// What the export keeps of a layer although the file does not.
+fn dense(LayerExport { dense_filters, dense_channels, .. }: LayerExport) -> String {
+    let kinds = [(dense_filters, "filters"), (dense_channels, "channels")].into_iter().filter(|(count, _)| *count > 0);
+    kinds.map(|(count, what)| format!("{count} {what}")).collect::<Vec<_>>().join(", ")
 }
 
 fn macs(cost: &Cost) -> [String; 3] {
@@ -55,8 +66,12 @@ pub fn notes(certificate: &Certificate) -> Vec<String> {
             ("given outputs for", "given inputs", &verification.with),
         ];
         for (what, kind, difference) in kinds.into_iter().filter_map(|(what, kind, d)| d.as_ref().map(|d| (what, kind, d))) {
-            notes.push(compared(what, kind, difference));
+            notes.push(compared("", what, kind, difference));
         }
+    }
+    let export = certificate.export.iter().flat_map(|export| &export.verification);
+    for difference in export.flat_map(|v| v.random.iter().chain(&v.images)) {
+        notes.push(compared("export ", "the original on", "inputs", difference));
     }
     notes
 }
@@ -89,12 +104,12 @@ fn narrowest_gap(certificate: &Certificate) -> Option<String> {
     ))
 }
 
-fn compared(what: &str, kind: &str, difference: &Difference) -> String {
+fn compared(of: &str, what: &str, kind: &str, difference: &Difference) -> String {
     let Difference { inputs, shapes, max_abs, max_relative, max_ulp } = difference;
     let shapes: Vec<String> =
         shapes.iter().map(|s| s.iter().map(|s| format!("{s:?}")).collect::<Vec<_>>().join(" and ")).collect();
     format!(
-        "compared with {what} {inputs} {kind} ({}): largest difference {max_relative:.1e} relative, {max_abs:.1e} \
+        "{of}compared with {what} {inputs} {kind} ({}): largest difference {max_relative:.1e} relative, {max_abs:.1e} \
          absolute, {} ULP",
         shapes.join(", "),
         thousands(u64::from(*max_ulp))

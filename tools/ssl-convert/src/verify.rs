@@ -4,13 +4,16 @@
 
 use crate::emit::{self, Metadata};
 use crate::graph::Graph;
+use crate::import;
+use crate::onnx::load::OnnxFile;
 use anyhow::{Context, Result, bail, ensure};
 use serde::Serialize;
-use ssl_cli::Progress;
+use ssl_cli::{PartialFile, Progress};
 use ssl_images::Layout;
 use ssl_npy::Array;
 use sslm::{ElementType, Model, Options, Session, TensorView};
 use sslm_format::{Activation, Dim};
+use std::collections::BTreeMap;
 use std::io::BufWriter;
 use std::path::{Path, PathBuf};
 
@@ -66,6 +69,12 @@ pub struct Difference {
 }
 
 impl Verification {
+    /// That the outputs differ, and by how much.
+    pub fn difference(&self) -> String {
+        let [found, expected] = [self.max_relative(), self.tolerance];
+        format!("the outputs differ by {found:.1e} relative: expected at most {expected:.1e}")
+    }
+
     /// The largest relative difference on any input.
     pub fn max_relative(&self) -> f64 {
         self.random.iter().chain(&self.images).chain(&self.with).map(|d| d.max_relative).fold(0.0, f64::max)
@@ -108,32 +117,69 @@ fn ulps(a: f32, b: f32) -> u32 {
     }
 }
 
-/// Compares the file `written` with `original`, which is put into a temporary file beside `target` and then let go of, so that the
-/// ONNX file is not in memory while both run. `metadata` is the file's own.
-///
-/// # Errors
-/// If one of them cannot be run on the inputs that `checks` asks for.
-pub fn verify(
-    checks: &Checks,
-    original: Graph,
-    written: &Path,
-    target: &Path,
-    metadata: &Metadata,
-    progress: &Progress,
-) -> Result<Verification> {
-    let rounds = (0..original.graph.nodes.len()).any(|i| original.op(i).function() == Some(Activation::Round));
-    let tolerance = checks.tolerance.unwrap_or(if rounds { TOLERANCE_OF_ROUNDING } else { TOLERANCE });
-    let mut dense = ssl_cli::file_beside(target)?;
-    emit::write(&original, metadata.clone(), &mut BufWriter::new(dense.as_file_mut()))?;
-    drop(original);
-    let models = [Model::open(dense.path())?, Model::open(written)?];
-    models[1].verify_weights()?;
-    let random = (checks.random > 0).then(|| random(&models, checks.random, progress)).transpose()?;
-    let images = checks.images.as_deref().map(|folder| images(&models, folder, progress)).transpose()?;
-    let with = checks.with.as_deref().map(|file| given(&models[1], file, progress)).transpose()?;
-    let mut verification = Verification { tolerance, passed: false, random, images, with };
-    verification.passed = verification.max_relative() <= tolerance;
-    Ok(verification)
+/// The original as it was imported, to be run beside what was made of it. It lies in a temporary file, so that the ONNX file is not in
+/// memory meanwhile.
+pub struct Reference<'a> {
+    checks: &'a Checks,
+    progress: &'a Progress,
+    metadata: &'a Metadata,
+    tolerance: f64,
+    model: Model,
+    /// Which is gone when this is dropped.
+    _file: PartialFile,
+}
+
+impl<'a> Reference<'a> {
+    /// Puts `original` into a file beside `target`. `metadata` is that of the written file.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub fn new(
+        checks: &'a Checks,
+        original: Graph,
+        target: &Path,
+        metadata: &'a Metadata,
+        progress: &'a Progress,
+    ) -> Result<Self> {
+        let rounds = (0..original.graph.nodes.len()).any(|i| original.op(i).function() == Some(Activation::Round));
+        let tolerance = checks.tolerance.unwrap_or(if rounds { TOLERANCE_OF_ROUNDING } else { TOLERANCE });
+        let file = written_beside(target, &original, metadata)?;
+        Ok(Reference { checks, progress, metadata, tolerance, model: Model::open(file.path())?, _file: file })
+    }
+
+    /// Compares a `.sslm` file with the original.
+    ///
+    /// # Errors
+    /// If one of them cannot be run on the inputs that were asked for.
+    pub fn compare(&self, written: &Path) -> Result<Verification> {
+        let Reference { checks, progress, tolerance, .. } = *self;
+        let models = [self.model.clone(), Model::open(written)?];
+        models[1].verify_weights()?;
+        let random = (checks.random > 0).then(|| random(&models, checks.random, progress)).transpose()?;
+        let images = checks.images.as_deref().map(|folder| images(&models, folder, progress)).transpose()?;
+        let with = checks.with.as_deref().map(|file| given(&models[1], file, progress)).transpose()?;
+        let mut verification = Verification { tolerance, passed: false, random, images, with };
+        verification.passed = verification.max_relative() <= tolerance;
+        Ok(verification)
+    }
+
+    /// Reads an ONNX file and compares it with the original, as [`Self::compare`] does.
+    ///
+    /// # Errors
+    /// If it cannot be read or run.
+    pub fn compare_onnx(&self, written: &Path) -> Result<Verification> {
+        let graph = import::import(&mut OnnxFile::open(written)?, &BTreeMap::new())?;
+        let file = written_beside(written, &graph, self.metadata)?;
+        drop(graph);
+        self.compare(file.path())
+    }
+}
+
+/// A temporary `.sslm` file beside `target`.
+fn written_beside(target: &Path, g: &Graph, metadata: &Metadata) -> Result<PartialFile> {
+    let mut file = ssl_cli::file_beside(target)?;
+    emit::write(g, metadata.clone(), &mut BufWriter::new(file.as_file_mut()))?;
+    Ok(file)
 }
 
 /// Extents that are tried for symbolic dimensions other than the batch, until one suits the model.
@@ -176,7 +222,7 @@ fn legal_size(model: &Model) -> Result<Options> {
     }
     let e = refusal.context("no size was tried")?;
     Err(e).with_context(|| {
-        let tried = if names.is_empty() { String::new() } else { format!(" with {names:?} = one of {SIZES:?}") };
+        let tried = if names.is_empty() { String::new() } else { format!(" with '{}' = one of {SIZES:?}", names.join("', '")) };
         format!("verification on random inputs: expected a model that runs{tried} (--verify 0 does without)")
     })
 }

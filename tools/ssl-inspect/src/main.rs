@@ -73,11 +73,7 @@ fn header(out: &mut impl Write, arguments: &Arguments, model: &Model) -> Result<
     let outputs: Vec<String> = outputs.map(|(name, of)| format!("'{}'{}", printable(name), other_type(of))).collect();
     writeln!(out, "output {}", outputs.join(", "))?;
     if let Some(p) = model.preprocessing() {
-        writeln!(
-            out,
-            "preprocessing {:?}, resize {:?}, scale {}, mean {:?}, std {:?}",
-            p.color, p.resize, p.scale, p.mean, p.std
-        )?;
+        writeln!(out, "preprocessing: {}, {}, scale {}, mean {:?}, std {:?}", p.color, p.resize, p.scale, p.mean, p.std)?;
     }
     match model.labels() {
         [] => writeln!(out, "no labels")?,

@@ -1,43 +1,51 @@
-//! How an operator is exported, and which channels it is given. Each value becomes a tensor of just its kept channels. Where an
-//! operator needs other ones, they are selected by Gather, or, where constants must be put back, by a 1x1 convolution of zeros and
-//! ones.
-//!
-//! Which channels those are follows from the operator's axis map, that is from how axis 1 of the output comes about. Operators whose
-//! weights have channels see to that themselves.
+//! How an operator is exported: as one node on tensors that have the channels which [`Existing`] says. Which channels have to exist
+//! together follows from the operator's axis map, that is from how axis 1 of the output comes about. Operators whose weights have
+//! channels see to that themselves.
 
-use crate::export::writer::{Writer, int, ints};
+use crate::export::existing::{Existing, block_in_groups};
+use crate::export::writer::{Writer, int};
 use crate::graph::Graph;
-use crate::weights::Node;
-use anyhow::{Context, Result, bail};
-use sslm_format::shape::Shape;
+use crate::weights::{Matrix, Node};
+use anyhow::{Context, Result};
+use sslm_format::shape::{self, Shape};
 use sslm_format::{AxisMap, Compaction, ElementType, Extent, Link, Operator, Pick, ValueId, dispatch};
+use std::collections::HashMap;
 
 /// How an operator is said in ONNX, with what was removed left out.
 pub(crate) trait Export {
-    /// Adds nodes that yield the kept channels of what `node` defines, which are some.
-    fn export(&self, e: &mut Exporter<'_>, node: &Node) -> Result<()>;
+    /// Brings those channels back without which what `node` defines, of which something exists, would take more than one node.
+    fn settle(&self, existing: &mut Existing<'_>, node: &Node);
 
-    /// A tensor of one channel or more whose other extents are those of what `node` defines, of which nothing exists.
-    fn carry(&self, e: &mut Exporter<'_>, node: &Node) -> Result<String>;
+    /// Adds the node, which yields the existing channels of what it defines.
+    fn export(&self, e: &mut Exporter<'_>, node: &Node) -> Result<()>;
 }
 
-/// An operator without weights that ONNX has, too. Which channels it is given follows from its axis map.
+/// An operator that ONNX has, too, and whose weights do not meet channels of its input. Which channels it is given follows from its
+/// axis map.
 pub(crate) trait Write: Operator {
     /// Adds the operator itself.
     fn write(&self, w: &mut Writer, call: &Call<'_>) -> Result<()>;
+
+    /// Whether the elements of input `input` are repeated along axes where it has an extent of 1 and the output has more.
+    fn repeats(&self, input: usize) -> bool {
+        let _ = input;
+        false
+    }
 }
 
 /// One application of an operator to tensors of the exported graph.
 pub(crate) struct Call<'a> {
     /// The tensors that it reads.
     pub(crate) inputs: &'a [&'a str],
-    /// How many axes each operand of the node has.
-    pub(crate) ranks: &'a [usize],
     /// The tensor that it defines.
     pub(crate) output: &'a str,
-    /// How many axes that has.
+    /// The shape of the first input in the original.
+    pub(crate) input_shape: &'a Shape,
+    /// How many axes each input has.
+    pub(crate) ranks: &'a [usize],
+    /// How many axes the output has.
     pub(crate) rank: usize,
-    /// The channels that it has; `None` where those are all.
+    /// The channels that the output has; `None` where those are all.
     pub(crate) kept: Option<&'a [usize]>,
 }
 
@@ -49,50 +57,66 @@ impl Call<'_> {
 }
 
 impl<T: Write> Export for T {
-    fn export(&self, e: &mut Exporter<'_>, node: &Node) -> Result<()> {
-        match e.channel_rule(self, node) {
-            Channels::Kept(inputs) => {
-                let out = node.output;
-                let given = |(&v, like): (&ValueId, &bool)| if *like { e.channels_like(v, out) } else { e.all_channels(v) };
-                let inputs: Vec<String> = node.inputs.iter().zip(&inputs).map(given).collect::<Result<_>>()?;
-                let output = e.name(out);
-                e.write(self, &inputs, &output, node)
-            }
-            Channels::Picked(pick) => e.pick(node, &pick),
-            Channels::Joined => {
-                let inputs = e.parts(node)?;
-                let output = e.name(node.output);
-                e.write(self, &inputs, &output, node)
-            }
-            Channels::All => {
-                let inputs: Vec<String> = node.inputs.iter().map(|&v| e.all_channels(v)).collect::<Result<_>>()?;
-                let all = e.w.fresh(self.name());
-                let inputs: Vec<&str> = inputs.iter().map(String::as_str).collect();
-                let (rank, ranks) = (e.shape(node.output).len(), e.ranks(node));
-                self.write(&mut e.w, &Call { inputs: &inputs, ranks: &ranks, output: &all, rank, kept: None })?;
-                e.keep(&all, node.output);
-                Ok(())
+    fn settle(&self, existing: &mut Existing<'_>, node: &Node) {
+        let out = node.output;
+        let rule = channel_rule(self, existing.g, node);
+        for (i, &v) in node.inputs.iter().enumerate().filter(|(_, v)| !existing.is_stored(**v)).collect::<Vec<_>>() {
+            match &rule {
+                Rule::Alike(alike) if alike[i] && is_constant(self, existing, node, i) => {}
+                Rule::Alike(alike) if alike[i] => existing.join(v, out, 0, existing.count(out).unwrap_or(0)),
+                Rule::Alike(_) => existing.fill(v),
+                Rule::Picked(pick) => {
+                    let kept = existing.list(out, existing.count(out).unwrap_or(0));
+                    kept.into_iter().for_each(|channel| existing.add(v, pick.index(channel)));
+                }
+                Rule::Joined(first) => {
+                    let count = existing.count(v).unwrap_or(0);
+                    existing.round_up(v, block_in_groups(count));
+                    existing.join(v, out, first[i], count);
+                }
+                Rule::All => [v, out].into_iter().for_each(|v| existing.fill(v)),
             }
         }
     }
 
-    fn carry(&self, e: &mut Exporter<'_>, node: &Node) -> Result<String> {
-        if let Some(alike) = e.input_of_same_size(self, node) {
-            return e.carrier(alike);
+    fn export(&self, e: &mut Exporter<'_>, node: &Node) -> Result<()> {
+        let mut inputs = Vec::new();
+        match channel_rule(self, e.g(), node) {
+            Rule::Picked(pick) if !(e.existing.is_whole(node.inputs[0]) && e.existing.is_whole(node.output)) => {
+                return e.pick(node, &pick);
+            }
+            Rule::Alike(alike) => {
+                for (i, &v) in node.inputs.iter().enumerate() {
+                    inputs.push(match alike[i] {
+                        true if e.existing.is_stored(v) => e.stored(v, e.kept(node.output).as_deref())?,
+                        true if is_constant(self, &e.existing, node, i) => e.constants_of(v, node.output)?,
+                        _ => e.tensor(v)?,
+                    });
+                }
+            }
+            Rule::Picked(_) | Rule::All => {
+                inputs = node.inputs.iter().map(|&v| e.tensor(v)).collect::<Result<_>>()?;
+            }
+            Rule::Joined(first) => {
+                for (&v, first) in node.inputs.iter().zip(first) {
+                    let there = e.channels(v)?.filter(|&c| e.existing.has(node.output, first + c)).collect::<Vec<_>>();
+                    if e.existing.is_stored(v) && !there.is_empty() {
+                        inputs.push(e.stored(v, Some(&there))?);
+                    } else if !there.is_empty() {
+                        inputs.push(e.tensor(v)?);
+                    }
+                }
+            }
         }
-        let some_do = matches!(e.channel_rule(self, node), Channels::Kept(_));
-        let inputs: Vec<String> = match node.inputs[..] {
-            // It may need them all.
-            ref all if !some_do => all.iter().map(|&x| e.all_channels(x)).collect::<Result<_>>()?,
-            [x] => vec![e.carrier(x)?],
-            // Several of them must have equally many channels.
-            ref several => several.iter().map(|&x| e.one_channel(x)).collect::<Result<_>>()?,
-        };
-        let inputs: Vec<&str> = inputs.iter().map(String::as_str).collect();
-        let output = e.w.fresh("carrier");
-        let (rank, ranks) = (e.shape(node.output).len(), e.ranks(node));
-        self.write(&mut e.w, &Call { inputs: &inputs, ranks: &ranks, output: &output, rank, kept: Some(&[0]) })?;
-        Ok(output)
+        let (inputs, output): (Vec<&str>, String) = (inputs.iter().map(String::as_str).collect(), e.name(node.output));
+        let kept = e.kept(node.output);
+        let g = e.g();
+        let no_input = Shape::new();
+        let input_shape = node.inputs.first().map_or(&no_input, |&v| g.shape(v));
+        let rank = g.shape(node.output).len();
+        let ranks: Vec<usize> = node.inputs.iter().map(|&v| g.shape(v).len()).collect();
+        let kept = kept.as_deref();
+        self.write(&mut e.w, &Call { inputs: &inputs, output: &output, input_shape, ranks: &ranks, rank, kept })
     }
 }
 
@@ -101,23 +125,71 @@ pub(crate) fn export_of(node: &Node) -> &dyn Export {
     dispatch!(&node.op, record => record)
 }
 
-/// Which channels an operator is given.
-enum Channels {
-    /// Those that the output keeps; of inputs for which it is false, all, since it has one that goes for each, or none on that axis.
-    Kept(Vec<bool>),
+/// How the channels of an operator's inputs become those of its output.
+enum Rule {
+    /// Channel i of the output is computed from channel i of those inputs for which it is true; the others are whole.
+    Alike(Vec<bool>),
     /// Channel i of the output is one of the input.
     Picked(Pick),
-    /// The channels of the inputs are one behind the other.
-    Joined,
-    /// All; then those that the output keeps are selected.
+    /// The channels of the inputs are one behind the other, from these on.
+    Joined(Vec<usize>),
+    /// Anything else: all channels of all of them exist.
     All,
+}
+
+fn channel_rule(op: &impl Operator, g: &Graph, node: &Node) -> Rule {
+    let shapes: Vec<&Shape> = node.inputs.iter().map(|&v| g.shape(v)).collect();
+    let out = g.shape(node.output);
+    let maps: Vec<AxisMap> = op.axes(&shapes, out);
+    if out.len() < 2 {
+        return Rule::Alike(vec![false; node.inputs.len()]);
+    }
+    // Channels are moved by themselves only where nothing else changes.
+    let only_channels =
+        maps.iter().all(|map| map.links.iter().enumerate().all(|(axis, link)| axis == 1 || link.alike() == Some(axis)));
+    let parts = shapes.iter().map(|shape| shape.get(1).and_then(Extent::known));
+    let all_joined = parts.sum::<Option<usize>>() == out[1].known();
+    let (mut alike, mut joined) = (Vec::new(), Vec::new());
+    for (map, x) in maps.iter().zip(shapes) {
+        // An axis that is axis 1 of the output, but none of the input's, would be that of another input's channels.
+        let elsewhere = |(axis, link): (usize, &Link)| axis != 1 && link.targets().contains(&1);
+        if map.links.iter().enumerate().any(elsewhere) {
+            return Rule::All;
+        }
+        alike.push(match map.links.get(1) {
+            Some(Link::Alike { to: 1 }) => true,
+            Some(Link::Picked { to: 1, pick }) if only_channels => return Rule::Picked(pick.clone()),
+            Some(Link::Joined { to: 1, first }) if only_channels && all_joined => {
+                joined.push(*first);
+                false
+            }
+            // One channel for each, or as many where nobody knows how many there are.
+            Some(Link::Broadcast { to: 1 }) if x[1] == out[1] => true,
+            Some(Link::Broadcast { to: 1 }) if x[1].known() == Some(1) => false,
+            Some(link) if link.targets().contains(&1) => return Rule::All,
+            Some(_) | None => false,
+        });
+    }
+    match (joined.len() == maps.len() && !joined.is_empty(), alike.contains(&true)) {
+        (true, _) => Rule::Joined(joined),
+        (_, true) => Rule::Alike(alike),
+        _ => Rule::All,
+    }
+}
+
+/// Whether input `i` of a node has no channel and need not, since it can be given as one element for each channel: the operator repeats
+/// them, and another input has all extents of the output.
+fn is_constant(op: &impl Write, existing: &Existing<'_>, node: &Node, i: usize) -> bool {
+    let out = existing.g.shape(node.output);
+    let full = |(j, &v): (usize, &ValueId)| j != i && !existing.is_empty(v) && existing.g.shape(v) == out;
+    existing.is_empty(node.inputs[i]) && op.repeats(i) && node.inputs.iter().enumerate().any(full)
 }
 
 /// The exported graph in the making, and what it says.
 pub(crate) struct Exporter<'a> {
-    /// The compacted graph.
-    g: &'a Graph,
-    /// The tensor that holds each value's kept channels.
+    /// Which channels the tensors have.
+    pub(crate) existing: Existing<'a>,
+    /// The tensor that holds each value's existing channels.
     names: Vec<String>,
     /// What is written so far.
     pub(crate) w: Writer,
@@ -125,268 +197,149 @@ pub(crate) struct Exporter<'a> {
 
 impl<'a> Exporter<'a> {
     /// An empty graph.
-    pub(crate) fn new(g: &'a Graph) -> Self {
-        let inputs = g.graph.inputs.iter().map(|input| input.value).zip(&g.types.inputs);
-        let border: Vec<(ValueId, &ElementType)> = inputs.chain(g.graph.outputs.iter().copied().zip(&g.types.outputs)).collect();
-        let names = g.graph.values.iter().enumerate().map(|(i, v)| {
-            let v_id = ValueId(i as u32);
-            // An output that lacks channels is completed under its own name at the end, and one of another type becomes that there.
-            if v.compaction.is_some() && g.graph.outputs.contains(&v_id) {
-                format!("{}.kept", v.name)
-            } else if border.iter().any(|(id, t)| *id == v_id && **t != ElementType::F32) {
-                format!("{}.float32", v.name)
-            } else {
-                v.name.clone()
+    pub(crate) fn new(dense: &Graph, g: &'a Graph) -> Self {
+        let existing = settled(dense, g);
+        let mut w = Writer::new(symbols(g));
+        let mut names: Vec<Option<String>> = vec![None; g.graph.values.len()];
+        // What users of the model know keeps its name. Where its elements are no float32, that is the name before, or behind, a Cast.
+        for (input, element_type) in g.graph.inputs.iter().zip(&g.types.inputs) {
+            let name = w.fresh(&g.graph.values[input.value.index()].name);
+            names[input.value.index()] = (*element_type == ElementType::F32).then_some(name);
+        }
+        for ((&value, name), element_type) in g.graph.outputs.iter().zip(&g.output_names).zip(&g.types.outputs) {
+            let name = w.fresh(name);
+            if names[value.index()].is_none() && !existing.is_stored(value) && *element_type == ElementType::F32 {
+                names[value.index()] = Some(name);
             }
-        });
-        let symbols = |input: &sslm_format::Input| {
-            let (name, dims) = (g.graph.values[input.value.index()].name.clone(), input.dims.clone());
-            let symbol = move |(axis, dim): (i64, sslm_format::Dim)| Some((dim.symbol()?.to_owned(), (name.clone(), axis)));
-            (0..).zip(dims).filter_map(symbol).collect::<Vec<_>>()
-        };
-        let symbols = g.graph.inputs.iter().flat_map(symbols).collect();
-        Exporter { g, names: names.collect(), w: Writer::new(symbols) }
+        }
+        let own = |(name, value): (Option<String>, &sslm_format::Value)| name.unwrap_or_else(|| w.fresh(&value.name));
+        let names = names.into_iter().zip(&g.graph.values).map(own).collect();
+        Exporter { existing, names, w }
     }
 
-    /// Which channels of `v` exist, if not all.
-    pub(crate) fn compaction(&self, v: ValueId) -> Option<&'a Compaction> {
-        self.g.graph.values[v.index()].compaction.as_ref()
+    /// The compacted graph.
+    pub(crate) fn g(&self) -> &'a Graph {
+        self.existing.g
     }
 
-    /// The tensor that holds the kept channels of `v`.
+    /// The tensor that a node defines as `v`.
     pub(crate) fn name(&self, v: ValueId) -> String {
         self.names[v.index()].clone()
     }
 
-    /// The logical shape of `v`.
-    pub(crate) fn shape(&self, v: ValueId) -> &'a Shape {
-        self.g.shape(v)
+    /// The tensor that holds the existing channels of `v`, to be read.
+    pub(crate) fn tensor(&mut self, v: ValueId) -> Result<String> {
+        if self.existing.is_stored(v) { self.stored(v, None) } else { Ok(self.name(v)) }
     }
 
-    /// Extent of axis 1.
-    fn channels(&self, v: ValueId) -> Result<usize> {
-        self.shape(v).get(1).and_then(Extent::known).context("expected a known count of channels, found a symbolic one")
+    /// The logical shape of `v`.
+    pub(crate) fn shape(&self, v: ValueId) -> &'a Shape {
+        self.g().shape(v)
+    }
+
+    /// All channels of `v`.
+    fn channels(&self, v: ValueId) -> Result<std::ops::Range<usize>> {
+        Ok(0..self.existing.count(v).context("expected a known count of channels, found a symbolic one")?)
+    }
+
+    /// The channels of `v` that exist, if those are not all.
+    pub(crate) fn kept(&self, v: ValueId) -> Option<Vec<usize>> {
+        let count = self.existing.count(v).filter(|_| !self.existing.is_whole(v))?;
+        Some(self.existing.list(v, count))
     }
 
     /// The channels of `v` that exist.
     pub(crate) fn physical(&self, v: ValueId) -> Result<Vec<usize>> {
-        Ok(match self.compaction(v) {
-            Some(c) => kept(c),
-            None => (0..self.channels(v)?).collect(),
-        })
+        Ok(self.existing.list(v, self.channels(v)?.end))
     }
 
-    /// `v` with all of its channels.
-    pub(crate) fn all_channels(&mut self, v: ValueId) -> Result<String> {
-        if self.compaction(v).is_none() {
-            return Ok(self.name(v));
-        }
-        let all: Vec<usize> = (0..self.channels(v)?).collect();
-        self.select(v, &all)
+    /// A stored tensor, or these channels of it.
+    fn stored(&mut self, v: ValueId, channels: Option<&[usize]>) -> Result<String> {
+        let g = self.g();
+        let mut dims = shape::known(g.shape(v)).context("expected a stored tensor of known extents, found symbolic ones")?;
+        let node = g.graph.nodes.iter().position(|node| node.output == v);
+        let data = node.and_then(|i| g.op(i).tensor()).context("expected a stored tensor, found none")?;
+        let channels = channels.filter(|channels| dims.len() > 1 && dims[1] > 1 && channels.len() < dims[1]);
+        let Some(channels) = channels else { return Ok(self.w.stored(&dims, data)) };
+        let (all, plane) = (dims[1], dims[2..].iter().product::<usize>());
+        dims[1] = channels.len();
+        let place = |i: usize| {
+            let (image, channel) = (i / plane / channels.len(), channels[i / plane % channels.len()]);
+            (image * all + channel) * plane + i % plane
+        };
+        let count = dims.iter().product();
+        Ok(self.w.floats(&dims, (0..count).map(|i| data.at(place(i)))))
     }
 
-    /// `v` with the channels that `of` keeps.
-    fn channels_like(&mut self, v: ValueId, of: ValueId) -> Result<String> {
-        match (self.compaction(v), self.compaction(of)) {
-            (None, None) => Ok(self.name(v)),
-            (Some(a), Some(b)) if a.kept == b.kept => Ok(self.name(v)),
-            (_, None) => self.all_channels(v),
-            (_, Some(b)) => self.select(v, &kept(b)),
-        }
-    }
-
-    /// The given channels of `v`, in the given order.
-    fn select(&mut self, v: ValueId, wanted: &[usize]) -> Result<String> {
-        let physical = self.physical(v)?;
-        let at: Vec<Option<usize>> = wanted.iter().map(|c| physical.binary_search(c).ok()).collect();
-        let name = self.name(v);
-        if let Some(at) = at.iter().map(|p| p.map(|p| p as i64)).collect::<Option<Vec<i64>>>() {
-            let indices = self.w.integers(&at);
-            return Ok(self.w.make("Gather", &[&name, &indices], vec![int("axis", 1)]));
-        }
-        let constants = self.compaction(v).map(Compaction::constant_of).unwrap_or_default();
-        let constant = |c: &usize| constants.get(*c).copied().flatten().unwrap_or(0.0);
+    /// The constants of `v`, of which nothing exists: one element for each channel that `out` has.
+    fn constants_of(&mut self, v: ValueId, out: ValueId) -> Result<String> {
+        let (channels, constants) = (self.physical(out)?, constants(self.g(), v));
         let rank = self.shape(v).len();
-        if physical.is_empty() {
-            let dims: Vec<usize> = [1, wanted.len()].into_iter().chain(vec![1; rank - 2]).collect();
-            let elements = self.w.floats(&dims, wanted.iter().map(constant));
-            let shape = self.shape_of_removed(v, wanted.len())?;
-            return Ok(self.w.make("Expand", &[&elements, &shape], vec![]));
-        }
-        let columns = physical.len();
-        let one = |row: usize, column: usize| if at[row] == Some(column) { 1.0 } else { 0.0 };
-        let matrix = (0..wanted.len() * columns).map(|i| one(i / columns, i % columns));
-        let bias = self.w.floats(&[wanted.len()], wanted.iter().map(constant));
-        match rank {
-            3..=5 => {
-                let kernel = vec![1; rank - 2];
-                let dims = [&[wanted.len(), columns], &kernel[..]].concat();
-                let weights = self.w.floats(&dims, matrix);
-                let kernel: Vec<i64> = kernel.iter().map(|&n| n as i64).collect();
-                Ok(self.w.make("Conv", &[&name, &weights, &bias], vec![ints("kernel_shape", &kernel)]))
-            }
-            2 => {
-                let weights = self.w.floats(&[wanted.len(), columns], matrix);
-                Ok(self.w.make("Gemm", &[&name, &weights, &bias], vec![int("transB", 1)]))
-            }
-            _ => bail!("constants among the channels of a tensor of {rank} axes"),
-        }
-    }
-
-    /// Defines `out` by its kept channels of a tensor that has all.
-    pub(crate) fn keep(&mut self, all: &str, out: ValueId) {
-        let output = self.name(out);
-        match self.compaction(out) {
-            None => self.w.push("Identity", &[all], &output, vec![]),
-            Some(c) => {
-                let indices = self.w.integers(&c.kept.iter().map(|&c| i64::from(c)).collect::<Vec<_>>());
-                self.w.push("Gather", &[all, &indices], &output, vec![int("axis", 1)]);
-            }
-        }
-    }
-}
-
-/// What follows from axis maps.
-impl Exporter<'_> {
-    fn maps(&self, op: &impl Operator, node: &Node) -> Vec<AxisMap> {
-        let inputs: Vec<&Shape> = node.inputs.iter().map(|&v| self.shape(v)).collect();
-        op.axes(&inputs, self.shape(node.output))
-    }
-
-    /// Which channels an operator is given.
-    fn channel_rule(&self, op: &impl Operator, node: &Node) -> Channels {
-        let maps = self.maps(op, node);
-        let out = self.shape(node.output);
-        if out.len() < 2 {
-            return Channels::Kept(vec![false; node.inputs.len()]);
-        }
-        // Channels are moved by themselves only where nothing else changes.
-        let only_channels =
-            maps.iter().all(|map| map.links.iter().enumerate().all(|(axis, link)| axis == 1 || link.alike() == Some(axis)));
-        let parts = node.inputs.iter().map(|&v| self.shape(v).get(1).and_then(Extent::known));
-        let all_joined = parts.sum::<Option<usize>>() == out[1].known();
-        let mut alike = Vec::new();
-        for (map, &v) in maps.iter().zip(&node.inputs) {
-            // An axis that is axis 1 of the output, but none of the input's, would be that of another input's channels.
-            let elsewhere = |(axis, link): (usize, &Link)| axis != 1 && link.targets().contains(&1);
-            if map.links.iter().enumerate().any(elsewhere) {
-                return Channels::All;
-            }
-            alike.push(match map.links.get(1) {
-                Some(Link::Alike { to: 1 }) => true,
-                Some(Link::Picked { to: 1, pick }) if only_channels => return Channels::Picked(pick.clone()),
-                Some(Link::Joined { to: 1, .. }) if only_channels && all_joined => return Channels::Joined,
-                // One channel for each, or as many where nobody knows how many there are.
-                Some(Link::Broadcast { to: 1 }) if self.shape(v)[1] == out[1] => true,
-                Some(Link::Broadcast { to: 1 }) if self.shape(v)[1].known() == Some(1) => false,
-                Some(link) if link.targets().contains(&1) => return Channels::All,
-                Some(_) | None => false,
-            });
-        }
-        if alike.contains(&true) { Channels::Kept(alike) } else { Channels::All }
-    }
-
-    /// An input whose extents are those of the output, but for channels.
-    fn input_of_same_size(&self, op: &impl Operator, node: &Node) -> Option<ValueId> {
-        let out = self.shape(node.output);
-        let as_long = |(axis, link): (usize, &Link), x: &Shape| match link {
-            Link::Alike { to } | Link::Near { to, .. } | Link::Whole { to } => *to == axis,
-            Link::Broadcast { to } => *to == axis && x[axis] == out[axis],
-            Link::Windowed { .. } | Link::Picked { .. } | Link::Joined { .. } | Link::Regrouped { .. } | Link::Summed => false,
-        };
-        let same_size = |(map, v): &(AxisMap, &ValueId)| {
-            let x = self.shape(**v);
-            x.len() == out.len() && map.links.iter().enumerate().filter(|(axis, _)| *axis != 1).all(|link| as_long(link, x))
-        };
-        self.maps(op, node).into_iter().zip(&node.inputs).find(same_size).map(|(_, v)| *v)
-    }
-
-    /// Applies the operator of `node` to tensors that have the channels that its output keeps.
-    fn write(&mut self, op: &impl Write, inputs: &[String], output: &str, node: &Node) -> Result<()> {
-        let inputs: Vec<&str> = inputs.iter().map(String::as_str).collect();
-        let kept = self.compaction(node.output).map(kept);
-        let (rank, ranks) = (self.shape(node.output).len(), self.ranks(node));
-        op.write(&mut self.w, &Call { inputs: &inputs, ranks: &ranks, output, rank, kept: kept.as_deref() })
-    }
-
-    /// How many axes each operand of `node` has.
-    fn ranks(&self, node: &Node) -> Vec<usize> {
-        node.inputs.iter().map(|&v| self.shape(v).len()).collect()
+        let dims: Vec<usize> = [1, channels.len()].into_iter().chain(vec![1; rank - 2]).collect();
+        Ok(self.w.floats(&dims, channels.iter().map(|&c| constants.get(c).copied().flatten().unwrap_or(0.0))))
     }
 
     /// Defines the output, whose channel c is channel `pick.index(c)` of the input.
     fn pick(&mut self, node: &Node, pick: &Pick) -> Result<()> {
+        let physical = self.physical(node.inputs[0])?;
         let wanted: Vec<usize> = self.physical(node.output)?.into_iter().map(|c| pick.index(c)).collect();
-        let (picked, output) = (self.select(node.inputs[0], &wanted)?, self.name(node.output));
-        self.w.push("Identity", &[&picked], &output, vec![]);
+        let at: Vec<i64> = wanted.iter().map(|&c| physical.partition_point(|&p| p < c) as i64).collect();
+        let (x, output) = (self.tensor(node.inputs[0])?, self.name(node.output));
+        if at.windows(2).all(|pair| pair[1] == pair[0] + 1) {
+            let [start, end, axis] = [at[0], at[0] + at.len() as i64, 1].map(|n| self.w.integers(&[n]));
+            self.w.push("Slice", &[&x, &start, &end, &axis], &output, vec![]);
+        } else {
+            let indices = self.w.integers(&at);
+            self.w.push("Gather", &[&x, &indices], &output, vec![int("axis", 1)]);
+        }
         Ok(())
     }
+}
 
-    /// For each input, its channels among those that the output keeps; inputs without any are left out.
-    fn parts(&mut self, node: &Node) -> Result<Vec<String>> {
-        let Some(c) = self.compaction(node.output) else {
-            return node.inputs.iter().map(|&v| self.all_channels(v)).collect();
-        };
-        let (kept, mut parts, mut first) = (kept(c), Vec::new(), 0);
-        for &v in &node.inputs {
-            let range = first..first + self.channels(v)?;
-            let wanted: Vec<usize> = kept.iter().filter(|c| range.contains(c)).map(|c| c - first).collect();
-            first = range.end;
-            if wanted == self.physical(v)? && !wanted.is_empty() {
-                parts.push(self.name(v));
-            } else if !wanted.is_empty() {
-                parts.push(self.select(v, &wanted)?);
+/// For each symbolic dim, the input that has it and the axis.
+fn symbols(g: &Graph) -> HashMap<String, (String, i64)> {
+    let of_input = |input: &sslm_format::Input| {
+        let name = g.graph.values[input.value.index()].name.clone();
+        let symbol = |(axis, dim): (i64, &sslm_format::Dim)| Some((dim.symbol()?.to_owned(), (name.clone(), axis)));
+        (0..).zip(&input.dims).filter_map(symbol).collect::<Vec<_>>()
+    };
+    // Of several that have it, the first one.
+    g.graph.inputs.iter().rev().flat_map(of_input).collect()
+}
+
+/// What has to exist for each node of `dense` to be one node, if `g` is its compact form.
+fn settled<'a>(dense: &Graph, g: &'a Graph) -> Existing<'a> {
+    let (nodes, shared) = (&dense.graph.nodes, shared_weights(dense));
+    let mut existing = Existing::new(g);
+    loop {
+        for node in nodes.iter().rev().chain(nodes) {
+            if !existing.is_empty(node.output) {
+                export_of(node).settle(&mut existing, node);
             }
         }
-        Ok(parts)
+        for [a, b] in shared.iter().map(|pair| pair.map(|i| &nodes[i])) {
+            if !existing.is_empty(a.output) && !existing.is_empty(b.output) {
+                existing.join(a.inputs[0], b.inputs[0], 0, existing.count(a.inputs[0]).unwrap_or(0));
+                existing.join(a.output, b.output, 0, existing.count(a.output).unwrap_or(0));
+            }
+        }
+        if !existing.has_changed() {
+            return existing;
+        }
     }
 }
 
-/// Values of which nothing exists, but whose size others need.
-impl Exporter<'_> {
-    /// The shape of a value of which nothing exists, with `channels` channels.
-    fn shape_of_removed(&mut self, v: ValueId, channels: usize) -> Result<String> {
-        let g = self.g;
-        let rest: Option<Vec<i64>> = g.shape(v).iter().skip(2).map(Extent::integer).collect();
-        if let Some(rest) = rest {
-            // Only the batch may be symbolic, and that is the input's.
-            let input = g.graph.inputs.iter().find(|i| g.shape(i.value).first() == g.shape(v).first());
-            let input = self.name(input.context("expected an input of the same batch, found none")?.value);
-            let batch = self.w.make("Shape", &[&input], vec![int("start", 0), int("end", 1)]);
-            let rest = self.w.integers(&[&[channels as i64], rest.as_slice()].concat());
-            return Ok(self.w.make("Concat", &[&batch, &rest], vec![int("axis", 0)]));
-        }
-        let carrier = self.carrier(v)?;
-        let batch = self.w.make("Shape", &[&carrier], vec![int("start", 0), int("end", 1)]);
-        let size = self.w.make("Shape", &[&carrier], vec![int("start", 2)]);
-        let channels = self.w.integers(&[channels as i64]);
-        Ok(self.w.make("Concat", &[&batch, &channels, &size], vec![int("axis", 0)]))
-    }
-
-    /// A tensor of any channels whose other extents are those of `v`, of which maybe nothing exists: what removed layers do to
-    /// sizes is done to one channel that does exist.
-    pub(crate) fn carrier(&mut self, v: ValueId) -> Result<String> {
-        if !self.physical(v)?.is_empty() {
-            return Ok(self.name(v));
-        }
-        let g = self.g;
-        if g.shape(v).iter().skip(2).all(|extent| extent.known().is_some()) {
-            let (one, shape) = (self.w.floats(&vec![1; g.shape(v).len()], [1.0]), self.shape_of_removed(v, 1)?);
-            return Ok(self.w.make("Expand", &[&one, &shape], vec![]));
-        }
-        let producer = g.producers()[v.index()].context("expected a node, found an input without channels")?;
-        let node = &g.graph.nodes[producer];
-        export_of(node).carry(self, node)
-    }
-
-    /// The first channel of a [`Self::carrier`].
-    pub(crate) fn one_channel(&mut self, v: ValueId) -> Result<String> {
-        let (carrier, first) = (self.carrier(v)?, self.w.integers(&[0]));
-        Ok(self.w.make("Gather", &[&carrier, &first], vec![int("axis", 1)]))
-    }
+/// Pairs of layers that have the same weights: they are stored once if both take the same of them.
+fn shared_weights(g: &Graph) -> Vec<[usize; 2]> {
+    let layers: Vec<(usize, &Matrix)> = (0..g.graph.nodes.len()).filter_map(|i| Some((i, g.layer(i)?.matrix))).collect();
+    let same = |(at, (i, matrix)): (usize, &(usize, &Matrix))| {
+        let before = layers[..at].iter().rev().find(|(_, other)| other == matrix)?;
+        (g.graph.nodes[*i].op.name() == g.graph.nodes[before.0].op.name()).then_some([before.0, *i])
+    };
+    layers.iter().enumerate().filter_map(same).collect()
 }
 
-/// The kept channels as indices.
-fn kept(c: &Compaction) -> Vec<usize> {
-    c.kept.iter().map(|&c| c as usize).collect()
+/// The constant of each channel of `v` that the file removed.
+pub(crate) fn constants(g: &Graph, v: ValueId) -> Vec<Option<f32>> {
+    g.graph.values[v.index()].compaction.as_ref().map(Compaction::constant_of).unwrap_or_default()
 }

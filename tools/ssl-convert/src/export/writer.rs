@@ -1,11 +1,15 @@
 //! Writing an ONNX graph: nodes, attributes and stored tensors.
 
 use crate::onnx::proto::*;
+use crate::onnx::tensor::Floats;
 use bytes::Bytes;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 /// The operator set that is written.
 pub(crate) const OPSET: i64 = 17;
+
+/// An element that is repeated more often takes less room as a node than as a tensor.
+const MOST_REPEATED: usize = 64;
 
 /// An ONNX graph in the making.
 pub(crate) struct Writer {
@@ -13,28 +17,35 @@ pub(crate) struct Writer {
     pub(crate) graph: GraphProto,
     /// The input that each symbolic dim is one of, and its axis.
     pub(crate) symbols: HashMap<String, (String, i64)>,
+    /// Names that tensors have.
+    taken: HashSet<String>,
     /// How many names were made up.
     count: usize,
+    /// What is stored so far, by dims, type and elements: what several nodes read is stored once.
+    initializers: HashMap<(Vec<i64>, i32, Bytes), String>,
 }
 
 impl Writer {
     /// An empty graph. `symbols` says of which input and axis each symbolic dim is.
     pub(crate) fn new(symbols: HashMap<String, (String, i64)>) -> Self {
-        Writer { symbols, graph: GraphProto::default(), count: 0 }
+        Writer { symbols, graph: GraphProto::default(), taken: HashSet::new(), count: 0, initializers: HashMap::new() }
     }
 
-    /// A name that nothing has yet.
+    /// A name that nothing has yet: `hint` itself, if it may be had; a number where there is none.
     pub(crate) fn fresh(&mut self, hint: &str) -> String {
-        self.count += 1;
-        format!("{hint}.{}", self.count)
+        let mut name = hint.to_owned();
+        while name.is_empty() || !self.taken.insert(name.clone()) {
+            self.count += 1;
+            name = if hint.is_empty() { self.count.to_string() } else { format!("{hint}.{}", self.count) };
+        }
+        name
     }
 
-    /// Adds a node. An input without a name is left out.
+    /// Adds a node. An input without a name is left out. The node itself has no name: what it defines has one.
     pub(crate) fn push(&mut self, op: &str, inputs: &[&str], output: &str, attribute: Vec<AttributeProto>) {
         self.graph.node.push(NodeProto {
             input: inputs.iter().map(|&s| s.to_owned()).collect(),
             output: vec![output.to_owned()],
-            name: output.to_owned(),
             op_type: op.to_owned(),
             attribute,
             ..Default::default()
@@ -55,29 +66,43 @@ impl Writer {
 
     /// Stores a tensor of float32.
     pub(crate) fn floats(&mut self, dims: &[usize], elements: impl IntoIterator<Item = f32>) -> String {
-        let name = self.fresh("constant");
-        self.store(&name, dims, elements);
-        name
+        let raw: Vec<u8> = elements.into_iter().flat_map(f32::to_le_bytes).collect();
+        self.initializer(dims, data_type::FLOAT, raw.into())
     }
 
-    /// As [`Self::floats`], under a given name.
-    pub(crate) fn store(&mut self, name: &str, dims: &[usize], elements: impl IntoIterator<Item = f32>) {
-        let raw: Vec<u8> = elements.into_iter().flat_map(f32::to_le_bytes).collect();
-        self.initializer(name, dims, data_type::FLOAT, raw);
+    /// A stored tensor as it is. One element that is repeated often is stated, not stored.
+    pub(crate) fn stored(&mut self, dims: &[usize], data: &Floats) -> String {
+        match data {
+            Floats::Repeated { value, len } if *len > MOST_REPEATED => {
+                let extents: Vec<i64> = dims.iter().map(|&d| d as i64).collect();
+                let shape = self.integers(&extents);
+                let raw_data = Bytes::copy_from_slice(&value.to_le_bytes());
+                let value = TensorProto { dims: vec![1], data_type: data_type::FLOAT, raw_data, ..Default::default() };
+                let value = AttributeProto { name: "value".into(), t: Some(value), r#type: 4, ..Default::default() };
+                self.make("ConstantOfShape", &[&shape], vec![value])
+            }
+            Floats::Raw(bytes) => self.initializer(dims, data_type::FLOAT, bytes.clone()),
+            _ => self.floats(dims, data.iter()),
+        }
     }
 
     /// Stores a list of integers.
     pub(crate) fn integers(&mut self, integers: &[i64]) -> String {
-        let name = self.fresh("constant");
-        let raw = integers.iter().flat_map(|n| n.to_le_bytes()).collect();
-        self.initializer(&name, &[integers.len()], data_type::INT64, raw);
-        name
+        let raw: Vec<u8> = integers.iter().flat_map(|n| n.to_le_bytes()).collect();
+        self.initializer(&[integers.len()], data_type::INT64, raw.into())
     }
 
-    fn initializer(&mut self, name: &str, dims: &[usize], data_type: i32, raw: Vec<u8>) {
-        let dims = dims.iter().map(|&d| d as i64).collect();
-        let name = name.to_owned();
-        self.graph.initializer.push(TensorProto { dims, data_type, name, raw_data: raw.into(), ..Default::default() });
+    fn initializer(&mut self, dims: &[usize], data_type: i32, raw_data: Bytes) -> String {
+        let dims: Vec<i64> = dims.iter().map(|&d| d as i64).collect();
+        let key = (dims, data_type, raw_data);
+        if let Some(name) = self.initializers.get(&key) {
+            return name.clone();
+        }
+        let (dims, data_type, raw_data) = key.clone();
+        let name = self.fresh("");
+        self.graph.initializer.push(TensorProto { dims, data_type, name: name.clone(), raw_data, ..Default::default() });
+        self.initializers.insert(key, name.clone());
+        name
     }
 }
 

@@ -36,7 +36,7 @@ impl Builder {
     /// An empty graph, in which symbolic dims of these names have these extents.
     pub(crate) fn new(dims: BTreeMap<String, usize>) -> Self {
         let types = ElementTypes { inputs: Vec::new(), outputs: Vec::new() };
-        let graph = Graph { graph: format::Graph::default(), types, shapes: Vec::new() };
+        let graph = Graph { graph: format::Graph::default(), types, shapes: Vec::new(), output_names: Vec::new() };
         Builder { graph, dims, met: BTreeSet::new(), names: HashMap::new() }
     }
 
@@ -169,7 +169,12 @@ impl Builder {
             return None;
         }
         let types = ElementTypes { inputs: vec![ElementType::F32], outputs: vec![ElementType::F32; outputs.len()] };
-        let mut taken = Graph { graph: format::Graph { outputs, ..format::Graph::default() }, types, shapes: Vec::new() };
+        let mut taken = Graph {
+            graph: format::Graph { outputs, ..format::Graph::default() },
+            types,
+            shapes: Vec::new(),
+            output_names: Vec::new(),
+        };
         taken.graph.nodes = self.graph.graph.nodes.split_off(mark.nodes);
         taken.graph.values = self.graph.graph.values.split_off(mark.values);
         taken.shapes = self.graph.shapes.split_off(mark.values);
@@ -198,7 +203,13 @@ impl Builder {
                     bail!("output '{}': expected a node or input that defines it, found none", output.name)
                 }
             };
-            self.graph.graph.outputs.push(value);
+            let Graph { graph, output_names, .. } = &mut self.graph;
+            // What an Identity hands out is known by the name that users of the model know.
+            if !graph.outputs.contains(&value) && graph.inputs.iter().all(|input| input.value != value) {
+                graph.values[value.index()].name.clone_from(&output.name);
+            }
+            graph.outputs.push(value);
+            output_names.push(output.name.clone());
         }
         ensure!(!graph.output.is_empty(), "expected at least one output, found none");
         for (i, node) in self.graph.graph.nodes.iter().enumerate() {

@@ -8,6 +8,7 @@
 pub(crate) mod binding;
 mod builder;
 pub(crate) mod checks;
+mod cut;
 mod evaluate;
 mod inline;
 pub(crate) mod node;
@@ -47,6 +48,7 @@ pub fn import(file: &mut OnnxFile, dims: &BTreeMap<String, usize>) -> Result<Gra
     let mut read: HashSet<&str> = graph.output.iter().map(|o| o.name.as_str()).collect();
     graph.node.iter().zip(&needed).filter(|(_, needed)| **needed).for_each(|(node, _)| add_reads(node, &mut read));
     let mut importer = Importer {
+        graph: &graph,
         opset,
         builder: Builder::new(dims.clone()),
         types: Types::default(),
@@ -75,7 +77,16 @@ fn name_of(node: &NodeProto, i: usize) -> String {
     if node.name.is_empty() { format!("{}_{i}", node.op_type) } else { node.name.clone() }
 }
 
+/// Ends the model at the tensors of these names, which become its outputs.
+///
+/// # Errors
+/// If there is none of such a name.
+pub fn cut(file: &mut OnnxFile, names: &[String]) -> Result<()> {
+    file.model.graph.as_mut().map_or(Ok(()), |graph| cut::at(graph, names))
+}
+
 struct Importer<'a> {
+    graph: &'a GraphProto,
     /// The version of the operator set that the next node is of.
     opset: i64,
     builder: Builder,
@@ -134,12 +145,16 @@ impl Importer<'_> {
             Some(Err(e)) => {
                 // What follows from this node is not reported on its own.
                 if !e.is::<Follows>() {
-                    self.problems.refused.push(format!("node '{name}' ({}): {e:#}", node.op_type));
+                    let advice = cut::advice(self.graph, node).map(|advice| format!("; {advice}")).unwrap_or_default();
+                    self.problems.refused.push(format!("node '{name}' ({}): {e:#}{advice}", node.op_type));
                 }
                 Vec::new()
             }
             None => {
-                self.problems.unsupported.entry(operator).or_default().push(name.to_owned());
+                match cut::advice(self.graph, node) {
+                    Some(advice) => self.problems.refused.push(format!("node '{name}' ({operator}): {advice}")),
+                    None => self.problems.unsupported.entry(operator).or_default().push(name.to_owned()),
+                }
                 Vec::new()
             }
         };

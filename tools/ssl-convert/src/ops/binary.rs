@@ -250,6 +250,10 @@ impl Write for Where {
         w.push("Where", &[&fails, call.inputs[2], call.inputs[1]], call.output, vec![]);
         Ok(())
     }
+
+    fn repeats(&self, _: usize) -> bool {
+        true
+    }
 }
 
 impl Convert for Binary {
@@ -305,5 +309,10 @@ impl Write for Binary {
             }
         }
         Ok(())
+    }
+
+    /// What PRelu applies its slopes to has the shape of the output.
+    fn repeats(&self, input: usize) -> bool {
+        *self != Binary::PRelu || input == 1
     }
 }

@@ -1,6 +1,7 @@
 //! Fully connected layers: Gemm, and MatMul with stored weights.
 
 use crate::blobs::{Blobs, Block, kept_channels};
+use crate::export::existing::Existing;
 use crate::export::exporter::{Export, Exporter};
 use crate::export::writer::int;
 use crate::import::binding::Binding;
@@ -178,32 +179,44 @@ impl Convert for Gemm<Unpacked> {
 }
 
 impl Export for Gemm<Unpacked> {
+    fn settle(&self, existing: &mut Existing<'_>, node: &Node) {
+        let (x, out) = (node.inputs[0], node.output);
+        if existing.g.shape(out).len() != 2 {
+            [x, out].into_iter().for_each(|v| existing.fill(v));
+        } else if existing.is_empty(x) {
+            existing.add(x, 0);
+        }
+    }
+
     fn export(&self, e: &mut Exporter<'_>, node: &Node) -> Result<()> {
-        let (x, out, output) = (node.inputs[0], node.output, e.name(node.output));
-        let (matrix, bias) = (&self.weights, &self.bias);
+        let (x, out) = (node.inputs[0], node.output);
+        let matrix = &self.weights;
+        let (from, output) = (e.tensor(x)?, e.name(out));
         if e.shape(out).len() != 2 {
             let at = |i: usize| matrix.at(i % matrix.rows, i / matrix.rows);
             let weights = e.w.floats(&[matrix.columns, matrix.rows], (0..matrix.columns * matrix.rows).map(at));
-            let bias = e.w.floats(&[matrix.rows], bias.iter().copied());
-            let x = e.name(x);
-            let product = e.w.make("MatMul", &[&x, &weights], vec![]);
+            if self.bias.iter().all(|&b| b == 0.0) {
+                e.w.push("MatMul", &[&from, &weights], &output, vec![]);
+                return Ok(());
+            }
+            let bias = e.w.floats(&[matrix.rows], self.bias.iter().copied());
+            let product = e.w.make("MatMul", &[&from, &weights], vec![]);
             e.w.push("Add", &[&product, &bias], &output, vec![]);
             return Ok(());
         }
         let (rows, features) = (e.physical(out)?, e.physical(x)?);
-        ensure!(!features.is_empty(), "a layer without inputs");
-        let kept: Vec<bool> = features.iter().map(|&f| self.columns.contains(f)).collect();
-        let elements = rows
-            .iter()
-            .flat_map(|&r| features.iter().zip(&kept).map(move |(&f, &kept)| if kept { matrix.at(r, f) } else { 0.0 }));
-        let weights = e.w.floats(&[rows.len(), features.len()], elements);
-        let bias = e.w.floats(&[rows.len()], rows.iter().map(|&r| bias[r]));
-        let x = e.name(x);
-        e.w.push("Gemm", &[&x, &weights, &bias], &output, vec![int("transB", 1)]);
+        // What features contribute that are missing goes into the bias.
+        let missing: Vec<Option<f32>> = e.existing.missing_constants(x).unwrap_or_default();
+        let missing: Vec<(usize, f32)> = (0..).zip(missing).filter_map(|(feature, c)| Some((feature, c?))).collect();
+        let contributed = |row: usize| missing.iter().map(|&(f, c)| f64::from(matrix.at(row, f)) * f64::from(c)).sum::<f64>();
+        let bias: Vec<f32> = rows.iter().map(|&row| (f64::from(self.bias[row]) + contributed(row)) as f32).collect();
+        let elements = rows.iter().flat_map(|&row| features.iter().map(move |&feature| matrix.at(row, feature)));
+        let mut inputs = vec![from, e.w.floats(&[rows.len(), features.len()], elements)];
+        if bias.iter().any(|&b| b != 0.0) {
+            inputs.push(e.w.floats(&[rows.len()], bias));
+        }
+        let inputs: Vec<&str> = inputs.iter().map(String::as_str).collect();
+        e.w.push("Gemm", &inputs, &output, vec![int("transB", 1)]);
         Ok(())
-    }
-
-    fn carry(&self, e: &mut Exporter<'_>, node: &Node) -> Result<String> {
-        e.carrier(node.inputs[0])
     }
 }

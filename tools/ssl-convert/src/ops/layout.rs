@@ -1,5 +1,6 @@
 //! The same elements under other axes: Flatten, Reshape, Squeeze, Unsqueeze and Transpose.
 
+use crate::export::existing::Existing;
 use crate::export::exporter::{Call, Export, Exporter, Write};
 use crate::export::writer::{Writer, int, ints};
 use crate::import::binding::Binding;
@@ -9,9 +10,10 @@ use crate::import::registry::Import;
 use crate::import::stored;
 use crate::onnx::tensor::Tensor;
 use crate::operator::{Convert, MIXES_CHANNELS, without_weights};
+use crate::slices;
 use crate::weights::Node;
 use anyhow::{Context, Result, anyhow, bail, ensure};
-use sslm_format::{Extent, Flatten, Reshape, Transpose, ValueId, shape};
+use sslm_format::{Extent, Flatten, Operator, Reshape, Transpose, ValueId, shape};
 
 pub(super) const IMPORTS: &[Import] = &[
     Import::moving("Flatten", flatten),
@@ -154,67 +156,50 @@ impl Write for Transpose {
 }
 
 impl Export for Flatten {
-    fn export(&self, e: &mut Exporter<'_>, node: &Node) -> Result<()> {
-        let axis = || vec![int("axis", self.axis.into())];
-        match from_kept(e, node) {
-            Some((x, _)) => {
-                let output = e.name(node.output);
-                e.w.push("Flatten", &[&x], &output, axis());
-            }
-            None => {
-                let x = e.all_channels(node.inputs[0])?;
-                let all = e.w.make("Flatten", &[&x], axis());
-                e.keep(&all, node.output);
-            }
-        }
-        Ok(())
+    fn settle(&self, existing: &mut Existing<'_>, node: &Node) {
+        settle(self, existing, node);
     }
 
-    fn carry(&self, _: &mut Exporter<'_>, _: &Node) -> Result<String> {
-        bail!("a constant tensor behind Flatten")
+    fn export(&self, e: &mut Exporter<'_>, node: &Node) -> Result<()> {
+        let (x, output) = (e.tensor(node.inputs[0])?, e.name(node.output));
+        e.w.push("Flatten", &[&x], &output, vec![int("axis", self.axis.into())]);
+        Ok(())
     }
 }
 
 impl Export for Reshape {
-    fn export(&self, e: &mut Exporter<'_>, node: &Node) -> Result<()> {
-        match from_kept(e, node) {
-            Some((x, channels)) => {
-                let (mut dims, output) = (self.dims.clone(), e.name(node.output));
-                if let Some(channels) = channels {
-                    (dims[0], dims[1]) = (Extent::from(0usize), Extent::from(channels));
-                }
-                let dims = e.w.sizes(&dims);
-                e.w.push("Reshape", &[&x, &dims], &output, vec![]);
-            }
-            None => {
-                let x = e.all_channels(node.inputs[0])?;
-                let dims = e.w.sizes(&self.dims);
-                let all = e.w.make("Reshape", &[&x, &dims], vec![]);
-                e.keep(&all, node.output);
-            }
-        }
-        Ok(())
+    fn settle(&self, existing: &mut Existing<'_>, node: &Node) {
+        settle(self, existing, node);
     }
 
-    fn carry(&self, _: &mut Exporter<'_>, _: &Node) -> Result<String> {
-        bail!("a constant tensor behind Reshape")
+    fn export(&self, e: &mut Exporter<'_>, node: &Node) -> Result<()> {
+        let (x, output) = (e.tensor(node.inputs[0])?, e.name(node.output));
+        let mut dims = self.dims.clone();
+        if let Some(kept) = e.kept(node.output) {
+            (dims[0], dims[1]) = (Extent::from(0usize), Extent::from(kept.len()));
+        }
+        let dims = e.w.sizes(&dims);
+        e.w.push("Reshape", &[&x, &dims], &output, vec![]);
+        Ok(())
     }
 }
 
-/// The kept channels of the input, if those of the output are the same elements: where nothing is missing, or each kept channel became
-/// a run of kept ones. Then with how many there are of the output.
-fn from_kept(e: &Exporter<'_>, node: &Node) -> Option<(String, Option<usize>)> {
+/// A channel and the run of them that it becomes exist together; if it becomes no run, all exist.
+fn settle(op: &impl Operator, existing: &mut Existing<'_>, node: &Node) {
     let (x, out) = (node.inputs[0], node.output);
-    let channels = match (e.compaction(x), e.compaction(out)) {
-        (None, None) => None,
-        (Some(before), Some(after))
-            if e.shape(x)[0] == e.shape(out)[0]
-                && after.logical.is_multiple_of(before.logical)
-                && after.keeps_runs_of(before, (after.logical / before.logical) as usize) =>
-        {
-            Some(after.kept.len())
-        }
-        _ => return None,
+    let (before, after) = (existing.g.shape(x), existing.g.shape(out));
+    let runs = || {
+        let (count, origins) = (existing.count(x)?, slices::origins(op, before, after)?);
+        let run = origins.len() / count;
+        let is_run = before[0] == after[0] && (0..origins.len()).all(|channel| origins[channel] == channel / run.max(1));
+        is_run.then_some(origins)
     };
-    Some((e.name(x), channels))
+    let Some(origins) = runs() else { return [x, out].into_iter().for_each(|v| existing.fill(v)) };
+    for (channel, origin) in origins.into_iter().enumerate() {
+        match (existing.has(x, origin), existing.has(out, channel)) {
+            (true, false) => existing.add(out, channel),
+            (false, true) => existing.add(x, origin),
+            _ => {}
+        }
+    }
 }

@@ -431,11 +431,13 @@ impl Convert for Softmax {
 impl Write for BatchNorm<Unpacked> {
     fn write(&self, w: &mut Writer, call: &Call<'_>) -> Result<()> {
         let channels = call.channels(self.scale.len());
-        let dims: Vec<usize> = [channels.len()].into_iter().chain(vec![1; call.rank - 2]).collect();
+        let dims = [channels.len()];
         let scale = w.floats(&dims, channels.iter().map(|&c| self.scale[c]));
         let shift = w.floats(&dims, channels.iter().map(|&c| self.shift[c]));
-        let scaled = w.make("Mul", &[call.inputs[0], &scale], vec![]);
-        w.push("Add", &[&scaled, &shift], call.output, vec![]);
+        // Of statistics that leave everything as it is.
+        let [mean, variance] = [0.0, 1.0].map(|x| w.floats(&dims, vec![x; channels.len()]));
+        let inputs = [call.inputs[0], &scale, &shift, &mean, &variance];
+        w.push("BatchNormalization", &inputs, call.output, vec![float("epsilon", 0.0)]);
         Ok(())
     }
 }
@@ -455,11 +457,9 @@ impl Write for LayerNorm<Unpacked> {
     fn write(&self, w: &mut Writer, call: &Call<'_>) -> Result<()> {
         let x = call.inputs[0];
         // Both have the extents of the normalised axes.
-        let extents = w.make("Shape", &[x], vec![int("start", self.axis.into())]);
-        let [scale, shift] = [&self.scale, &self.shift].map(|elements| {
-            let flat = w.floats(&[elements.len()], elements.iter());
-            w.make("Reshape", &[&flat, &extents], vec![])
-        });
+        let dims = sslm_format::shape::known(&call.input_shape[self.axis as usize..]);
+        let dims = dims.context("its scale has the extents of axes whose extents are symbolic")?;
+        let [scale, shift] = [&self.scale, &self.shift].map(|elements| w.stored(&dims, elements));
         let attributes = vec![int("axis", self.axis.into()), float("epsilon", self.epsilon)];
         w.push("LayerNormalization", &[x, &scale, &shift], call.output, attributes);
         Ok(())
@@ -493,7 +493,7 @@ fn write_softmax(w: &mut Writer, call: &Call<'_>, name: &str, axes: Range<u32>) 
         w.push(name, &[x], call.output, vec![axis]);
         return Ok(());
     }
-    ensure!(axes.end as usize == call.rank, "{name} over axes in the middle");
+    ensure!(axes.end as usize == call.rank, "a {name} over several axes has to end at the last one");
     let (flat, shape) = (w.make("Flatten", &[x], vec![axis]), w.make("Shape", &[x], vec![]));
     let flat = w.make(name, &[&flat], vec![int("axis", 1)]);
     w.push("Reshape", &[&flat, &shape], call.output, vec![]);

@@ -6,6 +6,7 @@ use crate::export::writer::{OPSET, Writer, int};
 use crate::import::binding::Binding;
 use crate::import::node::OnnxNode;
 use crate::import::registry::Import;
+use crate::onnx::proto::AttributeProto;
 use crate::operator::{Convert, without_weights};
 use crate::weights::Op;
 use anyhow::{Context, Result, bail, ensure};
@@ -138,9 +139,14 @@ impl Convert for GlobalMaxPool {
     without_weights!();
 }
 
+/// An attribute that is left out where it is 0.
+fn flag(name: &str, set: bool) -> Vec<AttributeProto> {
+    if set { vec![int(name, 1)] } else { vec![] }
+}
+
 impl Write for MaxPool {
     fn write(&self, w: &mut Writer, call: &Call<'_>) -> Result<()> {
-        let attributes = [window::attributes(&self.window), vec![int("ceil_mode", self.ceil_mode.into())]].concat();
+        let attributes = [window::attributes(&self.window, true), flag("ceil_mode", self.ceil_mode)].concat();
         w.push("MaxPool", call.inputs, call.output, attributes);
         Ok(())
     }
@@ -149,9 +155,8 @@ impl Write for MaxPool {
 impl Write for AveragePool {
     fn write(&self, w: &mut Writer, call: &Call<'_>) -> Result<()> {
         ensure!(self.window.dilations == [1, 1], "dilations of an AveragePool need opset 19, this is opset {OPSET}");
-        let mut attributes = window::attributes(&self.window);
-        attributes.retain(|a| a.name != "dilations");
-        attributes.extend([int("ceil_mode", self.ceil_mode.into()), int("count_include_pad", self.count_include_pad.into())]);
+        let mut attributes = window::attributes(&self.window, true);
+        attributes.extend([flag("ceil_mode", self.ceil_mode), flag("count_include_pad", self.count_include_pad)].concat());
         w.push("AveragePool", call.inputs, call.output, attributes);
         Ok(())
     }

@@ -1,15 +1,14 @@
 //! Shape and Size: extents of a tensor as integers. Range: equally spaced integers. What else computes with shapes are the operators
 //! themselves, on tensors whose elements are expressions of symbolic dims.
 
-use crate::export::exporter::{Export, Exporter};
-use crate::export::writer::int;
+use crate::export::exporter::{Call, Write};
+use crate::export::writer::{Writer, int};
 use crate::import::binding::Binding;
 use crate::import::node::OnnxNode;
 use crate::import::registry::Import;
 use crate::onnx::proto::data_type;
 use crate::onnx::tensor::{Data, Tensor};
 use crate::operator::{Convert, without_weights};
-use crate::weights::Node;
 use anyhow::{Context, Result, bail, ensure};
 use sslm_format::{ElementType, Extent, Range, Sizes};
 
@@ -101,30 +100,22 @@ impl Convert for Range {
     without_weights!();
 }
 
-impl Export for Sizes {
-    fn export(&self, e: &mut Exporter<'_>, node: &Node) -> Result<()> {
+impl Write for Sizes {
+    fn write(&self, w: &mut Writer, call: &Call<'_>) -> Result<()> {
         let dims: Vec<i64> = self.dims.iter().map(|d| d.integer().unwrap_or(1)).collect();
-        let (elements, dims) = (e.w.sizes(&self.elements), e.w.integers(&dims));
-        let (shaped, output) = (e.w.make("Reshape", &[&elements, &dims], vec![]), e.name(node.output));
-        e.w.push("Cast", &[&shaped], &output, vec![int("to", data_type::FLOAT.into())]);
+        let (elements, dims) = (w.sizes(&self.elements), w.integers(&dims));
+        let shaped = w.make("Reshape", &[&elements, &dims], vec![]);
+        w.push("Cast", &[&shaped], call.output, vec![int("to", data_type::FLOAT.into())]);
         Ok(())
-    }
-
-    fn carry(&self, _: &mut Exporter<'_>, _: &Node) -> Result<String> {
-        bail!("sizes, which are never removed")
     }
 }
 
-impl Export for Range {
-    fn export(&self, e: &mut Exporter<'_>, node: &Node) -> Result<()> {
+impl Write for Range {
+    fn write(&self, w: &mut Writer, call: &Call<'_>) -> Result<()> {
         let limit = &self.start + &(&self.step * &self.count);
-        let [start, limit, step] = [&self.start, &limit, &self.step].map(|extent| e.w.size(extent));
-        let (range, output) = (e.w.make("Range", &[&start, &limit, &step], vec![]), e.name(node.output));
-        e.w.push("Cast", &[&range], &output, vec![int("to", data_type::FLOAT.into())]);
+        let [start, limit, step] = [&self.start, &limit, &self.step].map(|extent| w.size(extent));
+        let range = w.make("Range", &[&start, &limit, &step], vec![]);
+        w.push("Cast", &[&range], call.output, vec![int("to", data_type::FLOAT.into())]);
         Ok(())
-    }
-
-    fn carry(&self, _: &mut Exporter<'_>, _: &Node) -> Result<String> {
-        bail!("positions, which are never removed")
     }
 }

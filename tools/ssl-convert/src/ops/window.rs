@@ -88,13 +88,16 @@ fn pad(amount: i64) -> Result<u32> {
     u32::try_from(amount).map_err(|_| anyhow!("pads: expected no negative amount, found {amount}"))
 }
 
-/// The attributes of a window.
-pub(super) fn attributes(window: &Window) -> Vec<AttributeProto> {
+/// The attributes of a window, those that have their defaults left out. The size of a kernel follows from weights where there are any.
+pub(super) fn attributes(window: &Window, with_kernel: bool) -> Vec<AttributeProto> {
     let padding = match window.padding {
-        Padding::Explicit { top, left, bottom, right } => ints("pads", &[top, left, bottom, right]),
-        Padding::SameUpper => text("auto_pad", "SAME_UPPER"),
-        Padding::SameLower => text("auto_pad", "SAME_LOWER"),
+        Padding::Explicit { top: 0, left: 0, bottom: 0, right: 0 } => None,
+        Padding::Explicit { top, left, bottom, right } => Some(ints("pads", &[top, left, bottom, right])),
+        Padding::SameUpper => Some(text("auto_pad", "SAME_UPPER")),
+        Padding::SameLower => Some(text("auto_pad", "SAME_LOWER")),
     };
-    let [kernel, strides, dilations] = [window.kernel, window.strides, window.dilations];
-    vec![ints("kernel_shape", &kernel), ints("strides", &strides), ints("dilations", &dilations), padding]
+    let pair = |name: &str, pair: [u32; 2]| (pair != [1, 1]).then(|| ints(name, &pair));
+    let kernel = with_kernel.then(|| ints("kernel_shape", &window.kernel));
+    let others = [pair("strides", window.strides), pair("dilations", window.dilations), padding];
+    kernel.into_iter().chain(others.into_iter().flatten()).collect()
 }

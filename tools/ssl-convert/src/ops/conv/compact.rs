@@ -9,13 +9,13 @@ use sslm_format::shape::Shape;
 use sslm_format::{Conv, ConvTranspose, Extent, Kept, Padding, Value, Window};
 
 /// What constants add to the sums of a filter, where its taps may fall into padding.
-struct Absorbed {
+pub(super) struct Absorbed {
     /// What constants add through the taps that may leave the input.
-    taps: Vec<f32>,
+    pub(super) taps: Vec<f32>,
     /// Whether the filter's output is its bias, everywhere.
     constant: bool,
     /// Its bias, with what constants add everywhere.
-    bias: f32,
+    pub(super) bias: f32,
 }
 
 impl Convert for Conv<Unpacked> {
@@ -45,9 +45,8 @@ impl Convert for Conv<Unpacked> {
     }
 
     fn forward(&mut self, inputs: &[Slices<'_>], _: &Slices<'_>) -> Vec<Option<f32>> {
-        let [height, width] = self.window.kernel.map(|n| n as usize);
-        let may_leave = (0..height * width).map(|t| may_leave(&self.window, t / width, t % width)).collect();
-        absorb(self, inputs[0].constants(), may_leave)
+        let leaving = leaving(&self.window);
+        absorb(self, inputs[0].constants(), leaving)
     }
 
     fn backward(&mut self, inputs: &[Slices<'_>], _: &Slices<'_>, wanted: Option<&[bool]>) -> Vec<Reads> {
@@ -114,6 +113,12 @@ impl Convert for ConvTranspose<Unpacked> {
     }
 }
 
+/// Whether each tap may fall outside the input, whatever the input's size.
+pub(super) fn leaving(window: &Window) -> Vec<bool> {
+    let width = window.kernel[1] as usize;
+    (0..window.taps()).map(|tap| may_leave(window, tap / width, tap % width)).collect()
+}
+
 /// Whether tap (`kh`, `kw`) may fall outside the input, whatever the input's size.
 fn may_leave(window: &Window, kh: usize, kw: usize) -> bool {
     let Padding::Explicit { top, left, bottom, right } = window.padding else { return window.kernel != [1, 1] };
@@ -136,7 +141,8 @@ fn absorb(conv: &mut Conv<Unpacked>, x: Option<&[Option<f32>]>, may_leave: Vec<b
     filters.iter().zip(&conv.bias).map(|(f, b)| f.constant.then_some(*b)).collect()
 }
 
-fn absorbed(conv: &Conv<Unpacked>, filter: usize, x: Option<&[Option<f32>]>, may_leave: &[bool]) -> Absorbed {
+/// What the constant channels among `x` add to the sums of a filter.
+pub(super) fn absorbed(conv: &Conv<Unpacked>, filter: usize, x: Option<&[Option<f32>]>, may_leave: &[bool]) -> Absorbed {
     let group = filter / conv.filters_per_group();
     let taps = conv.window.taps();
     let (mut live, mut sums) = (false, vec![0f64; taps]);

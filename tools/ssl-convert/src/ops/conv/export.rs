@@ -1,9 +1,10 @@
-//! Convolutions in ONNX: groups that keep different counts become convolutions of their own, and what constants add at borders is a
-//! convolution of a plane of ones with the taps.
+//! Convolutions in ONNX, each of them one node: groups keep equally many filters and channels, and what constants add at borders comes
+//! through a channel that is constant itself.
 
-use crate::export::exporter::{Export, Exporter};
+use super::compact::{absorbed, leaving};
+use crate::export::existing::{Existing, block, block_in_groups};
+use crate::export::exporter::{Export, Exporter, constants};
 use crate::export::writer::{int, ints};
-use crate::onnx::proto::AttributeProto;
 use crate::ops::window;
 use crate::weights::{Node, Unpacked};
 use anyhow::Result;
@@ -11,168 +12,154 @@ use sslm_format::{Conv, ConvTranspose};
 use std::ops::Range;
 
 impl Export for Conv<Unpacked> {
-    fn export(&self, e: &mut Exporter<'_>, node: &Node) -> Result<()> {
-        Exported { conv: self, output_padding: None }.export(e, node)
+    fn settle(&self, existing: &mut Existing<'_>, node: &Node) {
+        settle(self, &leaving(&self.window), existing, node);
     }
 
-    fn carry(&self, e: &mut Exporter<'_>, node: &Node) -> Result<String> {
-        Exported { conv: self, output_padding: None }.carry(e, node)
+    fn export(&self, e: &mut Exporter<'_>, node: &Node) -> Result<()> {
+        export(self, &leaving(&self.window), None, e, node)
     }
 }
 
+/// A scattered tap reaches every position only if nothing is ever beside it.
 impl Export for ConvTranspose<Unpacked> {
+    fn settle(&self, existing: &mut Existing<'_>, node: &Node) {
+        settle(&self.conv, &vec![true; self.conv.window.taps()], existing, node);
+    }
+
     fn export(&self, e: &mut Exporter<'_>, node: &Node) -> Result<()> {
-        Exported { conv: &self.conv, output_padding: Some(self.output_padding) }.export(e, node)
-    }
-
-    fn carry(&self, e: &mut Exporter<'_>, node: &Node) -> Result<String> {
-        Exported { conv: &self.conv, output_padding: Some(self.output_padding) }.carry(e, node)
+        export(&self.conv, &vec![true; self.conv.window.taps()], Some(self.output_padding), e, node)
     }
 }
 
-/// A convolution that is exported, transposed where it has an output padding.
-struct Exported<'a> {
-    conv: &'a Conv<Unpacked>,
-    output_padding: Option<[u32; 2]>,
+/// Filters of one group.
+fn filters_of(conv: &Conv<Unpacked>, group: usize) -> Range<usize> {
+    group * conv.filters_per_group()..(group + 1) * conv.filters_per_group()
 }
 
-/// What one convolution of the exported model computes: filters of one group on physical channels.
-struct Part {
-    /// Logical filters.
+/// Channels of one group.
+fn channels_of(conv: &Conv<Unpacked>, group: usize) -> Range<usize> {
+    group * conv.channels_per_group()..(group + 1) * conv.channels_per_group()
+}
+
+/// The channel of a group through which constants reach the borders, with its constant: the largest one, so that factors are small.
+fn carrier(conv: &Conv<Unpacked>, group: usize, constants: &[Option<f32>]) -> Option<(usize, f32)> {
+    let constant = |channel: usize| constants.get(channel).copied().flatten().filter(|c| *c != 0.0);
+    let known = channels_of(conv, group).filter_map(|channel| Some((channel, constant(channel)?)));
+    known.max_by(|a, b| a.1.abs().total_cmp(&b.1.abs()))
+}
+
+/// The carrier of a group exists where one of its filters needs it, and counts are multiples of blocks.
+fn settle(conv: &Conv<Unpacked>, leaving: &[bool], existing: &mut Existing<'_>, node: &Node) {
+    let (x, out) = (node.inputs[0], node.output);
+    let (constants, missing) = (constants(existing.g, x), existing.missing_constants(x));
+    for group in 0..conv.group as usize {
+        let Some((channel, _)) = carrier(conv, group, &constants) else { continue };
+        let has_border = |filter: usize| absorbed(conv, filter, missing.as_deref(), leaving).taps.iter().any(|&t| t != 0.0);
+        if !existing.has(x, channel) && filters_of(conv, group).any(|filter| existing.has(out, filter) && has_border(filter)) {
+            existing.add(x, channel);
+        }
+    }
+    if conv.group > 1 {
+        return settle_groups(conv, existing, node);
+    }
+    if existing.is_empty(x) {
+        existing.add(x, 0);
+    }
+    existing.round_up(x, block(conv.channels as usize));
+    existing.round_up(out, block(conv.filters as usize));
+}
+
+/// Filters and channels of a group that do not exist.
+struct Missing {
     filters: Vec<usize>,
-    /// Physical channels of the input, and the logical ones inside the group.
-    channels: Vec<(usize, usize)>,
-    group: usize,
+    channels: Vec<usize>,
 }
 
-impl Exported<'_> {
-    fn name(&self) -> &'static str {
-        if self.output_padding.is_some() { "ConvTranspose" } else { "Conv" }
+/// All groups of which something is left have as many filters as the largest, and as many channels.
+fn settle_groups(conv: &Conv<Unpacked>, existing: &mut Existing<'_>, node: &Node) {
+    let (x, out, groups) = (node.inputs[0], node.output, conv.group as usize);
+    let missing = |group: usize| Missing {
+        filters: filters_of(conv, group).filter(|&filter| !existing.has(out, filter)).collect(),
+        channels: channels_of(conv, group).filter(|&channel| !existing.has(x, channel)).collect(),
+    };
+    let [filters, channels] = [conv.filters_per_group(), conv.channels_per_group()];
+    let (left, gone): (Vec<Missing>, Vec<Missing>) =
+        (0..groups).map(missing).partition(|m| m.filters.len() < filters || m.channels.len() < channels);
+    let more_groups = left.len().next_multiple_of(block_in_groups(groups)) - left.len();
+    // How many of `all` each group has then, if the fullest one misses `fewest`.
+    let count = |all: usize, fewest: Option<usize>| (all - fewest.unwrap_or(0)).max(1).next_multiple_of(block_in_groups(all));
+    let most_filters = count(filters, left.iter().map(|m| m.filters.len()).min());
+    let most_channels = count(channels, left.iter().map(|m| m.channels.len()).min());
+    for group in left.iter().chain(gone.iter().take(more_groups)) {
+        let (have_filters, have_channels) = (filters - group.filters.len(), channels - group.channels.len());
+        group.filters.iter().take(most_filters - have_filters).for_each(|&filter| existing.add(out, filter));
+        group.channels.iter().take(most_channels - have_channels).for_each(|&channel| existing.add(x, channel));
     }
+}
 
-    fn attributes(&self) -> Vec<AttributeProto> {
-        window::attributes(&self.conv.window)
-    }
-
-    /// The attribute that only a transposed convolution has.
-    fn own_attribute(&self) -> Option<AttributeProto> {
-        self.output_padding.map(|padding| ints("output_padding", &padding))
-    }
-
-    /// The size is that of the same window over one channel.
-    fn carry(&self, e: &mut Exporter<'_>, node: &Node) -> Result<String> {
-        let channel = e.one_channel(node.inputs[0])?;
-        let [height, width] = self.conv.window.kernel.map(|n| n as usize);
-        let zeros = e.w.floats(&[1, 1, height, width], vec![0.0; height * width]);
-        let attributes = self.attributes().into_iter().chain(self.own_attribute()).collect();
-        Ok(e.w.make(self.name(), &[&channel, &zeros], attributes))
-    }
-
-    fn export(&self, e: &mut Exporter<'_>, node: &Node) -> Result<()> {
-        let (x, output) = (node.inputs[0], e.name(node.output));
-        let physical = e.physical(x)?;
-        let parts = self.parts(&e.physical(node.output)?, &physical);
-        let name = e.carrier(x)?;
-        let count = |p: &Part| (p.filters.len(), p.channels.len());
-        let alike = parts.iter().all(|p| count(p) == count(&parts[0]));
-        if alike && !parts[0].channels.is_empty() && !parts.iter().any(|p| self.has_border(p)) {
-            let used: Vec<i64> = parts.iter().flat_map(|p| p.channels.iter().map(|c| c.0 as i64)).collect();
-            let from = gathered(e, &name, &used, physical.len());
-            self.convolve(e, &parts, &from, false, &output);
-            return Ok(());
+/// One Conv, or a ConvTranspose where it has an output padding.
+fn export(
+    conv: &Conv<Unpacked>,
+    leaving: &[bool],
+    output_padding: Option<[u32; 2]>,
+    e: &mut Exporter<'_>,
+    node: &Node,
+) -> Result<()> {
+    let (x, out) = (node.inputs[0], node.output);
+    let (constants, missing) = (constants(e.g(), x), e.existing.missing_constants(x));
+    let (mut groups, mut bias, mut elements) = (0, Vec::new(), Vec::new());
+    let [height, width] = conv.window.kernel.map(|n| n as usize);
+    let mut shape = [0, 0, height, width];
+    for group in 0..conv.group as usize {
+        let filters: Vec<usize> = filters_of(conv, group).filter(|&filter| e.existing.has(out, filter)).collect();
+        if filters.is_empty() {
+            continue;
         }
-        let mut results = Vec::new();
-        for part in &parts {
-            let ones = self.has_border(part) || part.channels.is_empty();
-            let indices: Vec<i64> = part.channels.iter().map(|c| c.0 as i64).collect();
-            let mut from = Vec::new();
-            if !indices.is_empty() {
-                from.push(gathered(e, &name, &indices, physical.len()));
-            }
-            if ones {
-                from.push(plane_of_ones(e, &name));
-            }
-            let from = match &from[..] {
-                [one] => one.clone(),
-                both => e.w.make("Concat", &both.iter().map(String::as_str).collect::<Vec<_>>(), vec![int("axis", 1)]),
-            };
-            let result = e.w.fresh("part");
-            self.convolve(e, std::slice::from_ref(part), &from, ones, &result);
-            results.push(result);
+        let channels: Vec<usize> = channels_of(conv, group).filter(|&channel| e.existing.has(x, channel)).collect();
+        let carrier = carrier(conv, group, &constants);
+        let mut kernels = Vec::new();
+        for &filter in &filters {
+            // What channels contribute that are missing goes into the bias, and at borders through the carrier.
+            let absorbed = absorbed(conv, filter, missing.as_deref(), leaving);
+            let carried = absorbed.taps.iter().any(|&t| t != 0.0);
+            let carrier = carrier.filter(|_| carried);
+            kernels.push(channels.iter().map(|&c| kernel(conv, filter, c, carrier, &absorbed.taps)).collect::<Vec<_>>());
+            bias.push(absorbed.bias);
         }
-        let results: Vec<&str> = results.iter().map(String::as_str).collect();
-        e.w.push("Concat", &results, &output, vec![int("axis", 1)]);
-        Ok(())
-    }
-
-    /// The groups of which something is left.
-    fn parts(&self, filters: &[usize], physical: &[usize]) -> Vec<Part> {
-        let (per_group, group_channels) = (self.conv.filters_per_group(), self.conv.channels_per_group());
-        let within =
-            |range: Range<usize>, list: &[usize]| -> Vec<usize> { list.iter().copied().filter(|c| range.contains(c)).collect() };
-        let part = |group: usize| {
-            let first = group * group_channels;
-            let at = |&c: &usize| (physical.partition_point(|&p| p < c), c - first);
-            let channels = within(first..first + group_channels, physical).iter().map(at).collect();
-            Part { filters: within(group * per_group..(group + 1) * per_group, filters), channels, group }
-        };
-        (0..self.conv.group as usize).map(part).filter(|p| !p.filters.is_empty()).collect()
-    }
-
-    /// Whether constants add something at the borders of a filter of this part.
-    fn has_border(&self, part: &Part) -> bool {
-        let Some(taps) = &self.conv.taps else { return false };
-        let per_filter = self.conv.window.taps();
-        part.filters.iter().any(|&f| taps[f * per_filter..(f + 1) * per_filter].iter().any(|&t| t != 0.0))
-    }
-
-    /// One Conv or ConvTranspose of alike parts on `from`; with `ones`, the last channel of `from` is a plane of ones.
-    fn convolve(&self, e: &mut Exporter<'_>, parts: &[Part], from: &str, ones: bool, output: &str) {
-        let conv = self.conv;
-        let [height, width] = conv.window.kernel.map(|n| n as usize);
-        let per_filter = conv.window.taps();
-        let weight = |p: &Part, filter: usize, channel: usize, tap: usize| match p.channels.get(channel) {
-            Some((_, logical)) => {
-                let column = logical * per_filter + tap;
-                if conv.columns[p.group].contains(column) { conv.weights.at(p.filters[filter], column) } else { 0.0 }
-            }
-            None => conv.taps.as_ref().map_or(0.0, |taps| taps[p.filters[filter] * per_filter + tap]),
-        };
-        let (filters, channels) = (parts[0].filters.len(), parts[0].channels.len() + usize::from(ones));
         // OIHW, or for a transposed convolution IOHW.
-        let transposed = self.output_padding.is_some();
-        let (outer, inner) = if transposed { (channels, filters) } else { (filters, channels) };
-        let mut elements = Vec::with_capacity(parts.len() * filters * channels * per_filter);
-        for p in parts {
-            for (a, b) in (0..outer).flat_map(|a| (0..inner).map(move |b| (a, b))) {
-                let (filter, channel) = if transposed { (b, a) } else { (a, b) };
-                elements.extend((0..per_filter).map(|tap| weight(p, filter, channel, tap)));
-            }
+        if output_padding.is_none() {
+            elements.extend(kernels.into_iter().flatten().flatten());
+            (shape[0], shape[1]) = (shape[0] + filters.len(), channels.len());
+        } else {
+            elements.extend((0..channels.len()).flat_map(|c| kernels.iter().flat_map(move |kernels| kernels[c].iter().copied())));
+            (shape[0], shape[1]) = (shape[0] + channels.len(), filters.len());
         }
-        let weights = e.w.floats(&[parts.len() * outer, inner, height, width], elements);
-        let bias = parts.iter().flat_map(|p| p.filters.iter().map(|&f| conv.bias[f]));
-        let bias = e.w.floats(&[parts.len() * filters], bias);
-        let group = int("group", parts.len() as i64);
-        let attributes = self.attributes().into_iter().chain([group]).chain(self.own_attribute()).collect();
-        e.w.push(self.name(), &[from, &weights, &bias], output, attributes);
+        groups += 1;
     }
+    let (from, output) = (e.tensor(x)?, e.name(out));
+    let mut inputs = vec![from, e.w.floats(&shape, elements)];
+    if bias.iter().any(|&b| b != 0.0) {
+        inputs.push(e.w.floats(&[bias.len()], bias));
+    }
+    let mut attributes = window::attributes(&conv.window, false);
+    if groups != 1 {
+        attributes.push(int("group", groups));
+    }
+    let padding = output_padding.filter(|padding| *padding != [0, 0]);
+    attributes.extend(padding.map(|padding| ints("output_padding", &padding)));
+    let inputs: Vec<&str> = inputs.iter().map(String::as_str).collect();
+    let op = if output_padding.is_some() { "ConvTranspose" } else { "Conv" };
+    e.w.push(op, &inputs, &output, attributes);
+    Ok(())
 }
 
-/// These physical channels of a tensor that has `count`.
-fn gathered(e: &mut Exporter<'_>, name: &str, channels: &[i64], count: usize) -> String {
-    if channels.len() == count {
-        return name.to_owned();
-    }
-    let indices = e.w.integers(channels);
-    e.w.make("Gather", &[name, &indices], vec![int("axis", 1)])
-}
-
-/// One channel of ones, of the size of a tensor.
-fn plane_of_ones(e: &mut Exporter<'_>, name: &str) -> String {
-    let batch = e.w.make("Shape", &[name], vec![int("start", 0), int("end", 1)]);
-    let size = e.w.make("Shape", &[name], vec![int("start", 2)]);
-    let one = e.w.integers(&[1]);
-    let shape = e.w.make("Concat", &[&batch, &one, &size], vec![int("axis", 0)]);
-    let value = e.w.floats(&[1, 1, 1, 1], [1.0]);
-    e.w.make("Expand", &[&value, &shape], vec![])
+/// What a filter weighs the taps of a channel with; the carrier has `borders` besides.
+fn kernel(conv: &Conv<Unpacked>, filter: usize, channel: usize, carrier: Option<(usize, f32)>, borders: &[f32]) -> Vec<f32> {
+    let first = channel % conv.channels_per_group() * borders.len();
+    let weight = |(tap, border): (usize, &f32)| match carrier {
+        Some((carrier, constant)) if carrier == channel => conv.weights.at(filter, first + tap) + border / constant,
+        _ => conv.weights.at(filter, first + tap),
+    };
+    borders.iter().enumerate().map(weight).collect()
 }
