@@ -55,6 +55,7 @@ pub mod pool;
 mod precision;
 pub mod reorder;
 pub mod resample;
+pub mod sample;
 mod simd;
 mod target;
 mod task;

@@ -14,3 +14,4 @@ mod layout;
 mod normalize;
 mod pool;
 mod resample;
+mod sample;

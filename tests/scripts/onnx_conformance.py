@@ -34,7 +34,7 @@ from onnx.backend.test.loader import load_model_tests
 RTOL, ATOL = 1e-3, 1e-5  # |found - expected| <= ATOL + RTOL * |expected|; equal infinities and NaNs are equal
 
 OPERATORS = """Add ArgMax AveragePool BatchNormalization Cast Clip Concat Constant ConstantOfShape Conv ConvTranspose DepthToSpace Div
-Dropout Elu Expand Flatten Gather Gelu Gemm GlobalAveragePool GlobalLpPool GlobalMaxPool HardSigmoid HardSwish Identity
+Dropout Elu Expand Flatten Gather Gelu Gemm GlobalAveragePool GlobalLpPool GlobalMaxPool GridSample HardSigmoid HardSwish Identity
 InstanceNormalization LRN LayerNormalization LeakyRelu LpPool MatMul MaxPool Mish Mul PRelu Pad Pow ReduceMean Relu
 Reshape Resize Shape Sigmoid Slice Softmax SpaceToDepth Split Sqrt Squeeze Sub Sum Swish Tanh Transpose Unsqueeze
 Upsample""".split()

@@ -254,6 +254,10 @@ def read_operator(r):
         40: ("Resample", resample),
         41: ("DepthToSpace", lambda: Record(block=r.u32(), neighbours=r.flag())),
         42: ("SpaceToDepth", lambda: Record(block=r.u32())),
+        43: ("GridSample", lambda: Record(
+            between=function("way between elements", "Linear", "Nearest", "Cubic").name,
+            outside=function("kind of outside", "Zeros", "Border", "Reflection").name, align_corners=r.flag(),
+        )),
     }
     code = r.u8()
     require(operators.get(code) is not None, "section 11", f"operator {code}: needs a newer reader")
@@ -848,6 +852,35 @@ def space_to_depth(op, x):
     return x.reshape(n, c, h // b, b, w // b, b).transpose(0, 3, 5, 1, 2, 4).reshape(n, b * b * c, h // b, w // b)
 
 
+def grid_sample(op, x, grid):
+    fits = x.ndim == grid.ndim == 4 and grid.shape[3] == 2 and x.shape[0] == grid.shape[0] and min(x.shape[2:]) > 0
+    require(fits, "R27", f"operands of shapes {x.shape} and {grid.shape}")
+    y = np.zeros((*x.shape[:2], *grid.shape[1:3]))
+    for n, i, j in np.ndindex(*grid.shape[:3]):
+        columns, rows = (grid_taps(op, grid[n, i, j, axis], x.shape[3 - axis]) for axis in (0, 1))
+        y[n, :, i, j] = sum(w * v * x[n, :, row, column] for row, w in rows for column, v in columns)
+    return y
+
+
+def grid_taps(op, place, size):
+    p = (place + 1) / 2 * (size - 1) if op.align_corners else ((place + 1) * size - 1) / 2
+    p = min(max(p, -1e9), 1e9)
+    q = int(np.floor(p))
+    cubic = lambda d: (1.25 * d - 2.25) * d * d + 1 if d <= 1 else -0.75 * (((d - 5) * d + 8) * d - 4)
+    taps = {
+        "Linear": [(q, 1 - (p - q)), (q + 1, p - q)],
+        "Nearest": [(int(np.rint(p)), 1)],
+        "Cubic": [(t, cubic(abs(p - t))) for t in range(q - 1, q + 3)],
+    }[op.between]
+    if op.outside == "Zeros":
+        return [(t, w) for t, w in taps if 0 <= t < size]
+    if op.outside == "Border" or size == 1:
+        return [(min(max(t, 0), size - 1), w) for t, w in taps]
+    period = 2 * (size - 1) if op.align_corners else 2 * size
+    mirrored = lambda t: t % period if t % period < size else period - t % period - (not op.align_corners)
+    return [(mirrored(t), w) for t, w in taps]
+
+
 def reduce_mean(op, x):
     require(all(a < x.ndim for a in op.axes), "R27", f"axes {op.axes} of an operand of shape {x.shape}")
     return x.mean(tuple(op.axes), keepdims=op.keep)
@@ -864,7 +897,7 @@ OPERATORS = {
     "GlobalAveragePool": global_pool, "Lrn": lrn, "Softmax": softmax, "Flatten": flatten, "Reshape": reshape, "Concat": concat,
     "Binary": binary, "Constant": lambda op: op.tensor.reshape(op.dims), "GlobalMaxPool": global_pool, "ConvTranspose": conv,
     "Transpose": transpose, "Slice": slice_, "Gather": gather, "Pad": pad, "Resize": resize, "Resample": resample,
-    "DepthToSpace": depth_to_space, "SpaceToDepth": space_to_depth, "ReduceMean": reduce_mean,
+    "DepthToSpace": depth_to_space, "SpaceToDepth": space_to_depth, "GridSample": grid_sample, "ReduceMean": reduce_mean,
     "Expand": lambda op, x: np.broadcast_to(x, broadcast(x.shape, op.dims)), "ArgMax": arg_max,
 }  # fmt: skip
 

@@ -143,6 +143,7 @@ impl Graph {
             91..92 => self.mean(&x),
             92..93 => self.pad(&x),
             93..94 if self.random.chance(0.5) => self.space(&x),
+            93..94 if self.random.chance(0.3) => self.grid_sample(&x),
             93..94 if x.sizes.iter().flatten().all(|&n| n > 2) => self.crop(&x),
             93..94 => self.pad(&x),
             94..95 if x.largest() <= 16 => self.resample(&x),
@@ -462,6 +463,17 @@ impl Graph {
             return self.unary("Identity", x, &[]);
         }
         Image { name: self.net.node("Resize", &[&x.name, &roi, &scales], &attributes), channels: x.channels, sizes }
+    }
+
+    /// Looked at where a layer of its own says.
+    fn grid_sample(&mut self, x: &Image) -> Image {
+        let grid = self.conv_of(x, 2, 1, &Window::default());
+        let grid = self.net.node("Tanh", &[&grid], &[]);
+        let grid = self.net.node("Transpose", &[&grid], &[("perm", Value::Ints(&[0, 2, 3, 1]))]);
+        let mode = self.random.of(&["linear", "cubic"]);
+        let outside = self.random.of(&["zeros", "border", "reflection"]);
+        let attributes = [("mode", Value::Text(mode)), ("padding_mode", Value::Text(outside)), ("align_corners", Value::Int(1))];
+        Image { name: self.net.node("GridSample", &[&x.name, &grid], &attributes), ..x.clone() }
     }
 
     /// A convolution over the line of all positions.

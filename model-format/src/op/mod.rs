@@ -17,6 +17,7 @@ mod pick;
 mod pool;
 mod reduce;
 mod resize;
+mod sample;
 mod space;
 
 pub use activation::Activation;
@@ -31,6 +32,7 @@ pub use pick::{Gather, Slice};
 pub use pool::{AveragePool, GlobalAveragePool, GlobalMaxPool, MaxPool};
 pub use reduce::{ArgMax, ReduceMean};
 pub use resize::{AxisTarget, Coordinates, Fill, Interpolation, Pad, Resample, ResampledAxis, Resize2d, Target};
+pub use sample::{Between, GridSample, Outside};
 pub use space::{DepthToSpace, SpaceToDepth};
 
 use crate::axes::AxisMap;
@@ -148,6 +150,8 @@ operators! { ($)
     41 => DepthToSpace,
     /// Positions that become channels.
     42 => SpaceToDepth,
+    /// Planes at the positions of a grid.
+    43 => GridSample,
 }
 
 /// What the format states of an operator, whatever its weights are: its rules are part of the format.

@@ -14,5 +14,6 @@ mod rebuild;
 mod reduce;
 mod resample;
 mod resize;
+mod sample;
 mod space;
 mod window;

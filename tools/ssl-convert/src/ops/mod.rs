@@ -13,6 +13,7 @@ mod pick;
 mod pool;
 mod reduce;
 mod resize;
+mod sample;
 mod shapes;
 mod space;
 mod window;
@@ -20,7 +21,7 @@ mod window;
 use crate::import::registry::Import;
 
 /// The tables of all families.
-const FAMILIES: [&[Import]; 15] = [
+const FAMILIES: [&[Import]; 16] = [
     activation::IMPORTS,
     binary::IMPORTS,
     constant::IMPORTS,
@@ -34,6 +35,7 @@ const FAMILIES: [&[Import]; 15] = [
     pool::IMPORTS,
     reduce::IMPORTS,
     resize::IMPORTS,
+    sample::IMPORTS,
     shapes::IMPORTS,
     space::IMPORTS,
 ];

@@ -1,0 +1,116 @@
+//! Planes at the positions of a grid, against the definition written out in f64.
+
+use crate::common::{
+    Expected, Guarded, check_all, compare_within, elements, every, plainly, refuses_other_lengths, run_everywhere,
+    task_on_devices,
+};
+use fastrand::Rng;
+use sslm_kernels::sample::{Between, GridSampleTask, Outside};
+
+/// The weights and indices that an axis of `extent` contributes to `position`.
+fn taps(task: &GridSampleTask, position: f32, extent: usize) -> Vec<(f64, Option<usize>)> {
+    let (position, len) = (f64::from(position), extent as f64);
+    let at = if task.align_corners { (position + 1.0) / 2.0 * (len - 1.0) } else { ((position + 1.0) * len - 1.0) / 2.0 };
+    let first = at.floor();
+    let cubic = |d: f64| match d {
+        d if d <= 1.0 => 1.25 * d * d * d - 2.25 * d * d + 1.0,
+        d => -0.75 * (d * d * d - 5.0 * d * d + 8.0 * d - 4.0),
+    };
+    let weighted: Vec<(f64, f64)> = match task.between {
+        Between::Nearest => vec![(1.0, at.round_ties_even())],
+        Between::Linear => vec![(1.0 - (at - first), first), (at - first, first + 1.0)],
+        Between::Cubic => (-1..3).map(|i| f64::from(i) + first).map(|place| (cubic((at - place).abs()), place)).collect(),
+    };
+    let index = |place: f64| -> Option<usize> {
+        let mut place = place as i64;
+        match task.outside {
+            Outside::Zeros => {}
+            Outside::Border => place = place.clamp(0, extent as i64 - 1),
+            // One step of the mirrors after the other: they stand on the outermost elements or beside them.
+            Outside::Reflection if extent == 1 => place = 0,
+            Outside::Reflection => {
+                let last = extent as i64 - 1;
+                let edge = i64::from(!task.align_corners);
+                while !(0..=last).contains(&place) {
+                    place = if place < 0 { -place - edge } else { 2 * last - place + edge };
+                }
+            }
+        }
+        usize::try_from(place).ok().filter(|&place| place < extent)
+    };
+    weighted.into_iter().map(|(weight, place)| (weight, index(place))).collect()
+}
+
+#[test]
+fn planes_at_any_position() {
+    let cases = every(|c| {
+        let between = c.of(&[Between::Linear, Between::Nearest, Between::Cubic]);
+        let outside = c.of(&[Outside::Zeros, Outside::Border, Outside::Reflection]);
+        let (input, positions) = (c.of(&[[1, 1], [1, 4], [3, 5], [8, 17]]), c.of(&[1, 7, 40]));
+        let (channels, images) = (c.of(&[1, 3]), c.of(&[1, 2]));
+        (GridSampleTask { channels, input, positions, between, outside, align_corners: c.of(&[false, true]) }, images)
+    });
+    check_all(&cases, |&(task, images)| {
+        let rng = &mut Rng::with_seed(41);
+        let plane = task.input[0] * task.input[1];
+        let x: Guarded = elements(rng, images * task.channels * plane);
+        // Positions inside and some way outside, none of them near the middle between two elements.
+        let position = |i: usize| ((i * 37 % 101) as f32 / 101.0 - 0.5) * 3.3 + 0.0037;
+        let grid: Guarded = (0..images * task.positions * 2).map(position).collect();
+        let mut expected = Vec::new();
+        for image in 0..images {
+            for channel in 0..task.channels {
+                let x = &x[(image * task.channels + channel) * plane..][..plane];
+                for p in 0..task.positions {
+                    let place = &grid[(image * task.positions + p) * 2..][..2];
+                    let (columns, rows) = (taps(&task, place[0], task.input[1]), taps(&task, place[1], task.input[0]));
+                    let products = rows.iter().flat_map(|row| columns.iter().map(move |column| (row, column)));
+                    let (mut sum, mut magnitude) = (0.0, 0.0);
+                    for ((w, row), (v, column)) in products {
+                        let Some((row, column)) = row.zip(*column) else { continue };
+                        let x = f64::from(x[row * task.input[1] + column]);
+                        (sum, magnitude) = (sum + w * v * x, magnitude + x.abs());
+                    }
+                    expected.push(Expected::near(sum, magnitude));
+                }
+            }
+        }
+        // Positions are computed in f32, so that weights are off by as much as these are.
+        let out = run_everywhere(expected.len(), |out, exec| task.run(&x, &grid, out, exec))?;
+        compare_within(&out, &expected, 16.0)?;
+        task_on_devices(&expected, 16.0, &task, &[&x, &grid], &[])
+    });
+}
+
+#[test]
+fn refuses_wrong_lengths() {
+    let task = GridSampleTask {
+        channels: 3,
+        input: [4, 5],
+        positions: 6,
+        between: Between::Linear,
+        outside: Outside::Zeros,
+        align_corners: false,
+    };
+    refuses_other_lengths([("input", 2 * 3 * 20), ("grid", 2 * 6 * 2), ("output", 2 * 3 * 6)], |[x, grid, mut out]| {
+        task.run(&x, &grid, &mut out, plainly());
+    });
+}
+
+/// Nothing is read outside, whatever the grid says.
+#[test]
+fn positions_that_are_no_numbers() {
+    for outside in [Outside::Zeros, Outside::Border, Outside::Reflection] {
+        for between in [Between::Linear, Between::Nearest, Between::Cubic] {
+            for align_corners in [false, true] {
+                for input in [[1, 1], [2, 3]] {
+                    let task = GridSampleTask { channels: 1, input, positions: 3, between, outside, align_corners };
+                    let grid = [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, 1e30, -3e9, f32::MAX];
+                    let mut out = [f32::NAN; 3];
+                    task.run(&vec![1.0; input[0] * input[1]], &grid, &mut out, plainly());
+                    assert!(out.iter().all(|x| x.is_finite()), "{task:?}: {out:?}");
+                }
+            }
+        }
+    }
+}
