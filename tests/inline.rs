@@ -4,7 +4,7 @@ use ssl_convert::onnx::load::OnnxFile;
 use ssl_convert::onnx::proto::*;
 use sslm::Model;
 use sslm_tests::compare::{convert, run};
-use sslm_tests::onnx::{Net, Value::*, encode, float_tensor};
+use sslm_tests::onnx::{Net, Value::*, encode};
 use std::path::PathBuf;
 
 const X: [f32; 4] = [1.0, -2.0, 3.0, -4.0];
@@ -135,7 +135,6 @@ fn convolutions_as_onnxruntime_saves_them() {
         let mut net = Net::new(dims);
         let (w, b) = (net.weights(&[2, 2, 1, 1], &weights), net.weights(&[2], &[0.25, -3.0]));
         let inputs = if added { vec!["x", &w, &b, "x"] } else { vec!["x", &w, &b] };
-        net.graph().initializer.push(float_tensor("unused", &[1], &[0.0]));
         let y = net.node(op, &inputs, &[("activation", Text("LeakyRelu"))]);
         net.last_node().attribute.push(AttributeProto {
             name: "activation_params".into(),

@@ -98,8 +98,8 @@ impl Inliner<'_> {
             }
         }
         let call = Call { function, node, names, prefix };
-        for inner in &function.node {
-            let copy = call.copy(inner);
+        for (i, inner) in function.node.iter().enumerate() {
+            let copy = call.copy(inner, i);
             let tensors: usize = copy.attribute.iter().filter_map(|a| a.t.as_ref()).map(|t| t.raw_data.len()).sum();
             (self.nodes, self.bytes) = (self.nodes + 1, self.bytes + copy.encoded_len() - tensors);
             let found = "found more";
@@ -131,10 +131,12 @@ impl Call<'_> {
         }
     }
 
-    fn copy(&self, node: &NodeProto) -> NodeProto {
+    /// Node `i` of the function, or of a graph within it.
+    fn copy(&self, node: &NodeProto, i: usize) -> NodeProto {
+        let own = if node.name.is_empty() { format!("{}_{i}", node.op_type) } else { node.name.clone() };
         let names = |all: &[String]| all.iter().map(|name| self.name(name)).collect();
         NodeProto {
-            name: format!("{}/{}", self.prefix, if node.name.is_empty() { &node.op_type } else { &node.name }),
+            name: format!("{}/{own}", self.prefix),
             input: names(&node.input),
             output: names(&node.output),
             attribute: node.attribute.iter().filter_map(|a| self.attribute(a)).collect(),
@@ -164,6 +166,6 @@ impl Call<'_> {
     fn rename(&self, graph: &mut GraphProto) {
         graph.initializer.iter_mut().for_each(|t| t.name = self.name(&t.name));
         graph.input.iter_mut().chain(&mut graph.output).for_each(|v| v.name = self.name(&v.name));
-        graph.node = graph.node.iter().map(|node| self.copy(node)).collect();
+        graph.node = graph.node.iter().enumerate().map(|(i, node)| self.copy(node, i)).collect();
     }
 }
