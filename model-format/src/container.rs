@@ -9,7 +9,7 @@ use std::ops::Range;
 pub const MAGIC: [u8; 8] = *b"\x89SSLM\r\n\x1a";
 /// Major version, and the newest minor version that this crate knows. A reader refuses other majors and accepts newer minors; a file
 /// says the lowest minor that defines all it uses.
-pub const VERSION: [u16; 2] = [0, 3];
+pub const VERSION: [u16; 2] = [0, 4];
 /// Alignment of the weight section: a page, so that a mapped file can be read in place and shared.
 pub const WEIGHT_ALIGN: u64 = 4096;
 /// Alignment of every other section and of every blob.

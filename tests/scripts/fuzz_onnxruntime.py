@@ -120,6 +120,24 @@ class Graph:
         inputs = [gamma, self.bias(c), rng.normal(0, 1, c), rng.uniform(0.3, 2, c)]
         return self.add("BatchNormalization", [x] + [self.weight(p) for p in inputs])
 
+    def channels_last(self, x, c):
+        """Some layers on the last axis, between Transposes."""
+        rng = self.rng
+        x = self.add("Transpose", [x], perm=[0, 2, 3, 1])
+        for _ in range(int(rng.integers(1, 5))):
+            kind = rng.random()
+            if kind < 0.6:
+                rows = int(rng.integers(1, 8))
+                w = self.mask(rng.normal(0, 1 / np.sqrt(c), (rows, c)))
+                x = self.add("MatMul", [x, self.weight(w.T.copy())])
+                x, c = self.add("Add", [x, self.weight(self.bias(rows))]), rows
+            elif kind < 0.8 and self.opset >= 17:
+                scale, shift = self.weight(rng.normal(1, 0.5, c)), self.weight(self.bias(c))
+                x = self.add("LayerNormalization", [x, scale, shift], axis=-1, epsilon=0.1)
+            else:
+                x = self.add("Relu", [x])
+        return self.add("Transpose", [x], perm=[0, 3, 1, 2]), c
+
     def grow(self, x, c, size, depth):
         """A chain of random layers from x; yields the last value, its channels and its size."""
         rng = self.rng
@@ -160,8 +178,10 @@ class Graph:
                 shape = [(c, 1, 1), (1, c, 1, 1), (1,), (1, c, *size)][int(rng.integers(0, 4))]
                 self.fixed |= shape == (1, c, *size)
                 x = self.add("Add", [x, self.weight(rng.normal(0, 1, shape))])
-            elif kind < 0.95:
+            elif kind < 0.94:
                 x = self.add(str(rng.choice(["Identity", "Dropout"])), [x])
+            elif kind < 0.98:
+                x, c = self.channels_last(x, c)
             else:
                 x = self.add("Relu", [x])
         return x, c, size

@@ -232,8 +232,10 @@ def read_operator(r):
         ("ArgMax", lambda: Record(axis=r.u32(), keep=r.flag(), last=r.flag())),
         ("LayerNorm", lambda: Record(axis=r.u32(), scale=r.u32(), shift=r.u32(), epsilon=r.f32())),
     ]
+    operators = dict(enumerate(operators))
+    operators[65] = ("ChannelNorm", lambda: Record(scale=r.u32(), shift=r.u32(), epsilon=r.f32()))
     code = r.u8()
-    require(0 < code < len(operators), "section 11", f"operator {code}: needs a newer reader")
+    require(operators.get(code) is not None, "section 11", f"operator {code}: needs a newer reader")
     kind, attributes = operators[code]
     op = attributes()
     op.kind = kind
@@ -746,6 +748,12 @@ def apply(model, node, operands):
         scale, shift = (model.blob(b, "R51", int(np.prod(line))).reshape(line) for b in (op.scale, op.shift))
         within = tuple(range(op.axis, x.ndim))
         y = (x - x.mean(within, keepdims=True)) / np.sqrt(x.var(within, keepdims=True) + op.epsilon) * scale + shift
+    elif op.kind == "ChannelNorm":
+        x = operands[0]
+        require(x.ndim >= 2, "R27", f"operand of shape {x.shape}, expected two axes at least")
+        along = (-1, *[1] * (x.ndim - 2))
+        scale, shift = (model.blob(b, "R51", x.shape[1]).reshape(along) for b in (op.scale, op.shift))
+        y = (x - x.mean(1, keepdims=True)) / np.sqrt(x.var(1, keepdims=True) + op.epsilon) * scale + shift
     else:
         y = OPERATORS[op.kind](op, *operands)
     check_size(y.shape)

@@ -25,7 +25,7 @@ pub use conv::{Conv, ConvTranspose};
 pub use gemm::Gemm;
 pub use join::{Concat, Expand};
 pub use layout::{Flatten, Reshape, Transpose};
-pub use normalize::{BatchNorm, InstanceNorm, LayerNorm, Lrn, Softmax};
+pub use normalize::{BatchNorm, ChannelNorm, InstanceNorm, LayerNorm, Lrn, Softmax};
 pub use pick::{Gather, Slice};
 pub use pool::{AveragePool, GlobalAveragePool, GlobalMaxPool, MaxPool};
 pub use reduce::{ArgMax, ReduceMean};
@@ -140,6 +140,8 @@ operators! { ($)
     25 => ArgMax,
     /// Normalisation over the last axes.
     26 => LayerNorm<W>,
+    /// Normalisation over the channels of each position.
+    65 => ChannelNorm<W>,
 }
 
 /// What the format states of an operator, whatever its weights are: its rules are part of the format.

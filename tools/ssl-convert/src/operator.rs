@@ -2,9 +2,11 @@
 //! export; the default answers walk the operator's axis map, so an operator without weights mostly has nothing to add.
 
 use crate::blobs::Blobs;
-use crate::onnx::tensor::Floats;
+use crate::onnx::tensor::{Floats, Tensor};
+use crate::order::Order;
 use crate::slices::{Reads, Slices, follow, reads};
 use crate::weights::{Layer, Matrix, Op};
+use anyhow::Result;
 use sslm_format::shape::Shape;
 use sslm_format::{Activation, Operator, Value, dispatch};
 
@@ -37,6 +39,11 @@ pub trait Convert: Operator {
         None
     }
 
+    /// What it does to a tensor, if it does nothing but move or pick elements.
+    fn mover(&self) -> Option<Mover<'_>> {
+        None
+    }
+
     /// The operator as a factor and a term for each channel of one of its inputs, if it is that. `constants` has for each input the
     /// element that it meets each channel of the other one with, if it is a stored tensor that does so.
     fn affine(&self, constants: &[Option<Vec<f32>>]) -> Option<Affine> {
@@ -57,6 +64,18 @@ pub trait Convert: Operator {
     /// The rows and biases of a layer that yields a value of `shape`, if an affine function of each channel can be taken into them.
     fn rows_mut(&mut self, shape: &Shape) -> Option<(&mut Matrix, &mut Vec<f32>)> {
         let _ = shape;
+        None
+    }
+
+    /// The order of an input's axes, of this shape, in which it is computed fastest and can lose channels, if that is another one.
+    fn favourite_order(&self, x: &Shape) -> Option<Order> {
+        let _ = x;
+        None
+    }
+
+    /// The operator that computes the same where values are stored in other orders, which fit by its axis map. `None` if there is none.
+    fn reordered(&self, at: &Reordering<'_>) -> Option<Op> {
+        let _ = at;
         None
     }
 
@@ -86,6 +105,28 @@ pub trait Convert: Operator {
 
     /// The record as the file has it; its weights go to `blobs`, of which the channels that `output` keeps.
     fn stored<'g>(&'g self, output: &Value, blobs: &mut Blobs<'g>) -> sslm_format::Op;
+}
+
+/// What an operator that moves elements makes of a stored tensor.
+pub type Mover<'a> = Box<dyn Fn(&Tensor) -> Result<Tensor> + 'a>;
+
+/// In which orders of axes an operator finds its inputs and leaves its output.
+pub struct Reordering<'a> {
+    /// The shape of each input, in its own order; they have equally many axes.
+    pub input: &'a Shape,
+    /// The shape of the output, in its own order.
+    pub output: &'a Shape,
+    /// The order in which inputs are stored.
+    pub x: &'a Order,
+    /// The order in which the output is to be stored.
+    pub y: &'a Order,
+}
+
+impl Reordering<'_> {
+    /// Where an axis of the inputs is stored.
+    pub fn axis(&self, axis: u32) -> Option<u32> {
+        self.x.place(axis as usize).map(|place| place as u32)
+    }
 }
 
 /// A factor and a term for each channel.

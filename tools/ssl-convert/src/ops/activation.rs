@@ -5,7 +5,8 @@ use crate::export::writer::{Writer, float};
 use crate::import::binding::Binding;
 use crate::import::node::OnnxNode;
 use crate::import::registry::Import;
-use crate::operator::{Convert, without_weights};
+use crate::operator::{Convert, Reordering, without_weights};
+use crate::weights::Op;
 use anyhow::{Result, bail};
 use sslm_format::{Activation, Operator};
 use std::f32::consts::{FRAC_1_SQRT_2, FRAC_2_SQRT_PI};
@@ -61,6 +62,10 @@ fn gelu(node: &mut OnnxNode<'_>) -> Result<Binding> {
 
 impl Convert for Activation {
     without_weights!();
+
+    fn reordered(&self, _: &Reordering<'_>) -> Option<Op> {
+        Some((*self).into())
+    }
 
     fn function(&self) -> Option<Activation> {
         Some(*self)

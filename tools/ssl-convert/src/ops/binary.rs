@@ -6,7 +6,8 @@ use crate::import::binding::Binding;
 use crate::import::node::OnnxNode;
 use crate::import::registry::Import;
 use crate::import::stored;
-use crate::operator::{Affine, Convert, without_weights};
+use crate::operator::{Affine, Convert, Reordering, without_weights};
+use crate::weights::Op;
 use anyhow::Result;
 use sslm_format::{Binary, Operator, ValueId};
 
@@ -60,6 +61,10 @@ fn sum(node: &mut OnnxNode<'_>) -> Result<Binding> {
 
 impl Convert for Binary {
     without_weights!();
+
+    fn reordered(&self, _: &Reordering<'_>) -> Option<Op> {
+        Some((*self).into())
+    }
 
     fn is_product(&self) -> bool {
         *self == Binary::Mul

@@ -8,7 +8,8 @@ use crate::import::node::OnnxNode;
 use crate::import::registry::Import;
 use crate::import::stored;
 use crate::onnx::tensor::Tensor;
-use crate::operator::{Convert, MIXES_CHANNELS, without_weights};
+use crate::operator::{Convert, MIXES_CHANNELS, Reordering, without_weights};
+use crate::weights::Op;
 use anyhow::{Context, Result, anyhow, bail};
 use sslm_format::{Concat, Expand};
 
@@ -54,6 +55,10 @@ fn expand(node: &mut OnnxNode<'_>) -> Result<Binding> {
 impl Convert for Concat {
     without_weights!();
 
+    fn reordered(&self, at: &Reordering<'_>) -> Option<Op> {
+        Some(Concat { axis: at.axis(self.axis)? }.into())
+    }
+
     fn takes_constants(&self) -> bool {
         true
     }
@@ -61,6 +66,12 @@ impl Convert for Concat {
 
 impl Convert for Expand {
     without_weights!();
+
+    fn reordered(&self, at: &Reordering<'_>) -> Option<Op> {
+        let all = self.dims.len() == at.input.len();
+        let dims = at.x.axes().map(|axis| axis.map_or(1, |axis| self.dims[axis]));
+        all.then(|| Expand { dims: dims.collect() }.into())
+    }
 
     fn why_lost(&self) -> &'static str {
         MIXES_CHANNELS

@@ -9,10 +9,11 @@ use crate::import::node::OnnxNode;
 use crate::import::registry::Import;
 use crate::import::stored;
 use crate::onnx::tensor::Tensor;
-use crate::operator::{Convert, MIXES_CHANNELS, without_weights};
-use crate::weights::Node;
+use crate::operator::{Convert, MIXES_CHANNELS, Mover, Reordering, without_weights};
+use crate::order::reshape_dims;
+use crate::weights::{Node, Op};
 use anyhow::{Context, Result, anyhow, bail, ensure};
-use sslm_format::{Flatten, Reshape, Transpose, ValueId};
+use sslm_format::{AxisMap, Flatten, Reshape, Transpose, ValueId};
 
 // Symbolic extents are not told apart from lists of one.
 pub(super) const IMPORTS: &[Import] = &[
@@ -135,8 +136,26 @@ fn transpose(node: &mut OnnxNode<'_>) -> Result<Binding> {
     node.moved(of_rank, stored::transposed)
 }
 
+/// The Reshape that a view is where its input and its output are stored in other orders.
+fn reordered_view(at: &Reordering<'_>) -> Option<Op> {
+    let map = AxisMap::regrouped(at.input, at.output);
+    let same = |place: usize| match (at.x.axes().nth(place), at.y.axes().nth(place)) {
+        (Some(Some(from)), Some(Some(to))) => map.links[from].alike() == Some(to),
+        _ => false,
+    };
+    Some(Reshape { dims: reshape_dims(&at.y.shape(at.output), same)? }.into())
+}
+
 impl Convert for Flatten {
     without_weights!();
+
+    fn mover(&self) -> Option<Mover<'_>> {
+        Some(Box::new(|x| stored::rearranged(x, self.clone())))
+    }
+
+    fn reordered(&self, at: &Reordering<'_>) -> Option<Op> {
+        reordered_view(at)
+    }
 
     fn why_lost(&self) -> &'static str {
         MIXES_CHANNELS
@@ -146,6 +165,14 @@ impl Convert for Flatten {
 impl Convert for Reshape {
     without_weights!();
 
+    fn mover(&self) -> Option<Mover<'_>> {
+        Some(Box::new(|x| stored::rearranged(x, self.clone())))
+    }
+
+    fn reordered(&self, at: &Reordering<'_>) -> Option<Op> {
+        reordered_view(at)
+    }
+
     fn why_lost(&self) -> &'static str {
         MIXES_CHANNELS
     }
@@ -153,6 +180,10 @@ impl Convert for Reshape {
 
 impl Convert for Transpose {
     without_weights!();
+
+    fn mover(&self) -> Option<Mover<'_>> {
+        Some(Box::new(|x| stored::transposed(x, self.clone())))
+    }
 
     fn why_lost(&self) -> &'static str {
         MIXES_CHANNELS

@@ -9,7 +9,8 @@ use crate::import::extent::Extent;
 use crate::import::node::OnnxNode;
 use crate::import::registry::Import;
 use crate::import::stored;
-use crate::operator::{Convert, without_weights};
+use crate::operator::{Convert, Mover, Reordering, without_weights};
+use crate::weights::Op;
 use anyhow::{Context, Result, ensure};
 use sslm_format::{Gather, Slice};
 
@@ -132,6 +133,14 @@ fn gather_extents(node: &mut OnnxNode<'_>, list: Vec<Extent>) -> Result<Binding>
 impl Convert for Slice {
     without_weights!();
 
+    fn mover(&self) -> Option<Mover<'_>> {
+        Some(Box::new(|x| stored::sliced(x, self.clone())))
+    }
+
+    fn reordered(&self, at: &Reordering<'_>) -> Option<Op> {
+        Some(Slice { axis: at.axis(self.axis)?, ..self.clone() }.into())
+    }
+
     fn takes_constants(&self) -> bool {
         true
     }
@@ -139,6 +148,14 @@ impl Convert for Slice {
 
 impl Convert for Gather {
     without_weights!();
+
+    fn mover(&self) -> Option<Mover<'_>> {
+        Some(Box::new(|x| stored::gathered(x, self.clone(), &[self.indices.len()])))
+    }
+
+    fn reordered(&self, at: &Reordering<'_>) -> Option<Op> {
+        Some(Gather { axis: at.axis(self.axis)?, ..self.clone() }.into())
+    }
 
     fn takes_constants(&self) -> bool {
         true

@@ -6,7 +6,8 @@ use crate::import::binding::Binding;
 use crate::import::checks;
 use crate::import::node::OnnxNode;
 use crate::import::registry::Import;
-use crate::operator::{Convert, MIXES_CHANNELS, without_weights};
+use crate::operator::{Convert, MIXES_CHANNELS, Reordering, without_weights};
+use crate::weights::Op;
 use anyhow::Result;
 use sslm_format::{ArgMax, ReduceMean};
 
@@ -37,6 +38,12 @@ fn arg_max(node: &mut OnnxNode<'_>) -> Result<Binding> {
 
 impl Convert for ReduceMean {
     without_weights!();
+
+    fn reordered(&self, at: &Reordering<'_>) -> Option<Op> {
+        let mut axes: Vec<u32> = self.axes.iter().map(|&axis| at.axis(axis)).collect::<Option<_>>()?;
+        axes.sort_unstable();
+        Some(ReduceMean { axes, keep: self.keep }.into())
+    }
 
     fn why_lost(&self) -> &'static str {
         MIXES_CHANNELS

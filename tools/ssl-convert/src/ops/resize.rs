@@ -7,7 +7,8 @@ use crate::import::checks::{self, positive};
 use crate::import::extent::Extent;
 use crate::import::node::OnnxNode;
 use crate::import::registry::Import;
-use crate::operator::{Convert, without_weights};
+use crate::operator::{Convert, Reordering, without_weights};
+use crate::weights::Op;
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use sslm_format::{Coordinates, Fill, Interpolation, Pad, Resize2d, Target, ValueId};
 
@@ -121,6 +122,11 @@ fn interpolation(node: &OnnxNode<'_>, target: &Target) -> Result<Interpolation> 
 
 impl Convert for Pad {
     without_weights!();
+
+    fn reordered(&self, at: &Reordering<'_>) -> Option<Op> {
+        let amounts = at.x.axes().map(|axis| axis.map_or([0; 2], |axis| self.amounts[axis])).collect();
+        Some(Pad { amounts, fill: self.fill.clone() }.into())
+    }
 
     fn why_lost(&self) -> &'static str {
         "it pads with something else than the constant"
