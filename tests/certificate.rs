@@ -421,3 +421,35 @@ fn a_model_that_cannot_run_cannot_be_verified() {
         assert_eq!(stderr.contains("one of [32, 64"), tried, "{stderr}");
     }
 }
+
+/// Of every four weights two are zero: nothing of that can be left out, and users are told so.
+#[test]
+fn scattered_zeros_are_named() {
+    let mut net = Net::new(&IMAGE);
+    let weights: Vec<f32> = (0..8 * 27).map(|i| if (i / 27 + i % 27) % 2 == 0 { 0.0 } else { 1.0 + i as f32 }).collect();
+    let y = net.conv("x", [8, 3, 3, 3], &weights, &[0.1; 8], &[]);
+    let case = Case::new(net, &y);
+    let stdout = case.convert(&[]).stdout;
+    let certificate = case.report();
+    let zeros = weights.iter().filter(|w| **w == 0.0).count();
+    assert_eq!(certificate["layers"][0]["scattered"], json!({"weights": 216, "zeros": zeros}));
+    let expected = format!("zeros that stay, and are computed with like other weights: Conv_0 (50 %: {zeros} of 216 weights).");
+    assert!(stdout.contains(&expected), "{stdout}");
+    let dense = case.convert(&["--dense"]).stdout;
+    assert!(!dense.contains("zeros that stay"), "they were asked for: {dense}");
+    let stdout = Case::lenet().convert(&[]).stdout;
+    assert!(!stdout.contains("zeros that stay"), "{stdout}");
+}
+
+/// A Linear layer on more than two axes is applied at every position.
+#[test]
+fn multiply_adds_of_a_linear_layer_count_positions() {
+    for (dims, expected) in [(&["batch", "8", "8", "8"][..], 8192), (&["batch", "5", "8"], 640), (&["batch", "8"], 128)] {
+        let mut net = Net::new(dims);
+        let weights = net.random(8 * 16);
+        let w = net.weights(&[8, 16], &weights);
+        let y = net.node("MatMul", &["x", &w], &[]);
+        let macs = Case::new(net, &y).certificate(&[])["total"]["macs"].clone();
+        assert_eq!(macs, json!({"before": expected, "after": expected}));
+    }
+}

@@ -26,6 +26,10 @@ fn sample() -> Vec<u8> {
     let parameters = [1.0, 2.0, 0.5].map(|x| net.weights(&[6], &[x; 6]));
     let [scale, shift, variance] = &parameters;
     let y = net.node("BatchNormalization", &[&y, scale, shift, shift, variance], &[]);
+    // Over channels, which are the last axis for a while.
+    let y = net.node("Transpose", &[&y], &[("perm", Ints(&[0, 2, 3, 1]))]);
+    let y = net.node("LayerNormalization", &[&y, scale, shift], &[]);
+    let y = net.node("Transpose", &[&y], &[("perm", Ints(&[0, 3, 1, 2]))]);
     let y = net.node("Flatten", &[&y], &[]);
     let w = net.random(24 * 5);
     let w = net.weights(&[24, 5], &w);

@@ -3,6 +3,7 @@
 
 mod batch;
 mod certificate;
+mod channels_first;
 mod cli;
 mod corpus;
 mod cuda;

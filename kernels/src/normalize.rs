@@ -305,12 +305,14 @@ impl GroupNormTask {
     }
 }
 
-/// Brings each line of `[lines][line]` to mean 0 and variance 1, then scales and shifts each of its elements. Its parameters are a scale
-/// and a shift for each element of a line.
+/// Brings each line along the middle axis of `[outer][line][inner]` to mean 0 and variance 1, then scales and shifts each of its
+/// elements. Its parameters are a scale and a shift for each element of a line.
 #[derive(Clone, Copy, Debug)]
 pub struct LayerNormTask {
     /// Elements of a line.
     pub line: usize,
+    /// Elements from one of them to the next.
+    pub inner: usize,
     /// Added to the variance.
     pub epsilon: f32,
 }
@@ -324,33 +326,71 @@ impl Task for LayerNormTask {
 impl Kernel for LayerNormTask {
     fn compute(&self, call: Call<'_>) {
         let parameters = [0, 1].map(|i| call.parameters.get(i));
-        layer_norm(call.reads.get(0), parameters, self.epsilon, call.out, call.exec);
+        self.run(call.reads.get(0), parameters, call.out, call.exec);
     }
 }
 
-/// Brings each line of `[lines][line]` to mean 0 and variance 1, then scales and shifts each of its elements by parameters of its own,
-/// of which there are as many as a line has elements.
-///
-/// # Panics
-/// If a slice has another length than the shapes call for.
-pub fn layer_norm(x: &[f32], [scale, shift]: [&[f32]; 2], epsilon: f32, out: &mut [f32], exec: Exec) {
-    let line = scale.len();
-    expect_len("input", x, out.len());
-    expect_len("shift", shift, line);
-    count_pieces("input", x, line);
-    exec.for_each_chunk(
-        out,
-        line,
-        #[inline(always)]
-        |i, out| {
-            let x = &x[i * line..][..line];
-            let [mean, variance] = moments(x);
-            let factor = 1.0 / (variance + f64::from(epsilon)).sqrt();
-            for ((o, &v), (&scale, &shift)) in out.iter_mut().zip(x).zip(scale.iter().zip(shift)) {
-                *o = ((f64::from(v) - mean) * factor * f64::from(scale) + f64::from(shift)) as f32;
-            }
-        },
-    );
+impl LayerNormTask {
+    /// `x` and `out` are `[outer][line][inner]`; `scale` and `shift` have an element for each of a line.
+    ///
+    /// # Panics
+    /// If a slice has another length than the shapes call for.
+    pub fn run(&self, x: &[f32], [scale, shift]: [&[f32]; 2], out: &mut [f32], exec: Exec) {
+        let len = self.line * self.inner;
+        expect_len("input", x, out.len());
+        expect_len("scale", scale, self.line);
+        expect_len("shift", shift, self.line);
+        count_pieces("output", out, len);
+        let epsilon = f64::from(self.epsilon);
+        exec.for_each_chunk(
+            out,
+            len,
+            #[inline(always)]
+            |i, out| {
+                let x = &x[i * len..][..len];
+                if self.inner == 1 {
+                    let [mean, variance] = moments(x);
+                    let factor = 1.0 / (variance + epsilon).sqrt();
+                    for ((o, &v), (&scale, &shift)) in out.iter_mut().zip(x).zip(scale.iter().zip(shift)) {
+                        *o = ((f64::from(v) - mean) * factor * f64::from(scale) + f64::from(shift)) as f32;
+                    }
+                    return;
+                }
+                for first in (0..self.inner).step_by(BLOCK) {
+                    let columns = first..self.inner.min(first + BLOCK);
+                    normalize_columns(x, self.inner, columns, [scale, shift], epsilon, out);
+                }
+            },
+        );
+    }
+}
+
+/// Normalises the lines at some places of the inner axis of `[line][inner]`, side by side.
+#[inline(always)]
+fn normalize_columns(x: &[f32], inner: usize, columns: Range<usize>, [scale, shift]: [&[f32]; 2], epsilon: f64, out: &mut [f32]) {
+    let count = scale.len() as f64;
+    let (mut mean, mut factor) = ([0.0f64; BLOCK], [0.0f64; BLOCK]);
+    for x in x.chunks_exact(inner) {
+        for (mean, &x) in mean.iter_mut().zip(&x[columns.clone()]) {
+            *mean += f64::from(x);
+        }
+    }
+    mean.iter_mut().for_each(|mean| *mean /= count);
+    for x in x.chunks_exact(inner) {
+        for ((squares, mean), &x) in factor.iter_mut().zip(&mean).zip(&x[columns.clone()]) {
+            let distance = f64::from(x) - mean;
+            *squares += distance * distance;
+        }
+    }
+    factor.iter_mut().for_each(|squares| *squares = 1.0 / (*squares / count + epsilon).sqrt());
+    let rows = x.chunks_exact(inner).zip(out.chunks_exact_mut(inner)).zip(scale.iter().zip(shift));
+    for ((x, out), (&scale, &shift)) in rows {
+        let (scale, shift) = (f64::from(scale), f64::from(shift));
+        let lines = mean.iter().zip(&factor);
+        for ((o, &x), (mean, factor)) in out[columns.clone()].iter_mut().zip(&x[columns.clone()]).zip(lines) {
+            *o = ((f64::from(x) - mean) * factor * scale + shift) as f32;
+        }
+    }
 }
 
 /// Mean and variance, in f64: a variance far below the square of the mean survives.

@@ -6,7 +6,7 @@ use crate::common::{
     task_on_devices,
 };
 use fastrand::Rng;
-use sslm_kernels::normalize::{GroupNormTask, LayerNormTask, LrnTask, ScaleShiftTask, SoftmaxTask, layer_norm, scale_shift};
+use sslm_kernels::normalize::{GroupNormTask, LayerNormTask, LrnTask, ScaleShiftTask, SoftmaxTask, scale_shift};
 
 #[test]
 fn lrn() {
@@ -142,24 +142,27 @@ fn groups_of_mean_0_and_variance_1() {
 
 #[test]
 fn lines_of_mean_0_and_variance_1() {
-    let cases = every(|c| (c.of(&[0, 1, 3, 20]), c.of(&[1, 2, 15, 16, 17, 96, 300]), c.of(&[0.0, 100.0])));
-    check_all(&cases, |&(lines, line, offset)| {
+    let cases = every(|c| {
+        let (line, inner) = (c.of(&[1, 2, 15, 16, 17, 96, 300]), c.of(&[1, 2, 5, 256, 260]));
+        (c.of(&[0, 1, 3]), LayerNormTask { line, inner, epsilon: 0.01 }, c.of(&[0.0, 100.0]))
+    });
+    check_all(&cases, |&(outer, task, offset)| {
+        let LayerNormTask { line, inner, .. } = task;
         let rng = &mut Rng::with_seed(23);
         let (scale, shift): (Guarded, Guarded) = (elements(rng, line), elements(rng, line));
-        let x: Guarded = elements::<Vec<f32>>(rng, lines * line).iter().map(|x| x + offset).collect();
-        let mut expected = Vec::new();
-        for x in x.chunks_exact(line) {
-            let mean_of = |f: &dyn Fn(f64) -> f64| x.iter().map(|&x| f(f64::from(x))).sum::<f64>() / line as f64;
-            let mean = mean_of(&|x| x);
-            let deviation = (mean_of(&|x| (x - mean).powi(2)) + 0.01).sqrt();
-            let parameters = scale.iter().zip(shift.iter());
-            let terms = |(x, (scale, shift)): (&f32, (&f32, &f32))| {
-                Expected::sum([(f64::from(*x) - mean) / deviation * f64::from(*scale), f64::from(*shift)])
-            };
-            expected.extend(x.iter().zip(parameters).map(terms));
+        let x: Guarded = elements::<Vec<f32>>(rng, outer * line * inner).iter().map(|x| x + offset).collect();
+        let mut expected = vec![Expected::exactly(0.0); x.len()];
+        for first in (0..outer).flat_map(|outer| (0..inner).map(move |i| outer * line * inner + i)) {
+            let along = || (0..line).map(|i| f64::from(x[first + i * inner]));
+            let mean = along().sum::<f64>() / line as f64;
+            let deviation = (along().map(|x| (x - mean).powi(2)).sum::<f64>() / line as f64 + 0.01).sqrt();
+            for (i, x) in along().enumerate() {
+                let terms = [(x - mean) / deviation * f64::from(scale[i]), f64::from(shift[i])];
+                expected[first + i * inner] = Expected::sum(terms);
+            }
         }
-        compare(&run_everywhere(x.len(), |out, exec| layer_norm(&x, [&scale, &shift], 0.01, out, exec))?, &expected)?;
-        task_on_devices(&expected, 1.0, &LayerNormTask { line, epsilon: 0.01 }, &[&x], &[&scale, &shift])
+        compare(&run_everywhere(x.len(), |out, exec| task.run(&x, [&scale, &shift], out, exec))?, &expected)?;
+        task_on_devices(&expected, 1.0, &task, &[&x], &[&scale, &shift])
     });
 }
 
@@ -176,7 +179,10 @@ fn refuses_wrong_lengths() {
             let norm = GroupNormTask { group: 3, plane: 4, epsilon: 0.1 };
             norm.run(x, [&[1.0; 3]; 2], out, plainly());
         }),
-        ("layer_norm", |x, out| layer_norm(x, [&[1.0; 12]; 2], 0.1, out, plainly())),
+        ("layer_norm", |x, out| {
+            let task = LayerNormTask { line: 3, inner: 4, epsilon: 0.1 };
+            task.run(x, [&[1.0; 3]; 2], out, plainly());
+        }),
         ("scale_shift", |x, out| scale_shift(x, 4, &[1.0; 3], &[1.0; 3], out, plainly())),
     ];
     for (_, kernel) in kernels {

@@ -45,6 +45,12 @@ choice! {
 }
 
 impl Window {
+    /// One tap, at every position.
+    pub fn pointwise() -> Self {
+        let padding = Padding::Explicit { top: 0, left: 0, bottom: 0, right: 0 };
+        Window { kernel: [1; 2], strides: [1; 2], dilations: [1; 2], padding }
+    }
+
     /// Kernel positions, `KH * KW`.
     pub fn taps(&self) -> usize {
         self.kernel[0] as usize * self.kernel[1] as usize

@@ -148,6 +148,24 @@ class Graph:
         self.weights.append(tensor)
         return tensor.name
 
+    def channels_last(self, x, c):
+        """Some layers on the last axis, between Transposes."""
+        rng = self.rng
+        x = self.add("Transpose", [x], perm=[0, 2, 3, 1])
+        for _ in range(int(rng.integers(1, 5))):
+            kind = rng.random()
+            if kind < 0.6:
+                rows = int(rng.integers(1, 8))
+                w = self.mask(rng.normal(0, 1 / np.sqrt(c), (rows, c)))
+                x = self.add("MatMul", [x, self.weight(w.T.copy())])
+                x, c = self.add("Add", [x, self.weight(self.bias(rows))]), rows
+            elif kind < 0.8 and self.opset >= 17:
+                scale, shift = self.weight(rng.normal(1, 0.5, c)), self.weight(self.bias(c))
+                x = self.add("LayerNormalization", [x, scale, shift], axis=-1, epsilon=0.1)
+            else:
+                x = self.add("Relu", [x])
+        return self.add("Transpose", [x], perm=[0, 3, 1, 2]), c
+
     def grow(self, x, c, size, depth):
         """A chain of random layers from x; yields the last value, its channels and its size."""
         rng = self.rng
@@ -199,8 +217,10 @@ class Graph:
             elif kind < 0.975 and self.opset >= 9:
                 condition = self.add("Less", [x, self.weight(rng.normal(0, 1, (c, 1, 1)))])
                 x = self.add("Where", [condition, x, self.weight(rng.normal(0, 1, (1,)))])
-            elif kind < 0.99 and self.opset >= 11 and max(size) < 20:
+            elif kind < 0.985 and self.opset >= 11 and max(size) < 20:
                 x, c, size = self.space(x, c, size)
+            elif kind < 0.995:
+                x, c = self.channels_last(x, c)
             else:
                 x = self.add("Relu", [x])
         return x, c, size

@@ -308,6 +308,7 @@ def read_operator(r):
         53: ("GatherElements", lambda: Record(axis=r.u32())),
         54: ("ScatterND", lambda: Record(meeting=meeting())),
         55: ("ScatterElements", lambda: Record(axis=r.u32(), meeting=meeting())),
+        65: ("ChannelNorm", lambda: Record(scale=r.u32(), shift=r.u32(), epsilon=r.f32())),
     }  # fmt: skip
     code = r.u8()
     require(code > 0 and code in operators, "section 11", f"operator {code}: needs a newer reader")
@@ -1138,6 +1139,12 @@ def apply(model, node, operands):
         parts = x.reshape(len(x), op.groups, -1)
         parts = (parts - parts.mean(2, keepdims=True)) / np.sqrt(parts.var(2, keepdims=True) + op.epsilon)
         y = parts.reshape(x.shape) * scale + shift
+    elif op.kind == "ChannelNorm":
+        x = operands[0]
+        require(x.ndim >= 2, "R27", f"operand of shape {x.shape}, expected two axes at least")
+        along = (-1, *[1] * (x.ndim - 2))
+        scale, shift = (model.blob(b, "R51", x.shape[1]).reshape(along) for b in (op.scale, op.shift))
+        y = (x - x.mean(1, keepdims=True)) / np.sqrt(x.var(1, keepdims=True) + op.epsilon) * scale + shift
     else:
         y = OPERATORS[op.kind](op, *operands)
     check_size(y.shape)

@@ -2,10 +2,13 @@
 
 use crate::onnx::encode;
 use ssl_convert::emit::{self, Metadata};
+use ssl_convert::graph::Graph as Network;
 use ssl_convert::onnx::load::OnnxFile;
 use ssl_convert::onnx::proto::{ModelProto, ValueInfoProto};
 use sslm::{Device, Model, Options, Plan, Session, TensorView, Threads};
 use sslm_format::{Dim, Graph, Op};
+use std::collections::BTreeMap;
+use std::fmt::Display;
 use std::io::Cursor;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -15,8 +18,20 @@ use std::sync::Arc;
 /// # Panics
 /// If it cannot be converted.
 pub fn convert(model: &ModelProto, dense: bool) -> Vec<u8> {
+    convert_by(model, |file| ssl_convert::network(file, dense))
+}
+
+/// The bytes of a file that holds a model as it was imported: nothing is folded, reordered or removed.
+///
+/// # Panics
+/// If it cannot be converted.
+pub fn as_imported(model: &ModelProto) -> Vec<u8> {
+    convert_by(model, |file| ssl_convert::import::import(file, &BTreeMap::new()))
+}
+
+fn convert_by<E: Display>(model: &ModelProto, network: impl Fn(&mut OnnxFile) -> Result<Network, E>) -> Vec<u8> {
     let mut file = OnnxFile::decode(encode(model), PathBuf::new()).expect("the test's model decodes");
-    let graph = ssl_convert::network(&mut file, dense).unwrap_or_else(|e| panic!("the test's model converts: {e:#}"));
+    let graph = network(&mut file).unwrap_or_else(|e| panic!("the test's model converts: {e:#}"));
     let mut out = Cursor::new(Vec::new());
     emit::write(&graph, Metadata::default(), &mut out).unwrap_or_else(|e| panic!("the test's model is written: {e:#}"));
     out.into_inner()
@@ -103,7 +118,7 @@ pub fn input(shape: &[usize]) -> Vec<f32> {
     (0..shape.iter().product()).map(|_| random.f32() * 2.0 - 1.0).collect()
 }
 
-/// Checks that the compact and the dense model equal the dense one that fuses nothing, to 1e-5 of the output's largest magnitude
+/// Checks that the compact and the dense model equal the imported one that fuses nothing, to 1e-5 of the output's largest magnitude
 /// for every input shape, on the CPU and on every device, and yields the compact one's graph.
 ///
 /// # Panics
@@ -111,7 +126,7 @@ pub fn input(shape: &[usize]) -> Vec<f32> {
 pub fn compact_equals_dense(model: &ModelProto, shapes: &[&[usize]]) -> Graph {
     let file = convert(model, false);
     let open = |file: &[u8]| Model::from_bytes(file).expect("what was written is valid");
-    let (compact, dense, reference) = (open(&file), open(&convert(model, true)), open(&convert(&all_values(model), true)));
+    let (compact, dense, reference) = (open(&file), open(&convert(model, true)), open(&as_imported(&all_values(model))));
     for shape in shapes {
         let x = input(shape);
         let expected = run(&reference, shape, &x);

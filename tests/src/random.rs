@@ -138,7 +138,9 @@ impl Graph {
             73..74 => self.instance_norm(&x),
             74..75 if self.random.chance(0.5) => self.layer_norm(&x),
             74..75 => self.group_norm(&x),
-            75..82 => self.pool(&x),
+            75..78 => self.channels_last(&x),
+            78..79 if x.sizes.len() == 1 => self.tokens(&x),
+            78..82 => self.pool(&x),
             82..86 => self.arithmetic(&x),
             86..90 => self.some_channels(&x),
             90..91 => self.squeeze_and_excite(&x),
@@ -401,6 +403,69 @@ impl Graph {
         // Large, or rounding alone would be blown up where channels are alike.
         let attributes = [("num_groups", Value::Int(groups as i64)), ("epsilon", Value::Float(0.1))];
         Image { name: self.net.node("GroupNormalization", &[&x.name, &scale, &bias], &attributes), ..x.clone() }
+    }
+
+    /// A block of ConvNeXt, or what exporters of Keras write: some layers between Transposes, perhaps with a shortcut.
+    fn channels_last(&mut self, x: &Image) -> Image {
+        let mut y = self.net.node("Transpose", &[&x.name], &[("perm", Value::Ints(&[0, 2, 3, 1]))]);
+        let shortcut = y.clone();
+        let mut channels = x.channels;
+        for _ in 0..self.random.between(1..=4) {
+            y = self.on_last_axis(&y, &mut channels);
+        }
+        if channels == x.channels && self.random.chance(0.5) {
+            y = self.net.node("Add", &[&shortcut, &y], &[]);
+        }
+        let name = self.net.node("Transpose", &[&y], &[("perm", Value::Ints(&[0, 3, 1, 2]))]);
+        Image { name, channels, sizes: x.sizes.clone() }
+    }
+
+    /// The same on three axes, as transformers have it.
+    fn tokens(&mut self, x: &Image) -> Image {
+        let [height, width] = x.sizes[0].map(|n| n as i64);
+        let flat = self.net.integers(&[0, x.channels as i64, height * width]);
+        let y = self.net.node("Reshape", &[&x.name, &flat], &[]);
+        let mut y = self.net.node("Transpose", &[&y], &[("perm", Value::Ints(&[0, 2, 1]))]);
+        let mut channels = x.channels;
+        for _ in 0..self.random.between(1..=4) {
+            y = self.on_last_axis(&y, &mut channels);
+        }
+        let y = self.net.node("Transpose", &[&y], &[("perm", Value::Ints(&[0, 2, 1]))]);
+        let image = self.net.integers(&[0, channels as i64, height, width]);
+        Image { name: self.net.node("Reshape", &[&y, &image], &[]), channels, sizes: x.sizes.clone() }
+    }
+
+    /// A layer whose channels are the last axis of `x`.
+    fn on_last_axis(&mut self, x: &str, channels: &mut usize) -> String {
+        let c = *channels;
+        match self.random.between(0..=7) {
+            0..=3 => {
+                let other = self.random.between(1..=9);
+                let rows = self.random.of(&[c, other]);
+                let mut weights = self.random.elements(rows * c, 2.0 / (c as f32).sqrt());
+                mask(&mut self.random, &mut weights, [c, rows, 1, 1]);
+                let (w, b) = (self.net.weights(&[c, rows], &weights), self.bias(rows));
+                *channels = rows;
+                let y = self.net.node("MatMul", &[x, &w], &[]);
+                self.net.node("Add", &[&y, &b], &[])
+            }
+            4 => {
+                let parameters = [0; 2].map(|_| self.random.elements(c, 1.0));
+                let [scale, bias] = parameters.map(|p| self.net.weights(&[c], &p));
+                // Large, or rounding alone would be blown up where channels are alike.
+                self.net.node("LayerNormalization", &[x, &scale, &bias], &[("epsilon", Value::Float(0.1))])
+            }
+            5 => {
+                let factors = self.random.elements(c, 1.0);
+                let factors = self.net.weights(&[c], &factors);
+                self.net.node("Mul", &[x, &factors], &[])
+            }
+            6 => self.net.node("Softmax", &[x], &[("axis", Value::Int(-1))]),
+            _ => {
+                let function = self.random.of(&["Relu", "Gelu", "Sigmoid"]);
+                self.net.node(function, &[x], &[])
+            }
+        }
     }
 
     /// With stored elements on either side: one for all, or one for each channel.

@@ -241,7 +241,9 @@ impl Task for LayerNormTask {
 
 impl Kernel for WithScaleAndShift<LayerNormTask> {
     fn start(&self, stream: &mut dyn Stream, Call { reads, out, .. }: Call<'_>) -> Result<()> {
-        let (x, line, scale, shift) = (reads[0], self.task.line, self.scale.view(), self.shift.view());
+        let LayerNormTask { line, inner, epsilon } = self.task;
+        let (x, scale, shift) = (reads[0], self.scale.view(), self.shift.view());
+        let outer = count_pieces("output", out, line * inner);
         x.expect_len("input", out.len());
         scale.expect_len("scale", line);
         shift.expect_len("shift", line);
@@ -251,11 +253,11 @@ impl Kernel for WithScaleAndShift<LayerNormTask> {
             shift: shift.address(),
             out: out.address(),
             extent: int(line),
-            inner: 1,
-            epsilon: self.task.epsilon,
+            inner: int(inner),
+            epsilon,
             ..Default::default()
         };
-        // SAFETY: there are whole lines, and as many scales and shifts as a line has elements.
-        unsafe { launch_lines(stream, "layer_norm", [count_pieces("input", x, line), 1], &arguments) }
+        // SAFETY: both have `outer` tensors of these extents, and there are as many scales and shifts as a line has elements.
+        unsafe { launch_lines(stream, "layer_norm", [outer, inner], &arguments) }
     }
 }

@@ -34,7 +34,7 @@ pub use index::{GatherElements, GatherNd, Meeting, ScatterElements, ScatterNd, T
 pub use join::{Concat, Expand};
 pub use layout::{Flatten, Reshape, Transpose};
 pub use matmul::MatMul;
-pub use normalize::{BatchNorm, GroupNorm, InstanceNorm, LayerNorm, LogSoftmax, Lrn, Softmax};
+pub use normalize::{BatchNorm, ChannelNorm, GroupNorm, InstanceNorm, LayerNorm, LogSoftmax, Lrn, Softmax};
 pub use pick::{Gather, Slice};
 pub use pool::{AveragePool, GlobalAveragePool, GlobalMaxPool, MaxPool};
 pub use reduce::{ArgMax, Reduce, ReduceMean, Reduction};
@@ -189,6 +189,8 @@ operators! { ($)
     54 => ScatterNd,
     /// Elements brought to an index of an axis that is computed for each of them.
     55 => ScatterElements,
+    /// Normalisation over the channels of each position.
+    65 => ChannelNorm<W>,
     /// Extents as elements.
     70 => Sizes,
     /// Equally spaced integers.

@@ -57,6 +57,17 @@ record! {
         pub epsilon: f32,
     }
 
+    /// ONNX `LayerNormalization` over axis 1 alone: the channels of each position are together brought to mean 0 and variance 1, then
+    /// each is scaled and shifted. `scale` and `shift` have one element for each channel, whatever is kept.
+    pub struct ChannelNorm<W> {
+        /// Multiplier.
+        pub scale: W::Tensor,
+        /// Added.
+        pub shift: W::Tensor,
+        /// Added to the variance.
+        pub epsilon: f32,
+    }
+
     /// Softmax over the axes `start..end` taken together.
     pub struct Softmax {
         /// First axis.
@@ -162,6 +173,24 @@ impl<W: Weights> Operator for LayerNorm<W> {
     fn axes(&self, inputs: &[&Shape], _: &Shape) -> Vec<AxisMap> {
         let first = self.axis as usize;
         vec![AxisMap::changing(inputs[0].len(), |axis| (axis >= first).then_some(Link::Whole { to: axis }))]
+    }
+}
+
+impl<W: Weights> Operator for ChannelNorm<W> {
+    fn name(&self) -> &'static str {
+        "LayerNormalization"
+    }
+
+    fn since(&self) -> u16 {
+        4
+    }
+
+    fn shape(&self, inputs: &[&Shape]) -> Result<Shape> {
+        with_channels(inputs[0])
+    }
+
+    fn axes(&self, inputs: &[&Shape], _: &Shape) -> Vec<AxisMap> {
+        vec![AxisMap::changing(inputs[0].len(), |axis| (axis == 1).then_some(Link::Whole { to: 1 }))]
     }
 }
 
@@ -280,6 +309,19 @@ impl Check for LayerNorm {
     fn check_shapes(&self, site: &Site<'_>, _: &[&Shape], output: &Shape) -> Result<()> {
         match product(&output[self.axis as usize..]).known() {
             Some(normalised) => equal("elements of scale", normalised, site.blob_len("scale", self.scale)?),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Check for ChannelNorm {
+    fn check(&self, site: &Site<'_>) -> Result<()> {
+        expect_equally_many(site, self.scale, self.shift)
+    }
+
+    fn check_shapes(&self, site: &Site<'_>, _: &[&Shape], output: &Shape) -> Result<()> {
+        match output[1].known() {
+            Some(channels) => equal("elements of scale", channels, site.blob_len("scale", self.scale)?),
             None => Ok(()),
         }
     }

@@ -2,7 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::planning::{Emit, Lower, Lowering};
-use sslm_format::{BatchNorm, BlobId, GroupNorm, InstanceNorm, LayerNorm, LogSoftmax, Lrn, Softmax};
+use sslm_format::{BatchNorm, BlobId, ChannelNorm, GroupNorm, InstanceNorm, LayerNorm, LogSoftmax, Lrn, Softmax};
 use sslm_kernels::Task;
 use sslm_kernels::normalize::{GroupNormTask, LayerNormTask, LrnTask, ScaleShiftTask, SoftmaxTask};
 use std::ops::Range;
@@ -48,8 +48,16 @@ impl Lower for GroupNorm {
 impl Lower for LayerNorm {
     fn lower(&self, at: &mut Lowering<'_, '_>) -> Result<()> {
         let line = at.builder.shape(at.x())[self.axis as usize..].iter().product();
-        let task = LayerNormTask { line, epsilon: self.epsilon };
+        let task = LayerNormTask { line, inner: 1, epsilon: self.epsilon };
         with_scale_and_shift(at, task, line, [self.scale, self.shift])
+    }
+}
+
+impl Lower for ChannelNorm {
+    fn lower(&self, at: &mut Lowering<'_, '_>) -> Result<()> {
+        let x = at.x();
+        let (line, inner) = (at.shape(x)[1], at.builder.plane(x));
+        with_scale_and_shift(at, LayerNormTask { line, inner, epsilon: self.epsilon }, line, [self.scale, self.shift])
     }
 }
 

@@ -86,6 +86,36 @@ pub struct LayerReport {
     pub cost: Cost,
     /// How far filters and columns are from zero.
     pub norms: LayerNorms,
+    /// Zeros among the weights that are kept.
+    pub scattered: Scattered,
+}
+
+/// Zeros that lie in no zero filter and no zero column, so that they are stored and computed with.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+pub struct Scattered {
+    /// How many weights are kept.
+    pub weights: u64,
+    /// How many of them are zero.
+    pub zeros: u64,
+}
+
+impl Scattered {
+    /// Of the weights of `layer` in the rows that `filters` keeps and the columns that it keeps itself.
+    fn of(layer: &Layer<'_>, filters: &Channels<'_>) -> Self {
+        let of_row = |row: usize| {
+            let kept = &layer.kept[row / layer.filters];
+            let zeros = kept.iter(layer.columns).filter(|&column| layer.matrix.at(row, column) == 0.0).count();
+            [kept.count(layer.columns) as u64, zeros as u64]
+        };
+        let rows = (0..layer.matrix.rows).filter(|&row| filters.keep(row)).map(of_row);
+        let [weights, zeros] = rows.fold([0; 2], |[weights, zeros], [more, of_them]| [weights + more, zeros + of_them]);
+        Scattered { weights, zeros }
+    }
+
+    /// Zeros among the weights, from 0 to 1.
+    pub fn share(&self) -> f64 {
+        self.zeros as f64 / self.weights.max(1) as f64
+    }
 }
 
 /// Euclidean norms of a layer's filters and columns, before any cut.
@@ -295,6 +325,7 @@ fn layer_report(i: usize, before: &Graph, after: &Graph, live: &Graph, zero_tol:
             macs: after.macs(i).map(|(before, after)| Change { before, after }),
             weight_bytes: weight_bytes(&layer, &kept_filters, &columns_kept_per_group),
         },
+        scattered: Scattered::of(&layer, &kept_filters),
         filters,
         columns_kept_per_group,
         export: None,

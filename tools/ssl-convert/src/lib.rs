@@ -1,12 +1,13 @@
 //! Turns a zero-masked ONNX network into a compact `.sslm` file. Data flows through the files in this order:
-//! [`onnx`] (bytes to messages) -> [`import`](mod@import) (messages to a dense graph) -> [`fold`](mod@fold), [`gates`], [`norms`],
-//! [`shuffle`] and [`products`] (fewer nodes) -> [`threshold`] (small filters and columns to zero, if asked) -> [`compact`](mod@compact) (what can go) -> [`emit`] (panels
-//! and file) -> [`verify`](mod@verify) (the file against the original). [`certificate`] says what happened; [`report`] prints it;
-//! [`export`](mod@export) says the compact network in ONNX. What all of them need to know of an operator stands in `ops`, one family
-//! a file.
+//! [`onnx`] (bytes to messages) -> [`import`](mod@import) (messages to a dense graph) -> `channels_first` (channels to axis 1) ->
+//! [`fold`](mod@fold), [`gates`], [`norms`], [`shuffle`] and [`products`] (fewer nodes) -> [`threshold`] (small filters and columns to
+//! zero, if asked) -> [`compact`](mod@compact) (what can go) -> [`emit`] (panels and file) -> [`verify`](mod@verify) (the file against
+//! the original). [`certificate`] says what happened; [`report`] prints it; [`export`](mod@export) says the compact network in ONNX.
+//! What all of them need to know of an operator stands in `ops`, one family a file.
 
 pub mod blobs;
 pub mod certificate;
+mod channels_first;
 pub mod compact;
 pub mod emit;
 pub mod export;
@@ -19,7 +20,9 @@ pub mod norms;
 pub mod onnx;
 pub mod operator;
 mod ops;
+pub mod order;
 pub mod products;
+mod reorder;
 pub mod report;
 pub mod rows;
 pub mod shuffle;
@@ -226,9 +229,13 @@ pub fn network(file: &mut OnnxFile, dense: bool) -> Result<graph::Graph> {
 /// Everything that makes fewer nodes of a graph without looking at its zeros.
 fn simplify(g: &mut graph::Graph) {
     rows::keep_rows(g);
+    norms::fold_norms(g);
+    shuffle::fold_shuffles(g);
+    if let Some(reordered) = channels_first::channels_first(g).and_then(|orders| reorder::rewritten(&orders)) {
+        *g = reordered;
+    }
     fold::fold(g);
     gates::fold_gates(g);
-    norms::fold_norms(g);
     shuffle::fold_shuffles(g);
     products::fold_products(g);
 }

@@ -2,9 +2,11 @@
 //! export; the default answers walk the operator's axis map, so an operator without weights mostly has nothing to add.
 
 use crate::blobs::Blobs;
-use crate::onnx::tensor::Floats;
+use crate::onnx::tensor::{Floats, Tensor};
+use crate::order::Order;
 use crate::slices::{Reads, Slices, follow, reads};
 use crate::weights::{Layer, Matrix, Op};
+use anyhow::Result;
 use sslm_format::shape::Shape;
 use sslm_format::{Activation, Binary, Operator, Value, dispatch};
 
@@ -34,6 +36,11 @@ pub trait Convert: Operator {
 
     /// The tensor that it stores, if that is all it does.
     fn tensor(&self) -> Option<&Floats> {
+        None
+    }
+
+    /// What it does to a tensor, if it does nothing but move or pick elements.
+    fn mover(&self) -> Option<Mover<'_>> {
         None
     }
 
@@ -75,6 +82,18 @@ pub trait Convert: Operator {
         None
     }
 
+    /// The order of an input's axes, of this shape, in which it is computed fastest and can lose channels, if that is another one.
+    fn favourite_order(&self, x: &Shape) -> Option<Order> {
+        let _ = x;
+        None
+    }
+
+    /// The operator that computes the same where values are stored in other orders, which fit by its axis map. `None` if there is none.
+    fn reordered(&self, at: &Reordering<'_>) -> Option<Op> {
+        let _ = at;
+        None
+    }
+
     /// What is known of the slices of the output; weights take in what the constant slices of the inputs contribute.
     fn forward(&mut self, inputs: &[Slices<'_>], output: &Slices<'_>) -> Vec<Option<f32>> {
         follow(self, inputs, output)
@@ -109,6 +128,28 @@ pub struct MatrixProduct<'a> {
     pub transposed: &'a mut [bool; 2],
     /// Factor of the result.
     pub alpha: &'a mut f32,
+}
+
+/// What an operator that moves elements makes of a stored tensor.
+pub type Mover<'a> = Box<dyn Fn(&Tensor) -> Result<Tensor> + 'a>;
+
+/// In which orders of axes an operator finds its inputs and leaves its output.
+pub struct Reordering<'a> {
+    /// The shape of each input, in its own order; they have equally many axes.
+    pub input: &'a Shape,
+    /// The shape of the output, in its own order.
+    pub output: &'a Shape,
+    /// The order in which inputs are stored.
+    pub x: &'a Order,
+    /// The order in which the output is to be stored.
+    pub y: &'a Order,
+}
+
+impl Reordering<'_> {
+    /// Where an axis of the inputs is stored.
+    pub fn axis(&self, axis: u32) -> Option<u32> {
+        self.x.place(axis as usize).map(|place| place as u32)
+    }
 }
 
 /// A factor and a term for each channel.

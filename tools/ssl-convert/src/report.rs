@@ -1,11 +1,17 @@
 //! The certificate on a terminal: a table of layers, and a few lines that say what matters first.
 
-use crate::certificate::{Certificate, Change, Cost, Count, Rule};
+use crate::certificate::{Certificate, Change, Cost, Count, LayerReport, Rule, Scattered};
 use crate::export::LayerExport;
 use crate::verify::Difference;
 use comfy_table::Table;
 use ssl_cli::{kept_of, printable, thousands};
 use std::collections::BTreeMap;
+
+/// Layers with at least this share of zeros among the weights that they keep are named.
+const MUCH: f64 = 0.1;
+
+/// So many of them, those with the most zeros.
+const MOST_NAMED: usize = 3;
 
 /// One line for each layer with weights, and their sum.
 pub fn table(certificate: &Certificate) -> Table {
@@ -53,6 +59,7 @@ pub fn notes(certificate: &Certificate) -> Vec<String> {
     if !large.is_empty() {
         notes.push(format!("multiply-accumulates are those of an image of {}", printable(&large.join(", "))));
     }
+    notes.extend(scattered_zeros(certificate));
     notes.extend(narrowest_gap(certificate));
     for refusal in &certificate.refused {
         let (op, node, reason) = (refusal.op, printable(&refusal.node), &refusal.reason);
@@ -89,6 +96,29 @@ fn rules(removed: &BTreeMap<Rule, usize>) -> String {
         format!("{} {rule}", thousands(*n as u64))
     };
     removed.iter().map(text).collect::<Vec<_>>().join(", ")
+}
+
+/// Which layers have zeros that nothing is gained by, and which zeros would be: for users of unstructured or 2:4 pruning.
+fn scattered_zeros(certificate: &Certificate) -> Option<String> {
+    let mut layers: Vec<&LayerReport> = certificate.layers.iter().filter(|l| l.scattered.share() >= MUCH).collect();
+    if certificate.dense || layers.is_empty() {
+        return None;
+    }
+    layers.sort_by_key(|layer| std::cmp::Reverse(layer.scattered.zeros));
+    let named = |layer: &&LayerReport| {
+        let Scattered { weights, zeros } = layer.scattered;
+        let share = 100.0 * layer.scattered.share();
+        format!("{} ({share:.0} %: {} of {} weights)", printable(&layer.name), thousands(zeros), thousands(weights))
+    };
+    let mut names: Vec<String> = layers.iter().take(MOST_NAMED).map(named).collect();
+    if layers.len() > MOST_NAMED {
+        names.push(format!("{} more layers", layers.len() - MOST_NAMED));
+    }
+    Some(format!(
+        "zeros that stay, and are computed with like other weights: {}. They are scattered; what can be removed is whole filters, whole \
+         input channels, and kernel positions of a channel that are zero in all filters",
+        names.join(", ")
+    ))
 }
 
 /// Where a threshold came closest to cutting something else: the one figure to look at before the outputs.

@@ -1,56 +1,134 @@
-//! Recognises the channel shuffle (Reshape, Transpose, Reshape) and makes it one Gather of channels, through which constants and
-//! liveness pass channel by channel while every value in between is compacted along axis 1.
+//! Recognises what only puts channels into another order or picks some of them: the channel shuffle in every spelling (Reshape,
+//! Transpose, Reshape, and the Split, Slices or Gathers behind it), and a Flatten of an image whose channels were put last. Each becomes
+//! one Gather of channels, through which constants and liveness pass channel by channel while every value in between is compacted
+//! along axis 1.
+//!
+//! What such a chain of nodes does is found by doing it to a tensor whose elements are their own indices.
 
 use crate::graph::{Graph, drop_unused_values, retain_nodes};
-use sslm_format::{Gather, Link, Operator, SliceSpace};
+use crate::onnx::tensor::{Data, Tensor};
+use crate::operator::answers;
+use crate::weights::Op;
+use sslm_format::{Extent, Flatten, Gather, Link, Operator, ValueId, infer};
+use std::collections::{BTreeMap, BTreeSet};
 
-/// Replaces every shuffle whose parts nobody else reads.
+/// Tensors of more elements are not followed.
+const MOST_ELEMENTS: usize = 1 << 22;
+
+/// What symbols are taken for, in turn: extents that differ, so that they are told apart.
+const STAND_INS: [usize; 4] = [2, 3, 5, 7];
+
+/// Replaces every chain that picks channels.
 pub fn fold_shuffles(g: &mut Graph) {
     let (producers, readers) = (g.producers(), g.readers());
-    let mut gone = vec![false; g.graph.nodes.len()];
-    for last in 0..g.graph.nodes.len() {
-        let before = |i: usize| {
-            let x = *g.graph.nodes[i].inputs.first()?;
-            let alone = readers[x.index()].len() == 1 && !g.graph.outputs.contains(&x);
-            producers[x.index()].filter(|_| alone)
+    let moves: Vec<bool> = (0..g.graph.nodes.len()).map(|i| g.op(i).mover().is_some()).collect();
+    for last in (0..g.graph.nodes.len()).filter(|&i| moves[i]) {
+        let output = g.graph.nodes[last].output;
+        let ends = g.graph.outputs.contains(&output) || readers[output.index()].iter().any(|&reader| !moves[reader]);
+        let chain = if ends { chain(g, &producers, &moves, last) } else { Vec::new() };
+        // The longest chain that begins with any of them.
+        let Some((nodes, picked)) = (2..=chain.len()).rev().find_map(|len| Some((&chain[..len], picked(g, &chain[..len])?)))
+        else {
+            continue;
         };
-        let is_view = |i: &usize| g.graph.nodes[*i].op.is_view();
-        let Some(middle) = Some(last).filter(is_view).and_then(before) else { continue };
-        let Some(first) = Some(middle).filter(|i| !is_view(i)).and_then(before).filter(is_view) else { continue };
-        let Some(indices) = permutation(g, &[first, middle, last]) else { continue };
-        let x = g.graph.nodes[first].inputs[0];
+        let mut x = g.graph.nodes[nodes[nodes.len() - 1]].inputs[0];
+        if picked.of_elements {
+            let before = nodes[1];
+            let flat = g.graph.nodes[before].output;
+            // An index for each element is worth its room where weights meet the elements.
+            let weights = readers[output.index()].iter().all(|&reader| g.layer(reader).is_some());
+            let only_reader = readers[flat.index()].len() == 1 && !g.graph.outputs.contains(&flat);
+            if !weights || !only_reader || g.graph.outputs.contains(&output) {
+                continue;
+            }
+            let flatten = Op::from(Flatten { axis: 1 });
+            let Ok(shape) = infer::of_node(&flatten, &[g.shape(x)]) else { continue };
+            let node = &mut g.graph.nodes[before];
+            (node.op, node.inputs) = (flatten, vec![x]);
+            g.shapes[flat.index()] = shape;
+            x = flat;
+        }
         let node = &mut g.graph.nodes[last];
-        (node.op, node.inputs) = (Gather { axis: 1, indices }.into(), vec![x]);
-        (gone[first], gone[middle]) = (true, true);
+        (node.op, node.inputs) = (Gather { axis: 1, indices: picked.indices }.into(), vec![x]);
     }
-    retain_nodes(g, |i, _| !gone[i]);
+    drop_unread(g, &moves);
     drop_unused_values(g);
 }
 
-/// The channel of the first node's input that each channel of the last one's output is, if the nodes do nothing but put the channels of a
-/// value into another order.
-fn permutation(g: &Graph, nodes: &[usize]) -> Option<Vec<i64>> {
-    let (first, last) = (nodes.first()?, nodes.last()?);
-    let (from, to) = (g.shape(g.graph.nodes[*first].inputs[0]), g.shape(g.graph.nodes[*last].output));
-    if from != to || from.iter().skip(2).any(|extent| extent.known().is_none()) {
+/// Node `last` and the nodes before it that do nothing but move elements, backwards.
+fn chain(g: &Graph, producers: &[Option<usize>], moves: &[bool], last: usize) -> Vec<usize> {
+    let before = |&i: &usize| producers[g.graph.nodes[i].inputs[0].index()].filter(|&before| moves[before]);
+    std::iter::successors(Some(last), before).collect()
+}
+
+/// Drops nodes that move elements nobody reads.
+fn drop_unread(g: &mut Graph, moves: &[bool]) {
+    let mut readers: Vec<usize> = g.readers().iter().map(Vec::len).collect();
+    let output = |v: ValueId| g.graph.outputs.contains(&v);
+    let mut gone = vec![false; moves.len()];
+    for (i, node) in g.graph.nodes.iter().enumerate().rev() {
+        gone[i] = moves[i] && readers[node.output.index()] == 0 && !output(node.output);
+        if gone[i] {
+            node.inputs.iter().for_each(|v| readers[v.index()] -= 1);
+        }
+    }
+    retain_nodes(g, |i, _| !gone[i]);
+}
+
+/// What a chain of nodes picks.
+struct Picked {
+    /// The indices of channels, in order.
+    indices: Vec<i64>,
+    /// Whether channels are the elements of an image, flattened.
+    of_elements: bool,
+}
+
+/// Whether node `i` picks indices of an axis whose extent is not known: that it picks all of them cannot be told then.
+fn picks_of_unknown(g: &Graph, i: usize) -> bool {
+    let node = &g.graph.nodes[i];
+    let x = g.shape(node.inputs[0]);
+    let maps = node.op.axes(&[x], g.shape(node.output));
+    let links = maps.iter().flat_map(|map| map.links.iter().zip(x));
+    links.into_iter().any(|(link, extent)| matches!(link, Link::Picked { .. }) && extent.known().is_none())
+}
+
+/// What the nodes, from the last one back to the first one, pick, if that is channels, or elements of flattened images, and if not all of
+/// them are there in order.
+fn picked(g: &Graph, nodes: &[usize]) -> Option<Picked> {
+    let first = g.graph.nodes[*nodes.last()?].inputs[0];
+    let symbols: BTreeSet<&str> = g.shape(first).iter().flat_map(Extent::symbols).collect();
+    let stand_ins: BTreeMap<&str, usize> = symbols.into_iter().zip(STAND_INS).collect();
+    let bind = |extent: &Extent| extent.bind(&|name| stand_ins.get(name).copied());
+    let dims: Vec<usize> = g.shape(first).iter().map(|extent| bind(extent).known()).collect::<Option<_>>()?;
+    // A Slice or a Gather alone is what it is.
+    let is_view = |&i: &usize| g.graph.nodes[i].op.is_view();
+    let len = dims.iter().try_fold(1usize, |n, &d| n.checked_mul(d)).filter(|&len| len <= MOST_ELEMENTS && len > 0)?;
+    let indices = Data::Ints((0..len as i64).collect());
+    if nodes.iter().any(|&i| picks_of_unknown(g, i)) {
         return None;
     }
-    // The channels, and beside them where each other axis has gone.
-    let mut space = SliceSpace::along(from, &[1])?;
-    let mut channels: Vec<usize> = (0..space.len()).collect();
-    let mut others: Vec<Option<usize>> = (0..from.len()).map(Some).collect();
-    for &i in nodes {
-        let node = &g.graph.nodes[i];
-        let (x, output) = (g.shape(node.inputs[0]), g.shape(node.output));
-        let [map] = &node.op.axes(&[x], output)[..] else { return None };
-        if !node.op.only_moves() {
-            return None;
-        }
-        let outer = SliceSpace::along(output, &map.image(space.axes())?)?;
-        channels = map.origins(x, &space, &outer)?.into_iter().map(|slice| channels[slice]).collect();
-        others.iter_mut().for_each(|axis| *axis = axis.and_then(|axis| map.links.get(axis)).and_then(Link::alike));
-        space = outer;
+    let mut moved = Tensor::new(dims.clone(), indices).ok().filter(|_| nodes.iter().any(is_view))?;
+    for &i in nodes.iter().rev() {
+        let mut op = g.graph.nodes[i].op.clone();
+        op.extents_mut().into_iter().for_each(|extent| *extent = bind(extent));
+        moved = answers(&op).mover()?(&moved).ok()?;
     }
-    let in_place = others.iter().enumerate().all(|(axis, now)| axis == 1 || *now == Some(axis));
-    (space.axes() == [1] && in_place).then(|| channels.into_iter().map(|c| c as i64).collect())
+    let (found, elements) = (&moved.dims, moved.ints().ok()?);
+    if dims.len() < 2 || found.len() < 2 || found[0] != dims[0] || elements.is_empty() {
+        return None;
+    }
+    let of_elements = found.len() == 2 && dims.len() > 2;
+    if !of_elements && found[2..] != dims[2..] {
+        return None;
+    }
+    let plane: usize = found[2..].iter().product();
+    let channels = len / dims[0] / plane;
+    let indices: Vec<i64> = (0..found[1]).map(|channel| elements[channel * plane] / plane as i64).collect();
+    let element = |i: usize| {
+        let (image, channel) = (i / (found[1] * plane), indices[i / plane % found[1]]);
+        ((image * channels) as i64 + channel) * plane as i64 + (i % plane) as i64
+    };
+    let all_there = indices.len() == channels && indices.iter().enumerate().all(|(i, &index)| i as i64 == index);
+    let picks = !all_there && elements.iter().enumerate().all(|(i, &found)| found == element(i));
+    picks.then_some(Picked { indices, of_elements })
 }

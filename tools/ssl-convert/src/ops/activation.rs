@@ -7,7 +7,8 @@ use crate::import::node::OnnxNode;
 use crate::import::registry::Import;
 use crate::import::stored;
 use crate::onnx::proto::data_type;
-use crate::operator::{Convert, without_weights};
+use crate::operator::{Convert, Reordering, without_weights};
+use crate::weights::Op;
 use anyhow::{Result, bail, ensure};
 use sslm_format::{Activation, Binary, Operator};
 use std::f32::consts::{FRAC_1_SQRT_2, FRAC_2_SQRT_PI};
@@ -132,6 +133,10 @@ impl Convert for Activation {
     }
 
     without_weights!();
+
+    fn reordered(&self, _: &Reordering<'_>) -> Option<Op> {
+        Some((*self).into())
+    }
 
     fn function(&self) -> Option<Activation> {
         Some(*self)

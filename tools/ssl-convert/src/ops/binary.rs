@@ -8,7 +8,8 @@ use crate::import::registry::Import;
 use crate::import::stored;
 use crate::onnx::proto::data_type;
 use crate::onnx::tensor::{Data, Tensor};
-use crate::operator::{Affine, Convert, without_weights};
+use crate::operator::{Affine, Convert, Reordering, without_weights};
+use crate::weights::Op;
 use anyhow::{Context, Result};
 use sslm_format::{Activation, Binary, Operator, Reshape, ValueId, Where};
 
@@ -262,6 +263,10 @@ impl Convert for Binary {
     }
 
     without_weights!();
+
+    fn reordered(&self, _: &Reordering<'_>) -> Option<Op> {
+        Some((*self).into())
+    }
 
     fn function_of_two(&self) -> Option<Binary> {
         Some(*self)

@@ -9,13 +9,14 @@ use crate::import::checks::positive;
 use crate::import::node::OnnxNode;
 use crate::import::registry::Import;
 use crate::onnx::tensor::{Floats, Tensor};
-use crate::operator::Convert;
+use crate::operator::{Convert, Reordering};
+use crate::order::Order;
 use crate::slices::{Reads, Slices};
-use crate::weights::{Layer, Matrix, Node, Unpacked};
+use crate::weights::{Layer, Matrix, Node, Op, Unpacked};
 use anyhow::{Result, bail, ensure};
 use rayon::prelude::*;
 use sslm_format::shape::Shape;
-use sslm_format::{Binary, Constant, Gemm, Kept, MatMul, Transpose, Value, ValueId};
+use sslm_format::{Binary, Constant, Conv, Extent, Gemm, Kept, MatMul, Transpose, Value, ValueId, Window};
 
 pub(super) const IMPORTS: &[Import] = &[Import::computing("Gemm", gemm)];
 
@@ -121,9 +122,34 @@ impl Convert for Gemm<Unpacked> {
         Some(&mut self.weights)
     }
 
-    fn macs(&self, output: &Value, _: &Shape) -> Option<(u64, u64)> {
-        let kept = self.kept_rows(output) * self.columns.count(self.features as usize);
-        Some((u64::from(self.rows) * u64::from(self.features), kept as u64))
+    /// At each position of the axes between the batch and the features.
+    fn macs(&self, output: &Value, shape: &Shape) -> Option<(u64, u64)> {
+        let between = shape.get(1..shape.len() - 1).unwrap_or_default();
+        let positions = between.iter().map(Extent::known).product::<Option<usize>>()? as u64;
+        let kept = (self.kept_rows(output) * self.columns.count(self.features as usize)) as u64;
+        Some((u64::from(self.rows) * u64::from(self.features) * positions, kept * positions))
+    }
+
+    /// As a 1x1 convolution.
+    fn favourite_order(&self, x: &Shape) -> Option<Order> {
+        Order::channels_first(x)
+    }
+
+    fn reordered(&self, at: &Reordering<'_>) -> Option<Op> {
+        let last = at.input.len() as u32 - 1;
+        let fits = at.x == at.y && at.x.axes().len() == 4 && at.axis(last) == Some(1);
+        let (channels, filters) = (self.features, self.rows);
+        let pointwise = || Conv {
+            group: 1,
+            channels,
+            filters,
+            window: Window::pointwise(),
+            columns: vec![Kept::All],
+            weights: self.weights.clone(),
+            bias: self.bias.clone(),
+            taps: None,
+        };
+        fits.then(|| pointwise().into())
     }
 
     /// Of other ranks than 2, the features are not axis 1.

@@ -7,7 +7,8 @@ use crate::import::node::OnnxNode;
 use crate::import::registry::Import;
 use crate::import::stored;
 use crate::onnx::tensor::Tensor;
-use crate::operator::{Convert, MIXES_CHANNELS, without_weights};
+use crate::operator::{Convert, MIXES_CHANNELS, Reordering, without_weights};
+use crate::weights::Op;
 use anyhow::{Context, Result, bail};
 use sslm_format::{Concat, Expand, Extent};
 
@@ -52,6 +53,10 @@ impl Convert for Concat {
 
     without_weights!();
 
+    fn reordered(&self, at: &Reordering<'_>) -> Option<Op> {
+        Some(Concat { axis: at.axis(self.axis)? }.into())
+    }
+
     fn takes_constants(&self) -> bool {
         true
     }
@@ -59,6 +64,12 @@ impl Convert for Concat {
 
 impl Convert for Expand {
     without_weights!();
+
+    fn reordered(&self, at: &Reordering<'_>) -> Option<Op> {
+        let all = self.dims.len() == at.input.len();
+        let dims = at.x.axes().map(|axis| axis.map_or(Extent::from(1usize), |axis| self.dims[axis].clone()));
+        all.then(|| Expand { dims: dims.collect() }.into())
+    }
 
     fn why_lost(&self) -> &'static str {
         MIXES_CHANNELS

@@ -9,11 +9,12 @@ use crate::import::node::OnnxNode;
 use crate::import::registry::Import;
 use crate::import::stored;
 use crate::onnx::tensor::Tensor;
-use crate::operator::{Convert, MIXES_CHANNELS, without_weights};
+use crate::operator::{Convert, MIXES_CHANNELS, Mover, Reordering, without_weights};
+use crate::order::reshape_dims;
 use crate::slices;
-use crate::weights::Node;
+use crate::weights::{Node, Op};
 use anyhow::{Context, Result, anyhow, bail, ensure};
-use sslm_format::{Extent, Flatten, Operator, Reshape, Transpose, ValueId, shape};
+use sslm_format::{AxisMap, Extent, Flatten, Operator, Reshape, Transpose, ValueId, shape};
 
 pub(super) const IMPORTS: &[Import] = &[
     Import::moving("Flatten", flatten),
@@ -124,8 +125,26 @@ fn transpose(node: &mut OnnxNode<'_>) -> Result<Binding> {
     node.moved(of_rank, stored::transposed)
 }
 
+/// The Reshape that a view is where its input and its output are stored in other orders.
+fn reordered_view(at: &Reordering<'_>) -> Option<Op> {
+    let map = AxisMap::regrouped(at.input, at.output);
+    let same = |place: usize| match (at.x.axes().nth(place), at.y.axes().nth(place)) {
+        (Some(Some(from)), Some(Some(to))) => map.links[from].alike() == Some(to),
+        _ => false,
+    };
+    Some(Reshape { dims: reshape_dims(&at.y.shape(at.output), same)? }.into())
+}
+
 impl Convert for Flatten {
     without_weights!();
+
+    fn mover(&self) -> Option<Mover<'_>> {
+        Some(Box::new(|x| stored::rearranged(x, self.clone())))
+    }
+
+    fn reordered(&self, at: &Reordering<'_>) -> Option<Op> {
+        reordered_view(at)
+    }
 
     fn why_lost(&self) -> &'static str {
         MIXES_CHANNELS
@@ -135,6 +154,14 @@ impl Convert for Flatten {
 impl Convert for Reshape {
     without_weights!();
 
+    fn mover(&self) -> Option<Mover<'_>> {
+        Some(Box::new(|x| stored::rearranged(x, self.clone())))
+    }
+
+    fn reordered(&self, at: &Reordering<'_>) -> Option<Op> {
+        reordered_view(at)
+    }
+
     fn why_lost(&self) -> &'static str {
         MIXES_CHANNELS
     }
@@ -142,6 +169,10 @@ impl Convert for Reshape {
 
 impl Convert for Transpose {
     without_weights!();
+
+    fn mover(&self) -> Option<Mover<'_>> {
+        Some(Box::new(|x| stored::transposed(x, self.clone())))
+    }
 
     fn why_lost(&self) -> &'static str {
         MIXES_CHANNELS

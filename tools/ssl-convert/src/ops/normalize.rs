@@ -3,19 +3,19 @@
 use super::layout;
 use crate::blobs::Blobs;
 use crate::export::exporter::{Call, Write};
-use crate::export::writer::{Writer, float, int};
+use crate::export::writer::{Writer, float, int, ints};
 use crate::import::binding::Binding;
 use crate::import::checks::{self, positive};
 use crate::import::node::OnnxNode;
 use crate::import::registry::Import;
 use crate::onnx::tensor::{Floats, Tensor};
-use crate::operator::{Affine, Convert, without_weights};
+use crate::operator::{Affine, Convert, Reordering, without_weights};
 use crate::slices::{Reads, Slices, reads};
 use crate::weights::{Op, Unpacked};
 use anyhow::{Context, Result, bail, ensure};
 use sslm_format::{
-    Activation, ArgMax, BatchNorm, Binary, Constant, Flatten, GroupNorm, InstanceNorm, LayerNorm, LogSoftmax, Lrn, Reduce,
-    ReduceMean, Reduction, Reshape, Softmax, Value, ValueId,
+    Activation, ArgMax, BatchNorm, Binary, ChannelNorm, Constant, Flatten, GroupNorm, InstanceNorm, LayerNorm, LogSoftmax, Lrn,
+    Reduce, ReduceMean, Reduction, Reshape, Softmax, Value, ValueId,
 };
 use std::ops::Range;
 
@@ -271,6 +271,10 @@ fn hardmax(node: &mut OnnxNode<'_>) -> Result<Binding> {
 impl Convert for Lrn {
     without_weights!();
 
+    fn reordered(&self, at: &Reordering<'_>) -> Option<Op> {
+        (at.axis(1)? == 1).then(|| self.clone().into())
+    }
+
     fn why_lost(&self) -> &'static str {
         "the windows of these constant channels reach channels that are not constant"
     }
@@ -283,6 +287,10 @@ impl Convert for BatchNorm<Unpacked> {
 
     fn is_finite(&self) -> bool {
         self.scale.iter().chain(&self.shift).all(|x| x.is_finite())
+    }
+
+    fn reordered(&self, at: &Reordering<'_>) -> Option<Op> {
+        (at.axis(1)? == 1).then(|| self.clone().into())
     }
 
     fn affine(&self, _: &[Option<Vec<f32>>]) -> Option<Affine> {
@@ -310,6 +318,10 @@ impl Convert for InstanceNorm<Unpacked> {
 
     fn is_finite(&self) -> bool {
         self.scale.iter().chain(&self.shift).all(|x| x.is_finite())
+    }
+
+    fn reordered(&self, at: &Reordering<'_>) -> Option<Op> {
+        ([at.axis(0)?, at.axis(1)?] == [0, 1]).then(|| self.clone().into())
     }
 
     /// What is constant everywhere is its mean, and what is left of it is the shift.
@@ -371,6 +383,16 @@ impl Convert for LayerNorm<Unpacked> {
         self.scale.is_finite() && self.shift.is_finite()
     }
 
+    /// Over the last axis, which may come to lie on axis 1.
+    fn reordered(&self, at: &Reordering<'_>) -> Option<Op> {
+        let LayerNorm { axis, scale, shift, epsilon } = self.clone();
+        let (of_one, place) = (axis as usize + 1 == at.input.len(), at.axis(axis)?);
+        if of_one && place as usize + 1 == at.x.axes().len() {
+            return Some(LayerNorm { axis: place, scale, shift, epsilon }.into());
+        }
+        (of_one && place == 1).then(|| ChannelNorm { scale, shift, epsilon }.into())
+    }
+
     /// What is constant on the normalised axes is its mean, and what is left of it is the shift, if that is one element.
     fn forward(&mut self, inputs: &[Slices<'_>], output: &Slices<'_>) -> Vec<Option<f32>> {
         let first = self.shift.iter().next();
@@ -386,6 +408,27 @@ impl Convert for LayerNorm<Unpacked> {
     fn stored<'g>(&'g self, _: &Value, blobs: &mut Blobs<'g>) -> sslm_format::Op {
         let (scale, shift) = (blobs.tensor(&self.scale), blobs.tensor(&self.shift));
         LayerNorm { axis: self.axis, scale, shift, epsilon: self.epsilon }.into()
+    }
+}
+
+impl Convert for ChannelNorm<Unpacked> {
+    fn is_finite(&self) -> bool {
+        self.scale.is_finite() && self.shift.is_finite()
+    }
+
+    /// Where the scale is zero, the shift is what is left of a channel.
+    fn forward(&mut self, _: &[Slices<'_>], output: &Slices<'_>) -> Vec<Option<f32>> {
+        let count = output.constants().map_or(0, <[_]>::len);
+        (0..count).map(|channel| (self.scale.at(channel) == 0.0).then(|| self.shift.at(channel))).collect()
+    }
+
+    fn why_lost(&self) -> &'static str {
+        "it normalises over channels, so it needs all of them"
+    }
+
+    fn stored<'g>(&'g self, _: &Value, blobs: &mut Blobs<'g>) -> sslm_format::Op {
+        let (scale, shift) = (blobs.tensor(&self.scale), blobs.tensor(&self.shift));
+        ChannelNorm { scale, shift, epsilon: self.epsilon }.into()
     }
 }
 
@@ -422,6 +465,13 @@ impl Convert for LogSoftmax {
 
 impl Convert for Softmax {
     without_weights!();
+
+    /// The axes must still lie beside each other.
+    fn reordered(&self, at: &Reordering<'_>) -> Option<Op> {
+        let places: Vec<u32> = (self.start..self.end).map(|axis| at.axis(axis)).collect::<Option<_>>()?;
+        let (start, end) = (*places.iter().min()?, *places.iter().max()? + 1);
+        (end - start == self.end - self.start).then(|| Softmax { start, end }.into())
+    }
 
     fn why_lost(&self) -> &'static str {
         "it needs every channel"
@@ -462,6 +512,21 @@ impl Write for LayerNorm<Unpacked> {
         let [scale, shift] = [&self.scale, &self.shift].map(|elements| w.stored(&dims, elements));
         let attributes = vec![int("axis", self.axis.into()), float("epsilon", self.epsilon)];
         w.push("LayerNormalization", &[x, &scale, &shift], call.output, attributes);
+        Ok(())
+    }
+}
+
+impl Write for ChannelNorm<Unpacked> {
+    /// As LayerNormalization of the last axis.
+    fn write(&self, w: &mut Writer, call: &Call<'_>) -> Result<()> {
+        let last = call.rank as i64 - 1;
+        let to_last: Vec<i64> = std::iter::once(0).chain(2..=last).chain([1]).collect();
+        let back: Vec<i64> = [0, last].into_iter().chain(1..last).collect();
+        let x = w.make("Transpose", &[call.inputs[0]], vec![ints("perm", &to_last)]);
+        let [scale, shift] = [&self.scale, &self.shift].map(|elements| w.floats(&[elements.len()], elements.iter()));
+        let attributes = vec![int("axis", -1), float("epsilon", self.epsilon)];
+        let y = w.make("LayerNormalization", &[&x, &scale, &shift], attributes);
+        w.push("Transpose", &[&y], call.output, vec![ints("perm", &back)]);
         Ok(())
     }
 }

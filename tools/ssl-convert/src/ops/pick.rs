@@ -8,7 +8,8 @@ use crate::import::checks;
 use crate::import::node::OnnxNode;
 use crate::import::registry::Import;
 use crate::import::stored;
-use crate::operator::{Convert, without_weights};
+use crate::operator::{Convert, Mover, Reordering, without_weights};
+use crate::weights::Op;
 use anyhow::{Context, Result, ensure};
 use sslm_format::{Extent, Gather, Slice, shape};
 
@@ -149,6 +150,14 @@ impl Convert for Slice {
 
     without_weights!();
 
+    fn mover(&self) -> Option<Mover<'_>> {
+        Some(Box::new(|x| stored::sliced(x, self.clone())))
+    }
+
+    fn reordered(&self, at: &Reordering<'_>) -> Option<Op> {
+        Some(Slice { axis: at.axis(self.axis)?, ..self.clone() }.into())
+    }
+
     fn takes_constants(&self) -> bool {
         true
     }
@@ -160,6 +169,14 @@ impl Convert for Gather {
     }
 
     without_weights!();
+
+    fn mover(&self) -> Option<Mover<'_>> {
+        Some(Box::new(|x| stored::gathered(x, self.clone(), &[self.indices.len()])))
+    }
+
+    fn reordered(&self, at: &Reordering<'_>) -> Option<Op> {
+        Some(Gather { axis: at.axis(self.axis)?, ..self.clone() }.into())
+    }
 
     fn takes_constants(&self) -> bool {
         true

@@ -7,7 +7,7 @@ use crate::import::checks;
 use crate::import::node::OnnxNode;
 use crate::import::registry::Import;
 use crate::onnx::proto::data_type;
-use crate::operator::{Convert, MIXES_CHANNELS, without_weights};
+use crate::operator::{Convert, MIXES_CHANNELS, Reordering, without_weights};
 use crate::weights::Op;
 use anyhow::Result;
 use sslm_format::{Activation, ArgMax, Binary, Operator, Reduce, ReduceMean, Reduction, ValueId};
@@ -114,6 +114,12 @@ fn arg_max(node: &mut OnnxNode<'_>, x: ValueId) -> Result<Binding> {
 
 impl Convert for ReduceMean {
     without_weights!();
+
+    fn reordered(&self, at: &Reordering<'_>) -> Option<Op> {
+        let mut axes: Vec<u32> = self.axes.iter().map(|&axis| at.axis(axis)).collect::<Option<_>>()?;
+        axes.sort_unstable();
+        Some(ReduceMean { axes, keep: self.keep }.into())
+    }
 
     fn why_lost(&self) -> &'static str {
         MIXES_CHANNELS

@@ -7,7 +7,7 @@ use crate::import::checks::{self, positive};
 use crate::import::node::OnnxNode;
 use crate::import::registry::Import;
 use crate::onnx::proto::AttributeProto;
-use crate::operator::{Convert, without_weights};
+use crate::operator::{Convert, Reordering, without_weights};
 use crate::weights::Op;
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use sslm_format::{
@@ -280,6 +280,11 @@ fn coordinates(node: &OnnxNode<'_>, x: ValueId, resized: &[usize]) -> Result<Coo
 
 impl Convert for Pad {
     without_weights!();
+
+    fn reordered(&self, at: &Reordering<'_>) -> Option<Op> {
+        let amounts = at.x.axes().map(|axis| axis.map_or([0; 2], |axis| self.amounts[axis])).collect();
+        Some(Pad { amounts, fill: self.fill.clone() }.into())
+    }
 
     fn why_lost(&self) -> &'static str {
         "it pads with something else than the constant"
