@@ -295,20 +295,20 @@ def read_operator(r):
     ]))  # fmt: skip
     meeting = lambda: function("reduction", "Last", "Sum", "Product", "Larger", "Smaller").name
     operators |= {
-        40: ("Resample", resample),
-        41: ("DepthToSpace", lambda: Record(block=r.u32(), neighbours=r.flag())),
-        42: ("SpaceToDepth", lambda: Record(block=r.u32())),
-        43: ("GridSample", lambda: Record(
+        31: ("Resample", resample),
+        32: ("DepthToSpace", lambda: Record(block=r.u32(), neighbours=r.flag())),
+        33: ("SpaceToDepth", lambda: Record(block=r.u32())),
+        34: ("GridSample", lambda: Record(
             between=function("way between elements", "Linear", "Nearest", "Cubic").name,
             outside=function("kind of outside", "Zeros", "Border", "Reflection").name, align_corners=r.flag(),
         )),
-        50: ("MatMul", lambda: Record(transposed=(r.flag(), r.flag()), alpha=r.f32())),
-        51: ("TopK", lambda: Record(axis=r.u32(), k=r.u32(), largest=r.flag(), positions=r.flag())),
-        52: ("GatherND", lambda: Record(batch=r.u32())),
-        53: ("GatherElements", lambda: Record(axis=r.u32())),
-        54: ("ScatterND", lambda: Record(meeting=meeting())),
-        55: ("ScatterElements", lambda: Record(axis=r.u32(), meeting=meeting())),
-        65: ("ChannelNorm", lambda: Record(scale=r.u32(), shift=r.u32(), epsilon=r.f32())),
+        35: ("MatMul", lambda: Record(transposed=(r.flag(), r.flag()), alpha=r.f32())),
+        36: ("TopK", lambda: Record(axis=r.u32(), k=r.u32(), largest=r.flag(), positions=r.flag())),
+        37: ("GatherND", lambda: Record(batch=r.u32())),
+        38: ("GatherElements", lambda: Record(axis=r.u32())),
+        39: ("ScatterND", lambda: Record(meeting=meeting())),
+        40: ("ScatterElements", lambda: Record(axis=r.u32(), meeting=meeting())),
+        41: ("ChannelNorm", lambda: Record(scale=r.u32(), shift=r.u32(), epsilon=r.f32())),
     }  # fmt: skip
     code = r.u8()
     require(code > 0 and code in operators, "section 11", f"operator {code}: needs a newer reader")

@@ -130,7 +130,7 @@ operators! { ($)
     /// To two axes.
     10 => Flatten,
     /// To given dims.
-    11 | 72 => Reshape,
+    11 | 44 => Reshape,
     /// Joins along an axis.
     12 => Concat,
     /// A function of the elements of two values, with ONNX (numpy) broadcasting.
@@ -146,7 +146,7 @@ operators! { ($)
     /// Axes in another order.
     18 => Transpose,
     /// A range of an axis.
-    19 | 73 => Slice,
+    19 | 45 => Slice,
     /// Chosen indices of an axis.
     20 => Gather,
     /// More elements around.
@@ -156,7 +156,7 @@ operators! { ($)
     /// Mean over axes.
     23 => ReduceMean,
     /// Broadcast.
-    24 | 74 => Expand,
+    24 | 46 => Expand,
     /// Index of the largest element.
     25 => ArgMax,
     /// Normalisation over the last axes.
@@ -170,31 +170,31 @@ operators! { ($)
     /// Normalisation of groups of channels of each image.
     30 => GroupNorm<W>,
     /// Other extents of any axes.
-    40 => Resample,
+    31 => Resample,
     /// Channels that become positions.
-    41 => DepthToSpace,
+    32 => DepthToSpace,
     /// Positions that become channels.
-    42 => SpaceToDepth,
+    33 => SpaceToDepth,
     /// Planes at the positions of a grid.
-    43 => GridSample,
+    34 => GridSample,
     /// Products of computed matrices.
-    50 => MatMul,
+    35 => MatMul,
     /// The largest or smallest elements of an axis, or where they stand.
-    51 => TopK,
+    36 => TopK,
     /// Elements at computed indices.
-    52 => GatherNd,
+    37 => GatherNd,
     /// Elements at an index of an axis that is computed for each of them.
-    53 => GatherElements,
+    38 => GatherElements,
     /// Elements brought to computed indices.
-    54 => ScatterNd,
+    39 => ScatterNd,
     /// Elements brought to an index of an axis that is computed for each of them.
-    55 => ScatterElements,
+    40 => ScatterElements,
     /// Normalisation over the channels of each position.
-    65 => ChannelNorm<W>,
+    41 => ChannelNorm<W>,
     /// Extents as elements.
-    70 => Sizes,
+    42 => Sizes,
     /// Equally spaced integers.
-    71 => Range,
+    43 => Range,
 }
 
 /// What the format states of an operator, whatever its weights are: its rules are part of the format.

@@ -321,7 +321,7 @@ impl Check for Resize2d {
             Coordinates::HalfPixelSymmetric | Coordinates::TfHalfPixelForNn | Coordinates::TfCropAndResize { .. }
         ) || matches!(self.interpolation, Interpolation::Cubic { .. })
         {
-            return Err(Error::invalid("coordinates and interpolation", "those of operator 22", "some of operator 40"));
+            return Err(Error::invalid("coordinates and interpolation", "those of operator 22", "some of operator 31"));
         }
         match self.target {
             Target::Scales { factors } => factors.into_iter().try_for_each(check_factor),

@@ -55,7 +55,6 @@ pub(super) const IMPORTS: &[Import] = &[
         let alpha = node.float("alpha", 1.702)?;
         function(node, Activation::Swish { alpha })
     }),
-    Import::computing("Sqrt", |node| function(node, Activation::Sqrt)),
     Import::computing("Erf", |node| function(node, Activation::Erf)),
     Import::computing("Exp", |node| function(node, Activation::Exp)),
     Import::computing("Log", |node| function(node, Activation::Log)),

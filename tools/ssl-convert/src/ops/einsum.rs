@@ -123,17 +123,20 @@ fn product(node: &mut OnnxNode<'_>, [a, b]: [Operand; 2], output: &[Label]) -> R
         let one_each = first.len() == 1 && second.len() == 1;
         matrices.push(match one_each {
             true => value,
-            false => regrouped(node, &format!("matrix{i}"), (value, &own), &groups, &extents)?,
+            false => regrouped(node, &node.inner_name(&format!("matrix{i}")), (value, &own), &groups, &extents)?,
         });
     }
-    let y = node.push_as(&node.inner_name("product"), MatMul { transposed: [false; 2], alpha: 1.0 }, matrices)?;
+    // The last of these nodes yields the output.
     let order = [&common[..], &rows, &columns].concat();
-    let groups: Vec<&[Label]> = order.chunks(1).collect();
-    let own = node.extents_of(y).to_vec();
-    let one_each = rows.len() == 1 && columns.len() == 1;
-    let y = if one_each { y } else { regrouped(node, "axes", (y, &own), &groups, &extents)? };
-    let name = node.outputs()[0].clone();
-    let y = reordered(node, &name, Operand { value: y, labels: order }, output, true)?;
+    let (one_each, in_order) = (rows.len() == 1 && columns.len() == 1, order == output);
+    let output_name = node.outputs()[0].clone();
+    let name = |suffix: &str, last: bool| if last { output_name.clone() } else { format!("{output_name}.{suffix}") };
+    let mut y = node.push_as(&name("product", one_each && in_order), MatMul { transposed: [false; 2], alpha: 1.0 }, matrices)?;
+    if !one_each {
+        let (own, groups) = (node.extents_of(y).to_vec(), order.chunks(1).collect::<Vec<_>>());
+        y = regrouped(node, &name("axes", in_order), (y, &own), &groups, &extents)?;
+    }
+    let y = reordered(node, &output_name, Operand { value: y, labels: order }, output, false)?;
     Ok(node.computed(y))
 }
 
@@ -160,5 +163,5 @@ fn regrouped(
     };
     let product = |group: &&[Label]| group.iter().fold(Extent::from(1usize), |product, label| &product * &extent(label));
     let dims = layout::dims_to(own, &groups.iter().map(product).collect::<Vec<Extent>>());
-    node.push_as(&node.inner_name(name), Reshape { dims }, vec![value])
+    node.push_as(name, Reshape { dims }, vec![value])
 }
