@@ -104,9 +104,12 @@ fn the_largest_of_compact_channels() {
     compact_equals_dense(&net.finish(&[&all]), &[&[1, 2, 3, 3], &[2, 2, 3, 3]]);
 }
 
+/// Adds nodes that read `x`; returns what they yield.
+type Nodes = fn(&mut Net) -> String;
+
 #[test]
 fn refused_with_a_reason() {
-    let cases: [(&str, fn(&mut Net) -> String); 5] = [
+    let cases: [(&str, Nodes); 5] = [
         ("k: expected at most 3, found 4", |net| {
             let k = net.integers(&[4]);
             net.node("TopK", &["x", &k], &[])

@@ -19,6 +19,9 @@ fn near(found: &[f32], expected: &[f64]) {
     assert!(wrong.is_none(), "{wrong:?}: {found:?} instead of {expected:?}");
 }
 
+/// Adds nodes that read `x` and its transpose; returns what they yield.
+type Way = fn(&mut Net, &str) -> String;
+
 /// `[2, 3, 4]` times its transpose, in five ways.
 #[test]
 fn transposed_operands_and_factors_are_taken_in() {
@@ -30,7 +33,7 @@ fn transposed_operands_and_factors_are_taken_in() {
         (0..18).map(|i| at(i / 9, i / 3 % 3, i % 3)).collect()
     };
     let swap: [(&str, sslm_tests::onnx::Value); 1] = [("perm", Ints(&[0, 2, 1]))];
-    let ways: [(&str, f64, fn(&mut Net, &str) -> String); 5] = [
+    let ways: [(&str, f64, Way); 5] = [
         ("MatMul", 1.0, |net, t| net.node("MatMul", &["x", t], &[])),
         ("scaled", 0.25, |net, t| {
             let (y, quarter) = (net.node("MatMul", &["x", t], &[]), net.weights(&[1], &[0.25]));

@@ -60,7 +60,7 @@ impl Graph {
         &self.shapes[value.index()]
     }
 
-    /// The sizes that costs are stated for where inputs leave them open: batches of one, and [`REFERENCE`] on all other axes.
+    /// The sizes that costs are stated for where inputs leave them open: batches of one, and 224 on all other axes.
     pub fn reference(&self) -> BTreeMap<&str, usize> {
         let dims = self.graph.inputs.iter().flat_map(|input| input.dims.iter().enumerate());
         let symbols = dims.filter_map(|(axis, dim)| Some((dim.symbol()?, axis)));

@@ -27,7 +27,7 @@ use anyhow::{Context, Result, anyhow, bail, ensure};
 use binding::{Binding, Follows};
 use builder::Builder;
 use inline::{Inlined, inline};
-use node::OnnxNode;
+use node::{Facts, OnnxNode};
 use registry::Import;
 use sslm_format::ElementType;
 use std::collections::{BTreeMap, HashSet};
@@ -175,8 +175,8 @@ impl Importer<'_> {
         let all_known = !read.is_empty() && tensors().all(|t| t.is_some_and(Tensor::is_known));
         let types: Vec<ElementType> = node.input.iter().zip(&read).map(|(name, read)| self.types.of(name, *read)).collect();
         let mark = self.builder.mark();
-        let integers = computed.is_some() || all_integers;
-        let mut node = OnnxNode::new(node, name, self.opset, integers, types, &self.read, &mut self.builder, self.external)?;
+        let facts = Facts { opset: self.opset, integers: computed.is_some() || all_integers, types, read: &self.read };
+        let mut node = OnnxNode::new(node, name, facts, &mut self.builder, self.external)?;
         let first = (import.import)(&mut node)?;
         // What moves integers leaves them as they are.
         let moved = import.takes_integers.then(|| node.moved_type());

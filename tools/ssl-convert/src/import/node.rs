@@ -13,39 +13,42 @@ use anyhow::{Context, Result, bail, ensure};
 use sslm_format::{Constant, ElementType, Extent, ValueId};
 use std::collections::HashSet;
 
+/// What the importer knows of a node, whatever its operator is.
+pub(crate) struct Facts<'a> {
+    /// The version of the operator set.
+    pub(crate) opset: i64,
+    /// Whether what the node computes are integers, since it moves integers.
+    pub(crate) integers: bool,
+    /// The types of the inputs' elements.
+    pub(crate) types: Vec<ElementType>,
+    /// The names that some needed node reads or that are outputs of the model.
+    pub(crate) read: &'a HashSet<&'a str>,
+}
+
 /// A node that is being imported.
 pub(crate) struct OnnxNode<'a> {
     proto: &'a NodeProto,
     name: &'a str,
     /// The name of the first output.
     output: &'a str,
-    opset: i64,
-    /// Whether what the node computes are integers, since it moves integers.
-    integers: bool,
+    facts: Facts<'a>,
     inputs: Vec<Option<Binding>>,
-    /// The types of the inputs' elements.
-    types: Vec<ElementType>,
     /// Those of the outputs, as far as the operator says.
     output_types: Vec<Option<ElementType>>,
     /// Outputs behind the first one.
     further: Vec<Binding>,
     /// How many values on the way to the first output have names so far.
     inner: usize,
-    /// The names that some needed node reads or that are outputs of the model.
-    read: &'a HashSet<&'a str>,
     builder: &'a mut Builder,
     external: &'a mut ExternalData,
 }
 
 impl<'a> OnnxNode<'a> {
-    /// Looks up what a node reads. `integers` says that what it computes are integers, `read` which names somebody reads.
+    /// Looks up what a node reads.
     pub(crate) fn new(
         proto: &'a NodeProto,
         name: &'a str,
-        opset: i64,
-        integers: bool,
-        types: Vec<ElementType>,
-        read: &'a HashSet<&'a str>,
+        facts: Facts<'a>,
         builder: &'a mut Builder,
         external: &'a mut ExternalData,
     ) -> Result<Self> {
@@ -53,26 +56,12 @@ impl<'a> OnnxNode<'a> {
         let inputs = proto.input.iter().enumerate().map(|(i, name)| builder.input(i, name)).collect::<Result<_>>()?;
         let (output_types, further) = (vec![None; proto.output.len()], Vec::new());
         let inner = 0;
-        Ok(OnnxNode {
-            proto,
-            name,
-            output,
-            opset,
-            integers,
-            inputs,
-            types,
-            output_types,
-            further,
-            inner,
-            read,
-            builder,
-            external,
-        })
+        Ok(OnnxNode { proto, name, output, facts, inputs, output_types, further, inner, builder, external })
     }
 
     /// The version of the operator set.
     pub(crate) fn opset(&self) -> i64 {
-        self.opset
+        self.facts.opset
     }
 
     /// The names of the outputs.
@@ -82,7 +71,7 @@ impl<'a> OnnxNode<'a> {
 
     /// That of a node only the first output is read, not those that `further` names.
     pub(crate) fn one_output(&self, further: &str) -> Result<()> {
-        let is_read = |name: &String| !name.is_empty() && self.read.contains(name.as_str());
+        let is_read = |name: &String| !name.is_empty() && self.facts.read.contains(name.as_str());
         ensure!(!self.proto.output.iter().skip(1).any(is_read), "expected one output, found that {further} is read, too");
         Ok(())
     }
@@ -175,7 +164,7 @@ impl OnnxNode<'_> {
 
     /// Of which type the elements of input `i` are; float32 if it is left out.
     pub(crate) fn input_type(&self, i: usize) -> ElementType {
-        self.types.get(i).copied().unwrap_or(ElementType::F32)
+        self.facts.types.get(i).copied().unwrap_or(ElementType::F32)
     }
 
     /// Lets input `i`, which must be there, stand for something else.
@@ -185,7 +174,7 @@ impl OnnxNode<'_> {
 
     /// The type of what an operator yields that moves elements: that of the first input of integers, or else of input 0.
     pub(crate) fn moved_type(&self) -> ElementType {
-        self.types.iter().copied().find(|t| t.is_integer()).unwrap_or(self.input_type(0))
+        self.facts.types.iter().copied().find(|t| t.is_integer()).unwrap_or(self.input_type(0))
     }
 
     /// What input 0 stands for, which must be there.
@@ -363,7 +352,7 @@ impl OnnxNode<'_> {
 
     /// What an output stands for that is `v`.
     pub(crate) fn computed(&self, v: ValueId) -> Binding {
-        if self.integers { Binding::Integers(v) } else { Binding::Value(v) }
+        if self.facts.integers { Binding::Integers(v) } else { Binding::Value(v) }
     }
 
     /// Input 0 moved by the operator that `of_rank` states for its rank: at once by `stored` if it is a stored tensor, else by a

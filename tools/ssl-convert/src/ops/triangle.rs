@@ -10,7 +10,7 @@ use crate::import::stored;
 use crate::onnx::proto::data_type;
 use crate::onnx::tensor::{Data, Floats, Tensor};
 use anyhow::{Context, Result, bail, ensure};
-use sslm_format::{Constant, MatMul, Transpose};
+use sslm_format::{Constant, Extent, MatMul, Transpose};
 
 pub(super) const IMPORTS: &[Import] =
     &[Import::computing("Trilu", trilu), Import::computing("EyeLike", eye_like), Import::computing("CumSum", cum_sum)];
@@ -63,7 +63,7 @@ fn eye_like(node: &mut OnnxNode<'_>) -> Result<Binding> {
 }
 
 fn known_dims(node: &OnnxNode<'_>, v: sslm_format::ValueId) -> Result<Vec<usize>> {
-    let known: Option<Vec<usize>> = node.extents_of(v).iter().map(|e| e.known().map(|e| e as usize)).collect();
+    let known: Option<Vec<usize>> = node.extents_of(v).iter().map(Extent::known).collect();
     known.context("input: expected known extents, found symbolic ones")
 }
 
