@@ -155,6 +155,17 @@ impl Extent {
         }
     }
 
+    /// What becomes of the extents of two operands that are broadcast: equal ones, or the one that is not 1. Of two that are
+    /// never 1, so equal, it is the shorter expression.
+    pub fn joined(&self, other: &Extent) -> Extent {
+        match (self.bounds().0 > 1, other.bounds().0 > 1) {
+            (true, true) if other.size() < self.size() => other.clone(),
+            (true, _) => self.clone(),
+            (_, true) => other.clone(),
+            _ => self.greatest(other),
+        }
+    }
+
     /// `floor(self * factor)` in the precision of f32, of a positive factor.
     pub fn scaled(&self, factor: f32) -> Extent {
         match self.0 {

@@ -46,8 +46,7 @@ pub(crate) fn broadcast(a: &Shape, b: &Shape) -> Result<Shape> {
             (Some(p), Some(q)) => Err(Error::shape(format!("axis {i}"), format!("{p} or 1"), q)),
             (Some(_), None) => Ok(a),
             (None, Some(_)) => Ok(b),
-            // Whichever is not 1.
-            (None, None) => Ok(a.greatest(&b)),
+            (None, None) => Ok(a.joined(&b)),
         }
     };
     (0..rank).map(joined).collect()
@@ -104,6 +103,9 @@ mod tests {
         assert_eq!(broadcast(&vec![n.clone()], &vec![n.clone()]).unwrap(), vec![n.clone()]);
         assert_eq!(broadcast(&vec![n.clone()], &vec![four.clone()]).unwrap(), vec![four]);
         assert_eq!(broadcast(&vec![n.clone()], &vec![m.clone()]).unwrap(), vec![n.greatest(&m)]);
+        // One that cannot be 1 is what the other one is, or what it becomes.
+        let even = &Extent::from(2i64) * &m;
+        assert_eq!(broadcast(&vec![n.clone()], &vec![even.clone()]).unwrap(), vec![even]);
         assert!(broadcast(&of(&[3]), &of(&[2])).is_err());
     }
 
