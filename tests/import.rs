@@ -378,6 +378,36 @@ fn grids_follow_the_size_of_the_input() {
     }
 }
 
+/// An exporter that took height and width for known ones (of MobileViT, by tracing) says so where it says all sizes but the batch.
+#[test]
+fn sizes_that_were_baked_in_are_known_behind() {
+    let mut net = Net::new(&["n", "4", "h", "w"]);
+    let batch = extent_of(&mut net, "x", 0);
+    let rest = net.integers(&[4, 6]);
+    let dims = net.node("Concat", &[&batch, &rest], &[("axis", Int(0))]);
+    let flat = net.node("Reshape", &["x", &dims], &[]);
+    let last = net.node("Transpose", &[&flat], &[("perm", Ints(&[0, 2, 1]))]);
+    let rest = net.integers(&[6, -1]);
+    let dims = net.node("Concat", &[&batch, &rest], &[("axis", Int(0))]);
+    let y = net.node("Reshape", &[&last, &dims], &[]);
+    // Its channels are known, or they could not be normalised.
+    let scale = net.weights(&[4], &[1.0; 4]);
+    let y = net.node("LayerNormalization", &[&y, &scale], &[("epsilon", Float(0.0))]);
+    let model = Model::from_bytes(&convert(&net.finish(&[&y]), false)).expect("valid");
+    for [h, w] in [[2, 3], [6, 1]] {
+        let (shape, x) = ([2, 4, h, w], input(&[2, 4, h, w]));
+        let (found_shape, found) = run(&model, &shape, &x);
+        assert_eq!(found_shape, [2, 6, 4]);
+        for (i, y) in found.chunks(4).enumerate() {
+            let of = [0, 1, 2, 3].map(|c| f64::from(x[i / 6 * 24 + c * 6 + i % 6]));
+            let mean = of.iter().sum::<f64>() / 4.0;
+            let deviation = (of.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / 4.0).sqrt();
+            let close = |(x, y): (&f64, &f32)| ((x - mean) / deviation - f64::from(*y)).abs() < 1e-5;
+            assert!(of.iter().zip(y).all(close), "{of:?} became {y:?}");
+        }
+    }
+}
+
 #[test]
 fn dims_without_a_name_are_their_own() {
     for name in ["?", "-1", "None"] {

@@ -66,9 +66,15 @@ pub(super) fn dims_to(own: &[Extent], target: &[Extent]) -> Vec<Extent> {
         _ => extent.clone(),
     };
     let mut dims: Vec<Extent> = target.iter().enumerate().map(copied).collect();
-    let inferred = dims.iter().any(|d| d.integer() == Some(-1));
-    if let (false, [open]) =
-        (inferred, &dims.iter().enumerate().filter(|(_, d)| is_open(d)).map(|(i, _)| i).collect::<Vec<_>>()[..])
+    let open: Vec<usize> = (0..dims.len()).filter(|&i| is_open(&dims[i])).collect();
+    // An exporter that took some sizes for known ones says more by the extent than could be inferred.
+    let inferred = |open: usize| {
+        let others = target.iter().enumerate().filter(|&(i, _)| i != open).fold(Extent::from(1usize), |all, (_, e)| &all * e);
+        let all = own.iter().fold(Extent::from(1usize), |all, e| &all * e);
+        all.quotient(&others)
+    };
+    if let ([open], false) = (&open[..], dims.iter().any(|d| d.integer() == Some(-1)))
+        && inferred(*open) == target[*open]
     {
         dims[*open] = Extent::from(-1i64);
     }
