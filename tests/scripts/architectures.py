@@ -142,6 +142,10 @@ def build(name):
         if isinstance(module, torch.nn.modules.batchnorm._BatchNorm) and module.running_mean is not None:
             torch.nn.init.normal_(module.running_mean, std=0.1)
             torch.nn.init.uniform_(module.running_var, 0.5, 1.5)
+    # Branches that begin at nothing (the last scale of a residual one, a head) would hide what is computed in them.
+    for parameter in model.parameters():
+        if parameter.detach().abs().max() < 1e-2:
+            torch.nn.init.normal_(parameter, std=0.5 if parameter.dim() == 1 else 0.05)
     return model.eval(), fixed, side is not None
 
 
