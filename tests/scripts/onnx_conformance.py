@@ -12,7 +12,8 @@ A test case feeds every input at run time, weights too, which networks store. So
 one if none is float32, and all others become initialisers with the elements of the test. Operators with equal operands (OPERANDS)
 run once for each operand that stays an input, and once with all of them computed: cut out of one flat input by products with 0/1
 matrices. A case of several outputs, of which all but the first may be left out, runs once more without those. A case of int64 inputs
-alone runs as arithmetic that must fold away: its result is added to an input of zeros. Inputs and outputs have the types of the case.
+alone, or of an operator that computes with what is stored (FOLDED), must fold away: its result is added to an input of zeros. Inputs
+and outputs have the types of the case.
 """
 import argparse
 import collections
@@ -38,7 +39,7 @@ Concat Constant ConstantOfShape Conv ConvTranspose Cos Cosh CumSum DepthToSpace 
 DynamicQuantizeLinear Einsum Elu Equal Erf Exp Expand EyeLike Flatten Floor Gather GatherElements GatherND Gelu Gemm
 GlobalAveragePool GlobalLpPool GlobalMaxPool Greater GreaterOrEqual GridSample GroupNormalization HardSigmoid HardSwish
 Hardmax Identity If InstanceNormalization IsInf IsNaN LRN LayerNormalization LeakyRelu Less LessOrEqual Log LogSoftmax
-LpNormalization LpPool MatMul Max MaxPool Mean MeanVarianceNormalization Min Mish Mod Mul Neg Not OneHot Or PRelu Pad Pow
+LpNormalization LpPool MatMul Max MaxPool Mean MeanVarianceNormalization Min Mish Mod Mul Neg NonZero Not OneHot Or PRelu Pad Pow
 QuantizeLinear RMSNormalization Range Reciprocal ReduceL1 ReduceL2 ReduceLogSum ReduceLogSumExp ReduceMax ReduceMean
 ReduceMin ReduceProd ReduceSum ReduceSumSquare Relu Reshape Resize Round ScatterElements ScatterND Selu Shape Shrink Sigmoid
 Sign Sin Sinh Size Slice Softmax Softplus Softsign SpaceToDepth Split Sqrt Squeeze Sub Sum Swish Tan Tanh ThresholdedRelu
@@ -48,6 +49,10 @@ Tile TopK Transpose Trilu Unsqueeze Upsample Where Xor""".split()
 OPERANDS = {
     "Add", "Concat", "Div", "Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Max", "Mean", "Min", "Mod", "Mul", "Pow", "Sub", "Sum",
 }
+
+FOLDED = {"If", "NonZero", "Range"}
+STORED = {"OneHot": ["depth", "values"]}
+"""Operators of which all inputs are stored, and inputs that are."""
 
 ALIGNED = "corners aligned as ONNX's reference evaluator does, not as PyTorch and onnxruntime do"
 DEPARTURES = {f"test_resize_downsample_scales_{mode}_align_corners": ALIGNED for mode in ("linear", "cubic")}
@@ -116,15 +121,19 @@ def not_applicable(case):
     """Why a case says nothing about a float32 network, or departs from what sslm computes; None if it does neither."""
     if case.name in DEPARTURES:
         return DEPARTURES[case.name]
+    if any(i.type.tensor_type.elem_type == TensorProto.BFLOAT16 for i in [*case.model.graph.input, *case.model.graph.output]):
+        return "types that arrays of numpy do not have"
     for array in case.outputs:
         if not isinstance(array, np.ndarray) or array.dtype not in TYPES:
-            return "result of another type"
+            return "types that arrays of numpy do not have"
         if array.size == 0:
             return "empty tensors"
     if not all(isinstance(array, np.ndarray) and array.dtype in TYPES for array in case.inputs):
-        return "input of another type"
-    if any(array.size == 0 for array in case.inputs if array.dtype == np.float32):
+        return "types that arrays of numpy do not have"
+    if any(array.size == 0 for array in case.inputs):
         return "empty tensors"
+    if any((np.abs(array[np.isfinite(array)]) > np.finfo(np.float32).max).any() for array in case.inputs if array.dtype == np.float64):
+        return "elements that float32 does not hold"
     return None
 
 
@@ -132,13 +141,17 @@ def variants(case):
     """The sets of inputs to leave as inputs, as (label, names)."""
     names = [i.name for i in case.model.graph.input]
     floats = [name for name, array in zip(names, case.inputs) if array.dtype == np.float32]
-    if all(array.dtype == np.int64 for array in case.inputs):
+    if case.operator in FOLDED or all(array.dtype == np.int64 for array in case.inputs):
         return [("folded", [])]
+    if case.operator in STORED:
+        return [("", [name for name in names if name not in STORED[case.operator]])]
     if not floats or case.operator == "DequantizeLinear":  # whose scale is float32
         return [("", names[:1])]
     if case.operator not in OPERANDS or len(floats) == 1:
         return [("", floats[:1])]
-    return [(f"input {name}", [name]) for name in floats] + [("computed", floats)]
+    # Products with 0/1 matrices would spread what is not finite.
+    finite = all(np.isfinite(array).all() for array in case.inputs)
+    return [(f"input {name}", [name]) for name in floats] + ([("computed", floats)] if finite else [])
 
 
 def specialise(case, data, index):

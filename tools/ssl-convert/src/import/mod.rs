@@ -34,7 +34,7 @@ use std::collections::{BTreeMap, HashSet};
 use types::Types;
 
 /// Operator sets that are understood.
-const OPSETS: std::ops::RangeInclusive<i64> = 7..=25;
+const OPSETS: std::ops::RangeInclusive<i64> = 1..=28;
 
 /// Builds the dense graph of an ONNX model, with symbolic dims of these names fixed.
 ///

@@ -239,7 +239,14 @@ pub mod data_type {
         ELEMENT_TYPES.iter().find(|(_, known)| *known == element_type).map_or(UNDEFINED, |(code, _)| *code)
     }
 
-    /// The ONNX name of a data type.
+    /// The data type that operators before opset 6 state by this name; undefined if there is none.
+    pub fn of_name(name: &str) -> i32 {
+        let names = ["UNDEFINED", "FLOAT", "UINT8", "INT8", "UINT16", "INT16", "INT32", "INT64", "STRING", "BOOL"];
+        let further = ["FLOAT16", "DOUBLE", "UINT32", "UINT64"];
+        names.iter().chain(&further).position(|known| *known == name).map_or(UNDEFINED, |code| code as i32)
+    }
+
+    /// A name of a data type, for people.
     pub fn name(code: i32) -> String {
         let names = [
             "undefined",

@@ -11,7 +11,7 @@ use crate::onnx::tensor::{Data, Tensor};
 use crate::operator::{Affine, Convert, Reordering, without_weights};
 use crate::weights::Op;
 use anyhow::{Context, Result};
-use sslm_format::{Activation, Binary, Operator, Reshape, ValueId, Where};
+use sslm_format::{Activation, Binary, ElementType, Operator, Reshape, ValueId, Where};
 
 pub(super) const IMPORTS: &[Import] = &[
     Import::computing("Add", |node| function(node, Binary::Add)).of_integers(),
@@ -23,7 +23,7 @@ pub(super) const IMPORTS: &[Import] = &[
         function(node, if truncates { Binary::Remainder } else { Binary::Modulus })
     })
     .of_integers(),
-    Import::computing("Pow", pow),
+    Import::computing("Pow", pow).of_integers(),
     Import::computing("PRelu", prelu),
     Import::computing("Equal", |node| compare(node, Binary::Equal, [0, 1])).of_integers(),
     Import::computing("Less", |node| compare(node, Binary::Less, [0, 1])).of_integers(),
@@ -31,10 +31,10 @@ pub(super) const IMPORTS: &[Import] = &[
     Import::computing("Greater", |node| compare(node, Binary::Less, [1, 0])).of_integers(),
     Import::computing("GreaterOrEqual", |node| compare(node, Binary::LessOrEqual, [1, 0])).of_integers(),
     // Truth is 0 or 1.
-    Import::computing("And", |node| function(node, Binary::Mul)).of_integers(),
-    Import::computing("Or", |node| function(node, Binary::Max)).of_integers(),
+    Import::computing("And", |node| function(node, Binary::Mul).map(|both| truth(node, both))).of_integers(),
+    Import::computing("Or", |node| function(node, Binary::Max).map(|either| truth(node, either))).of_integers(),
     Import::computing("Xor", xor).of_integers(),
-    Import::computing("Not", |node| with_constant(node, Binary::Sub, 1, true)).of_integers(),
+    Import::computing("Not", not).of_integers(),
     Import::computing("Neg", |node| with_constant(node, Binary::Mul, -1, false)).of_integers(),
     Import::computing("Reciprocal", |node| with_constant(node, Binary::Div, 1, true)),
     Import::computing("IsNaN", is_nan),
@@ -109,16 +109,28 @@ fn div(node: &mut OnnxNode<'_>) -> Result<Binding> {
     node.push(Activation::Trunc, vec![quotient])
 }
 
-/// A square is a product.
+/// A square is a product. Powers of integers are integers.
 fn pow(node: &mut OnnxNode<'_>) -> Result<Binding> {
     let squares = node.tensor_if_known(1).is_some_and(|b| {
         b.dims.len() <= node.rank_of_input(0)
             && b.dims.iter().product::<usize>() == 1
             && b.as_floats().is_ok_and(|b| b.floats().is_ok_and(|b| b.at(0) == 2.0))
     });
+    node.yields(0, node.input_type(0));
+    let of_integers = node.is_integers(0);
     match node.input(0) {
-        Some(&Binding::Value(x)) if squares => node.push(Binary::Mul, vec![x, x]),
-        _ => function(node, Binary::Pow),
+        Some(&(Binding::Value(x) | Binding::Integers(x))) if squares => node.push(Binary::Mul, vec![x, x]),
+        Some(Binding::Tensor(_)) if node.tensor_if_known(1).is_some() => function(node, Binary::Pow),
+        _ => {
+            align_as_told(node)?;
+            let operands = operands(node, [0, 1])?;
+            if !of_integers {
+                let output = &node.outputs()[0];
+                return node.push_as(output, Binary::Pow, operands).map(Binding::Value);
+            }
+            let power = node.inner(Binary::Pow, operands)?;
+            node.push(Activation::Round, vec![power])
+        }
     }
 }
 
@@ -133,11 +145,12 @@ fn prelu(node: &mut OnnxNode<'_>) -> Result<Binding> {
 /// Truth as integers, whatever is compared.
 fn compare(node: &mut OnnxNode<'_>, function: Binary, operands: [usize; 2]) -> Result<Binding> {
     align_as_told(node)?;
-    combine(node, function, operands).map(truth)
+    combine(node, function, operands).map(|holds| truth(node, holds))
 }
 
-/// What is computed of truth, or yields it.
-fn truth(computed: Binding) -> Binding {
+/// The first output, which is truth: integers, whatever they were computed of.
+fn truth(node: &mut OnnxNode<'_>, computed: Binding) -> Binding {
+    node.yields(0, ElementType::Bool);
     match computed {
         Binding::Value(v) => Binding::Integers(v),
         other => other,
@@ -154,12 +167,12 @@ fn xor(node: &mut OnnxNode<'_>) -> Result<Binding> {
             node.inner(Binary::Equal, operands).map(Binding::Integers)?
         }
     };
-    not(node, equal)
+    node.replace_input(0, equal);
+    not(node)
 }
 
-fn not(node: &mut OnnxNode<'_>, of: Binding) -> Result<Binding> {
-    node.replace_input(0, of);
-    with_constant(node, Binary::Sub, 1, true).map(truth)
+fn not(node: &mut OnnxNode<'_>) -> Result<Binding> {
+    with_constant(node, Binary::Sub, 1, true).map(|other| truth(node, other))
 }
 
 /// A function of input 0 and a constant, which comes first or last.
@@ -180,7 +193,8 @@ fn with_constant(node: &mut OnnxNode<'_>, function: Binary, constant: i8, first:
 fn is_nan(node: &mut OnnxNode<'_>) -> Result<Binding> {
     let x = node.value(0)?;
     let equal = node.inner(Binary::Equal, vec![x, x])?;
-    not(node, Binding::Value(equal))
+    node.replace_input(0, Binding::Value(equal));
+    not(node)
 }
 
 /// What lies beyond the largest number, in the directions that attributes name.
@@ -196,7 +210,7 @@ fn is_infinite(node: &mut OnnxNode<'_>) -> Result<Binding> {
         // Nothing is below itself.
         (false, false) => vec![x, x],
     };
-    node.push(Binary::Less, operands).map(truth)
+    node.push(Binary::Less, operands).map(|beyond| truth(node, beyond))
 }
 
 /// A function of the first two operands, of what that yields and the third one, and so on.
@@ -229,6 +243,7 @@ fn mean(node: &mut OnnxNode<'_>) -> Result<Binding> {
 }
 
 fn choose(node: &mut OnnxNode<'_>) -> Result<Binding> {
+    node.yields(0, node.input_type(1));
     if let [Some(condition), Some(x), Some(y)] = [0, 1, 2].map(|i| node.tensor_if_known(i)) {
         return stored::chosen(condition, x, y).map(Binding::Tensor);
     }

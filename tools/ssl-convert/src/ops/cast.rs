@@ -22,9 +22,12 @@ pub(super) const IMPORTS: &[Import] = &[
     }),
 ];
 
-/// The type that a Cast yields. bfloat16 is computed as float32 is.
+/// The type that a Cast yields: its code, or its name before opset 6. bfloat16 is computed as float32 is.
 fn target(node: &OnnxNode<'_>) -> Result<ElementType> {
-    let code = i32::try_from(node.int("to", 0)?).unwrap_or(data_type::UNDEFINED);
+    let code = match node.opset() {
+        ..6 => data_type::of_name(node.text("to", "")?),
+        _ => i32::try_from(node.int("to", 0)?).unwrap_or(data_type::UNDEFINED),
+    };
     if code == data_type::BFLOAT16 {
         return Ok(ElementType::F32);
     }

@@ -1,20 +1,22 @@
-//! Einsum of one operand, whose axes come in another order, and of two, whose product of matrices it is once axes stand in groups: those
-//! of both operands and the result, which make many products, those of one operand and the result, which are rows or columns, and those
-//! of both operands alone, which are summed over.
+//! Einsum: sums over axes and transpositions of one operand, and products of two, which are products of matrices once axes stand in
+//! groups: those of both operands and the result, which make many products, those of one operand and the result, which are rows or
+//! columns, and those of both operands alone, which are summed over. Of more operands, each is multiplied with what comes of those before.
 
 use super::layout;
 use crate::import::binding::Binding;
 use crate::import::node::OnnxNode;
 use crate::import::registry::Import;
 use anyhow::{Context, Result, bail, ensure};
-use sslm_format::{Extent, MatMul, Reshape, Transpose, ValueId};
+use sslm_format::{Extent, MatMul, Reduce, Reduction, Reshape, Slice, Transpose, ValueId};
+use std::cmp::Reverse;
+use std::collections::BTreeSet;
 
-pub(super) const IMPORTS: &[Import] = &[Import::computing("Einsum", einsum)];
+pub(super) const IMPORTS: &[Import] = &[Import::computing("Einsum", einsum).of_integers()];
 
 /// A letter of the equation, or the index of an axis of its ellipsis, counted from the last one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Label {
-    Ellipsis(std::cmp::Reverse<usize>),
+    Ellipsis(Reverse<usize>),
     Letter(char),
 }
 
@@ -30,47 +32,44 @@ fn einsum(node: &mut OnnxNode<'_>) -> Result<Binding> {
     let values = node.values()?;
     let terms: Vec<&str> = left.split(',').collect();
     ensure!(terms.len() == values.len(), "equation: expected {} operands, found '{equation}'", values.len());
-    let operand = |(&value, term): (&ValueId, &&str)| -> Result<Operand> {
-        let labels = labels(term, node.rank(value))?;
-        let twice = (1..labels.len()).any(|i| labels[..i].contains(&labels[i]));
-        ensure!(!twice, "equation: expected each letter once in an operand, found '{term}'");
-        Ok(Operand { value, labels })
-    };
-    let mut operands: Vec<Operand> = values.iter().zip(&terms).map(operand).collect::<Result<_>>()?;
-    let all = || operands.iter().flat_map(|operand| operand.labels.iter().copied());
-    let ellipsis = all().filter(|label| matches!(label, Label::Ellipsis(_))).collect::<std::collections::BTreeSet<_>>();
-    let output = match right {
-        Some(right) => labels(
-            right,
-            right.chars().filter(char::is_ascii_alphabetic).count() + if right.contains('.') { ellipsis.len() } else { 0 },
-        )?,
-        // Without an arrow, the letters that occur once, in the alphabet's order.
-        None => {
-            let letters = all().filter(|label| matches!(label, Label::Letter(_)));
-            let once: std::collections::BTreeSet<Label> =
-                letters.filter(|label| all().filter(|l| l == label).count() == 1).collect();
-            ellipsis.into_iter().chain(once).collect()
-        }
-    };
+    let mut operands = Vec::new();
+    for (&value, term) in values.iter().zip(&terms) {
+        let operand = Operand { value, labels: labels(term, node.rank(value))? };
+        operands.push(diagonal(node, operand)?);
+    }
+    let output = output(right, &operands, terms.concat())?;
     ensure!(
-        output.iter().all(|label| all().any(|l| l == *label)),
+        output.iter().all(|label| operands.iter().any(|operand| operand.labels.contains(label))),
         "equation: expected letters of the operands in the result, found '{equation}'"
     );
-    match operands.len() {
-        1 => {
-            let x = operands.remove(0);
-            let summed = x.labels.iter().any(|label| !output.contains(label));
-            ensure!(!summed, "equation: expected no sums over axes of one operand, found '{equation}'");
-            let name = node.outputs()[0].clone();
-            let y = reordered(node, &name, x, &output, true)?;
-            Ok(node.computed(y))
-        }
-        2 => {
-            let (b, a) = (operands.remove(1), operands.remove(0));
-            product(node, [a, b], &output).with_context(|| format!("equation '{equation}'"))
-        }
-        count => bail!("inputs: expected one or two, found {count}"),
+    operands.reverse();
+    let mut all = operands.pop().context("inputs: expected one at least")?;
+    while let Some(mut next) = operands.pop() {
+        let later = || output.iter().chain(operands.iter().flat_map(|operand| &operand.labels));
+        let is_read = |other: &Operand, label: &Label| other.labels.contains(label) || later().any(|l| l == label);
+        let [of_all, of_next] = [(&all, &next), (&next, &all)]
+            .map(|(own, other)| own.labels.iter().copied().filter(|label| is_read(other, label)).collect::<Vec<_>>());
+        let in_all: BTreeSet<Label> = of_all.iter().chain(&of_next).copied().collect();
+        let last = operands.is_empty();
+        let wanted = if last { output.clone() } else { in_all.into_iter().filter(|label| later().any(|l| l == label)).collect() };
+        (all, next) = (summed(node, all, &of_all)?, summed(node, next, &of_next)?);
+        all = product(node, [all, next], &wanted).with_context(|| format!("equation '{equation}'"))?;
     }
+    let all = summed(node, all, &output)?;
+    let y = reordered(node, all, &output)?;
+    Ok(node.computed(y))
+}
+
+/// The labels of the result: what stands behind the arrow, or without one, letters that occur once, in the alphabet's order.
+fn output(right: Option<&str>, operands: &[Operand], letters: String) -> Result<Vec<Label>> {
+    let all = || operands.iter().flat_map(|operand| operand.labels.iter().copied());
+    let ellipsis: BTreeSet<Label> = all().filter(|label| matches!(label, Label::Ellipsis(_))).collect();
+    let Some(right) = right else {
+        let once = |label: &Label| matches!(label, Label::Letter(l) if letters.chars().filter(|c| c == l).count() == 1);
+        return Ok(ellipsis.into_iter().chain(all().filter(once).collect::<BTreeSet<_>>()).collect());
+    };
+    let count = right.chars().filter(char::is_ascii_alphabetic).count();
+    labels(right, count + if right.contains('.') { ellipsis.len() } else { 0 })
 }
 
 /// The labels of a term for a value of `rank` axes.
@@ -89,72 +88,78 @@ fn labels(term: &str, rank: usize) -> Result<Vec<Label>> {
     Ok(letters(before)?.into_iter().chain(ellipsis).chain(letters(behind)?).collect())
 }
 
-/// `x` with its axes in the order of `labels`; `last` says that this is what the node yields, so that it must be a node of its own.
-fn reordered(node: &mut OnnxNode<'_>, name: &str, x: Operand, labels: &[Label], last: bool) -> Result<ValueId> {
-    let place = |label: &Label| x.labels.iter().position(|l| l == label).context("expected its letters in the other order");
-    let axes: Vec<u32> = labels.iter().map(|label| place(label).map(|axis| axis as u32)).collect::<Result<_>>()?;
-    if !last && axes.iter().enumerate().all(|(i, &axis)| i as u32 == axis) {
-        return Ok(x.value);
+/// An operand whose letters occur once each: of two equal ones, the elements count whose indices are equal, which lie equally far apart.
+fn diagonal(node: &mut OnnxNode<'_>, mut x: Operand) -> Result<Operand> {
+    let twice = |labels: &[Label]| {
+        (1..labels.len()).find_map(|i| labels[..i].iter().position(|label| *label == labels[i]).map(|first| (first, i)))
+    };
+    while let Some((first, second)) = twice(&x.labels) {
+        let extents = [first, second].map(|axis| node.extent(x.value, axis));
+        let [Some(count), Some(other)] = extents else {
+            bail!("equation: expected known extents of a diagonal, found symbolic ones")
+        };
+        ensure!(count == other, "equation: expected equal extents of a diagonal, found {count} and {other}");
+        let rest: Vec<u32> = (0..x.labels.len()).filter(|&i| i != first && i != second).map(|i| i as u32).collect();
+        let axes = [&rest[..], &[first as u32, second as u32]].concat();
+        x.labels = axes[..axes.len() - 1].iter().map(|&axis| x.labels[axis as usize]).collect();
+        let last = node.inner(Transpose { axes }, vec![x.value])?;
+        let dims = [vec![0; rest.len()], vec![(count * count) as i64]].concat();
+        let flat = node.inner(Reshape::to(&dims), vec![last])?;
+        x.value = node.inner(Slice::of(rest.len() as u32, 0, i64::MAX, count as i64 + 1), vec![flat])?;
     }
-    node.push_as(name, Transpose { axes }, vec![x.value])
+    Ok(x)
 }
 
-/// The product of two operands.
-fn product(node: &mut OnnxNode<'_>, [a, b]: [Operand; 2], output: &[Label]) -> Result<Binding> {
+/// `x` without the axes whose labels are none of those: the sums over them.
+fn summed(node: &mut OnnxNode<'_>, x: Operand, wanted: &[Label]) -> Result<Operand> {
+    let goes = |i: &usize| !wanted.contains(&x.labels[*i]);
+    let axes: Vec<u32> = (0..x.labels.len()).filter(goes).map(|i| i as u32).collect();
+    if axes.is_empty() {
+        return Ok(x);
+    }
+    let value = node.inner(Reduce { reduction: Reduction::Sum, axes, keep: false }, vec![x.value])?;
+    Ok(Operand { value, labels: x.labels.into_iter().filter(|label| wanted.contains(label)).collect() })
+}
+
+/// `x` with its axes in the order of `labels`.
+fn reordered(node: &mut OnnxNode<'_>, x: Operand, labels: &[Label]) -> Result<ValueId> {
+    if x.labels == labels {
+        return Ok(x.value);
+    }
+    let place = |label: &Label| x.labels.iter().position(|l| l == label).context("expected its letters in the other order");
+    let axes: Vec<u32> = labels.iter().map(|label| place(label).map(|axis| axis as u32)).collect::<Result<_>>()?;
+    node.inner(Transpose { axes }, vec![x.value])
+}
+
+/// The product of two operands, of which every label is one of the other one or of the `output`.
+fn product(node: &mut OnnxNode<'_>, [a, b]: [Operand; 2], output: &[Label]) -> Result<Operand> {
     let [of_a, of_b] = [&a.labels, &b.labels].map(|labels| labels.clone());
     let common: Vec<Label> = output.iter().copied().filter(|l| of_a.contains(l) && of_b.contains(l)).collect();
     let [rows, columns] =
         [&of_a, &of_b].map(|own| output.iter().copied().filter(|l| own.contains(l) && !common.contains(l)).collect::<Vec<_>>());
     let summed: Vec<Label> = of_a.iter().copied().filter(|l| of_b.contains(l) && !output.contains(l)).collect();
-    let of_one = of_a.iter().chain(&of_b).find(|l| !output.contains(l) && !summed.contains(l));
-    ensure!(
-        of_one.is_none(),
-        "expected no sums over axes of one operand, found {}",
-        of_one.map_or(String::new(), |l| name_of(*l))
-    );
     let extents: Vec<(Label, Extent)> =
         [&a, &b].into_iter().flat_map(|x| x.labels.iter().copied().zip(node.extents_of(x.value).to_vec())).collect();
     let mut matrices = Vec::new();
-    for (i, (x, [first, second])) in [(a, [&rows, &summed]), (b, [&summed, &columns])].into_iter().enumerate() {
+    for (x, [first, second]) in [(a, [&rows, &summed]), (b, [&summed, &columns])] {
         let order = [&common[..], first, second].concat();
-        let value = reordered(node, &node.inner_name(&format!("operand{i}")), x, &order, false)?;
-        let own = node.extents_of(value).to_vec();
+        let own: Vec<(Label, Extent)> = x.labels.iter().copied().zip(node.extents_of(x.value).to_vec()).collect();
+        let value = reordered(node, x, &order)?;
         let groups: Vec<&[Label]> = common.chunks(1).chain([&first[..], &second[..]]).collect();
         let one_each = first.len() == 1 && second.len() == 1;
-        matrices.push(match one_each {
-            true => value,
-            false => regrouped(node, &node.inner_name(&format!("matrix{i}")), (value, &own), &groups, &extents)?,
-        });
+        // Extents of 1 are broadcast later.
+        matrices.push(if one_each { value } else { regrouped(node, value, &groups, &own)? });
     }
-    // The last of these nodes yields the output.
-    let order = [&common[..], &rows, &columns].concat();
-    let (one_each, in_order) = (rows.len() == 1 && columns.len() == 1, order == output);
-    let output_name = node.outputs()[0].clone();
-    let name = |suffix: &str, last: bool| if last { output_name.clone() } else { format!("{output_name}.{suffix}") };
-    let mut y = node.push_as(&name("product", one_each && in_order), MatMul { transposed: [false; 2], alpha: 1.0 }, matrices)?;
-    if !one_each {
-        let (own, groups) = (node.extents_of(y).to_vec(), order.chunks(1).collect::<Vec<_>>());
-        y = regrouped(node, &name("axes", in_order), (y, &own), &groups, &extents)?;
+    let mut value = node.inner(MatMul { transposed: [false; 2], alpha: 1.0 }, matrices)?;
+    let labels = [&common[..], &rows, &columns].concat();
+    if rows.len() != 1 || columns.len() != 1 {
+        value = regrouped(node, value, &labels.chunks(1).collect::<Vec<_>>(), &extents)?;
     }
-    let y = reordered(node, &output_name, Operand { value: y, labels: order }, output, false)?;
-    Ok(node.computed(y))
+    Ok(Operand { value, labels })
 }
 
-fn name_of(label: Label) -> String {
-    match label {
-        Label::Letter(letter) => letter.to_string(),
-        Label::Ellipsis(_) => "...".to_owned(),
-    }
-}
-
-/// `value`, whose extents are `own`, with one axis for each group of labels.
-fn regrouped(
-    node: &mut OnnxNode<'_>,
-    name: &str,
-    (value, own): (ValueId, &[Extent]),
-    groups: &[&[Label]],
-    extents: &[(Label, Extent)],
-) -> Result<ValueId> {
+/// `value` with one axis for each group of labels.
+fn regrouped(node: &mut OnnxNode<'_>, value: ValueId, groups: &[&[Label]], extents: &[(Label, Extent)]) -> Result<ValueId> {
     // Of extents that are broadcast, the one that is not 1.
     let extent = |label: &Label| {
         let mut all = extents.iter().filter(|(l, _)| l == label).map(|(_, extent)| extent.clone());
@@ -162,6 +167,7 @@ fn regrouped(
         all.clone().find(|e| *e != one).or_else(|| all.next()).unwrap_or(one)
     };
     let product = |group: &&[Label]| group.iter().fold(Extent::from(1usize), |product, label| &product * &extent(label));
-    let dims = layout::dims_to(own, &groups.iter().map(product).collect::<Vec<Extent>>());
-    node.push_as(name, Reshape { dims }, vec![value])
+    let own = node.extents_of(value).to_vec();
+    let dims = layout::dims_to(&own, &groups.iter().map(product).collect::<Vec<Extent>>());
+    node.inner(Reshape { dims }, vec![value])
 }

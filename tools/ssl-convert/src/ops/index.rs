@@ -11,8 +11,8 @@ use crate::onnx::tensor::{Data, Floats, Tensor};
 use crate::operator::{Convert, without_weights};
 use anyhow::{Context, Result, bail, ensure};
 use sslm_format::{
-    Constant, Extent, GatherElements, GatherNd, Meeting, Reshape, ScatterElements, ScatterNd, Slice, TopK, Transpose, ValueId,
-    shape,
+    Constant, ElementType, Extent, GatherElements, GatherNd, Meeting, Reshape, ScatterElements, ScatterNd, Slice, TopK,
+    Transpose, ValueId, shape,
 };
 
 pub(super) const IMPORTS: &[Import] = &[
@@ -46,6 +46,7 @@ fn top_k(node: &mut OnnxNode<'_>) -> Result<Binding> {
     let record = TopK { axis, k: positive(k, "k")?, largest: node.flag("largest", true)?, positions: false };
     if let Some(output) = node.outputs().get(1).filter(|output| !output.is_empty()) {
         let positions = node.push_as(output, TopK { positions: true, ..record.clone() }, vec![x])?;
+        node.yields(1, ElementType::I64);
         node.further_output(Binding::Integers(positions));
     }
     if node.outputs()[0].is_empty() {
@@ -168,7 +169,7 @@ fn one_hot(node: &mut OnnxNode<'_>) -> Result<Binding> {
         let axis = checks::axis(node.int("axis", -1)?, dims.len() + 1)?;
         return stored_one_hot((dims, ints), axis, i64::from(positive(depth, "depth")?), [off, on]).map(Binding::Tensor);
     }
-    let indices = indices(node, 0)?;
+    let indices = elements(node, 0)?;
     let mut dims = shape::known(node.extents_of(indices)).context("indices: expected known extents, found symbolic ones")?;
     let axis = checks::axis(node.int("axis", -1)?, dims.len() + 1)?;
     let stored = |node: &mut OnnxNode<'_>, name: &str, dims: &[usize], value: f32| -> Result<ValueId> {

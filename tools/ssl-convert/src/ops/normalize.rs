@@ -212,7 +212,6 @@ fn instance_norm(node: &mut OnnxNode<'_>) -> Result<Binding> {
 }
 
 fn layer_norm(node: &mut OnnxNode<'_>) -> Result<Binding> {
-    node.one_output("Mean or InvStdDev")?;
     let x = node.value(0)?;
     let axis = node.axis(-1, node.rank(x))?;
     let count: Option<usize> = (axis..node.rank(x)).map(|axis| node.extent(x, axis)).product();
@@ -229,7 +228,22 @@ fn layer_norm(node: &mut OnnxNode<'_>) -> Result<Binding> {
         None => Floats::Repeated { value: 0.0, len: count },
     };
     let epsilon = node.float("epsilon", 1e-5)?;
-    node.push(LayerNorm { axis: axis as u32, scale, shift, epsilon }, vec![x])
+    let y = node.push(LayerNorm { axis: axis as u32, scale, shift, epsilon }, vec![x])?;
+    if node.outputs().iter().skip(1).any(|name| !name.is_empty()) {
+        statistics(node, x, axis, epsilon)?;
+    }
+    Ok(y)
+}
+
+/// What a LayerNormalization yields besides: the mean, and one over the root of the variance and epsilon.
+fn statistics(node: &mut OnnxNode<'_>, x: ValueId, axis: usize, epsilon: f32) -> Result<()> {
+    let axes = (axis as u32..node.rank(x) as u32).collect();
+    let Centred { mean, variance, .. } = centred(node, x, axes)?;
+    let (deviation, one) = (deviation(node, variance, epsilon)?, node.inner_constant(1.0, node.rank(x))?);
+    let inverse = node.inner(Binary::Div, vec![one, deviation])?;
+    node.further_output(Binding::Value(mean));
+    node.further_output(Binding::Value(inverse));
+    Ok(())
 }
 
 fn softmax(node: &mut OnnxNode<'_>, of_axes: impl Fn(u32, u32) -> Op) -> Result<Binding> {

@@ -10,7 +10,7 @@ use crate::onnx::proto::data_type;
 use crate::operator::{Convert, MIXES_CHANNELS, Reordering, without_weights};
 use crate::weights::Op;
 use anyhow::Result;
-use sslm_format::{Activation, ArgMax, Binary, Operator, Reduce, ReduceMean, Reduction, ValueId};
+use sslm_format::{Activation, ArgMax, Binary, ElementType, Operator, Reduce, ReduceMean, Reduction, ValueId};
 
 pub(super) const IMPORTS: &[Import] = &[
     Import::computing("ReduceMean", |node| {
@@ -108,6 +108,7 @@ fn log_sum_exp(node: &mut OnnxNode<'_>, x: ValueId, axes: Vec<u32>, keep: bool) 
 fn arg_max(node: &mut OnnxNode<'_>, x: ValueId) -> Result<Binding> {
     let axis = node.axis(0, node.rank(x))? as u32;
     let (keep, last) = (node.flag("keepdims", true)?, node.flag("select_last_index", false)?);
+    node.yields(0, ElementType::I64);
     let output = &node.outputs()[0];
     node.push_as(output, ArgMax { axis, keep, last }, vec![x]).map(Binding::Integers)
 }

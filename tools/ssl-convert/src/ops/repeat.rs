@@ -2,6 +2,7 @@
 
 use super::layout;
 use crate::import::binding::Binding;
+use crate::import::checks;
 use crate::import::node::OnnxNode;
 use crate::import::registry::Import;
 use crate::import::stored;
@@ -37,8 +38,22 @@ fn tile_by_sizes(node: &mut OnnxNode<'_>, repeats: &[Extent]) -> Result<Binding>
     layout::reshape_to(node, x, &target)
 }
 
+/// How often each axis is repeated.
+fn repeats(node: &OnnxNode<'_>) -> Result<Vec<Extent>> {
+    if node.opset() >= 6 {
+        return node.extents(1)?.context("repeats (input 1): expected constant integers, found others");
+    }
+    // Once only one axis, both inputs of any type of numbers.
+    let [count, axis] = [node.element(1, "tiles")?, node.element(2, "axis")?];
+    let (count, axis) = (count.context("tiles: expected one number")?, axis.context("axis: expected one number")?);
+    let rank = node.rank_of_input(0);
+    let mut repeats = vec![Extent::from(1usize); rank];
+    repeats[checks::axis(axis as i64, rank)?] = Extent::from(count as i64);
+    Ok(repeats)
+}
+
 fn tile(node: &mut OnnxNode<'_>) -> Result<Binding> {
-    let repeats = node.extents(1)?.context("repeats (input 1): expected constant integers, found none")?;
+    let repeats = repeats(node)?;
     if node.tensor_if_known(0).is_none() && repeats.iter().any(|n| n.integer().is_none()) {
         return tile_by_sizes(node, &repeats);
     }

@@ -15,7 +15,7 @@ use sslm_format::{
 };
 
 pub(super) const IMPORTS: &[Import] =
-    &[Import::computing("Pad", pad), Import::computing("Resize", resize), Import::computing("Upsample", upsample)];
+    &[Import::computing("Pad", pad).of_integers(), Import::computing("Resize", resize), Import::computing("Upsample", upsample)];
 
 fn pad(node: &mut OnnxNode<'_>) -> Result<Binding> {
     let x = node.value(0)?;

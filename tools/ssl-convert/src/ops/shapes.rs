@@ -1,4 +1,4 @@
-//! Shape and Size: extents of a tensor as integers. Range: equally spaced integers. What else computes with shapes are the operators
+//! Shape and Size: extents of a tensor as integers. Range: equally spaced integers. NonZero: indices of elements. What else computes with shapes are the operators
 //! themselves, on tensors whose elements are expressions of symbolic dims.
 
 use crate::export::exporter::{Call, Write};
@@ -12,8 +12,12 @@ use crate::operator::{Convert, without_weights};
 use anyhow::{Context, Result, bail, ensure};
 use sslm_format::{ElementType, Extent, Range, Sizes};
 
-pub(super) const IMPORTS: &[Import] =
-    &[Import::moving("Shape", shape), Import::moving("Size", size), Import::moving("Range", range)];
+pub(super) const IMPORTS: &[Import] = &[
+    Import::moving("Shape", shape),
+    Import::moving("Size", size),
+    Import::moving("Range", range),
+    Import::moving("NonZero", non_zero),
+];
 
 /// The extents of input 0.
 fn extents(node: &OnnxNode<'_>) -> Result<Vec<Extent>> {
@@ -41,6 +45,19 @@ fn size(node: &mut OnnxNode<'_>) -> Result<Binding> {
     node.yields(0, ElementType::I64);
     let all = extents(node)?.iter().fold(Extent::from(1usize), |product, extent| &product * extent);
     Tensor::of_sizes(vec![], vec![all]).map(Binding::Tensor)
+}
+
+/// Where the elements of a stored tensor are that are not 0: for each axis, a list of their indices.
+fn non_zero(node: &mut OnnxNode<'_>) -> Result<Binding> {
+    node.yields(0, ElementType::I64);
+    let t = node.needed_tensor(0, "input")?;
+    let places: Vec<usize> = match t.ints() {
+        Ok(ints) => (0..ints.len()).filter(|&i| ints[i] != 0).collect(),
+        Err(_) => t.floats()?.iter().enumerate().filter(|(_, x)| *x != 0.0).map(|(i, _)| i).collect(),
+    };
+    let index = |axis: usize, place: usize| (place / t.dims[axis + 1..].iter().product::<usize>() % t.dims[axis]) as i64;
+    let indices = (0..t.dims.len()).flat_map(|axis| places.iter().map(move |&place| index(axis, place))).collect();
+    Tensor::new(vec![t.dims.len(), places.len()], Data::Ints(indices)).map(Binding::Tensor)
 }
 
 /// Integers are a node where they depend on symbolic dims, and a tensor where they are known.

@@ -2,12 +2,14 @@
 
 use crate::export::exporter::{Call, Write};
 use crate::export::writer::{Writer, int, text};
+use crate::import::binding::Binding;
 use crate::import::checks::positive;
+use crate::import::node::OnnxNode;
 use crate::import::registry::Import;
 use crate::operator::{Convert, without_weights};
 use crate::slices::{Reads, Slices, reads};
-use anyhow::{Result, bail};
-use sslm_format::{DepthToSpace, SpaceToDepth};
+use anyhow::{Context, Result, bail};
+use sslm_format::{DepthToSpace, Gather, SpaceToDepth};
 
 pub(super) const IMPORTS: &[Import] = &[
     Import::moving("DepthToSpace", |node| {
@@ -18,8 +20,25 @@ pub(super) const IMPORTS: &[Import] = &[
         };
         node.unary(DepthToSpace { block: positive(node.int("blocksize", 0)?, "blocksize")?, neighbours })
     }),
-    Import::moving("SpaceToDepth", |node| node.unary(SpaceToDepth { block: positive(node.int("blocksize", 0)?, "blocksize")? })),
+    Import::moving("SpaceToDepth", space_to_depth),
 ];
+
+/// Positions of a block stay together, or, in another order of channels, those that become one channel each.
+fn space_to_depth(node: &mut OnnxNode<'_>) -> Result<Binding> {
+    let block = positive(node.int("blocksize", 0)?, "blocksize")?;
+    let (x, record) = (node.value(0)?, SpaceToDepth { block });
+    match node.text("mode", "DCR")? {
+        "DCR" => node.push(record, vec![x]),
+        "CRD" => {
+            let channels = node.extent(x, 1).context("input: expected a known count of channels, found a symbolic one")?;
+            let y = node.inner(record, vec![x])?;
+            let places = node.extent(y, 1).unwrap_or(0) / channels.max(1);
+            let indices = (0..channels).flat_map(|c| (0..places).map(move |place| (place * channels + c) as i64)).collect();
+            node.push(Gather { axis: 1, indices }, vec![y])
+        }
+        other => bail!("mode: expected DCR or CRD, found {other}"),
+    }
+}
 
 impl Convert for DepthToSpace {
     without_weights!();

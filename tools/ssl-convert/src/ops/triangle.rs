@@ -1,5 +1,5 @@
-//! What is told by which of two indices is larger: Trilu and EyeLike, of what is known at conversion, and CumSum, a product with a
-//! triangle of ones.
+//! What is told by which of two indices is larger: Trilu, which keeps elements on one side of a diagonal, EyeLike, which is a diagonal, and
+//! CumSum, a product with a triangle of ones.
 
 use super::matmul;
 use crate::import::binding::Binding;
@@ -10,24 +10,55 @@ use crate::import::stored;
 use crate::onnx::proto::data_type;
 use crate::onnx::tensor::{Data, Floats, Tensor};
 use anyhow::{Context, Result, bail, ensure};
-use sslm_format::{Constant, Extent, MatMul, Transpose};
+use sslm_format::{Binary, Constant, Extent, MatMul, Range, Reshape, Transpose, ValueId, Where};
 
 pub(super) const IMPORTS: &[Import] =
-    &[Import::computing("Trilu", trilu), Import::computing("EyeLike", eye_like), Import::computing("CumSum", cum_sum)];
+    &[Import::moving("Trilu", trilu), Import::moving("EyeLike", eye_like), Import::computing("CumSum", cum_sum).of_integers()];
 
-/// Longest axis of a running sum: the triangle then has a million elements.
-const MAX_SUMMED: usize = 1024;
+/// Triangles of at most so many elements are stored; larger ones, and those of open sizes, are computed where they are needed.
+const MAX_STORED: usize = 1 << 20;
+
+/// The places of a matrix on one side of a diagonal, and those on it: how far a column's index is above a row's tells.
+#[derive(Clone, Copy)]
+struct Side {
+    /// Whether it is the side of larger indices of columns.
+    upper: bool,
+    /// The index of the diagonal's column in row 0.
+    diagonal: i64,
+}
+
+impl Side {
+    fn has(self, row: usize, column: usize) -> bool {
+        let beyond = column as i64 - row as i64;
+        if self.upper { beyond >= self.diagonal } else { beyond <= self.diagonal }
+    }
+}
+
+/// A matrix of 1 on that side and 0 elsewhere.
+fn triangle(node: &mut OnnxNode<'_>, [rows, columns]: [&Extent; 2], side: Side) -> Result<ValueId> {
+    if let (Some(rows), Some(columns)) = (rows.known(), columns.known())
+        && rows.saturating_mul(columns) <= MAX_STORED
+    {
+        let element = |i: usize| f32::from(u8::from(side.has(i / columns, i % columns)));
+        let data = Floats::from((0..rows * columns).map(element).collect::<Vec<_>>());
+        return node.inner(Constant { dims: vec![rows as u64, columns as u64], data }, Vec::new());
+    }
+    let one = Extent::from(1usize);
+    let range = |start: i64, count: &Extent| Range { start: Extent::from(start), step: one.clone(), count: count.clone() };
+    let along_rows = node.inner(range(side.diagonal, rows), Vec::new())?;
+    let along_rows = node.inner(Reshape::to(&[-1, 1]), vec![along_rows])?;
+    let along_columns = node.inner(range(0, columns), Vec::new())?;
+    let operands = if side.upper { vec![along_rows, along_columns] } else { vec![along_columns, along_rows] };
+    node.inner(Binary::LessOrEqual, operands)
+}
 
 fn trilu(node: &mut OnnxNode<'_>) -> Result<Binding> {
-    let t = node.needed_tensor(0, "input")?;
+    let k = node.integers("k", 1)?.and_then(|k| k.first().copied()).unwrap_or(0);
+    let side = Side { upper: node.flag("upper", true)?, diagonal: k };
+    let Some(t) = node.tensor_if_known(0).filter(|t| t.is_known()) else { return trilu_of_computed(node, side) };
     let [.., rows, columns] = t.dims[..] else { bail!("input: expected 2 axes at least, found {}", t.dims.len()) };
     ensure_few(t, 1)?;
-    let (upper, k) = (node.flag("upper", true)?, node.integers("k", 1)?);
-    let k = k.and_then(|k| k.first().copied()).unwrap_or(0);
-    let stays = |i: usize| {
-        let beyond = (i % columns) as i64 - (i / columns % rows) as i64;
-        if upper { beyond >= k } else { beyond <= k }
-    };
+    let stays = |i: usize| side.has(i / columns % rows, i % columns);
     let data = match &t.data {
         Data::Floats(floats) => {
             let of = |(i, x): (usize, f32)| if stays(i) { x } else { 0.0 };
@@ -36,6 +67,14 @@ fn trilu(node: &mut OnnxNode<'_>) -> Result<Binding> {
         _ => Data::Ints(t.ints()?.iter().enumerate().map(|(i, &n)| if stays(i) { n } else { 0 }).collect()),
     };
     Tensor::new(t.dims.clone(), data).map(Binding::Tensor)
+}
+
+/// A choice: what is not on that side may be infinite, so that it is not multiplied by 0.
+fn trilu_of_computed(node: &mut OnnxNode<'_>, side: Side) -> Result<Binding> {
+    let x = node.value(0)?;
+    let [.., rows, columns] = &node.extents_of(x).to_vec()[..] else { bail!("input: expected 2 axes at least, found fewer") };
+    let (stays, zero) = (triangle(node, [rows, columns], side)?, node.inner_constant(0.0, 0)?);
+    node.push(Where {}, vec![stays, x, zero])
 }
 
 fn eye_like(node: &mut OnnxNode<'_>) -> Result<Binding> {
@@ -47,10 +86,13 @@ fn eye_like(node: &mut OnnxNode<'_>) -> Result<Binding> {
     };
     let [rows, columns] = dims[..] else { bail!("input: expected 2 axes, found {}", dims.len()) };
     let integers = match node.int("dtype", 0)? as i32 {
-        0 => integers,
-        data_type::FLOAT => false,
-        data_type::INT32 | data_type::INT64 | data_type::BOOL => true,
-        other => bail!("dtype: expected float32 or integers, found {}", data_type::name(other)),
+        data_type::UNDEFINED => integers,
+        code => {
+            let found = || format!("dtype: expected floating-point numbers or integers, found {}", data_type::name(code));
+            let element_type = data_type::element_type(code).with_context(found)?;
+            node.yields(0, element_type);
+            !element_type.is_float()
+        }
     };
     let k = node.int("k", 0)?;
     ensure!(rows.saturating_mul(columns) <= stored::MAX_MADE, "input: expected at most {} elements", stored::MAX_MADE);
@@ -71,19 +113,16 @@ fn cum_sum(node: &mut OnnxNode<'_>) -> Result<Binding> {
     let axis = node.integers("axis", 1)?.context("axis (input 1): expected a constant, found none")?;
     let [axis] = axis[..] else { bail!("axis: expected one integer, found {}", axis.len()) };
     let (exclusive, reverse) = (node.flag("exclusive", false)?, node.flag("reverse", false)?);
-    // Whether the sum at index `at` has the element at index `i`.
-    let counts = |at: usize, i: usize| if at == i { !exclusive } else { (i < at) != reverse };
+    // The sums at the indices of columns have the elements at those of rows.
+    let side = Side { upper: !reverse, diagonal: i64::from(exclusive) * if reverse { -1 } else { 1 } };
     if let Some(t) = node.tensor_if_known(0) {
-        return running_sum(t, checks::axis(axis, t.dims.len())?, counts).map(Binding::Tensor);
+        return running_sum(t, checks::axis(axis, t.dims.len())?, side).map(Binding::Tensor);
     }
     let mut x = node.value(0)?;
     let rank = node.rank(x);
     let axis = checks::axis(axis, rank)?;
-    let extent = node.extent(x, axis).context("axis: expected a known extent, found a symbolic one")?;
-    ensure!(extent <= MAX_SUMMED, "axis: expected an extent of at most {MAX_SUMMED}, found {extent}");
-    let elements = (0..extent * extent).map(|i| f32::from(u8::from(counts(i % extent, i / extent)))).collect::<Vec<_>>();
-    let triangle = Constant { dims: vec![extent as u64; 2], data: Floats::from(elements) };
-    let triangle = node.push_as(&node.inner_name("triangle"), triangle, Vec::new())?;
+    let extent = node.extents_of(x)[axis].clone();
+    let triangle = triangle(node, [&extent, &extent], side)?;
     let product = MatMul { transposed: [false; 2], alpha: 1.0 };
     if axis + 1 == rank {
         return matmul::product(node, [x, triangle], product);
@@ -104,16 +143,14 @@ fn ensure_few(t: &Tensor, steps: usize) -> Result<()> {
 }
 
 /// The sums of a stored tensor along an axis.
-fn running_sum(t: &Tensor, axis: usize, counts: impl Fn(usize, usize) -> bool) -> Result<Tensor> {
+fn running_sum(t: &Tensor, axis: usize, side: Side) -> Result<Tensor> {
     let (extent, inner) = (t.dims[axis], t.dims[axis + 1..].iter().product::<usize>());
-    ensure!(extent <= MAX_SUMMED, "axis: expected an extent of at most {MAX_SUMMED}, found {extent}");
     ensure_few(t, extent)?;
     let len = t.dims.iter().product::<usize>();
     // The places of the elements whose sum is at place `i`.
     let places = |i: usize| {
         let (at, first) = (i / inner % extent, i / inner / extent * extent * inner + i % inner);
-        let counts = &counts;
-        (0..extent).filter(move |&other| counts(at, other)).map(move |other| first + other * inner)
+        (0..extent).filter(move |&other| side.has(other, at)).map(move |other| first + other * inner)
     };
     let data = match &t.data {
         Data::Floats(floats) => {
