@@ -83,7 +83,7 @@ fn weights_in_every_form_mean_the_same() {
     graph(&mut identity).node[1].input[1] = "again".into();
     assert_eq!(outputs(&identity), expected, "Identity of weights");
 
-    for opset in [7, 9, 11, 13, 17, 21, 25] {
+    for opset in [1, 5, 7, 9, 11, 13, 17, 21, 25, 28] {
         let mut other = small();
         other.opset_import[0].version = opset;
         assert_eq!(outputs(&other), expected, "opset {opset}");
@@ -457,7 +457,7 @@ fn all_unsupported_operators_are_named_at_once() {
     let mut net = Net::new(&["batch", "2", "4", "4"]);
     let a = net.node("Det", &["x"], &[]);
     let b = net.node("Relu", &[&a], &[]);
-    let c = net.node("Bernoulli", &["x"], &[]);
+    let c = net.node("Compress", &["x"], &[]);
     let d = net.node("Det", &[&c], &[]);
     let e = net.node("Conv", &["x", "x"], &[]);
     net.graph().node[0].domain = String::new();
@@ -466,8 +466,7 @@ fn all_unsupported_operators_are_named_at_once() {
     let message = refusal(&net.finish(&[&f]));
     for part in [
         "operator Det is not supported: nodes 'Det_0', 'Det_3'",
-        "operator Bernoulli",
-        "'Bernoulli_2'",
+        "node 'Compress_2' (Compress): how much it yields depends on elements",
         "node 'Conv_4' (Conv): weights",
     ] {
         assert!(message.contains(part), "expected '{part}' in: {message}");
@@ -491,7 +490,7 @@ fn integers_are_moved_and_cast_but_not_taken_for_float32() {
     let (shape, y) = run(&Model::from_bytes(&convert(&net.finish(&[&y]), false)).expect("valid"), &[1, 3, 2, 2], &x);
     assert_eq!((&shape[..], &y[..]), (&[1, 1, 2, 2][..], &[1.0, 0.0, 0.5, 0.0][..]));
 
-    for (op, operands) in [("Pow", 2), ("PRelu", 2), ("ReduceMean", 1), ("Sigmoid", 1), ("ReduceL2", 1)] {
+    for (op, operands) in [("PRelu", 2), ("ReduceMean", 1), ("Sigmoid", 1), ("ReduceL2", 1)] {
         let mut net = Net::new(&["batch", "3", "2", "2"]);
         let y = highest(&mut net);
         let y = net.node(op, &vec![y.as_str(); operands], &[]);
@@ -669,7 +668,7 @@ fn what_normalisations_refuse() {
 fn bad_models_are_refused_with_a_reason() {
     type Change = fn(&mut ModelProto);
     let cases: [(&str, Change); 15] = [
-        ("opset: expected 7 to 25, found 6", |m| m.opset_import[0].version = 6),
+        ("opset: expected 1 to 28, found 29", |m| m.opset_import[0].version = 29),
         ("opset_import", |m| m.opset_import.clear()),
         ("bool or integers of 8 bits and more, found bfloat16", |m| {
             let tensor = graph(m).input[0].r#type.as_mut().and_then(|t| t.tensor_type.as_mut());
@@ -835,9 +834,9 @@ fn outputs_that_nobody_reads_are_none() {
     {
         assert_eq!(outputs(&net(op, further, true)), outputs(&net(op, &[], true)), "{op}");
         assert_eq!(outputs(&net(op, named, false)), outputs(&net(op, &[], true)), "{op}");
-        let said = refusal(&net(op, named, true));
-        assert!(said.contains("expected one output, found that "), "{op}: {said}");
     }
+    let said = refusal(&net("MaxPool", &["indices"], true));
+    assert!(said.contains("expected one output, found that "), "{said}");
 }
 
 /// What onnxruntime makes of `[0, 1, 4, 2, 7]`, or what follows from the definition.

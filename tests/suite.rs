@@ -15,6 +15,7 @@ mod import;
 mod indices;
 mod inline;
 mod layering;
+mod opsets;
 mod parity;
 mod products;
 mod random_graphs;

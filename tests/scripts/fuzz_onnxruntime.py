@@ -5,7 +5,7 @@
 
 Needs numpy, onnx and onnxruntime. Every graph mixes operators, masks (filters, channels, columns, whole layers), biases that are
 not zero behind zero filters, BatchNormalization, residual sums, concatenations, groups, asymmetric pads, dilations and strides.
-With --models, the .onnx files of a folder are checked instead, such as those that tests/random_graphs.rs saves, which have more
+Where a size is open, two are run. With --models, the .onnx files of a folder are checked instead, such as those that tests/random_graphs.rs saves, which have more
 operators and several outputs. Exit code 1 if any graph is wrong, refused or crashes; the graphs that failed stay in --keep.
 What onnxruntime cannot run is skipped, and counted by its reason.
 """
@@ -24,11 +24,12 @@ import onnx
 import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
 
-ACTIVATIONS = ["Abs", "Atan", "Erf", "Neg", "Selu", "Sigmoid", "Softplus", "Softsign", "Tanh"]
+from fuzz_layers import Layers
+
 TOLERANCE = 1e-4  # relative to the largest magnitude of the output, with 1 as the least
 
 
-class Graph:
+class Graph(Layers):
     """A random graph, grown node by node from one image input."""
 
     def __init__(self, rng):
@@ -36,7 +37,7 @@ class Graph:
         self.nodes, self.weights = [], []
         self.channels = int(rng.integers(1, 9))
         self.size = tuple(int(n) for n in rng.integers(7, 15, 2))
-        self.opset = int(rng.choice([9, 11, 13, 17]))
+        self.opset = int(rng.choice([9, 11, 13, 17, 18, 20, 21]))
         self.fixed = False
         self.count = 0
 
@@ -170,6 +171,9 @@ class Graph:
         """A chain of random layers from x; yields the last value, its channels and its size."""
         rng = self.rng
         for _ in range(depth):
+            if rng.random() < 0.35:
+                x, c, size = self.layer(x, c, size)
+                continue
             kind = rng.random()
             if kind < 0.34:
                 x, c, size = self.conv(x, c, size)
@@ -211,7 +215,7 @@ class Graph:
             elif kind < 0.95:
                 x, self.fixed = self.attention(x, c, size), True
             elif kind < 0.96:
-                x = self.add(str(rng.choice(ACTIVATIONS)), [x])
+                x = self.function(x, c, size)[0]
             elif kind < 0.97:
                 x = self.add(str(rng.choice(["Max", "Min"])), [x, self.weight(rng.normal(0, 1, (c, 1, 1)))])
             elif kind < 0.975 and self.opset >= 9:
@@ -251,8 +255,8 @@ class Graph:
         classifier, pooled = rng.random() < 0.7, rng.random() < 0.4
         if classifier:
             if pooled:
-                op = str(rng.choice(["GlobalAveragePool", "ReduceMax", "ReduceL2"]))
-                x, size = self.add(op, [x], **({"axes": [2, 3]} if op.startswith("Reduce") else {})), (1, 1)
+                op = str(rng.choice(["GlobalAveragePool", "GlobalMaxPool", "ReduceMax", "ReduceL2"]))
+                x, size = self.over(op, x, [2, 3], 18) if op.startswith("Reduce") else self.add(op, [x]), (1, 1)
             features = c * size[0] * size[1]
             if rng.random() < 0.5:
                 x = self.add("Flatten", [x])
@@ -293,50 +297,58 @@ def reason(error):
 
 
 def check(model, size, rng, binaries):
-    """"passed", "skipped: " and why, or "failed: " and what is wrong. The image has `size` where the model leaves it open."""
+    """"passed", "skipped: " and why, or "failed: " and what is wrong. Images have `size`; where the model leaves it open, another one, too."""
     _, channels, *dims = model.graph.input[0].type.tensor_type.shape.dim
-    size = [d.dim_value or n for d, n in zip(dims, size)]
-    x = rng.normal(0, 1, (int(rng.integers(1, 4)), channels.dim_value, *size)).astype(np.float32)
+    sizes = [size, [n + int(rng.integers(0, 6)) for n in size]] if not all(d.dim_value for d in dims) else [[d.dim_value for d in dims]]
+    inputs = [rng.normal(0, 1, (int(rng.integers(1, 4)), channels.dim_value, *size)).astype(np.float32) for size in sizes]
     try:
         session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
-        expected = session.run(None, {"x": x})
+        expected = [session.run(None, {"x": x}) for x in inputs]
     except Exception as e:  # what onnxruntime refuses proves nothing about us
         return f"skipped: {reason(e)}"
-    if not all(np.isfinite(e).all() for e in expected):
+    if not all(np.isfinite(e).all() for outputs in expected for e in outputs):
         return "skipped: onnxruntime yields NaN or infinity"
-    outputs = list(model.graph.output)
+    names = [o.name for o in model.graph.output]
     # onnxruntime sums LRN's windows by running totals: a large neighbour leaves its rounding error in all later channels.
     tolerance = TOLERANCE * (10 if any(n.op_type == "LRN" for n in model.graph.node) else 1)
+
+    def wrong(found, wanted):
+        """What is wrong with the outputs, if something is."""
+        for name, one, other in zip(names, wanted, found):
+            if one.shape != other.shape:
+                return f"{name}: shape {other.shape}, expected {one.shape}"
+            error = np.abs(one.astype(np.float64) - other).max(initial=0) / max(1.0, np.abs(one.astype(np.float64)).max(initial=0))
+            if not error < tolerance:
+                return f"{name}: relative error {error:.3g}"
+        return None
+
     with tempfile.TemporaryDirectory() as folder:
         folder = pathlib.Path(folder)
-        path, sslm, y = folder / "model.onnx", folder / "model.sslm", folder / "y.npy"
-        np.save(folder / "x.npy", x)
-        for i, flags in [(i, flags) for i in range(len(outputs)) for flags in ([], ["--dense"])]:
-            # ssl-run writes the first output, so that each comes first once.
-            del model.graph.output[:]
-            model.graph.output.extend([outputs[i], *outputs[:i], *outputs[i + 1:]])
-            onnx.save(model, path)
-            where = f"{outputs[i].name} {' '.join(flags)}"
-            # Once for each model, the compact network as ONNX is compared, too, all outputs at a time.
-            export = ["--export-onnx", folder / "small.onnx"] if i == 0 and not flags else []
+        path, sslm, small, y = (folder / name for name in ("model.onnx", "model.sslm", "small.onnx", "y.npz"))
+        onnx.save(model, path)
+        for flags in ([], ["--dense"]):
+            # Once for each model, the compact network as ONNX is compared, too.
+            export = [] if flags else ["--export-onnx", small]
             done = run([binaries / "ssl-convert", path, "-o", sslm, *flags, *export])
             if done.returncode != 0:
-                return f"failed: {where}: ssl-convert: {done.stderr}"
+                return f"failed: {' '.join(flags)}: ssl-convert: {done.stderr}"
             if export:
-                small = onnxruntime.InferenceSession(str(export[1]), providers=["CPUExecutionProvider"]).run(None, {"x": x})
-                for output, one, other in zip(outputs, expected, small):
-                    error = np.abs(one - other).max() / max(1.0, np.abs(one).max()) if one.shape == other.shape else np.inf
-                    if not error < tolerance:
-                        return f"failed: {output.name} --export-onnx: relative error {error:.3g}"
-            done = run([binaries / "ssl-run", sslm, "--input", folder / "x.npy", "--output", y, "--threads", rng.integers(1, 3)])
-            if done.returncode != 0:
-                return f"failed: {where}: ssl-run: {done.stderr}"
-            found = np.load(y)
-            if found.shape != expected[i].shape:
-                return f"failed: {where}: shape {found.shape}, expected {expected[i].shape}"
-            error = np.abs(found - expected[i]).max() / max(1.0, np.abs(expected[i]).max())
-            if not error < tolerance:
-                return f"failed: {where}: relative error {error:.3g}"
+                try:
+                    exported = onnxruntime.InferenceSession(str(small), providers=["CPUExecutionProvider"])
+                    found = [exported.run(None, {"x": x}) for x in inputs]
+                except Exception as e:
+                    return f"failed: --export-onnx: {e}"
+                for x, one, wanted in zip(inputs, found, expected):
+                    if problem := wrong(one, wanted):
+                        return f"failed: {problem} --export-onnx at {x.shape}"
+            for x, wanted in zip(inputs, expected):
+                np.save(folder / "x.npy", x)
+                done = run([binaries / "ssl-run", sslm, "--input", folder / "x.npy", "--output", y, "--threads", rng.integers(1, 3)])
+                if done.returncode != 0:
+                    return f"failed: {' '.join(flags)}: ssl-run: {done.stderr}"
+                found = np.load(y)
+                if problem := wrong([found[name] for name in names], wanted):
+                    return f"failed: {problem} {' '.join(flags)} at {x.shape}"
     return "passed"
 
 

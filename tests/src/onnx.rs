@@ -20,6 +20,8 @@ pub enum Value<'a> {
     Ints(&'a [i64]),
     /// A floating-point number.
     Float(f32),
+    /// Floating-point numbers.
+    Floats(&'a [f32]),
     /// A text.
     Text(&'a str),
 }
@@ -141,6 +143,7 @@ pub fn attribute(name: &str, value: &Value) -> AttributeProto {
     let base = AttributeProto { name: name.to_owned(), ..Default::default() };
     match value {
         Value::Float(f) => AttributeProto { f: *f, r#type: 1, ..base },
+        Value::Floats(floats) => AttributeProto { floats: floats.to_vec(), r#type: 6, ..base },
         Value::Int(i) => AttributeProto { i: *i, r#type: 2, ..base },
         Value::Text(s) => AttributeProto { s: Bytes::copy_from_slice(s.as_bytes()), r#type: 3, ..base },
         Value::Ints(ints) => AttributeProto { ints: ints.to_vec(), r#type: 7, ..base },

@@ -1,5 +1,6 @@
 //! Computed indices: TopK, GatherND, GatherElements, ScatterND, ScatterElements, OneHot, and a Gather whose indices are computed.
 
+use super::layout;
 use crate::export::exporter::{Call, Write};
 use crate::export::writer::{Writer, int, text};
 use crate::import::binding::Binding;
@@ -11,8 +12,8 @@ use crate::onnx::tensor::{Data, Floats, Tensor};
 use crate::operator::{Convert, without_weights};
 use anyhow::{Context, Result, bail, ensure};
 use sslm_format::{
-    Constant, ElementType, Extent, GatherElements, GatherNd, Meeting, Reshape, ScatterElements, ScatterNd, Slice, TopK,
-    Transpose, ValueId, shape,
+    Activation, Binary, Constant, ElementType, Extent, GatherElements, GatherNd, Meeting, Range, Reshape, ScatterElements,
+    ScatterNd, Slice, TopK, Transpose, ValueId, Where,
 };
 
 pub(super) const IMPORTS: &[Import] = &[
@@ -29,7 +30,7 @@ pub(super) const IMPORTS: &[Import] = &[
 /// Integers from this one on are not all elements.
 const MAX_INDEX: i64 = 1 << 24;
 
-/// Most elements of a OneHot, which begins with a stored tensor of them.
+/// Most elements of a OneHot of stored indices.
 const MAX_ONE_HOT: usize = 1 << 24;
 
 /// Two outputs, the elements and where they stand.
@@ -151,42 +152,55 @@ fn meeting(node: &OnnxNode<'_>) -> Result<Meeting> {
     })
 }
 
-/// One element everywhere, and another one brought to the indices.
+/// One element where a place along the new axis is the index, and another one elsewhere. Indices below 0 count from the end.
 fn one_hot(node: &mut OnnxNode<'_>) -> Result<Binding> {
-    let depth = node.needed_tensor(1, "depth")?;
-    let depth = match &depth.data {
-        Data::Ints(ints) if ints.len() == 1 => ints[0],
-        Data::Floats(floats) if floats.len() == 1 => floats.at(0) as i64,
-        _ => bail!("depth: expected one number, found dims {:?}", depth.dims),
-    };
     let values = node.needed_tensor(2, "values")?;
     let [off, on] = match &values.data {
         Data::Floats(floats) if floats.len() == 2 => [floats.at(0), floats.at(1)],
         Data::Ints(ints) if ints.len() == 2 => [ints[0] as f32, ints[1] as f32],
         _ => bail!("values: expected two elements, found dims {:?}", values.dims),
     };
-    if let Some(Tensor { dims, data: Data::Ints(ints) }) = node.tensor_if_known(0) {
-        let axis = checks::axis(node.int("axis", -1)?, dims.len() + 1)?;
-        return stored_one_hot((dims, ints), axis, i64::from(positive(depth, "depth")?), [off, on]).map(Binding::Tensor);
+    node.yields(0, node.input_type(2));
+    let depth = depth(node)?;
+    if let Some(depth) = depth.integer() {
+        positive(depth, "depth")?;
     }
-    let indices = elements(node, 0)?;
-    let mut dims = shape::known(node.extents_of(indices)).context("indices: expected known extents, found symbolic ones")?;
-    let axis = checks::axis(node.int("axis", -1)?, dims.len() + 1)?;
-    let stored = |node: &mut OnnxNode<'_>, name: &str, dims: &[usize], value: f32| -> Result<ValueId> {
-        let len = dims.iter().try_fold(1usize, |n, &d| n.checked_mul(d)).filter(|&n| n <= MAX_ONE_HOT);
-        let len = len.with_context(|| format!("depth: expected at most {MAX_ONE_HOT} elements, found dims {dims:?}"))?;
-        let record = Constant { dims: dims.iter().map(|&d| d as u64).collect(), data: Floats::Repeated { value, len } };
-        node.push_as(&node.inner_name(name), record, Vec::new())
-    };
-    dims.insert(axis, 1);
-    let updates = stored(node, "on", &dims, on)?;
-    let target = dims.iter().map(|&d| Extent::from(d)).collect();
-    let indices = node.push_as(&node.inner_name("indices"), Reshape { dims: target }, vec![indices])?;
-    dims[axis] = positive(depth, "depth")? as usize;
-    let data = stored(node, "off", &dims, off)?;
-    let record = ScatterElements { axis: axis as u32, meeting: Meeting::Last };
-    let y = node.push_as(&node.outputs()[0], record, vec![data, indices, updates])?;
+    if let (Some(Tensor { dims, data: Data::Ints(ints) }), Some(depth)) = (node.tensor_if_known(0), depth.integer()) {
+        let axis = checks::axis(node.int("axis", -1)?, dims.len() + 1)?;
+        return stored_one_hot((dims, ints), axis, depth, [off, on]).map(Binding::Tensor);
+    }
+    let mut indices = elements(node, 0)?;
+    if !node.is_integers(0) {
+        indices = node.inner(Activation::Trunc, vec![indices])?;
+    }
+    let rank = node.rank(indices);
+    let axis = checks::axis(node.int("axis", -1)?, rank + 1)?;
+    let mut target = node.extents_of(indices).to_vec();
+    target.insert(axis, Extent::from(1usize));
+    let dims = layout::dims_to(node.extents_of(indices), &target);
+    let indices = node.inner(Reshape { dims }, vec![indices])?;
+    let places = Range { start: Extent::from(0usize), step: Extent::from(1usize), count: depth.clone() };
+    let places = node.inner(places, Vec::new())?;
+    // Along the new axis.
+    let places = node.inner(Reshape::to(&[vec![-1], vec![1; rank - axis]].concat()), vec![places])?;
+    let depth = node.constant("depth", &Tensor::of_sizes(Vec::new(), vec![depth])?, 0)?;
+    let from_end = node.inner(Binary::Sub, vec![places, depth])?;
+    let is_place = node.inner(Binary::Equal, vec![indices, places])?;
+    let is_from_end = node.inner(Binary::Equal, vec![indices, from_end])?;
+    let is_either = node.inner(Binary::Max, vec![is_place, is_from_end])?;
+    let (on, off) = (node.inner_constant(on, 0)?, node.inner_constant(off, 0)?);
+    let y = node.push_as(&node.outputs()[0], Where {}, vec![is_either, on, off])?;
     Ok(like(node, 2, y))
+}
+
+/// How many places there are along the axis that a OneHot adds.
+fn depth(node: &OnnxNode<'_>) -> Result<Extent> {
+    let depth = node.needed_tensor(1, "depth")?;
+    match (depth.sizes(), &depth.data) {
+        (Some(sizes), _) if sizes.len() == 1 => Ok(sizes[0].clone()),
+        (_, Data::Floats(floats)) if floats.len() == 1 => Ok(Extent::from(floats.at(0) as i64)),
+        _ => bail!("depth: expected one number, found dims {:?}", depth.dims),
+    }
 }
 
 /// The same of stored indices.
@@ -252,9 +266,15 @@ impl Write for TopK {
     fn write(&self, w: &mut Writer, call: &Call<'_>) -> Result<()> {
         let (k, other) = (w.integers(&[self.k.into()]), w.fresh("TopK"));
         let attributes = vec![int("axis", self.axis.into()), int("largest", self.largest.into())];
-        let [elements, positions] = if self.positions { [&other, call.output] } else { [call.output, &other] };
-        w.push("TopK", &[call.inputs[0], &k], elements, attributes);
-        w.further_output(positions);
+        if !self.positions {
+            w.push("TopK", &[call.inputs[0], &k], call.output, attributes);
+            w.further_output(&other);
+            return Ok(());
+        }
+        let positions = w.fresh("TopK");
+        w.push("TopK", &[call.inputs[0], &k], &other, attributes);
+        w.further_output(&positions);
+        w.push("Cast", &[&positions], call.output, vec![int("to", data_type::FLOAT.into())]);
         Ok(())
     }
 }
