@@ -102,7 +102,7 @@ class Layers:
         return self.add("Add", [x, y]), c, size
 
     def combination(self, x, c, size):
-        other = self.add("Neg", [x]) if self.rng.random() < 0.3 else self.function(x, c, size)[0]
+        other = self.add("Sin", [x]) if self.rng.random() < 0.3 else self.function(x, c, size)[0]
         op = str(self.rng.choice(["Add", "Sub", "Mul", "Div", "Max", "Min", "Mean", "Sum", "PRelu"]))
         if op == "PRelu":
             return self.add(op, [x, self.weight(self.rng.normal(0, 1, (c, 1, 1)))]), c, size

@@ -140,8 +140,8 @@ class Graph(Layers):
         positions = self.add("Transpose", [lines], perm=[0, 2, 1])
         by_channel = self.rng.random() < 0.5
         alike = self.add("MatMul", [lines, positions] if by_channel else [positions, lines])
-        scale = self.weight(np.float32(0.1 / (size[0] * size[1])))
-        shares = self.add("Softmax", [self.add(str(self.rng.choice(["Mul", "Div"])), [alike, scale])], axis=2)
+        op, scale = str(self.rng.choice(["Mul", "Div"])), np.float32(0.1 / (size[0] * size[1]))
+        shares = self.add("Softmax", [self.add(op, [alike, self.weight(scale if op == "Mul" else 1 / scale)])], axis=2)
         y = self.add("MatMul", [shares, lines] if by_channel else [lines, shares])
         return self.add("Reshape", [y, integers(0, c, *size)])
 

@@ -1,5 +1,7 @@
 //! Random zero-masked graphs. One seed gives one graph, always the same.
 
+mod layers;
+
 use crate::onnx::{Net, Value};
 use ssl_convert::onnx::proto::{ModelProto, TensorProto, data_type};
 use sslm_format::half;
@@ -123,6 +125,9 @@ impl Graph {
 
     fn layer(&mut self) -> Image {
         let x = self.pick();
+        if self.random.chance(0.12) {
+            return self.other_layer(&x);
+        }
         match self.random.between(0..=99) {
             0..28 => {
                 let filters = self.random.between(1..=10);
@@ -355,6 +360,8 @@ impl Graph {
             "Selu",
             "Celu",
             "Atan",
+            "Sin",
+            "Asinh",
         ];
         match self.random.between(0..=plain.len() + 1) {
             at if at < plain.len() && plain[at] == "Gelu" => {

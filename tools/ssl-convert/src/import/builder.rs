@@ -196,7 +196,6 @@ impl Builder {
             let value = match self.names.get(&output.name).cloned() {
                 Some(Binding::Value(v) | Binding::Integers(v)) => v,
                 Some(Binding::Tensor(t)) => {
-                    let t = t.as_floats().with_context(|| format!("output '{}'", output.name))?;
                     self.constant(&output.name, &t, 0).with_context(|| format!("output '{}'", output.name))?
                 }
                 Some(Binding::Missing) | None => {

@@ -196,17 +196,6 @@ impl OnnxNode<'_> {
         }
     }
 
-    /// As [`Self::value_of_rank`]; stored integers become float32, which must hold them.
-    pub(crate) fn elements(&mut self, i: usize, rank: usize) -> Result<ValueId> {
-        match self.inputs.get(i).and_then(Option::as_ref) {
-            Some(Binding::Tensor(t)) => {
-                let floats = t.as_floats().with_context(|| format!("input {i}"))?;
-                self.builder.constant(&self.proto.input[i], &floats, rank)
-            }
-            _ => self.value_of_rank(i, rank),
-        }
-    }
-
     /// How many axes input `i` has; none if it is left out.
     pub(crate) fn rank_of_input(&self, i: usize) -> usize {
         match self.input(i) {

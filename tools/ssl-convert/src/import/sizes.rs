@@ -27,7 +27,10 @@ pub(crate) fn combined(function: Binary, a: &Extent, b: &Extent) -> Result<Exten
 /// Whether a comparison of two integers holds, if that is so, or not so, whatever the symbols are.
 pub(crate) fn compared(function: Binary, a: &Extent, b: &Extent) -> Result<bool> {
     let (low, high) = (a - b).bounds();
+    // Sizes are not negative.
+    let is_negative = |extent: &Extent| extent.integer().is_some_and(|n| n < 0);
     let known = match function {
+        Binary::Equal if is_negative(a) != is_negative(b) => Some(false),
         Binary::Equal if low > 0 || high < 0 => Some(false),
         Binary::Equal if (low, high) == (0, 0) => Some(true),
         Binary::Less if high < 0 => Some(true),

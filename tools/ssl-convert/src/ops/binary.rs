@@ -69,7 +69,7 @@ fn combine(node: &mut OnnxNode<'_>, function: Binary, [a, b]: [usize; 2]) -> Res
 /// Both operands as values.
 fn operands(node: &mut OnnxNode<'_>, [a, b]: [usize; 2]) -> Result<Vec<ValueId>> {
     let rank = node.rank_of_input(a).max(node.rank_of_input(b));
-    Ok(vec![node.elements(a, rank)?, node.elements(b, rank)?])
+    Ok(vec![node.value_of_rank(a, rank)?, node.value_of_rank(b, rank)?])
 }
 
 /// Before opset 7, an attribute may say which axis of operand 0 the first one of operand 1 meets.
@@ -222,9 +222,9 @@ fn chain(node: &mut OnnxNode<'_>, function: Binary) -> Result<Binding> {
         return all.map(Binding::Tensor);
     }
     let rank = (0..count).map(|i| node.rank_of_input(i)).max().unwrap_or(0);
-    let mut all = node.elements(0, rank)?;
+    let mut all = node.value_of_rank(0, rank)?;
     for i in 1..count {
-        let next = node.elements(i, rank)?;
+        let next = node.value_of_rank(i, rank)?;
         all = node.push_as(&node.part_name(i, count), function, vec![all, next])?;
     }
     Ok(node.computed(all))
@@ -233,9 +233,9 @@ fn chain(node: &mut OnnxNode<'_>, function: Binary) -> Result<Binding> {
 fn mean(node: &mut OnnxNode<'_>) -> Result<Binding> {
     let count = node.input_count();
     let rank = (0..count).map(|i| node.rank_of_input(i)).max().unwrap_or(0);
-    let mut sum = node.elements(0, rank)?;
+    let mut sum = node.value_of_rank(0, rank)?;
     for i in 1..count {
-        let next = node.elements(i, rank)?;
+        let next = node.value_of_rank(i, rank)?;
         sum = node.inner(Binary::Add, vec![sum, next])?;
     }
     let count = node.inner_constant(count as f32, rank)?;
@@ -248,7 +248,7 @@ fn choose(node: &mut OnnxNode<'_>) -> Result<Binding> {
         return stored::chosen(condition, x, y).map(Binding::Tensor);
     }
     let rank = (0..3).map(|i| node.rank_of_input(i)).max().unwrap_or(0);
-    let operands = (0..3).map(|i| node.elements(i, rank)).collect::<Result<Vec<_>>>()?;
+    let operands = (0..3).map(|i| node.value_of_rank(i, rank)).collect::<Result<Vec<_>>>()?;
     let of_integers = node.is_integers(1);
     let chosen = node.push_as(&node.outputs()[0], Where {}, operands)?;
     Ok(if of_integers { Binding::Integers(chosen) } else { Binding::Value(chosen) })

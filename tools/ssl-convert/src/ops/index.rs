@@ -1,6 +1,6 @@
 //! Computed indices: TopK, GatherND, GatherElements, ScatterND, ScatterElements, OneHot, and a Gather whose indices are computed.
 
-use super::layout;
+use super::{layout, shapes};
 use crate::export::exporter::{Call, Write};
 use crate::export::writer::{Writer, int, text};
 use crate::import::binding::Binding;
@@ -12,8 +12,8 @@ use crate::onnx::tensor::{Data, Floats, Tensor};
 use crate::operator::{Convert, without_weights};
 use anyhow::{Context, Result, bail, ensure};
 use sslm_format::{
-    Activation, Binary, Constant, ElementType, Extent, GatherElements, GatherNd, Meeting, Range, Reshape, ScatterElements,
-    ScatterNd, Slice, TopK, Transpose, ValueId, Where,
+    Activation, Binary, Constant, ElementType, Extent, GatherElements, GatherNd, Meeting, Reshape, ScatterElements, ScatterNd,
+    Slice, TopK, Transpose, ValueId, Where,
 };
 
 pub(super) const IMPORTS: &[Import] = &[
@@ -179,10 +179,7 @@ fn one_hot(node: &mut OnnxNode<'_>) -> Result<Binding> {
     target.insert(axis, Extent::from(1usize));
     let dims = layout::dims_to(node.extents_of(indices), &target);
     let indices = node.inner(Reshape { dims }, vec![indices])?;
-    let places = Range { start: Extent::from(0usize), step: Extent::from(1usize), count: depth.clone() };
-    let places = node.inner(places, Vec::new())?;
-    // Along the new axis.
-    let places = node.inner(Reshape::to(&[vec![-1], vec![1; rank - axis]].concat()), vec![places])?;
+    let places = shapes::indices(node, &depth, rank - axis)?;
     let depth = node.constant("depth", &Tensor::of_sizes(Vec::new(), vec![depth])?, 0)?;
     let from_end = node.inner(Binary::Sub, vec![places, depth])?;
     let is_place = node.inner(Binary::Equal, vec![indices, places])?;

@@ -1,6 +1,6 @@
 //! Normalisations: of channels by stored or measured statistics, over neighbouring channels, and to shares of a sum.
 
-use super::layout;
+use super::{layout, shapes};
 use crate::blobs::Blobs;
 use crate::export::exporter::{Call, Write};
 use crate::export::writer::{Writer, float, int, ints};
@@ -14,8 +14,8 @@ use crate::slices::{Reads, Slices, reads};
 use crate::weights::{Op, Unpacked};
 use anyhow::{Context, Result, bail, ensure};
 use sslm_format::{
-    Activation, ArgMax, BatchNorm, Binary, ChannelNorm, Constant, Flatten, GroupNorm, InstanceNorm, LayerNorm, LogSoftmax, Lrn,
-    Reduce, ReduceMean, Reduction, Reshape, Softmax, Value, ValueId,
+    Activation, ArgMax, BatchNorm, Binary, ChannelNorm, Constant, Extent, Flatten, GroupNorm, InstanceNorm, LayerNorm,
+    LogSoftmax, Lrn, Reduce, ReduceMean, Reduction, Reshape, Softmax, Value, ValueId,
 };
 use std::ops::Range;
 
@@ -162,7 +162,7 @@ fn rms_norm(node: &mut OnnxNode<'_>) -> Result<Binding> {
     let mean = node.inner(ReduceMean { axes, keep: true }, vec![square])?;
     let root = deviation(node, mean, node.float("epsilon", 1e-5)?)?;
     let y = node.inner(Binary::Div, vec![x, root])?;
-    let scale = node.elements(1, rank)?;
+    let scale = node.value_of_rank(1, rank)?;
     node.push(Binary::Mul, vec![y, scale])
 }
 
@@ -263,17 +263,12 @@ fn exclusive_axes(node: &OnnxNode<'_>, rank: usize) -> Result<Range<usize>> {
 fn hardmax(node: &mut OnnxNode<'_>) -> Result<Binding> {
     let x = node.value(0)?;
     let axes = exclusive_axes(node, node.rank(x))?;
-    let known: Option<Vec<usize>> = axes.clone().map(|axis| node.extent(x, axis)).collect();
-    let extents = known.with_context(|| format!("input: expected known extents on axes {axes:?}, found symbolic ones"))?;
-    let together = extents.len() > 1;
+    let together = axes.len() > 1;
+    let count = node.extents_of(x)[axes.clone()].iter().fold(Extent::from(1usize), |product, extent| &product * extent);
     let line = if together { node.inner(Flatten { axis: axes.start as u32 }, vec![x])? } else { x };
     let axis = if together { 1 } else { axes.start };
-    let count: usize = extents.iter().product();
     let largest = node.inner(ArgMax { axis: axis as u32, keep: true, last: false }, vec![line])?;
-    let mut dims = vec![1; node.rank(line)];
-    dims[axis] = count as u64;
-    let data = (0..count).map(|i| i as f32).collect::<Vec<f32>>().into();
-    let positions = node.inner(Constant { dims, data }, Vec::new())?;
+    let positions = shapes::indices(node, &count, node.rank(line) - axis - 1)?;
     if !together {
         return node.push(Binary::Equal, vec![positions, largest]);
     }
@@ -285,8 +280,9 @@ fn hardmax(node: &mut OnnxNode<'_>) -> Result<Binding> {
 impl Convert for Lrn {
     without_weights!();
 
+    /// With as many axes as it had: runtimes that read the export know it of four alone.
     fn reordered(&self, at: &Reordering<'_>) -> Option<Op> {
-        (at.axis(1)? == 1).then(|| self.clone().into())
+        (at.axis(1)? == 1 && at.x.axes().count() == at.input.len()).then(|| self.clone().into())
     }
 
     fn why_lost(&self) -> &'static str {

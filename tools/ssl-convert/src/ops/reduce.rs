@@ -48,7 +48,7 @@ fn reduced(
     node: &mut OnnxNode<'_>,
     reduce: impl FnOnce(&mut OnnxNode<'_>, ValueId, Vec<u32>, bool) -> Result<Binding>,
 ) -> Result<Binding> {
-    let x = node.elements(0, 0)?;
+    let x = node.value_of_rank(0, 0)?;
     let rank = node.rank(x);
     let listed = node.integers("axes", 1)?.unwrap_or_default();
     let mut axes: Vec<u32> = listed.iter().map(|&a| checks::axis(a, rank).map(|a| a as u32)).collect::<Result<_>>()?;

@@ -10,7 +10,7 @@ use crate::onnx::proto::data_type;
 use crate::onnx::tensor::{Data, Tensor};
 use crate::operator::{Convert, without_weights};
 use anyhow::{Context, Result, bail, ensure};
-use sslm_format::{ElementType, Extent, Range, Sizes};
+use sslm_format::{ElementType, Extent, Range, Reshape, Sizes, ValueId};
 
 pub(super) const IMPORTS: &[Import] = &[
     Import::moving("Shape", shape),
@@ -107,6 +107,13 @@ fn equally_spaced(node: &mut OnnxNode<'_>, bounds: Vec<Extent>, integers: bool) 
     let output = &node.outputs()[0];
     let range = node.push_as(output, Range { start: start.clone(), step: step.clone(), count }, vec![])?;
     Ok(if integers { Binding::Integers(range) } else { Binding::Value(range) })
+}
+
+/// The indices of an axis of `count` elements, with `behind` axes of extent 1 behind it.
+pub(super) fn indices(node: &mut OnnxNode<'_>, count: &Extent, behind: usize) -> Result<ValueId> {
+    let range = Range { start: Extent::from(0usize), step: Extent::from(1usize), count: count.clone() };
+    let range = node.inner(range, Vec::new())?;
+    if behind == 0 { Ok(range) } else { node.inner(Reshape::to(&[vec![-1], vec![1; behind]].concat()), vec![range]) }
 }
 
 impl Convert for Sizes {
