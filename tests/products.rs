@@ -70,6 +70,21 @@ fn transposed_operands_and_factors_are_taken_in() {
 }
 
 /// What is an output, or has another shape, stays.
+/// A factor between two products goes into the first one alone.
+#[test]
+fn factors_between_products_are_taken_in_once() {
+    let mut net = Net::new(&["batch", "2", "2"]);
+    let half = net.weights(&[], &[0.5]);
+    let y = net.node("MatMul", &["x", "x"], &[]);
+    let y = net.node("Mul", &[&y, &half], &[]);
+    let y = net.node("MatMul", &[&y, "x"], &[]);
+    let (x, _, y) = outputs(net, &y, &[1, 2, 2]);
+    let at = |a: &[f64], b: &[f64], i: usize| a[i / 2 * 2] * b[i % 2] + a[i / 2 * 2 + 1] * b[2 + i % 2];
+    let x: Vec<f64> = x.into_iter().map(f64::from).collect();
+    let square: Vec<f64> = (0..4).map(|i| 0.5 * at(&x, &x, i)).collect();
+    near(&y, &(0..4).map(|i| at(&square, &x, i)).collect::<Vec<f64>>());
+}
+
 #[test]
 fn what_others_read_is_not_taken_in() {
     let mut net = Net::new(&["batch", "3", "4"]);

@@ -18,7 +18,7 @@ enum Change {
 pub fn fold_products(g: &mut Graph) {
     let count = g.graph.nodes.len();
     let (mut gone, mut passed_over) = (vec![false; count], vec![false; count]);
-    let producers = g.producers();
+    let mut producers = g.producers();
     let readers = g.readers();
     for product in 0..count {
         if g.op_mut(product).product_mut().is_none() {
@@ -41,6 +41,7 @@ pub fn fold_products(g: &mut Graph) {
             && let Some((_, factor @ Change::Factor(_))) = change(g, &producers, reader)
         {
             g.graph.nodes[product].output = g.graph.nodes[reader].output;
+            producers[g.graph.nodes[product].output.index()] = Some(product);
             gone[reader] = true;
             apply(g, product, 0, factor);
         }
