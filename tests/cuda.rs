@@ -7,6 +7,7 @@ use sslm_devices::{Emulated, StandIn, devices, emulated, gpu, stand_in};
 use sslm_tests::compare::{convert, input, on_devices, prepare, run_session};
 use sslm_tests::golden::golden;
 use sslm_tests::nets::every_operator;
+use sslm_tests::onnx::Net;
 use sslm_tests::tools::lenet;
 use std::sync::Arc;
 
@@ -69,6 +70,20 @@ fn every_operator_runs_there() {
             assert_eq!(session.step_times().len(), session.plan().steps().len());
             session.set_timing(false);
             assert_eq!(run_session(&mut session, &shape, &x), found, "{place}: replayed");
+        }
+    }
+}
+
+/// Nothing is launched, recorded or replayed.
+#[test]
+fn an_output_may_be_an_input() {
+    let mut net = Net::new(&["batch", "3"]);
+    let y = net.node("Identity", &["x"], &[]);
+    let model = Model::from_bytes(&convert(&net.finish(&[&y]), false)).expect("what was written is valid");
+    let x = input(&[2, 3]);
+    for (place, mut session) in on_devices(&model, &[2, 3]) {
+        for _ in 0..3 {
+            assert_eq!(run_session(&mut session, &[2, 3], &x)[0].2, x, "{place}");
         }
     }
 }

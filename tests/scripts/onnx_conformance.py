@@ -77,19 +77,22 @@ def make_case(name, source, model, inputs, outputs):
     return Case(name, source, operator, version, model, inputs, outputs)
 
 
-def generated_cases(operators):
+def generated_cases(operators, others):
+    """Those of these operators; `others` counts those of other ones."""
     with warnings.catch_warnings():  # from the generators: casts that overflow on purpose
         warnings.simplefilter("ignore")
         tests = load_model_tests(kind="node")
     for test in tests:
         node = single_node(test.model)
-        if node is not None and node.op_type in operators:
+        if node is not None and node.op_type not in operators:
+            others[node.op_type] += 1
+        elif node is not None:
             array = lambda x: numpy_helper.to_array(x) if isinstance(x, TensorProto) else np.asarray(x) if isinstance(x, np.generic) else x
             inputs, outputs = ([array(x) for x in side] for side in test.data_sets[0])
             yield make_case(test.name, "onnx", test.model, inputs, outputs)
 
 
-def stored_cases(folder, operators):
+def stored_cases(folder, operators, others):
     def arrays(test, prefix):
         files = sorted(test.glob(f"test_data_set_0/{prefix}_*.pb"), key=lambda f: int(f.stem.rsplit("_", 1)[1]))
         return [numpy_helper.to_array(onnx.TensorProto.FromString(f.read_bytes())) for f in files]
@@ -97,7 +100,9 @@ def stored_cases(folder, operators):
     for path in sorted(folder.rglob("model.onnx")):
         model = onnx.load(path)
         node = single_node(model)
-        if node is not None and node.op_type in operators:
+        if node is not None and node.op_type not in operators:
+            others[node.op_type] += 1
+        elif node is not None:
             try:
                 inputs, outputs = arrays(path.parent, "input"), arrays(path.parent, "output")
             except (TypeError, ValueError):  # sequences and optionals are no tensors
@@ -256,7 +261,7 @@ def known_operators(binaries):
     return set(re.search(r"^Supported operators: (.*)$", stderr, re.M)[1].split(", "))
 
 
-def document(results, known, sources):
+def document(results, known, sources, others):
     """docs/onnx-support.md."""
     lines = [
         "# ONNX support",
@@ -289,11 +294,15 @@ def document(results, known, sources):
     tally = collections.Counter(r.outcome for r in results)
     skipped = collections.Counter(r.reason for r in results if r.outcome == "not applicable")
     skipped = ", ".join(f"{reason} {count}" for reason, count in skipped.most_common())
+    run = tally["passed"] + tally["failed"] + tally["not supported"]
     lines += [
         "",
-        f"In all {tally['passed']} passed, {tally['failed']} failed, {tally['not supported']} refused. {tally['not applicable']} more"
-        f" cases of these operators are left out: {skipped}.",
-        "Operators that are not listed are refused by name.",
+        f"In all {tally['passed']} passed, {tally['failed']} failed, {tally['not supported']} refused"
+        f" ({tally['not supported'] / run:.1%} of {run}). {tally['not applicable']} more cases of these operators are left out: {skipped}.",
+        "",
+        "Operators outside of this list are refused by name, those with cases of one node (and how many) being "
+        + ", ".join(f"{name} ({count})" for name, count in sorted(others.items()))
+        + ".",
         "",
     ]
     return "\n".join(lines)
@@ -308,10 +317,11 @@ def main():
     arguments = parser.parse_args()
     known = known_operators(arguments.bin)
     operators = known | set(OPERATORS)
-    cases = list(generated_cases(operators))
+    others = collections.Counter()
+    cases = list(generated_cases(operators, others))
     sources = f"{len(cases)} that the package generates"
     if arguments.testdata.is_dir():
-        stored = list(stored_cases(arguments.testdata, operators))
+        stored = list(stored_cases(arguments.testdata, operators, others))
         sources += f", {len(stored)} of Debian's libonnx-testdata"
         cases += stored
     else:
@@ -329,7 +339,7 @@ def main():
     for r in results:
         if r.outcome == "failed" or (arguments.verbose and r.outcome == "not supported"):
             print(f"{r.outcome}: {r.case.source} {r.case.name} {r.variant}: {r.reason.strip()}")
-    arguments.doc.write_text(document(results, known, sources))
+    arguments.doc.write_text(document(results, known, sources, others))
     tally = collections.Counter(r.outcome for r in results)
     print(", ".join(f"{tally[o]} {o}" for o in ("passed", "failed", "not supported", "not applicable")))
     return 1 if tally["failed"] else 0
