@@ -64,6 +64,7 @@ mod target;
 mod task;
 mod team;
 mod tile;
+pub mod volume;
 
 pub use exec::Exec;
 pub use precision::Precision;

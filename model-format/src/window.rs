@@ -86,40 +86,61 @@ pub(crate) fn windowed(x: &Shape, window: &Window, ceil_mode: bool) -> Result<Sh
     expect_rank(x, 4)?;
     let mut out = x.clone();
     for axis in 0..2 {
-        out[2 + axis] = slid(window, axis, &x[2 + axis], ceil_mode)?;
+        out[2 + axis] = Sliding::over(window, axis).count(&x[2 + axis], ceil_mode)?;
     }
     Ok(out)
 }
 
-/// How often `window` fits on `axis` (0 vertical, 1 horizontal) of an input of `size` positions.
-fn slid(window: &Window, axis: usize, size: &Extent, ceil_mode: bool) -> Result<Extent> {
-    let (stride, reach) = (Extent::from(window.strides[axis] as usize), reach(window, axis));
-    let Padding::Explicit { top, left, bottom, right } = window.padding else {
-        return at_least_one_position(size.quotient_up(&stride), axis, size, reach);
-    };
-    let (before, after) = [(top, bottom), (left, right)][axis];
-    let padded = size + (i64::from(before) + i64::from(after));
-    if padded.known().is_some_and(|padded| padded < reach) {
-        let found = format!("{padded} ({size} + {before} + {after})");
-        return Err(does_not_fit(axis, reach, found));
+/// How a window slides along one axis.
+pub(crate) struct Sliding {
+    /// The axis's name.
+    pub(crate) axis: &'static str,
+    /// Positions from one window to the next.
+    pub(crate) stride: u32,
+    /// Positions that one window spans.
+    pub(crate) reach: usize,
+    /// Zeros before and behind; `None` where they follow from the size.
+    pub(crate) padding: Option<[u32; 2]>,
+}
+
+impl Sliding {
+    /// Of `window` along `axis` (0 vertical, 1 horizontal).
+    pub(crate) fn over(window: &Window, axis: usize) -> Self {
+        let padding = match window.padding {
+            Padding::Explicit { top, left, bottom, right } => Some([[top, bottom], [left, right]][axis]),
+            Padding::SameUpper | Padding::SameLower => None,
+        };
+        Sliding { axis: ["height", "width"][axis], stride: window.strides[axis], reach: reach(window, axis), padding }
     }
-    let left = &padded - &Extent::from(reach);
-    let count = if ceil_mode {
-        // A window may hang over the end only if it starts inside the input or the padding before it.
-        (&left.quotient_up(&stride) + 1).least(&(size + i64::from(before)).quotient_up(&stride))
-    } else {
-        &left.quotient(&stride) + 1
-    };
-    at_least_one_position(count, axis, size, reach)
-}
 
-fn at_least_one_position(count: Extent, axis: usize, size: &Extent, reach: usize) -> Result<Extent> {
-    if size.known() == Some(0) { Err(does_not_fit(axis, reach, "0".to_owned())) } else { Ok(count) }
-}
+    /// How often the window fits on an axis of `size` positions.
+    pub(crate) fn count(&self, size: &Extent, ceil_mode: bool) -> Result<Extent> {
+        let (stride, reach) = (Extent::from(self.stride as usize), self.reach);
+        let Some([before, after]) = self.padding else {
+            return self.at_least_one_position(size.quotient_up(&stride), size);
+        };
+        let padded = size + (i64::from(before) + i64::from(after));
+        if padded.known().is_some_and(|padded| padded < reach) {
+            return Err(self.does_not_fit(format!("{padded} ({size} + {before} + {after})")));
+        }
+        let left = &padded - &Extent::from(reach);
+        let count = if ceil_mode {
+            // A window may hang over the end only if it starts inside the input or the padding before it.
+            (&left.quotient_up(&stride) + 1).least(&(size + i64::from(before)).quotient_up(&stride))
+        } else {
+            &left.quotient(&stride) + 1
+        };
+        self.at_least_one_position(count, size)
+    }
 
-fn does_not_fit(axis: usize, reach: usize, found: String) -> Error {
-    let name = ["height", "width"][axis];
-    Error::shape(format!("{name} with padding"), format!("at least the {reach} positions that the window spans"), found)
+    fn at_least_one_position(&self, count: Extent, size: &Extent) -> Result<Extent> {
+        if size.known() == Some(0) { Err(self.does_not_fit("0".to_owned())) } else { Ok(count) }
+    }
+
+    fn does_not_fit(&self, found: String) -> Error {
+        let expected = format!("at least the {} positions that the window spans", self.reach);
+        Error::shape(format!("{} with padding", self.axis), expected, found)
+    }
 }
 
 /// Rules about a window that hold whatever it slides over.

@@ -102,7 +102,7 @@ impl Border {
 }
 
 /// The class of each output position along `axis`, and the taps that read an input position in each class.
-fn coverage(geometry: &Geometry, axis: usize) -> (Vec<usize>, Vec<(usize, usize, usize)>) {
+pub(crate) fn coverage(geometry: &Geometry, axis: usize) -> (Vec<usize>, Vec<(usize, usize, usize)>) {
     let (mut indices, mut classes) = (HashMap::new(), Vec::new());
     let of_position = |out: usize| {
         let taps = geometry.taps_that_read(axis, out);

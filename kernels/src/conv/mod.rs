@@ -24,7 +24,7 @@ mod tiled;
 mod tiling;
 
 pub use crate::target::Method;
-pub(crate) use border::Border;
+pub(crate) use border::{Border, coverage};
 pub use geometry::{Column, Geometry, KeptGroup};
 
 use crate::layout::{Extents, Layouts};

@@ -20,6 +20,7 @@ mod pool;
 mod resample;
 mod source;
 mod task;
+mod volume;
 
 pub use crate::Precision;
 pub use choice::Method;

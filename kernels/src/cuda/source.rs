@@ -1,7 +1,7 @@
 //! The whole source of the kernels, put together of the pieces that stand beside what starts them, and what it was compiled to.
 
 use super::launch::Source;
-use super::{axis, channels, conv, elementwise, index, lines, matmul, normalize, pool, resample};
+use super::{axis, channels, conv, elementwise, index, lines, matmul, normalize, pool, resample, volume};
 use sslm_basics::functions;
 
 /// All pieces, each behind those whose macros and structures it uses.
@@ -16,6 +16,7 @@ const PIECES: &[&[Source]] = &[
     matmul::SOURCES,
     index::SOURCES,
     resample::SOURCES,
+    volume::SOURCES,
 ];
 
 /// The kernels by name.

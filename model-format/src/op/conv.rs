@@ -80,7 +80,7 @@ impl<W: Weights> Conv<W> {
     }
 
     /// The input's channels are summed over; the output's are filters.
-    fn axes(rank: usize) -> Vec<AxisMap> {
+    pub(super) fn axes(rank: usize) -> Vec<AxisMap> {
         vec![AxisMap::changing(rank, |axis| match axis {
             0 => None,
             1 => Some(Link::Summed),

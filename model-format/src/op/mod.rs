@@ -23,6 +23,7 @@ mod resize;
 mod sample;
 mod sizes;
 mod space;
+mod volume;
 
 pub use activation::Activation;
 pub use binary::Binary;
@@ -42,6 +43,7 @@ pub use resize::{AxisTarget, Coordinates, Fill, Interpolation, Pad, Resample, Re
 pub use sample::{Between, GridSample, Outside};
 pub use sizes::{Range, Sizes};
 pub use space::{DepthToSpace, SpaceToDepth};
+pub use volume::{Depth, VolumeConv};
 
 use crate::axes::AxisMap;
 use crate::error::Result;
@@ -195,6 +197,8 @@ operators! { ($)
     42 => Sizes,
     /// Equally spaced integers.
     43 => Range,
+    /// Convolution over volumes.
+    49 => VolumeConv<W>,
 }
 
 /// What the format states of an operator, whatever its weights are: its rules are part of the format.

@@ -49,7 +49,7 @@ impl Lower for ConvTranspose {
 }
 
 /// What reports say of it.
-fn sizes(conv: &Conv, output: &Value, blobs: &[Blob]) -> LayerSizes {
+pub(super) fn sizes(conv: &Conv, output: &Value, blobs: &[Blob]) -> LayerSizes {
     let per_group = conv.columns_per_group();
     let columns = conv.columns.iter().map(|columns| columns.count(per_group)).sum();
     LayerSizes {
@@ -81,7 +81,7 @@ fn add(conv: &Conv, geometry: Geometry, at: &mut Lowering<'_, '_>) {
 }
 
 /// What each group keeps, by the input's physical channels.
-fn groups(conv: &Conv, at: &Lowering<'_, '_>) -> Vec<KeptGroup> {
+pub(super) fn groups(conv: &Conv, at: &Lowering<'_, '_>) -> Vec<KeptGroup> {
     let width = conv.window.kernel[1] as usize;
     let input = at.compaction(at.x());
     let filters = conv.kept_filters(&at.builder.model.graph().values[at.output.index()]);

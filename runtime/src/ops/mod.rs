@@ -19,4 +19,5 @@ mod resize;
 mod sample;
 mod sizes;
 mod space;
+mod volume;
 mod window;

@@ -23,6 +23,7 @@ mod sample;
 mod shapes;
 mod space;
 mod triangle;
+mod volume;
 mod window;
 
 use crate::import::registry::Import;

@@ -10,22 +10,11 @@ use crate::onnx::proto::AttributeProto;
 use crate::operator::{Convert, without_weights};
 use crate::weights::Op;
 use anyhow::{Context, Result, bail, ensure};
-use sslm_format::{Activation, AveragePool, Binary, GlobalAveragePool, GlobalMaxPool, MaxPool, Padding, Reshape, ValueId};
+use sslm_format::{Activation, AveragePool, Binary, GlobalAveragePool, GlobalMaxPool, MaxPool, Padding, Reshape, ValueId, Window};
 
 pub(super) const IMPORTS: &[Import] = &[
-    Import::computing("MaxPool", |node| {
-        node.one_output("Indices")?;
-        let x = node.value(0)?;
-        let window = window::of_attributes(node, x)?;
-        let ceil_mode = node.flag("ceil_mode", false)?;
-        window::over_planes(node, x, MaxPool { window, ceil_mode })
-    }),
-    Import::computing("AveragePool", |node| {
-        let x = node.value(0)?;
-        let window = window::of_attributes(node, x)?;
-        let (ceil_mode, count_include_pad) = (node.flag("ceil_mode", false)?, node.flag("count_include_pad", false)?);
-        window::over_planes(node, x, AveragePool { window, ceil_mode, count_include_pad })
-    }),
+    Import::computing("MaxPool", max_pool),
+    Import::computing("AveragePool", average_pool),
     Import::computing("LpPool", lp_pool),
     Import::computing("GlobalAveragePool", |node| {
         let x = node.value(0)?;
@@ -56,27 +45,36 @@ fn global(node: &mut OnnxNode<'_>, x: ValueId, pool: impl Into<Op>, behind: bool
     Ok(node.computed(value))
 }
 
+fn max_pool(node: &mut OnnxNode<'_>) -> Result<Binding> {
+    node.one_output("Indices")?;
+    let x = node.value(0)?;
+    let ceil_mode = node.flag("ceil_mode", false)?;
+    let pooled = window::pool(node, &node.part_name(0, 1), x, |window| Ok(MaxPool { window, ceil_mode }.into()))?;
+    Ok(node.computed(pooled))
+}
+
+fn average_pool(node: &mut OnnxNode<'_>) -> Result<Binding> {
+    let x = node.value(0)?;
+    let (ceil_mode, count_include_pad) = (node.flag("ceil_mode", false)?, node.flag("count_include_pad", false)?);
+    let of_window = |window| Ok(AveragePool { window, ceil_mode, count_include_pad }.into());
+    let pooled = window::pool(node, &node.part_name(0, 1), x, of_window)?;
+    Ok(node.computed(pooled))
+}
+
 /// The sum of windows is a convolution of ones.
 fn lp_pool(node: &mut OnnxNode<'_>) -> Result<Binding> {
     let x = node.value(0)?;
-    let mut window = window::of_attributes(node, x)?;
     let channels = node.extent(x, 1).context("input: expected a known count of channels, found a symbolic one")?;
-    if let (true, Padding::Explicit { bottom, right, .. }) = (node.flag("ceil_mode", false)?, &mut window.padding) {
-        for (axis, after) in [bottom, right].into_iter().enumerate() {
-            // Else the last window might begin in this padding, depending on the input's size: such a window does not count.
-            let stride = window.strides[axis];
-            let reach = (window.kernel[axis] - 1).saturating_mul(window.dilations[axis]).saturating_add(1);
-            ensure!(
-                after.saturating_add(stride) <= reach,
-                "ceil_mode: expected windows that overlap, found strides and pads as wide"
-            );
-            *after += stride - 1;
-        }
-    }
+    let ceil_mode = node.flag("ceil_mode", false)?;
     let power = power(node)?;
     let x = powered(node, x, power)?;
-    let sum = conv::sum_of_windows(channels, window)?;
-    let sum = window::over_planes_as(node, &node.inner_name("sum"), x, sum)?;
+    let sum_of = |mut window: Window| {
+        if ceil_mode {
+            round_up(&mut window)?;
+        }
+        Ok(conv::sum_of_windows(channels, window)?.into())
+    };
+    let sum = window::pool(node, &node.inner_name("sum"), x, sum_of)?;
     root(node, sum, power)
 }
 
@@ -90,6 +88,22 @@ fn global_lp_pool(node: &mut OnnxNode<'_>) -> Result<Binding> {
     let count = node.number("count", count as f32)?;
     let sum = node.push_as(&node.inner_name("sum"), Binary::Mul, vec![mean, count])?;
     root(node, sum, power)
+}
+
+/// Lets windows begin that hang over the end.
+fn round_up(window: &mut Window) -> Result<()> {
+    let Padding::Explicit { bottom, right, .. } = &mut window.padding else { return Ok(()) };
+    for (axis, after) in [bottom, right].into_iter().enumerate() {
+        // Else the last window might begin in this padding, depending on the input's size: such a window does not count.
+        let stride = window.strides[axis];
+        let reach = (window.kernel[axis] - 1).saturating_mul(window.dilations[axis]).saturating_add(1);
+        ensure!(
+            after.saturating_add(stride) <= reach,
+            "ceil_mode: expected windows that overlap, found strides and pads as wide"
+        );
+        *after += stride - 1;
+    }
+    Ok(())
 }
 
 /// The attribute p, an integer since opset 2.

@@ -1,5 +1,6 @@
 //! Sliding windows over height and width, of convolutions and pools, from the attributes of ONNX and back.
 
+use super::volume;
 use crate::export::writer::{ints, text};
 use crate::import::binding::Binding;
 use crate::import::checks::positive;
@@ -9,24 +10,32 @@ use crate::weights::Op;
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use sslm_format::{Padding, Reshape, ValueId, Window};
 
+/// As many integers of at least `least` as `x` has axes behind its channels; `None` if there is no such attribute.
+pub(super) fn integers(node: &OnnxNode<'_>, x: ValueId, name: &str, least: u32) -> Result<Option<Vec<u32>>> {
+    let (found, axes) = (node.ints(name)?, node.rank(x).saturating_sub(2));
+    ensure!([0, axes].contains(&found.len()), "{name}: expected {axes} integers, found {found:?}");
+    let integer = |&n: &i64| {
+        u32::try_from(n).ok().filter(|&n| n >= least).with_context(|| format!("{name}: expected at least {least}, found {n}"))
+    };
+    let integers = found.iter().map(integer).collect::<Result<Vec<u32>>>()?;
+    Ok(Some(integers).filter(|integers| !integers.is_empty()))
+}
+
 /// Two integers of at least `least`, vertical and horizontal; of a window over lines, which are planes of one row, only the horizontal
 /// one is listed.
 pub(super) fn pair(node: &OnnxNode<'_>, x: ValueId, name: &str, default: Option<[u32; 2]>, least: u32) -> Result<[u32; 2]> {
-    let integer = |n: i64| {
-        u32::try_from(n).ok().filter(|&n| n >= least).with_context(|| format!("{name}: expected at least {least}, found {n}"))
-    };
-    match (node.ints(name)?, default, node.rank(x)) {
-        ([], Some(default), _) => Ok(default),
-        (&[a, b], _, 4) => Ok([integer(a)?, integer(b)?]),
-        (&[a], _, 3) => Ok([least, integer(a)?]),
-        (other, _, rank) => bail!("{name}: expected {} integers, found {other:?}", rank.saturating_sub(2)),
+    match integers(node, x, name, least)?.as_deref() {
+        Some(&[a, b]) => Ok([a, b]),
+        Some(&[b]) => Ok([least, b]),
+        Some(other) => bail!("{name}: expected one or two integers, found {other:?}"),
+        None => default.with_context(|| format!("{name}: expected {} integers, found none", node.rank(x).saturating_sub(2))),
     }
 }
 
 /// Refuses inputs that are neither lines nor planes.
 fn expect_planes(node: &OnnxNode<'_>, x: ValueId) -> Result<()> {
     let rank = node.rank(x);
-    ensure!((3..=4).contains(&rank), "input: expected 3 or 4 axes (windows over one or two of them), found {rank}");
+    ensure!((3..=4).contains(&rank), "input: expected 3 to 5 axes (windows over one to three of them), found {rank}");
     Ok(())
 }
 
@@ -55,26 +64,36 @@ pub(super) fn of_weights(node: &OnnxNode<'_>, x: ValueId, kernel: [usize; 2]) ->
     of_kernel(node, x, found)
 }
 
+/// Adds a pool over windows of `x` that yields a value named `output`: what `of_window` states for a window over planes, which has to be
+/// separable. Volumes go through it axis by axis.
+pub(super) fn pool(
+    node: &mut OnnxNode<'_>,
+    output: &str,
+    x: ValueId,
+    of_window: impl Fn(Window) -> Result<Op>,
+) -> Result<ValueId> {
+    if node.rank(x) == 5 {
+        let windows = volume::windows(node, x, None)?;
+        return volume::pool(node, output, x, windows, of_window);
+    }
+    let window = of_attributes(node, x)?;
+    over_planes_as(node, output, x, of_window(window)?)
+}
+
 /// The window over `x` of an operator without weights.
-pub(super) fn of_attributes(node: &OnnxNode<'_>, x: ValueId) -> Result<Window> {
+fn of_attributes(node: &OnnxNode<'_>, x: ValueId) -> Result<Window> {
     expect_planes(node, x)?;
     of_kernel(node, x, pair(node, x, "kernel_shape", None, 1)?)
 }
 
 fn of_kernel(node: &OnnxNode<'_>, x: ValueId, kernel: [u32; 2]) -> Result<Window> {
-    let padding = match node.text("auto_pad", "NOTSET")? {
-        "NOTSET" => match (node.ints("pads")?, node.rank(x)) {
-            ([], _) => Padding::Explicit { top: 0, left: 0, bottom: 0, right: 0 },
-            (&[top, left, bottom, right], 4) => {
-                Padding::Explicit { top: pad(top)?, left: pad(left)?, bottom: pad(bottom)?, right: pad(right)? }
-            }
-            (&[left, right], 3) => Padding::Explicit { top: 0, left: pad(left)?, bottom: 0, right: pad(right)? },
-            (other, rank) => bail!("pads: expected {} integers, found {other:?}", 2 * rank.saturating_sub(2)),
+    let padding = match automatic(node)? {
+        Some(padding) => padding,
+        None => match amounts(node, x)?[..] {
+            [top, left, bottom, right] => Padding::Explicit { top, left, bottom, right },
+            [left, right] => Padding::Explicit { top: 0, left, bottom: 0, right },
+            ref other => bail!("pads: expected 2 or 4 integers, found {other:?}"),
         },
-        "VALID" => Padding::Explicit { top: 0, left: 0, bottom: 0, right: 0 },
-        "SAME_UPPER" => Padding::SameUpper,
-        "SAME_LOWER" => Padding::SameLower,
-        other => bail!("auto_pad: expected NOTSET, VALID, SAME_UPPER or SAME_LOWER, found {other}"),
     };
     Ok(Window {
         kernel,
@@ -82,6 +101,24 @@ fn of_kernel(node: &OnnxNode<'_>, x: ValueId, kernel: [u32; 2]) -> Result<Window
         dilations: pair(node, x, "dilations", Some([1, 1]), 1)?,
         padding,
     })
+}
+
+/// The padding that follows from the size; `None` where its amounts are listed.
+pub(super) fn automatic(node: &OnnxNode<'_>) -> Result<Option<Padding>> {
+    Ok(match node.text("auto_pad", "NOTSET")? {
+        "NOTSET" => None,
+        "VALID" => Some(Padding::Explicit { top: 0, left: 0, bottom: 0, right: 0 }),
+        "SAME_UPPER" => Some(Padding::SameUpper),
+        "SAME_LOWER" => Some(Padding::SameLower),
+        other => bail!("auto_pad: expected NOTSET, VALID, SAME_UPPER or SAME_LOWER, found {other}"),
+    })
+}
+
+/// The amounts of padding before each axis behind the channels, and then behind each.
+pub(super) fn amounts(node: &OnnxNode<'_>, x: ValueId) -> Result<Vec<u32>> {
+    let (found, expected) = (node.ints("pads")?, 2 * node.rank(x).saturating_sub(2));
+    ensure!([0, expected].contains(&found.len()), "pads: expected {expected} integers, found {found:?}");
+    if found.is_empty() { Ok(vec![0; expected]) } else { found.iter().map(|&amount| pad(amount)).collect() }
 }
 
 fn pad(amount: i64) -> Result<u32> {

@@ -5,7 +5,7 @@ use crate::operator::Convert;
 use crate::slices::{Reads, Slices};
 use crate::weights::{Layer, Matrix, Unpacked};
 use rayon::prelude::*;
-use sslm_format::shape::Shape;
+use sslm_format::shape::{self, Shape};
 use sslm_format::{Conv, ConvTranspose, Extent, Kept, Padding, Value, Window};
 
 /// What constants add to the sums of a filter, where its taps may fall into padding.
@@ -34,7 +34,8 @@ impl Convert for Conv<Unpacked> {
     }
 
     fn macs(&self, output: &Value, shape: &Shape) -> Option<(u64, u64)> {
-        let positions = (shape[2].known()? * shape[3].known()?) as u64;
+        let positions: usize = shape::known(&shape[2..])?.iter().product();
+        let positions = positions as u64;
         let columns = self.columns_per_group();
         let kept: usize = self.kept_filters(output).iter().zip(&self.columns).map(|(f, c)| f * c.count(columns)).sum();
         Some((self.filters as u64 * columns as u64 * positions, kept as u64 * positions))
@@ -122,16 +123,20 @@ pub(super) fn leaving(window: &Window) -> Vec<bool> {
 /// Whether tap (`kh`, `kw`) may fall outside the input, whatever the input's size.
 fn may_leave(window: &Window, kh: usize, kw: usize) -> bool {
     let Padding::Explicit { top, left, bottom, right } = window.padding else { return window.kernel != [1, 1] };
-    let leaves = |axis: usize, tap: usize, before: u32, after: u32| {
-        let (kernel, dilation) = (window.kernel[axis] as usize, window.dilations[axis] as usize);
-        tap * dilation < before as usize || (kernel - 1 - tap) * dilation < after as usize
+    let leaves = |axis: usize, tap: usize, padding: [u32; 2]| {
+        leaves(tap, window.kernel[axis] as usize, window.dilations[axis] as usize, padding)
     };
-    leaves(0, kh, top, bottom) || leaves(1, kw, left, right)
+    leaves(0, kh, [top, bottom]) || leaves(1, kw, [left, right])
+}
+
+/// Whether tap `tap` of `kernel` along one axis may fall into this much padding before it and behind it.
+pub(super) fn leaves(tap: usize, kernel: usize, dilation: usize, [before, after]: [u32; 2]) -> bool {
+    tap * dilation < before as usize || (kernel - 1 - tap) * dilation < after as usize
 }
 
 /// Takes the constant channels of the input `x` into bias and taps; `may_leave` says of each tap whether it may read padding for some
 /// size of the input. Yields the filters that are constant everywhere.
-fn absorb(conv: &mut Conv<Unpacked>, x: Option<&[Option<f32>]>, may_leave: Vec<bool>) -> Vec<Option<f32>> {
+pub(super) fn absorb(conv: &mut Conv<Unpacked>, x: Option<&[Option<f32>]>, may_leave: Vec<bool>) -> Vec<Option<f32>> {
     let filters: Vec<Absorbed> =
         (0..conv.weights.rows).into_par_iter().map(|filter| absorbed(conv, filter, x, &may_leave)).collect();
     conv.bias = filters.iter().map(|f| f.bias).collect();
@@ -165,7 +170,7 @@ pub(super) fn absorbed(conv: &Conv<Unpacked>, filter: usize, x: Option<&[Option<
 }
 
 /// Lists the columns of live channels that some wanted filter of their group uses, and says which channels those read.
-fn keep_columns(conv: &mut Conv<Unpacked>, x: &Slices<'_>, wanted: Option<&[bool]>) -> Reads {
+pub(super) fn keep_columns(conv: &mut Conv<Unpacked>, x: &Slices<'_>, wanted: Option<&[bool]>) -> Reads {
     let (total, per_group) = (conv.columns_per_group(), conv.filters_per_group());
     let mut read = vec![false; conv.channels as usize];
     for group in 0..conv.group as usize {
@@ -181,7 +186,7 @@ fn keep_columns(conv: &mut Conv<Unpacked>, x: &Slices<'_>, wanted: Option<&[bool
     Reads::Some(read)
 }
 
-fn stored_conv<'g>(conv: &'g Conv<Unpacked>, output: &Value, blobs: &mut Blobs<'g>) -> Conv {
+pub(super) fn stored_conv<'g>(conv: &'g Conv<Unpacked>, output: &Value, blobs: &mut Blobs<'g>) -> Conv {
     let Conv { group, channels, filters, .. } = *conv;
     let per_filter = conv.window.taps();
     let bias = blobs.per_channel(&conv.bias, 1, output);

@@ -5,6 +5,7 @@ use super::compact::{absorbed, leaving};
 use crate::export::existing::{Existing, block, block_in_groups};
 use crate::export::exporter::{Export, Exporter, constants};
 use crate::export::writer::{int, ints};
+use crate::onnx::proto::AttributeProto;
 use crate::ops::window;
 use crate::weights::{Node, Unpacked};
 use anyhow::Result;
@@ -17,7 +18,9 @@ impl Export for Conv<Unpacked> {
     }
 
     fn export(&self, e: &mut Exporter<'_>, node: &Node) -> Result<()> {
-        export(self, &leaving(&self.window), None, e, node)
+        let kernel = self.window.kernel.map(|n| n as usize);
+        let form = Form { op: "Conv", kernel: &kernel, attributes: window::attributes(&self.window, false) };
+        export(self, &leaving(&self.window), form, e, node)
     }
 }
 
@@ -28,8 +31,26 @@ impl Export for ConvTranspose<Unpacked> {
     }
 
     fn export(&self, e: &mut Exporter<'_>, node: &Node) -> Result<()> {
-        export(&self.conv, &vec![true; self.conv.window.taps()], Some(self.output_padding), e, node)
+        let (window, extra) = (&self.conv.window, self.output_padding);
+        let mut attributes = window::attributes(window, false);
+        attributes.extend((extra != [0, 0]).then(|| ints("output_padding", &extra)));
+        let kernel = window.kernel.map(|n| n as usize);
+        let form = Form { op: TRANSPOSED, kernel: &kernel, attributes };
+        export(&self.conv, &vec![true; window.taps()], form, e, node)
     }
+}
+
+/// The name of what scatters its taps.
+const TRANSPOSED: &str = "ConvTranspose";
+
+/// How ONNX says a convolution, besides its weights.
+pub(super) struct Form<'a> {
+    /// The operator.
+    pub(super) op: &'a str,
+    /// The extents of its kernel.
+    pub(super) kernel: &'a [usize],
+    /// How that slides.
+    pub(super) attributes: Vec<AttributeProto>,
 }
 
 /// Filters of one group.
@@ -50,7 +71,7 @@ fn carrier(conv: &Conv<Unpacked>, group: usize, constants: &[Option<f32>]) -> Op
 }
 
 /// The carrier of a group exists where one of its filters needs it, and counts are multiples of blocks.
-fn settle(conv: &Conv<Unpacked>, leaving: &[bool], existing: &mut Existing<'_>, node: &Node) {
+pub(super) fn settle(conv: &Conv<Unpacked>, leaving: &[bool], existing: &mut Existing<'_>, node: &Node) {
     let (x, out) = (node.inputs[0], node.output);
     let (constants, missing) = (constants(existing.g, x), existing.missing_constants(x));
     for group in 0..conv.group as usize {
@@ -98,19 +119,18 @@ fn settle_groups(conv: &Conv<Unpacked>, existing: &mut Existing<'_>, node: &Node
     }
 }
 
-/// One Conv, or a ConvTranspose where it has an output padding.
-fn export(
+/// One node.
+pub(super) fn export(
     conv: &Conv<Unpacked>,
     leaving: &[bool],
-    output_padding: Option<[u32; 2]>,
+    form: Form<'_>,
     e: &mut Exporter<'_>,
     node: &Node,
 ) -> Result<()> {
     let (x, out) = (node.inputs[0], node.output);
     let (constants, missing) = (constants(e.g(), x), e.existing.missing_constants(x));
     let (mut groups, mut bias, mut elements) = (0, Vec::new(), Vec::new());
-    let [height, width] = conv.window.kernel.map(|n| n as usize);
-    let mut shape = [0, 0, height, width];
+    let mut shape = [&[0, 0], form.kernel].concat();
     for group in 0..conv.group as usize {
         let filters: Vec<usize> = filters_of(conv, group).filter(|&filter| e.existing.has(out, filter)).collect();
         if filters.is_empty() {
@@ -128,7 +148,7 @@ fn export(
             bias.push(absorbed.bias);
         }
         // OIHW, or for a transposed convolution IOHW.
-        if output_padding.is_none() {
+        if form.op != TRANSPOSED {
             elements.extend(kernels.into_iter().flatten().flatten());
             (shape[0], shape[1]) = (shape[0] + filters.len(), channels.len());
         } else {
@@ -142,15 +162,12 @@ fn export(
     if bias.iter().any(|&b| b != 0.0) {
         inputs.push(e.w.floats(&[bias.len()], bias));
     }
-    let mut attributes = window::attributes(&conv.window, false);
+    let mut attributes = form.attributes;
     if groups != 1 {
         attributes.push(int("group", groups));
     }
-    let padding = output_padding.filter(|padding| *padding != [0, 0]);
-    attributes.extend(padding.map(|padding| ints("output_padding", &padding)));
     let inputs: Vec<&str> = inputs.iter().map(String::as_str).collect();
-    let op = if output_padding.is_some() { "ConvTranspose" } else { "Conv" };
-    e.w.push(op, &inputs, &output, attributes);
+    e.w.push(form.op, &inputs, &output, attributes);
     Ok(())
 }
 

@@ -1,9 +1,10 @@
-//! Convolutions and transposed convolutions in two dimensions. Here is their import; what compaction asks them, and
+//! Convolutions and transposed convolutions. Here is their import in two dimensions; what compaction asks them, and
 //! their export, have files of their own.
 
 mod compact;
 mod export;
 mod fused;
+mod volume;
 
 use super::window;
 use crate::import::binding::Binding;
@@ -27,6 +28,9 @@ pub(in crate::ops) const IMPORTS: &[Import] = &[
 
 fn conv(node: &mut OnnxNode<'_>) -> Result<Binding> {
     let x = node.value(0)?;
+    if node.rank(x) == 5 {
+        return volume::conv(node, x);
+    }
     let record = record(node, x)?;
     window::over_planes(node, x, record)
 }
