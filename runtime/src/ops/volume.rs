@@ -84,8 +84,7 @@ impl Axes {
 /// A convolution over depth alone: slices are the rows of planes.
 fn over_depth(op: &VolumeConv, axes: &Axes, at: &mut Lowering<'_, '_>) -> Operand {
     let [input, output] = [axes.plane.input, axes.plane.output].map(|[height, width]| height * width);
-    let geometry =
-        Geometry { input: [axes.depth.input[0], input], output: [axes.depth.output[0], output], ..axes.depth.clone() };
+    let geometry = Geometry { input: [axes.depth.input[0], input], output: [axes.depth.output[0], output], ..axes.depth.clone() };
     let task = ConvTask {
         images: at.shape(at.x())[0],
         geometry,

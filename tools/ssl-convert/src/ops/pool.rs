@@ -10,7 +10,9 @@ use crate::onnx::proto::AttributeProto;
 use crate::operator::{Convert, without_weights};
 use crate::weights::Op;
 use anyhow::{Context, Result, bail, ensure};
-use sslm_format::{Activation, AveragePool, Binary, GlobalAveragePool, GlobalMaxPool, MaxPool, Padding, Reshape, ValueId, Window};
+use sslm_format::{
+    Activation, AveragePool, Binary, GlobalAveragePool, GlobalMaxPool, MaxPool, Padding, Reshape, ValueId, Window,
+};
 
 pub(super) const IMPORTS: &[Import] = &[
     Import::computing("MaxPool", max_pool),

@@ -110,7 +110,9 @@ fn across(window: Window) -> Window {
         strides: swapped(window.strides),
         dilations: swapped(window.dilations),
         padding: match window.padding {
-            Padding::Explicit { top, left, bottom, right } => Padding::Explicit { top: left, left: top, bottom: right, right: bottom },
+            Padding::Explicit { top, left, bottom, right } => {
+                Padding::Explicit { top: left, left: top, bottom: right, right: bottom }
+            }
             automatic => automatic,
         },
     }

@@ -120,13 +120,7 @@ fn settle_groups(conv: &Conv<Unpacked>, existing: &mut Existing<'_>, node: &Node
 }
 
 /// One node.
-pub(super) fn export(
-    conv: &Conv<Unpacked>,
-    leaving: &[bool],
-    form: Form<'_>,
-    e: &mut Exporter<'_>,
-    node: &Node,
-) -> Result<()> {
+pub(super) fn export(conv: &Conv<Unpacked>, leaving: &[bool], form: Form<'_>, e: &mut Exporter<'_>, node: &Node) -> Result<()> {
     let (x, out) = (node.inputs[0], node.output);
     let (constants, missing) = (constants(e.g(), x), e.existing.missing_constants(x));
     let (mut groups, mut bias, mut elements) = (0, Vec::new(), Vec::new());

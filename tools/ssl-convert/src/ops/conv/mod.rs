@@ -4,6 +4,7 @@
 mod compact;
 mod export;
 mod fused;
+mod scatter;
 mod volume;
 
 use super::window;
@@ -49,23 +50,30 @@ fn record(node: &OnnxNode<'_>, x: ValueId) -> Result<Conv<Unpacked>> {
 
 fn conv_transpose(node: &mut OnnxNode<'_>) -> Result<Binding> {
     let x = node.value(0)?;
+    if node.rank(x) == 5 {
+        return scatter::conv_transpose(node, x);
+    }
     let weights = node.needed_tensor(1, "weights")?;
     let [channels, group_filters, kernel_height, kernel_width] = extents(weights, node.rank(x))?;
     let group = group(node, channels, "channels")?;
     let filters = group.checked_mul(group_filters).context("group: too large")?;
     let (group_channels, taps) = (channels / group, kernel_height * kernel_width);
     let (window, output_padding) = scattering_window(node, [kernel_height, kernel_width], x)?;
-    // ONNX stores these weights by input channel; rows are filters here.
-    let floats = weights.floats()?;
+    let data = filters_first(weights.floats()?, [channels, group, group_filters, taps]);
+    let columns = group_channels * taps;
+    let bias = bias(node, filters)?;
+    let conv = dense([group, channels, filters], window, matrix(filters, columns, data.into()), bias)?;
+    window::over_planes(node, x, ConvTranspose { conv, output_padding })
+}
+
+/// A row of weights for each filter. ONNX stores those of a transposed convolution by input channel: `[channels][group_filters][taps]`.
+fn filters_first(floats: &Floats, [channels, group, group_filters, taps]: [usize; 4]) -> Vec<f32> {
+    let (group_channels, columns) = (channels / group, channels / group * taps);
     let at = |row: usize, column: usize| {
         let channel = row / group_filters * group_channels + column / taps;
         floats.at((channel * group_filters + row % group_filters) * taps + column % taps)
     };
-    let columns = group_channels * taps;
-    let data: Vec<f32> = (0..filters * columns).map(|i| at(i / columns, i % columns)).collect();
-    let bias = bias(node, filters)?;
-    let conv = dense([group, channels, filters], window, matrix(filters, columns, data.into()), bias)?;
-    window::over_planes(node, x, ConvTranspose { conv, output_padding })
+    (0..group * group_filters * columns).map(|i| at(i / columns, i % columns)).collect()
 }
 
 /// A convolution that sums the elements of each window of each of `channels`.
@@ -136,25 +144,39 @@ fn scattering_window(node: &OnnxNode<'_>, kernel: [usize; 2], x: ValueId) -> Res
     ensure!([0, axes].contains(&wanted.len()), "output_shape: expected {axes} integers, found {wanted:?}");
     let mut pads = [[0u32; 2]; 2];
     for axis in 0..2 {
-        let (stride, reach) = (i64::from(window.strides[axis]), reach(&window, axis) as i64);
-        // How many positions there are more than are wanted.
-        let over = match (axis + wanted.len()).checked_sub(2).map(|i| wanted[i]) {
-            Some(wanted) => {
-                let size = node.extent(x, rank - 2 + axis);
-                let size = size.context("output_shape: expected a fixed height and width, found symbolic ones")? as i64;
-                ((size - 1) * stride + reach + i64::from(extra[axis])).saturating_sub(wanted)
-            }
-            // `stride` for each position of the input, whatever its size; where windows have gaps between them, those stay.
-            None => (reach + i64::from(extra[axis]) - stride).max(0),
-        };
-        let count = |over: u64| {
-            u32::try_from(over).ok().with_context(|| format!("output_shape: expected a size near the input's, found {wanted:?}"))
-        };
-        extra[axis] = extra[axis].saturating_add(count(over.min(0).unsigned_abs())?);
-        let total = count(over.max(0).unsigned_abs())?;
-        let small = total / 2;
-        pads[axis] = if auto_pad == "SAME_UPPER" { [small, total - small] } else { [total - small, small] };
+        let wanted = (axis + wanted.len()).checked_sub(2).map(|i| (node.extent(x, rank - 2 + axis), wanted[i]));
+        let sizes = [window.strides[axis] as usize, reach(&window, axis)];
+        (pads[axis], extra[axis]) = fitted(sizes, extra[axis], wanted, auto_pad == "SAME_UPPER")?;
     }
     window.padding = Padding::Explicit { top: pads[0][0], left: pads[1][0], bottom: pads[0][1], right: pads[1][1] };
     Ok((window, extra))
+}
+
+/// What is cut off before and behind an axis of a transposed convolution, and what is added behind it, for an output of a `wanted` size, of
+/// an input of a known one, or else for one of a stride for each position of the input.
+fn fitted(
+    [stride, reach]: [usize; 2],
+    extra: u32,
+    wanted: Option<(Option<usize>, i64)>,
+    odd_last: bool,
+) -> Result<([u32; 2], u32)> {
+    let (stride, reach) = (stride as i64, reach as i64);
+    // How many positions there are more than are wanted.
+    let over = match wanted {
+        Some((size, wanted)) => {
+            let size = size.context("output_shape: expected known sizes of the input, found symbolic ones")? as i64;
+            ((size - 1) * stride + reach + i64::from(extra)).saturating_sub(wanted)
+        }
+        // Where windows have gaps between them, those stay.
+        None => (reach + i64::from(extra) - stride).max(0),
+    };
+    let count = |over: u64| {
+        u32::try_from(over)
+            .ok()
+            .with_context(|| format!("output_shape: expected a size near the input's, found one that is off by {over}"))
+    };
+    let extra = extra.saturating_add(count(over.min(0).unsigned_abs())?);
+    let total = count(over.max(0).unsigned_abs())?;
+    let small = total / 2;
+    Ok((if odd_last { [small, total - small] } else { [total - small, small] }, extra))
 }
