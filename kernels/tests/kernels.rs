@@ -17,3 +17,4 @@ mod normalize;
 mod pool;
 mod resample;
 mod sample;
+mod volume;
