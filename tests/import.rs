@@ -999,14 +999,51 @@ fn pools_of_any_norm() {
     }
 }
 
+/// A block of a network over volumes, `[1, 2, D, H, W]`, with filters 1 and 3 removed, whose constants are not zero.
+fn over_volumes(dims: &[&str]) -> ModelProto {
+    let mut net = Net::new(dims);
+    let mut w = net.random(4 * 2 * 27);
+    w[54..108].fill(0.0);
+    w[162..].fill(0.0);
+    let w = net.weights(&[4, 2, 3, 3, 3], &w);
+    let b = net.weights(&[4], &[0.1, 0.4, -0.2, 0.7]);
+    let y = net.node("Conv", &["x", &w, &b], &[("pads", Ints(&[1; 6])), ("strides", Ints(&[1, 2, 1]))]);
+    let y = net.node("Relu", &[&y], &[]);
+    let w = net.random(6 * 4 * 18);
+    let w = net.weights(&[6, 4, 3, 2, 3], &w);
+    let b = net.weights(&[6], &[0.3; 6]);
+    let attributes = [("pads", Ints(&[1, 0, 2, 1, 1, 1])), ("dilations", Ints(&[1, 1, 2])), ("strides", Ints(&[2, 1, 1]))];
+    let y = net.node("Conv", &[&y, &w, &b], &attributes);
+    let y = net.node("MaxPool", &[&y], &[("kernel_shape", Ints(&[2, 3, 2])), ("pads", Ints(&[0, 1, 0, 0, 1, 0]))]);
+    let w = net.random(6 * 2 * 8);
+    let w = net.weights(&[6, 2, 2, 2, 2], &w);
+    let y = net.node("ConvTranspose", &[&y, &w], &[("strides", Ints(&[2; 3]))]);
+    net.finish(&[&y])
+}
+
 #[test]
-fn windows_over_three_axes_are_refused_by_a_sentence() {
-    let mut net = Net::new(&["batch", "2", "5", "5", "5"]);
-    let w = net.weights(&[3, 2, 3, 3, 3], &[0.5; 162]);
+fn channels_of_volumes_are_removed_with_what_they_add_at_borders() {
+    for dims in [&["1", "2", "5", "6", "7"][..], &["batch", "2", "depth", "height", "width"]] {
+        let model = over_volumes(dims);
+        let shapes: &[&[usize]] = if dims[0] == "1" { &[&[1, 2, 5, 6, 7]] } else { &[&[2, 2, 5, 6, 7], &[1, 2, 6, 9, 8]] };
+        compact_equals_dense(&model, shapes);
+        let compact = Model::from_bytes(&convert(&model, false)).expect("valid");
+        let conv = compact.layers().find(|layer| layer.name == "Conv_2").expect("a layer");
+        // 2 of 4 channels have columns; what the others add is in biases and border constants.
+        let columns = conv.sizes.columns.expect("columns");
+        assert_eq!([columns.kept, columns.of], [36, 72]);
+        assert!(conv.sizes.has_border_constants);
+    }
+}
+
+#[test]
+fn windows_over_four_axes_are_refused_by_a_sentence() {
+    let mut net = Net::new(&["batch", "2", "5", "5", "5", "5"]);
+    let w = net.weights(&[3, 2, 3, 3, 3, 3], &[0.5; 486]);
     let a = net.node("Conv", &["x", &w], &[]);
-    let b = net.node("MaxPool", &["x"], &[("kernel_shape", Ints(&[2, 2, 2]))]);
+    let b = net.node("MaxPool", &["x"], &[("kernel_shape", Ints(&[2, 2, 2, 2]))]);
     let message = refusal(&net.finish(&[&a, &b]));
-    let expected = "input: expected 3 or 4 axes (windows over one or two of them), found 5";
+    let expected = "input: expected 3 to 5 axes (windows over one to three of them), found 6";
     assert_eq!(message.matches(expected).count(), 2, "{message}");
 }
 

@@ -223,8 +223,10 @@ class Graph(Layers):
                 x = self.add("Where", [condition, x, self.weight(rng.normal(0, 1, (1,)))])
             elif kind < 0.985 and self.opset >= 11 and max(size) < 20:
                 x, c, size = self.space(x, c, size)
-            elif kind < 0.995:
+            elif kind < 0.99:
                 x, c = self.channels_last(x, c)
+            elif kind < 0.995:
+                x, c, self.fixed = *self.volume(x, c, size), True
             else:
                 x = self.add("Relu", [x])
         return x, c, size
@@ -248,6 +250,22 @@ class Graph(Layers):
             return x, c, tuple(int(np.float32(n) * np.float32(f)) for n, f in zip(size, factors))
         x = self.add("DepthToSpace", [x], blocksize=2, mode=str(rng.choice(["DCR", "CRD"])))
         return x, c // 4, tuple(2 * n for n in size)
+
+    def volume(self, x, c, size):
+        """A convolution over a volume, whose slices are channels before and after."""
+        rng = self.rng
+        integers = lambda *n: self.stored(numpy_helper.from_array(np.array(n, np.int64), self.name("s")))
+        depth, channels, filters = (int(n) for n in rng.integers(2, 5, 3))
+        w = self.mask(rng.normal(0, 1, (depth * channels, c, 1, 1)))
+        x = self.add("Conv", [x, self.weight(w), self.weight(self.bias(depth * channels))])
+        x = self.add("Reshape", [x, integers(0, channels, depth, *size)])
+        kernel, stride = int(rng.integers(1, 4)), int(rng.integers(1, 3))
+        w = self.mask(rng.normal(0, 1, (filters, channels, kernel, 3, 3)))
+        pads = [kernel // 2, 1, 1] * 2
+        x = self.add("Conv", [x, self.weight(w), self.weight(self.bias(filters))], strides=[stride, 1, 1], pads=pads)
+        x = self.add(str(rng.choice(["Relu", "Sigmoid"])), [x])
+        depth = (depth + 2 * (kernel // 2) - kernel) // stride + 1
+        return self.add("Reshape", [x, integers(0, filters * depth, *size)]), filters * depth
 
     def build(self):
         rng = self.rng

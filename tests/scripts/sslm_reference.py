@@ -274,6 +274,12 @@ def read_operator(r):
             weights=r.u32(), bias=r.u32(), taps=r.opt(r.u32),
         )
 
+    def volume_conv():
+        depth = Record(kernel=r.u32(), stride=r.u32(), dilation=r.u32(), before=r.u32(), after=r.u32())
+        op = conv()
+        op.depth = depth
+        return op
+
     def gemm():
         return Record(features=r.u32(), rows=r.u32(), columns=read_columns(r), weights=r.u32(), bias=r.u32())
 
@@ -370,6 +376,7 @@ def read_operator(r):
         38: ("GatherElements", lambda: Record(axis=r.u32())),
         39: ("ScatterND", lambda: Record(meeting=meeting())),
         40: ("ScatterElements", lambda: Record(axis=r.u32(), meeting=meeting())),
+        49: ("VolumeConv", volume_conv),
         41: ("ChannelNorm", lambda: Record(scale=r.u32(), shift=r.u32(), epsilon=r.f32())),
         42: ("Sizes", lambda: Record(dims=r.vec(r.extent), elements=r.vec(r.extent))),
         43: ("Range", lambda: Record(start=r.extent(), step=r.extent(), count=r.extent())),
@@ -503,7 +510,7 @@ class Model:
         compactions = [self.graph.values[v].compaction for v in [*node.inputs, node.output]]
         if "window" in op.__dict__:
             self.check_window(at, op)
-        if op.kind in ("Conv", "ConvTranspose"):
+        if op.kind in ("Conv", "ConvTranspose", "VolumeConv"):
             sizes = (op.group, op.channels, op.filters)
             legal = all(1 <= n < CHANNEL_LIMIT for n in sizes) and op.channels % op.group == op.filters % op.group == 0
             require(legal, "R28", f"{at}: group, channels, filters {sizes}")
@@ -516,6 +523,11 @@ class Model:
                 limits = map(max, zip(op.window.strides, op.window.dilations))
                 fits = all(n < limit for n, limit in zip(op.output_padding, limits))
                 require(fits, "R44", f"{at}: output padding {op.output_padding}")
+            if op.kind == "VolumeConv":
+                d = op.depth
+                legal = all(1 <= n < WINDOW_LIMIT for n in (d.kernel, d.stride, d.dilation)) and max(d.before, d.after) < WINDOW_LIMIT
+                fits = legal and op.window.kernel[0] % d.kernel == 0 and not op.window.padding.same
+                require(fits, "R70", f"{at}: depth {d}, kernel {op.window.kernel}")
         elif op.kind == "Gemm":
             require(all(1 <= n < CHANNEL_LIMIT for n in (op.features, op.rows)), "R32", f"{at}: features or rows")
             self.read_matrix(at, op, [op.columns], (op.rows, op.features, 1), compactions)
@@ -713,6 +725,35 @@ def conv(op, x):
             part = np.where(op.reads[g, tap::taps, None, None], seen[:, g * channels : (g + 1) * channels], 0.0)
             y[:, g * rows : (g + 1) * rows] += np.einsum("fc,nchw->nfhw", weights, part, optimize=True)
     return y
+
+
+def volume_conv(op, x):
+    require(x.ndim == 5 and x.shape[1] == op.channels, "R27", f"operand of shape {x.shape}, expected {op.channels} channels")
+    d, (rows, columns) = op.depth, op.window.kernel
+    window = Record(**{**vars(op.window), "kernel": (rows // d.kernel, columns)})
+    spare = x.shape[2] + d.before + d.after - ((d.kernel - 1) * d.dilation + 1)
+    require(spare >= 0, "R27", f"a window of {d.kernel} slices on {x.shape[2]} + {d.before} + {d.after}")
+    taps, in_plane = rows * columns, rows // d.kernel * columns
+    slices = []
+    for od in range(spare // d.stride + 1):
+        y = op.bias_of_all[:, None, None]
+        for kd in range(d.kernel):
+            at = od * d.stride - d.before + kd * d.dilation
+            if not 0 <= at < x.shape[2]:
+                continue
+            # What one slice contributes is a Conv of its own, without a bias.
+            of = np.arange(op.channels // op.group)[:, None] * taps + kd * in_plane + np.arange(in_plane)
+            part = Record(
+                kind="Conv", window=window, group=op.group, channels=op.channels, filters=op.filters, matrix=op.matrix[:, of.ravel()],
+                reads=op.reads[:, of.ravel()], bias_of_all=np.zeros(op.filters),
+                taps_of_all=op.taps_of_all[:, kd * in_plane : (kd + 1) * in_plane],
+            )  # fmt: skip
+            y = y + conv(part, x[:, :, at])
+        if np.ndim(y) == 3:
+            shape = (len(x), op.filters, *Slide(window, x[:, :, 0], False).out)
+            y = np.broadcast_to(y, shape)
+        slices.append(y)
+    return np.stack(slices, 2)
 
 
 def gemm(op, x):
@@ -1176,7 +1217,7 @@ def scatter_elements(op, x, indices, updates):
 
 
 OPERATORS = {
-    "Conv": conv, "Gemm": gemm, "Activation": activation, "MaxPool": max_pool, "AveragePool": average_pool,
+    "Conv": conv, "VolumeConv": volume_conv, "Gemm": gemm, "Activation": activation, "MaxPool": max_pool, "AveragePool": average_pool,
     "GlobalAveragePool": global_pool, "Lrn": lrn, "Softmax": softmax, "Flatten": flatten, "Reshape": reshape, "Concat": concat,
     "Binary": binary, "Constant": lambda op: op.tensor.reshape(op.dims), "GlobalMaxPool": global_pool, "ConvTranspose": conv,
     "Transpose": transpose, "Slice": slice_, "Gather": gather, "Pad": pad, "Resize": resize, "Resample": resample,

@@ -159,6 +159,7 @@ impl Graph {
             95..98 if x.largest() <= 16 => self.upsample(&x),
             94..98 => self.activation(&x),
             98.. if x.sizes.len() == 1 && x.largest() <= 16 && self.random.chance(0.5) => self.attention(&x),
+            98..99 if x.sizes.len() == 1 && self.random.chance(0.4) => self.volume(&x),
             98..99 if x.sizes.len() == 1 => self.line(&x),
             _ if x.sizes.len() == 1 => self.shuffle(&x),
             _ => self.unary("Identity", &x, &[]),
@@ -623,6 +624,63 @@ impl Graph {
         let line = self.net.node("Relu", &[&line], &[]);
         let name = self.net.node("Reshape", &[&line, &together], &[]);
         Image { name, channels: 4, sizes: x.sizes.clone() }
+    }
+
+    /// Masked convolutions over a volume of some slices, which are channels before and after.
+    fn volume(&mut self, x: &Image) -> Image {
+        let [depth, mut channels] = self.random.of(&[[2, 3], [3, 2], [2, 4]]);
+        let slices = self.conv_of(x, depth * channels, 1, &Window::default());
+        let [height, width] = x.sizes[0];
+        let mut size = [depth, height, width];
+        let mut y = self.reshaped(&slices, channels, &size);
+        for _ in 0..self.random.between(1..=2) {
+            let plane = loop {
+                let plane = Window::random(&mut self.random, &[[size[1], size[2]]], false);
+                if plane.auto_pad == "NOTSET" {
+                    break plane;
+                }
+            };
+            let kernel = self.random.between(1..=size[0].min(2));
+            let (stride, pads) = (self.random.between(1..=2), [0; 2].map(|_| self.random.between(0..=1)));
+            let group = self.random.of(&[1, channels]);
+            let filters = group * self.random.between(1..=3);
+            let [[kh, kw], [sh, sw], [dh, dw]] = [plane.kernel, plane.strides, plane.dilations];
+            let dims = [filters, channels / group, kernel, kh as usize, kw as usize];
+            let mut weights = self.random.elements(dims.iter().product(), 0.5);
+            mask(&mut self.random, &mut weights, [dims[0], dims[1], kernel * dims[3], dims[4]]);
+            let (w, b) = (self.net.weights(&dims, &weights), self.bias(filters));
+            let [top, left, bottom, right] = plane.pads;
+            let attributes = [
+                ("strides", Value::Ints(&[stride as i64, sh, sw])),
+                ("dilations", Value::Ints(&[1, dh, dw])),
+                ("pads", Value::Ints(&[pads[0] as i64, top, left, pads[1] as i64, bottom, right])),
+                ("group", Value::Int(group as i64)),
+            ];
+            y = self.net.node("Conv", &[&y, &w, &b], &attributes);
+            y = self.net.node("Relu", &[&y], &[]);
+            let [height, width] = plane.sizes(&[[size[1], size[2]]])[0];
+            (size, channels) = ([(size[0] + pads[0] + pads[1] - kernel) / stride + 1, height, width], filters);
+        }
+        if self.random.chance(0.3) {
+            let window = [("kernel_shape", Value::Ints(&[2, 3, 3])), ("pads", Value::Ints(&[1, 1, 1, 0, 1, 1]))];
+            y = self.net.node(self.random.of(&["MaxPool", "AveragePool"]), &[&y], &window);
+        } else if self.random.chance(0.3) && size.iter().product::<usize>() < 100 {
+            let mut weights = self.random.elements(channels * 2 * 27, 0.5);
+            mask(&mut self.random, &mut weights, [channels, 2, 9, 3]);
+            let w = self.net.weights(&[channels, 2, 3, 3, 3], &weights);
+            let window = [("strides", Value::Ints(&[2; 3])), ("pads", Value::Ints(&[1; 6]))];
+            (y, channels) = (self.net.node("ConvTranspose", &[&y, &w], &window), 2);
+            size = size.map(|n| 2 * n - 1);
+        }
+        let name = self.reshaped(&y, channels * size[0], &size[1..]);
+        Image { name, channels: channels * size[0], sizes: vec![[size[1], size[2]]] }
+    }
+
+    /// The same elements as so many channels of these extents.
+    fn reshaped(&mut self, x: &str, channels: usize, extents: &[usize]) -> String {
+        let dims: Vec<i64> = [0, channels].iter().chain(extents).map(|&n| n as i64).collect();
+        let dims = self.net.integers(&dims);
+        self.net.node("Reshape", &[x, &dims], &[])
     }
 
     /// Without the first row and the last column.

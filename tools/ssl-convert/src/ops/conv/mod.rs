@@ -85,7 +85,7 @@ pub(in crate::ops) fn sum_of_windows(channels: usize, window: Window) -> Result<
 
 /// The extents of a weight tensor: OIHW, or IOHW of a transposed convolution. Those over lines have one row. The input has `rank` axes.
 fn extents(weights: &Tensor, rank: usize) -> Result<[usize; 4]> {
-    ensure!((3..=4).contains(&rank), "input: expected 3 or 4 axes (windows over one or two of them), found {rank}");
+    ensure!((3..=4).contains(&rank), "input: expected 3 to 5 axes (windows over one to three of them), found {rank}");
     let extents = match (&weights.dims[..], rank) {
         (&[outer, inner, length], 3) => [outer, inner, 1, length],
         (&[outer, inner, height, width], 4) => [outer, inner, height, width],
