@@ -1036,6 +1036,59 @@ fn channels_of_volumes_are_removed_with_what_they_add_at_borders() {
     }
 }
 
+/// Regions of what a pruned layer yields: of channels that it keeps only, and of those that are constant.
+#[test]
+fn regions_are_aligned_as_each_opset_says() {
+    let regions = [[0.5, 1.0, 6.0, 4.5], [-2.0, -1.0, 3.0, 9.0], [4.0, 4.0, 4.2, 4.1]];
+    for (opset, attribute, starts_at) in
+        [(10, None, 0.0), (16, None, 0.5), (16, Some("output_half_pixel"), 0.0), (22, Some("half_pixel"), 0.5)]
+    {
+        for mode in ["avg", "max"] {
+            let mut net = Net::new(&["batch", "2", "height", "width"]);
+            net.model.opset_import[0].version = opset;
+            let mut w = net.random(4 * 2);
+            w[2..4].fill(0.0);
+            let y = net.conv("x", [4, 2, 1, 1], &w, &[0.2, 0.5, -0.3, 0.1], &[]);
+            let rois = net.weights(&[3, 4], regions.as_flattened());
+            let images = net.integers(&[0, 1, 1]);
+            let mut attributes = vec![
+                ("output_height", Int(2)),
+                ("output_width", Int(3)),
+                ("sampling_ratio", Int(2)),
+                ("spatial_scale", Float(0.5)),
+                ("mode", Text(mode)),
+            ];
+            attributes.extend(attribute.map(|mode| ("coordinate_transformation_mode", Text(mode))));
+            let y = net.node("RoiAlign", &[&y, &rois, &images], &attributes);
+            let w = net.random(3 * 4);
+            let z = net.conv(&y, [3, 4, 1, 1], &w, &[0.1; 3], &[]);
+            let model = net.finish(&[&y, &z]);
+            compact_equals_dense(&model, &[&[2, 2, 6, 7], &[3, 2, 9, 5]]);
+            // The first region begins at so much of a position, and its samples are a quarter and three of an element apart.
+            let mut net = Net::new(&["batch", "1", "1", "8"]);
+            net.model.opset_import[0].version = opset;
+            let (rois, images) = (net.weights(&[1, 4], &[1.0, 0.0, 5.0, 1.0]), net.integers(&[0]));
+            let mut attributes = vec![("output_width", Int(1)), ("sampling_ratio", Int(1))];
+            attributes.extend(attribute.map(|mode| ("coordinate_transformation_mode", Text(mode))));
+            let y = net.node("RoiAlign", &["x", &rois, &images], &attributes);
+            let model = Model::from_bytes(&convert(&net.finish(&[&y]), false)).expect("valid");
+            let ramp: Vec<f32> = (0..8).map(|i| i as f32).collect();
+            assert_eq!(run(&model, &[1, 1, 1, 8], &ramp).1, [3.0 - starts_at], "{opset} {attribute:?}");
+        }
+    }
+    for (attribute, expected) in [
+        (("mode", Text("sum")), "mode: expected avg or max, found sum"),
+        (("sampling_ratio", Int(-1)), "sampling_ratio: expected at least 0 and below 256, found -1"),
+        (("output_height", Int(0)), "output_height: expected"),
+    ] {
+        let mut net = Net::new(&["batch", "1", "4", "8"]);
+        let (rois, images) = (net.weights(&[1, 4], &[1.0, 0.0, 5.0, 1.0]), net.integers(&[0]));
+        let y = net.node("RoiAlign", &["x", &rois, &images], &[attribute]);
+        let message = refusal(&net.finish(&[&y]));
+        assert!(message.contains(expected), "expected '{expected}' in: {message}");
+    }
+}
+
 #[test]
 fn windows_over_four_axes_are_refused_by_a_sentence() {
     let mut net = Net::new(&["batch", "2", "5", "5", "5", "5"]);

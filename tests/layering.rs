@@ -95,6 +95,7 @@ fn unsafe_stays_where_it_is_expected() {
         "kernels/src/cuda/normalize.rs",
         "kernels/src/cuda/pool.rs",
         "kernels/src/cuda/resample.rs",
+        "kernels/src/cuda/volume.rs",
         "kernels/src/filter_tile.rs",
         "kernels/src/parallel.rs",
         "kernels/src/simd/avx2.rs",

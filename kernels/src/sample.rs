@@ -1,7 +1,9 @@
-//! Planes that are looked at wherever a grid says. Each position has a few taps on each axis; what lies there is weighted and summed.
+//! Planes that are looked at wherever a grid says, or all over some regions. Each position has a few taps on each axis; what lies there is
+//! weighted and summed.
 
 use crate::cpu::{Call, Kernel};
 use crate::{Exec, Task, count_pieces, expect_len};
+use std::ops::Range;
 
 /// Planes `[images][channels][height][width]` at the positions `[images][positions][2]` of a grid, x before y: `[images][channels][positions]`.
 /// Positions go from -1 to 1.
@@ -138,4 +140,157 @@ impl GridSampleTask {
 fn cubic(d: f32) -> f32 {
     const A: f32 = -0.75;
     if d <= 1.0 { ((A + 2.0) * d - (A + 3.0)) * d * d + 1.0 } else { ((A * d - 5.0 * A) * d + 8.0 * A) * d - 4.0 * A }
+}
+
+/// Regions of planes `[images][channels][height][width]`: each of `[regions][4]` (left, top, right, bottom), of the image that `[regions]` says,
+/// becomes `[channels]` of the output's size. Each element is made of samples that lie evenly on its part of the region. Samples more than
+/// a position outside are zero, and so is everything of an image that there is not.
+#[derive(Clone, Copy, Debug)]
+pub struct RoiAlignTask {
+    /// Images.
+    pub images: usize,
+    /// Planes of an image.
+    pub channels: usize,
+    /// Height and width, at least 1 each.
+    pub input: [usize; 2],
+    /// Height and width that a region becomes.
+    pub output: [usize; 2],
+    /// Samples along each axis of an element; 0 for as many as it spans positions, rounded up.
+    pub samples: usize,
+    /// Multiplies coordinates.
+    pub scale: f32,
+    /// Whether positions are half a position before their coordinates. If not, a region spans one position at least.
+    pub half_pixel: bool,
+    /// Whether an element is the largest weighted neighbour of all samples, rather than the samples' mean.
+    pub largest: bool,
+}
+
+impl Task for RoiAlignTask {
+    fn kind(&self) -> &'static str {
+        "region align"
+    }
+}
+
+impl Kernel for RoiAlignTask {
+    fn compute(&self, call: Call<'_>) {
+        self.run([0, 1, 2].map(|i| call.reads.get(i)), call.out, call.exec);
+    }
+}
+
+/// How the elements of a region lie on an axis.
+#[derive(Clone, Copy)]
+struct Part {
+    /// Where the first element begins.
+    start: f32,
+    /// Positions of an element.
+    len: f32,
+    /// Samples of an element, a whole number.
+    samples: f32,
+    /// Positions of the axis.
+    extent: usize,
+}
+
+impl Part {
+    /// The two positions that sample `sample` of element `element` lies between, with their weights; `None` if it is outside.
+    #[inline(always)]
+    fn sample(&self, element: usize, sample: usize) -> Option<[(usize, f32); 2]> {
+        let at = self.start + element as f32 * self.len + (sample as f32 + 0.5) * self.len / self.samples;
+        if !(at >= -1.0 && at <= self.extent as f32) {
+            return None;
+        }
+        let at = at.max(0.0);
+        let first = at as usize;
+        if first + 1 >= self.extent {
+            return Some([(self.extent - 1, 1.0), (self.extent - 1, 0.0)]);
+        }
+        let share = at - first as f32;
+        Some([(first, 1.0 - share), (first + 1, share)])
+    }
+
+    /// The samples of an element that may lie on the axis: all of them, unless they are many more than it has positions.
+    #[inline(always)]
+    fn near(&self, element: usize) -> Range<usize> {
+        let all = self.samples as usize;
+        if all <= MOST_SAMPLES + 2 * self.extent {
+            return 0..all;
+        }
+        // There is a sample for each position, about: of so large a region, rounding moves it by some hundreds.
+        let first = f64::from(self.start) + element as f64 * f64::from(self.len);
+        let before = (-first).clamp(0.0, all as f64) as usize;
+        before.saturating_sub(MOST_SAMPLES)..(before + 2 * self.extent + MOST_SAMPLES).min(all)
+    }
+}
+
+/// Samples that are looked at without asking whether they lie on the axis.
+const MOST_SAMPLES: usize = 1 << 11;
+
+impl RoiAlignTask {
+    /// # Panics
+    /// If a slice has another length than the shapes call for.
+    pub fn run(&self, [x, regions, images]: [&[f32]; 3], out: &mut [f32], exec: Exec) {
+        let [plane, elements] = [self.input, self.output].map(|[height, width]| height * width);
+        let count = count_pieces("output", out, self.channels * elements);
+        expect_len("input", x, self.images * self.channels * plane);
+        expect_len("regions", regions, count * 4);
+        expect_len("images of regions", images, count);
+        exec.for_each_chunk(
+            out,
+            self.channels * elements,
+            #[inline(always)]
+            |i, out| {
+                let image = images[i];
+                if !(image >= 0.0 && image < self.images as f32) {
+                    return out.fill(0.0);
+                }
+                let x = &x[image as usize * self.channels * plane..][..self.channels * plane];
+                let region = &regions[i * 4..][..4];
+                let parts = [1, 0].map(|axis| self.part([region[axis], region[axis + 2]], 1 - axis));
+                for element in 0..elements {
+                    self.element(x, parts, [element / self.output[1], element % self.output[1]], &mut out[element..]);
+                }
+            },
+        );
+    }
+
+    /// How a region from the first to the second coordinate lies on `axis` (0 vertical, 1 horizontal).
+    #[inline(always)]
+    fn part(&self, bounds: [f32; 2], axis: usize) -> Part {
+        let offset = if self.half_pixel { 0.5 } else { 0.0 };
+        let [start, end] = bounds.map(|at| (at * self.scale - offset).max(-FAR).min(FAR));
+        let len = if self.half_pixel { end - start } else { (end - start).max(1.0) } / self.output[axis] as f32;
+        let samples = if self.samples > 0 { self.samples as f32 } else { len.ceil().max(0.0) };
+        Part { start, len, samples, extent: self.input[axis] }
+    }
+
+    /// Writes element (row, column) of all channels: the first of `out`, and so many elements further on each.
+    #[inline(always)]
+    fn element(&self, x: &[f32], [rows, columns]: [Part; 2], [row, column]: [usize; 2], out: &mut [f32]) {
+        let ([height, width], elements) = (self.input, self.output[0] * self.output[1]);
+        let all = rows.samples * columns.samples;
+        out.iter_mut().step_by(elements).for_each(|o| *o = if self.largest { f32::NEG_INFINITY } else { 0.0 });
+        let mut inside = 0.0;
+        for upper_and_lower in rows.near(row).filter_map(|sample| rows.sample(row, sample)) {
+            for left_and_right in columns.near(column).filter_map(|sample| columns.sample(column, sample)) {
+                inside += 1.0;
+                let taps =
+                    upper_and_lower.map(|(row, weight)| left_and_right.map(|(column, w)| (row * width + column, weight * w)));
+                for (o, x) in out.iter_mut().step_by(elements).zip(x.chunks_exact(height * width)) {
+                    let weighted = taps.as_flattened().iter().map(|&(at, weight)| weight * x[at]);
+                    *o = if self.largest {
+                        weighted.fold(*o, |a, b| if b > a { b } else { a })
+                    } else {
+                        *o + weighted.sum::<f32>()
+                    };
+                }
+            }
+        }
+        for o in out.iter_mut().step_by(elements) {
+            if !self.largest {
+                *o /= all.max(1.0);
+            } else if inside < all || all == 0.0 {
+                // Those outside are zero.
+                *o = o.max(0.0);
+            }
+        }
+    }
 }

@@ -1,11 +1,11 @@
-//! Planes at the positions of a grid, against the definition written out in f64.
+//! Planes at the positions of a grid, and all over regions, against the definitions written out in f64.
 
 use crate::common::{
     Expected, Guarded, check_all, compare_within, elements, every, plainly, refuses_other_lengths, run_everywhere,
     task_on_devices,
 };
 use fastrand::Rng;
-use sslm_kernels::sample::{Between, GridSampleTask, Outside};
+use sslm_kernels::sample::{Between, GridSampleTask, Outside, RoiAlignTask};
 
 /// The weights and indices that an axis of `extent` contributes to `position`.
 fn taps(task: &GridSampleTask, position: f32, extent: usize) -> Vec<(f64, Option<usize>)> {
@@ -112,5 +112,93 @@ fn positions_that_are_no_numbers() {
                 }
             }
         }
+    }
+}
+
+/// The positions and weights of sample `sample` of element `element` on an axis, `None` outside; and how many samples there are.
+fn samples_of(task: &RoiAlignTask, bounds: [f32; 2], axis: usize, element: usize) -> Vec<Option<[(usize, f64); 2]>> {
+    let (extent, offset) = (task.input[axis], if task.half_pixel { 0.5 } else { 0.0 });
+    let [start, end] = bounds.map(|at| f64::from(at * task.scale) - offset);
+    let len = if task.half_pixel { end - start } else { (end - start).max(1.0) } / task.output[axis] as f64;
+    let count = if task.samples > 0 { task.samples } else { len.ceil().max(0.0) as usize };
+    let place = |sample: usize| {
+        let at = start + element as f64 * len + (sample as f64 + 0.5) * len / count as f64;
+        let inside = (-1.0..=extent as f64).contains(&at);
+        let at = at.clamp(0.0, extent as f64 - 1.0);
+        let first = at.floor() as usize;
+        inside.then(|| [(first, 1.0 - at.fract()), ((first + 1).min(extent - 1), at.fract())])
+    };
+    (0..count).map(place).collect()
+}
+
+#[test]
+fn regions_of_any_size() {
+    let cases = every(|c| {
+        let (input, output) = (c.of(&[[1, 1], [5, 9]]), c.of(&[[1, 1], [3, 2]]));
+        let (samples, scale) = (c.of(&[0, 1, 2]), c.of(&[1.0, 0.25]));
+        let (half_pixel, largest) = (c.of(&[false, true]), c.of(&[false, true]));
+        RoiAlignTask { images: 2, channels: 3, input, output, samples, scale, half_pixel, largest }
+    });
+    check_all(&cases, |task| {
+        let [height, width] = task.input;
+        let x: Guarded = elements(&mut Rng::with_seed(43), 2 * 3 * height * width);
+        // Within, beyond every side, empty, reversed, far outside; the last two are of no image.
+        let regions: [[f32; 4]; 8] = [
+            [0.13, 0.27, 7.31, 4.43],
+            [-9.31, -8.12, 33.77, 41.35],
+            [2.2, 2.3, 2.2, 2.3],
+            [5.1, 4.1, 2.7, 1.3],
+            [-70.2, -80.4, -60.3, -70.1],
+            [-900.4, -10.3, 3000.9, 12.1],
+            [0.13, 0.27, 7.31, 4.43],
+            [0.13, 0.27, 7.31, 4.43],
+        ];
+        let images = [0.0, 1.0, 1.0, 0.0, 1.0, 0.0, 2.0, f32::NAN];
+        let mut expected = Vec::new();
+        for ((region, image), channel) in regions.iter().zip(images).flat_map(|r| (0..3).map(move |channel| (r, channel))) {
+            for (row, column) in (0..task.output[0]).flat_map(|row| (0..task.output[1]).map(move |column| (row, column))) {
+                if !(0.0..2.0).contains(&image) {
+                    expected.push(Expected::exactly(0.0));
+                    continue;
+                }
+                let x = &x[(image as usize * 3 + channel) * height * width..][..height * width];
+                let rows = samples_of(task, [region[1], region[3]], 0, row);
+                let columns = samples_of(task, [region[0], region[2]], 1, column);
+                let mut weighted = Vec::new();
+                for (down, right) in rows.iter().flat_map(|down| columns.iter().map(move |right| (down, right))) {
+                    let Some((down, right)) = down.zip(*right) else {
+                        weighted.push(0.0);
+                        continue;
+                    };
+                    for ((row, a), (column, b)) in down.iter().flat_map(|down| right.iter().map(move |right| (*down, *right))) {
+                        weighted.push(a * b * f64::from(x[row * width + column]));
+                    }
+                }
+                let count = (rows.len() * columns.len()).max(1) as f64;
+                let value = match task.largest {
+                    false => weighted.iter().sum::<f64>() / count,
+                    true => weighted.iter().copied().reduce(f64::max).unwrap_or(0.0),
+                };
+                expected.push(Expected::near(value, 1.0));
+            }
+        }
+        let regions: Guarded = regions.iter().flatten().copied().collect();
+        let out = run_everywhere(expected.len(), |out, exec| task.run([&x, &regions, &images], out, exec))?;
+        // Places are computed in f32, in thousands of positions.
+        compare_within(&out, &expected, 4096.0)?;
+        task_on_devices(&expected, 4096.0, task, &[&x, &regions, &images], &[])
+    });
+}
+
+/// Nothing is read outside, and nothing takes long, whatever regions there are.
+#[test]
+fn regions_that_are_no_numbers() {
+    for (samples, half_pixel) in [(0, false), (0, true), (3, false), (3, true)] {
+        let (input, output) = ([2, 3], [2, 2]);
+        let task = RoiAlignTask { images: 1, channels: 1, input, output, samples, scale: 1.0, half_pixel, largest: false };
+        let far = [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, 1e30, -3e9, f32::MAX, 0.0, -1e30];
+        let mut out = [f32::NAN; 8];
+        task.run([&[1.0; 6], &far, &[0.0; 2]], &mut out, plainly());
+        assert!(out.iter().all(|x| x.is_finite()), "{task:?}: {out:?}");
     }
 }

@@ -376,6 +376,7 @@ def read_operator(r):
         38: ("GatherElements", lambda: Record(axis=r.u32())),
         39: ("ScatterND", lambda: Record(meeting=meeting())),
         40: ("ScatterElements", lambda: Record(axis=r.u32(), meeting=meeting())),
+        48: ("RoiAlign", lambda: Record(size=r.pair(), samples=r.u32(), scale=r.f32(), half_pixel=r.flag(), largest=r.flag())),
         49: ("VolumeConv", volume_conv),
         41: ("ChannelNorm", lambda: Record(scale=r.u32(), shift=r.u32(), epsilon=r.f32())),
         42: ("Sizes", lambda: Record(dims=r.vec(r.extent), elements=r.vec(r.extent))),
@@ -505,6 +506,7 @@ class Model:
         op, at = node.op, f"node {node.name!r} ({node.op.kind})"
         counts = {"Constant": (0, 0), "Sizes": (0, 0), "Range": (0, 0), "Binary": (2, 2), "Concat": (1, float("inf")), "MatMul": (2, 2), "Where": (3, 3)}
         counts |= {"GatherND": (2, 2), "GatherElements": (2, 2), "ScatterND": (3, 3), "ScatterElements": (3, 3), "GridSample": (2, 2)}
+        counts |= {"RoiAlign": (3, 3)}
         lowest, highest = counts.get(op.kind, (1, 1))
         require(lowest <= len(node.inputs) <= highest, "R22", f"{at}: {len(node.inputs)} operands")
         compactions = [self.graph.values[v].compaction for v in [*node.inputs, node.output]]
@@ -543,6 +545,9 @@ class Model:
             require(compactions[0] is None, "R54", f"{at}: its value has a compaction")
             complete = op.kind == "Range" or not extents_of(op.dims) and math.prod(op.dims) == len(op.elements)
             require(complete, "R54", f"{at}: elements")
+        elif op.kind == "RoiAlign":
+            legal = all(1 <= n < WINDOW_LIMIT for n in op.size) and op.samples < 256 and np.isfinite(op.scale)
+            require(legal, "R71", f"{at}: size {op.size}, samples {op.samples}, scale {op.scale}")
         elif op.kind == "TopK":
             require(op.k >= 1, "R62", f"{at}: k {op.k}")
         elif op.kind == "Resample":
@@ -1090,6 +1095,43 @@ def space_to_depth(op, x):
     return x.reshape(n, c, h // b, b, w // b, b).transpose(0, 3, 5, 1, 2, 4).reshape(n, b * b * c, h // b, w // b)
 
 
+def roi_align(op, x, regions, images):
+    require(x.ndim == 4 and regions.shape == (len(images), 4) and images.ndim == 1, "R27", f"regions of shape {regions.shape}")
+    require(min(x.shape[2:]) >= 1, "R71", f"planes of shape {x.shape}")
+    y = np.zeros((len(regions), x.shape[1], *op.size))
+
+    def axis(bounds, size, extent):
+        """For each element of its samples the two indices and weights, or None."""
+        start, end = np.clip(bounds * op.scale - (0.5 if op.half_pixel else 0.0), -1e9, 1e9)
+        length = (end - start if op.half_pixel else max(end - start, 1.0)) / size
+        count = op.samples or max(math.ceil(length), 0)
+        found = []
+        for i in range(size):
+            places = [start + i * length + (s + 0.5) * length / count for s in range(count)]
+            clipped = [min(max(p, 0.0), extent - 1) for p in places]
+            pairs = [((int(p), 1 - p % 1), (min(int(p) + 1, extent - 1), p % 1)) for p in clipped]
+            found.append([pair if -1 <= p <= extent else None for p, pair in zip(places, pairs)])
+        return found
+
+    for r, image in enumerate(images):
+        if not 0 <= image < len(x):
+            continue
+        rows = axis(regions[r, [1, 3]], op.size[0], x.shape[2])
+        columns = axis(regions[r, [0, 2]], op.size[1], x.shape[3])
+        for i, j in np.ndindex(*op.size):
+            weighted = []
+            for down, right in ((a, b) for a in rows[i] for b in columns[j]):
+                if down is None or right is None:
+                    weighted.append(np.zeros(x.shape[1]))
+                else:
+                    weighted += [v * w * x[int(image), :, h, k] for h, v in down for k, w in right]
+            if op.largest:
+                y[r, :, i, j] = np.max(weighted, 0) if weighted else 0.0
+            else:
+                y[r, :, i, j] = sum(weighted, np.zeros(x.shape[1])) / max(1, len(rows[i]) * len(columns[j]))
+    return y
+
+
 def grid_sample(op, x, grid):
     fits = x.ndim == grid.ndim == 4 and grid.shape[3] == 2 and x.shape[0] == grid.shape[0] and min(x.shape[2:]) > 0
     require(fits, "R27", f"operands of shapes {x.shape} and {grid.shape}")
@@ -1221,7 +1263,7 @@ OPERATORS = {
     "GlobalAveragePool": global_pool, "Lrn": lrn, "Softmax": softmax, "Flatten": flatten, "Reshape": reshape, "Concat": concat,
     "Binary": binary, "Constant": lambda op: op.tensor.reshape(op.dims), "GlobalMaxPool": global_pool, "ConvTranspose": conv,
     "Transpose": transpose, "Slice": slice_, "Gather": gather, "Pad": pad, "Resize": resize, "Resample": resample,
-    "DepthToSpace": depth_to_space, "SpaceToDepth": space_to_depth, "GridSample": grid_sample, "ReduceMean": reduce_mean,
+    "DepthToSpace": depth_to_space, "SpaceToDepth": space_to_depth, "GridSample": grid_sample, "RoiAlign": roi_align, "ReduceMean": reduce_mean,
     "Expand": lambda op, x: np.broadcast_to(x, broadcast(x.shape, op.dims)), "ArgMax": arg_max, "Where": where, "Reduce": reduce,
     "LogSoftmax": softmax, "MatMul": matmul, "TopK": top_k, "GatherND": gather_nd, "GatherElements": gather_elements,
     "ScatterND": scatter_nd, "ScatterElements": scatter_elements,

@@ -1,14 +1,14 @@
-//! A resampled axis, and planes at the positions of a grid, on a device: as [`crate::resample`] and [`crate::sample`] on the CPU.
+//! A resampled axis, and planes at the positions of a grid or all over regions, on a device: as [`crate::resample`] and [`crate::sample`] on the CPU.
 
 use super::device::{Buffer, Result, Stream, upload};
 use super::launch::{Arguments, Floats, Ints, Output, Source, arguments, count_pieces, int, launch_each};
 use super::task::{Call, Kernel, Preparing, Task};
 use super::{fits, upload_ints};
 use crate::resample::ResampleTask;
-use crate::sample::{Between, GridSampleTask, Outside};
+use crate::sample::{Between, GridSampleTask, Outside, RoiAlignTask};
 
 /// The kernels of this family.
-pub(super) const SOURCES: &[Source] = &[RESAMPLE, GRID_SAMPLE];
+pub(super) const SOURCES: &[Source] = &[RESAMPLE, GRID_SAMPLE, ROI_ALIGN];
 
 arguments! {
     /// An axis made of weighted sums over the old one.
@@ -192,5 +192,129 @@ impl Kernel for GridSampleTask {
         };
         // SAFETY: input and output have equally many planes, the grid as many images, and every index that is read lies in a plane.
         unsafe { launch_each(stream, "grid_sample", out.len(), &arguments) }
+    }
+}
+
+arguments! {
+    /// Regions of planes.
+    RoiAlignArguments {
+        x: Floats, regions: Floats, images_of: Floats, out: Output,
+        count: i32, images: i32, channels: i32, height: i32, width: i32, out_height: i32, out_width: i32,
+        samples: i32, half_pixel: i32, largest: i32, scale: f32,
+    }
+}
+
+const ROI_ALIGN: Source = Source {
+    declaration: RoiAlignArguments::DECLARATION,
+    kernels: &["roi_align"],
+    text: r#"
+// How the elements of a region lie on an axis: where the first one begins, how many positions and how many samples each has.
+struct RoiPart { float start, len, samples; };
+
+DEVICE struct RoiPart roi_part(float from, float to, const struct RoiAlignArguments *a, int count) {
+    struct RoiPart part;
+    float offset = a->half_pixel ? 0.5f : 0.0f;
+    float end = fminf(fmaxf(to * a->scale - offset, -1e9f), 1e9f);
+    part.start = fminf(fmaxf(from * a->scale - offset, -1e9f), 1e9f);
+    part.len = (a->half_pixel ? end - part.start : fmaxf(end - part.start, 1.0f)) / count;
+    part.samples = a->samples > 0 ? (float)a->samples : fmaxf(ceilf(part.len), 0.0f);
+    return part;
+}
+
+// The samples that may lie on an axis of `extent`: all of them, unless they are many more than it has positions.
+DEVICE int roi_first(struct RoiPart part, int element, int extent) {
+    if (part.samples <= 2048.0f + 2.0f * extent) return 0;
+    double first = part.start + element * (double)part.len;
+    int before = (int)fmin(fmax(-first, 0.0), (double)part.samples);
+    return before > 2048 ? before - 2048 : 0;
+}
+
+DEVICE int roi_count(struct RoiPart part, int extent) {
+    return part.samples <= 2048.0f + 2.0f * extent ? (int)part.samples : 2 * 2048 + 2 * extent;
+}
+
+// The position that sample `sample` lies behind, -1 if it is outside, and how far.
+DEVICE int roi_place(struct RoiPart part, int element, int sample, int extent, float *share) {
+    float at = part.start + element * part.len + (sample + 0.5f) * part.len / part.samples;
+    *share = 0.0f;
+    if (!(at >= -1.0f && at <= (float)extent) || sample >= part.samples) return -1;
+    at = fmaxf(at, 0.0f);
+    int first = (int)at;
+    if (first + 1 >= extent) return extent - 1;
+    *share = at - first;
+    return first;
+}
+
+KERNEL(roi_align, RoiAlignArguments) {
+    EACH(i, a.count)
+    int column = i % a.out_width, row = i / a.out_width % a.out_height, plane = i / (a.out_width * a.out_height);
+    int region = plane / a.channels, channel = plane % a.channels;
+    float image = a.images_of[region];
+    if (!(image >= 0.0f && image < (float)a.images)) {
+        a.out[i] = 0.0f;
+        return;
+    }
+    const float *x = a.x + ((int)image * a.channels + channel) * (a.height * a.width), *bounds = a.regions + 4 * region;
+    struct RoiPart rows = roi_part(bounds[1], bounds[3], &a, a.out_height);
+    struct RoiPart columns = roi_part(bounds[0], bounds[2], &a, a.out_width);
+    float all = rows.samples * columns.samples, inside = 0.0f, result = a.largest ? NONE_LESS : 0.0f;
+    int first_row = roi_first(rows, row, a.height), first_column = roi_first(columns, column, a.width);
+    int row_count = roi_count(rows, a.height), column_count = roi_count(columns, a.width);
+    for (int r = 0; r < row_count; r++) {
+        float down, right;
+        int top = roi_place(rows, row, first_row + r, a.height, &down);
+        if (top < 0) continue;
+        int bottom = top + 1 < a.height ? top + 1 : top;
+        for (int c = 0; c < column_count; c++) {
+            int left = roi_place(columns, column, first_column + c, a.width, &right);
+            if (left < 0) continue;
+            int next = left + 1 < a.width ? left + 1 : left;
+            inside += 1.0f;
+            float p = (1.0f - down) * (1.0f - right) * x[top * a.width + left], q = (1.0f - down) * right * x[top * a.width + next];
+            float s = down * (1.0f - right) * x[bottom * a.width + left], t = down * right * x[bottom * a.width + next];
+            if (a.largest) {
+                result = p > result ? p : result;
+                result = q > result ? q : result;
+                result = s > result ? s : result;
+                result = t > result ? t : result;
+            } else {
+                result += p + q + s + t;
+            }
+        }
+    }
+    // Samples outside are zero.
+    if (!a.largest) result /= fmaxf(all, 1.0f);
+    else if (inside < all || all == 0.0f) result = fmaxf(result, 0.0f);
+    a.out[i] = result;
+}
+"#,
+};
+
+impl Kernel for RoiAlignTask {
+    fn start(&self, stream: &mut dyn Stream, Call { reads, out, .. }: Call<'_>) -> Result<()> {
+        let ([height, width], [out_height, out_width]) = (self.input, self.output);
+        let count = count_pieces("output", out, self.channels * out_height * out_width);
+        reads[0].expect_len("input", self.images * self.channels * height * width);
+        reads[1].expect_len("regions", count * 4);
+        reads[2].expect_len("images of regions", count);
+        let arguments = RoiAlignArguments {
+            x: reads[0].address(),
+            regions: reads[1].address(),
+            images_of: reads[2].address(),
+            out: out.address(),
+            count: int(out.len()),
+            images: int(self.images),
+            channels: int(self.channels),
+            height: int(height),
+            width: int(width),
+            out_height: int(out_height),
+            out_width: int(out_width),
+            samples: int(self.samples),
+            half_pixel: self.half_pixel.into(),
+            largest: self.largest.into(),
+            scale: self.scale,
+        };
+        // SAFETY: all lengths were checked, images that there are not are not read, and every sample lies in a plane.
+        unsafe { launch_each(stream, "roi_align", out.len(), &arguments) }
     }
 }

@@ -40,7 +40,7 @@ pub use pick::{Gather, Slice};
 pub use pool::{AveragePool, GlobalAveragePool, GlobalMaxPool, MaxPool};
 pub use reduce::{ArgMax, Reduce, ReduceMean, Reduction};
 pub use resize::{AxisTarget, Coordinates, Fill, Interpolation, Pad, Resample, ResampledAxis, Resize2d, Target};
-pub use sample::{Between, GridSample, Outside};
+pub use sample::{Between, GridSample, Outside, RoiAlign};
 pub use sizes::{Range, Sizes};
 pub use space::{DepthToSpace, SpaceToDepth};
 pub use volume::{Depth, VolumeConv};
@@ -197,6 +197,8 @@ operators! { ($)
     42 => Sizes,
     /// Equally spaced integers.
     43 => Range,
+    /// Regions of planes, sampled.
+    48 => RoiAlign,
     /// Convolution over volumes.
     49 => VolumeConv<W>,
 }

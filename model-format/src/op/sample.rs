@@ -5,7 +5,9 @@ use crate::axes::{AxisMap, Link};
 use crate::codec::{choice, record};
 use crate::error::{Error, Result};
 use crate::extent::Extent;
+use crate::rules::{Site, at_least_one, below};
 use crate::shape::{Shape, expect_extent, expect_rank};
+use crate::window::MAX_WINDOW;
 use std::ops::RangeInclusive;
 
 record! {
@@ -18,6 +20,22 @@ record! {
         pub outside: Outside,
         /// Whether -1 and 1 are the middles of the first and the last element, rather than their outer edges.
         pub align_corners: bool,
+    }
+
+    /// ONNX `RoiAlign`: `[N, C, H, W]`, regions `[R, 4]` (left, top, right, bottom) and the image that each is of, `[R]`, make
+    /// `[R, C, height, width]`.
+    pub struct RoiAlign {
+        /// Height and width that each region becomes.
+        pub size: [u32; 2],
+        /// Samples along each axis of an element; 0 for as many as it spans positions, rounded up.
+        pub samples: u32,
+        /// Multiplies the regions' coordinates.
+        pub scale: f32,
+        /// Whether the middle of a position, rather than its beginning, is at its index and a half. If not, a region spans one position at
+        /// least.
+        pub half_pixel: bool,
+        /// Whether an element is the largest weighted neighbour of all samples, rather than the mean of the samples.
+        pub largest: bool,
     }
 }
 
@@ -80,12 +98,77 @@ impl Operator for GridSample {
     }
 }
 
-impl Check for GridSample {
-    /// Nothing can be looked at.
-    fn check_shapes(&self, _: &crate::rules::Site<'_>, inputs: &[&Shape], _: &Shape) -> Result<()> {
-        match inputs[0][2..].iter().find(|extent| extent.known() == Some(0)) {
-            Some(_) => Err(Error::shape("height and width", "at least 1", 0)),
-            None => Ok(()),
+impl Operator for RoiAlign {
+    fn name(&self) -> &'static str {
+        "RoiAlign"
+    }
+
+    fn since(&self) -> u16 {
+        4
+    }
+
+    fn arity(&self) -> RangeInclusive<usize> {
+        3..=3
+    }
+
+    fn shape(&self, inputs: &[&Shape]) -> Result<Shape> {
+        let (x, regions, images) = (inputs[0], inputs[1], inputs[2]);
+        expect_rank(x, 4)?;
+        expect_rank(regions, 2)?;
+        expect_rank(images, 1)?;
+        expect_extent("coordinates of a region", &regions[1], 4)?;
+        if let Some(count) = regions[0].known() {
+            expect_extent("images of regions", &images[0], count)?;
         }
+        let [height, width] = self.size.map(|n| Extent::from(n as usize));
+        let count = if regions[0].known().is_some() { &regions[0] } else { &images[0] };
+        Ok(vec![count.clone(), x[1].clone(), height, width])
+    }
+
+    fn axes(&self, _: &[&Shape], _: &Shape) -> Vec<AxisMap> {
+        let planes = [Link::Summed, Link::Alike { to: 1 }, Link::Windowed { to: 2 }, Link::Windowed { to: 3 }];
+        let of_region = || Link::Alike { to: 0 };
+        vec![
+            planes.into_iter().collect(),
+            [of_region(), Link::Summed].into_iter().collect(),
+            std::iter::once(of_region()).collect(),
+        ]
+    }
+
+    /// What lies outside is zero.
+    fn constant(&self, sources: &[Source<'_>]) -> Option<f32> {
+        passed_on(sources).filter(|x| *x == 0.0)
+    }
+}
+
+impl Check for GridSample {
+    fn check_shapes(&self, _: &Site<'_>, inputs: &[&Shape], _: &Shape) -> Result<()> {
+        check_planes(inputs[0])
+    }
+}
+
+/// Samples along each axis of an element are fewer.
+const MAX_SAMPLES: u32 = 1 << 8;
+
+impl Check for RoiAlign {
+    fn check(&self, _: &Site<'_>) -> Result<()> {
+        for n in self.size {
+            at_least_one("size", n)?;
+            below("size", n, MAX_WINDOW)?;
+        }
+        below("samples", self.samples, MAX_SAMPLES)?;
+        if self.scale.is_finite() { Ok(()) } else { Err(Error::invalid("scale", "a finite number", self.scale)) }
+    }
+
+    fn check_shapes(&self, _: &Site<'_>, inputs: &[&Shape], _: &Shape) -> Result<()> {
+        check_planes(inputs[0])
+    }
+}
+
+/// Where there is no position, nothing can be looked at.
+fn check_planes(x: &Shape) -> Result<()> {
+    match x[2..].iter().find(|extent| extent.known() == Some(0)) {
+        Some(_) => Err(Error::shape("height and width", "at least 1", 0)),
+        None => Ok(()),
     }
 }

@@ -76,7 +76,7 @@ fn elements(node: &mut OnnxNode<'_>, i: usize) -> Result<ValueId> {
 }
 
 /// Input `i`, which must be integers.
-fn indices(node: &mut OnnxNode<'_>, i: usize) -> Result<ValueId> {
+pub(super) fn indices(node: &mut OnnxNode<'_>, i: usize) -> Result<ValueId> {
     let integers = node.is_integers(i);
     ensure!(integers, "indices (input {i}): expected integers, found others");
     elements(node, i)
@@ -243,7 +243,7 @@ impl Convert for TopK {
 }
 
 /// Indices as ONNX takes them.
-fn as_integers(w: &mut Writer, indices: &str) -> String {
+pub(super) fn as_integers(w: &mut Writer, indices: &str) -> String {
     w.make("Cast", &[indices], vec![int("to", data_type::INT64.into())])
 }
 

@@ -1,6 +1,6 @@
 //! Pools over windows, and over all of height and width.
 
-use super::{conv, window};
+use super::{conv, volume, window};
 use crate::export::exporter::{Call, Write};
 use crate::export::writer::{OPSET, Writer, int};
 use crate::import::binding::Binding;
@@ -51,7 +51,7 @@ fn max_pool(node: &mut OnnxNode<'_>) -> Result<Binding> {
     node.one_output("Indices")?;
     let x = node.value(0)?;
     let ceil_mode = node.flag("ceil_mode", false)?;
-    let pooled = window::pool(node, &node.part_name(0, 1), x, |window| Ok(MaxPool { window, ceil_mode }.into()))?;
+    let pooled = volume::pool(node, &node.part_name(0, 1), x, |window| Ok(MaxPool { window, ceil_mode }.into()))?;
     Ok(node.computed(pooled))
 }
 
@@ -59,7 +59,7 @@ fn average_pool(node: &mut OnnxNode<'_>) -> Result<Binding> {
     let x = node.value(0)?;
     let (ceil_mode, count_include_pad) = (node.flag("ceil_mode", false)?, node.flag("count_include_pad", false)?);
     let of_window = |window| Ok(AveragePool { window, ceil_mode, count_include_pad }.into());
-    let pooled = window::pool(node, &node.part_name(0, 1), x, of_window)?;
+    let pooled = volume::pool(node, &node.part_name(0, 1), x, of_window)?;
     Ok(node.computed(pooled))
 }
 
@@ -76,7 +76,7 @@ fn lp_pool(node: &mut OnnxNode<'_>) -> Result<Binding> {
         }
         Ok(conv::sum_of_windows(channels, window)?.into())
     };
-    let sum = window::pool(node, &node.inner_name("sum"), x, sum_of)?;
+    let sum = volume::pool(node, &node.inner_name("sum"), x, sum_of)?;
     root(node, sum, power)
 }
 

@@ -45,9 +45,24 @@ pub(super) fn view([depth, height, width]: &[Extent; 3]) -> Reshape {
     Reshape { dims: vec![copied.clone(), copied, depth.clone(), height.clone(), width.clone()] }
 }
 
-/// Adds a pool that yields a value named `output`: what `of_window` states for a window over planes. It must be separable: over all
-/// axes of a window at once it is the same as over one after the other.
+/// Adds a pool over windows of `x` that yields a value named `output`: what `of_window` states for a window over planes. It must be separable:
+/// over all axes of a window at once it is the same as over one after the other, for so volumes go through it.
 pub(super) fn pool(
+    node: &mut OnnxNode<'_>,
+    output: &str,
+    x: ValueId,
+    of_window: impl Fn(Window) -> Result<Op>,
+) -> Result<ValueId> {
+    if node.rank(x) == 5 {
+        let windows = windows(node, x, None)?;
+        return axis_by_axis(node, output, x, windows, of_window);
+    }
+    let window = window::of_attributes(node, x)?;
+    window::over_planes_as(node, output, x, of_window(window)?)
+}
+
+/// A [`pool`] over the depth, the height and the width of a volume.
+fn axis_by_axis(
     node: &mut OnnxNode<'_>,
     output: &str,
     x: ValueId,

@@ -1,6 +1,5 @@
 //! Sliding windows over height and width, of convolutions and pools, from the attributes of ONNX and back.
 
-use super::volume;
 use crate::export::writer::{ints, text};
 use crate::import::binding::Binding;
 use crate::import::checks::positive;
@@ -64,24 +63,8 @@ pub(super) fn of_weights(node: &OnnxNode<'_>, x: ValueId, kernel: [usize; 2]) ->
     of_kernel(node, x, found)
 }
 
-/// Adds a pool over windows of `x` that yields a value named `output`: what `of_window` states for a window over planes, which has to be
-/// separable. Volumes go through it axis by axis.
-pub(super) fn pool(
-    node: &mut OnnxNode<'_>,
-    output: &str,
-    x: ValueId,
-    of_window: impl Fn(Window) -> Result<Op>,
-) -> Result<ValueId> {
-    if node.rank(x) == 5 {
-        let windows = volume::windows(node, x, None)?;
-        return volume::pool(node, output, x, windows, of_window);
-    }
-    let window = of_attributes(node, x)?;
-    over_planes_as(node, output, x, of_window(window)?)
-}
-
 /// The window over `x` of an operator without weights.
-fn of_attributes(node: &OnnxNode<'_>, x: ValueId) -> Result<Window> {
+pub(super) fn of_attributes(node: &OnnxNode<'_>, x: ValueId) -> Result<Window> {
     expect_planes(node, x)?;
     of_kernel(node, x, pair(node, x, "kernel_shape", None, 1)?)
 }
