@@ -2,112 +2,10 @@
 //! computed without a Transpose where none is needed.
 
 use ssl_convert::onnx::proto::ModelProto;
-use sslm_format::{Graph, Op, Operator};
+use sslm_format::Operator;
 use sslm_tests::compare::compact_equals_dense;
 use sslm_tests::onnx::{Net, Value::*};
-use sslm_tests::random::{Random, mask};
-
-const TO_LAST: [i64; 4] = [0, 2, 3, 1];
-const TO_FIRST: [i64; 4] = [0, 3, 1, 2];
-
-/// A network in the making, with channels where it wants them. Two that are made by the same calls have the same weights.
-struct Twin {
-    net: Net,
-    last: bool,
-    random: Random,
-}
-
-impl Twin {
-    fn new(dims: &[&str], last: bool) -> Self {
-        Twin { net: Net::new(dims), last, random: Random(fastrand::Rng::with_seed(5)) }
-    }
-
-    fn transpose(&mut self, x: &str, axes: &[i64]) -> String {
-        self.net.node("Transpose", &[x], &[("perm", Ints(axes))])
-    }
-
-    /// Masked weights `[rows, columns, kernel, kernel]`.
-    fn masked(&mut self, dims: [usize; 4]) -> Vec<f32> {
-        let mut weights = self.random.elements(dims.iter().product(), 1.0);
-        // Some of each kind, never all of it.
-        mask(&mut self.random, &mut weights, dims);
-        weights[..dims[1] * dims[2] * dims[3]].fill(0.5);
-        weights
-    }
-
-    /// A 3x3 convolution, which wants its channels on axis 1.
-    fn conv(&mut self, x: &str, filters: usize, channels: usize, group: usize) -> String {
-        let weights = self.masked([filters, channels / group, 3, 3]);
-        let bias = self.random.elements(filters, 1.0);
-        let attributes = [("pads", Ints(&[1; 4])), ("group", Int(group as i64))];
-        self.net.conv(x, [filters, channels / group, 3, 3], &weights, &bias, &attributes)
-    }
-
-    /// A layer that sees one position: MatMul and Add on the last axis, or a 1x1 convolution.
-    fn linear(&mut self, x: &str, rows: usize, channels: usize) -> String {
-        let weights = self.masked([rows, channels, 1, 1]);
-        let bias = self.random.elements(rows, 1.0);
-        if !self.last {
-            return self.net.conv(x, [rows, channels, 1, 1], &weights, &bias, &[]);
-        }
-        let transposed: Vec<f32> = (0..rows * channels).map(|i| weights[i % rows * channels + i / rows]).collect();
-        let (w, b) = (self.net.weights(&[channels, rows], &transposed), self.net.weights(&[rows], &bias));
-        let product = self.net.node("MatMul", &[x, &w], &[]);
-        self.net.node("Add", &[&b, &product], &[])
-    }
-
-    /// An element for each channel.
-    fn per_channel(&mut self, channels: usize) -> String {
-        let elements = self.random.elements(channels, 1.0);
-        let dims = if self.last { vec![channels] } else { vec![channels, 1, 1] };
-        self.net.weights(&dims, &elements)
-    }
-
-    fn layer_norm(&mut self, x: &str, channels: usize) -> String {
-        let parameters = [0; 2].map(|_| self.random.elements(channels, 1.0));
-        let [scale, shift] = parameters.map(|p| self.net.weights(&[channels], &p));
-        let epsilon = [("epsilon", Float(0.1))];
-        if self.last {
-            return self.net.node("LayerNormalization", &[x, &scale, &shift], &epsilon);
-        }
-        let y = self.transpose(x, &TO_LAST);
-        let y = self.net.node("LayerNormalization", &[&y, &scale, &shift], &epsilon);
-        self.transpose(&y, &TO_FIRST)
-    }
-
-    /// To where this twin has its channels, from axis 1, and back.
-    fn enter(&mut self, x: &str) -> String {
-        if self.last { self.transpose(x, &TO_LAST) } else { x.to_owned() }
-    }
-
-    fn leave(&mut self, x: &str) -> String {
-        if self.last { self.transpose(x, &TO_FIRST) } else { x.to_owned() }
-    }
-
-    fn finish(self, y: &str) -> ModelProto {
-        self.net.finish(&[y])
-    }
-}
-
-/// Of each layer with weights, the filters and columns that it keeps, in order.
-fn kept(graph: &Graph) -> Vec<[usize; 2]> {
-    let of_node = |node: &sslm_format::Node| {
-        let output = &graph.values[node.output.index()];
-        match &node.op {
-            Op::Conv(conv) => {
-                let columns = conv.columns.iter().map(|c| c.count(conv.columns_per_group())).sum();
-                Some([conv.kept_filters(output).iter().sum(), columns])
-            }
-            Op::Gemm(gemm) => Some([gemm.kept_rows(output), gemm.columns.count(gemm.features as usize)]),
-            _ => None,
-        }
-    };
-    graph.nodes.iter().filter_map(of_node).collect()
-}
-
-fn count(graph: &Graph, op: &str) -> usize {
-    graph.nodes.iter().filter(|node| node.op.name() == op).count()
-}
+use sslm_tests::twin::{TO_FIRST, TO_LAST, Twin, count, kept};
 
 /// Checks that both twins compute the same as they did, keep the same, and that the one with channels last needs no Transpose.
 fn alike(shapes: &[&[usize]], make: impl Fn(bool) -> ModelProto) {
@@ -333,6 +231,46 @@ fn every_spelling_of_the_channel_shuffle() {
     }
     assert_eq!(count(first, "Transpose"), 0);
     assert!(kept(first)[1][1] < 36, "{:?}", kept(first));
+}
+
+/// The shortcut of a ResNet whose block doubles the channels (option A): every other row and column, between channels of zeros.
+#[test]
+fn every_spelling_of_a_shortcut_between_zeros() {
+    let make = |spelling: &str| {
+        let mut t = Twin::new(&["batch", "3", "6", "6"], false);
+        let x = t.conv("x", 8, 3, 1);
+        let x = t.net.node("Relu", &[&x], &[]);
+        let [starts, ends, axes, steps] = [[0, 0], [6, 6], [2, 3], [2, 2]].map(|bounds| t.net.integers(&bounds));
+        let small = t.net.node("Slice", &[&x, &starts, &ends, &axes, &steps], &[]);
+        let shortcut = if spelling == "pad" {
+            let amounts = t.net.integers(&[0, 4, 0, 0, 0, 4, 0, 0]);
+            t.net.node("Pad", &[&small, &amounts], &[])
+        } else {
+            let zeros = if spelling == "product" {
+                let bounds = [0, 4, 1].map(|n| t.net.integers(&[n]));
+                let half = t.net.node("Slice", &[&small, &bounds[0], &bounds[1], &bounds[2]], &[]);
+                let zero = t.net.weights(&[], &[0.0]);
+                t.net.node("Mul", &[&half, &zero], &[])
+            } else {
+                let dims = t.net.integers(&[1, 4, 3, 3]);
+                t.net.node("ConstantOfShape", &[&dims], &[])
+            };
+            t.net.node("Concat", &[&zeros, &small, &zeros], &[("axis", Int(1))])
+        };
+        let y = t.conv(&x, 16, 8, 1);
+        let y = t.net.node("MaxPool", &[&y], &[("kernel_shape", Ints(&[2, 2])), ("strides", Ints(&[2, 2]))]);
+        let y = t.conv(&y, 16, 16, 1);
+        let y = t.net.node("Add", &[&shortcut, &y], &[]);
+        let y = t.net.node("Relu", &[&y], &[]);
+        let y = t.conv(&y, 4, 16, 1);
+        t.finish(&y)
+    };
+    let spellings = ["pad", "product", "constant"];
+    let graphs = spellings.map(|s| compact_equals_dense(&make(s), &[&[1, 3, 6, 6]]));
+    for (other, spelling) in graphs.iter().zip(spellings) {
+        assert_eq!(kept(other), kept(&graphs[0]), "{spelling}");
+    }
+    assert!(kept(&graphs[0])[3][1] < 16 * 9, "{:?}", kept(&graphs[0]));
 }
 
 /// A gate of squeeze and excitation: what it reads of removed channels is known, and those it scales stay removed.

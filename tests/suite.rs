@@ -14,6 +14,7 @@ mod golden;
 mod import;
 mod indices;
 mod inline;
+mod kept;
 mod layering;
 mod opsets;
 mod parity;

@@ -1,6 +1,6 @@
 //! What the whole-system tests share: building small ONNX models ([`onnx`]) and random ones ([`random`]), converting and
 //! comparing them in memory ([`compare`]), golden outputs ([`mod@golden`]), networks with everything ([`nets`]), editing `.sslm`
-//! files ([`mod@file`]), and running the command-line tools ([`tools`]).
+//! files ([`mod@file`]), masked networks in several spellings ([`twin`]), and running the command-line tools ([`tools`]).
 
 pub mod compare;
 pub mod file;
@@ -9,3 +9,4 @@ pub mod nets;
 pub mod onnx;
 pub mod random;
 pub mod tools;
+pub mod twin;

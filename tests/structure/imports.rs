@@ -115,8 +115,10 @@ mod tests {
 
     /// The circles among files of these names, below `x/src`, and texts.
     fn circles_of(files: &[(&str, &str)]) -> Vec<Vec<String>> {
-        let files: Vec<Source> =
-            files.iter().map(|(name, text)| Source { path: format!("x/src/{name}"), code: code(text) }).collect();
+        let files: Vec<Source> = files
+            .iter()
+            .map(|(name, text)| Source { path: format!("x/src/{name}"), code: code(text), text: (*text).to_owned() })
+            .collect();
         circles(&files.iter().collect::<Vec<_>>(), "x/src").into_iter().map(|circle| circle.into_iter().collect()).collect()
     }
 

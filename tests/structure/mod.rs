@@ -1,7 +1,8 @@
 //! What keeps the code easy to change, where no lint of the compiler looks: imports without circles, short functions, operators that
-//! only their own files know by name, and one place that lists what the library exposes.
+//! only their own files know by name, messages without Rust's debug text, and one place that lists what the library exposes.
 
 mod imports;
+mod messages;
 mod operators;
 mod source;
 
@@ -65,6 +66,16 @@ fn only_the_files_of_operators_know_them_by_name() {
         }
     }
     assert!(found.is_empty(), "patterns over operators outside of {THEIRS:?}: {found:#?}");
+}
+
+/// `{:?}` of a list of numbers reads well; of anything else it is Rust, as in `Some(1)` or `Axis(ValueId(0), 0)`.
+#[test]
+fn messages_have_no_debug_text() {
+    let files = all();
+    let ours = |file: &&Source| !file.path.starts_with("tests/") && !file.path.starts_with("benches/");
+    let of_crates = files.iter().filter(ours).filter(|file| crates(&files).iter().any(|root| file.path.starts_with(root)));
+    let found: Vec<String> = of_crates.flat_map(messages::debug_texts).collect();
+    assert!(found.is_empty(), "{{:?}} of what is not known to be a list of numbers (tests/structure/messages.rs): {found:#?}");
 }
 
 /// What programs can name of the library stands in `lib.rs`, name by name, so that nothing becomes public unseen.

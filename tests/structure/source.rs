@@ -8,6 +8,8 @@ pub(super) struct Source {
     pub(super) path: String,
     /// The code. What is a comment or stands between quotes is blank; lines are where they were.
     pub(super) code: String,
+    /// The file as it is.
+    pub(super) text: String,
 }
 
 impl Source {
@@ -39,7 +41,7 @@ pub(super) fn sources(root: &Path, folder: &str) -> Vec<Source> {
             } else if name.ends_with(".rs") {
                 let text = std::fs::read_to_string(&entry).expect("a readable file");
                 let path = entry.strip_prefix(root).expect("below the root").to_string_lossy().replace('\\', "/");
-                sources.push(Source { path, code: code(&text) });
+                sources.push(Source { path, code: code(&text), text });
             }
         }
     }

@@ -390,10 +390,10 @@ fn refusal(g: &Graph, i: usize) -> Option<Refusal> {
         (constants, format!("works on the last of {} axes, so its operands are stored whole", shape.len()))
     } else if whole {
         (constants, format!("no fixed count of channels on axis 1 (shape {shape:?}), so it is stored whole"))
-    } else if let [a, b] = shapes[..] {
+    } else if let [_, _] = shapes[..] {
         let other_axes = inputs.iter().zip(&shapes).filter(|(_, s)| s.len() != shape.len());
         let channels = other_axes.map(|(input, _)| input.missing()).sum();
-        (channels, format!("the axes of its operands, {a:?} and {b:?}, do not line up"))
+        (channels, format!("the axes of its operands, {:?} and {:?}, do not line up", shapes[0], shapes[1]))
     } else {
         let lost = match shapes[0].get(1) == shape.get(1) {
             true => inputs[0].missing_from(&output),

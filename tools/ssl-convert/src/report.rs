@@ -137,7 +137,7 @@ fn narrowest_gap(certificate: &Certificate) -> Option<String> {
 fn compared(of: &str, what: &str, kind: &str, difference: &Difference) -> String {
     let Difference { inputs, shapes, max_abs, max_relative, max_ulp } = difference;
     let shapes: Vec<String> =
-        shapes.iter().map(|s| s.iter().map(|s| format!("{s:?}")).collect::<Vec<_>>().join(" and ")).collect();
+        shapes.iter().map(|all| all.iter().map(|shape| format!("{shape:?}")).collect::<Vec<_>>().join(" and ")).collect();
     format!(
         "{of}compared with {what} {inputs} {kind} ({}): largest difference {max_relative:.1e} relative, {max_abs:.1e} \
          absolute, {} ULP",

@@ -184,8 +184,8 @@ pub fn dense(path: &Path, compact: &Model) -> Result<Model> {
     ssl_convert::convert(path, &target, &ssl_convert::Options { dense: true, ..Default::default() })?;
     // The map outlives the file's name.
     let dense = Model::open(&target)?;
-    let [expected, found] = [input_shape(compact)?, input_shape(&dense)?];
+    let shapes = [input_shape(compact)?, input_shape(&dense)?];
     let what = "expected the network that the model was converted from";
-    ensure!(expected == found, "{}: {what}, with an input of {expected:?}, found one of {found:?}", path.display());
+    ensure!(shapes[0] == shapes[1], "{}: {what}, with an input of {:?}, found one of {:?}", path.display(), shapes[0], shapes[1]);
     Ok(dense)
 }

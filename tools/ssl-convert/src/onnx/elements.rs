@@ -91,10 +91,10 @@ fn read_sparse(proto: &SparseTensorProto, external: &mut ExternalData) -> Result
     };
     let extents: &[usize] = if per_value == 1 { &[len] } else { &dims };
     let place = |value: usize| {
-        let own = &indices.ints()?[value * per_value..][..per_value];
-        own.iter().zip(extents).try_fold(0, |at, (&index, &extent)| {
+        let indices = &indices.ints()?[value * per_value..][..per_value];
+        indices.iter().zip(extents).try_fold(0, |at, (&index, &extent)| {
             let index = usize::try_from(index).ok().filter(|&index| index < extent);
-            Ok(at * extent + index.with_context(|| format!("indices: expected ones within {extents:?}, found {own:?}"))?)
+            Ok(at * extent + index.with_context(|| format!("indices: expected ones within {extents:?}, found {indices:?}"))?)
         })
     };
     let places: Vec<usize> = (0..count).map(place).collect::<Result<_>>()?;

@@ -101,9 +101,8 @@ impl Rule {
         ensure!(scale.floats()?.iter().all(is_usable), "scale (input 1): expected finite numbers other than 0");
         let zero_point = node.tensor(2, "zero point")?.filter(|t| t.ints().is_ok_and(|ints| ints.iter().any(|&n| n != 0)));
         if let Some(zero_point) = zero_point {
-            let (expected, found) = (&scale.dims, &zero_point.dims);
-            let same = expected == found || scale.floats()?.len() == 1 && zero_point.ints()?.len() == 1;
-            ensure!(same, "zero point (input 2): expected the scale's dims {expected:?}, found {found:?}");
+            let same = scale.dims == zero_point.dims || scale.floats()?.len() == 1 && zero_point.ints()?.len() == 1;
+            ensure!(same, "zero point (input 2): expected the scale's dims {:?}, found {:?}", scale.dims, zero_point.dims);
         }
         let spread = |t: &Tensor| shared.spread(t, dims.len(), dims);
         Ok(Rule { scale: spread(scale)?, zero_point: zero_point.map(spread).transpose()? })

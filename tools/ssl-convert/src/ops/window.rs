@@ -57,10 +57,10 @@ pub(super) fn over_planes_as(node: &mut OnnxNode<'_>, output: &str, x: ValueId, 
 /// The window over `x` of an operator whose weights have a kernel of these sizes.
 pub(super) fn of_weights(node: &OnnxNode<'_>, x: ValueId, kernel: [usize; 2]) -> Result<Window> {
     expect_planes(node, x)?;
-    let expected = [positive(kernel[0] as i64, "kernel")?, positive(kernel[1] as i64, "kernel")?];
-    let found = pair(node, x, "kernel_shape", Some(expected), 1)?;
-    ensure!(found == expected, "kernel_shape: expected {expected:?} (of the weights), found {found:?}");
-    of_kernel(node, x, found)
+    let extents = [positive(kernel[0] as i64, "kernel")?, positive(kernel[1] as i64, "kernel")?];
+    let shape = pair(node, x, "kernel_shape", Some(extents), 1)?;
+    ensure!(shape == extents, "kernel_shape: expected {extents:?} (of the weights), found {shape:?}");
+    of_kernel(node, x, shape)
 }
 
 /// The window over `x` of an operator without weights.

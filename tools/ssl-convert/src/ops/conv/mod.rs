@@ -89,7 +89,7 @@ fn extents(weights: &Tensor, rank: usize) -> Result<[usize; 4]> {
     let extents = match (&weights.dims[..], rank) {
         (&[outer, inner, length], 3) => [outer, inner, 1, length],
         (&[outer, inner, height, width], 4) => [outer, inner, height, width],
-        (other, _) => bail!("weights: expected {rank} axes, as the input has, found dims {other:?}"),
+        (dims, _) => bail!("weights: expected {rank} axes, as the input has, found dims {dims:?}"),
     };
     ensure!(!extents.contains(&0), "weights: expected extents of at least 1, found dims {extents:?}");
     Ok(extents)
