@@ -18,6 +18,8 @@ const LIMIT: i64 = 1 << 62;
 pub(crate) const MAX_EXTENT: i64 = 1 << 40;
 /// Expressions of more symbols and operations than this are not followed.
 const MAX_SIZE: usize = 256;
+/// Remainders are recognised within at most so many quotients, minima and maxima less one.
+const REMAINDERS: usize = 2;
 /// In files, stands before an expression in the place of an integer.
 const OPEN: i64 = i64::MIN;
 
@@ -94,6 +96,39 @@ impl Extent {
 
     /// The least and the greatest integer that it can be, or less and more than those.
     pub fn bounds(&self) -> (i64, i64) {
+        self.bounds_within(REMAINDERS)
+    }
+
+    /// As [`Self::bounds`], where remainders are seen so deep within quotients, minima and maxima.
+    fn bounds_within(&self, remainders: usize) -> (i64, i64) {
+        let bounds = self.bounds_of_terms(remainders);
+        let remainder = self.terms().iter().filter(|_| remainders > 0).find_map(|term| self.remainder(term));
+        let Some((rest, most)) = remainder else { return bounds };
+        let (low, high) = rest.bounds_of_terms(remainders);
+        let ends = [low, high].map(i128::from);
+        (bounds.0.max(cut(ends[0] + i128::from(most.min(0)))), bounds.1.min(cut(ends[1] + i128::from(most.max(0)))))
+    }
+
+    /// If there is a multiple of `a - n floor(a / n)`, of which `term` is the quotient: what is left without it, and the multiple of `n - 1`,
+    /// between which and 0 it lies. Where `a` is a quotient by `k` itself, `floor(a / n)` is one by `k n`.
+    fn remainder(&self, term: &Term) -> Option<(Extent, i64)> {
+        let (a, divisor) = term.as_quotient()?;
+        let of_quotient = |other: &Term| {
+            let (b, k) = other.as_quotient()?;
+            let n = (a == b && divisor % k == 0).then_some(divisor / k)?;
+            (n > 1 && i128::from(other.coefficient) * i128::from(n) == -i128::from(term.coefficient))
+                .then(|| (n, Self::of_terms(0, vec![other.clone()])))
+        };
+        let (n, counterpart) = match self.terms().iter().find_map(of_quotient) {
+            Some(found) => found,
+            None => (divisor, (term.coefficient % divisor == 0).then(|| a * -(term.coefficient / divisor))?),
+        };
+        let most = cut(-i128::from(term.coefficient) / i128::from(n) * i128::from(n - 1));
+        Some((self - &(&counterpart + &Self::of_terms(0, vec![term.clone()])), most))
+    }
+
+    /// As [`Self::bounds_within`], as if nothing were known of terms together.
+    fn bounds_of_terms(&self, remainders: usize) -> (i64, i64) {
         let (mut low, mut high) = (i128::from(self.constant()), i128::from(self.constant()));
         if !self.is_defined() {
             return (-LIMIT, LIMIT);
@@ -101,7 +136,7 @@ impl Extent {
         for term in self.terms() {
             let mut product = (i128::from(term.coefficient), i128::from(term.coefficient));
             for factor in &term.factors {
-                let (a, b) = factor.bounds();
+                let (a, b) = factor.bounds(remainders.saturating_sub(1));
                 let ends = [product.0, product.1].map(|p| [p * i128::from(a), p * i128::from(b)]).concat();
                 let [least, most] = [ends.iter().min(), ends.iter().max()].map(|end| cut(*end.expect("four of them")));
                 product = (least.into(), most.into());
@@ -317,6 +352,14 @@ impl Term {
         })
     }
 
+    /// What is divided and the known divisor above 0, if it is a multiple of such a quotient.
+    fn as_quotient(&self) -> Option<(&Extent, i64)> {
+        match &self.factors[..] {
+            [Factor::Quotient(a, divisor)] => Some((a, divisor.integer().filter(|&divisor| divisor > 0)?)),
+            _ => None,
+        }
+    }
+
     /// The product.
     fn times(&self, other: &Term) -> Term {
         let mut factors = [&self.factors[..], &other.factors[..]].concat();
@@ -326,20 +369,21 @@ impl Term {
 }
 
 impl Factor {
-    fn bounds(&self) -> (i64, i64) {
+    fn bounds(&self, remainders: usize) -> (i64, i64) {
+        let of = |extent: &Extent| extent.bounds_within(remainders);
         match self {
             Factor::Symbol(_) => (1, MAX_EXTENT),
-            Factor::Quotient(a, b) => match (a.bounds(), b.bounds()) {
+            Factor::Quotient(a, b) => match (of(a), of(b)) {
                 ((low, high), (least, most)) if least >= 1 => {
                     let end = |a: i64, small: i64, large: i64| a.div_euclid(if a >= 0 { large } else { small });
                     (end(low, least, most), end(high, most, least))
                 }
                 _ => (-LIMIT, LIMIT),
             },
-            Factor::Least(a, b) => (a.bounds().0.min(b.bounds().0), a.bounds().1.min(b.bounds().1)),
-            Factor::Greatest(a, b) => (a.bounds().0.max(b.bounds().0), a.bounds().1.max(b.bounds().1)),
+            Factor::Least(a, b) => (of(a).0.min(of(b).0), of(a).1.min(of(b).1)),
+            Factor::Greatest(a, b) => (of(a).0.max(of(b).0), of(a).1.max(of(b).1)),
             Factor::Scaled(a, factor) => {
-                let (low, high) = a.bounds();
+                let (low, high) = of(a);
                 // Products that are rounded may be off in the last digits of f32.
                 let end = |a: i64, share: f64| (a as f64 * f64::from(f32::from_bits(*factor)) * share).floor() as i64;
                 if low >= 0 { (end(low, 0.999_999), end(high, 1.000_001).min(LIMIT)) } else { (-LIMIT, LIMIT) }
@@ -661,6 +705,21 @@ mod tests {
         assert_ne!(h.quotient(&n(2)), h.quotient(&n(3)));
         assert_eq!(n(-7).quotient(&n(2)), n(-4));
         assert_eq!(n(7).quotient(&n(-2)), n(-4));
+    }
+
+    #[test]
+    fn remainders_are_less_than_their_divisor() {
+        let h = &Extent::symbol("h");
+        let up = &(&(h * -1).quotient(&n(32)) * -32) - h; // what is missing to a multiple of 32
+        assert_eq!(up.bounds(), (0, 31));
+        assert_eq!((&up * -3).bounds(), (-93, 0));
+        assert_eq!(up.quotient(&n(2)).bounds(), (0, 15));
+        assert_eq!(up.least(&n(31)), up);
+        assert_eq!((&(h + 5) + &up).bounds().0, 37);
+        let rest = &(h + 3) - &(&(h + 3).quotient(&n(4)) * 4);
+        assert_eq!(rest.bounds(), (0, 3));
+        assert_eq!(rest.bind(&|_| Some(6)), n(1));
+        assert_eq!((&h.quotient(&n(4)) * 3).bounds().0, 0);
     }
 
     #[test]

@@ -23,12 +23,21 @@ pub(crate) struct Writer {
     count: usize,
     /// What is stored so far, by dims, type and elements: what several nodes read is stored once.
     initializers: HashMap<(Vec<i64>, i32, Bytes), String>,
+    /// What is computed of sizes so far, by operator, inputs and attributes.
+    pub(super) computed: HashMap<(&'static str, Vec<String>, Vec<i64>), String>,
 }
 
 impl Writer {
     /// An empty graph. `symbols` says of which input and axis each symbolic dim is.
     pub(crate) fn new(symbols: HashMap<String, (String, i64)>) -> Self {
-        Writer { symbols, graph: GraphProto::default(), taken: HashSet::new(), count: 0, initializers: HashMap::new() }
+        Writer {
+            symbols,
+            graph: GraphProto::default(),
+            taken: HashSet::new(),
+            count: 0,
+            initializers: HashMap::new(),
+            computed: HashMap::new(),
+        }
     }
 
     /// A name that nothing has yet: `hint` itself, if it may be had; a number where there is none.

@@ -39,7 +39,12 @@ pub(crate) fn advice(graph: &GraphProto, node: &NodeProto) -> Option<String> {
     let stored: HashSet<&str> = graph.initializer.iter().map(|tensor| tensor.name.as_str()).collect();
     let constants = graph.node.iter().filter(|node| node.op_type == "Constant").flat_map(|node| &node.output);
     let known: HashSet<&str> = stored.into_iter().chain(constants.map(String::as_str)).collect();
-    let before: Vec<&str> = node.input.iter().map(String::as_str).filter(|n| !n.is_empty() && !known.contains(n)).collect();
+    let mut before: Vec<&str> = Vec::new();
+    for name in node.input.iter().map(String::as_str).filter(|name| !name.is_empty() && !known.contains(name)) {
+        if !before.contains(&name) {
+            before.push(name);
+        }
+    }
     let before = before.join(",");
     Some(format!("how much it yields depends on elements, not on shapes; --outputs {before} ends the model before it"))
 }

@@ -257,6 +257,18 @@ impl OnnxNode<'_> {
         Ok(tensor.sizes())
     }
 
+    /// Integers that are known or computed from shapes: attribute `name`, or input `i`. `None` if neither is there.
+    pub(crate) fn sizes(&self, name: &str, i: usize) -> Result<Option<Vec<Extent>>> {
+        if self.attribute(name).is_some() {
+            return Ok(Some(self.ints(name)?.iter().map(|&i| Extent::from(i)).collect()));
+        }
+        if self.input(i).is_none() {
+            return Ok(None);
+        }
+        let list = self.extents(i)?;
+        list.with_context(|| format!("{name} (input {i}): expected constant integers or sizes, found others")).map(Some)
+    }
+
     /// Integers that must be known: attribute `name`, or input `i`. `None` if neither is there.
     pub(crate) fn integers(&self, name: &str, i: usize) -> Result<Option<Vec<i64>>> {
         if self.attribute(name).is_some() {

@@ -18,17 +18,8 @@ pub(super) const IMPORTS: &[Import] =
 
 /// The parts of a Slice, one for each axis that it cuts of a tensor of `rank` axes.
 fn parts(node: &OnnxNode<'_>, rank: usize) -> Result<Vec<Slice>> {
-    let bounds = |name: &str, i: usize| -> Result<Option<Vec<Extent>>> {
-        if node.attribute(name).is_some() {
-            return Ok(Some(node.ints(name)?.iter().map(|&i| Extent::from(i)).collect()));
-        }
-        let given = node.input(i).is_some();
-        let list = if given { node.extents(i)? } else { None };
-        ensure!(list.is_some() || !given, "{name} (input {i}): expected constant integers or sizes, found others");
-        Ok(list)
-    };
-    let starts = bounds("starts", 1)?.context("starts: expected constant integers, found none")?;
-    let ends = bounds("ends", 2)?.context("ends: expected constant integers, found none")?;
+    let starts = node.sizes("starts", 1)?.context("starts: expected constant integers, found none")?;
+    let ends = node.sizes("ends", 2)?.context("ends: expected constant integers, found none")?;
     let axes = node.integers("axes", 3)?.unwrap_or_else(|| (0..starts.len() as i64).collect());
     let steps = node.integers("steps", 4)?.unwrap_or_else(|| vec![1; starts.len()]);
     ensure!(

@@ -17,18 +17,21 @@ use sslm_format::{
 pub(super) const IMPORTS: &[Import] =
     &[Import::computing("Pad", pad).of_integers(), Import::computing("Resize", resize), Import::computing("Upsample", upsample)];
 
+/// Amounts of padding that depend on symbolic dims are below this, so that what is cut off again costs little.
+const MOST_OPEN: i64 = 1 << 10;
+
 fn pad(node: &mut OnnxNode<'_>) -> Result<Binding> {
     let x = node.value(0)?;
     let rank = node.rank(x);
     let name = if node.opset() < 2 { "paddings" } else { "pads" };
-    let pads = node.integers(name, 1)?.context("pads: expected constant integers, found none")?;
+    let pads = node.sizes(name, 1)?.context("pads: expected constant integers or sizes, found none")?;
     let axes: Vec<usize> = match node.integers("axes", 3)? {
         Some(axes) => axes.iter().map(|&a| checks::axis(a, rank)).collect::<Result<_>>()?,
         None => (0..rank).collect(),
     };
     ensure!(pads.len() == 2 * axes.len(), "pads: expected {} elements, found {}", 2 * axes.len(), pads.len());
-    let mut amounts = vec![[0; 2]; rank];
-    for (i, &pad) in pads.iter().enumerate() {
+    let mut amounts = vec![[0i64; 2].map(Extent::from); rank];
+    for (i, pad) in pads.into_iter().enumerate() {
         amounts[axes[i % axes.len()]][i / axes.len()] = pad;
     }
     let fill = match node.text("mode", "constant")? {
@@ -47,19 +50,44 @@ fn pad(node: &mut OnnxNode<'_>) -> Result<Binding> {
     padded(node, x, &amounts, fill)
 }
 
-/// Where amounts are negative, so much is cut off before the rest is padded.
-fn padded(node: &mut OnnxNode<'_>, x: ValueId, amounts: &[[i64; 2]], fill: Fill) -> Result<Binding> {
-    let amount = |pad: i64| u32::try_from(pad.max(0)).map_err(|_| anyhow!("pads: expected less than 2^32, found {pad}"));
-    let pad = |[before, after]: &[i64; 2]| Ok([amount(*before)?, amount(*after)?]);
-    let added: Vec<[u32; 2]> = amounts.iter().map(pad).collect::<Result<_>>()?;
-    let crop = |(axis, [before, after]): (u32, &[i64; 2])| {
-        let end = if *after < 0 { *after } else { i64::MAX };
-        let start = before.min(&0).saturating_neg();
-        (start > 0 || *after < 0).then(|| Slice::of(axis, start, end, 1))
-    };
-    let crops = (0..).zip(amounts).filter_map(crop).map(Op::from);
+/// Where amounts are negative, so much is cut off before the rest is padded. On axes whose amounts depend on symbolic dims, as much is put
+/// there as they can be, and what is too much is cut off behind it.
+fn padded(node: &mut OnnxNode<'_>, x: ValueId, amounts: &[[Extent; 2]], fill: Fill) -> Result<Binding> {
+    let is_open = |pads: &[Extent; 2]| pads.iter().any(|pad| pad.integer().is_none());
+    let added: Vec<[u32; 2]> = amounts.iter().map(|pads| most_padding(pads, &fill)).collect::<Result<_>>()?;
+    let mut crops: Vec<Op> = Vec::new();
+    let mut excesses: Vec<Op> = Vec::new();
+    for (axis, (pads, added)) in (0..).zip(amounts.iter().zip(&added)) {
+        let [before, after] = pads;
+        if is_open(pads) {
+            let inner = &node.extents_of(x)[axis as usize] + i64::from(added[0]);
+            let start = &Extent::from(i64::from(added[0])) - before;
+            excesses.push(Slice { axis, start, end: &inner + after, step: 1 }.into());
+            continue;
+        }
+        let negative = |pad: &Extent| pad.integer().filter(|&pad| pad < 0);
+        if negative(before).is_some() || negative(after).is_some() {
+            let (start, end) = (negative(before).map_or(0, i64::saturating_neg), negative(after).unwrap_or(i64::MAX));
+            crops.push(Slice::of(axis, start, end, 1).into());
+        }
+    }
     let pads = added.iter().any(|amounts| *amounts != [0, 0]).then(|| Op::from(Pad { amounts: added, fill }));
-    chain(node, x, crops.chain(pads).collect())
+    chain(node, x, crops.into_iter().chain(pads).chain(excesses).collect())
+}
+
+/// The most that is put before and behind an axis.
+fn most_padding(pads: &[Extent; 2], fill: &Fill) -> Result<[u32; 2]> {
+    let [before, after] = pads;
+    // The other one may be what is left of both together.
+    let of_both = (before + after).bounds().1.saturating_sub(before.bounds().0);
+    let most = [before.bounds().1, after.bounds().1.min(of_both)];
+    for (pad, most) in pads.iter().zip(most) {
+        let can_be_cut = matches!(fill, Fill::Constant { .. } | Fill::Edge);
+        let bounded = pad.integer().is_some() || (can_be_cut && most < MOST_OPEN);
+        ensure!(bounded, "pads (input 1): expected known integers, found '{pad}'");
+    }
+    let amount = |most: i64| u32::try_from(most.max(0)).map_err(|_| anyhow!("pads: expected less than 2^32, found {most}"));
+    Ok([amount(most[0])?, amount(most[1])?])
 }
 
 /// Operators behind each other, of which the last one yields the first output.
