@@ -352,3 +352,17 @@ fn output_names_are_as_many_as_outputs() {
     let message = Model::from_bytes(&broken).expect_err("it is refused").to_string();
     assert!(message.contains("output names: expected 2, found 1"), "{message}");
 }
+
+/// Each of these lists fits, but not all of them.
+#[test]
+fn a_small_file_cannot_ask_for_long_lists() {
+    let mut net = Net::new(&["1", "1", "1", "3"]);
+    let mut y = "x".to_owned();
+    for extent in [1 << 22, 1, 1 << 22, 3] {
+        let sizes = net.integers(&[extent]);
+        y = net.node("Resize", &[&y, "", "", &sizes], &[("axes", Ints(&[3])), ("mode", Text("linear"))]);
+    }
+    let model = Model::from_bytes(&convert(&net.finish(&[&y]), true)).expect("what was written is valid");
+    let message = model.prepare(&Options::new()).expect_err("the lists are too long").to_string();
+    assert!(message.contains("positions of axes: expected at most 8388608 in all nodes together, found 8388609"), "{message}");
+}

@@ -29,11 +29,12 @@ impl Border {
         let mut sums = Vec::with_capacity(filters * row_taps.len() * column_taps.len());
         let each = |(first, end, step): (usize, usize, usize)| (first..end).step_by(step);
         for taps in taps.chunks_exact((kh * kw).max(1)) {
+            // Of each kernel row, what each class of columns adds: `[column class][kernel row]`.
+            let of_row = |(&columns, r): (&_, usize)| each(columns).map(|c| f64::from(taps[r * kw + c])).sum::<f64>();
+            let of_rows: Vec<f64> =
+                column_taps.iter().flat_map(|columns| (0..kh).map(move |r| (columns, r))).map(of_row).collect();
             for &rows in &row_taps {
-                for &columns in &column_taps {
-                    let of_row = |r: usize| each(columns).map(|c| f64::from(taps[r * kw + c])).sum::<f64>();
-                    sums.push(each(rows).map(of_row).sum::<f64>() as f32);
-                }
+                sums.extend(of_rows.chunks_exact(kh.max(1)).map(|of_rows| each(rows).map(|r| of_rows[r]).sum::<f64>() as f32));
             }
         }
         let mut column_runs: Vec<(Range<usize>, usize)> = Vec::new();

@@ -1,6 +1,6 @@
 //! Indices of one axis that are picked.
 
-use super::rebuild::{Positions, positions, rebuild};
+use super::rebuild::{Positions, rebuild};
 use crate::error::{Error, Result};
 use crate::planning::{Lower, Lowering};
 use sslm_format::{Gather, Slice};
@@ -21,7 +21,7 @@ impl Lower for Gather {
 /// `picked` says which indices of an axis of so many are picked, unless one lies outside.
 fn pick(at: &mut Lowering<'_, '_>, axis: usize, picked: impl Fn(usize) -> Option<Vec<usize>>) -> Result<()> {
     let extent = at.shape(at.x())[axis];
-    positions(at.shape(at.output)[axis])?;
+    at.builder.list(at.shape(at.output)[axis])?;
     let picked = picked(extent).ok_or_else(|| Error::input("indices", format!("below {extent}"), "others"))?;
     if axis != 1 {
         let sources = picked.into_iter().map(From::Position).collect();

@@ -55,9 +55,3 @@ pub(super) fn rebuilt(
     }
     Ok(place)
 }
-
-/// As many positions as an axis may have that is rebuilt one by one: lists of them must not outweigh the elements by far.
-pub(super) fn positions(count: usize) -> Result<usize> {
-    const MOST: usize = 1 << 24;
-    if count <= MOST { Ok(count) } else { Err(Error::input("positions of an axis", format!("at most {MOST}"), count)) }
-}

@@ -17,11 +17,7 @@ pub(super) fn axis(resample: &Resample, i: usize, [old, new]: [usize; 2]) -> Res
         return Err(Error::input("extent of a resized axis", "at least 1", 0));
     }
     let axis = Axis { resample, region: region(&resample.coordinates, i), old, new, scale };
-    let stretch = if resample.antialias { (1.0 / scale).max(1.0) } else { 1.0 };
-    let taps = new as f64 * 4.0 * (f64::from(stretch) + 1.0);
-    if taps > MOST_TAPS {
-        return Err(Error::input("taps of a resized axis", format!("at most {MOST_TAPS}"), taps));
-    }
+    let stretch = stretch(resample, scale);
     Ok(Some(match resample.interpolation {
         Interpolation::Cubic { coefficient } => axis.windowed(2.0, stretch, |x| cubic(x, coefficient)),
         Interpolation::Linear if resample.antialias => axis.windowed(1.0, stretch, |x| (1.0 - x).max(0.0)),
@@ -29,8 +25,21 @@ pub(super) fn axis(resample: &Resample, i: usize, [old, new]: [usize; 2]) -> Res
     }))
 }
 
-/// Weights that the windows of one axis may have together: lists of them must not outweigh the elements by far.
-const MOST_TAPS: f64 = (1u64 << 27) as f64;
+/// How many positions, or weights of windows, [`axis`] lists at most.
+pub(super) fn listed(resample: &Resample, i: usize, [old, new]: [usize; 2]) -> usize {
+    let scale = resample.axes[i].target.scale(old, new);
+    let each = match resample.interpolation {
+        Interpolation::Cubic { .. } => 2.0 * (2.0 * stretch(resample, scale) + 1.0),
+        Interpolation::Linear if resample.antialias => 2.0 * (stretch(resample, scale) + 1.0),
+        _ => 1.0,
+    };
+    (new as f64 * f64::from(each)) as usize
+}
+
+/// How much wider windows are than those between neighbours.
+fn stretch(resample: &Resample, scale: f32) -> f32 {
+    if resample.antialias { (1.0 / scale).max(1.0) } else { 1.0 }
+}
 
 /// Where a region of the axis begins and ends, and the element outside of it, if there is one.
 fn region(coordinates: &Coordinates, i: usize) -> Option<([f32; 2], f32)> {

@@ -1,6 +1,6 @@
 //! Planes of another size: padding and resizing.
 
-use super::rebuild::{Positions, positions, rebuild, rebuilt};
+use super::rebuild::{Positions, rebuild, rebuilt};
 use super::resample;
 use crate::error::Result;
 use crate::planning::{Lower, Lowering};
@@ -9,17 +9,17 @@ use sslm_kernels::axis::From;
 
 impl Lower for Pad {
     fn lower(&self, at: &mut Lowering<'_, '_>) -> Result<()> {
-        let padded = (0..self.amounts.len()).filter(|&axis| self.amounts[axis] != [0, 0]);
-        let of_axis = |axis: usize| {
-            positions(at.shape(at.output)[axis])?;
+        let padded: Vec<usize> = (0..self.amounts.len()).filter(|&axis| self.amounts[axis] != [0, 0]).collect();
+        at.builder.list(padded.iter().map(|&axis| at.shape(at.output)[axis]).sum())?;
+        let of_axis = |&axis: &usize| {
             let fill = match self.fill {
                 Fill::Constant { value } => From::Constant(value),
                 Fill::Reflect | Fill::Edge | Fill::Wrap => From::Constant(0.0),
             };
             let sources = self.sources(axis, at.shape(at.x())[axis]).map(|source| source.map_or(fill, From::Position));
-            Ok((axis, sources.collect::<Vec<From>>()))
+            (axis, sources.collect::<Vec<From>>())
         };
-        let mut axes: Vec<(usize, Vec<From>)> = padded.map(of_axis).collect::<Result<_>>()?;
+        let mut axes: Vec<(usize, Vec<From>)> = padded.iter().map(of_axis).collect();
         let channels = axes.iter().position(|(axis, _)| *axis == 1);
         let kept = channels.and_then(|i| kept_of_input(at.kept()?, &axes[i].1));
         let remapped = |axes: Vec<(usize, Vec<From>)>| -> Vec<(usize, Positions)> {
@@ -56,7 +56,8 @@ impl Lower for Resize2d {
                 Target::Scales { factors } => f64::from(factors[axis]),
                 Target::Sizes { .. } => new as f64 / old as f64,
             };
-            let sources = resized(old, positions(new)?, scale, &self.coordinates, &self.interpolation);
+            at.builder.list(new)?;
+            let sources = resized(old, new, scale, &self.coordinates, &self.interpolation);
             if !is_identity(&sources, old) {
                 axes.push((2 + axis, Positions::Remapped(sources)));
             }
@@ -74,8 +75,9 @@ impl Lower for Resample {
         let mut axes = Vec::new();
         for (i, resampled) in self.axes.iter().enumerate() {
             let axis = resampled.axis as usize;
-            positions(at.shape(at.output)[axis])?;
-            if let Some(positions) = resample::axis(self, i, [at.shape(at.x())[axis], at.shape(at.output)[axis]])? {
+            let extents = [at.shape(at.x())[axis], at.shape(at.output)[axis]];
+            at.builder.list(resample::listed(self, i, extents))?;
+            if let Some(positions) = resample::axis(self, i, extents)? {
                 axes.push((axis, positions));
             }
         }

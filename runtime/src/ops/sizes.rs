@@ -1,6 +1,5 @@
 //! Tensors of integers that follow from the sizes of inputs alone. Once those are known, they are constants.
 
-use super::rebuild::positions;
 use crate::error::Result;
 use crate::planning::{Lower, Lowering};
 use sslm_format::{Extent, Range, Sizes};
@@ -15,7 +14,8 @@ impl Lower for Sizes {
 
 impl Lower for Range {
     fn lower(&self, at: &mut Lowering<'_, '_>) -> Result<()> {
-        let (count, [start, step]) = (positions(at.shape(at.output)[0])?, [&self.start, &self.step].map(integer));
+        let (count, [start, step]) = (at.shape(at.output)[0], [&self.start, &self.step].map(integer));
+        at.builder.list(count)?;
         fill(at, (0..count as i64).map(|i| start.saturating_add(step.saturating_mul(i))));
         Ok(())
     }

@@ -7,7 +7,7 @@
 use super::Steps;
 use super::arena::{self, Buffer};
 use super::layouts::{self, LayoutRules, Site};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::model::Model;
 use crate::step::{About, Place, Step};
 use sslm_format::{BlobId, Compaction, ValueId};
@@ -91,7 +91,12 @@ pub(crate) struct Builder<'m> {
     places: Vec<Option<Operand>>,
     /// Where a value lies with other channels.
     selected: HashMap<(ValueId, Option<Vec<u32>>), Operand>,
+    /// How many positions steps list.
+    listed: usize,
 }
+
+/// Positions of axes that all steps of a plan may list, one by one: a small file must not ask for lists that outweigh its elements by far.
+const MOST_LISTED: usize = 1 << 23;
 
 impl<'m> Builder<'m> {
     /// For values of these shapes. `can_be_had` is asked whether there is room for so many elements.
@@ -101,10 +106,21 @@ impl<'m> Builder<'m> {
     pub(crate) fn new(model: &'m Model, shapes: Vec<Vec<usize>>, can_be_had: fn(usize) -> Result<()>) -> Result<Self> {
         let places = vec![None; shapes.len()];
         let (steps, buffers, selected) = Default::default();
-        let builder = Builder { model, shapes, steps, buffers, places, selected };
+        let builder = Builder { model, shapes, steps, buffers, places, selected, listed: 0 };
         let largest = (0..builder.places.len()).map(|i| builder.physical_len(ValueId(i as u32))).max().unwrap_or(0);
         can_be_had(largest)?;
         Ok(builder)
+    }
+
+    /// Counts positions that a step is about to list.
+    ///
+    /// # Errors
+    /// If all steps together list too many.
+    pub(crate) fn list(&mut self, positions: usize) -> Result<()> {
+        self.listed = self.listed.saturating_add(positions);
+        let fits = self.listed <= MOST_LISTED;
+        let expected = || format!("at most {MOST_LISTED} in all nodes together");
+        if fits { Ok(()) } else { Err(Error::input("positions of axes", expected(), self.listed)) }
     }
 
     /// Makes room for a value that is there before the first step.
