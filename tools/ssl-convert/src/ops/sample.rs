@@ -36,7 +36,7 @@ fn grid_sample(node: &mut OnnxNode<'_>) -> Result<Binding> {
 
 /// Before opset 16, coordinates were those of output_half_pixel.
 fn roi_align(node: &mut OnnxNode<'_>) -> Result<Binding> {
-    let operands = vec![node.value(0)?, node.elements(1, 0)?, index::indices(node, 2)?];
+    let operands = vec![node.value(0)?, node.value(1)?, index::indices(node, 2)?];
     let half_pixel = match node.text("coordinate_transformation_mode", "half_pixel")? {
         _ if node.opset() < 16 => false,
         "half_pixel" => true,
