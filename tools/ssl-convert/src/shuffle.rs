@@ -3,13 +3,15 @@
 //! one Gather of channels, through which constants and liveness pass channel by channel while every value in between is compacted
 //! along axis 1.
 //!
+//! A DepthToSpace and a SpaceToDepth written so (Reshape, Transpose, Reshape) become that, of which slices are channels throughout, too.
+//!
 //! What such a chain of nodes does is found by doing it to a tensor whose elements are their own indices.
 
 use crate::graph::{Graph, drop_unused_values, retain_nodes};
 use crate::onnx::tensor::{Data, Tensor};
 use crate::operator::answers;
 use crate::weights::Op;
-use sslm_format::{Extent, Flatten, Gather, Link, Operator, ValueId, infer};
+use sslm_format::{DepthToSpace, Extent, Flatten, Gather, Link, Operator, SpaceToDepth, ValueId, infer};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Tensors of more elements are not followed.
@@ -27,8 +29,9 @@ pub fn fold_shuffles(g: &mut Graph) {
         let ends = g.graph.outputs.contains(&output) || readers[output.index()].iter().any(|&reader| !moves[reader]);
         let chain = if ends { chain(g, &producers, &moves, last) } else { Vec::new() };
         // The longest chain that begins with any of them.
-        let Some((nodes, picked)) = (2..=chain.len()).rev().find_map(|len| Some((&chain[..len], picked(g, &chain[..len])?)))
-        else {
+        let found = (2..=chain.len()).rev().find_map(|len| Some((&chain[..len], picked(g, &chain[..len])?)));
+        let Some((nodes, picked)) = found else {
+            fold_blocks(g, &readers, &chain);
             continue;
         };
         let mut x = g.graph.nodes[nodes[nodes.len() - 1]].inputs[0];
@@ -95,24 +98,8 @@ fn picks_of_unknown(g: &Graph, i: usize) -> bool {
 /// What the nodes, from the last one back to the first one, pick, if that is channels, or elements of flattened images, and if not all of
 /// them are there in order.
 fn picked(g: &Graph, nodes: &[usize]) -> Option<Picked> {
-    let first = g.graph.nodes[*nodes.last()?].inputs[0];
-    let symbols: BTreeSet<&str> = g.shape(first).iter().flat_map(Extent::symbols).collect();
-    let stand_ins: BTreeMap<&str, usize> = symbols.into_iter().zip(STAND_INS).collect();
-    let bind = |extent: &Extent| extent.bind(&|name| stand_ins.get(name).copied());
-    let dims: Vec<usize> = g.shape(first).iter().map(|extent| bind(extent).known()).collect::<Option<_>>()?;
-    // A Slice or a Gather alone is what it is.
-    let is_view = |&i: &usize| g.graph.nodes[i].op.is_view();
-    let len = dims.iter().try_fold(1usize, |n, &d| n.checked_mul(d)).filter(|&len| len <= MOST_ELEMENTS && len > 0)?;
-    let indices = Data::Ints((0..len as i64).collect());
-    if nodes.iter().any(|&i| picks_of_unknown(g, i)) {
-        return None;
-    }
-    let mut moved = Tensor::new(dims.clone(), indices).ok().filter(|_| nodes.iter().any(is_view))?;
-    for &i in nodes.iter().rev() {
-        let mut op = g.graph.nodes[i].op.clone();
-        op.extents_mut().into_iter().for_each(|extent| *extent = bind(extent));
-        moved = answers(&op).mover()?(&moved).ok()?;
-    }
+    let (dims, moved) = moved(g, nodes, 1)?;
+    let len: usize = dims.iter().product();
     let (found, elements) = (&moved.dims, moved.ints().ok()?);
     if dims.len() < 2 || found.len() < 2 || found[0] != dims[0] || elements.is_empty() {
         return None;
@@ -131,4 +118,102 @@ fn picked(g: &Graph, nodes: &[usize]) -> Option<Picked> {
     let all_there = indices.len() == channels && indices.iter().enumerate().all(|(i, &index)| i as i64 == index);
     let picks = !all_there && elements.iter().enumerate().all(|(i, &found)| found == element(i));
     picks.then_some(Picked { indices, of_elements })
+}
+
+/// What the nodes, from the last one back to the first one, make of a tensor whose elements are their own indices, and that tensor's dims:
+/// those of the value, where symbols are multiples of `factor`.
+fn moved(g: &Graph, nodes: &[usize], factor: usize) -> Option<(Vec<usize>, Tensor)> {
+    let first = g.graph.nodes[*nodes.last()?].inputs[0];
+    let symbols: BTreeSet<&str> = g.shape(first).iter().flat_map(Extent::symbols).collect();
+    let stand_ins: BTreeMap<&str, usize> = symbols.into_iter().zip(STAND_INS.map(|n| n * factor)).collect();
+    let bind = |extent: &Extent| extent.bind(&|name| stand_ins.get(name).copied());
+    let dims: Vec<usize> = g.shape(first).iter().map(|extent| bind(extent).known()).collect::<Option<_>>()?;
+    // A Slice or a Gather alone is what it is.
+    let is_view = |&i: &usize| g.graph.nodes[i].op.is_view();
+    let len = dims.iter().try_fold(1usize, |n, &d| n.checked_mul(d)).filter(|&len| len <= MOST_ELEMENTS && len > 0)?;
+    let indices = Data::Ints((0..len as i64).collect());
+    if nodes.iter().any(|&i| picks_of_unknown(g, i)) {
+        return None;
+    }
+    let mut moved = Tensor::new(dims.clone(), indices).ok().filter(|_| nodes.iter().any(is_view))?;
+    for &i in nodes.iter().rev() {
+        let mut op = g.graph.nodes[i].op.clone();
+        op.extents_mut().into_iter().for_each(|extent| *extent = bind(extent));
+        moved = answers(&op).mover()?(&moved).ok()?;
+    }
+    Some((dims, moved))
+}
+
+/// Replaces the longest end of a chain that moves blocks of positions to channels or channels to blocks of positions.
+fn fold_blocks(g: &mut Graph, readers: &[Vec<usize>], chain: &[usize]) {
+    let found = (3..=chain.len()).rev().find_map(|len| Some((&chain[..len], blocks(g, &chain[..len])?)));
+    let Some((nodes, blocks)) = found else { return };
+    let (last, before, x) = (nodes[0], nodes[1], g.graph.nodes[nodes[nodes.len() - 1]].inputs[0]);
+    let Some(order) = blocks.order else {
+        let node = &mut g.graph.nodes[last];
+        (node.op, node.inputs) = (blocks.op, vec![x]);
+        return;
+    };
+    let between = g.graph.nodes[before].output;
+    let Ok(shape) = infer::of_node(&blocks.op, &[g.shape(x)]) else { return };
+    if readers[between.index()].len() > 1 || g.graph.outputs.contains(&between) {
+        return;
+    }
+    let node = &mut g.graph.nodes[before];
+    (node.op, node.inputs) = (blocks.op, vec![x]);
+    g.shapes[between.index()] = shape;
+    let node = &mut g.graph.nodes[last];
+    (node.op, node.inputs) = (Gather { axis: 1, indices: order }.into(), vec![between]);
+}
+
+/// A DepthToSpace or a SpaceToDepth, and which of its channels follow each other then, if that is another order.
+struct Blocks {
+    op: Op,
+    order: Option<Vec<i64>>,
+}
+
+/// What the nodes do with blocks of positions, if that is all they do.
+fn blocks(g: &Graph, nodes: &[usize]) -> Option<Blocks> {
+    let (x, y) = (g.shape(g.graph.nodes[*nodes.last()?].inputs[0]), g.shape(g.graph.nodes[nodes[0]].output));
+    if [x.len(), y.len()] != [4, 4] {
+        return None;
+    }
+    let [few, many] = [x[1].known()?.min(y[1].known()?), x[1].known()?.max(y[1].known()?)];
+    let block = (2..=many).find(|block| block * block * few >= many).filter(|block| block * block * few == many)?;
+    let (dims, moved) = moved(g, nodes, block)?;
+    let to_positions = dims[1] == many;
+    let [height, width] = if to_positions { [dims[2], dims[3]] } else { [dims[2] / block, dims[3] / block] };
+    let [positions, channels] = [[few, height * block, width * block], [many, height, width]];
+    let expected = if to_positions { [channels, positions] } else { [positions, channels] };
+    if dims[1..] != expected[0] || moved.dims != [&dims[..1], &expected[1]].concat() {
+        return None;
+    }
+    // Where element (row, column) of a block of a channel is, in either order of channels.
+    let deep = |neighbours: bool, [image, channel, y, x]: [usize; 4]| {
+        let place = y % block * block + x % block;
+        let channel = if neighbours { channel * block * block + place } else { place * few + channel };
+        ((image * many + channel) * height + y / block) * width + x / block
+    };
+    let elements = moved.ints().ok()?;
+    let indices = || {
+        (0..elements.len()).map(|i| {
+            let [h, w] = [height * block, width * block];
+            (i, [i / (few * h * w), i / (h * w) % few, i / w % h, i % w])
+        })
+    };
+    // An element here is where it was, or where it was is an element here.
+    let fits = |neighbours: bool| {
+        indices().all(|(i, at)| {
+            let deep = deep(neighbours, at);
+            if to_positions { elements[i] == deep as i64 } else { elements[deep] == i as i64 }
+        })
+    };
+    let neighbours = [true, false].into_iter().find(|&neighbours| fits(neighbours))?;
+    let block = u32::try_from(block).ok()?;
+    if to_positions {
+        return Some(Blocks { op: DepthToSpace { block, neighbours }.into(), order: None });
+    }
+    let squared = many / few;
+    let order = (0..many).map(|channel| (channel % squared * few + channel / squared) as i64).collect();
+    Some(Blocks { op: SpaceToDepth { block }.into(), order: neighbours.then_some(order) })
 }
