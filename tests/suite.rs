@@ -20,6 +20,7 @@ mod opsets;
 mod parity;
 mod products;
 mod random_graphs;
+mod recurrent;
 mod structure;
 mod transformed_weights;
 mod tuning;

@@ -79,6 +79,11 @@ impl Product {
         self.columns.len()
     }
 
+    /// How many tiles the positions are.
+    pub(crate) fn tiles(&self) -> usize {
+        self.tiles.len()
+    }
+
     /// What each of so many threads computes, none if there is nothing left for it: some of the rows, so that each weight is read
     /// by one of them, or some of the positions, whichever is expected to leave the slowest thread less to do.
     pub(crate) fn share(&self, threads: usize) -> Vec<FilterItem> {

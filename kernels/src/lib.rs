@@ -56,6 +56,7 @@ pub mod normalize;
 mod parallel;
 pub mod pool;
 mod precision;
+pub mod recurrent;
 pub mod reorder;
 pub mod resample;
 pub mod sample;

@@ -15,6 +15,7 @@ mod layout;
 mod matmul;
 mod normalize;
 mod pool;
+mod recurrent;
 mod resample;
 mod sample;
 mod volume;

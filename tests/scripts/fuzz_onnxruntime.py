@@ -145,6 +145,27 @@ class Graph(Layers):
         y = self.add("MatMul", [shares, lines] if by_channel else [lines, shares])
         return self.add("Reshape", [y, integers(0, c, *size)])
 
+    def recurrent(self, x, c, size):
+        """A layer that goes along the columns, of whose units some are always 0."""
+        rng = self.rng
+        op, gates = [("LSTM", 4), ("GRU", 3), ("RNN", 1)][int(rng.integers(0, 3))]
+        direction = str(rng.choice(["forward", "reverse", "bidirectional"]))
+        ways, hidden = 1 + (direction == "bidirectional"), int(rng.integers(1, 10))
+        w, r = rng.normal(0, 0.5, (ways, gates, hidden, c)), rng.normal(0, 0.5, (ways, gates, hidden, hidden))
+        b, zero = rng.normal(0, 0.5, (ways, 2, gates, hidden)), rng.random(hidden) < 0.3
+        w[:, :, :, rng.random(c) < 0.3] = 0.0
+        w[:, :, zero] = r[:, :, zero] = r[:, :, :, zero] = b[:, :, :, zero] = 0.0
+        w, r, b = w.reshape(ways, -1, c), r.reshape(ways, -1, hidden), b.reshape(ways, -1)
+        columns = self.add("AveragePool", [x], kernel_shape=[size[0], 1])
+        shape = self.stored(numpy_helper.from_array(np.array([0, c, -1], np.int64), self.name("s")))
+        x = self.add("Transpose", [self.add("Reshape", [columns, shape])], perm=[2, 0, 1])
+        stored = [self.stored(numpy_helper.from_array(a.astype(np.float32), self.name("w"))) for a in (w, r, b)]
+        more = {"linear_before_reset": int(rng.integers(0, 2))} if op == "GRU" else {}
+        y = self.add(op, [x, *stored], direction=direction, hidden_size=hidden, **more)
+        self.fixed = True
+        shape = self.stored(numpy_helper.from_array(np.array([0, ways * hidden, 1, size[1]], np.int64), self.name("s")))
+        return self.add("Reshape", [self.add("Transpose", [y], perm=[2, 1, 3, 0]), shape]), ways * hidden, (1, size[1])
+
     def stored(self, tensor):
         self.weights.append(tensor)
         return tensor.name
@@ -212,8 +233,10 @@ class Graph(Layers):
                 x = self.add("Add", [x, self.weight(rng.normal(0, 1, shape))])
             elif kind < 0.94:
                 x = self.add(str(rng.choice(["Identity", "Dropout"])), [x])
-            elif kind < 0.95:
+            elif kind < 0.945:
                 x, self.fixed = self.attention(x, c, size), True
+            elif kind < 0.95:
+                x, c, size = self.recurrent(x, c, size)
             elif kind < 0.96:
                 x = self.function(x, c, size)[0]
             elif kind < 0.97:
@@ -243,7 +266,7 @@ class Graph(Layers):
             x = self.add("Pad", [x, pads, self.weight(0.5)])
             return x, c + before + after, (size[0] + top + bottom, size[1] + left + right)
         if kind == 1 or c % 4:
-            factors = [float(rng.choice([0.6, 1.0, 1.3, 2.0])) for _ in size]
+            factors = [float(rng.choice([0.6, 1.0, 1.3, 2.0] if n > 1 else [1.0, 2.0])) for n in size]
             mode, roi = str(rng.choice(["nearest", "linear", "cubic"])), self.weight([])
             coordinates = str(rng.choice(["half_pixel", "asymmetric", "align_corners", "pytorch_half_pixel"]))
             x = self.add("Resize", [x, roi, self.weight([1, 1, *factors])], mode=mode, coordinate_transformation_mode=coordinates)

@@ -376,6 +376,11 @@ def read_operator(r):
         38: ("GatherElements", lambda: Record(axis=r.u32())),
         39: ("ScatterND", lambda: Record(meeting=meeting())),
         40: ("ScatterElements", lambda: Record(axis=r.u32(), meeting=meeting())),
+        47: ("Recurrent", lambda: Record(
+            cell=function("cell", "Lstm", "Gru", "Tanh", "Relu").name, direction=function("direction", "Forward", "Backward", "Both").name,
+            yields_cells=r.flag(), features=r.u32(), hidden=r.u32(), columns=read_columns(r), units=read_columns(r),
+            weights=r.u32(), recurrent=r.u32(), bias=r.u32(), reset_bias=r.opt(r.u32),
+        )),
         48: ("RoiAlign", lambda: Record(size=r.pair(), samples=r.u32(), scale=r.f32(), half_pixel=r.flag(), largest=r.flag())),
         49: ("VolumeConv", volume_conv),
         41: ("ChannelNorm", lambda: Record(scale=r.u32(), shift=r.u32(), epsilon=r.f32())),
@@ -507,6 +512,8 @@ class Model:
         counts = {"Constant": (0, 0), "Sizes": (0, 0), "Range": (0, 0), "Binary": (2, 2), "Concat": (1, float("inf")), "MatMul": (2, 2), "Where": (3, 3)}
         counts |= {"GatherND": (2, 2), "GatherElements": (2, 2), "ScatterND": (3, 3), "ScatterElements": (3, 3), "GridSample": (2, 2)}
         counts |= {"RoiAlign": (3, 3)}
+        if op.kind == "Recurrent":
+            counts["Recurrent"] = (1, 3 if op.cell == "Lstm" else 2)
         lowest, highest = counts.get(op.kind, (1, 1))
         require(lowest <= len(node.inputs) <= highest, "R22", f"{at}: {len(node.inputs)} operands")
         compactions = [self.graph.values[v].compaction for v in [*node.inputs, node.output]]
@@ -533,6 +540,8 @@ class Model:
         elif op.kind == "Gemm":
             require(all(1 <= n < CHANNEL_LIMIT for n in (op.features, op.rows)), "R32", f"{at}: features or rows")
             self.read_matrix(at, op, [op.columns], (op.rows, op.features, 1), compactions)
+        elif op.kind == "Recurrent":
+            self.read_recurrent(at, op, compactions)
         elif op.kind == "Lrn":
             require(1 <= op.size < CHANNEL_LIMIT, "R40", f"{at}: size {op.size}")
         elif op.kind == "Slice":
@@ -616,6 +625,44 @@ class Model:
         op.taps_of_all = np.zeros((rows, taps))
         if op.kind != "Gemm" and op.taps is not None:
             op.taps_of_all[kept_rows] = self.blob(op.taps, "R37", len(kept_rows) * taps).reshape(-1, taps)
+
+    def read_recurrent(self, at, op, compactions):
+        """Scatters weights into `w` [directions, gates, hidden, features] and `r` [directions, gates, hidden, hidden]."""
+        directions = [False, True] if op.direction == "Both" else [op.direction == "Backward"]
+        gates, count, hidden = {"Lstm": 4, "Gru": 3}.get(op.cell, 1), len(directions), op.hidden
+        legal = all(n >= 1 and n * count < CHANNEL_LIMIT for n in (op.features, hidden))
+        require(legal, "R64", f"{at}: {op.features} features, {hidden} units")
+        for i, c in enumerate(compactions):
+            require(c is None or c.logical == (count * hidden if i else op.features), "R65", f"{at}: logical channels of value {i}")
+        columns = np.arange(op.features) if op.columns is None else op.columns
+        units = np.arange(count * hidden) if op.units is None else op.units
+        there = np.arange(op.features) if compactions[0] is None else compactions[0].kept
+        made = np.arange(count * hidden) if compactions[-1] is None else compactions[-1].kept
+        legal = increasing_below(columns, op.features) and increasing_below(units, count * hidden)
+        legal = legal and np.isin(columns, there).all() and np.isin(made, units).all()
+        require(legal, "R66", f"{at}: columns or units")
+        legal = op.cell == "Lstm" or not op.yields_cells
+        require(legal and (op.cell == "Gru" or op.reset_bias is None), "R67", f"{at}: yields_cells or reset_bias")
+        of = [units[units // hidden == d] - d * hidden for d in range(count)]
+        rows = [(d, g, u) for d in range(count) for g in range(gates) for u in of[d]]
+        weights = unpack(self.blob(op.weights, "R68", len(rows) * len(columns)), len(rows), len(columns))
+        recurrent = self.blob(op.recurrent, "R68", sum(gates * len(own) ** 2 for own in of))
+        bias = self.blob(op.bias, "R69", len(rows))
+        op.backward, op.computed = directions, of
+        op.w, op.r = np.zeros((count, gates, hidden, op.features)), np.zeros((count, gates, hidden, hidden))
+        op.b, op.inner = np.zeros((count, gates, hidden)), np.zeros((count, hidden))
+        for row, (d, g, u) in enumerate(rows):
+            op.w[d, g, u, columns], op.b[d, g, u] = weights[row], bias[row]
+        splits, at_element = [[0, 1], [2]] if op.cell == "Gru" and op.reset_bias is None else [range(gates)], 0
+        for d, own in enumerate(of):
+            for split in splits:
+                size = len(split) * len(own) ** 2
+                matrix = unpack(recurrent[at_element : at_element + size], len(split) * len(own), len(own))
+                at_element += size
+                for i, g in enumerate(split):
+                    op.r[d, g][np.ix_(own, own)] = matrix[i * len(own) : (i + 1) * len(own)]
+        if op.reset_bias is not None:
+            op.inner[units // hidden, units % hidden] = self.blob(op.reset_bias, "R69", len(units))
 
 
 def unpack(elements, rows, columns):
@@ -1161,6 +1208,32 @@ def grid_taps(op, place, size):
     return [(mirrored(t), w) for t, w in taps]
 
 
+def recurrent(op, x, *states):
+    count, gates, hidden = op.b.shape
+    require(x.ndim == 3 and x.shape[1] == op.features, "R27", f"operand of shape {x.shape}, expected {op.features} features")
+    for state in states:
+        require(state.shape == (len(x), count * hidden), "R27", f"a state of shape {state.shape}")
+    given = lambda i, d: states[i][:, d * hidden : (d + 1) * hidden] if i < len(states) else np.zeros((len(x), hidden))
+    s, y = lambda a: 1 / (1 + np.exp(-a)), np.zeros((len(x), count * hidden, x.shape[2]))
+    for d, backward in enumerate(op.backward):
+        h, c = given(0, d), given(1, d)
+        for t in reversed(range(x.shape[2])) if backward else range(x.shape[2]):
+            own = [np.einsum("nf,uf->nu", x[:, :, t], op.w[d, g]) + op.b[d, g] for g in range(gates)]
+            product = lambda g, h: h @ op.r[d, g].T
+            total = lambda g: own[g] + product(g, h)
+            if op.cell == "Lstm":
+                c = s(total(2)) * c + s(total(0)) * np.tanh(total(3))
+                h = s(total(1)) * np.tanh(c)
+            elif op.cell == "Gru":
+                z, r = s(total(0)), s(total(1))
+                inner = product(2, r * h) if op.reset_bias is None else r * (product(2, h) + op.inner[d])
+                h = (1 - z) * np.tanh(own[2] + inner) + z * h
+            else:
+                h = np.tanh(total(0)) if op.cell == "Tanh" else np.maximum(total(0), 0)
+            y[:, d * hidden : (d + 1) * hidden, t] = c if op.yields_cells else h
+    return y
+
+
 def reduce_mean(op, x):
     require(all(a < x.ndim for a in op.axes), "R27", f"axes {op.axes} of an operand of shape {x.shape}")
     return x.mean(tuple(op.axes), keepdims=op.keep)
@@ -1266,7 +1339,7 @@ OPERATORS = {
     "DepthToSpace": depth_to_space, "SpaceToDepth": space_to_depth, "GridSample": grid_sample, "RoiAlign": roi_align, "ReduceMean": reduce_mean,
     "Expand": lambda op, x: np.broadcast_to(x, broadcast(x.shape, op.dims)), "ArgMax": arg_max, "Where": where, "Reduce": reduce,
     "LogSoftmax": softmax, "MatMul": matmul, "TopK": top_k, "GatherND": gather_nd, "GatherElements": gather_elements,
-    "ScatterND": scatter_nd, "ScatterElements": scatter_elements,
+    "ScatterND": scatter_nd, "ScatterElements": scatter_elements, "Recurrent": recurrent,
     "Sizes": lambda op: np.array(op.elements, np.float32).astype(np.float64).reshape(op.dims),
     "Range": lambda op: (op.start + np.arange(op.count) * op.step).astype(np.float32).astype(np.float64),
 }  # fmt: skip

@@ -24,6 +24,8 @@ pub enum Value<'a> {
     Floats(&'a [f32]),
     /// A text.
     Text(&'a str),
+    /// Texts.
+    Texts(&'a [&'a str]),
 }
 
 impl Net {
@@ -146,6 +148,10 @@ pub fn attribute(name: &str, value: &Value) -> AttributeProto {
         Value::Floats(floats) => AttributeProto { floats: floats.to_vec(), r#type: 6, ..base },
         Value::Int(i) => AttributeProto { i: *i, r#type: 2, ..base },
         Value::Text(s) => AttributeProto { s: Bytes::copy_from_slice(s.as_bytes()), r#type: 3, ..base },
+        Value::Texts(texts) => {
+            let strings = texts.iter().map(|s| Bytes::copy_from_slice(s.as_bytes())).collect();
+            AttributeProto { strings, r#type: 8, ..base }
+        }
         Value::Ints(ints) => AttributeProto { ints: ints.to_vec(), r#type: 7, ..base },
     }
 }

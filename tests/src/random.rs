@@ -149,6 +149,7 @@ impl Graph {
             82..86 => self.arithmetic(&x),
             86..90 => self.some_channels(&x),
             90..91 => self.squeeze_and_excite(&x),
+            91..92 if self.random.chance(0.5) => self.recurrent(&x),
             91..92 => self.mean(&x),
             92..93 => self.pad(&x),
             93..94 if self.random.chance(0.5) => self.space(&x),
@@ -681,6 +682,45 @@ impl Graph {
         let dims: Vec<i64> = [0, channels].iter().chain(extents).map(|&n| n as i64).collect();
         let dims = self.net.integers(&dims);
         self.net.node("Reshape", &[x, &dims], &[])
+    }
+
+    /// A recurrent layer over columns, whose elements are means, as text readers have it; some of its units are always 0.
+    fn recurrent(&mut self, x: &Image) -> Image {
+        let (op, gates) = self.random.of(&[("LSTM", 4), ("GRU", 3), ("RNN", 1)]);
+        let (direction, directions) = self.random.of(&[("forward", 1), ("reverse", 1), ("bidirectional", 2)]);
+        let (hidden, features) = (self.random.between(1..=9), x.channels);
+        let rows = directions * gates * hidden;
+        let mut w = self.random.elements(rows * features, 1.0 / (features as f32).sqrt());
+        mask(&mut self.random, &mut w, [rows, features, 1, 1]);
+        let mut r = self.random.elements(rows * hidden, 1.0 / (hidden as f32).sqrt());
+        let mut b = self.random.elements(2 * rows, 0.5);
+        for unit in (0..hidden).filter(|_| self.random.chance(0.3)).collect::<Vec<_>>() {
+            let of_unit = |row: usize| row % hidden == unit;
+            (0..w.len()).filter(|i| of_unit(i / features)).for_each(|i| w[i] = 0.0);
+            (0..r.len()).filter(|i| of_unit(i / hidden) || of_unit(i % hidden)).for_each(|i| r[i] = 0.0);
+            (0..b.len()).filter(|i| of_unit(*i)).for_each(|i| b[i] = 0.0);
+        }
+        let weights = [
+            self.net.weights(&[directions, gates * hidden, features], &w),
+            self.net.weights(&[directions, gates * hidden, hidden], &r),
+            self.net.weights(&[directions, 2 * gates * hidden], &b),
+        ];
+        let height = self.net.integers(&[2]);
+        let columns = self.net.node("ReduceMean", &[&x.name, &height], &[("keepdims", Value::Int(0))]);
+        let sequence = self.net.node("Transpose", &[&columns], &[("perm", Value::Ints(&[2, 0, 1]))]);
+        let mut attributes = vec![("direction", Value::Text(direction)), ("hidden_size", Value::Int(hidden as i64))];
+        if op == "GRU" {
+            attributes.push(("linear_before_reset", Value::Int(self.random.of(&[0, 1]))));
+        }
+        let [w, r, b] = weights.each_ref().map(String::as_str);
+        let y = self.net.node(op, &[&sequence, w, r, b], &attributes);
+        let y = self.net.node("Transpose", &[&y], &[("perm", Value::Ints(&[0, 2, 1, 3]))]);
+        let joined = self.net.integers(&[0, 0, -1]);
+        let y = self.net.node("Reshape", &[&y, &joined], &[]);
+        let y = self.net.node("Transpose", &[&y], &[("perm", Value::Ints(&[1, 2, 0]))]);
+        let name = self.net.node("Unsqueeze", &[&y, &height], &[]);
+        let sizes = x.sizes.iter().map(|&[_, width]| [1, width]).collect();
+        Image { name, channels: directions * hidden, sizes }
     }
 
     /// Without the first row and the last column.

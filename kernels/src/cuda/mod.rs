@@ -17,6 +17,7 @@ mod lines;
 mod matmul;
 mod normalize;
 mod pool;
+mod recurrent;
 mod resample;
 mod source;
 mod task;

@@ -1,7 +1,7 @@
 //! The whole source of the kernels, put together of the pieces that stand beside what starts them, and what it was compiled to.
 
 use super::launch::Source;
-use super::{axis, channels, conv, elementwise, index, lines, matmul, normalize, pool, resample, volume};
+use super::{axis, channels, conv, elementwise, index, lines, matmul, normalize, pool, recurrent, resample, volume};
 use sslm_basics::functions;
 
 /// All pieces, each behind those whose macros and structures it uses.
@@ -14,6 +14,7 @@ const PIECES: &[&[Source]] = &[
     channels::SOURCES,
     axis::SOURCES,
     matmul::SOURCES,
+    recurrent::SOURCES,
     index::SOURCES,
     resample::SOURCES,
     volume::SOURCES,

@@ -18,6 +18,7 @@ mod matmul;
 mod normalize;
 mod pick;
 mod pool;
+mod recurrent;
 mod reduce;
 mod resize;
 mod sample;
@@ -38,6 +39,7 @@ pub use matmul::MatMul;
 pub use normalize::{BatchNorm, ChannelNorm, GroupNorm, InstanceNorm, LayerNorm, LogSoftmax, Lrn, Softmax};
 pub use pick::{Gather, Slice};
 pub use pool::{AveragePool, GlobalAveragePool, GlobalMaxPool, MaxPool};
+pub use recurrent::{Cell, Direction, Recurrent};
 pub use reduce::{ArgMax, Reduce, ReduceMean, Reduction};
 pub use resize::{AxisTarget, Coordinates, Fill, Interpolation, Pad, Resample, ResampledAxis, Resize2d, Target};
 pub use sample::{Between, GridSample, Outside, RoiAlign};
@@ -197,6 +199,8 @@ operators! { ($)
     42 => Sizes,
     /// Equally spaced integers.
     43 => Range,
+    /// A state that goes along a sequence.
+    47 => Recurrent<W>,
     /// Regions of planes, sampled.
     48 => RoiAlign,
     /// Convolution over volumes.

@@ -13,6 +13,7 @@ mod normalize;
 mod pick;
 mod pool;
 mod rebuild;
+mod recurrent;
 mod reduce;
 mod resample;
 mod resize;

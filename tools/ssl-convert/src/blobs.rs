@@ -55,6 +55,11 @@ impl<'g> Blobs<'g> {
         }
     }
 
+    /// These elements.
+    pub fn elements(&mut self, elements: Vec<f32>) -> BlobId {
+        self.share(elements.len(), Source::Ready(elements))
+    }
+
     /// Blocks of a matrix in panels, one behind the other.
     pub fn panels(&mut self, matrix: &'g Matrix, blocks: Vec<Block>) -> BlobId {
         let len = blocks.iter().map(|block| block.rows.len() * block.columns.len()).sum();

@@ -41,13 +41,15 @@ fn forward(g: &mut Graph) -> Vec<Channels> {
     let Graph { graph, shapes, .. } = g;
     for node in &mut graph.nodes {
         let output = node.output;
-        if channels[output.index()].is_none() {
+        if channels[output.index()].is_none() && node.inputs.is_empty() {
             continue;
         }
         let inputs: Vec<Slices<'_>> = node.inputs.iter().map(|&v| slices_of(shapes, &channels, v)).collect();
         let found = answers_mut(&mut node.op).forward(&inputs, &slices_of(shapes, &channels, output));
-        // A constant must be an element that the file can hold.
-        channels[output.index()] = Some(found.into_iter().map(|c| c.filter(|x| x.is_finite())).collect());
+        // What is stored whole only takes in what constants contribute. A constant must be an element that the file can hold.
+        if let Some(channels) = &mut channels[output.index()] {
+            *channels = found.into_iter().map(|c| c.filter(|x| x.is_finite())).collect();
+        }
     }
     channels
 }

@@ -88,6 +88,21 @@ pub fn retain_nodes(g: &mut Graph, keep: impl Fn(usize, &Node) -> bool) {
     g.graph.nodes = nodes.filter(|(i, node)| keep(*i, node)).map(|(_, node)| node).collect();
 }
 
+/// Drops nodes whose results nothing reads, and their values.
+pub fn drop_unread(g: &mut Graph) {
+    let mut read = vec![false; g.graph.values.len()];
+    g.graph.outputs.iter().for_each(|v| read[v.index()] = true);
+    let mut needed = vec![false; g.graph.nodes.len()];
+    for (i, node) in g.graph.nodes.iter().enumerate().rev() {
+        needed[i] = read[node.output.index()];
+        if needed[i] {
+            node.inputs.iter().for_each(|v| read[v.index()] = true);
+        }
+    }
+    retain_nodes(g, |i, _| needed[i]);
+    drop_unused_values(g);
+}
+
 /// Drops values that no input or node defines, and renumbers the others.
 pub fn drop_unused_values(g: &mut Graph) {
     let mut new_id = vec![None; g.graph.values.len()];

@@ -1,6 +1,6 @@
 //! Turns a zero-masked ONNX network into a compact `.sslm` file. Data flows through the files in this order:
 //! [`onnx`] (bytes to messages) -> [`import`](mod@import) (messages to a dense graph) -> `channels_first` (channels to axis 1) ->
-//! [`fold`](mod@fold), [`gates`], [`norms`], [`shuffle`] and [`products`] (fewer nodes) -> [`threshold`] (small filters and columns to
+//! [`views`], [`fold`](mod@fold), [`gates`], [`norms`], [`shuffle`] and [`products`] (fewer nodes) -> [`threshold`] (small filters and columns to
 //! zero, if asked) -> [`compact`](mod@compact) (what can go) -> [`emit`] (panels and file) -> [`verify`](mod@verify) (the file against
 //! the original). [`certificate`] says what happened; [`report`] prints it; [`export`](mod@export) says the compact network in ONNX.
 //! What all of them need to know of an operator stands in `ops`, one family a file.
@@ -29,6 +29,7 @@ pub mod shuffle;
 pub mod slices;
 pub mod threshold;
 pub mod verify;
+pub mod views;
 pub mod weights;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -234,6 +235,7 @@ fn simplify(g: &mut graph::Graph) {
     if let Some(reordered) = channels_first::channels_first(g).and_then(|orders| reorder::rewritten(&orders)) {
         *g = reordered;
     }
+    views::drop_undone(g);
     fold::fold(g);
     gates::fold_gates(g);
     shuffle::fold_shuffles(g);

@@ -1,7 +1,7 @@
 //! Networks over lines: operators over planes see lines as planes of one row, and each of them makes planes of lines and lines of planes
 //! again. Here values stay planes from one to the next, so that what is folded into convolutions finds them.
 
-use crate::graph::{Graph, drop_unused_values, retain_nodes};
+use crate::graph::{Graph, drop_unread};
 use crate::operator::answers;
 use crate::weights::Node;
 use sslm_format::shape::Shape;
@@ -115,20 +115,4 @@ impl Rows<'_> {
         self.g.shapes.push(shape);
         value
     }
-}
-
-/// Drops views and stored tensors that nothing reads any more.
-fn drop_unread(g: &mut Graph) {
-    let mut read: Vec<bool> = vec![false; g.graph.values.len()];
-    g.graph.outputs.iter().for_each(|v| read[v.index()] = true);
-    let mut needed = vec![true; g.graph.nodes.len()];
-    for (i, node) in g.graph.nodes.iter().enumerate().rev() {
-        let may_go = node.op.is_view() || answers(&node.op).tensor().is_some();
-        needed[i] = !may_go || read[node.output.index()];
-        if needed[i] {
-            node.inputs.iter().for_each(|v| read[v.index()] = true);
-        }
-    }
-    retain_nodes(g, |i, _| needed[i]);
-    drop_unused_values(g);
 }

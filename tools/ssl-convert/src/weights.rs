@@ -2,6 +2,7 @@
 
 use crate::onnx::tensor::Floats;
 use sslm_format::{Kept, Weights};
+use std::borrow::Cow;
 
 /// Weights are in memory, or where the ONNX file has them.
 #[derive(Clone, Debug, PartialEq)]
@@ -87,7 +88,7 @@ pub struct Layer<'a> {
     /// Columns of one input channel.
     pub taps: usize,
     /// The columns that each group keeps.
-    pub kept: &'a [Kept],
+    pub kept: Cow<'a, [Kept]>,
     /// All groups' filters x one group's columns.
     pub matrix: &'a Matrix,
 }

@@ -8,6 +8,7 @@
 pub(crate) mod existing;
 pub(crate) mod exporter;
 mod sizes;
+mod tidy;
 pub(crate) mod writer;
 
 use crate::graph::Graph;
@@ -150,6 +151,7 @@ pub fn export(dense: &Graph, g: &Graph, metadata: &[StringStringEntryProto]) -> 
         let shape = TensorShapeProto { dim: shapes[output.index()].iter().map(dim).collect() };
         e.w.graph.output.push(value_info(name, shape, data_type::of(element_type)));
     }
+    tidy::join_transposes(&mut e.w.graph);
     let model = ModelProto {
         ir_version: 8,
         producer_name: "sslm".into(),

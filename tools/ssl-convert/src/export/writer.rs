@@ -130,6 +130,12 @@ pub(crate) fn text(name: &str, s: &'static str) -> AttributeProto {
     AttributeProto { name: name.into(), s: Bytes::from_static(s.as_bytes()), r#type: 3, ..Default::default() }
 }
 
+/// An attribute that is a list of texts.
+pub(crate) fn texts(name: &str, texts: &[&'static str]) -> AttributeProto {
+    let strings = texts.iter().map(|text| Bytes::from_static(text.as_bytes())).collect();
+    AttributeProto { name: name.into(), strings, r#type: 8, ..Default::default() }
+}
+
 /// An attribute that is a list of integers.
 pub(crate) fn ints<T: Copy + Into<i64>>(name: &str, integers: &[T]) -> AttributeProto {
     AttributeProto { name: name.into(), ints: integers.iter().map(|&n| n.into()).collect(), r#type: 7, ..Default::default() }

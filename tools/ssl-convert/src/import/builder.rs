@@ -65,6 +65,11 @@ impl Builder {
         self.graph.shape(v)
     }
 
+    /// The node that defines `v`; `None` if that is an input of the model.
+    pub(crate) fn definition(&self, v: ValueId) -> Option<&Node> {
+        self.graph.graph.nodes.iter().rev().find(|node| node.output == v)
+    }
+
     /// Adds an input of the model, and yields the type of its elements.
     pub(crate) fn add_input(&mut self, info: &ValueInfoProto) -> Result<ElementType> {
         let tensor =

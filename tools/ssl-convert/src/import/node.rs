@@ -8,7 +8,7 @@ use crate::onnx::attributes::Attributes;
 use crate::onnx::load::ExternalData;
 use crate::onnx::proto::{AttributeProto, NodeProto, SparseTensorProto, TensorProto};
 use crate::onnx::tensor::{Data, Tensor};
-use crate::weights::Op;
+use crate::weights::{Node, Op};
 use anyhow::{Context, Result, bail, ensure};
 use sslm_format::{Constant, ElementType, Extent, ValueId};
 use std::collections::HashSet;
@@ -71,9 +71,13 @@ impl<'a> OnnxNode<'a> {
 
     /// That of a node only the first output is read, not those that `further` names.
     pub(crate) fn one_output(&self, further: &str) -> Result<()> {
-        let is_read = |name: &String| !name.is_empty() && self.facts.read.contains(name.as_str());
-        ensure!(!self.proto.output.iter().skip(1).any(is_read), "expected one output, found that {further} is read, too");
+        ensure!(!(1..self.proto.output.len()).any(|i| self.is_read(i)), "expected one output, found that {further} is read, too");
         Ok(())
+    }
+
+    /// Whether somebody reads output `i`.
+    pub(crate) fn is_read(&self, i: usize) -> bool {
+        self.proto.output.get(i).is_some_and(|name| !name.is_empty() && self.facts.read.contains(name.as_str()))
     }
 
     /// Says of which type the elements of output `i` are, where they are neither `f32` nor those of input 0, moved.
@@ -137,6 +141,11 @@ impl<'a> OnnxNode<'a> {
     /// The attribute `axis` of a tensor of `rank` axes.
     pub(crate) fn axis(&self, default: i64, rank: usize) -> Result<usize> {
         checks::axis(self.int("axis", default)?, rank)
+    }
+
+    /// A list of texts; empty if absent.
+    pub(crate) fn texts(&self, name: &str) -> Result<Vec<&'a str>> {
+        Attributes(self.proto).texts(name)
     }
 
     /// A tensor that an attribute holds.
@@ -298,6 +307,11 @@ impl OnnxNode<'_> {
     /// The extents of `v`.
     pub(crate) fn extents_of(&self, v: ValueId) -> &[Extent] {
         self.builder.shape(v)
+    }
+
+    /// The node that defines `v`; `None` if that is an input of the model.
+    pub(crate) fn definition(&self, v: ValueId) -> Option<&Node> {
+        self.builder.definition(v)
     }
 
     /// Adds a node that yields the first output.

@@ -15,6 +15,7 @@ mod kind {
     pub(super) const GRAPH: i32 = 5;
     pub(super) const FLOATS: i32 = 6;
     pub(super) const INTS: i32 = 7;
+    pub(super) const STRINGS: i32 = 8;
 }
 
 impl<'a> Attributes<'a> {
@@ -78,8 +79,20 @@ impl<'a> Attributes<'a> {
     /// If it is of another type or not UTF-8.
     pub fn text(self, name: &str, default: &'a str) -> Result<&'a str> {
         match self.typed(name, kind::STRING)? {
-            Some(a) => std::str::from_utf8(&a.s).with_context(|| format!("attribute {name}: expected UTF-8")),
+            Some(a) => utf8(name, &a.s),
             None => Ok(default),
         }
     }
+
+    /// A list of texts; empty if absent.
+    ///
+    /// # Errors
+    /// If it is of another type or not UTF-8.
+    pub fn texts(self, name: &str) -> Result<Vec<&'a str>> {
+        self.typed(name, kind::STRINGS)?.map_or(&[][..], |a| &a.strings).iter().map(|text| utf8(name, text)).collect()
+    }
+}
+
+fn utf8<'a>(name: &str, text: &'a [u8]) -> Result<&'a str> {
+    std::str::from_utf8(text).with_context(|| format!("attribute {name}: expected UTF-8"))
 }

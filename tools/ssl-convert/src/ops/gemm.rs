@@ -114,7 +114,7 @@ impl Convert for Gemm<Unpacked> {
     }
 
     fn layer(&self) -> Option<Layer<'_>> {
-        let (kept, matrix) = (std::slice::from_ref(&self.columns), &self.weights);
+        let (kept, matrix) = (std::slice::from_ref(&self.columns).into(), &self.weights);
         Some(Layer { groups: 1, filters: matrix.rows, columns: matrix.columns, taps: 1, kept, matrix })
     }
 

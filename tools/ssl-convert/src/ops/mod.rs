@@ -16,6 +16,7 @@ mod pass;
 mod pick;
 mod pool;
 mod quantize;
+mod recurrent;
 mod reduce;
 mod repeat;
 mod resize;
@@ -29,7 +30,7 @@ mod window;
 use crate::import::registry::Import;
 
 /// The tables of all families.
-const FAMILIES: [&[Import]; 23] = [
+const FAMILIES: [&[Import]; 24] = [
     activation::IMPORTS,
     binary::IMPORTS,
     cast::IMPORTS,
@@ -46,6 +47,7 @@ const FAMILIES: [&[Import]; 23] = [
     pick::IMPORTS,
     pool::IMPORTS,
     quantize::IMPORTS,
+    recurrent::IMPORTS,
     reduce::IMPORTS,
     repeat::IMPORTS,
     resize::IMPORTS,

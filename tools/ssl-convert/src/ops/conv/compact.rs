@@ -7,6 +7,7 @@ use crate::weights::{Layer, Matrix, Unpacked};
 use rayon::prelude::*;
 use sslm_format::shape::{self, Shape};
 use sslm_format::{Conv, ConvTranspose, Extent, Kept, Padding, Value, Window};
+use std::borrow::Cow;
 
 /// What constants add to the sums of a filter, where its taps may fall into padding.
 pub(super) struct Absorbed {
@@ -26,7 +27,14 @@ impl Convert for Conv<Unpacked> {
     fn layer(&self) -> Option<Layer<'_>> {
         let (groups, taps) = (self.group as usize, self.window.taps());
         let matrix = &self.weights;
-        Some(Layer { groups, filters: matrix.rows / groups, columns: matrix.columns, taps, kept: &self.columns, matrix })
+        Some(Layer {
+            groups,
+            filters: matrix.rows / groups,
+            columns: matrix.columns,
+            taps,
+            kept: Cow::Borrowed(&self.columns),
+            matrix,
+        })
     }
 
     fn matrix_mut(&mut self) -> Option<&mut Matrix> {
