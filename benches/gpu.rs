@@ -55,9 +55,14 @@ fn main() {
             eprintln!("{} of batch {batch}", shape.name);
         }
     }
-    let networks = time_networks(&device).unwrap_or_else(|e| panic!("{e}"));
-    let report = Report { device: device.name(), layers, networks };
-    std::fs::write(path, serde_json::to_string_pretty(&report).expect("text and figures")).expect("the file can be written");
+    // Time on a GPU can end early: what has been measured is written.
+    let write = |report: &Report| {
+        std::fs::write(&path, serde_json::to_string_pretty(report).expect("text and figures")).expect("the file can be written");
+    };
+    let mut report = Report { device: device.name(), layers, networks: Vec::new() };
+    write(&report);
+    report.networks = time_networks(&device).unwrap_or_else(|e| panic!("{e}"));
+    write(&report);
 }
 
 /// Everything, and what is left by each entry.

@@ -1,5 +1,5 @@
 """Times PyTorch (cuDNN) on what the bench `gpu` times: the layers of AlexNet in `layers.json`, and whole networks, dense and with
-zeros in place of what is pruned, in both memory formats, in fp32 and TF32. Usage: gpu_peers.py layers.json OUT.json"""
+zeros in place of what is pruned, in both memory formats, in fp32, TF32 and fp16. Usage: gpu_peers.py layers.json OUT.json"""
 
 import json
 import statistics
@@ -58,12 +58,13 @@ def time(work):
 def time_all_ways(make, shape):
     """Yields rows for each batch, precision and memory format of what `make` makes, on images of this shape."""
     for batch in BATCHES:
-        for precision in ["fp32", "tf32"]:
+        for precision in ["fp32", "tf32", "fp16"]:
             torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = precision == "tf32"
             for name, memory_format in FORMATS.items():
                 torch.manual_seed(11)
-                module = make().cuda().to(memory_format=memory_format)
-                x = torch.rand(batch, *shape, device="cuda").to(memory_format=memory_format)
+                as_stored = {"device": "cuda", "dtype": torch.float16 if precision == "fp16" else torch.float32}
+                module = make().to(memory_format=memory_format, **as_stored)
+                x = torch.rand(batch, *shape, **as_stored).to(memory_format=memory_format)
                 with torch.no_grad():
                     least, median = time(lambda: module(x))
                 yield {"batch": batch, "format": name, "precision": precision, "min_us": least, "median_us": median}
@@ -159,11 +160,14 @@ def main():
         "device": torch.cuda.get_device_name(),
         "torch": torch.__version__,
         "cudnn": torch.backends.cudnn.version(),
-        "layers": list(layers(net)),
-        "networks": list(networks(net)),
+        "layers": [],
+        "networks": [],
     }
-    with open(out, "w", encoding="utf-8") as file:
-        json.dump(about, file, indent=1)
+    # Time on a GPU can end early: what has been measured is written.
+    for part, rows in [("layers", layers(net)), ("networks", networks(net))]:
+        about[part] = list(rows)
+        with open(out, "w", encoding="utf-8") as file:
+            json.dump(about, file, indent=1)
 
 
 if __name__ == "__main__":
