@@ -256,6 +256,7 @@ impl RoiAlignTask {
     #[inline(always)]
     fn part(&self, bounds: [f32; 2], axis: usize) -> Part {
         let offset = if self.half_pixel { 0.5 } else { 0.0 };
+        #[expect(clippy::manual_clamp, reason = "a clamp keeps NaN, which these make -FAR")]
         let [start, end] = bounds.map(|at| (at * self.scale - offset).max(-FAR).min(FAR));
         let len = if self.half_pixel { end - start } else { (end - start).max(1.0) } / self.output[axis] as f32;
         let samples = if self.samples > 0 { self.samples as f32 } else { len.ceil().max(0.0) };

@@ -29,7 +29,7 @@ fn slices_below_one_another() {
                 let exists = (0..3).all(|axis| (task.before[axis]..task.before[axis] + task.input[axis]).contains(&at[axis]));
                 let [d, h, w] = [0, 1, 2].map(|axis| at[axis].wrapping_sub(task.before[axis]));
                 let element = if exists { x[((volume * depth + d) * height + h) * width + w] } else { 0.0 };
-                expected.push(Expected::exactly(element.into()));
+                expected.push(Expected::exactly(element));
             }
         }
         let out = run_everywhere(expected.len(), |out, exec| task.run(&x, out, exec))?;

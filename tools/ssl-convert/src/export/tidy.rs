@@ -53,8 +53,8 @@ mod tests {
 
     #[test]
     fn transposes_become_one_or_none() {
-        let mut graph = GraphProto::default();
-        graph.node = vec![
+        let output = ["f", "e", "g"].map(|name| ValueInfoProto { name: name.into(), ..Default::default() }).to_vec();
+        let node = vec![
             node("Transpose", "x", "a", &[1, 2, 0]),
             node("Transpose", "a", "b", &[2, 0, 1]),
             node("Relu", "b", "c", &[]),
@@ -63,7 +63,7 @@ mod tests {
             node("Relu", "d", "f", &[]),
             node("Transpose", "e", "g", &[2, 0, 1]),
         ];
-        graph.output = ["f", "e", "g"].map(|name| ValueInfoProto { name: name.into(), ..Default::default() }).to_vec();
+        let mut graph = GraphProto { node, output, ..Default::default() };
         join_transposes(&mut graph);
         let found: Vec<(&str, &str, &str, Vec<i64>)> =
             graph.node.iter().map(|n| (&*n.op_type, &*n.input[0], &*n.output[0], permutation(n).unwrap_or_default())).collect();
