@@ -71,10 +71,18 @@ fn reader(with_states: bool) -> ModelProto {
     net.finish(&[&y])
 }
 
+/// The graph without names, which count the nodes of the model it was made of.
+fn unnamed(mut graph: Graph) -> Graph {
+    graph.nodes.iter_mut().for_each(|node| node.name.clear());
+    graph.values.iter_mut().for_each(|value| value.name.clear());
+    graph
+}
+
 #[test]
 fn a_text_reader_loses_channels_features_and_units() {
     let graph = compact_equals_dense(&reader(false), &[&[1, 1, 4, 9], &[3, 1, 4, 6]]);
-    assert_eq!(graph, graph_of(&convert(&reader(true), false)), "states that are zeros are not made");
+    let with_states = graph_of(&convert(&reader(true), false));
+    assert_eq!(unnamed(graph.clone()), unnamed(with_states), "states that are zeros are not made");
     // Filters 1 and 2 are constants; nothing reads 5.
     assert_eq!(kept_channels(&graph, "Conv_0"), Some(vec![0, 3, 4]));
     let layers = layers(&graph);
