@@ -2,6 +2,7 @@
 //! removed of each.
 
 use sslm::Model;
+use sslm_format::{Kept, Op};
 use sslm_tests::compare::{compact_equals_dense, convert, input, kept_channels, kept_columns, run};
 use sslm_tests::onnx::{Net, Value::*};
 
@@ -217,6 +218,22 @@ fn one_value_joined_with_itself() {
     let y = net.node("Concat", &["x", "x", "x"], &[("axis", Int(1))]);
     let y = net.node("Add", &[&y, &y], &[]);
     compact_equals_dense(&net.finish(&[&y]), &[&[1, 2, 1, 1], &[2, 2, 3, 4], &[1, 2, 9, 2]]);
+}
+
+/// A layer along rows yields a value that is stored whole, whatever of it is read: not channel 0, then nothing.
+#[test]
+fn a_value_without_channels_is_computed_if_any_of_it_is_read() {
+    for read in [&[1, 2, 3][..], &[]] {
+        let mut net = Net::new(&["batch", "4", "5", "6"]);
+        let w = net.random(6 * 5);
+        let w = net.weights(&[6, 5], &w);
+        let y = net.node("MatMul", &["x", &w], &[]);
+        let mut w = net.random(3 * 4);
+        (0..12).filter(|i| !read.contains(&(i % 4))).for_each(|i| w[i] = 0.0);
+        let y = net.conv(&y, [3, 4, 1, 1], &w, &[0.1, 0.2, 0.3], &[]);
+        let graph = compact_equals_dense(&net.finish(&[&y]), &[&[1, 4, 5, 6], &[2, 4, 5, 6]]);
+        assert!(matches!(&graph.nodes[0].op, Op::Gemm(layer) if (layer.columns == Kept::All) != read.is_empty()));
+    }
 }
 
 #[test]

@@ -75,9 +75,11 @@ fn backward(g: &mut Graph, channels: &[Channels]) -> Vec<Vec<bool>> {
         let inputs: Vec<Slices<'_>> = node.inputs.iter().map(|&v| slices_of(shapes, channels, v)).collect();
         let reads = op.backward(&inputs, &slices_of(shapes, channels, node.output), wanted.as_deref());
         for ((value, input), reads) in node.inputs.iter().zip(&inputs).zip(reads) {
+            let is_whole = channels[value.index()].is_none();
             for (slice, needed) in needed[value.index()].iter_mut().enumerate() {
                 *needed |= match &reads {
                     Reads::All => input.is_live(slice),
+                    Reads::Some(read) if is_whole => read.contains(&true),
                     Reads::Some(read) => read[slice] && input.is_live(slice),
                 };
             }
