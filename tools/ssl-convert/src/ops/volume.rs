@@ -10,8 +10,8 @@ use sslm_format::{Extent, Padding, Reshape, Transpose, ValueId, Window};
 /// of the operator's weights, if it has such.
 pub(super) fn windows(node: &OnnxNode<'_>, x: ValueId, kernel: Option<[u32; 3]>) -> Result<[Window; 3]> {
     let stated = three(node, x, "kernel_shape", 1)?;
-    if let (Some(expected), Some(found)) = (kernel, stated) {
-        ensure!(found == expected, "kernel_shape: expected {expected:?} (of the weights), found {found:?}");
+    if let (Some(wanted), Some(integers)) = (kernel, stated) {
+        ensure!(integers == wanted, "kernel_shape: expected {wanted:?} (of the weights), found {integers:?}");
     }
     let kernel = kernel.or(stated).context("kernel_shape: expected 3 integers, found none")?;
     let [strides, dilations] = [three(node, x, "strides", 1)?, three(node, x, "dilations", 1)?].map(|all| all.unwrap_or([1; 3]));
@@ -29,8 +29,9 @@ pub(super) fn windows(node: &OnnxNode<'_>, x: ValueId, kernel: Option<[u32; 3]>)
 
 /// Three integers of at least `least`; `None` if there is no such attribute.
 pub(super) fn three(node: &OnnxNode<'_>, x: ValueId, name: &str, least: u32) -> Result<Option<[u32; 3]>> {
-    let found = window::integers(node, x, name, least)?;
-    found.map(|all| all.try_into().map_err(|all| anyhow!("{name}: expected 3 integers, found {all:?}"))).transpose()
+    let three =
+        |integers: Vec<u32>| integers.try_into().map_err(|integers| anyhow!("{name}: expected 3 integers, found {integers:?}"));
+    window::integers(node, x, name, least)?.map(three).transpose()
 }
 
 /// The extents of a volume: depth, height and width.

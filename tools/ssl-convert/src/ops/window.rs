@@ -11,12 +11,12 @@ use sslm_format::{Padding, Reshape, ValueId, Window};
 
 /// As many integers of at least `least` as `x` has axes behind its channels; `None` if there is no such attribute.
 pub(super) fn integers(node: &OnnxNode<'_>, x: ValueId, name: &str, least: u32) -> Result<Option<Vec<u32>>> {
-    let (found, axes) = (node.ints(name)?, node.rank(x).saturating_sub(2));
-    ensure!([0, axes].contains(&found.len()), "{name}: expected {axes} integers, found {found:?}");
+    let (integers, axes) = (node.ints(name)?, node.rank(x).saturating_sub(2));
+    ensure!([0, axes].contains(&integers.len()), "{name}: expected {axes} integers, found {integers:?}");
     let integer = |&n: &i64| {
         u32::try_from(n).ok().filter(|&n| n >= least).with_context(|| format!("{name}: expected at least {least}, found {n}"))
     };
-    let integers = found.iter().map(integer).collect::<Result<Vec<u32>>>()?;
+    let integers = integers.iter().map(integer).collect::<Result<Vec<u32>>>()?;
     Ok(Some(integers).filter(|integers| !integers.is_empty()))
 }
 
@@ -26,7 +26,7 @@ pub(super) fn pair(node: &OnnxNode<'_>, x: ValueId, name: &str, default: Option<
     match integers(node, x, name, least)?.as_deref() {
         Some(&[a, b]) => Ok([a, b]),
         Some(&[b]) => Ok([least, b]),
-        Some(other) => bail!("{name}: expected one or two integers, found {other:?}"),
+        Some(integers) => bail!("{name}: expected one or two integers, found {integers:?}"),
         None => default.with_context(|| format!("{name}: expected {} integers, found none", node.rank(x).saturating_sub(2))),
     }
 }
@@ -75,7 +75,7 @@ fn of_kernel(node: &OnnxNode<'_>, x: ValueId, kernel: [u32; 2]) -> Result<Window
         None => match amounts(node, x)?[..] {
             [top, left, bottom, right] => Padding::Explicit { top, left, bottom, right },
             [left, right] => Padding::Explicit { top: 0, left, bottom: 0, right },
-            ref other => bail!("pads: expected 2 or 4 integers, found {other:?}"),
+            ref integers => bail!("pads: expected 2 or 4 integers, found {integers:?}"),
         },
     };
     Ok(Window {
@@ -99,9 +99,9 @@ pub(super) fn automatic(node: &OnnxNode<'_>) -> Result<Option<Padding>> {
 
 /// The amounts of padding before each axis behind the channels, and then behind each.
 pub(super) fn amounts(node: &OnnxNode<'_>, x: ValueId) -> Result<Vec<u32>> {
-    let (found, expected) = (node.ints("pads")?, 2 * node.rank(x).saturating_sub(2));
-    ensure!([0, expected].contains(&found.len()), "pads: expected {expected} integers, found {found:?}");
-    if found.is_empty() { Ok(vec![0; expected]) } else { found.iter().map(|&amount| pad(amount)).collect() }
+    let (integers, expected) = (node.ints("pads")?, 2 * node.rank(x).saturating_sub(2));
+    ensure!([0, expected].contains(&integers.len()), "pads: expected {expected} integers, found {integers:?}");
+    if integers.is_empty() { Ok(vec![0; expected]) } else { integers.iter().map(|&amount| pad(amount)).collect() }
 }
 
 fn pad(amount: i64) -> Result<u32> {
