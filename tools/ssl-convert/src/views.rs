@@ -1,13 +1,16 @@
 //! Views that undo each other: axes that are split and then joined again, once the Transpose between both is gone.
 
 use crate::graph::{Graph, drop_unread};
+use sslm_format::shape::Shape;
 use sslm_format::{Operator, ValueId};
 use std::collections::HashMap;
 
-/// Lets nodes read what a view was made of, if that has the same shape.
+/// Lets nodes read what a view was made of, directly or by other views, if that has the same shape.
 pub fn drop_undone(g: &mut Graph) {
-    // The values that each view has its elements of, the nearest first.
-    let mut origins: HashMap<ValueId, Vec<ValueId>> = HashMap::new();
+    // The value that a view has its elements of, which is no view.
+    let mut origins: HashMap<ValueId, ValueId> = HashMap::new();
+    // The first value of each shape among an origin and its views.
+    let mut firsts: HashMap<(ValueId, Shape), ValueId> = HashMap::new();
     let mut instead: HashMap<ValueId, ValueId> = HashMap::new();
     for i in 0..g.graph.nodes.len() {
         let node = &mut g.graph.nodes[i];
@@ -16,11 +19,13 @@ pub fn drop_undone(g: &mut Graph) {
             continue;
         }
         let (x, y) = (node.inputs[0], node.output);
-        let all: Vec<ValueId> = std::iter::once(x).chain(origins.get(&x).into_iter().flatten().copied()).collect();
-        if let Some(&same) = all.iter().find(|v| g.shape(**v) == g.shape(y)) {
-            instead.insert(y, same);
+        let origin = *origins.get(&x).unwrap_or(&x);
+        origins.insert(y, origin);
+        firsts.entry((origin, g.shape(origin).clone())).or_insert(origin);
+        let first = *firsts.entry((origin, g.shape(y).clone())).or_insert(y);
+        if first != y {
+            instead.insert(y, first);
         }
-        origins.insert(y, all);
     }
     drop_unread(g);
 }
