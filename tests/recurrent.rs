@@ -326,7 +326,19 @@ fn what_is_not_computed_is_refused() {
         let message = refusal(|net| with(net, name, value));
         assert!(message.contains(expected), "{name}: {message}");
     }
-    let others: [(&str, Change); 3] = [
+    let others: [(&str, Change); 5] = [
+        ("initial state (input 5): expected 5 units, found 4", |net| {
+            let state = net.weights(&[1, 2, 4], &[0.5; 8]);
+            net.last_node().input.extend([String::new(), String::new(), state]);
+        }),
+        ("activations: expected tanh or relu, the same for each direction, found relu, tanh", |net| {
+            let (w, r) = (net.weights(&[2, 5, 3], &[0.5; 30]), net.weights(&[2, 5, 5], &[0.5; 50]));
+            let attributes = [("activations", Texts(&["Relu", "Tanh"])), ("direction", Text("bidirectional"))];
+            let node = net.last_node();
+            node.op_type = "RNN".into();
+            node.input = vec!["x".into(), w, r];
+            node.attribute = attributes.map(|(name, value)| sslm_tests::onnx::attribute(name, &value)).to_vec();
+        }),
         ("sequence_lens (input 4): expected the length of the whole sequence (time) for all, found others", |net| {
             let lengths = net.integers(&[3, 2]);
             net.last_node().input.extend([String::new(), lengths]);

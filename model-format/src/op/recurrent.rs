@@ -106,11 +106,16 @@ impl<W: Weights> Recurrent<W> {
         self.direction.count() * self.hidden as usize
     }
 
-    /// The units that each direction computes, as indices of that direction.
-    pub fn units_of(&self, direction: usize) -> Vec<usize> {
+    /// How many units a direction computes.
+    pub fn count_of(&self, direction: usize) -> usize {
         let first = direction * self.hidden as usize;
-        let own = |unit: usize| unit.checked_sub(first).filter(|&unit| unit < self.hidden as usize);
-        self.units.iter(self.all_units()).filter_map(own).collect()
+        match &self.units {
+            Kept::All => self.hidden as usize,
+            Kept::List(units) => {
+                let before = |end: usize| units.partition_point(|&unit| (unit as usize) < end);
+                before(first + self.hidden as usize) - before(first)
+            }
+        }
     }
 
     /// How many rows of gates each matrix of recurrent weights has for a unit, one matrix after the other.
@@ -207,7 +212,7 @@ impl Recurrent {
         let weights = rows.saturating_mul(self.columns.count(self.features as usize));
         equal("elements of weights", weights, site.blob_len("weights", self.weights)?)?;
         let squares = (0..self.direction.count()).map(|direction| {
-            let units = self.units_of(direction).len();
+            let units = self.count_of(direction);
             units.saturating_mul(units).saturating_mul(gates)
         });
         let recurrent = squares.fold(0, usize::saturating_add);
@@ -280,6 +285,7 @@ mod tests {
             assert!(message.contains(part), "{part}: {message}");
         }
         assert!(check(&sound, &lens, None).is_err(), "units that nobody computes");
+        assert_eq!([0, 1].map(|direction| sound.count_of(direction)), [3, 1]);
         let gru = Recurrent { cell: Cell::Gru, reset_bias: Some(BlobId(3)), ..sound };
         assert_eq!(check(&gru, &[12 * 2, 3 * 10, 12, 4], Some(&[0])), Ok(()));
         assert!(check(&gru, &[12 * 2, 3 * 10, 12, 5], Some(&[0])).is_err(), "a bias too many");

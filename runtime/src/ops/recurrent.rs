@@ -24,7 +24,7 @@ impl Lower for Recurrent {
         let x = moved(at, x, [images, features, positions], [2, 0, 1]);
 
         let ways = self.direction.backward().iter().enumerate();
-        let ways: Vec<Way> = ways.map(|(i, &backward)| Way { units: self.units_of(i).len(), backward }).collect();
+        let ways: Vec<Way> = ways.map(|(i, &backward)| Way { units: self.count_of(i), backward }).collect();
         let cell = match self.cell {
             Cell::Lstm => Computed::Lstm,
             Cell::Gru if self.reset_bias.is_some() => Computed::GruOfProducts,

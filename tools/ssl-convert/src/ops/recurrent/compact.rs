@@ -54,7 +54,7 @@ impl Convert for Recurrent<Unpacked> {
         let of = |units: usize, features: usize, beside: usize| ((units * features + beside) * gates * positions) as u64;
         let (all, directions) = (self.all_units(), self.direction.count());
         let beside = |units: usize| units * units;
-        let kept = (0..directions).map(|direction| beside(self.units_of(direction).len())).sum();
+        let kept = (0..directions).map(|direction| beside(self.count_of(direction))).sum();
         let features = self.features as usize;
         let before = of(all, features, directions * beside(self.hidden as usize));
         Some((before, of(self.units.count(all), self.columns.count(features), kept)))
@@ -88,15 +88,17 @@ impl Convert for Recurrent<Unpacked> {
         let candidate = gates - 1;
         let reset = |unit: usize| self.reset_bias.as_ref().is_none_or(|bias| bias[unit] == 0.0);
         let silent = |unit: usize| rows[unit][candidate] == (0.0, false) && reset(unit);
-        let mut zero: Vec<bool> = (0..all).map(|unit| inputs.len() == 1 && silent(unit)).collect();
-        loop {
-            let wakes =
-                |unit: usize| beside(self, unit).any(|other| !zero[other] && of_unit(self, unit, candidate, other) != 0.0);
-            let awake: Vec<usize> = (0..all).filter(|&unit| zero[unit] && wakes(unit)).collect();
-            if awake.is_empty() {
-                break;
+        let begins_with_0 =
+            |unit: usize| inputs[1..].iter().all(|state| state.constants().is_some_and(|constants| constants[unit] == Some(0.0)));
+        let mut zero: Vec<bool> = (0..all).map(|unit| begins_with_0(unit) && silent(unit)).collect();
+        let mut awake: Vec<usize> = (0..all).filter(|&unit| !zero[unit]).collect();
+        while let Some(other) = awake.pop() {
+            for unit in beside(self, other) {
+                if zero[unit] && of_unit(self, unit, candidate, other) != 0.0 {
+                    zero[unit] = false;
+                    awake.push(unit);
+                }
             }
-            awake.into_iter().for_each(|unit| zero[unit] = false);
         }
         zero.into_iter().map(|zero| zero.then_some(0.0)).collect()
     }
@@ -141,7 +143,7 @@ impl Convert for Recurrent<Unpacked> {
         // Rows by direction, gate and unit.
         let (mut rows, mut recurrent) = (Vec::new(), Vec::new());
         for direction in 0..self.direction.count() {
-            let units: Vec<usize> = self.units_of(direction).into_iter().map(|unit| direction * hidden + unit).collect();
+            let units: Vec<usize> = self.units.iter(self.all_units()).filter(|unit| unit / hidden == direction).collect();
             let mut first = 0;
             for count in self.matrices() {
                 let of_gates: Vec<(usize, usize)> =

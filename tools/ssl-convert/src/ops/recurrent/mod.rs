@@ -129,7 +129,10 @@ fn cell(node: &OnnxNode<'_>, operator: &str, directions: usize) -> Result<Cell> 
     match cell {
         _ if found.is_empty() || all_are(usual) => Ok(cell),
         Cell::Tanh if all_are(&["relu"]) => Ok(Cell::Relu),
-        _ => bail!("activations: expected {} for each direction, found {}", usual.join(", "), found.join(", ")),
+        _ => {
+            let expected = if cell == Cell::Tanh { "tanh or relu, the same".to_owned() } else { usual.join(", ") };
+            bail!("activations: expected {expected} for each direction, found {}", found.join(", "))
+        }
     }
 }
 
@@ -179,13 +182,12 @@ fn layer(node: &OnnxNode<'_>, cell: Cell, direction: Direction, x: ValueId) -> R
     let hidden = node.int("hidden_size", r.dims.get(2).map_or(0, |&d| d as i64))?;
     let hidden = positive(hidden, "hidden_size")? as usize;
     let features = node.extent(x, 1).context("X: expected a known count of features, found a symbolic one")?;
-    for (what, found, columns) in [("W", w, features), ("R", r, hidden)] {
-        let expected = [directions, gates * hidden, columns];
-        ensure!(found.dims == expected, "{what}: expected dims {expected:?}, found {:?}", found.dims);
+    let (b, rows) = (node.tensor(3, "B")?, gates * hidden);
+    let of_bias = b.map(|b| ("B", b, vec![directions, 2 * rows]));
+    let of_weights = [("W", w, vec![directions, rows, features]), ("R", r, vec![directions, rows, hidden])];
+    for (what, found, dims) in of_weights.into_iter().chain(of_bias) {
+        ensure!(found.dims == dims, "{what}: expected dims {dims:?}, found {:?}", found.dims);
     }
-    let b = node.tensor(3, "B")?;
-    let expected = [directions, 2 * gates * hidden];
-    ensure!(b.is_none_or(|b| b.dims == expected), "B: expected dims {expected:?}, found {:?}", b.map(|b| &b.dims));
     let b = b.map(Tensor::floats).transpose()?;
     // Of a row of the inputs, or of the state.
     let bias_at = |of_state: usize, row: usize| {
@@ -206,8 +208,9 @@ fn layer(node: &OnnxNode<'_>, cell: Cell, direction: Direction, x: ValueId) -> R
         let (direction, unit, feature, gate) = (unit / hidden, unit % hidden, column / gates, column % gates);
         w.at(((direction * gates + gate) * hidden + unit) * features + feature)
     };
-    let (rows, columns) = (directions * hidden, features * gates);
-    let data = Floats::from((0..rows * columns).into_par_iter().map(at).collect::<Vec<f32>>());
+    let (rows, columns, mut data) = (directions * hidden, features * gates, Vec::new());
+    data.try_reserve_exact(w.len()).context("W: expected fewer elements, found more than there is memory for")?;
+    data.par_extend((0..w.len()).into_par_iter().map(at));
     Ok(Recurrent {
         direction,
         yields_cells: false,
@@ -215,7 +218,7 @@ fn layer(node: &OnnxNode<'_>, cell: Cell, direction: Direction, x: ValueId) -> R
         hidden: hidden as u32,
         columns: Kept::All,
         units: Kept::All,
-        weights: Matrix { rows, columns, data, transposed: false, row_scale: Vec::new() },
+        weights: Matrix { rows, columns, data: Floats::from(data), transposed: false, row_scale: Vec::new() },
         recurrent: r.floats()?.clone(),
         bias: bias.collect(),
         reset_bias: resets_products.then(|| reset.collect()),
@@ -242,6 +245,10 @@ fn states(node: &mut OnnxNode<'_>, record: &Recurrent<Unpacked>, x: ValueId, bat
         ensure!(rank == 3, "initial state (input {}): expected 3 axes, found {rank}", 5 + i);
         let axes = if batch_first { vec![0, 1, 2] } else { vec![1, 0, 2] };
         let given = node.inner(Transpose { axes }, vec![given])?;
+        for (what, axis, expected) in [("directions", 1, record.direction.count()), ("units", 2, record.hidden as usize)] {
+            let found = node.extent(given, axis).unwrap_or(expected);
+            ensure!(found == expected, "initial state (input {}): expected {expected} {what}, found {found}", 5 + i);
+        }
         states.push(node.inner(Reshape::to(&[0, units as i64]), vec![given])?);
     }
     Ok(states)
