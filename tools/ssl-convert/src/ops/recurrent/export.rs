@@ -8,7 +8,7 @@ use crate::weights::{Node, Unpacked};
 use anyhow::{Result, ensure};
 use sslm_format::{Cell, Direction, Operator, Recurrent};
 
-/// ONNX has no layer with units left out: all of them exist. Features may be missing.
+/// In ONNX both directions have equally many units, and what reads them counts them, so all of them exist. Features may be missing.
 impl Export for Recurrent<Unpacked> {
     fn settle(&self, existing: &mut Existing<'_>, node: &Node) {
         let x = node.inputs[0];
