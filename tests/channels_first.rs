@@ -162,6 +162,19 @@ fn a_flatten_of_channels_last() {
     assert_eq!(count(&graph, "Transpose"), 0);
 }
 
+/// Which element of a line the last one is depends on how long it is.
+#[test]
+fn the_last_position_of_any_length() {
+    let mut t = Twin::new(&["batch", "5", "length"], false);
+    let bounds = [-1, i64::MAX, 2].map(|n| t.net.integers(&[n]));
+    let y = t.net.node("Slice", &["x", &bounds[0], &bounds[1], &bounds[2]], &[]);
+    let y = t.net.node("Flatten", &[&y], &[]);
+    let weights = t.masked([5, 3, 1, 1]);
+    let w = t.net.weights(&[5, 3], &weights);
+    let y = t.net.node("MatMul", &[&y, &w], &[]);
+    compact_equals_dense(&t.finish(&y), &[&[1, 5, 4], &[2, 5, 1], &[3, 5, 9]]);
+}
+
 /// How a shuffle of channels into two halves is spelled.
 #[derive(Clone, Copy, Debug)]
 enum Spelling {

@@ -92,7 +92,9 @@ fn picks_of_unknown(g: &Graph, i: usize) -> bool {
     let x = g.shape(node.inputs[0]);
     let maps = node.op.axes(&[x], g.shape(node.output));
     let links = maps.iter().flat_map(|map| map.links.iter().zip(x));
-    links.into_iter().any(|(link, extent)| matches!(link, Link::Picked { .. }) && extent.known().is_none())
+    // Indices counted from an end that is not known are some window.
+    let picks = |link: &Link| matches!(link, Link::Picked { .. } | Link::Windowed { .. });
+    links.into_iter().any(|(link, extent)| picks(link) && extent.known().is_none())
 }
 
 /// What the nodes, from the last one back to the first one, pick, if that is channels, or elements of flattened images, and if not all of
