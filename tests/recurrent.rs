@@ -92,6 +92,28 @@ fn a_text_reader_loses_channels_features_and_units() {
     assert_eq!(layers[1].units, Kept::All);
 }
 
+/// A layer whose state begins with what a fully connected layer makes of the first position, as those do that describe images. One unit
+/// is 0 in both; another one is 0 in the recurrent layer alone, and so forgets.
+#[test]
+fn a_unit_stays_0_if_it_begins_with_it() {
+    let mut net = Net::new(&["time", "batch", "3"]);
+    let (mut of_state, mut w, mut r) = (net.random(3 * 5), net.random(5 * 3), net.random(5 * 5));
+    (0..15).filter(|i| i % 5 == 2).for_each(|i| of_state[i] = 0.0);
+    (0..15).filter(|i| [2, 4].contains(&(i / 3))).for_each(|i| w[i] = 0.0);
+    (0..25).filter(|i| [2, 4].contains(&(i / 5)) || i % 5 == 2).for_each(|i| r[i] = 0.0);
+    let first = net.integers(&[0]);
+    net.graph().initializer.last_mut().expect("one was added").dims.clear();
+    let first = net.node("Gather", &["x", &first], &[("axis", Int(0))]);
+    let of_state = net.weights(&[3, 5], &of_state);
+    let state = net.node("MatMul", &[&first, &of_state], &[]);
+    let front = net.integers(&[0]);
+    let state = net.node("Unsqueeze", &[&state, &front], &[]);
+    let (w, r) = (net.weights(&[1, 5, 3], &w), net.weights(&[1, 5, 5], &r));
+    let y = net.node("RNN", &["x", &w, &r, "", "", &state], &[]);
+    let graph = compact_equals_dense(&net.finish(&[&y]), &[&[1, 1, 3], &[6, 2, 3]]);
+    assert_eq!(layers(&graph)[0].units, Kept::List(vec![0, 1, 3, 4]));
+}
+
 /// The compact form as ONNX, and what its nodes are.
 fn exported(model: &ModelProto) -> (ModelProto, Vec<String>) {
     let mut file = OnnxFile::decode(encode(model), PathBuf::new()).expect("it decodes");

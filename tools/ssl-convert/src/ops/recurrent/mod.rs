@@ -27,7 +27,7 @@ pub(super) const IMPORTS: &[Import] = &[
 ];
 
 /// Nodes behind each other through which a length or a zero is followed.
-const MOST_STEPS: usize = 16;
+const MOST_STEPS: usize = 8;
 
 /// A layer that is imported.
 struct Imported {
