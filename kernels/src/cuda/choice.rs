@@ -1,9 +1,8 @@
 //! Which method computes a convolution on a device, by what each is expected to take.
 //!
-//! **None of this has been measured.** Instructions are counted in what `ptxas` 12.9 makes of the kernels for `sm_90`. Four warps issue
-//! one each in a cycle; shared memory and L1 serve one request of a warp in a cycle, or half of one for 16 bytes that are
-//! the same for all threads. Where no other warp has work meanwhile, a step waits for two reads that miss L1. Of cuBLAS
-//! it is assumed that it reaches 0.8 of the peak; of memory, that it yields 12 bytes a cycle to each multiprocessor.
+//! All times are nanoseconds on an NVIDIA H200, as the bench `gpu` measured them; on another device, which has other clocks and other
+//! memory, they are expected to be in proportion. What is expected of the layers of AlexNet is mostly within a quarter of what was
+//! measured there, and of the smallest ones within a half.
 
 use crate::Precision;
 use crate::conv::KeptGroup;
@@ -21,6 +20,8 @@ pub enum Method {
     Tile {
         /// Filters of a block.
         filters: usize,
+        /// Positions of a block.
+        positions: usize,
     },
     /// A thread for one position and some filters.
     Warp {
@@ -31,6 +32,10 @@ pub enum Method {
     },
 }
 
+const fn tile(filters: usize, positions: usize) -> Method {
+    Method::Tile { filters, positions }
+}
+
 const fn warp(filters: usize, turns: usize) -> Method {
     Method::Warp { filters, turns }
 }
@@ -38,8 +43,9 @@ const fn warp(filters: usize, turns: usize) -> Method {
 impl Method {
     /// Every method.
     #[rustfmt::skip]
-    pub const ALL: [Method; 16] = [
-        Method::Direct, Method::Library, Method::Tile { filters: 64 }, Method::Tile { filters: 128 },
+    pub const ALL: [Method; 19] = [
+        Method::Direct, Method::Library,
+        tile(64, 64), tile(64, 128), tile(96, 128), tile(128, 64), tile(128, 128),
         warp(8, 1), warp(8, 2), warp(8, 4), warp(8, 8),
         warp(16, 1), warp(16, 2), warp(16, 4), warp(16, 8),
         warp(32, 1), warp(32, 2), warp(32, 4), warp(32, 8),
@@ -49,7 +55,9 @@ impl Method {
     pub(super) fn kernel(self) -> Option<&'static Kernel> {
         match self {
             Method::Direct | Method::Library => None,
-            Method::Tile { filters } => TILES.iter().find(|kernel| kernel.filters == filters),
+            Method::Tile { filters, positions } => {
+                TILES.iter().find(|kernel| [kernel.filters, kernel.positions] == [filters, positions])
+            }
             Method::Warp { filters, .. } => WARPS.iter().find(|kernel| kernel.filters == filters),
         }
     }
@@ -68,7 +76,7 @@ impl Method {
     pub(super) fn filters(self) -> Option<usize> {
         match self {
             Method::Direct => Some(1),
-            Method::Tile { filters } | Method::Warp { filters, .. } => Some(filters),
+            Method::Tile { filters, .. } | Method::Warp { filters, .. } => Some(filters),
             Method::Library => None,
         }
     }
@@ -87,7 +95,7 @@ impl Display for Method {
         match self {
             Method::Direct => f.write_str("direct"),
             Method::Library => f.write_str("cublas"),
-            Method::Tile { filters } => write!(f, "tile {filters}"),
+            Method::Tile { filters, positions } => write!(f, "tile {filters}x{positions}"),
             Method::Warp { filters, turns } => write!(f, "warp {filters}x{turns}"),
         }
     }
@@ -111,21 +119,26 @@ pub(super) struct Kernel {
     positions: usize,
     /// Columns of a step.
     step: usize,
-    /// Cycles that a warp keeps its multiprocessor busy in a step, if it has no filters, and if it has.
-    cycles: [f64; 2],
-    /// Blocks that a multiprocessor has registers for.
+    /// What a step takes of a multiprocessor's time if others compute there meanwhile, and how long it takes if no others do.
+    times: [f64; 2],
+    /// What a block takes besides steps.
+    once: f64,
+    /// Blocks that a multiprocessor has room for.
     resident: usize,
 }
 
 static WARPS: [Kernel; 3] = [
-    Kernel { name: "conv_warp_8", filters: 8, positions: 256, step: 4, cycles: [28.0; 2], resident: 5 },
-    Kernel { name: "conv_warp_16", filters: 16, positions: 256, step: 4, cycles: [44.0; 2], resident: 3 },
-    Kernel { name: "conv_warp_32", filters: 32, positions: 256, step: 4, cycles: [76.0; 2], resident: 2 },
+    Kernel { name: "conv_warp_8", filters: 8, positions: 256, step: 4, times: [270.0, 1300.0], once: 2000.0, resident: 5 },
+    Kernel { name: "conv_warp_16", filters: 16, positions: 256, step: 4, times: [440.0, 1650.0], once: 2000.0, resident: 4 },
+    Kernel { name: "conv_warp_32", filters: 32, positions: 256, step: 4, times: [740.0, 1400.0], once: 2000.0, resident: 2 },
 ];
 
-static TILES: [Kernel; 2] = [
-    Kernel { name: "conv_tile_64", filters: 64, positions: 256, step: 8, cycles: [34.0, 182.0], resident: 2 },
-    Kernel { name: "conv_tile_128", filters: 128, positions: 128, step: 8, cycles: [22.0, 166.0], resident: 2 },
+static TILES: [Kernel; 5] = [
+    Kernel { name: "conv_tile_64x64", filters: 64, positions: 64, step: 8, times: [280.0, 450.0], once: 1000.0, resident: 4 },
+    Kernel { name: "conv_tile_64x128", filters: 64, positions: 128, step: 8, times: [490.0, 620.0], once: 1500.0, resident: 3 },
+    Kernel { name: "conv_tile_96x128", filters: 96, positions: 128, step: 8, times: [650.0, 730.0], once: 2000.0, resident: 2 },
+    Kernel { name: "conv_tile_128x64", filters: 128, positions: 64, step: 8, times: [450.0, 580.0], once: 1500.0, resident: 2 },
+    Kernel { name: "conv_tile_128x128", filters: 128, positions: 128, step: 8, times: [820.0, 900.0], once: 2500.0, resident: 2 },
 ];
 
 /// Threads of a block of all of them: of a warp, and warps.
@@ -140,24 +153,33 @@ pub(super) const MOST_BLOCKS_DOWN: usize = 65_535;
 /// Groups of fewer filters leave most of what multiplies by several idle.
 const SEVERAL: usize = 5;
 
-/// Cycles that a warp of `conv_direct` keeps its multiprocessor busy for a column: 15.5 instructions; and columns of a step.
-const DIRECT: [f64; 2] = [3.9, 4.0];
+/// What a multiprocessor takes to multiply 32 elements by a column in `conv_direct`, and how long a column takes there if no others
+/// are computed meanwhile.
+const DIRECT: [f64; 2] = [5.0, 310.0];
 
-/// Cycles that a step waits for memory.
-const LATENCY: f64 = 700.0;
+/// From one launch in a graph to the next.
+const LAUNCH: f64 = 3200.0;
 
-/// Cycles from one launch in a graph to the next, and of what a kernel does once.
-const LAUNCH: f64 = 4000.0;
+/// What a multiprocessor takes in cuBLAS to multiply a tile of 128 positions and 64 filters by a column: of floats, and of rounded
+/// factors.
+const LIBRARY: [f64; 2] = [42.0, 10.0];
 
-/// Multiply-adds of a multiprocessor in a cycle by cuBLAS: of floats, and of rounded factors.
-const LIBRARY: [f64; 2] = [0.8 * 128.0, 0.8 * 1024.0];
+/// Positions and filters of such a tile.
+const LIBRARY_TILE: [usize; 2] = [128, 64];
 
-/// Bytes that memory yields to a multiprocessor in a cycle.
-const BYTES: f64 = 12.0;
+/// Of fewer columns, cuBLAS does not make parts that are added up, of tiles that are fewer than multiprocessors.
+const LIBRARY_DEPTH: f64 = 128.0;
+
+/// What it takes besides, whatever the size, and for each column.
+const LIBRARY_ONCE: [f64; 2] = [2500.0, 4.0];
+
+/// Bytes that memory yields to a multiprocessor in a nanosecond.
+const BYTES: f64 = 19.0;
 
 /// A convolution as the choice sees it.
 pub(super) struct Shape<'a> {
     pub(super) groups: &'a [KeptGroup],
+    pub(super) images: usize,
     /// Positions of the outputs of all images.
     pub(super) positions: usize,
     /// Whether columns are multiplied where they lie.
@@ -167,7 +189,7 @@ pub(super) struct Shape<'a> {
     /// Whether cuBLAS can: no group is without columns, and a lowered image can be counted.
     pub(super) by_library: bool,
     pub(super) precision: Precision,
-    /// Multiprocessors of the device.
+    /// Multiprocessors of the device, at least 1.
     pub(super) processors: usize,
 }
 
@@ -183,7 +205,7 @@ impl Shape<'_> {
             return asked;
         }
         let all = Method::ALL.into_iter().filter(|method| self.applies(*method));
-        all.min_by(|a, b| self.cycles(*a).total_cmp(&self.cycles(*b))).unwrap_or(Method::Direct)
+        all.min_by(|a, b| self.time(*a).total_cmp(&self.time(*b))).unwrap_or(Method::Direct)
     }
 
     fn applies(&self, method: Method) -> bool {
@@ -196,50 +218,60 @@ impl Shape<'_> {
         }
     }
 
-    /// Expected cycles.
-    fn cycles(&self, method: Method) -> f64 {
-        let (positions, processors) = (self.positions as f64, self.processors.max(1) as f64);
-        let of_groups = |of: &dyn Fn(f64, f64) -> f64| -> f64 {
-            self.groups.iter().map(|group| of(group.filters as f64, group.columns.len() as f64)).sum()
-        };
-        let weights = of_groups(&|filters, columns| filters * columns);
+    /// How long it is expected to take.
+    fn time(&self, method: Method) -> f64 {
+        let of_groups = |of: &dyn Fn(&KeptGroup) -> f64| -> f64 { self.groups.iter().map(of).sum() };
         if let Some(kernel) = method.kernel() {
-            return self.cycles_of_blocks(method, kernel, processors);
+            return self.time_of_blocks(method, kernel);
         }
+        let (positions, processors) = (self.positions as f64, self.processors as f64);
+        let columns = |group: &KeptGroup| group.columns.len() as f64;
         if method == Method::Direct {
-            let [cycles, step] = DIRECT;
-            let busy = weights * positions / 32.0 * cycles / processors;
-            let steps = self.groups.iter().map(|group| group.columns.len()).max().unwrap_or(0) as f64 / step;
-            return LAUNCH + busy.max(steps * LATENCY);
+            let weights = of_groups(&|group| group.filters as f64 * columns(group));
+            let longest = self.groups.iter().map(columns).fold(0.0, f64::max);
+            let [busy, alone] = DIRECT;
+            return LAUNCH + (weights * positions / 32.0 * busy / processors).max(longest * alone);
         }
-        let multiplied = LIBRARY[usize::from(self.precision != Precision::Fp32)];
-        let lowered = of_groups(&|_, columns| if self.in_place { 0.0 } else { columns * positions });
-        let sums = of_groups(&|filters, _| filters * positions);
-        // Lowered matrices are written and read, sums are read and written again.
-        let moved = 4.0 * 2.0 * (lowered + sums) / BYTES;
-        let launches = self.groups.len() as f64 * if self.in_place { 2.0 } else { 3.0 };
-        launches * LAUNCH + ((weights * positions / multiplied).max(4.0 * weights / BYTES) + moved) / processors
+        // Lowered matrices are written; sums are written, read and written again. What cuBLAS reads is part of its time.
+        let moved = of_groups(&|group| {
+            let lowered = if self.in_place { 0.0 } else { columns(group) };
+            4.0 * positions * (lowered + 3.0 * group.filters as f64) / BYTES / processors
+        });
+        let launches = self.groups.len() as f64 * if self.in_place { 1.0 } else { 2.0 };
+        launches * LAUNCH + moved + of_groups(&|group| self.time_of_product(group))
     }
 
-    /// Of a kernel of our own: what all multiprocessors are busy, or what blocks take if they run by themselves, round after round.
-    fn cycles_of_blocks(&self, method: Method, kernel: &Kernel, processors: f64) -> f64 {
+    /// Of a group's product by cuBLAS. Images whose columns are multiplied where they lie are products of their own.
+    fn time_of_product(&self, group: &KeptGroup) -> f64 {
+        let [across, down] = LIBRARY_TILE;
+        let tiles_of = |positions: usize| positions.div_ceil(across) * group.filters.div_ceil(down);
+        let tiles = match self.in_place {
+            true => self.images * tiles_of(self.positions / self.images.max(1)),
+            false => tiles_of(self.positions),
+        };
+        let (columns, share) = (group.columns.len() as f64, tiles as f64 / self.processors as f64);
+        let deep = if share > 1.0 { share.ceil() * columns } else { (share * columns).max(columns.min(LIBRARY_DEPTH)) };
+        let [once, of_column] = LIBRARY_ONCE;
+        once + columns * of_column + deep * LIBRARY[usize::from(self.precision != Precision::Fp32)]
+    }
+
+    /// Of a kernel of our own: what the multiprocessor that has most blocks computes, or what blocks take one after the other, each as
+    /// if by itself, where there is room for few at a time.
+    fn time_of_blocks(&self, method: Method, kernel: &Kernel) -> f64 {
         let tiles = self.positions.div_ceil(method.positions(kernel)) as f64;
-        let filters_of_warp = kernel.filters.div_ceil(WARPS_OF_BLOCK);
-        let (mut busy, mut blocks, mut longest) = (0.0, 0.0, 0.0f64);
+        let [busy, alone] = kernel.times;
+        let (mut blocks, mut all, mut longest) = (0.0, 0.0, 0.0f64);
         for group in self.groups {
             let steps = group.columns.len().div_ceil(kernel.step * method.turns()) as f64;
-            for first in (0..group.filters).step_by(kernel.filters) {
-                let filters = kernel.filters.min(group.filters - first);
-                let [idle, multiplies] = kernel.cycles;
-                let warps = filters.div_ceil(filters_of_warp) as f64;
-                let cycles = steps * (warps * multiplies + (WARPS_OF_BLOCK as f64 - warps) * idle);
-                busy += tiles * cycles;
-                blocks += tiles;
-                longest = longest.max(cycles.max(steps * LATENCY));
-            }
+            let of_group = tiles * group.filters.div_ceil(kernel.filters) as f64;
+            blocks += of_group;
+            all += of_group * (steps * busy + kernel.once);
+            longest = longest.max(steps);
         }
+        let processors = self.processors as f64;
+        let most = (blocks / processors).ceil() * all / blocks.max(1.0);
         let rounds = (blocks / (processors * kernel.resident as f64)).ceil();
-        LAUNCH + (busy / processors).max(rounds * longest)
+        LAUNCH + most.max(rounds * longest * alone + kernel.once)
     }
 }
 
@@ -254,7 +286,7 @@ mod tests {
 
     fn shape(groups: &[KeptGroup], positions: usize) -> Shape<'_> {
         let precision = Precision::Fp32;
-        Shape { groups, positions, in_place: false, divides: false, by_library: true, precision, processors: 132 }
+        Shape { groups, images: 1, positions, in_place: false, divides: false, by_library: true, precision, processors: 132 }
     }
 
     #[test]
@@ -267,7 +299,7 @@ mod tests {
             assert_eq!(all.choose(Some(method)), method);
             assert_eq!(none.choose(Some(method)), Method::Direct);
         }
-        assert_ne!(all.choose(Some(Method::Tile { filters: 65 })), Method::Tile { filters: 65 });
+        assert_ne!(all.choose(Some(tile(65, 64))), tile(65, 64));
         assert_ne!(all.choose(Some(Method::Warp { filters: 8, turns: 3 })), Method::Warp { filters: 8, turns: 3 });
         let rounded = Shape { precision: Precision::Tf32, ..shape(&groups, 50) };
         assert_eq!(rounded.choose(None), Method::Library);
@@ -284,7 +316,7 @@ mod tests {
             let cost = |filters: usize, columns: usize| {
                 let groups = [group(filters, columns), group(filters, columns)];
                 let shape = shape(&groups, positions);
-                shape.cycles(shape.choose(None))
+                shape.time(shape.choose(None))
             };
             for pair in sizes.windows(2) {
                 for &other in &sizes {

@@ -11,6 +11,11 @@ struct ALIGNED Four {
     float of[4];
 };
 
+// Weights of two.
+struct ALIGNED_8 Two {
+    float of[2];
+};
+
 // Some filters that follow each other in one group, for a block or a thread.
 struct Part {
     // The first one, of all, and how many there are.
@@ -135,71 +140,122 @@ CONV_WARP(conv_warp_8, 8)
 CONV_WARP(conv_warp_16, 16)
 CONV_WARP(conv_warp_32, 32)
 
-// A block for 32 * WIDTH positions and 8 * HEIGHT filters, by 32 x 8 threads. DEPTH columns at a time are gathered into shared memory
-// while those before them are multiplied there: by each thread HEIGHT filters and WIDTH positions that lie 32 apart. Warps without
-// filters only gather. Blocks lie as those of `conv_warp`. The columns are a multiple of DEPTH: the last ones may read and weigh nothing.
+// A block for 16 * HEIGHT filters and 16 * WIDTH positions, by 32 x 8 threads, each of which multiplies HEIGHT filters by WIDTH
+// positions. DEPTH columns at a time are gathered, while those before them are multiplied out of shared memory; their taps are there
+// before, so that no gathering waits for two reads. Blocks lie as those of `conv_warp`. The columns are a multiple of DEPTH: the last
+// ones may read and weigh nothing.
+//
+// A warp has 4 x 8 threads, and the block 4 x 2 warps. A thread's filters are four that lie side by side and, 16 behind the first of
+// them, as many as are left; its positions are 8 apart, and four of them lie side by side in shared memory, so that both are read
+// four at a time. Of 16 bytes, shared memory serves a whole warp at once only if each two lanes that are neighbours, or each two that
+// are two apart, read the same: so rows differ in the first and the last bit of the lane, and columns in those between them.
 #define DEPTH 8
+#define FILTER(h) ((h) < 4 ? row + (h) : further_row + (h) - 4)
 #define CONV_TILE(name, HEIGHT, WIDTH) \
     KERNEL(name, ConvArguments) { \
-        enum { ROWS = 8 * HEIGHT, ACROSS = 32 * WIDTH, CHUNK = DEPTH * (ROWS + ACROSS) }; \
-        /* Columns that are gathered side by side, and what each thread then loads of a chunk. */ \
-        enum { BESIDE = 256 / ACROSS, GATHERED = DEPTH / BESIDE, FOURS = (DEPTH * ROWS / 4 + 255) / 256 }; \
+        enum { ROWS = 16 * HEIGHT, ACROSS = 16 * WIDTH, CHUNK = DEPTH * (ROWS + ACROSS) }; \
+        /* Columns that are gathered side by side, and how many each thread gathers. */ \
+        enum { BESIDE = 256 / ACROSS, GATHERED = DEPTH / BESIDE }; \
         SHARED(float, shared, 2 * CHUNK) \
+        SHARED(struct Tap, taps, 2 * DEPTH) \
         const struct Part part = ((const struct Part *)a.parts)[blockIdx.y]; \
-        int thread = threadIdx.y * 32 + threadIdx.x, multiplies = (int)threadIdx.y * HEIGHT < part.filters; \
+        int thread = threadIdx.y * 32 + threadIdx.x, chunks = part.columns / DEPTH; \
+        const struct Tap *taps_left = (const struct Tap *)a.taps + part.tap + thread; \
+        const float *weights_left = a.weights + part.weight + thread / (ROWS / 4) * part.leading + thread % (ROWS / 4) * 4; \
+        int across = thread % ACROSS, beside = thread / ACROSS, loads_weights = thread < DEPTH * ROWS / 4; \
+        int slot = across / 32 * 32 + across % 8 * 4 + across / 8 % 4; \
         unsigned count = (unsigned)a.images * a.positions, first = blockIdx.x * ACROSS; \
-        unsigned there = min(first + thread % ACROSS, count - 1); \
-        const struct Tap *taps = (const struct Tap *)a.taps + part.tap + thread / ACROSS; \
+        unsigned there = min(first + across, count - 1); \
         struct Place place = place_of(&a, there / a.positions, there % a.positions); \
-        float sums[HEIGHT][WIDTH]; \
+        /* Where this thread's filters and positions are in a block. */ \
+        int lane_row = threadIdx.x % 2 + threadIdx.x / 16 * 2, lane_column = threadIdx.x / 2 % 8; \
+        int row = threadIdx.y / 2 * 4 * HEIGHT + lane_row * 4; \
+        int further_row = threadIdx.y / 2 * 4 * HEIGHT + 16 + lane_row * (HEIGHT - 4); \
+        int column = threadIdx.y % 2 * 8 * WIDTH, slots = DEPTH * ROWS + column + lane_column * 4; \
+        float gathered[GATHERED], sums[HEIGHT][WIDTH]; \
+        struct Four weights; \
+        struct Tap tap; \
         UNROLL for (int h = 0; h < HEIGHT; h++) \
             UNROLL for (int j = 0; j < WIDTH; j++) sums[h][j] = 0.0f; \
-        for (int start = 0; start < part.columns + DEPTH; start += DEPTH) { \
-            float *filled = shared + start / DEPTH % 2 * CHUNK, *ready = shared + (start / DEPTH + 1) % 2 * CHUNK; \
-            float gathered[GATHERED]; \
-            struct Four weights[FOURS]; \
-            int more = start < part.columns; \
-            if (more) { \
-                UNROLL for (int i = 0; i < GATHERED; i++) gathered[i] = look_up(&a, place, taps[start + BESIDE * i]); \
-                UNROLL for (int i = 0; i < FOURS; i++) { \
-                    int four = 256 * i + thread, k = start + four / (ROWS / 4); \
-                    const float *row = a.weights + part.weight + k * part.leading; \
-                    if (four < DEPTH * ROWS / 4) weights[i] = ((const struct Four *)row)[four % (ROWS / 4)]; \
-                } \
-            } \
-            if (multiplies && start > 0) { \
-                const float *rows = ready + threadIdx.y * HEIGHT, *positions = ready + DEPTH * ROWS + threadIdx.x; \
-                UNROLL for (int k = 0; k < DEPTH; k++) \
-                    UNROLL for (int h = 0; h < HEIGHT; h++) \
-                        UNROLL for (int j = 0; j < WIDTH; j++) sums[h][j] += rows[k * ROWS + h] * positions[k * ACROSS + 32 * j]; \
-            } \
-            if (more) { \
-                float *position = filled + DEPTH * ROWS + thread; \
-                UNROLL for (int i = 0; i < GATHERED; i++) position[i * 256] = gathered[i]; \
-                UNROLL for (int i = 0; i < FOURS; i++) { \
-                    if (256 * i + thread < DEPTH * ROWS / 4) ((struct Four *)filled)[256 * i + thread] = weights[i]; \
-                } \
+        if (thread < DEPTH && chunks > 0) taps[thread] = *taps_left; \
+        /* Of each two places for chunks and taps, where the chunk before this one is, and this one's taps. */ \
+        int before_at = 0, taps_at = 0; \
+        for (int chunk = 0; chunk <= chunks; chunk++) { \
+            /* The chunk before this one is stored, this one loaded, that one multiplied. */ \
+            float *before = shared + before_at; \
+            if (chunk > 0) { \
+                float *own = before + (DEPTH * ROWS + beside * ACROSS + slot); \
+                UNROLL for (int i = 0; i < GATHERED; i++) own[BESIDE * i * ACROSS] = gathered[i]; \
+                if (loads_weights) ((struct Four *)before)[thread] = weights; \
             } \
             __syncthreads(); \
+            int takes_tap = thread < DEPTH && chunk + 1 < chunks; \
+            if (chunk < chunks) { \
+                const struct Tap *own = taps + taps_at + beside; \
+                UNROLL for (int i = 0; i < GATHERED; i++) gathered[i] = look_up(&a, place, own[BESIDE * i]); \
+                if (loads_weights) weights = *(const struct Four *)weights_left; \
+                if (takes_tap) tap = taps_left[DEPTH]; \
+                weights_left += DEPTH * part.leading; \
+                taps_left += DEPTH; \
+            } \
+            if (chunk > 0) { \
+                const float *rows = before + row, *further_rows = before + further_row, *positions = before + slots; \
+                UNROLL for (int k = 0; k < DEPTH; k++) { \
+                    struct Four w[2], x[2]; \
+                    w[0] = *(const struct Four *)(rows + k * ROWS); \
+                    if (HEIGHT == 6) { \
+                        struct Two two = *(const struct Two *)(further_rows + k * ROWS); \
+                        w[1].of[0] = two.of[0], w[1].of[1] = two.of[1]; \
+                    } \
+                    if (HEIGHT == 8) w[1] = *(const struct Four *)(further_rows + k * ROWS); \
+                    UNROLL for (int j = 0; j < WIDTH / 4; j++) x[j] = *(const struct Four *)(positions + k * ACROSS + j * 32); \
+                    UNROLL for (int h = 0; h < HEIGHT; h++) \
+                        UNROLL for (int j = 0; j < WIDTH; j++) sums[h][j] += w[h / 4].of[h % 4] * x[j / 4].of[j % 4]; \
+                } \
+            } \
+            taps_at = DEPTH - taps_at; \
+            if (takes_tap) taps[taps_at + thread] = tap; \
+            if (chunk > 0) before_at = CHUNK - before_at; \
         } \
+        __syncthreads(); \
+        float bias[HEIGHT]; \
+        UNROLL for (int h = 0; h < HEIGHT; h++) bias[h] = FILTER(h) < part.filters ? a.bias[part.filter + FILTER(h)] : 0.0f; \
         UNROLL for (int j = 0; j < WIDTH; j++) { \
-            unsigned n = first + 32 * j + threadIdx.x; \
+            unsigned n = first + column + j / 4 * 32 + j % 4 * 8 + lane_column; \
             if (n < count) { \
                 unsigned image = n / a.positions, position = n % a.positions; \
+                unsigned at = (image * a.all_filters + part.filter) * a.positions + position; \
                 int kind = class_of(&a, position); \
-                /* By way of memory that is free now: registers have no indices to loop over. */ \
-                UNROLL for (int h = 0; h < HEIGHT; h++) shared[h * 256 + thread] = sums[h][j]; \
-                ROLLED for (int h = 0; h < HEIGHT; h++) { \
-                    int filter = threadIdx.y * HEIGHT + h; \
-                    if (filter >= part.filters) break; \
-                    unsigned plane = image * a.all_filters + part.filter + filter; \
-                    finish_one(&a, plane * a.positions + position, part.filter + filter, kind, shared[h * 256 + thread]); \
+                /* What is read is read for all filters before anything is written, which could be the same memory. */ \
+                UNROLL for (int h = 0; h < HEIGHT; h++) { \
+                    if (FILTER(h) < part.filters) { \
+                        sums[h][j] += bias[h]; \
+                        if (a.border) sums[h][j] += a.border[(part.filter + FILTER(h)) * a.all_classes + kind]; \
+                        if (a.residual) sums[h][j] += a.residual[at + (unsigned)FILTER(h) * a.positions]; \
+                    } \
+                } \
+                if (a.activation == RELU) { \
+                    UNROLL for (int h = 0; h < HEIGHT; h++) sums[h][j] = activate(RELU, 0.0f, 0.0f, sums[h][j]); \
+                } else if (a.activation != NO_ACTIVATION) { \
+                    /* By way of memory that is free now: registers have no indices to loop over. */ \
+                    UNROLL for (int h = 0; h < HEIGHT; h++) shared[h * 256 + thread] = sums[h][j]; \
+                    ROLLED for (int h = 0; h < HEIGHT; h++) { \
+                        float *sum = shared + (h * 256 + thread); \
+                        *sum = activate(a.activation, a.p, a.q, *sum); \
+                    } \
+                    UNROLL for (int h = 0; h < HEIGHT; h++) sums[h][j] = shared[h * 256 + thread]; \
+                } \
+                UNROLL for (int h = 0; h < HEIGHT; h++) { \
+                    if (FILTER(h) < part.filters) a.out[at + (unsigned)FILTER(h) * a.positions] = sums[h][j]; \
                 } \
             } \
         } \
     }
-CONV_TILE(conv_tile_64, 8, 8)
-CONV_TILE(conv_tile_128, 16, 4)
+CONV_TILE(conv_tile_64x64, 4, 4)
+CONV_TILE(conv_tile_64x128, 4, 8)
+CONV_TILE(conv_tile_96x128, 6, 8)
+CONV_TILE(conv_tile_128x64, 8, 4)
+CONV_TILE(conv_tile_128x128, 8, 8)
 
 // The lowered matrix of all images, [columns][images][positions], with columns `leading` apart. A thread gathers LOWERED columns of a
 // position (as conv.rs has it); blocks lie along positions of all images first, then along columns.

@@ -48,8 +48,11 @@ const CONV: Source = Source {
         "conv_warp_8",
         "conv_warp_16",
         "conv_warp_32",
-        "conv_tile_64",
-        "conv_tile_128",
+        "conv_tile_64x64",
+        "conv_tile_64x128",
+        "conv_tile_96x128",
+        "conv_tile_128x64",
+        "conv_tile_128x128",
         "lower",
         "lower_half",
         "finish",
@@ -224,12 +227,13 @@ impl PreparedConv {
         let lowered = |group: &KeptGroup| group.columns.len().saturating_mul(geometry.output_len() + ALIGNED);
         let shape = Shape {
             groups,
+            images,
             positions: images * geometry.output_len(),
             in_place: in_place.iter().all(Option::is_some),
             divides: divides(geometry),
             by_library: with_filters().all(|group| !group.columns.is_empty() && fits("", lowered(group)).is_ok()),
             precision: choice.precision,
-            processors: device.processors(),
+            processors: device.processors().max(1),
         };
         let method = shape.choose(choice.method);
         let layout = Layout { halves: method == Method::Library && choice.precision == Precision::Fp16 };

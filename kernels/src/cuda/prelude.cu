@@ -4,6 +4,7 @@
 #define KERNEL(name, Arguments) extern "C" __global__ void __launch_bounds__(256) name(const struct Arguments a)
 #define SHARED(type, name, count) __shared__ __align__(16) type name[count];
 #define ALIGNED __align__(16)
+#define ALIGNED_8 __align__(8)
 #define UNROLL _Pragma("unroll")
 #define ROLLED _Pragma("unroll 1")
 #define UNROLL_4 _Pragma("unroll 4")

@@ -57,6 +57,7 @@ static __thread struct launch *now;
 #define HALF _Float16
 #define to_half(x) ((_Float16)(x))
 #define ALIGNED __attribute__((aligned(16)))
+#define ALIGNED_8 __attribute__((aligned(8)))
 #define UNROLL
 #define UNROLL_4
 #define ROLLED

@@ -435,10 +435,12 @@ DEVICE float mish(float x) {
 }
 ";
 
-/// The functions in the part of CUDA C that is C as well; `DEVICE` begins each one, or `CALLED` where it is not to be inlined. `unary(code, p, q, x)` and `binary_of(code, x, y)`
-/// take a function's code, `activate(activation, p, q, x)` takes 0 for none or a function's code plus 1; `p` and `q` are parameters.
+/// The functions in the part of CUDA C that is C as well; `DEVICE` begins each one, or `CALLED` where it is not to be inlined.
+/// `unary(code, p, q, x)` and `binary_of(code, x, y)` take a function's code, `activate(activation, p, q, x)` takes `NO_ACTIVATION`, 0,
+/// or a function's code plus 1, which is `RELU` for that one; `p` and `q` are parameters.
 pub fn in_c() -> String {
-    [HELPERS_IN_C, UNARY_IN_C, ACTIVATION_IN_C, BINARY_IN_C].concat()
+    let named = format!("enum {{ NO_ACTIVATION = 0, RELU = {} }};\n", Unary::Relu.code() + 1);
+    [HELPERS_IN_C, UNARY_IN_C, ACTIVATION_IN_C, BINARY_IN_C, &named].concat()
 }
 
 /// Takes the formula of a function of one element, as a type of its own, so that loops over it are compiled for each function.
