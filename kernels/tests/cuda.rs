@@ -75,6 +75,25 @@ fn elements_come_back() {
     }
 }
 
+/// What is large passes through memory of the host that is filled again and again.
+#[test]
+fn large_uploads_come_in_order() {
+    let Some(device) = gpu() else { return };
+    let mut stream = device.stream().expect("a stream");
+    let len = (9 << 20) + 5;
+    let mut elements: Vec<f32> = (0..len).map(|i| i as f32).collect();
+    let [first, second] = [0; 2].map(|_| device.allocate(len).expect("there is room"));
+    for buffer in [&first, &second] {
+        stream.upload(&elements, buffer.view()).expect("an upload");
+        elements.iter_mut().for_each(|x| *x = -*x); // may be changed at once
+    }
+    let mut found = vec![0.0; len];
+    stream.download(second.view(), &mut found).expect("a download");
+    assert!(found.iter().enumerate().all(|(i, &x)| x == -(i as f32)));
+    stream.download(first.view(), &mut found).expect("a download");
+    assert!(found == elements);
+}
+
 #[test]
 #[should_panic(expected = "of 10 elements")]
 fn parts_lie_within_their_buffer() {

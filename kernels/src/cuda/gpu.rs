@@ -23,6 +23,16 @@ const CAPABILITY: (i32, i32) = (7, 0);
 /// none in a recording.
 const WORKSPACE: usize = 8 << 20;
 
+/// Uploads of so many elements, 4 MiB, pass through page-locked memory of our own. The driver has some, too, but one thread copies to
+/// it: AlexNet's 128 images took 11.5 ms instead of the 1.5 ms that the copy to an H200 takes and the 1.3 ms of eight threads.
+const STAGED: usize = 1 << 20;
+
+/// Elements of each half of that memory, 16 MiB: one is filled while the device reads the other one.
+const HALF: usize = 4 << 20;
+
+/// Most threads that fill it.
+const MOST_COPYING: usize = 8;
+
 /// A CUDA device with our kernels loaded. Cloning is cheap.
 #[derive(Clone)]
 pub struct Gpu {
@@ -30,6 +40,8 @@ pub struct Gpu {
     kernels: Arc<Kernels>,
     name: String,
     processors: usize,
+    /// Threads that fill page-locked memory.
+    copying: usize,
 }
 
 impl Gpu {
@@ -69,7 +81,9 @@ impl Gpu {
         let kernels = Kernels::load(&context).map_err(not_loaded)?;
         let name = context.name().map_err(unusable)?;
         let processors = context.attribute(CUdevice_attribute::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT).map_err(unusable)?;
-        Ok(Gpu { context, kernels: Arc::new(kernels), name, processors: usize::try_from(processors).unwrap_or(1) })
+        let copying = std::thread::available_parallelism().map_or(1, |n| n.get().min(MOST_COPYING));
+        let (kernels, processors) = (Arc::new(kernels), usize::try_from(processors).unwrap_or(1));
+        Ok(Gpu { context, kernels, name, processors, copying })
     }
 }
 
@@ -103,7 +117,7 @@ impl Device for Gpu {
 
     fn stream(&self) -> Result<Box<dyn Stream>> {
         let stream = self.context.new_stream().map_err(failed)?;
-        Ok(Box::new(GpuStream { blas: None, graph: None, marks: Vec::new(), stream, gpu: self.clone() }))
+        Ok(Box::new(GpuStream { blas: None, graph: None, marks: Vec::new(), staging: None, stream, gpu: self.clone() }))
     }
 }
 
@@ -164,17 +178,89 @@ struct GpuStream {
     blas: Option<Blas>,
     graph: Option<CudaGraph>,
     marks: Vec<CudaEvent>,
+    /// Taken when it is first needed. The half that is filled next comes first.
+    staging: Option<[Half; 2]>,
     stream: Arc<CudaStream>,
     gpu: Gpu,
 }
 
-// SAFETY: what keeps it from being `Send` are the handles of cuBLAS and of the graph. Both may be used from any thread, one at a time,
-// and all their uses go through `&mut GpuStream`. Each call makes the context current in its thread.
+// SAFETY: what keeps it from being `Send` are the handles of cuBLAS and of the graph, and the address of page-locked memory. All may be
+// used from any thread, one at a time, and all their uses go through `&mut GpuStream`. Each call makes the context current in its thread.
 unsafe impl Send for GpuStream {}
 
 impl GpuStream {
     fn bind(&self) -> Result<()> {
         self.gpu.context.bind_to_thread().map_err(failed)
+    }
+
+    /// Uploads by way of page-locked memory.
+    fn upload_staged(&mut self, from: &[f32], to: View<'_>) -> Result<()> {
+        let halves = match &mut self.staging {
+            Some(halves) => halves,
+            none => none.insert([Half::new(&self.gpu.context)?, Half::new(&self.gpu.context)?]),
+        };
+        for (i, part) in from.chunks(HALF).enumerate() {
+            // Of a half that was never filled, nothing is waited for.
+            halves[0].read.synchronize().map_err(failed)?;
+            let filled = &mut halves[0].elements()[..part.len()];
+            copy(part, filled, self.gpu.copying);
+            let to = to.part(i * HALF..i * HALF + part.len());
+            // SAFETY: the view has as many elements. The half is not touched again before the event behind this is complete, nor freed
+            // before the stream is.
+            unsafe { result::memcpy_htod_async(to.address(), filled, self.stream.cu_stream()) }.map_err(failed)?;
+            halves[0].read.record(&self.stream).map_err(failed)?;
+            halves.swap(0, 1);
+        }
+        Ok(())
+    }
+}
+
+/// By several threads, each a part.
+fn copy(from: &[f32], to: &mut [f32], threads: usize) {
+    let each = from.len().div_ceil(threads).max(1);
+    std::thread::scope(|scope| {
+        let mut parts = from.chunks(each).zip(to.chunks_mut(each));
+        let own = parts.next();
+        for (from, to) in parts {
+            scope.spawn(|| to.copy_from_slice(from));
+        }
+        if let Some((from, to)) = own {
+            to.copy_from_slice(from);
+        }
+    });
+}
+
+/// Half of the page-locked memory that uploads pass through.
+struct Half {
+    start: *mut f32,
+    /// When the device has read what is here.
+    read: CudaEvent,
+    context: Arc<CudaContext>,
+}
+
+impl Half {
+    fn new(context: &Arc<CudaContext>) -> Result<Self> {
+        let read = context.new_event(None).map_err(failed)?;
+        // SAFETY: the memory is written below before anything reads it, and freed when this is dropped.
+        let start = unsafe { result::malloc_host(HALF * size_of::<f32>(), 0) }.map_err(failed)?.cast::<f32>();
+        // SAFETY: there is room for so many elements, of which all bits may be 0.
+        unsafe { start.write_bytes(0, HALF) };
+        Ok(Half { start, read, context: Arc::clone(context) })
+    }
+
+    fn elements(&mut self) -> &mut [f32] {
+        // SAFETY: `new` allocated and cleared so many elements; nobody else has them while this is borrowed, as the device has read them
+        // before `upload_staged` touches them.
+        unsafe { std::slice::from_raw_parts_mut(self.start, HALF) }
+    }
+}
+
+impl Drop for Half {
+    fn drop(&mut self) {
+        // A device that failed reads nothing any more.
+        let _ = self.context.bind_to_thread();
+        // SAFETY: the address came from `malloc_host`, and nobody has it any more: the stream was waited for when it was dropped.
+        let _ = unsafe { result::free_host(self.start.cast()) };
     }
 }
 
@@ -191,6 +277,9 @@ impl Stream for GpuStream {
         self.bind()?;
         if from.is_empty() {
             return Ok(());
+        }
+        if from.len() >= STAGED && self.gpu.copying > 1 {
+            return self.upload_staged(from, to);
         }
         // SAFETY: the view has as many elements. Memory of the host that is not page-locked is copied before the call returns.
         unsafe { result::memcpy_htod_async(to.address(), from, self.stream.cu_stream()) }.map_err(failed)

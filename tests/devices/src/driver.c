@@ -117,7 +117,7 @@ static int fate(void) {
 
 // ---- Objects: what a program has a handle of, which is its address.
 
-enum kind { MEMORY, STREAM, EVENT, MODULE, FUNCTION, GRAPH, EXECUTABLE, BLAS, KINDS };
+enum kind { MEMORY, LOCKED, STREAM, EVENT, MODULE, FUNCTION, GRAPH, EXECUTABLE, BLAS, KINDS };
 
 struct object {
     enum kind kind;
@@ -146,7 +146,8 @@ static void discard(void *handle) {
 }
 
 __attribute__((destructor)) static void report(void) {
-    static const char *const NAMES[KINDS] = {"memory", "stream", "event", "module", "function", "graph", "executable", "cuBLAS"};
+    static const char *const NAMES[KINDS] = {"memory",   "locked memory", "stream",     "event", "module",
+                                              "function", "graph",         "executable", "cuBLAS"};
     for (struct object *object = objects; object; object = object->next) {
         if (object->kind != FUNCTION) fprintf(stderr, "stand-in: left: %s\n", NAMES[object->kind]);
     }
@@ -399,15 +400,60 @@ int cuMemFree_v2(uint64_t address) {
     return failure;
 }
 
+// Page-locked memory of the host.
+struct locked {
+    struct object object;
+    size_t bytes;
+    char start[];
+};
+
+// 0 bytes are INVALID_VALUE, as other flags are than portable, mapped and write-combined.
+int cuMemHostAlloc(void **start, size_t bytes, unsigned flags) {
+    CALL(CONTEXT);
+    if ((failure = prohibited())) return failure;
+    if (bytes == 0 || flags > 7) return refuse(INVALID_VALUE, "%zu bytes, flags %u", bytes, flags);
+    struct locked *area = create(LOCKED, sizeof *area + bytes);
+    area->bytes = bytes;
+    memset(area->start, 0xff, bytes);
+    *start = area->start;
+    return SUCCESS;
+}
+
+// Only what was allocated can be freed. It does not wait: what a stream has yet to read there is gone.
+int cuMemFreeHost(void *start) {
+    GIVES_BACK(CONTEXT);
+    for (struct object *object = objects; object; object = object->next) {
+        struct locked *area = (struct locked *)object;
+        if (object->kind != LOCKED || area->start != start) continue;
+        memset(area->start, 0xff, area->bytes);
+        discard(area);
+        return failure;
+    }
+    return refuse(INVALID_VALUE, "%p was not allocated", start);
+}
+
+static int lies_in_locked_memory(const char *start, size_t bytes) {
+    for (struct object *object = objects; object; object = object->next) {
+        const struct locked *area = (struct locked *)object;
+        if (object->kind != LOCKED || start < area->start) continue;
+        size_t before = start - area->start;
+        if (before <= area->bytes && bytes <= area->bytes - before) return 1;
+    }
+    return 0;
+}
+
+// From `data` if the source was copied there, else from the source.
 struct upload {
     char *to;
+    const void *from;
     size_t bytes;
     char data[];
 };
 
 static void upload(void *arguments) {
     struct upload *upload = arguments;
-    memcpy(upload->to, upload->data, upload->bytes);
+    if (upload->from && !lies_in_locked_memory(upload->from, upload->bytes)) refuse(SUCCESS, "page-locked memory is gone");
+    else memcpy(upload->to, upload->from ? upload->from : upload->data, upload->bytes);
 }
 
 static int refuse_copy(struct stream *stream, uint64_t address, size_t bytes) {
@@ -418,14 +464,15 @@ static int refuse_copy(struct stream *stream, uint64_t address, size_t bytes) {
 }
 
 // The driver stages what comes from pageable memory. So the source may change when this returns, and the destination does when the
-// stream comes to it.
+// stream comes to it. Page-locked memory is read then.
 int cuMemcpyHtoDAsync_v2(uint64_t to, const void *from, size_t bytes, void *handle) {
     CALL(CONTEXT);
     struct stream *stream = find(STREAM, handle);
     if ((failure = refuse_copy(stream, to, bytes))) return failure;
-    struct upload *arguments = append(&stream->queue, upload, sizeof *arguments + bytes);
-    *arguments = (struct upload){(char *)to, bytes};
-    memcpy(arguments->data, from, bytes);
+    int late = lies_in_locked_memory(from, bytes);
+    struct upload *arguments = append(&stream->queue, upload, sizeof *arguments + (late ? 0 : bytes));
+    *arguments = (struct upload){(char *)to, late ? from : NULL, bytes};
+    if (!late) memcpy(arguments->data, from, bytes);
     return SUCCESS;
 }
 
