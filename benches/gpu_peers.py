@@ -165,9 +165,10 @@ def main():
     }
     # Time on a GPU can end early: what has been measured is written.
     for part, rows in [("layers", layers(net)), ("networks", networks(net))]:
-        about[part] = list(rows)
-        with open(out, "w", encoding="utf-8") as file:
-            json.dump(about, file, indent=1)
+        for row in rows:
+            about[part].append(row)
+            with open(out, "w", encoding="utf-8") as file:
+                json.dump(about, file, indent=1)
 
 
 if __name__ == "__main__":
