@@ -110,14 +110,15 @@ impl Extent {
     }
 
     /// If there is a multiple of `a - n floor(a / n)`, of which `term` is the quotient: what is left without it, and the multiple of `n - 1`,
-    /// between which and 0 it lies. Where `a` is a quotient by `k` itself, `floor(a / n)` is one by `k n`.
+    /// between which and 0 it lies. Where `a` is `floor(b / k) + c` itself, `floor(a / n)` is `floor((b + c k) / (k n))`.
     fn remainder(&self, term: &Term) -> Option<(Extent, i64)> {
         let (a, divisor) = term.as_quotient()?;
         let of_quotient = |other: &Term| {
             let (b, k) = other.as_quotient()?;
-            let n = (a == b && divisor % k == 0).then_some(divisor / k)?;
+            let n = (divisor % k == 0).then_some(divisor / k)?;
+            let c = (a - b).integer().filter(|i| i % k == 0)? / k;
             (n > 1 && i128::from(other.coefficient) * i128::from(n) == -i128::from(term.coefficient))
-                .then(|| (n, Self::of_terms(0, vec![other.clone()])))
+                .then(|| (n, Self::of_terms(cut(i128::from(other.coefficient) * i128::from(c)), vec![other.clone()])))
         };
         let (n, counterpart) = match self.terms().iter().find_map(of_quotient) {
             Some(found) => found,
@@ -160,7 +161,18 @@ impl Extent {
         if (low, high) == (0, 0) || (low >= 0 && high < divisor.bounds().0) {
             return quotient;
         }
-        &quotient + &Self::of_factor(Factor::Quotient(rest, divisor.clone()))
+        let part = rest.quotient_of_quotient(divisor).unwrap_or_else(|| Self::of_factor(Factor::Quotient(rest, divisor.clone())));
+        &quotient + &part
+    }
+
+    /// `floor(self / divisor)`, if it is `floor((floor(a / k) + c) / n)`, which is `floor((a + c k) / (k n))`: what several strides one after
+    /// the other make of an extent.
+    fn quotient_of_quotient(&self, divisor: &Extent) -> Option<Extent> {
+        let n = divisor.integer().filter(|&n| n > 0)?;
+        let [term] = self.terms() else { return None };
+        let (a, k) = term.as_quotient().filter(|_| term.coefficient == 1)?;
+        let product = k.checked_mul(n).filter(|&product| product <= MAX_EXTENT)?;
+        Some((a + &(&Extent::from(self.constant()) * k)).quotient(&Extent::from(product)))
     }
 
     /// `ceil(self / divisor)`, of a positive divisor.
@@ -171,6 +183,8 @@ impl Extent {
     /// The smaller one.
     pub fn least(&self, other: &Extent) -> Extent {
         match (self - other).bounds() {
+            _ if self.is_least_with(other) => self.clone(),
+            _ if other.is_least_with(self) => other.clone(),
             (_, high) if high <= 0 => self.clone(),
             (low, _) if low >= 0 => other.clone(),
             _ if !self.is_defined() || !other.is_defined() => Extent(Form::Undefined),
@@ -182,6 +196,8 @@ impl Extent {
     /// The larger one.
     pub fn greatest(&self, other: &Extent) -> Extent {
         match (self - other).bounds() {
+            _ if self.is_greatest_with(other) => self.clone(),
+            _ if other.is_greatest_with(self) => other.clone(),
             (_, high) if high <= 0 => other.clone(),
             (low, _) if low >= 0 => self.clone(),
             _ if !self.is_defined() || !other.is_defined() => Extent(Form::Undefined),
@@ -247,6 +263,25 @@ impl Extent {
     /// The names of its symbols.
     pub fn symbols(&self) -> BTreeSet<&str> {
         self.terms().iter().flat_map(|term| &term.factors).flat_map(Factor::symbols).collect()
+    }
+
+    /// Whether it is the other one, or the smaller one of that and more.
+    fn is_least_with(&self, other: &Extent) -> bool {
+        self == other || matches!(self.as_factor(), Some(Factor::Least(a, b)) if a.is_least_with(other) || b.is_least_with(other))
+    }
+
+    /// Whether it is the other one, or the larger one of that and more.
+    fn is_greatest_with(&self, other: &Extent) -> bool {
+        self == other
+            || matches!(self.as_factor(), Some(Factor::Greatest(a, b)) if a.is_greatest_with(other) || b.is_greatest_with(other))
+    }
+
+    /// The factor that it is, if it is one alone.
+    fn as_factor(&self) -> Option<&Factor> {
+        match self.terms() {
+            [Term { factors, coefficient: 1 }] if self.constant() == 0 && factors.len() == 1 => factors.first(),
+            _ => None,
+        }
     }
 
     fn of_factor(factor: Factor) -> Extent {
@@ -698,6 +733,10 @@ mod tests {
             (h.least(w), w.least(h)),
             (h - h, n(0)),
             (h.scaled(2.0), h * 2),
+            ((&(h + 1).quotient(&n(2)) + 1).quotient(&n(2)), (h + 3).quotient(&n(4))),
+            ((&(h + -1).quotient(&n(4)) + -1).quotient(&n(2)), (h + -5).quotient(&n(8))),
+            (h.greatest(w).greatest(h), h.greatest(w)),
+            (w.least(&h.least(w)), h.least(w)),
         ];
         for (found, expected) in cases {
             assert_eq!(found, expected);
@@ -720,6 +759,8 @@ mod tests {
         assert_eq!(rest.bounds(), (0, 3));
         assert_eq!(rest.bind(&|_| Some(6)), n(1));
         assert_eq!((&h.quotient(&n(4)) * 3).bounds().0, 0);
+        let next = &h.quotient(&n(2)) + 3;
+        assert_eq!((&next - &(&next.quotient(&n(4)) * 4)).bounds(), (0, 3));
     }
 
     #[test]
@@ -730,6 +771,39 @@ mod tests {
         assert_eq!(e.bind(&value), n(5 * 20 + 4));
         assert_eq!(e.symbols().into_iter().collect::<Vec<_>>(), ["h", "w"]);
         assert_eq!(e.bind(&|name| (name == "h").then_some(9)).bind(&value), n(104));
+    }
+
+    /// Whatever form an expression is brought into, it has the value of what it was made from, within its bounds.
+    #[test]
+    fn forms_keep_values() {
+        let mut state = 1u64;
+        let mut below = |count: usize| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (state >> 33) as usize % count
+        };
+        for _ in 0..2000 {
+            let (h, w) = (below(40) + 1, below(40) + 1);
+            let value = |name: &str| Some(if name == "h" { h } else { w });
+            let mut made = vec![(Extent::symbol("h"), h as i64), (Extent::symbol("w"), w as i64)];
+            for _ in 0..8 {
+                let [(a, x), (b, y)] = [0, 1].map(|_| made[below(made.len())].clone());
+                let k = below(5) as i64 + 2;
+                let next = match below(7) {
+                    0 => (&a + &b, x + y),
+                    1 => (&a - &b, x - y),
+                    2 => (a.least(&b), x.min(y)),
+                    3 => (a.greatest(&b), x.max(y)),
+                    4 => (&a * k, x * k),
+                    _ => ((&a + (k - 4)).quotient(&n(k)), (x + k - 4).div_euclid(k)),
+                };
+                if next.0.is_defined() {
+                    assert_eq!(next.0.bind(&value), n(next.1), "{} for h = {h}, w = {w}", next.0);
+                    let (low, high) = next.0.bounds();
+                    assert!((low..=high).contains(&next.1), "{low} to {high} of {} for h = {h}, w = {w}: {}", next.0, next.1);
+                    made.push(next);
+                }
+            }
+        }
     }
 
     #[test]
