@@ -1117,6 +1117,22 @@ fn regions_are_aligned_as_each_opset_says() {
             assert_eq!(run(&model, &[1, 1, 1, 8], &ramp).1, [3.0 - starts_at], "{opset} {attribute:?}");
         }
     }
+    // In which image a region lies stands in its first column, as torchvision has it.
+    let mut net = Net::new(&["regions", "5"]);
+    let planes: Vec<f32> = (0..2 * 3 * 4).map(|i| i as f32).collect();
+    let planes = net.weights(&[2, 1, 3, 4], &planes);
+    let column = |net: &mut Net, first: i64, end: i64| {
+        let ends = [first, end, 1].map(|i| net.integers(&[i]));
+        net.node("Slice", &["x", &ends[0], &ends[1], &ends[2]], &[])
+    };
+    let (rois, images, axis) = (column(&mut net, 1, 5), column(&mut net, 0, 1), net.integers(&[1]));
+    let images = net.node("Squeeze", &[&images, &axis], &[]);
+    let images = net.node("Cast", &[&images], &[("to", Int(7))]);
+    let attributes = [("coordinate_transformation_mode", Text("half_pixel")), ("sampling_ratio", Int(1))];
+    let y = net.node("RoiAlign", &[&planes, &rois, &images], &attributes);
+    let model = Model::from_bytes(&convert(&net.finish(&[&y]), false)).expect("valid");
+    let regions = [[0.0, 0.0, 0.0, 2.0, 2.0], [1.0, 1.0, 1.0, 3.0, 2.0]];
+    assert_eq!(run(&model, &[2, 5], regions.as_flattened()), (vec![2, 1, 1, 1], vec![2.5, 12.0 + 1.5 + 4.0]));
     for (attribute, expected) in [
         (("mode", Text("sum")), "mode: expected avg or max, found sum"),
         (("sampling_ratio", Int(-1)), "sampling_ratio: expected at least 0 and below 256, found -1"),

@@ -11,7 +11,8 @@ use crate::operator::{Convert, without_weights};
 use anyhow::{Context, Result, bail, ensure};
 use sslm_format::{Between, GridSample, Outside, RoiAlign};
 
-pub(super) const IMPORTS: &[Import] = &[Import::computing("GridSample", grid_sample), Import::computing("RoiAlign", roi_align)];
+pub(super) const IMPORTS: &[Import] =
+    &[Import::computing("GridSample", grid_sample), Import::computing("RoiAlign", roi_align).of_integers()];
 
 /// Opset 20 renamed bilinear and bicubic.
 fn grid_sample(node: &mut OnnxNode<'_>) -> Result<Binding> {
@@ -34,7 +35,8 @@ fn grid_sample(node: &mut OnnxNode<'_>) -> Result<Binding> {
     node.push(GridSample { between, outside, align_corners }, inputs)
 }
 
-/// Before opset 16, coordinates were those of output_half_pixel.
+/// Before opset 16, coordinates were those of output_half_pixel. In which image a region lies may be computed: exporters take it from the
+/// regions' own first column.
 fn roi_align(node: &mut OnnxNode<'_>) -> Result<Binding> {
     let operands = vec![node.value(0)?, node.value(1)?, index::indices(node, 2)?];
     let half_pixel = match node.text("coordinate_transformation_mode", "half_pixel")? {
@@ -54,7 +56,9 @@ fn roi_align(node: &mut OnnxNode<'_>) -> Result<Binding> {
     let known = u32::try_from(samples).ok().filter(|&samples| samples < 1 << 8);
     let samples = known.with_context(|| format!("sampling_ratio: expected at least 0 and below 256, found {samples}"))?;
     let scale = node.float("spatial_scale", 1.0)?;
-    node.push(RoiAlign { size, samples, scale, half_pixel, largest }, operands)
+    node.yields(0, node.input_type(0));
+    let y = node.push_as(&node.outputs()[0], RoiAlign { size, samples, scale, half_pixel, largest }, operands)?;
+    Ok(Binding::Value(y))
 }
 
 impl Convert for GridSample {
