@@ -25,7 +25,7 @@ class Layers:
     """For a class that has `rng`, `opset`, `fixed`, `channels`, `size` (of the input), `add`, `weight`, `stored`, `name`, `mask` and `bias`."""
 
     KINDS = """function reduction combination truth jumps moved picked scattered summed einsum normalised line larger shape_of_groups
-        rows_of_half size_of_another grid flattened repeated sequence""".split()
+        rows_of_half size_of_another grid flattened repeated sequence regions""".split()
 
     def layer(self, x, c, size):
         """One of them, or x itself where the one that was chosen does not fit."""
@@ -411,3 +411,18 @@ class Layers:
         if self.opset >= 13 and self.rng.random() < 0.5:
             y = self.add("Sigmoid", [y])
         return self.add("Reshape", [self.add("Transpose", [y], perm=[0, 2, 1]), shape]), c, size
+
+    def regions(self, x, c, size):
+        """The mean of two regions of the first image, which is computed to be the first, added to all."""
+        if self.opset < 10:
+            return None
+        corners = np.sort(self.rng.uniform(-1, max(size) + 1, (2, 2, 2)), axis=1)
+        first = self.add("Sigmoid", [self.over("ReduceMean", x, [0, 1, 2, 3], 18, keepdims=0)])
+        first = self.add("Floor", [self.add("Mul", [first, self.exact([0.5, 0.5])])])
+        images = self.add("Cast", [first], to=TensorProto.INT64)
+        coordinates = {"coordinate_transformation_mode": self.chosen("half_pixel", "output_half_pixel")} if self.opset >= 16 else {}
+        y = self.add(
+            "RoiAlign", [x, self.exact(corners.reshape(2, 4)), images], output_height=int(self.rng.integers(1, 4)), output_width=2,
+            sampling_ratio=int(self.rng.integers(3)), spatial_scale=self.chosen(1.0, 0.5), mode=self.chosen("avg", "max"), **coordinates,
+        )  # fmt: skip
+        return self.add("Add", [x, self.over("ReduceMean", y, [0, 2, 3], 18, keepdims=1)]), c, size

@@ -266,7 +266,8 @@ class Graph(Layers):
             x = self.add("Pad", [x, pads, self.weight(0.5)])
             return x, c + before + after, (size[0] + top + bottom, size[1] + left + right)
         if kind == 1 or c % 4:
-            factors = [float(rng.choice([0.6, 1.0, 1.3, 2.0] if n > 1 else [1.0, 2.0])) for n in size]
+            # Where a factor changes no extent, onnxruntime copies; ONNX and PyTorch resize by the factor nevertheless.
+            factors = [float(rng.choice([1.0, 2.0, 0.6, 1.3][: 4 if n > 3 else 3 if n > 1 else 2])) for n in size]
             mode, roi = str(rng.choice(["nearest", "linear", "cubic"])), self.weight([])
             coordinates = str(rng.choice(["half_pixel", "asymmetric", "align_corners", "pytorch_half_pixel"]))
             x = self.add("Resize", [x, roi, self.weight([1, 1, *factors])], mode=mode, coordinate_transformation_mode=coordinates)
