@@ -259,6 +259,23 @@ fn a_weight_with_many_readers_is_stored_once() {
     }
 }
 
+/// A convolution of six channels and one of four groups, each of six taps, may have the same matrix.
+#[test]
+fn equal_matrices_of_other_channels_are_no_shared_weight() {
+    let mut net = Net::new(&["batch", "6", "5", "7"]);
+    let mut w = net.random(4 * 6);
+    w[..6].fill(0.0);
+    let y = net.conv("x", [4, 6, 1, 1], &w, &[0.3, -0.2, 0.1, 0.4], &[]);
+    let y = net.conv(&y, [4, 1, 3, 2], &w, &[0.1; 4], &[("group", Int(4))]);
+    let model = net.finish(&[&y]);
+    let ([file, export], _) = both(&model);
+    let shape = [2, 6, 5, 7];
+    let x = input(&shape);
+    for ((_, found), (_, expected)) in all_outputs(&export, &shape, &x).iter().zip(all_outputs(&file, &shape, &x)) {
+        assert!(found.iter().zip(&expected).all(|(a, b)| (a - b).abs() < 1e-5));
+    }
+}
+
 #[test]
 fn what_has_no_form_is_not_written() {
     let folder = tempfile::tempdir().expect("a temporary folder");

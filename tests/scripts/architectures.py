@@ -320,7 +320,8 @@ def check(model, side, open_sides, cell, tools, folder):
     try:
         shapes = export(model, side, open_sides, cell, str(onnx_file))
     except Exception as e:  # noqa: BLE001: whatever an exporter raises
-        return {"state": "not exported", "why": f"{type(e).__name__}: {str(e).splitlines()[0][:160]}"}
+        e = e.__cause__ or e
+        return {"state": "not exported", "why": f"{type(e).__name__}: {' '.join(str(e).split())[:160]}"}
     flags = ["--tolerance", "1e-3", "--report", certificate]
     refused = run(tools / "ssl-convert", onnx_file, "-o", sslm_file, "--force", *flags)
     if refused:

@@ -329,12 +329,17 @@ fn settled<'a>(dense: &Graph, g: &'a Graph) -> Existing<'a> {
     }
 }
 
-/// Pairs of layers that have the same weights: they are stored once if both take the same of them.
+/// Pairs of layers that have the same weights: they are stored once if both take the same of them. A matrix alone does not say how many
+/// channels its columns are of, as groups and kernels have it.
 fn shared_weights(g: &Graph) -> Vec<[usize; 2]> {
     let layers: Vec<(usize, &Matrix)> = (0..g.graph.nodes.len()).filter_map(|i| Some((i, g.layer(i)?.matrix))).collect();
-    let same = |(at, (i, matrix)): (usize, &(usize, &Matrix))| {
-        let before = layers[..at].iter().rev().find(|(_, other)| other == matrix)?;
-        (g.graph.nodes[*i].op.name() == g.graph.nodes[before.0].op.name()).then_some([before.0, *i])
+    let kind = |i: usize| {
+        let node = &g.graph.nodes[i];
+        (node.op.name(), [node.inputs[0], node.output].map(|v| g.shape(v).get(1).and_then(Extent::known)))
+    };
+    let same = |(at, &(i, matrix)): (usize, &(usize, &Matrix))| {
+        let before = layers[..at].iter().rev().find(|(before, other)| *other == matrix && kind(*before) == kind(i))?;
+        Some([before.0, i])
     };
     layers.iter().enumerate().filter_map(same).collect()
 }
