@@ -31,6 +31,50 @@ fn the_largest_and_where_they_stand() {
     }
 }
 
+/// Windows over planes of 5x4, by what the definition says; two channels and two images lie before others.
+#[test]
+fn where_the_largest_of_a_window_stands() {
+    let x: Vec<f32> = (0..80).map(|i| (i * 37 % 23) as f32 - 11.0).collect();
+    // Kernel, strides, dilations, pads, rows and columns of windows, and whether elements are counted by columns.
+    let cases = [
+        ([2, 2], [2, 2], [1, 1], [0, 0, 0, 0], [2, 2], 0),
+        ([3, 2], [1, 1], [1, 1], [1, 1, 1, 0], [5, 4], 0),
+        ([2, 3], [2, 1], [2, 1], [1, 1, 0, 1], [2, 4], 0),
+        ([2, 2], [1, 2], [1, 1], [0, 0, 0, 0], [4, 2], 1),
+    ];
+    for (kernel, strides, dilations, pads, windows, by_columns) in cases {
+        let mut net = Net::new(&["batch", "2", "5", "4"]);
+        let attributes = [
+            ("kernel_shape", Ints(&kernel)),
+            ("strides", Ints(&strides)),
+            ("dilations", Ints(&dilations)),
+            ("pads", Ints(&pads)),
+            ("storage_order", Int(by_columns)),
+        ];
+        net.node("MaxPool", &["x"], &attributes);
+        net.last_node().output.push("places".into());
+        let mut expected = Vec::new();
+        for (plane, row, column) in
+            (0..4).flat_map(|p| (0..windows[0]).flat_map(move |r| (0..windows[1]).map(move |c| (p, r, c))))
+        {
+            let taps = (0..kernel[0]).flat_map(|i| (0..kernel[1]).map(move |j| (i, j)));
+            let inside = taps.filter_map(|(i, j)| {
+                let at = [
+                    row as i64 * strides[0] + i * dilations[0] - pads[0],
+                    column as i64 * strides[1] + j * dilations[1] - pads[1],
+                ];
+                ((0..5).contains(&at[0]) && (0..4).contains(&at[1])).then_some(at)
+            });
+            let element = |at: [i64; 2]| x[(plane * 20 + at[0] * 4 + at[1]) as usize];
+            let best = inside.reduce(|best, at| if element(at) > element(best) { at } else { best }).expect("one inside");
+            let index = if by_columns == 1 { best[1] * 5 + best[0] } else { best[0] * 4 + best[1] };
+            expected.push((plane * 20 + index) as f32);
+        }
+        let found = outputs(net, "places", &[2, 2, 5, 4], &x);
+        assert_eq!(found, (vec![2, 2, windows[0], windows[1]], expected), "{kernel:?} {pads:?}");
+    }
+}
+
 /// The best of each row picks from a table, from a row, and is marked.
 #[test]
 fn elements_at_computed_indices() {

@@ -58,7 +58,7 @@ fn top_k(node: &mut OnnxNode<'_>) -> Result<Binding> {
 }
 
 /// What an output stands for that is `v` and has elements of input `i`.
-fn like(node: &OnnxNode<'_>, i: usize, v: ValueId) -> Binding {
+pub(super) fn like(node: &OnnxNode<'_>, i: usize, v: ValueId) -> Binding {
     match node.input(i) {
         Some(Binding::Integers(_) | Binding::Tensor(Tensor { data: Data::Ints(_), .. })) => Binding::Integers(v),
         _ => Binding::Value(v),
@@ -66,7 +66,7 @@ fn like(node: &OnnxNode<'_>, i: usize, v: ValueId) -> Binding {
 }
 
 /// Input `i`, which may be stored integers.
-fn elements(node: &mut OnnxNode<'_>, i: usize) -> Result<ValueId> {
+pub(super) fn elements(node: &mut OnnxNode<'_>, i: usize) -> Result<ValueId> {
     let Some(Tensor { dims, data: Data::Ints(ints) }) = node.tensor_if_known(i).cloned() else { return node.value(i) };
     let large = ints.iter().find(|n| n.unsigned_abs() >= MAX_INDEX.unsigned_abs());
     ensure!(large.is_none(), "input {i}: expected integers below {MAX_INDEX}, found {}", large.unwrap_or(&0));

@@ -1,21 +1,26 @@
 //! Pools over windows, and over all of height and width.
 
-use super::{conv, volume, window};
+use super::{conv, index, shapes, volume, window};
 use crate::export::exporter::{Call, Write};
 use crate::export::writer::{OPSET, Writer, int};
 use crate::import::binding::Binding;
 use crate::import::node::OnnxNode;
 use crate::import::registry::Import;
 use crate::onnx::proto::AttributeProto;
+use crate::onnx::tensor::{Data, Tensor};
 use crate::operator::{Convert, without_weights};
 use crate::weights::Op;
 use anyhow::{Context, Result, bail, ensure};
 use sslm_format::{
-    Activation, AveragePool, Binary, GlobalAveragePool, GlobalMaxPool, MaxPool, Padding, Reshape, ValueId, Window,
+    Activation, ArgMax, AveragePool, Binary, ElementType, Gather, GatherNd, GlobalAveragePool, GlobalMaxPool, MaxPool, Padding,
+    Reshape, ValueId, Window,
 };
 
+/// Most elements whose places are told: float32 has all integers up to this one.
+const MAX_PLACES: usize = 1 << 24;
+
 pub(super) const IMPORTS: &[Import] = &[
-    Import::computing("MaxPool", max_pool),
+    Import::moving("MaxPool", max_pool),
     Import::computing("AveragePool", average_pool),
     Import::computing("LpPool", lp_pool),
     Import::computing("GlobalAveragePool", |node| {
@@ -48,11 +53,106 @@ fn global(node: &mut OnnxNode<'_>, x: ValueId, pool: impl Into<Op>, behind: bool
 }
 
 fn max_pool(node: &mut OnnxNode<'_>) -> Result<Binding> {
-    node.one_output("Indices")?;
-    let x = node.value(0)?;
+    let x = index::elements(node, 0)?;
     let ceil_mode = node.flag("ceil_mode", false)?;
     let pooled = volume::pool(node, &node.part_name(0, 1), x, |window| Ok(MaxPool { window, ceil_mode }.into()))?;
-    Ok(node.computed(pooled))
+    if node.is_read(1) {
+        let places = places(node, x, pooled)?;
+        node.yields(1, ElementType::I64);
+        node.further_output(Binding::Integers(places));
+    }
+    Ok(index::like(node, 0, pooled))
+}
+
+/// The second output of a MaxPool of `x` to `pooled`: where in `x` the largest element of each window is. Windows become rows of elements,
+/// of which an ArgMax finds the first largest one.
+fn places(node: &mut OnnxNode<'_>, x: ValueId, pooled: ValueId) -> Result<ValueId> {
+    let (output, rank) = (&node.outputs()[1], node.rank(x));
+    let known = |v| (2..rank).map(|axis| node.extent(v, axis)).collect::<Option<Vec<usize>>>();
+    let extents =
+        known(x).zip(known(pooled)).context("Indices: expected known extents behind the channels, found symbolic ones")?;
+    let by_columns = node.flag("storage_order", false)?;
+    ensure!(!by_columns || rank == 4, "storage_order: expected 0 where there are {} axes behind the channels, found 1", rank - 2);
+    let (rows, taps) = rows_of_windows(node, x, &extents.0, &extents.1)?;
+    let len: usize = extents.0.iter().product();
+    // Elements are numbered by rows; or by columns, if asked for.
+    let number = |i: i64| match extents.0[..] {
+        [height, width] if by_columns => i % width as i64 * height as i64 + i / width as i64,
+        _ => i,
+    };
+    let numbers = Tensor::new(vec![rows.len()], Data::Ints(rows.iter().map(|&i| number(i)).collect()))?;
+    let firsts = (0..rows.len()).step_by(taps).map(|i| i as i64).collect();
+    let firsts = Tensor::new(vec![1, 1, rows.len() / taps], Data::Ints(firsts))?;
+
+    let flat = node.inner(Reshape::to(&[0, 0, -1]), vec![x])?;
+    let elements = node.inner(Gather { axis: 2, indices: rows }, vec![flat])?;
+    let elements = node.inner(Reshape::to(&[0, 0, -1, taps as i64]), vec![elements])?;
+    let tap = node.inner(ArgMax { axis: 3, keep: false, last: false }, vec![elements])?;
+    let firsts = node.constant("firsts", &firsts, 0)?;
+    let row = node.inner(Binary::Add, vec![tap, firsts])?;
+    let row = node.inner(Reshape::to(&[0, 0, 0, 1]), vec![row])?;
+    let numbers = node.constant("numbers", &numbers, 0)?;
+    let mut place = node.inner(GatherNd { batch: 0 }, vec![numbers, row])?;
+    // And how many elements there are in the channels and images before.
+    let mut before = len;
+    for axis in [1, 0] {
+        let extent = node.extents_of(x)[axis].clone();
+        let index = shapes::indices(node, &extent, 2 - axis)?;
+        let each = node.inner_constant(before as f32, 0)?;
+        let start = node.inner(Binary::Mul, vec![index, each])?;
+        place = node.inner(Binary::Add, vec![place, start])?;
+        before = before.saturating_mul(node.extent(x, axis).unwrap_or(1));
+    }
+    ensure!(before <= MAX_PLACES, "Indices: expected at most {MAX_PLACES} elements, found {before}");
+    let dims: Vec<i64> = [0, 0].into_iter().chain(extents.1.iter().map(|&n| n as i64)).collect();
+    node.push_as(output, Reshape::to(&dims), vec![place])
+}
+
+/// The elements of each window of a plane (or line, or volume), window after window, and how many each has. Where a window hangs over
+/// the border, an element inside stands for those outside, which are never larger.
+fn rows_of_windows(node: &OnnxNode<'_>, x: ValueId, extents: &[usize], windows: &[usize]) -> Result<(Vec<i64>, usize)> {
+    let axes = extents.len();
+    let of_axes = |name: &str| anyhow::Ok(window::integers(node, x, name, 1)?.unwrap_or_else(|| vec![1; axes]));
+    let (kernel, strides, dilations) = (of_axes("kernel_shape")?, of_axes("strides")?, of_axes("dilations")?);
+    let before: Vec<i64> = match window::automatic(node)? {
+        None => window::amounts(node, x)?[..axes].iter().map(|&n| n.into()).collect(),
+        Some(padding) => (0..axes)
+            .map(|a| {
+                let reach =
+                    (windows[a] as i64 - 1) * i64::from(strides[a]) + i64::from(kernel[a] - 1) * i64::from(dilations[a]) + 1;
+                let missing = (reach - extents[a] as i64).max(0);
+                match padding {
+                    Padding::SameUpper => missing / 2,
+                    Padding::SameLower => missing - missing / 2,
+                    Padding::Explicit { .. } => 0,
+                }
+            })
+            .collect(),
+    };
+    let taps = kernel.iter().fold(1usize, |taps, &n| taps.saturating_mul(n as usize));
+    let count: usize = windows.iter().product();
+    let elements = count.saturating_mul(taps);
+    ensure!(elements <= MAX_PLACES, "Indices: expected windows of at most {MAX_PLACES} elements in all, found {elements}");
+    let mut rows = Vec::with_capacity(elements);
+    for window in 0..count {
+        let start = rows.len();
+        let mut inside = None;
+        for tap in 0..taps {
+            let (mut window, mut tap, mut index, mut stride) = (window, tap, Some(0), 1);
+            for a in (0..axes).rev() {
+                let (place, step) = ((window % windows[a]) as i64, (tap % kernel[a] as usize) as i64);
+                (window, tap) = (window / windows[a], tap / kernel[a] as usize);
+                let at = place * i64::from(strides[a]) - before[a] + step * i64::from(dilations[a]);
+                index = index.filter(|_| (0..extents[a] as i64).contains(&at)).map(|index| index + at * stride);
+                stride *= extents[a] as i64;
+            }
+            inside = inside.or(index);
+            rows.push(index.unwrap_or(-1));
+        }
+        let inside = inside.context("Indices: expected windows that reach inside, found one in padding")?;
+        rows[start..].iter_mut().filter(|i| **i < 0).for_each(|i| *i = inside);
+    }
+    Ok((rows, taps))
 }
 
 fn average_pool(node: &mut OnnxNode<'_>) -> Result<Binding> {
