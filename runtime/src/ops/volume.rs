@@ -1,11 +1,10 @@
 //! Convolutions over volumes: those over planes, of volumes seen as planes. What for and how: `sslm_kernels::volume`.
 
 use super::conv::{groups, sizes};
-use super::window::describe;
+use super::window::{describe, geometry, padding};
 use crate::error::{Error, Result};
 use crate::planning::{Emit, Lower, Lowering, Operand};
 use crate::report::LayerSizes;
-use sslm_format::window::resolve_padding;
 use sslm_format::{Blob, Depth, Value, VolumeConv};
 use sslm_kernels::Activation;
 use sslm_kernels::conv::{Column, ConvTask, Geometry};
@@ -51,17 +50,7 @@ impl Axes {
     fn new(op: &VolumeConv, at: &Lowering<'_, '_>) -> Self {
         let (input, output) = (at.shape(at.x()), at.shape(at.output));
         let (Depth { kernel, stride, dilation, before, .. }, window) = (op.depth.clone(), op.plane());
-        let [top, left, bottom, right] = resolve_padding(&window, input[3], input[4]);
-        let plane = Geometry {
-            channels: at.builder.physical_channels(at.x()),
-            input: [input[3], input[4]],
-            output: [output[3], output[4]],
-            kernel: window.kernel.map(|n| n as usize),
-            strides: window.strides.map(|n| n as usize),
-            dilations: window.dilations.map(|n| n as usize),
-            pad_before: [top, left],
-            transposed: false,
-        };
+        let (plane, [_, _, bottom, right]) = (geometry(at, &window), padding(at, &window));
         let depth = Geometry {
             input: [input[2], 1],
             output: [output[2], 1],

@@ -2,28 +2,34 @@
 
 use crate::planning::Lowering;
 use sslm_format::window::resolve_padding;
-use sslm_format::{Padding, Window};
+use sslm_format::{Padding, ValueId, Window};
 use sslm_kernels::conv::Geometry;
 
 /// How much padding there is above, before, below and behind.
 pub(super) fn padding(at: &Lowering<'_, '_>, window: &Window) -> [usize; 4] {
-    let shape = at.shape(at.x());
-    resolve_padding(window, shape[2], shape[3])
+    let [height, width] = plane(at, at.x());
+    resolve_padding(window, height, width)
 }
 
+/// Of a window over height and width, the last two axes.
 pub(super) fn geometry(at: &Lowering<'_, '_>, window: &Window) -> Geometry {
     let [top, left, ..] = padding(at, window);
-    let (input, output) = (at.shape(at.x()), at.shape(at.output));
     Geometry {
         channels: at.builder.physical_channels(at.x()),
-        input: [input[2], input[3]],
-        output: [output[2], output[3]],
+        input: plane(at, at.x()),
+        output: plane(at, at.output),
         kernel: window.kernel.map(|n| n as usize),
         strides: window.strides.map(|n| n as usize),
         dilations: window.dilations.map(|n| n as usize),
         pad_before: [top, left],
         transposed: false,
     }
+}
+
+/// Height and width of a value.
+fn plane(at: &Lowering<'_, '_>, value: ValueId) -> [usize; 2] {
+    let &[.., height, width] = at.shape(value) else { unreachable!("validation lets no value without planes pass") };
+    [height, width]
 }
 
 /// `5x5 stride 2 pad 1,1,2,2`, leaving out what is as usual.
