@@ -11,6 +11,7 @@ use crate::onnx::tensor::{Data, Tensor};
 use crate::operator::{Convert, without_weights};
 use crate::weights::Op;
 use anyhow::{Context, Result, bail, ensure};
+use sslm_format::window::resolve_padding;
 use sslm_format::{
     Activation, ArgMax, AveragePool, Binary, ElementType, Gather, GatherNd, GlobalAveragePool, GlobalMaxPool, MaxPool, Padding,
     Reshape, ValueId, Window,
@@ -111,25 +112,10 @@ fn places(node: &mut OnnxNode<'_>, x: ValueId, pooled: ValueId) -> Result<ValueI
 /// The elements of each window of a plane (or line, or volume), window after window, and how many each has. Where a window hangs over
 /// the border, an element inside stands for those outside, which are never larger.
 fn rows_of_windows(node: &OnnxNode<'_>, x: ValueId, extents: &[usize], windows: &[usize]) -> Result<(Vec<i64>, usize)> {
-    let axes = extents.len();
-    let of_axes = |name: &str| anyhow::Ok(window::integers(node, x, name, 1)?.unwrap_or_else(|| vec![1; axes]));
-    let (kernel, strides, dilations) = (of_axes("kernel_shape")?, of_axes("strides")?, of_axes("dilations")?);
-    let before: Vec<i64> = match window::automatic(node)? {
-        None => window::amounts(node, x)?[..axes].iter().map(|&n| n.into()).collect(),
-        Some(padding) => (0..axes)
-            .map(|a| {
-                let reach =
-                    (windows[a] as i64 - 1) * i64::from(strides[a]) + i64::from(kernel[a] - 1) * i64::from(dilations[a]) + 1;
-                let missing = (reach - extents[a] as i64).max(0);
-                match padding {
-                    Padding::SameUpper => missing / 2,
-                    Padding::SameLower => missing - missing / 2,
-                    Padding::Explicit { .. } => 0,
-                }
-            })
-            .collect(),
-    };
-    let taps = kernel.iter().fold(1usize, |taps, &n| taps.saturating_mul(n as usize));
+    let axes = window::along_axes(node, x, None)?;
+    let kernel: Vec<usize> = axes.iter().map(|axis| axis.kernel[0] as usize).collect();
+    let before: Vec<i64> = axes.iter().zip(extents).map(|(axis, &extent)| resolve_padding(axis, extent, 1)[0] as i64).collect();
+    let taps = kernel.iter().fold(1usize, |taps, &n| taps.saturating_mul(n));
     let count: usize = windows.iter().product();
     let elements = count.saturating_mul(taps);
     ensure!(elements <= MAX_PLACES, "Indices: expected windows of at most {MAX_PLACES} elements in all, found {elements}");
@@ -139,10 +125,10 @@ fn rows_of_windows(node: &OnnxNode<'_>, x: ValueId, extents: &[usize], windows: 
         let mut inside = None;
         for tap in 0..taps {
             let (mut window, mut tap, mut index, mut stride) = (window, tap, Some(0), 1);
-            for a in (0..axes).rev() {
-                let (place, step) = ((window % windows[a]) as i64, (tap % kernel[a] as usize) as i64);
-                (window, tap) = (window / windows[a], tap / kernel[a] as usize);
-                let at = place * i64::from(strides[a]) - before[a] + step * i64::from(dilations[a]);
+            for (a, axis) in axes.iter().enumerate().rev() {
+                let (place, step) = ((window % windows[a]) as i64, (tap % kernel[a]) as i64);
+                (window, tap) = (window / windows[a], tap / kernel[a]);
+                let at = place * i64::from(axis.strides[0]) - before[a] + step * i64::from(axis.dilations[0]);
                 index = index.filter(|_| (0..extents[a] as i64).contains(&at)).map(|index| index + at * stride);
                 stride *= extents[a] as i64;
             }

@@ -3,28 +3,14 @@
 use super::window;
 use crate::import::node::OnnxNode;
 use crate::weights::Op;
-use anyhow::{Context, Result, anyhow, ensure};
+use anyhow::{Context, Result, anyhow};
 use sslm_format::{Extent, Padding, Reshape, Transpose, ValueId, Window};
 
 /// The windows over the depth, the height and the width of a volume `x`, each as a window over the rows of planes. `kernel` are the sizes
 /// of the operator's weights, if it has such.
 pub(super) fn windows(node: &OnnxNode<'_>, x: ValueId, kernel: Option<[u32; 3]>) -> Result<[Window; 3]> {
-    let stated = three(node, x, "kernel_shape", 1)?;
-    if let (Some(wanted), Some(integers)) = (kernel, stated) {
-        ensure!(integers == wanted, "kernel_shape: expected {wanted:?} (of the weights), found {integers:?}");
-    }
-    let kernel = kernel.or(stated).context("kernel_shape: expected 3 integers, found none")?;
-    let [strides, dilations] = [three(node, x, "strides", 1)?, three(node, x, "dilations", 1)?].map(|all| all.unwrap_or([1; 3]));
-    let (automatic, amounts) = (window::automatic(node)?, window::amounts(node, x)?);
-    Ok([0, 1, 2].map(|axis| {
-        let listed = Padding::Explicit { top: amounts[axis], left: 0, bottom: amounts[axis + 3], right: 0 };
-        Window {
-            kernel: [kernel[axis], 1],
-            strides: [strides[axis], 1],
-            dilations: [dilations[axis], 1],
-            padding: automatic.clone().unwrap_or(listed),
-        }
-    }))
+    let windows = window::along_axes(node, x, kernel.as_ref().map(<[u32; 3]>::as_slice))?;
+    windows.try_into().map_err(|windows: Vec<_>| anyhow!("input: expected 3 axes behind the channels, found {}", windows.len()))
 }
 
 /// Three integers of at least `least`; `None` if there is no such attribute.

@@ -31,6 +31,31 @@ pub(super) fn pair(node: &OnnxNode<'_>, x: ValueId, name: &str, default: Option<
     }
 }
 
+/// The window along each axis of `x` behind the channels, as one over the rows of planes. `kernel` are the sizes of the operator's
+/// weights, if it has such.
+pub(super) fn along_axes(node: &OnnxNode<'_>, x: ValueId, kernel: Option<&[u32]>) -> Result<Vec<Window>> {
+    let axes = node.rank(x).saturating_sub(2);
+    let stated = integers(node, x, "kernel_shape", 1)?;
+    if let (Some(wanted), Some(integers)) = (kernel, &stated) {
+        ensure!(integers == wanted, "kernel_shape: expected {wanted:?} (of the weights), found {integers:?}");
+    }
+    let kernel = kernel.or(stated.as_deref()).with_context(|| format!("kernel_shape: expected {axes} integers, found none"))?;
+    ensure!(kernel.len() == axes, "kernel: expected {axes} sizes, found {}", kernel.len());
+    let of_axes = |name: &str| anyhow::Ok(integers(node, x, name, 1)?.unwrap_or_else(|| vec![1; axes]));
+    let (strides, dilations) = (of_axes("strides")?, of_axes("dilations")?);
+    let (automatic, amounts) = (automatic(node)?, amounts(node, x)?);
+    let window = |axis: usize| {
+        let listed = Padding::Explicit { top: amounts[axis], left: 0, bottom: amounts[axis + axes], right: 0 };
+        Window {
+            kernel: [kernel[axis], 1],
+            strides: [strides[axis], 1],
+            dilations: [dilations[axis], 1],
+            padding: automatic.clone().unwrap_or(listed),
+        }
+    };
+    Ok((0..axes).map(window).collect())
+}
+
 /// Refuses inputs that are neither lines nor planes.
 fn expect_planes(node: &OnnxNode<'_>, x: ValueId) -> Result<()> {
     let rank = node.rank(x);
