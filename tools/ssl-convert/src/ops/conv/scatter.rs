@@ -1,14 +1,14 @@
 //! Transposed convolutions over volumes, as what there is already. One over height and width, of volumes whose slices lie below one another,
 //! yields for each filter what each tap along depth contributes; these are then put where their slices are, and added where several meet.
 
+use super::volume::weights_over_volumes;
 use super::{bias, dense, filters_first, fitted, group, matrix};
 use crate::import::binding::Binding;
-use crate::import::checks::positive;
 use crate::import::node::OnnxNode;
 use crate::onnx::tensor::{Data, Tensor};
 use crate::ops::volume;
 use crate::weights::Unpacked;
-use anyhow::{Context, Result, anyhow, bail, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 use sslm_format::window::reach;
 use sslm_format::{Binary, Concat, ConvTranspose, Extent, Fill, Pad, Padding, Reshape, Slice, Transpose, ValueId, Window};
 
@@ -41,17 +41,13 @@ impl Axis {
 
 /// A ConvTranspose of the volume `x`.
 pub(super) fn conv_transpose(node: &mut OnnxNode<'_>, x: ValueId) -> Result<Binding> {
-    let weights = node.needed_tensor(1, "weights")?;
-    let &[channels, group_filters, slices, rows, columns] = &weights.dims[..] else {
-        bail!("weights: expected 5 axes, as the input has, found dims {:?}", weights.dims)
-    };
-    ensure!(!weights.dims.contains(&0), "weights: expected extents of at least 1, found dims {:?}", weights.dims);
+    let ([channels, group_filters], [slices, rows, columns], kernel) = weights_over_volumes(node)?;
     let group = group(node, channels, "channels")?;
     let filters = group.checked_mul(group_filters).context("group: too large")?;
-    let [kd, kh, kw] = [slices, rows, columns].map(|n| positive(n as i64, "kernel"));
-    let axes = axes(node, x, [kd?, kh?, kw?])?;
+    let axes = axes(node, x, kernel)?;
     // Each filter has a part for each tap along depth.
-    let floats = filters_first(weights.floats()?, [channels, group, group_filters * slices, rows * columns]);
+    let floats =
+        filters_first(node.needed_tensor(1, "weights")?.floats()?, [channels, group, group_filters * slices, rows * columns]);
     let matrix = matrix(filters * slices, channels / group * rows * columns, floats.into());
     let bias = bias(node, filters)?;
     let [depth, height, width] = axes;

@@ -21,17 +21,23 @@ use sslm_format::shape::Shape;
 use sslm_format::window::resolve_padding;
 use sslm_format::{Depth, Extent, Padding, Value, ValueId, VolumeConv, Window};
 
+/// The first two extents of an operator's weights over volumes, and those of the kernel behind them, as they are and as a window has them.
+pub(super) fn weights_over_volumes(node: &OnnxNode<'_>) -> Result<([usize; 2], [usize; 3], [u32; 3])> {
+    let dims = &node.needed_tensor(1, "weights")?.dims;
+    let &[first, second, slices, rows, columns] = &dims[..] else {
+        bail!("weights: expected 5 axes, as the input has, found dims {dims:?}")
+    };
+    ensure!(!dims.contains(&0), "weights: expected extents of at least 1, found dims {dims:?}");
+    let [kd, kh, kw] = [slices, rows, columns].map(|n| positive(n as i64, "kernel"));
+    Ok(([first, second], [slices, rows, columns], [kd?, kh?, kw?]))
+}
+
 /// A Conv of the volume `x`.
 pub(super) fn conv(node: &mut OnnxNode<'_>, x: ValueId) -> Result<Binding> {
-    let weights = node.needed_tensor(1, "weights")?;
-    let &[filters, group_channels, slices, rows, columns] = &weights.dims[..] else {
-        bail!("weights: expected 5 axes, as the input has, found dims {:?}", weights.dims)
-    };
-    ensure!(!weights.dims.contains(&0), "weights: expected extents of at least 1, found dims {:?}", weights.dims);
+    let ([filters, group_channels], [slices, rows, columns], kernel) = weights_over_volumes(node)?;
     let group = group(node, filters, "filters")?;
     let channels = group.checked_mul(group_channels).context("group: too large")?;
-    let [kd, kh, kw] = [slices, rows, columns].map(|n| positive(n as i64, "kernel"));
-    let windows = volume::windows(node, x, Some([kd?, kh?, kw?]))?;
+    let windows = volume::windows(node, x, Some(kernel))?;
     let (depth, window) = explicit(&windows, &volume::extents(node, x)?)?;
     let (bias, floats) = (bias(node, filters)?, node.needed_tensor(1, "weights")?.floats()?.clone());
     let matrix = matrix(filters, group_channels * slices * rows * columns, floats);
