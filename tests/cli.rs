@@ -473,45 +473,6 @@ fn convert_prints_what_it_kept() {
     assert_eq!(left, [PathBuf::from(&sslm)], "no partial files stay");
 }
 
-/// The signals that end a tool end it as ever, but no partial file stays; those that `nohup` and the like ignore stay ignored.
-#[cfg(target_os = "linux")]
-#[test]
-fn signals_leave_nothing() {
-    use std::os::unix::process::ExitStatusExt;
-    use std::process::Command;
-    use std::time::Duration;
-    let folder = tempfile::tempdir().expect("a temporary folder");
-    let lenet = folder.path().join("lenet.sslm");
-    std::fs::copy(model(), &lenet).expect("a writable folder");
-    let files = || std::fs::read_dir(&folder).expect("the folder").count();
-    let tool = command("ssl-run").get_program().to_owned();
-    let default = "--default-signal=HUP,INT,TERM";
-    for (ignored, signals, ended_by) in [
-        (default, &["INT"][..], 2),
-        (default, &["TERM"], 15),
-        (default, &["HUP"], 1),
-        ("--ignore-signal=HUP", &["HUP", "TERM"], 15),
-    ] {
-        let mut tune = Command::new("env");
-        tune.args([default, ignored]).arg(&tool).arg(&lenet).args(["--tune", "--threads", "1"]);
-        let mut process = tune.spawn().expect("env");
-        while files() < 2 {
-            assert!(process.try_wait().expect("a process").is_none(), "it makes a file first");
-            std::thread::sleep(Duration::from_millis(1));
-        }
-        for signal in signals {
-            let id = process.id().to_string();
-            assert!(
-                Command::new("kill").args(["-s", signal, &id]).status().expect("kill starts").success(),
-                "{signals:?}: it runs"
-            );
-            std::thread::sleep(Duration::from_millis(50));
-        }
-        let status = process.wait().expect("a process");
-        assert_eq!((status.signal(), files()), (Some(ended_by), 1), "{ignored}, {signals:?}: {status}");
-    }
-}
-
 /// The pixels of a gray PNG, scaled by linear interpolation.
 fn bigger(path: &str, width: u16, height: u16) -> Vec<u8> {
     let file = std::io::BufReader::new(std::fs::File::open(path).expect("a shipped digit"));

@@ -18,6 +18,7 @@ mod kept;
 mod layering;
 mod opsets;
 mod parity;
+mod partial;
 mod products;
 mod random_graphs;
 mod recurrent;

@@ -7,7 +7,7 @@ mod progress;
 mod signals;
 
 pub use kind::{Kind, ensure_kind};
-pub use output::{Named, PartialFile, ensure_apart, file_beside};
+pub use output::{Named, PartialFile, ensure_apart, file_beside, put_in_place};
 pub use progress::Progress;
 
 use anyhow::Result;
@@ -32,6 +32,7 @@ impl std::error::Error for CheckFailed {}
 /// `main` of a tool: reads the command line and calls `run`. Exit code 0; or one message on stderr and 1 for [`CheckFailed`], 2 for
 /// every other error.
 pub fn main<A: Parser>(tool: &str, run: impl FnOnce(&A) -> Result<()>) -> ExitCode {
+    signals::limits_are_errors();
     let result = match A::try_parse() {
         Ok(arguments) => run(&arguments),
         Err(e) if e.use_stderr() => e.exit(),
@@ -48,7 +49,7 @@ pub fn main<A: Parser>(tool: &str, run: impl FnOnce(&A) -> Result<()>) -> ExitCo
 }
 
 /// What happened, and why, as far as each cause says more than what it caused.
-fn message(error: &anyhow::Error) -> String {
+pub fn message(error: &anyhow::Error) -> String {
     let mut said: Vec<String> = Vec::new();
     for cause in error.chain().map(ToString::to_string) {
         if said.last().is_none_or(|last| !last.contains(&cause)) {

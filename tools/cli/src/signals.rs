@@ -1,9 +1,10 @@
-//! What an interrupted tool leaves behind: nothing. Partial files are removed before a signal ends the process.
+//! What an interrupted tool leaves behind: nothing. Partial files that have names are removed before a signal ends the process; a limit
+//! on the size of files is an error of the write that meets it, and no signal.
 
 use std::collections::BTreeSet;
 use std::io;
 use std::path::PathBuf;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tempfile::NamedTempFile;
 
 /// The files that a signal removes. Absent until signals are watched.
@@ -18,7 +19,7 @@ impl Registered {
     ///
     /// # Errors
     /// If `make` fails, or signals cannot be watched.
-    pub(crate) fn new(make: impl FnOnce() -> io::Result<NamedTempFile>) -> io::Result<(NamedTempFile, Self)> {
+    pub(crate) fn new<F>(make: impl FnOnce() -> io::Result<NamedTempFile<F>>) -> io::Result<(NamedTempFile<F>, Self)> {
         let mut partial = partial();
         if partial.is_none() {
             watch()?;
@@ -39,6 +40,16 @@ impl Drop for Registered {
 fn partial() -> MutexGuard<'static, Option<BTreeSet<PathBuf>>> {
     PARTIAL.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+/// Makes a write beyond the limit on the size of files (`ulimit -f`) fail like one to a full disk, instead of ending the process.
+#[cfg(unix)]
+pub(crate) fn limits_are_errors() {
+    // With a handler, whatever it does, the system goes on to yield the error. There is none to be had where signals cannot be caught.
+    let _ = signal_hook::flag::register(signal_hook::consts::SIGXFSZ, Arc::default());
+}
+
+#[cfg(not(unix))]
+pub(crate) fn limits_are_errors() {}
 
 /// Lets a thread wait for the signals that end a tool, to do what they would have done and to remove files before.
 #[cfg(unix)]

@@ -42,5 +42,6 @@ pub fn write(g: &Graph, metadata: Metadata, out: &mut (impl Write + Seek)) -> Re
     let output_names = if own_names.eq(&g.output_names) { Vec::new() } else { g.output_names.clone() };
     let Metadata { labels, preprocessing, provenance } = metadata;
     let model = Model { graph, types: Some(g.types.clone()), output_names, labels, preprocessing, provenance };
-    format::write(out, &model, |blob, buffer| blobs.fill(blob, buffer)).context("the model cannot be written")
+    format::write(out, &model, |blob, buffer| blobs.fill(blob, buffer)).context("the model cannot be written")?;
+    Ok(out.flush()?)
 }

@@ -91,12 +91,15 @@ pub struct Converted {
 }
 
 impl Converted {
-    /// Puts the files in place, unless they failed.
+    /// Puts the files in place, and another one besides, unless they failed: all of them or none.
     ///
     /// # Errors
     /// If they cannot be.
-    pub fn put_in_place(self) -> Result<Summary> {
-        self.files.into_iter().try_for_each(PartialFile::put_in_place)?;
+    pub fn put_in_place(mut self, other: Option<PartialFile>) -> Result<Summary> {
+        if self.summary.written {
+            self.files.extend(other);
+            ssl_cli::put_in_place(self.files)?;
+        }
         Ok(self.summary)
     }
 }
@@ -107,7 +110,7 @@ impl Converted {
 /// If `source` cannot be read or converted (naming every node that cannot), `target` cannot be written, or it cannot be verified.
 /// A difference above the tolerance is no error; see [`Summary::written`].
 pub fn convert(source: &Path, target: &Path, options: &Options) -> Result<Summary> {
-    convert_beside(source, target, options)?.put_in_place()
+    convert_beside(source, target, options)?.put_in_place(None)
 }
 
 /// As [`convert`], for callers that have to do something before files are put in place.
@@ -181,7 +184,7 @@ pub fn convert_beside(source: &Path, target: &Path, options: &Options) -> Result
         Layout::of(&input.dims, *element_type).context("preprocessing")?.check(rule)?;
     }
     progress.step(format!("write {layers} layers"));
-    emit::write(&compacted, metadata.clone(), &mut std::io::BufWriter::new(temporary.as_file_mut()))?;
+    emit::write(&compacted, metadata.clone(), &mut std::io::BufWriter::new(&mut temporary))?;
     let bytes = temporary.as_file().metadata()?.len();
     progress.step(format!("certify {layers} layers"));
     let mut exported = match &options.export_onnx {
@@ -198,7 +201,7 @@ pub fn convert_beside(source: &Path, target: &Path, options: &Options) -> Result
     if let Some(checks) = &options.checks {
         progress.step("verify");
         let reference = verify::Reference::new(checks, original, target, &metadata, progress)?;
-        certificate.verification = Some(reference.compare(temporary.path())?);
+        certificate.verification = Some(reference.compare(&temporary.path())?);
         exported.iter_mut().for_each(|exported| exported.verify(&reference, options.force));
     }
     progress.finish();
@@ -207,9 +210,6 @@ pub fn convert_beside(source: &Path, target: &Path, options: &Options) -> Result
     if let Some(export::Written { file, report, .. }) = exported {
         files.extend(file);
         certificate.export = Some(report);
-    }
-    if !written {
-        files.clear();
     }
     Ok(Converted { summary: Summary { certificate, written }, external, files })
 }

@@ -107,19 +107,16 @@ fn run(arguments: &Arguments) -> Result<()> {
     ssl_cli::ensure_apart(&inputs, &outputs)?;
     ssl_cli::ensure_kind(input, Kind::Onnx)?;
     // Before the work, so that a bad path costs no time.
-    let report_file =
-        report_path.as_deref().map(|path| Ok::<_, anyhow::Error>((path, ssl_cli::file_beside(path)?))).transpose()?;
+    let mut report_file = report_path.as_deref().map(ssl_cli::file_beside).transpose()?;
     let converted = convert_beside(input, output, &options(arguments)?)?;
     let external: Vec<Named> = converted.external.iter().map(|path| ("the model's external data", Some(&**path))).collect();
     ssl_cli::ensure_apart(&external, &outputs)?;
-    // First, so that nothing is written by a call that fails.
-    print(arguments, &converted.summary)?;
-    let Summary { certificate, written, .. } = converted.put_in_place()?;
-    if let (Some((path, mut file)), true) = (report_file, written) {
-        writeln!(file, "{}", serde_json::to_string_pretty(&certificate)?)
-            .with_context(|| format!("cannot write {}", path.display()))?;
-        file.put_in_place()?;
+    if let Some(file) = &mut report_file {
+        writeln!(file, "{}", serde_json::to_string_pretty(&converted.summary.certificate)?)?;
     }
+    // Before files are put in place, so that nothing is written by a call that fails.
+    print(arguments, &converted.summary)?;
+    let Summary { certificate, written, .. } = converted.put_in_place(report_file)?;
     if let Some(failed) = certificate.verification.filter(|v| !v.passed) {
         let cause = if certificate.zero_tol > 0.0 { " (what the threshold cut is part of that)" } else { "" };
         let difference = failed.difference() + cause;

@@ -125,6 +125,7 @@ pub struct Reference<'a> {
     metadata: &'a Metadata,
     tolerance: f64,
     model: Model,
+    target: &'a Path,
     /// Which is gone when this is dropped.
     _file: PartialFile,
 }
@@ -137,14 +138,14 @@ impl<'a> Reference<'a> {
     pub fn new(
         checks: &'a Checks,
         original: Graph,
-        target: &Path,
+        target: &'a Path,
         metadata: &'a Metadata,
         progress: &'a Progress,
     ) -> Result<Self> {
         let rounds = (0..original.graph.nodes.len()).any(|i| original.op(i).function() == Some(Activation::Round));
         let tolerance = checks.tolerance.unwrap_or(if rounds { TOLERANCE_OF_ROUNDING } else { TOLERANCE });
         let file = written_beside(target, &original, metadata)?;
-        Ok(Reference { checks, progress, metadata, tolerance, model: Model::open(file.path())?, _file: file })
+        Ok(Reference { checks, progress, metadata, tolerance, model: Model::open(file.path())?, target, _file: file })
     }
 
     /// Compares a `.sslm` file with the original.
@@ -169,16 +170,16 @@ impl<'a> Reference<'a> {
     /// If it cannot be read or run.
     pub fn compare_onnx(&self, written: &Path) -> Result<Verification> {
         let graph = import::import(&mut OnnxFile::open(written)?, &BTreeMap::new())?;
-        let file = written_beside(written, &graph, self.metadata)?;
+        let file = written_beside(self.target, &graph, self.metadata)?;
         drop(graph);
-        self.compare(file.path())
+        self.compare(&file.path())
     }
 }
 
 /// A temporary `.sslm` file beside `target`.
 fn written_beside(target: &Path, g: &Graph, metadata: &Metadata) -> Result<PartialFile> {
     let mut file = ssl_cli::file_beside(target)?;
-    emit::write(g, metadata.clone(), &mut BufWriter::new(file.as_file_mut()))?;
+    emit::write(g, metadata.clone(), &mut BufWriter::new(&mut file))?;
     Ok(file)
 }
 

@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result};
 use clap::{Args, Parser, Subcommand};
-use ssl_cli::CheckFailed;
+use ssl_cli::{CheckFailed, PartialFile};
 use ssl_report::analysis::Beside;
 use ssl_report::compare::{self, Verdict};
 use ssl_report::document::{Part, Section};
@@ -115,16 +115,18 @@ fn page(arguments: &PageArguments) -> Result<()> {
     let gpu_peers = arguments.gpu_peers.as_deref().map(gpu::PyTorch::read).transpose()?;
     let (baseline, peers, gpu, gpu_peers) = (baseline.as_ref(), peers.as_ref(), gpu.as_ref(), gpu_peers.as_ref());
     let document = analysis::report(&record, Beside { baseline, peers, pauses: &pauses, gpu, gpu_peers });
+    let mut files = vec![written(arguments.output.as_deref().context("expected --output")?, &html::page(&document))?];
     if let Some(path) = &arguments.markdown {
-        write(path, &markdown::text(&document))?;
+        files.push(written(path, &markdown::text(&document))?);
     }
-    write(arguments.output.as_deref().context("expected --output")?, &html::page(&document))
+    ssl_cli::put_in_place(files)
 }
 
-fn write(path: &Path, text: &str) -> Result<()> {
+/// A file of this text that is to become `path`.
+fn written(path: &Path, text: &str) -> Result<PartialFile> {
     let mut file = ssl_cli::file_beside(path)?;
-    file.write_all(text.as_bytes()).with_context(|| format!("cannot write {}", path.display()))?;
-    file.put_in_place()
+    file.write_all(text.as_bytes())?;
+    Ok(file)
 }
 
 fn compare(old: &Path, new: &Path) -> Result<()> {

@@ -203,11 +203,11 @@ impl Record {
         for (key, value) in &self.notes {
             writeln!(file, "# {key}: {value}")?;
         }
-        let mut writer = csv::Writer::from_writer(file.as_file_mut());
+        let mut writer = csv::Writer::from_writer(&mut file);
         self.rows.iter().try_for_each(|row| writer.serialize(row))?;
         writer.flush()?;
         drop(writer);
-        file.put_in_place()
+        ssl_cli::put_in_place(vec![file])
     }
 }
 

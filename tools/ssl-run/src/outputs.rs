@@ -6,11 +6,10 @@ use anyhow::{Context, Result, ensure};
 use ssl_cli::PartialFile;
 use ssl_npy::Array;
 use sslm::{ElementType, Model, TensorView};
-use std::path::Path;
 
 /// The file of --output, which appears when all is written.
 pub(crate) struct Target<'a> {
-    path: &'a Path,
+    is_archive: bool,
     file: PartialFile,
     names: Vec<&'a str>,
     types: Vec<ElementType>,
@@ -28,20 +27,19 @@ impl<'a> Target<'a> {
             names.len(),
             names.join("', '")
         );
-        Ok(Some(Target { path, file: ssl_cli::file_beside(path)?, names, types }))
+        Ok(Some(Target { is_archive: is_archive(path), file: ssl_cli::file_beside(path)?, names, types }))
     }
 
     /// Writes all outputs.
     pub(crate) fn write(mut self, outputs: Vec<Output>) -> Result<()> {
         let array = |(Output { shape, elements }, &element_type)| Array { shape, element_type, elements };
         let arrays: Vec<Array> = outputs.into_iter().zip(&self.types).map(array).collect();
-        let file = self.file.as_file_mut();
-        let done = match &arrays[..] {
-            [array] if !is_archive(self.path) => ssl_npy::write(std::io::BufWriter::new(file), array),
-            arrays => ssl_npy::write_all(std::io::BufWriter::new(file), self.names.iter().copied().zip(arrays)),
-        };
-        done.with_context(|| format!("cannot write {}", self.path.display()))?;
-        self.file.put_in_place()
+        let to = std::io::BufWriter::new(&mut self.file);
+        match &arrays[..] {
+            [array] if !self.is_archive => ssl_npy::write(to, array)?,
+            arrays => ssl_npy::write_all(to, self.names.iter().copied().zip(arrays))?,
+        }
+        ssl_cli::put_in_place(vec![self.file])
     }
 }
 

@@ -2,7 +2,7 @@
 //! from there by later runs.
 
 use crate::{Arguments, options, sample};
-use anyhow::{Context, Result};
+use anyhow::Result;
 use serde_json::{Value, json};
 use ssl_cli::{Progress, printable, table};
 use sslm::{ErrorKind, Model, Options, Plan, TunedLayer, Tuning, Turns};
@@ -24,7 +24,7 @@ pub(crate) fn run(arguments: &Arguments, model: &Model) -> Result<()> {
     })?;
     bar.finish();
     let text = tuning.to_json();
-    writeln!(file, "{text}").and_then(|()| file.flush()).with_context(|| format!("cannot write {}", target.display()))?;
+    writeln!(file, "{text}")?;
     let mut out = ssl_cli::stdout();
     if arguments.json {
         let mut report: Value = serde_json::from_str(&text)?;
@@ -37,7 +37,7 @@ pub(crate) fn run(arguments: &Arguments, model: &Model) -> Result<()> {
     let there = target.exists();
     // Last, so that nothing is written by a call that fails.
     if turns.tuning_is_faster() {
-        file.put_in_place()?;
+        ssl_cli::put_in_place(vec![file])?;
     }
     ssl_cli::note("ssl-run", outcome(&turns, &target, there));
     Ok(())

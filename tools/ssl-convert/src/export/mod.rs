@@ -81,7 +81,7 @@ impl Written {
             }
         };
         let message = prost::Message::encode_to_vec(&model);
-        file.write_all(&message).with_context(|| format!("cannot write {}", path.display()))?;
+        file.write_all(&message)?;
         let report = Report { bytes: message.len() as u64, ..Report::default() };
         Ok(Written { file: Some(file), layers, report })
     }
@@ -89,7 +89,7 @@ impl Written {
     /// Reads the file back and compares it; where it differs, it is refused, unless somebody insists.
     pub(crate) fn verify(&mut self, reference: &Reference<'_>, force: bool) {
         let Some(file) = &self.file else { return };
-        match reference.compare_onnx(file.path()) {
+        match reference.compare_onnx(&file.path()) {
             Err(e) => self.report.refused = Some(format!("it cannot be read back: {e:#}")),
             Ok(verification) => {
                 self.report.refused = (!verification.passed && !force).then(|| verification.difference());
