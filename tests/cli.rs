@@ -514,6 +514,62 @@ fn images_are_fitted_and_converted() {
     }
 }
 
+/// One image that cannot be read keeps none of the others from being run, and is named where they are.
+#[test]
+fn damaged_images_keep_no_others() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let at = |name: &str| text(folder.path().join(name));
+    let png = std::fs::read(digit(1)).expect("a shipped digit");
+    std::fs::write(at("cut.png"), &png[..png.len() - 1]).expect("a writable folder");
+    let seven = bigger(&digit(7), 28, 28);
+    let mut jpeg = Vec::new();
+    let encoder = jpeg_encoder::Encoder::new(&mut jpeg, 90);
+    encoder.encode(&seven, 28, 28, jpeg_encoder::ColorType::Luma).expect("memory takes everything");
+    std::fs::write(at("whole.jpg"), &jpeg).expect("a writable folder");
+    std::fs::write(at("cut.jpg"), &jpeg[..jpeg.len() - 3]).expect("a writable folder");
+    let (model, cut, whole) = (model(), [at("cut.png"), at("cut.jpg")], at("whole.jpg"));
+    let (two, three) = (digit(2), digit(3));
+
+    let images = [&*two, &cut[0], &whole, &cut[1], &three];
+    let Run { code, stdout, stderr } = run("ssl-run", &[&[&*model, "--top", "1"], &images[..]].concat());
+    let lines: Vec<&str> = stderr.lines().collect();
+    assert_eq!((code, lines.len()), (1, 3), "{stderr}");
+    assert!(cut.iter().zip(&lines).all(|(path, line)| line.contains(&**path) && line.contains("sound PNG or JPEG")), "{stderr}");
+    assert_eq!(lines[2], "ssl-run: 2 of 5 images could not be run");
+    let classes: Vec<&str> = stdout.lines().filter_map(|line| line.split_once("%  ").map(|(_, class)| class)).collect();
+    assert_eq!((classes, stdout.lines().count()), (vec!["2", "7", "3"], 6), "{stdout}");
+
+    let Run { code, stdout, .. } = run("ssl-run", &[&[&*model, "--json"], &images[..]].concat());
+    let answers: Value = serde_json::from_str(&stdout).expect("JSON");
+    let names: Vec<&str> = answers.as_array().expect("a list").iter().filter_map(|answer| answer["image"].as_str()).collect();
+    assert_eq!((code, names), (1, images.to_vec()));
+    for (answer, image) in answers.as_array().expect("a list").iter().zip(images) {
+        let is_cut = cut.iter().any(|path| path == image);
+        assert_eq!((answer["error"].is_string(), answer["classes"].is_array()), (is_cut, !is_cut), "{answer}");
+    }
+    let whole_list = succeeds("ssl-run", &[&model, "--json", &two, &three]);
+    let pretty: Value = serde_json::from_str(&whole_list).expect("JSON");
+    assert_eq!(pretty.as_array().map(Vec::len), Some(2));
+    assert!(whole_list.starts_with("[\n  {\n    \"image\"") && whole_list.ends_with("\n  }\n]\n"), "{whole_list}");
+
+    refuses("ssl-run", &[&model, &cut[1]], &["cut.jpg", "expected 16 MCUs, found 15: the data end early"]);
+    refuses("ssl-run", &[&model, &cut[0], &cut[1]], &["cut.png", "cut.jpg", "none of the 2 images could be run"]);
+    // What is wrong with the call is said once, and ends it.
+    let message = refuses("ssl-run", &[&model, &two, &three, "--threads", "20000"], &["expected at most 1024"]);
+    assert_eq!(message.lines().count(), 1, "{message}");
+
+    let (onnx, out) = (text(lenet().join("lenet.onnx")), at("out.sslm"));
+    for path in &cut {
+        let images = tempfile::tempdir().expect("a temporary folder");
+        std::fs::copy(&two, images.path().join("2.png")).expect("a writable folder");
+        let name = Path::new(path).file_name().expect("a name");
+        std::fs::copy(path, images.path().join(name)).expect("a writable folder");
+        let verified = ["--verify", "0", "--verify-images", &text(images.path())];
+        refuses("ssl-convert", &[&[&*onnx, "-o", &out], &verified[..]].concat(), &[&name.to_string_lossy(), "sound PNG or JPEG"]);
+    }
+    assert!(!Path::new(&out).exists());
+}
+
 #[test]
 fn wrong_use_is_explained() {
     let folder = tempfile::tempdir().expect("a temporary folder");

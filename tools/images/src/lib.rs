@@ -2,7 +2,9 @@
 //! `ssl-convert` verifies with must be the same elements, so both read images here.
 
 mod decode;
+mod jpeg;
 mod pixels;
+mod size;
 
 use anyhow::{Context, Result, bail, ensure};
 use pixels::Pixels;

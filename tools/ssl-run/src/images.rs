@@ -1,12 +1,15 @@
-//! Images in, and out what the model says of each: the likeliest classes, or what its outputs hold.
+//! Images in, and out what the model says of each as soon as it is known: the likeliest classes, or what its outputs hold. An image that
+//! cannot be run does not keep the others from it.
 
 use crate::outputs::{Output, Target};
 use crate::{Arguments, prepare, preprocess};
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Error, Result, bail, ensure};
 use serde::Serialize;
-use ssl_cli::printable;
-use sslm::{Model, Session, TensorInfo, TensorView};
+use ssl_cli::{CheckFailed, printable};
+use ssl_images::Layout;
+use sslm::{Dim, Model, Preprocessing, Session, TensorInfo, TensorView};
 use std::io::Write;
+use std::path::{Path, PathBuf};
 
 /// An output of at most so many elements is printed whole.
 const FEW: usize = 10;
@@ -23,6 +26,8 @@ struct Answer {
 enum Found {
     Classes(Vec<Class>),
     Outputs(Vec<Tensor>),
+    /// Why there is neither.
+    Error(String),
 }
 
 #[derive(Serialize)]
@@ -53,25 +58,77 @@ pub(crate) fn run(arguments: &Arguments, model: &Model) -> Result<()> {
     ensure!(target.is_none() || arguments.images.len() == 1, "--output: expected one image, found {}", arguments.images.len());
     let (rule, layout) = preprocess::rule(model, &input, &arguments.preprocessing)?;
     let labels = labels(arguments, model)?;
-    let mut session: Option<Session> = None;
-    let (mut answers, mut last) = (Vec::new(), Vec::new());
-    for path in &arguments.images {
-        let (mut shape, mut pixels) = ssl_images::load(path, &rule, &input.dims, layout)?;
+    let mut runner = Runner { arguments, model, input, rule, layout, session: None };
+    let mut answers = Answers { out: ssl_cli::stdout(), is_json: arguments.json, printed: 0 };
+    let (all, mut failed, mut last) = (arguments.images.len(), 0, Vec::new());
+    let mut each = |path: &PathBuf| -> Result<()> {
+        let found = match runner.run(path) {
+            Ok(outputs) => {
+                last = outputs;
+                found(arguments, model, &labels, &last)
+            }
+            Err(Failed::Call(e)) => return Err(e),
+            Err(Failed::Image(e)) if all == 1 => return Err(e),
+            Err(Failed::Image(e)) => {
+                failed += 1;
+                let message = ssl_cli::message(&e);
+                ssl_cli::note("ssl-run", &message);
+                Found::Error(message)
+            }
+        };
+        answers.print(&Answer { image: path.display().to_string(), found })
+    };
+    let done = arguments.images.iter().try_for_each(&mut each);
+    answers.end()?;
+    done?;
+    ensure!(failed < all, "none of the {all} images could be run");
+    if failed > 0 {
+        bail!(CheckFailed(format!("{failed} of {all} images could not be run")));
+    }
+    target.map_or(Ok(()), |target| target.write(last))
+}
+
+/// Runs one image after the other.
+struct Runner<'a> {
+    arguments: &'a Arguments,
+    model: &'a Model,
+    input: TensorInfo,
+    rule: Preprocessing,
+    layout: Layout,
+    session: Option<Session>,
+}
+
+/// Why an image was not run.
+enum Failed {
+    /// Others may be.
+    Image(Error),
+    /// No other would be.
+    Call(Error),
+}
+
+impl Runner<'_> {
+    /// What the model yields for an image.
+    fn run(&mut self, path: &Path) -> Result<Vec<Output>, Failed> {
+        let (shape, pixels) = ssl_images::load(path, &self.rule, &self.input.dims, self.layout).map_err(Failed::Image)?;
+        // Where the model leaves the size open, it is the image's, and what is wrong with it concerns no other.
+        let is_own_size = self.input.dims.iter().skip(1).any(|dim| matches!(dim, Dim::Symbolic { .. }));
+        let outputs = self.outputs(shape, pixels);
+        outputs.map_err(|e| if is_own_size { Failed::Image(e.context(path.display().to_string())) } else { Failed::Call(e) })
+    }
+
+    fn outputs(&mut self, mut shape: Vec<usize>, mut pixels: Vec<f32>) -> Result<Vec<Output>> {
         // A model whose batch is fixed runs one image and blank ones.
-        shape[0] = crate::batch(&input.dims, 1);
-        let session = match &mut session {
+        shape[0] = crate::batch(&self.input.dims, 1);
+        let session = match &mut self.session {
             Some(session) if session.plan().input_shapes().next() == Some(&shape) => session,
-            other => other.insert(prepare(arguments, model, std::slice::from_ref(&shape))?.session()),
+            other => other.insert(prepare(self.arguments, self.model, std::slice::from_ref(&shape))?.session()),
         };
         let blank = "expected --input with a whole batch, found an image";
         ensure!(shape[0] == 1 || !session.plan().mixes_images(), "the model mixes the {} images of a batch: {blank}", shape[0]);
         pixels.resize(shape.iter().product(), 0.0);
         let outputs = session.run_all(&[TensorView::new(&shape, &pixels)?])?;
-        last = outputs.iter().map(|(_, view)| of_one_image(view, shape[0])).collect::<Result<_>>()?;
-        answers.push(Answer { image: path.display().to_string(), found: found(arguments, model, &labels, &last) });
+        outputs.iter().map(|(_, view)| of_one_image(view, shape[0])).collect()
     }
-    print(arguments, &answers)?;
-    target.map_or(Ok(()), |target| target.write(last))
 }
 
 /// The model's only input.
@@ -121,31 +178,58 @@ fn tensor((output, (name, element_type)): (&Output, (&str, sslm::ElementType))) 
     }
 }
 
-fn print(arguments: &Arguments, answers: &[Answer]) -> Result<()> {
-    let mut out = ssl_cli::stdout();
-    if arguments.json {
-        writeln!(out, "{}", serde_json::to_string_pretty(answers)?)?;
-        return Ok(());
+/// Prints answers as they come: text, or one list of JSON, which is whole whenever [`Answers::end`] is called.
+struct Answers<W> {
+    out: W,
+    is_json: bool,
+    printed: usize,
+}
+
+impl<W: Write> Answers<W> {
+    fn print(&mut self, answer: &Answer) -> Result<()> {
+        if self.is_json {
+            write!(self.out, "{}", if self.printed == 0 { "[" } else { "," })?;
+            for line in serde_json::to_string_pretty(answer)?.lines() {
+                write!(self.out, "\n  {line}")?;
+            }
+        } else {
+            self.text(answer)?;
+        }
+        self.printed += 1;
+        Ok(self.out.flush()?)
     }
-    for Answer { image, found } in answers {
-        writeln!(out, "{}", printable(image))?;
+
+    fn end(&mut self) -> Result<()> {
+        if self.is_json && self.printed > 0 {
+            writeln!(self.out, "\n]")?;
+        }
+        Ok(self.out.flush()?)
+    }
+
+    fn text(&mut self, Answer { image, found }: &Answer) -> Result<()> {
+        let out = &mut self.out;
+        let mut headed = |text: String| writeln!(out, "{}\n{text}", printable(image));
         match found {
             Found::Classes(classes) => {
-                for class in classes {
+                let class = |class: &Class| {
                     let label = class.label.as_deref().map_or_else(|| format!("class {}", class.index), printable);
-                    writeln!(out, "  {:6.2} %  {label}", class.probability * 100.0)?;
-                }
+                    format!("  {:6.2} %  {label}", class.probability * 100.0)
+                };
+                headed(classes.iter().map(class).collect::<Vec<_>>().join("\n"))?;
             }
             Found::Outputs(outputs) => {
-                for Tensor { name, element_type, shape, least, greatest, elements } in outputs {
+                let output = |Tensor { name, element_type, shape, least, greatest, elements }: &Tensor| {
                     let all = elements.iter().flatten().map(f32::to_string).collect::<Vec<_>>().join(" ");
                     let holds = if elements.is_some() { all } else { format!("{least} to {greatest}") };
-                    writeln!(out, "  '{}' {element_type} {shape:?}: {holds}", printable(name))?;
-                }
+                    format!("  '{}' {element_type} {shape:?}: {holds}", printable(name))
+                };
+                headed(outputs.iter().map(output).collect::<Vec<_>>().join("\n"))?;
             }
+            // Standard error has it.
+            Found::Error(_) => {}
         }
+        Ok(())
     }
-    Ok(())
 }
 
 fn labels(arguments: &Arguments, model: &Model) -> Result<Vec<String>> {

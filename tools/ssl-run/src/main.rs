@@ -38,7 +38,8 @@ use std::sync::Once;
   ssl-run lenet.sslm --bench 1000 --backend cuda      # the same on the first CUDA device
   ssl-run lenet.sslm --tune --threads 1               # times every method, stores faster ones for later runs
 
-Results go to stdout, notes to stderr. Exit codes: 0 success, 2 error."
+Results go to stdout, notes to stderr. Of several images, those that cannot be run are named on stderr (with --json in the list, too, as
+an \"error\"), and the others are run. Exit codes: 0 success, 1 some images could not be run, 2 error."
 )]
 struct Arguments {
     /// The model
