@@ -9,6 +9,7 @@ mod corpus;
 mod cuda;
 mod driver;
 mod export;
+mod frozen;
 mod fusion;
 mod golden;
 mod import;

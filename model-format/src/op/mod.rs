@@ -66,13 +66,8 @@ macro_rules! operators {
         impl<W: crate::weights::InFile> crate::codec::Field for Op<W> {
             const MIN_SIZE: usize = 1;
             fn write(&self, out: &mut Vec<u8>) {
-                match self { $(
-                    Op::$name(record) => {
-                        let code: &[u8] = &[$code $(, $open)?];
-                        out.push(code[usize::from(code.len() > 1 && is_open(record))]);
-                        crate::codec::Field::write(record, out);
-                    }
-                )* }
+                out.push(self.code());
+                match self { $(Op::$name(record) => crate::codec::Field::write(record, out),)* }
             }
             fn read(r: &mut crate::codec::Reader) -> Result<Self> {
                 let place = r.place();
@@ -91,6 +86,23 @@ macro_rules! operators {
                         format!("code {other}"),
                     )),
                 })
+            }
+        }
+
+        impl Op {
+            /// All codes that a file may name operators by.
+            pub const CODES: &'static [u8] = &[$($code, $($open,)?)*];
+        }
+
+        impl<W: Weights> Op<W> {
+            /// The code that its record has in a file.
+            pub fn code(&self) -> u8 {
+                match self { $(
+                    Op::$name(record) => {
+                        let code: &[u8] = &[$code $(, $open)?];
+                        code[usize::from(code.len() > 1 && is_open(record))]
+                    }
+                )* }
             }
         }
 
