@@ -231,6 +231,10 @@ impl Coder<'_> {
                 break;
             }
             bits.take(len.into())?;
+            if refined >> at == 0 {
+                at += usize::from(zeros);
+                zeros = 0;
+            }
             // Past coefficients that are zero, and those that are not and are refined by a bit.
             while at <= last && (zeros > 0 || refined >> at & 1 == 1) {
                 if refined >> at & 1 == 1 {
