@@ -100,7 +100,7 @@ impl Layout {
 /// image's own size is taken.
 ///
 /// # Errors
-/// If the file is not a sound PNG or JPEG image, or the rule would enlarge it beyond measure.
+/// If the file is not a whole and sound PNG or JPEG image, has more pixels than it may, or the rule would enlarge it beyond measure.
 pub fn load(path: &Path, rule: &Preprocessing, dims: &[Dim], layout: Layout) -> Result<(Vec<usize>, Vec<f32>)> {
     let (channels, [y, x]) = (layout.channels, layout.size_axes);
     let image = decode::decode(path, channels).with_context(|| format!("{}", path.display()))?;
