@@ -69,6 +69,30 @@ fn dev_dependencies_add_no_features() {
     assert!(others.is_empty(), "in tests these have other features, by dev-dependencies: {others:#?}");
 }
 
+/// Building takes a Rust toolchain and nothing else. Reading archives is what tends to bring in C; `deny.toml` has the same list for all
+/// crates.
+#[test]
+fn no_tool_needs_a_compiler_of_c() {
+    const CALLERS: [&str; 10] =
+        ["cc", "cmake", "bindgen", "pkg-config", "openssl-sys", "zstd-sys", "bzip2-sys", "lzma-sys", "libz-sys", "libz-ng-sys"];
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo.current_dir(sslm_tests::tools::root()).args([
+        "tree",
+        "--locked",
+        "--edges=normal,build",
+        "--prefix=none",
+        "--format={p}",
+    ]);
+    cargo.args(["--package=sslm", "--package=ssl-run", "--package=ssl-convert", "--package=ssl-inspect", "--package=ssl-report"]);
+    let output = cargo.output().expect("cargo starts");
+    assert!(output.status.success(), "cargo tree: {}", String::from_utf8_lossy(&output.stderr));
+    let lines = String::from_utf8(output.stdout).expect("cargo writes text");
+    let crates: BTreeSet<&str> = lines.lines().filter_map(|line| line.split(' ').next()).collect();
+    assert!(crates.contains("rawzip"), "the list has what reads archives: {crates:?}");
+    let found: Vec<&str> = CALLERS.into_iter().filter(|caller| crates.contains(caller)).collect();
+    assert!(found.is_empty(), "crates that call a compiler of C: {found:?}");
+}
+
 #[test]
 fn unsafe_stays_where_it_is_expected() {
     // Everything else is safe code; these files hold the invariants.
