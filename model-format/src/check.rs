@@ -70,16 +70,8 @@ fn check_compaction(c: &Compaction) -> Result<()> {
 /// Every value is defined once, before it is used.
 fn check_flow(graph: &Graph) -> Result<()> {
     let mut defined = vec![false; graph.values.len()];
-    let mut define = |what: &dyn Fn() -> String, id: ValueId| match defined.get_mut(id.index()) {
-        Some(d) if !*d => {
-            *d = true;
-            Ok(())
-        }
-        Some(_) => Err(Error::invalid(what(), "a value that nothing else defines", format!("value {}", id.0))),
-        None => Err(Error::invalid(what(), format!("a value below {}", graph.values.len()), id.0)),
-    };
     for (i, input) in graph.inputs.iter().enumerate() {
-        define(&|| format!("input {i}"), input.value)?;
+        define(&mut defined, &|| format!("input {i}"), input.value)?;
         if graph.values[input.value.index()].compaction.is_some() {
             return Err(Error::invalid(format!("input {i}"), "every channel present", "a kept list"));
         }
@@ -87,31 +79,37 @@ fn check_flow(graph: &Graph) -> Result<()> {
             return Err(Error::invalid(format!("input {i}"), "extents of at least 1", 0));
         }
     }
-    // A node may read what inputs and nodes before it define: the largest position that defines each value decides.
-    let mut position = vec![usize::MAX; graph.values.len()];
-    graph.inputs.iter().for_each(|input| position[input.value.index()] = 0);
-    for (i, node) in graph.nodes.iter().enumerate() {
+    let unknown = |defined: &[bool], v: &ValueId| !defined.get(v.index()).copied().unwrap_or(false);
+    for node in &graph.nodes {
         let at = || format!("node '{}'", node.name);
-        for v in &node.inputs {
-            if position.get(v.index()).is_none_or(|&p| p > i) {
-                return Err(Error::invalid(at(), "inputs that are defined before it", format!("value {}", v.0)));
-            }
+        if let Some(v) = node.inputs.iter().find(|v| unknown(&defined, v)) {
+            return Err(Error::invalid(at(), "inputs that are defined before it", format!("value {}", v.0)));
         }
-        define(&at, node.output)?;
-        position[node.output.index()] = i + 1;
+        define(&mut defined, &at, node.output)?;
     }
-    for v in &graph.outputs {
-        if position.get(v.index()).is_none_or(|&p| p == usize::MAX) {
-            return Err(Error::invalid("outputs", "values that an input or a node defines", format!("value {}", v.0)));
-        }
+    if let Some(v) = graph.outputs.iter().find(|v| unknown(&defined, v)) {
+        return Err(Error::invalid("outputs", "values that an input or a node defines", format!("value {}", v.0)));
     }
     if graph.inputs.is_empty() || graph.outputs.is_empty() {
         let found = format!("{} inputs, {} outputs", graph.inputs.len(), graph.outputs.len());
         return Err(Error::invalid("graph", "at least one input and one output", found));
     }
-    match position.iter().position(|&p| p == usize::MAX) {
+    match defined.iter().position(|defined| !defined) {
         Some(i) => Err(Error::invalid(format!("value {i} '{}'", graph.values[i].name), "a definition", "none")),
         None => Ok(()),
+    }
+}
+
+/// A value is defined here, and was not before.
+fn define(defined: &mut [bool], at: &dyn Fn() -> String, id: ValueId) -> Result<()> {
+    let count = defined.len();
+    match defined.get_mut(id.index()) {
+        Some(true) => Err(Error::invalid(at(), "a value that nothing else defines", format!("value {}", id.0))),
+        Some(defined) => {
+            *defined = true;
+            Ok(())
+        }
+        None => Err(Error::invalid(at(), format!("a value below {count}"), id.0)),
     }
 }
 
