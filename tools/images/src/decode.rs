@@ -5,9 +5,7 @@ use crate::jpeg::ensure_whole;
 use crate::pixels::Pixels;
 use crate::size::ensure_size;
 use anyhow::{Context, Result, ensure};
-use std::fs::File;
 use std::io::{Cursor, Read, Seek};
-use std::path::Path;
 use zune_jpeg::JpegDecoder;
 use zune_jpeg::zune_core::{bytestream::ZCursor, colorspace::ColorSpace, options::DecoderOptions};
 
@@ -30,8 +28,7 @@ enum Samples {
 }
 
 /// Reads an image, and converts it to 1 or 3 `colors`; alpha is dropped.
-pub(crate) fn decode(path: &Path, colors: usize) -> Result<Pixels> {
-    let mut file = File::open(path).context("cannot open")?;
+pub(crate) fn decode(mut file: impl Read + Seek, colors: usize) -> Result<Pixels> {
     let mut start = Vec::new();
     file.by_ref().take(8).read_to_end(&mut start).context("cannot read")?;
     let is_png = start == b"\x89PNG\r\n\x1a\n";

@@ -9,6 +9,8 @@ mod size;
 use anyhow::{Context, Result, bail, ensure};
 use pixels::Pixels;
 use sslm_format::{Color, Dim, ElementType, Preprocessing, Resize};
+use std::fs::File;
+use std::io::{BufRead, BufReader, Seek};
 use std::path::Path;
 
 /// Images are not enlarged beyond this.
@@ -102,8 +104,17 @@ impl Layout {
 /// # Errors
 /// If the file is not a whole and sound PNG or JPEG image, has more pixels than it may, or the rule would enlarge it beyond measure.
 pub fn load(path: &Path, rule: &Preprocessing, dims: &[Dim], layout: Layout) -> Result<(Vec<usize>, Vec<f32>)> {
+    let file = File::open(path).context("cannot open");
+    file.and_then(|file| read(BufReader::new(file), rule, dims, layout)).with_context(|| format!("{}", path.display()))
+}
+
+/// As [`load`], of an image that need not be a file.
+///
+/// # Errors
+/// As [`load`].
+pub fn read(image: impl BufRead + Seek, rule: &Preprocessing, dims: &[Dim], layout: Layout) -> Result<(Vec<usize>, Vec<f32>)> {
     let (channels, [y, x]) = (layout.channels, layout.size_axes);
-    let image = decode::decode(path, channels).with_context(|| format!("{}", path.display()))?;
+    let image = decode::decode(image, channels)?;
     let extent = |axis: usize, own: u32| match &dims[axis] {
         Dim::Fixed { size } => u32::try_from(*size).unwrap_or(u32::MAX),
         Dim::Symbolic { .. } => own,
@@ -113,15 +124,14 @@ pub fn load(path: &Path, rule: &Preprocessing, dims: &[Dim], layout: Layout) -> 
         Resize::CenterCrop { short_side } => {
             let factor = f64::from(short_side) / f64::from(image.width.min(image.height));
             let [width, height] = [image.width, image.height].map(|side| (f64::from(side) * factor).round() as u32);
-            let rule = || format!("{}: the rule crop:{short_side}", path.display());
+            let rule = || format!("the rule crop:{short_side}");
             let image = scale(&image, width, height).with_context(rule)?;
             let (width, height) = (extent(x, image.width).min(image.width), extent(y, image.height).min(image.height));
             image.crop((image.width - width) / 2, (image.height - height) / 2, width, height)
         }
     };
     let (width, height) = (extent(x, image.width), extent(y, image.height));
-    let image =
-        scale(&image, width, height).with_context(|| format!("{}: the model's input is {}", path.display(), describe(dims)))?;
+    let image = scale(&image, width, height).with_context(|| format!("the model's input is {}", describe(dims)))?;
 
     let plane = width as usize * height as usize;
     let element = |pixel: usize, c: usize| {

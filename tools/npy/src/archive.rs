@@ -1,6 +1,6 @@
 //! `.npz` files: archives of the zip format with a `.npy` file for each array.
 
-use crate::{Array, parse, write};
+use crate::{Array, parse_from, write};
 use anyhow::{Context, Result, bail, ensure};
 use flate2::bufread::DeflateDecoder;
 use rawzip::path::EntryPath;
@@ -22,7 +22,11 @@ pub fn read_all(path: &Path) -> Result<Vec<(String, Array)>> {
     parse_all(&std::fs::read(path)?)
 }
 
-fn parse_all(bytes: &[u8]) -> Result<Vec<(String, Array)>> {
+/// As [`read_all`], from the bytes of a file.
+///
+/// # Errors
+/// As [`read_all`].
+pub fn parse_all(bytes: &[u8]) -> Result<Vec<(String, Array)>> {
     let archive = ZipArchive::from_slice(bytes).context("no archive")?;
     let (mut arrays, mut entries) = (Vec::new(), archive.entries());
     while let Some(entry) = entries.next_entry()? {
@@ -45,7 +49,7 @@ fn parse_all(bytes: &[u8]) -> Result<Vec<(String, Array)>> {
 
 /// An array of `len` bytes, behind which nothing may follow: its checksum is checked at its end.
 fn all_of(mut from: impl Read, len: u64) -> Result<Array> {
-    let array = parse(&mut from, len)?;
+    let array = parse_from(&mut from, len)?;
     ensure!(from.read(&mut [0])? == 0, "more follows behind the elements");
     Ok(array)
 }

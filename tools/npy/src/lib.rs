@@ -7,14 +7,14 @@
 mod archive;
 mod header;
 
-pub use archive::{read_all, write_all};
+pub use archive::{parse_all, read_all, write_all};
 pub use header::header;
 
 use anyhow::{Context, Result, ensure};
 use header::{Header, MAGIC};
 use sslm_format::ElementType;
 use std::fs::File;
-use std::io::{BufReader, Cursor, Read, Write};
+use std::io::{BufReader, Read, Write};
 use std::path::Path;
 
 /// Elements that are converted at a time.
@@ -46,19 +46,26 @@ pub fn read(path: &Path) -> Result<Array> {
     let mut file = File::open(path)?;
     let metadata = file.metadata()?;
     if metadata.is_file() {
-        return parse(BufReader::new(file), metadata.len());
+        return parse_from(BufReader::new(file), metadata.len());
     }
     // A pipe tells its length by ending, and what is no array must not be waited for.
     let mut bytes = Vec::new();
     (&file).take(MAGIC.len() as u64).read_to_end(&mut bytes)?;
     ensure!(bytes == MAGIC, "found something else");
     file.read_to_end(&mut bytes)?;
-    let len = bytes.len() as u64;
-    parse(Cursor::new(bytes), len)
+    parse(&bytes)
+}
+
+/// As [`read`], from the bytes of a file.
+///
+/// # Errors
+/// As [`read`].
+pub fn parse(bytes: &[u8]) -> Result<Array> {
+    parse_from(bytes, bytes.len() as u64)
 }
 
 /// An array from `len` bytes, if they hold all of it: its memory is asked for only then.
-fn parse(mut from: impl Read, len: u64) -> Result<Array> {
+fn parse_from(mut from: impl Read, len: u64) -> Result<Array> {
     let Header { shape, element_type, big_endian, column_major, bytes } = Header::read(&mut from)?;
     let (found, size) = (len.saturating_sub(bytes), element_type.size());
     let expected = shape.iter().try_fold(size as u64, |bytes, &extent| bytes.checked_mul(extent as u64));
@@ -123,10 +130,6 @@ pub fn write(mut to: impl Write, array: &Array) -> Result<()> {
 mod tests {
     use super::*;
 
-    fn parsed(bytes: &[u8]) -> Result<Array> {
-        parse(bytes, bytes.len() as u64)
-    }
-
     #[test]
     fn what_is_written_is_read() {
         for shape in [&[][..], &[3], &[2, 3], &[0, 5], &[6000, 2]] {
@@ -134,13 +137,13 @@ mod tests {
             let array = Array::of_floats(shape.to_vec(), elements);
             let mut bytes = Vec::new();
             write(&mut bytes, &array).expect("memory takes everything");
-            assert_eq!(parsed(&bytes).expect("an array"), array);
+            assert_eq!(parse(&bytes).expect("an array"), array);
         }
         for &element_type in ElementType::ALL {
             let array = Array { shape: vec![2, 2], element_type, elements: vec![0.0, 1.0, 1.0, 0.0] };
             let mut bytes = Vec::new();
             write(&mut bytes, &array).expect("every type has them");
-            assert_eq!(parsed(&bytes).expect("an array"), array, "{element_type}");
+            assert_eq!(parse(&bytes).expect("an array"), array, "{element_type}");
         }
     }
 
@@ -155,10 +158,10 @@ mod tests {
         let expected = Array::of_floats(vec![2, 3], vec![0.0, 1.0, 2.0, 3.0, 4.0, 5.0]);
         let rows = [0.0, 1.0, 2.0, 3.0, 4.0, 5.0f32].map(f32::to_be_bytes);
         let big = file("{'descr': '>f4', 'fortran_order': False, 'shape': (2, 3), }", rows);
-        assert_eq!(parsed(&big).expect("an array"), expected);
+        assert_eq!(parse(&big).expect("an array"), expected);
         let columns = [0.0, 3.0, 1.0, 4.0, 2.0, 5.0f32].map(f32::to_le_bytes);
         let fortran = file("{'descr': '<f4', 'fortran_order': True, 'shape': (2, 3), }", columns);
-        assert_eq!(parsed(&fortran).expect("an array"), expected);
+        assert_eq!(parse(&fortran).expect("an array"), expected);
     }
 
     #[test]
@@ -166,20 +169,20 @@ mod tests {
         let header = "{'descr': '>i4', 'fortran_order': False, 'shape': (2,), }";
         let big = file(header, [1i32.to_be_bytes(), (-2i32).to_be_bytes()]);
         let expected = Array { shape: vec![2], element_type: ElementType::I32, elements: vec![1.0, -2.0] };
-        assert_eq!(parsed(&big).expect("an array"), expected);
+        assert_eq!(parse(&big).expect("an array"), expected);
         let beyond = file(header, [1i32.to_be_bytes(), 16_777_217i32.to_be_bytes()]);
-        let message = format!("{:#}", parsed(&beyond).expect_err("it is not exact"));
+        let message = format!("{:#}", parse(&beyond).expect_err("it is not exact"));
         assert!(message.contains("int32") && message.contains("found 16777217"), "{message}");
     }
 
     #[test]
     fn what_is_no_array_is_refused() {
         let refuses = |bytes: &[u8], expected: &str| {
-            let message = format!("{:#}", parsed(bytes).expect_err(expected));
+            let message = format!("{:#}", parse(bytes).expect_err(expected));
             assert!(message.contains(expected), "expected '{expected}' in: {message}");
         };
         let whole = file("{'descr': '<f4', 'fortran_order': False, 'shape': (2,), }", [[0; 4]; 2]);
-        parsed(&whole).expect("an array");
+        parse(&whole).expect("an array");
         refuses(&whole[..whole.len() - 1], "7 bytes");
         refuses(&[&whole[..], &[0]].concat(), "9 bytes");
         refuses(&whole[..4], "the header ends early");
