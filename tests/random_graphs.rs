@@ -114,7 +114,7 @@ struct Layer {
 #[test]
 fn exactly_the_live_set_is_kept() {
     for seed in 0..150 {
-        let mut random = Random(fastrand::Rng::with_seed(seed));
+        let mut random = Random::of_seed(seed);
         let mut net = Net::new(&["batch", "4", "height", "width"]);
         let (mut x, mut roles, mut layers) = ("x".to_owned(), vec![Role::Live; 4], Vec::new());
         let depth = random.between(2..=5);

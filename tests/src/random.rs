@@ -1,11 +1,13 @@
-//! Random zero-masked graphs. One seed gives one graph, always the same.
+//! Random zero-masked graphs. One seed gives one graph, always the same; so do the bytes that a fuzzer chooses.
 
+mod choices;
 mod layers;
+
+pub use choices::Random;
 
 use crate::onnx::{Net, Value};
 use ssl_convert::onnx::proto::{ModelProto, TensorProto, data_type};
 use sslm_format::half;
-use std::ops::RangeInclusive;
 
 /// A graph and what to feed it.
 pub struct Case {
@@ -18,7 +20,11 @@ pub struct Case {
 /// The graph of a seed: a few layers that each read any earlier value, masks of all kinds, weights that two layers share, and
 /// outputs taken from anywhere, so that some layers are read by nobody.
 pub fn case(seed: u64) -> Case {
-    let mut random = Random(fastrand::Rng::with_seed(seed));
+    case_of(Random::of_seed(seed))
+}
+
+/// As [`case`], by these choices.
+pub fn case_of(mut random: Random) -> Case {
     let channels = random.between(1..=8);
     let fixed = random.chance(0.4);
     let sizes: Vec<Size> = (0..if fixed { 1 } else { 3 }).map(|_| [random.between(5..=13), random.between(5..=13)]).collect();
@@ -46,7 +52,7 @@ pub fn mask(random: &mut Random, weights: &mut [f32], dims: [usize; 4]) {
     let [filters, channels, height, width] = dims;
     let columns = channels * height * width;
     let mut zero = |share: f64, filter: &dyn Fn(usize) -> usize, count: usize| {
-        let gone: Vec<bool> = (0..count).map(|_| random.chance(share)).collect();
+        let gone = random.chances(share, count);
         let zero = if random.chance(0.3) { -0.0 } else { 0.0 };
         (0..filters * columns).filter(|&i| gone[filter(i)]).for_each(|i| weights[i] = zero);
     };
@@ -55,39 +61,6 @@ pub fn mask(random: &mut Random, weights: &mut [f32], dims: [usize; 4]) {
     zero(shares[1], &|i| i / columns, filters);
     zero(shares[2], &|i| i % columns / (height * width), channels);
     zero(shares[3], &|i| i % columns, columns);
-}
-
-/// Choices, all from one seed.
-pub struct Random(pub fastrand::Rng);
-
-impl Random {
-    /// Any integer of a range, ends included.
-    pub fn between(&mut self, range: RangeInclusive<usize>) -> usize {
-        self.0.usize(range)
-    }
-
-    /// True with this probability.
-    pub fn chance(&mut self, probability: f64) -> bool {
-        self.0.f64() < probability
-    }
-
-    /// One of several.
-    ///
-    /// # Panics
-    /// If there is none.
-    pub fn of<T: Clone>(&mut self, choices: &[T]) -> T {
-        choices[self.between(0..=choices.len() - 1)].clone()
-    }
-
-    /// An element between -1 and 1, never 0.
-    pub fn element(&mut self) -> f32 {
-        (1.0 - self.0.f32()) * if self.0.bool() { 1.0 } else { -1.0 }
-    }
-
-    /// Elements between `-scale` and `scale`.
-    pub fn elements(&mut self, len: usize, scale: f32) -> Vec<f32> {
-        (0..len).map(|_| self.element() * scale).collect()
-    }
 }
 
 type Size = [usize; 2];
@@ -260,7 +233,7 @@ impl Graph {
     }
 
     fn clip(&mut self, x: &Image) -> Image {
-        let bounds = [self.random.0.f32() - 1.0, self.random.0.f32()].map(|b| self.net.weights(&[], &[b]));
+        let bounds = [self.random.share() - 1.0, self.random.share()].map(|b| self.net.weights(&[], &[b]));
         Image { name: self.net.node("Clip", &[&x.name, &bounds[0], &bounds[1]], &[]), ..x.clone() }
     }
 
@@ -298,7 +271,7 @@ impl Graph {
         if !fitting.is_empty() && x.largest() <= 32 {
             (0..self.random.between(1..=2)).for_each(|_| parts.push(self.random.of(&fitting)));
         }
-        self.random.0.shuffle(&mut parts);
+        self.random.shuffle(&mut parts);
         let names: Vec<&str> = parts.iter().map(|p| p.name.as_str()).collect();
         let name = self.net.node("Concat", &names, &[("axis", Value::Int(axis))]);
         if axis == 1 {
@@ -314,14 +287,14 @@ impl Graph {
         let mut scale = self.random.elements(c, 2.0);
         scale.iter_mut().for_each(|s| *s = if self.random.chance(0.2) { 0.0 } else { *s });
         let (beta, mean) = (self.random.elements(c, 1.0), self.random.elements(c, 0.5));
-        let variance: Vec<f32> = (0..c).map(|_| 0.3 + self.random.0.f32()).collect();
+        let variance: Vec<f32> = (0..c).map(|_| 0.3 + self.random.share()).collect();
         let parameters = [scale, beta, mean, variance].map(|p| self.net.weights(&[c], &p));
         let [scale, beta, mean, variance] = parameters.each_ref().map(String::as_str);
         Image { name: self.net.node("BatchNormalization", &[&x.name, scale, beta, mean, variance], &[]), ..x.clone() }
     }
 
     fn lrn(&mut self, x: &Image) -> Image {
-        let (size, alpha) = (self.random.of(&[1, 3, 3, 4, 5, 5, 5]), self.random.0.f32());
+        let (size, alpha) = (self.random.of(&[1, 3, 3, 4, 5, 5, 5]), self.random.share());
         let attributes = [("size", Value::Int(size)), ("alpha", Value::Float(alpha)), ("bias", Value::Float(1.0))];
         self.unary("LRN", x, &attributes)
     }

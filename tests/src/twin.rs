@@ -24,7 +24,7 @@ pub struct Twin {
 impl Twin {
     /// A network whose input `x` has these dims, with channels on axis 1.
     pub fn new(dims: &[&str], last: bool) -> Self {
-        Twin { net: Net::new(dims), last, random: Random(fastrand::Rng::with_seed(5)) }
+        Twin { net: Net::new(dims), last, random: Random::of_seed(5) }
     }
 
     /// The axes in another order.
