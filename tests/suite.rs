@@ -11,6 +11,7 @@ mod driver;
 mod export;
 mod frozen;
 mod fusion;
+mod fuzz_corpora;
 mod golden;
 mod import;
 mod indices;

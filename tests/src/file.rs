@@ -18,6 +18,9 @@ pub fn section(file: &[u8], name: &str) -> Section {
 
 /// Recomputes all checksums from whatever the section table says, as far as it lies inside the file.
 pub fn repair_checksums(file: &mut [u8]) {
+    if file.len() < HEADER_LEN {
+        return;
+    }
     let count = u32_at(file, 12) as usize;
     let table_end = HEADER_LEN + count.min(64) * ENTRY_LEN;
     if file.len() < table_end {

@@ -1,0 +1,6 @@
+//! PNG and JPEG images.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|data: &[u8]| sslm_tests::fuzz::image(data));

@@ -1,0 +1,6 @@
+//! Small JSON texts.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|data: &[u8]| sslm_tests::fuzz::json(data));

@@ -1,0 +1,6 @@
+//! Arrays of NumPy.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|data: &[u8]| sslm_tests::fuzz::npy(data));

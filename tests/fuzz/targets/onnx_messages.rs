@@ -1,0 +1,6 @@
+//! ONNX files as messages.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|data: &[u8]| sslm_tests::fuzz::onnx_messages(data));
