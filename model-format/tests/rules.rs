@@ -5,7 +5,7 @@
 #[allow(dead_code, unreachable_pub, reason = "the whole-system tests need more of it")]
 mod file;
 
-use file::{entry_of, repair_checksums, section};
+use file::{entry_of, find, repair_checksums, section};
 use sslm_format::*;
 use std::io::Cursor;
 
@@ -376,6 +376,18 @@ fn rules_about_records() {
     file[at] = 0;
     repair_checksums(&mut file);
     assert!(!validate(&file).expect("valid").model.provenance.expect("it has one").dense);
+}
+
+/// Operators as they were before version 0.4 have another code, behind which no expression stands.
+#[test]
+fn expressions_have_codes_of_their_own() {
+    let mut file = whole();
+    // The record of the Reshape: name, one input, the output, code 44, two dims.
+    let at = find(&file, "GRPH", b"expression\x01\0\0\0\0\0\0\0\x03\0\0\0\x2c\x02\0\0\0") + 22;
+    assert_eq!(file[at], 44, "the code of Reshape with expressions");
+    file[at] = 11;
+    repair_checksums(&mut file);
+    validate(&file).expect_err("an expression is no integer");
 }
 
 /// Expressions inside each other, as many as there may be and one more.

@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 const GRAPHS: u64 = 60;
 
 /// Larger models would only be slow.
-const MOST_BYTES: usize = 12 << 10;
+const MOST_BYTES: usize = 32 << 10;
 
 fn main() {
     let root = PathBuf::from(std::env::args_os().nth(1).expect("the folder of corpora"));

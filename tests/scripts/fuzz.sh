@@ -47,7 +47,7 @@ for target in $targets; do
     end=$((SECONDS + seconds))
     while [ $SECONDS -lt $end ]; do
         cargo fuzz run "${options[@]}" "$target" "$kept" "tests/fuzz/corpus/$target" -- -max_total_time=$((end - SECONDS)) \
-            -timeout=20 -rss_limit_mb=3000 -max_len=16384 -print_final_stats=1 >>"$log" 2>&1 || true
+            -timeout=20 -rss_limit_mb=3000 -max_len=32768 -print_final_stats=1 >>"$log" 2>&1 || true
         # Where it does not even start, it would not the next time.
         grep -q number_of_executed_units "$log" || { tail -n 20 "$log" >&2; exit 2; }
     done

@@ -3,7 +3,7 @@
 #
 #     tests/scripts/mutants.sh [format | compact | fold] [more arguments of cargo mutants]
 #
-# format   the rules of the file: container, codec, check, by the tests of sslm-format alone (20 s a mutant)
+# format   the file and its rules, by the tests of sslm-format alone (10 to 20 s a mutant)
 # compact  what can go: compact and slices, by the whole-system tests that are about it (minutes a mutant)
 # fold     fewer nodes: fold, by the same
 #
@@ -15,11 +15,13 @@ cd "$(dirname "$0")/../.."
 
 part=${1:-format}
 [ $# = 0 ] || shift
+format=()
+for file in container codec check read write rules infer shape; do format+=(-f "model-format/src/$file.rs"); done
 convert=tools/ssl-convert/src
 system=(--test-package sslm-tests --test-package ssl-convert)
 about=(-- --test suite -- parity:: certificate:: random_graphs::exactly export:: products:: channels_first:: kept::)
 case "$part" in
-    format) cargo mutants -f model-format/src/container.rs -f model-format/src/codec.rs -f model-format/src/check.rs "$@" ;;
+    format) cargo mutants "${format[@]}" "$@" ;;
     compact) cargo mutants -f $convert/compact.rs -f $convert/slices.rs "${system[@]}" "$@" "${about[@]}" ;;
     fold) cargo mutants -f $convert/fold.rs "${system[@]}" "$@" "${about[@]}" ;;
     *) sed -n '2,/^set/s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
