@@ -35,7 +35,10 @@ for target in $targets; do
     cargo fuzz build "${options[@]}" "$target"
 done
 
-artifacts() { find "tests/fuzz/artifacts/$1" -type f 2>/dev/null | wc -l; }
+artifacts() {
+    mkdir -p "tests/fuzz/artifacts/$1"
+    find "tests/fuzz/artifacts/$1" -type f | wc -l
+}
 
 found=0
 for target in $targets; do
