@@ -487,9 +487,14 @@ mod tests {
 #[cfg(all(test, loom))]
 mod models {
     use super::*;
+    use std::sync::PoisonError;
+
+    /// Callers are counted in the whole process ([`CALLERS`]): those of another model would be there in some executions of this one only.
+    static ONE_AT_A_TIME: std::sync::Mutex<()> = std::sync::Mutex::new(());
 
     /// Every way in which a team of so many threads can compute `loops` loops of `count` indices, where threads are interrupted so often.
     fn check(threads: usize, count: usize, loops: usize, interruptions: usize) {
+        let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
         let mut model = loom::model::Builder::new();
         model.preemption_bound = Some(interruptions);
         model.check(move || {
