@@ -306,9 +306,9 @@ pub enum Reduction {
     Sum,
     /// Their product.
     Product,
-    /// The largest one; of NaN alone, minus infinity.
+    /// The largest one; NaN if one is.
     Max,
-    /// The smallest one; of NaN alone, infinity.
+    /// The smallest one; NaN if one is.
     Min,
     /// The sum of their magnitudes.
     SumOfMagnitudes,
@@ -347,8 +347,8 @@ impl ReduceTask {
     pub fn run(&self, x: &[f32], out: &mut [f32], exec: Exec) {
         let (axis, wide) = ([self.extent, self.inner], f64::from);
         let sum = |a: f64, b: f64| a + b;
-        let larger = |a: f64, b: f64| if b > a { b } else { a };
-        let smaller = |a: f64, b: f64| if b < a { b } else { a };
+        let larger = |a: f64, b: f64| if b > a || b.is_nan() { b } else { a };
+        let smaller = |a: f64, b: f64| if b < a || b.is_nan() { b } else { a };
         match self.reduction {
             Reduction::Mean => mean(x, self.extent, self.inner, out, exec),
             Reduction::Sum => Fold::new(0.0, |all, x| all + wide(x), sum).run(x, axis, out, exec),
@@ -466,7 +466,7 @@ impl Kernel for ArgMaxTask {
 }
 
 /// Position of the largest element along the middle axis, as f32: `x` is `[outer][extent][inner]`, `out` is `[outer][inner]`. Of
-/// equal ones the first, or the `last`; NaN is larger than nothing.
+/// equal ones the first, or the `last`. NaN is larger than nothing, but nothing is larger than one at position 0.
 ///
 /// # Panics
 /// If a slice has another length than the shapes call for.
@@ -487,7 +487,7 @@ pub fn arg_max(x: &[f32], extent: usize, inner: usize, last: bool, out: &mut [f3
                 out.fill(0.0);
                 for (position, x) in x.chunks_exact(inner).enumerate() {
                     for ((o, largest), &v) in out.iter_mut().zip(&mut largest).zip(&x[block * BLOCK..]) {
-                        let wins = if last { v >= *largest } else { v > *largest };
+                        let wins = position == 0 || if last { v >= *largest } else { v > *largest };
                         *o = if wins { position as f32 } else { *o };
                         *largest = if wins { v } else { *largest };
                     }
@@ -499,6 +499,9 @@ pub fn arg_max(x: &[f32], extent: usize, inner: usize, last: bool, out: &mut [f3
 
 #[inline(always)]
 fn position_of_largest(x: &[f32], last: bool) -> usize {
+    if x.first().is_none_or(|first| first.is_nan()) {
+        return 0;
+    }
     let largest = math::largest(x);
     let found = if last { x.iter().rposition(|&v| v == largest) } else { x.iter().position(|&v| v == largest) };
     found.unwrap_or(0)

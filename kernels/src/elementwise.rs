@@ -259,7 +259,8 @@ impl BinaryVisitor for Pairs<'_> {
 
 #[inline(always)]
 fn relu_if(relu: bool, x: f32) -> f32 {
-    if !relu || x > 0.0 { x } else { 0.0 }
+    // NaN stays.
+    if relu && x < 0.0 { 0.0 } else { x }
 }
 
 /// The elements of `[condition, x, y]`: x where the condition is not 0, else y.

@@ -2,7 +2,7 @@
 //! where it counts from the end. None leads outside of a tensor: what is read there is what lies nearest, what is written there is lost.
 
 use crate::cpu::{self, Call, Kernel};
-use crate::{Task, expect_len};
+use crate::{Task, expect_len, math};
 use std::cmp::Reverse;
 
 /// The place that `index` means among `extent` ones, which may lie outside.
@@ -96,8 +96,11 @@ impl Kernel for TopK {
     }
 }
 
-/// An integer that orders elements: zeros of either sign are equal, and NaN beyond all others.
+/// An integer that orders elements: zeros of either sign are equal, and NaN, of either sign, lies beyond all others.
 fn key(x: f32) -> i32 {
+    if x.is_nan() {
+        return i32::MAX;
+    }
     let bits = (x + 0.0).to_bits() as i32;
     bits ^ (((bits >> 31) as u32) >> 1) as i32
 }
@@ -190,9 +193,9 @@ pub enum Meeting {
     Sum,
     /// Their product.
     Product,
-    /// The larger one.
+    /// The larger one; NaN if either is.
     Larger,
-    /// The smaller one.
+    /// The smaller one; NaN if either is.
     Smaller,
 }
 
@@ -203,8 +206,8 @@ impl Meeting {
             Meeting::Last => comes,
             Meeting::Sum => there + comes,
             Meeting::Product => there * comes,
-            Meeting::Larger => there.max(comes),
-            Meeting::Smaller => there.min(comes),
+            Meeting::Larger => math::maximum(there, comes),
+            Meeting::Smaller => -math::maximum(-there, -comes),
         }
     }
 }

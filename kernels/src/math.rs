@@ -44,6 +44,12 @@ pub(crate) fn max(a: f32, b: f32) -> f32 {
     if b > a { b } else { a }
 }
 
+/// The larger one; NaN if either is.
+#[inline(always)]
+pub(crate) fn maximum(a: f32, b: f32) -> f32 {
+    if b > a || b.is_nan() { b } else { a }
+}
+
 /// The sum of `f` of each element of a run, in f64.
 #[inline(always)]
 pub(crate) fn sum(x: &[f32], f: impl Fn(f64) -> f64) -> f64 {

@@ -383,7 +383,7 @@ impl Unit<'_> {
                 state.copy_from_slice(sums);
             }
             Cell::Relu => {
-                activate(sums, x, |x| x.max(0.0));
+                activate(sums, x, |x| if x < 0.0 { 0.0 } else { x });
                 state.copy_from_slice(sums);
             }
         }

@@ -2,7 +2,7 @@
 //! weighted and summed.
 
 use crate::cpu::{Call, Kernel};
-use crate::{Exec, Task, count_pieces, expect_len};
+use crate::{Exec, Task, count_pieces, expect_len, math};
 use std::ops::Range;
 
 /// Planes `[images][channels][height][width]` at the positions `[images][positions][2]` of a grid, x before y: `[images][channels][positions]`.
@@ -277,11 +277,7 @@ impl RoiAlignTask {
                     upper_and_lower.map(|(row, weight)| left_and_right.map(|(column, w)| (row * width + column, weight * w)));
                 for (o, x) in out.iter_mut().step_by(elements).zip(x.chunks_exact(height * width)) {
                     let weighted = taps.as_flattened().iter().map(|&(at, weight)| weight * x[at]);
-                    *o = if self.largest {
-                        weighted.fold(*o, |a, b| if b > a { b } else { a })
-                    } else {
-                        *o + weighted.sum::<f32>()
-                    };
+                    *o = if self.largest { weighted.fold(*o, math::maximum) } else { *o + weighted.sum::<f32>() };
                 }
             }
         }
@@ -290,7 +286,7 @@ impl RoiAlignTask {
                 *o /= all.max(1.0);
             } else if inside < all || all == 0.0 {
                 // Those outside are zero.
-                *o = o.max(0.0);
+                *o = math::maximum(*o, 0.0);
             }
         }
     }

@@ -380,7 +380,7 @@ pub(crate) fn activate<S: Simd, const ROWS: usize, const VECTORS: usize>(
         Activation::None => {}
         Activation::Relu => unrolled::<ROWS, VECTORS>(
             #[inline(always)]
-            |row, vector| sums[row][vector] = simd.max(sums[row][vector], simd.splat(0.0)),
+            |row, vector| sums[row][vector] = simd.max(simd.splat(0.0), sums[row][vector]),
         ),
         Activation::InMemory(function) => {
             let mut elements = [[[0.0; MAX_LANES]; VECTORS]; ROWS];

@@ -2,9 +2,9 @@
 //! value, and each tap of each filter is looked up on its own. Planes that no column reads are poison.
 
 use crate::common::{
-    Choices, Expected, Guarded, POINTWISE, POISON, Window, blocks, check_all, compare_within, element, elements, every,
-    few_digits, looks_at, on_devices, panels, pixel, positions, put, refuses, refuses_other_lengths, run, same_bits, sample,
-    some_methods,
+    Choices, Expected, Guarded, POINTWISE, POISON, Window, activated, blocks, check_all, compare_within, element, elements,
+    every, few_digits, looks_at, on_devices, panels, pixel, positions, put, refuses, refuses_other_lengths, run, same_bits,
+    sample, some_methods,
 };
 use fastrand::Rng;
 use sslm_devices::{StandIn, isas, stand_in};
@@ -112,11 +112,11 @@ impl Layer {
         self.constants.iter().filter(|c| c.is_none()).count()
     }
 
-    /// With weights of few digits on live channels.
-    fn with_few_digits(mut self) -> Self {
+    /// With other weights on live channels, each made of the one that was there.
+    fn with_weights(mut self, of: impl Fn(f32) -> f32) -> Self {
         let Layer { constants, filters, weights, .. } = &mut self;
         let on_live = filters.iter_mut().flatten().filter(|(column, _)| constants[column.channel].is_none());
-        on_live.map(|(_, weight)| weight).chain(weights).for_each(|weight| *weight = few_digits(*weight));
+        on_live.map(|(_, weight)| weight).chain(weights).for_each(|weight| *weight = of(*weight));
         self
     }
 
@@ -166,16 +166,22 @@ impl Problem {
     /// With images and weights of few digits.
     fn with_few_digits(case: &Case) -> Self {
         let rng = &mut Rng::with_seed(5);
-        Self::of(case, Layer::random(case, rng).with_few_digits(), rng, few_digits)
+        Self::of(case, Layer::random(case, rng).with_weights(few_digits), rng, few_digits)
     }
 
-    fn of(case: &Case, layer: Layer, rng: &mut Rng, digits: fn(f32) -> f32) -> Self {
+    /// With pixels and weights that are made of usual ones.
+    fn with(case: &Case, pixel: impl FnMut(f32) -> f32, weight: impl Fn(f32) -> f32) -> Self {
+        let rng = &mut Rng::with_seed(5);
+        Self::of(case, Layer::random(case, rng).with_weights(weight), rng, pixel)
+    }
+
+    fn of(case: &Case, layer: Layer, rng: &mut Rng, mut pixel: impl FnMut(f32) -> f32) -> Self {
         let geometry = case.window.geometry(layer.live_channels());
         let mut images: Vec<_> = (0..case.batch).map(|_| layer.image(geometry.input.iter().product(), rng)).collect();
         for (plane, constant) in images.iter_mut().flat_map(|image| image.iter_mut().zip(&layer.constants)) {
             // Constants are no factors of products on devices.
             if constant.is_none() {
-                plane.iter_mut().for_each(|x| *x = digits(*x));
+                plane.iter_mut().for_each(|x| *x = pixel(*x));
             }
         }
         let bias: Guarded = elements(rng, layer.filters.len());
@@ -183,7 +189,7 @@ impl Problem {
         let before: Vec<f32> = elements(rng, expected.len());
         let finish = |(e, &before): (Expected, &f32)| {
             let e = if case.accumulate { e.plus(before) } else { e };
-            e.map(|x| f64::from(case.activation.of(x as f32)))
+            e.map(|x| activated(case.activation, x))
         };
         let expected: Vec<Expected> = expected.into_iter().zip(&before).map(finish).collect();
 
@@ -407,6 +413,34 @@ fn every_method_has_cases() {
         }
         check_on_cpu(case, &problem)
     });
+}
+
+/// NaN and infinities reach the outputs whose windows see them, and no others, by any method and in any layout; next to numbers that are
+/// far larger, others stay what they are.
+#[test]
+fn special_pixels_stay_in_their_windows() {
+    check_all(&cases_of_methods(), |(_, case)| {
+        let mut rng = Rng::with_seed(21);
+        let special = [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, 1e30, -1e30];
+        let mut pixel = |x: f32| if rng.u8(..100) == 0 { special[rng.usize(..5)] } else { x };
+        check_special(case, &Problem::with(case, &mut pixel, |weight| weight))
+    });
+}
+
+/// Sums that `f32` holds come out, however large or small their factors are.
+#[test]
+fn magnitudes_at_the_ends_of_the_range() {
+    let scales = [(1e36, 1.0), (1.0, 1e36), (1e-3, 1e38), (1e38, 1e-38), (1e-38, 1e38), (1e20, 1e16), (1e14, 1e11)];
+    let cases: Vec<_> = cases_of_methods().into_iter().flat_map(|(_, case)| scales.map(|scale| (case.clone(), scale))).collect();
+    check_all(&cases, |(case, (pixels, weights))| {
+        check_special(case, &Problem::with(case, |x| x * pixels, |weight| weight * weights))
+    });
+}
+
+fn check_special(case: &Case, problem: &Problem) -> Result<(), String> {
+    check_on_cpu(case, problem)?;
+    check_in_blocks(case, problem)?;
+    cuda::Method::ALL.into_iter().try_for_each(|method| check_on_devices_by(case, problem, method, Precision::Fp32))
 }
 
 /// Depthwise layers of rows that are cut into tiles of any width, with kernels of usual and of other sizes.

@@ -2,8 +2,8 @@
 //! channels are there as planes of their value in the reference, and as `taps` in the kernel.
 
 use crate::common::{
-    Choices, Expected, Guarded, blocks, check_all, compare_within, element, elements, on_devices, panels, positions, put, run,
-    same_bits, sample, some_methods,
+    Choices, Expected, Guarded, activated, blocks, check_all, compare_within, element, elements, on_devices, panels, positions,
+    put, run, same_bits, sample, some_methods,
 };
 use fastrand::Rng;
 use sslm_devices::isas;
@@ -133,7 +133,7 @@ impl Problem {
         let before: Vec<f32> = elements(rng, sums.len());
         let finish = |(sum, &before): (Expected, &f32)| {
             let sum = if case.accumulate { sum.plus(before) } else { sum };
-            sum.map(|x| f64::from(case.activation.of(x as f32)))
+            sum.map(|x| activated(case.activation, x))
         };
         let expected = sums.into_iter().zip(&before).map(finish).collect();
         let weights = weights.into_iter().collect();

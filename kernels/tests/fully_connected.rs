@@ -2,7 +2,7 @@
 //! instruction set. Features that no column reads are poison.
 
 use crate::common::{
-    Choices, Expected, Guarded, POISON, check_all, compare, element, elements, every, on_devices, panels, put,
+    Choices, Expected, Guarded, POISON, activated, check_all, compare, element, elements, every, on_devices, panels, put,
     refuses_other_lengths, run, same_bits, sample, some_methods,
 };
 use fastrand::Rng;
@@ -51,7 +51,7 @@ fn check(case: &Case) -> Result<(), String> {
         expected.extend(rows.iter().zip(&*bias).map(|(row, &bias)| {
             let products = row.iter().zip(&columns).map(|(weight, &column)| f64::from(*weight) * f64::from(image[column]));
             let sum = Expected::sum(products.chain([f64::from(bias)]));
-            sum.map(|x| f64::from(case.activation.of(x as f32)))
+            sum.map(|x| activated(case.activation, x))
         }));
     }
 

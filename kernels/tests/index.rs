@@ -1,6 +1,6 @@
 //! Computed indices against lookups written out, with indices that count from the end and such as lead outside.
 
-use crate::common::{Choices, Expected, Guarded, check_all, compare, elements, run_everywhere, sample, task_on_devices};
+use crate::common::{Choices, Expected, Guarded, check_all, compare, elements, maximum, run_everywhere, sample, task_on_devices};
 use fastrand::Rng;
 use sslm_kernels::cpu::{Call, Slices, Target};
 use sslm_kernels::index::{GatherAlongTask, GatherAtTask, Meeting, ScatterAlongTask, ScatterAtTask, TopKTask};
@@ -62,8 +62,8 @@ fn meet(meeting: Meeting, there: &mut Expected, comes: f32) {
         Meeting::Last => Expected::exactly(comes),
         Meeting::Sum => there.plus(comes),
         Meeting::Product => there.map(|x| x * f64::from(comes)),
-        Meeting::Larger => there.map(|x| x.max(f64::from(comes))),
-        Meeting::Smaller => there.map(|x| x.min(f64::from(comes))),
+        Meeting::Larger => there.map(|x| maximum(x, f64::from(comes))),
+        Meeting::Smaller => there.map(|x| -maximum(-x, -f64::from(comes))),
     };
 }
 

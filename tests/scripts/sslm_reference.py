@@ -825,7 +825,7 @@ def matmul(op, *operands):
 def max_pool(op, x):
     y = -np.inf
     for seen in Slide(op.window, x, op.ceil_mode).taps(x, -np.inf):
-        y = np.fmax(y, seen)
+        y = np.maximum(y, seen)
     return y
 
 
@@ -836,15 +836,21 @@ def average_pool(op, x):
 
 def global_pool(op, x):
     require(x.ndim == 4, "R27", f"operand of shape {x.shape}, expected four axes")
-    return x.mean((2, 3), keepdims=True) if op.kind == "GlobalAveragePool" else np.fmax.reduce(x, (2, 3), keepdims=True)
+    return x.mean((2, 3), keepdims=True) if op.kind == "GlobalAveragePool" else x.max((2, 3), keepdims=True)
+
+
+def between(x, low, high):
+    """A bound that is NaN is none."""
+    x = np.where(x < low, np.float32(low), x)
+    return np.where(x > high, np.float32(high), x)
 
 
 def activation(op, x):
     n = op.parameters
     return {
-        "Relu": lambda: np.fmax(x, 0.0),
+        "Relu": lambda: np.maximum(x, 0.0),
         "LeakyRelu": lambda: np.where(x < 0, n[0] * x, x),
-        "Clip": lambda: np.fmin(np.fmax(x, n[0]), n[1]),
+        "Clip": lambda: between(x, *n[:2]),
         "Sigmoid": lambda: 1 / (1 + np.exp(-x)),
         "Tanh": lambda: np.tanh(x),
         "HardSigmoid": lambda: np.clip(n[0] * x + n[1], 0.0, 1.0),
@@ -1244,8 +1250,8 @@ def reduce(op, x):
     of = {
         "Sum": np.sum,
         "Product": np.prod,
-        "Max": np.fmax.reduce,
-        "Min": np.fmin.reduce,
+        "Max": np.maximum.reduce,
+        "Min": np.minimum.reduce,
         "SumOfMagnitudes": lambda x, axes, keepdims: np.abs(x).sum(axes, keepdims=keepdims),
         "SumOfSquares": lambda x, axes, keepdims: (x * x).sum(axes, keepdims=keepdims),
     }[op.reduction]

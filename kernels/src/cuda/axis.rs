@@ -150,8 +150,8 @@ KERNEL(name, LineArguments) { \
 }
 #define SUM_OF(p, q) (p + q)
 #define PRODUCT_OF(p, q) (p * q)
-#define LARGER_OF(p, q) (q > p ? q : p)
-#define SMALLER_OF(p, q) (q < p ? q : p)
+#define LARGER_OF(p, q) (q > p || q != q ? q : p)
+#define SMALLER_OF(p, q) (q < p || q != q ? q : p)
 
 REDUCTION(mean, 0.0, all + x, SUM_OF, all / a.extent)
 REDUCTION(reduce_sum, 0.0, all + x, SUM_OF, all)
@@ -208,8 +208,8 @@ KERNEL(arg_max, LineArguments) {
         bests[slot] = bests[other];
         places[slot] = places[other];
     })
-    // Where all are NaN, none is found.
-    if (exists && threadIdx.y == 0) a.out[outer * a.inner + inner] = (float)max(places[slot], 0);
+    // Nothing is larger than NaN at position 0; where all are NaN, none is found.
+    if (exists && threadIdx.y == 0) a.out[outer * a.inner + inner] = a.x[line] == a.x[line] ? (float)max(places[slot], 0) : 0.0f;
 }
 "#,
 };

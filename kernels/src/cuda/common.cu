@@ -10,3 +10,6 @@
 
 #define NONE_LESS (-INFINITY)
 
+// The larger one; NaN if either is.
+DEVICE float maximum(float a, float b) { return b > a || b != b ? b : a; }
+

@@ -60,7 +60,7 @@ KERNEL(binary, BinaryArguments) {
         at_y += position * a.stride_y[axis];
     }
     float z = binary_of(a.function, a.x[at_x], a.y[at_y]);
-    a.out[i] = a.relu ? fmaxf(z, 0.0f) : z;
+    a.out[i] = a.relu && z < 0.0f ? 0.0f : z;
 }
 "#,
 };

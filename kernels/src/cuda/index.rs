@@ -18,8 +18,9 @@ const TOP_K: Source = Source {
     declaration: TopKArguments::DECLARATION,
     kernels: &["top_k"],
     text: r#"
-// An integer that orders elements: zeros of either sign are equal, and NaN beyond all others.
+// An integer that orders elements: zeros of either sign are equal, and NaN, of either sign, lies beyond all others.
 DEVICE int order_of(float x) {
+    if (x != x) return 0x7fffffff;
     union { float element; int bits; } both;
     both.element = x + 0.0f;
     return both.bits ^ (int)((unsigned)(both.bits >> 31) >> 1);
@@ -62,8 +63,8 @@ DEVICE int index_place(float index, int extent) {
 DEVICE float meet(float there, float comes, int meeting) {
     if (meeting == 1) return there + comes;
     if (meeting == 2) return there * comes;
-    if (meeting == 3) return fmaxf(there, comes);
-    if (meeting == 4) return fminf(there, comes);
+    if (meeting == 3) return maximum(there, comes);
+    if (meeting == 4) return -maximum(-there, -comes);
     return comes;
 }
 

@@ -49,7 +49,7 @@ pub(super) const LINES: Source = Source {
 
 #define LARGEST(shared, mine, total) \
     shared[slot] = mine; \
-    REDUCE(shared[slot] = fmaxf(shared[slot], shared[other]);) \
+    REDUCE(shared[slot] = maximum(shared[slot], shared[other]);) \
     total = shared[threadIdx.x]; \
     __syncthreads();
 

@@ -124,7 +124,7 @@ KERNEL(softmax, LineArguments) {
     SHARED(float, shared, 256)
     LINES
     float largest = NONE_LESS;
-    ALONG(i) largest = fmaxf(largest, a.x[line + (unsigned)i * a.inner]);
+    ALONG(i) largest = maximum(largest, a.x[line + (unsigned)i * a.inner]);
     LARGEST(shared, largest, largest)
     float sum = 0.0f;
     ALONG(i) {
@@ -140,7 +140,7 @@ KERNEL(log_softmax, LineArguments) {
     SHARED(float, shared, 256)
     LINES
     float largest = NONE_LESS;
-    ALONG(i) largest = fmaxf(largest, a.x[line + (unsigned)i * a.inner]);
+    ALONG(i) largest = maximum(largest, a.x[line + (unsigned)i * a.inner]);
     LARGEST(shared, largest, largest)
     float sum = 0.0f;
     ALONG(i) sum += expf(a.x[line + (unsigned)i * a.inner] - largest);

@@ -42,8 +42,7 @@ KERNEL(pool, PoolArguments) {
             columns += a.reduce == 1 ? w >= 0 && w < a.width : w < a.padded_w;
             if (h < 0 || h >= a.height || w < 0 || w >= a.width) continue;
             float v = x[h * a.width + w];
-            // NaN loses against everything.
-            all = a.reduce != 0 ? all + v : v > all ? v : all;
+            all = a.reduce != 0 ? all + v : maximum(all, v);
         }
     }
     if (a.reduce != 0) all /= fmaxf((float)rows * (float)columns, 1.0f);
@@ -117,7 +116,7 @@ KERNEL(largest, LineArguments) {
     SHARED(float, shared, 256)
     LINES
     float largest = NONE_LESS;
-    ALONG(i) largest = fmaxf(largest, a.x[line + (unsigned)i * a.inner]);
+    ALONG(i) largest = maximum(largest, a.x[line + (unsigned)i * a.inner]);
     LARGEST(shared, largest, largest)
     if (exists && threadIdx.y == 0) a.out[outer * a.inner + inner] = largest;
 }

@@ -72,7 +72,7 @@ KERNEL(recurrent, RecurrentArguments) {
         a.next[own] = of_gate(x[1] + sums[1]) * before;
         return;
     } else {
-        h = a.cell == 5 ? fmaxf(x[0] + sums[0], 0.0f) : tanhf(x[0] + sums[0]);
+        h = a.cell == 5 ? activate(RELU, 0.0f, 0.0f, x[0] + sums[0]) : tanhf(x[0] + sums[0]);
         if (a.cell == 1) h = tanhf(x[2] + of_gate(x[1] + sums[1]) * (sums[2] + a.bias[unit]));
         if (a.cell <= 2) {
             float update = a.cell == 1 ? of_gate(x[0] + sums[0]) : a.update[own];

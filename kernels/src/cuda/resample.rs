@@ -273,10 +273,7 @@ KERNEL(roi_align, RoiAlignArguments) {
             float p = (1.0f - down) * (1.0f - right) * x[top * a.width + left], q = (1.0f - down) * right * x[top * a.width + next];
             float s = down * (1.0f - right) * x[bottom * a.width + left], t = down * right * x[bottom * a.width + next];
             if (a.largest) {
-                result = p > result ? p : result;
-                result = q > result ? q : result;
-                result = s > result ? s : result;
-                result = t > result ? t : result;
+                result = maximum(maximum(maximum(maximum(result, p), q), s), t);
             } else {
                 result += p + q + s + t;
             }
@@ -284,7 +281,7 @@ KERNEL(roi_align, RoiAlignArguments) {
     }
     // Samples outside are zero.
     if (!a.largest) result /= fmaxf(all, 1.0f);
-    else if (inside < all || all == 0.0f) result = fmaxf(result, 0.0f);
+    else if (inside < all || all == 0.0f) result = maximum(result, 0.0f);
     a.out[i] = result;
 }
 "#,

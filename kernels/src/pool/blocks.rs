@@ -56,7 +56,7 @@ impl Vectorized for Block<'_> {
                     simd,
                     f32::NEG_INFINITY,
                     #[inline(always)]
-                    |x, all| simd.max(x, all),
+                    |x, all| simd.maximum(x, all),
                     false,
                 ),
                 Reduce::Mean | Reduce::MeanWithPadding { .. } => self.combine(

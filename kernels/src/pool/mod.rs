@@ -19,7 +19,7 @@ const ROWS: usize = 16;
 /// How a window becomes one element.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reduce {
-    /// The largest.
+    /// The largest; NaN if one is.
     Max,
     /// Sum over the count of positions inside the input.
     Mean,
@@ -179,13 +179,12 @@ impl Planes<'_> {
         simd.vectorize(
             #[inline(always)]
             || match self.pool.reduce {
-                // As ONNX Runtime does, NaN loses against everything.
                 Reduce::Max => {
                     self.combine::<S, TAPS, STRIDE>(
                         simd,
                         f32::NEG_INFINITY,
                         #[inline(always)]
-                        |x, all| simd.max(x, all),
+                        |x, all| simd.maximum(x, all),
                     );
                 }
                 Reduce::Mean | Reduce::MeanWithPadding { .. } => {
@@ -341,7 +340,7 @@ pub struct GlobalPoolTask {
 /// How a plane becomes one element.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum GlobalReduce {
-    /// The largest element.
+    /// The largest element; NaN if one is.
     Max,
     /// The mean of all.
     Mean,
@@ -385,7 +384,7 @@ impl Kernel for PreparedGlobalPool {
     }
 }
 
-/// Largest element of each plane: `x` is `[outer][plane][inner]`, `out` is `[outer][inner]`. NaN loses against every other element.
+/// Largest element of each plane, NaN if one is: `x` is `[outer][plane][inner]`, `out` is `[outer][inner]`.
 ///
 /// # Panics
 /// If a slice has another length than the shapes call for.
@@ -399,12 +398,12 @@ pub fn global_max(x: &[f32], plane: usize, inner: usize, out: &mut [f32], exec: 
         |i, out| {
             let x = &x[i * len..][..len];
             if let [out] = out {
-                *out = math::largest(x);
+                *out = math::fold(x, f32::NEG_INFINITY, math::maximum, math::maximum);
                 return;
             }
             out.fill(f32::NEG_INFINITY);
             for x in x.chunks_exact(inner) {
-                out.iter_mut().zip(x).for_each(|(largest, &x)| *largest = math::max(*largest, x));
+                out.iter_mut().zip(x).for_each(|(largest, &x)| *largest = math::maximum(*largest, x));
             }
         },
     );

@@ -78,6 +78,12 @@ impl Simd for Avx2 {
     }
 
     #[inline(always)]
+    fn maximum(self, a: __m256, b: __m256) -> __m256 {
+        // SAFETY: see above. The larger one is `b` where either is NaN.
+        unsafe { _mm256_blendv_ps(_mm256_max_ps(a, b), a, _mm256_cmp_ps::<_CMP_UNORD_Q>(a, a)) }
+    }
+
+    #[inline(always)]
     fn where_negative(self, x: __m256, negative: __m256) -> __m256 {
         // SAFETY: see above.
         unsafe { _mm256_blendv_ps(x, negative, _mm256_cmp_ps::<_CMP_LT_OQ>(x, _mm256_setzero_ps())) }

@@ -91,6 +91,13 @@ impl Simd for Avx512 {
     }
 
     #[inline(always)]
+    fn maximum(self, a: __m512, b: __m512) -> __m512 {
+        // SAFETY: see above. The larger one is `b` where either is NaN; where `a` is, which the table's first two digits stand for, it
+        // comes back.
+        unsafe { _mm512_fixupimm_ps::<0>(_mm512_max_ps(a, b), a, _mm512_set1_epi32(0x22)) }
+    }
+
+    #[inline(always)]
     fn where_negative(self, x: __m512, negative: __m512) -> __m512 {
         // SAFETY: see above.
         unsafe { _mm512_mask_mov_ps(x, _mm512_cmp_ps_mask::<_CMP_LT_OQ>(x, _mm512_setzero_ps()), negative) }

@@ -54,6 +54,11 @@ impl Simd for Portable {
     }
 
     #[inline(always)]
+    fn maximum(self, a: [f32; 4], b: [f32; 4]) -> [f32; 4] {
+        lanes(|i| if a[i] > b[i] || a[i].is_nan() { a[i] } else { b[i] })
+    }
+
+    #[inline(always)]
     fn where_negative(self, x: [f32; 4], negative: [f32; 4]) -> [f32; 4] {
         lanes(|i| if x[i] < 0.0 { negative[i] } else { x[i] })
     }

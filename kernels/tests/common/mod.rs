@@ -1,8 +1,10 @@
 //! What the tests of all kernels share: tables of cases, buffers that betray a wrong access, references in `f64`, and checks that
 //! report every failing case of a table, not just the first.
 
+mod defined;
 mod guarded;
 
+pub(crate) use defined::{activated, defined};
 pub(crate) use guarded::Guarded;
 
 use fastrand::Rng;
@@ -270,7 +272,7 @@ impl Expected {
 
     /// What a fused Relu, if there is one, leaves of it.
     pub(crate) fn relu(self, fused: bool) -> Self {
-        Expected { value: if fused { self.value.max(0.0) } else { self.value }, ..self }
+        Expected { value: if fused && self.value < 0.0 { 0.0 } else { self.value }, ..self }
     }
 
     /// One addition or product in `f32` is off by at most 2^-24 = 6e-8 of its result. Errors have either sign, so those of `n`
@@ -278,11 +280,19 @@ impl Expected {
     /// term that goes missing is 2e-4 of it or more (1/16 of 300). 1e-37 lets values at the end of the range be subnormal.
     fn allows(self, found: f32, slack: f64) -> bool {
         let found = f64::from(found);
+        if !self.value.is_finite() {
+            return found == self.value || found.is_nan() && self.value.is_nan();
+        }
         found == self.value || (found - self.value).abs() <= slack * 1e-6 * self.magnitude + 1e-37
     }
 }
 
-/// Compares element by element; poison equals nothing.
+/// The larger of two; NaN if either is.
+pub(crate) fn maximum(a: f64, b: f64) -> f64 {
+    if a.is_nan() || b.is_nan() { f64::NAN } else { a.max(b) }
+}
+
+/// Compares element by element; NaN, which poison is, too, equals NaN alone.
 pub(crate) fn compare(found: &[f32], expected: &[Expected]) -> Result<(), String> {
     compare_within(found, expected, 1.0)
 }

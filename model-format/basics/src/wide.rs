@@ -161,6 +161,8 @@ pub fn asinh(x: f32) -> f32 {
 #[inline(always)]
 pub fn acosh(x: f32) -> f32 {
     let x = f64::from(x);
+    // Of numbers far below 1, the sum is no less than 0.
+    let x = if x < 1.0 { f64::NAN } else { x };
     ln(x + ((x - 1.0) * (x + 1.0)).sqrt()) as f32
 }
 
@@ -214,6 +216,7 @@ mod tests {
             ("acos", acos(-1.5)),
             ("acosh", acosh(0.5)),
             ("acosh", acosh(f32::NEG_INFINITY)),
+            ("acosh", acosh(f32::MIN)),
             ("atanh", atanh(2.0)),
         ] {
             assert!(x.is_nan(), "{name}: {x}");

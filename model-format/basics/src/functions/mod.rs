@@ -19,10 +19,10 @@ const SQRT_2_BY_PI: f32 = 0.797_884_6;
 unary! {
     // Those that convolutions apply to sums that are still in registers. There is one formula, of a register's lanes.
     in registers {
-        /// `max(x, 0)`; 0 for NaN.
+        /// `max(x, 0)`.
         0 Relu = "Relu" {
-            formula: |r, x| r.max(x, r.splat(0.0)),
-            cuda: "fmaxf(x, 0.0f)",
+            formula: |r, x| r.max(r.splat(0.0), x),
+            cuda: "x < 0.0f ? 0.0f : x",
         }
 
         /// `x` if positive, else `alpha x`.
@@ -34,15 +34,15 @@ unary! {
             cuda: "x < 0.0f ? p * x : x",
         }
 
-        /// `min(max(x, low), high)`; `low` for NaN.
+        /// `min(max(x, low), high)`; a bound that is NaN is none.
         2 Clip {
             /// Least result.
             low,
             /// Greatest result; wins where it is below `low`.
             high,
         } = "Clip" {
-            formula: |r, x| r.min(r.max(x, r.splat(low)), r.splat(high)),
-            cuda: "fminf(fmaxf(x, p), q)",
+            formula: |r, x| r.min(r.splat(high), r.max(r.splat(low), x)),
+            cuda: "between(x, p, q)",
         }
     }
 
@@ -199,7 +199,7 @@ unary! {
         22 Softplus = "Softplus" {
             exact: |x| x.max(0.0) + (-x.abs()).exp().ln_1p(),
             kernel: |x| wide::softplus(x),
-            cuda: "fmaxf(x, 0.0f) + log1pf(expf(-fabsf(x)))",
+            cuda: "(x < 0.0f ? 0.0f : x) + log1pf(expf(-fabsf(x)))",
         }
 
         /// `x / (1 + |x|)`.
@@ -422,6 +422,11 @@ binary! {
 const HELPERS_IN_C: &str = "\
 // `x` between 0 and 1; NaN stays.
 DEVICE float unit(float x) { return x < 0.0f ? 0.0f : x > 1.0f ? 1.0f : x; }
+// `x` between two bounds, of which the upper one wins; NaN stays, and is no bound.
+DEVICE float between(float x, float low, float high) {
+    x = x < low ? low : x;
+    return x > high ? high : x;
+}
 // What is left of `x` after division by `y` to an integer that is rounded down.
 DEVICE float modulus(float x, float y) {
     float rest = fmodf(x, y);

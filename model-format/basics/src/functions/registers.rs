@@ -12,9 +12,9 @@ pub trait Registers: Copy {
     fn splat(self, x: f32) -> Self::Vector;
     /// The product.
     fn mul(self, a: Self::Vector, b: Self::Vector) -> Self::Vector;
-    /// The larger one; `b`, which must not be NaN, where `a` is NaN.
+    /// The larger one; `b` where either is NaN.
     fn max(self, a: Self::Vector, b: Self::Vector) -> Self::Vector;
-    /// The smaller one; `b`, which must not be NaN, where `a` is NaN.
+    /// The smaller one; `b` where either is NaN.
     fn min(self, a: Self::Vector, b: Self::Vector) -> Self::Vector;
     /// `x` where it is not negative, else `negative`.
     fn where_negative(self, x: Self::Vector, negative: Self::Vector) -> Self::Vector;
@@ -41,12 +41,12 @@ impl Registers for OneElement {
 
     #[inline(always)]
     fn max(self, a: f32, b: f32) -> f32 {
-        a.max(b)
+        if a > b { a } else { b }
     }
 
     #[inline(always)]
     fn min(self, a: f32, b: f32) -> f32 {
-        a.min(b)
+        if a < b { a } else { b }
     }
 
     #[inline(always)]
