@@ -7,8 +7,8 @@ use sslm_tests::onnx::{Net, Value::*};
 
 const CHANNELS: usize = 64;
 const SHAPE: [usize; 4] = [1, CHANNELS, 8, 8];
-/// Transformed weights of a 3x3 layer: 36 elements for nine.
-const LAYER: usize = CHANNELS * CHANNELS * 36 * size_of::<f32>();
+/// Transformed weights of a 3x3 layer, 36 elements for nine, and one sum of squares for each filter.
+const LAYER: usize = CHANNELS * (CHANNELS * 36 + 1) * size_of::<f32>();
 
 /// Two 3x3 layers of 64 channels on 8x8 positions, which Winograd's method computes faster if their weights are transformed before.
 fn model() -> Model {

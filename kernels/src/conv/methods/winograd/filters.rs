@@ -1,5 +1,6 @@
 //! Multiplying transformed weights with transformed tiles, and making outputs of the products.
 
+use super::plain;
 use super::sizes::{ByPoints, Sizes};
 use super::transforms::{OUTPUTS, transform_sums};
 use super::weights::TransformWeights;
@@ -19,6 +20,8 @@ pub(super) struct Filters<'a, 'w, E> {
     /// The strip's transformed weights, if they are kept.
     pub(super) kept: Option<&'a [f32]>,
     pub(super) image: Transformed<'a>,
+    /// The image as it was.
+    pub(super) source: &'a [f32],
     pub(super) filters: Range<usize>,
     pub(super) out: &'a mut Window<'w>,
     pub(super) scratch: &'a mut [f32],
@@ -31,13 +34,15 @@ pub(super) struct Transformed<'a> {
     pub(super) places: &'a [Vec<usize>; 2],
     /// The rows of tiles that are there.
     pub(super) rows: Range<usize>,
+    /// For each of them, the sum of the squares of what it was made of.
+    pub(super) squares: &'a [f32],
 }
 
 /// Elements of scratch memory that [`Filters`] needs.
 pub(super) fn scratch_len(sizes: &Sizes) -> usize {
     let (lanes, vectors) = (sizes.isa.lanes(), sizes.isa.filter_tile()[1]);
     let weights_len = if sizes.keeps_weights { 0 } else { sizes.weights_len(vectors) };
-    OUTPUTS * lanes * lanes + sizes.products() * (weights_len + sizes.sums_len(vectors))
+    OUTPUTS * lanes * lanes + vectors * lanes + sizes.products() * (weights_len + sizes.sums_len(vectors))
 }
 
 impl<E: Stored> ByPoints for Filters<'_, '_, E> {
@@ -46,9 +51,12 @@ impl<E: Stored> ByPoints for Filters<'_, '_, E> {
         let (scratch, sizes) = (std::mem::take(&mut self.scratch), self.sizes);
         let vectors = self.filters.len().div_ceil(S::LANES);
         let (rows, rest) = scratch.split_at_mut(OUTPUTS * S::LANES * S::LANES);
+        let (squares, rest) = rest.split_at_mut(vectors * S::LANES);
         let (weights_len, sums_len) = (sizes.weights_len(vectors), sizes.sums_len(vectors));
         let sums = match self.kept {
-            Some(weights) => {
+            Some(kept) => {
+                let (weights, kept_squares) = kept.split_at(sizes.products() * weights_len);
+                squares.copy_from_slice(kept_squares);
                 for (product, sums) in rest.chunks_exact_mut(sums_len).take(sizes.products()).enumerate() {
                     for channels in sizes.channels_together() {
                         let weights = &weights[product * weights_len + channels.start * vectors * S::LANES..];
@@ -59,9 +67,11 @@ impl<E: Stored> ByPoints for Filters<'_, '_, E> {
             }
             None => {
                 let (weights, sums) = rest.split_at_mut(sizes.products() * weights_len);
+                squares.fill(0.0);
                 for channels in sizes.channels_together() {
                     let (panels, filters) = (self.operands.panels, self.filters.clone());
-                    let transform = TransformWeights { sizes, panels, filters, channels: channels.clone(), to: weights };
+                    let channels_here = channels.clone();
+                    let transform = TransformWeights { sizes, panels, filters, channels: channels_here, to: weights, squares };
                     transform.run::<S, TAPS, POINTS>(simd);
                     let products = weights.chunks_exact(weights_len).zip(sums.chunks_exact_mut(sums_len)).take(sizes.products());
                     for (product, (weights, sums)) in products.enumerate() {
@@ -73,18 +83,34 @@ impl<E: Stored> ByPoints for Filters<'_, '_, E> {
         };
         for (vector, first) in self.filters.clone().step_by(S::LANES).enumerate() {
             let (filters, vector) = (first..self.filters.end.min(first + S::LANES), [vector, vectors]);
+            let all_plain = plain::are_filters_large(&squares[vector[0] * S::LANES..][..filters.len()]);
             simd.vectorize(
                 #[inline(always)]
                 || match sizes.layouts.writes {
-                    Layout::Planes => self.outputs::<S, POINTS>(simd, filters, vector, sums, rows),
-                    Layout::Blocks => self.outputs_to_block::<S, POINTS>(simd, filters, vector, sums),
+                    _ if all_plain => {}
+                    Layout::Planes => self.outputs::<S, POINTS>(simd, filters.clone(), vector, sums, rows),
+                    Layout::Blocks => self.outputs_to_block::<S, POINTS>(simd, filters.clone(), vector, sums),
                 },
             );
+            for row in self.image.rows.clone() {
+                if all_plain || self.is_plain(row) {
+                    simd.vectorize(
+                        #[inline(always)]
+                        || self.plain_outputs::<S, TAPS>(simd, &filters, row),
+                    );
+                }
+            }
         }
     }
 }
 
 impl<E: Stored> Filters<'_, '_, E> {
+    /// Whether a row of tiles is to be summed plainly.
+    #[inline(always)]
+    fn is_plain(&self, row: usize) -> bool {
+        plain::is_row_large(self.image.squares[row - self.image.rows.start])
+    }
+
     /// Adds the products of one index with some channels; the first ones begin the sums.
     fn multiply<S: Simd>(
         &self,
@@ -117,6 +143,9 @@ impl<E: Stored> Filters<'_, '_, E> {
         let ([height, width], across, sums_len) = (self.sizes.geometry.output, self.sizes.grid[1], self.sizes.sums_len(vectors));
         let bias = simd.get_first(&self.operands.finishing.bias[filters.clone()]);
         for (r, row) in self.image.rows.clone().enumerate() {
+            if self.is_plain(row) {
+                continue;
+            }
             // As many tiles as have a vector's columns.
             for first in (0..across).step_by(S::LANES / OUTPUTS) {
                 for tile in first..across.min(first + S::LANES / OUTPUTS) {
@@ -169,6 +198,9 @@ impl<E: Stored> Filters<'_, '_, E> {
         let (finishing, block) = (self.operands.finishing, filters.start / S::LANES);
         let bias = simd.get_first(&finishing.bias[filters]);
         for (r, row) in self.image.rows.clone().enumerate() {
+            if self.is_plain(row) {
+                continue;
+            }
             let outputs = row * OUTPUTS..height.min((row + 1) * OUTPUTS);
             let out = self.out.part(block, outputs.start * width * S::LANES..outputs.end * width * S::LANES);
             for tile in 0..across {

@@ -13,6 +13,7 @@
 mod blocks;
 mod filters;
 mod image;
+mod plain;
 mod sizes;
 mod transforms;
 mod weights;
@@ -26,6 +27,7 @@ use crate::{Threading, balanced};
 use blocks::TransformBlock;
 use filters::{Filters, Transformed};
 use image::TransformImage;
+use plain::SquaresOfRows;
 use sizes::Sizes;
 use sslm_basics::panels::{Panels, ROWS as PANEL_ROWS};
 use std::ops::Range;
@@ -50,7 +52,7 @@ impl ConvMethod for Winograd {
     fn kept_len(&self, problem: &Problem<'_>, group: PlacedGroup<'_>) -> usize {
         let lanes = problem.isa.lanes();
         let filters = group.place.filters.len().next_multiple_of(lanes);
-        Sizes::new(problem, group).map_or(0, |sizes| sizes.products() * sizes.channels.len() * filters)
+        Sizes::new(problem, group).map_or(0, |sizes| (sizes.products() * sizes.channels.len() + 1) * filters)
     }
 
     fn prepare(&self, problem: &Problem<'_>, groups: &[PlacedGroup<'_>]) -> Box<dyn ConvKernel<f32>> {
@@ -124,7 +126,8 @@ impl WinogradGroup {
             Layout::Blocks => blocks::scratch_len(&self.sizes),
         };
         let longer = of_image.max(filters::scratch_len(&self.sizes));
-        self.sizes.image_len().saturating_add(longer.next_multiple_of(MAX_LANES))
+        let squares_len = self.sizes.rows.next_multiple_of(MAX_LANES);
+        self.sizes.image_len().saturating_add(squares_len).saturating_add(longer.next_multiple_of(MAX_LANES))
     }
 }
 
@@ -154,7 +157,9 @@ fn share(sizes: &Sizes, threads: usize) -> (Vec<Strip>, Vec<WinogradItem>) {
         let first = strips.len();
         strips.extend(strips_of(sizes, filters).map(|filters| {
             let start = kept;
-            kept += sizes.products() * sizes.weights_len(filters.len().div_ceil(sizes.isa.lanes()));
+            let vectors = filters.len().div_ceil(sizes.isa.lanes());
+            // Behind them, the sums of the squares of each filter's weights.
+            kept += sizes.products() * sizes.weights_len(vectors) + vectors * sizes.isa.lanes();
             Strip { filters, kept: sizes.keeps_weights.then_some(start..kept) }
         }));
         items.extend(shares_of_rows(of_rows).map(|rows| WinogradItem { strips: first..strips.len(), rows }));
@@ -199,8 +204,11 @@ impl<E: Stored> GroupKernel<E> for WinogradGroup {
     fn transform_weights(&self, panels: Panels<'_, E>, kept: &mut [f32]) {
         let sizes = &self.sizes;
         for (filters, place) in self.strips.iter().filter_map(|strip| Some((&strip.filters, strip.kept.as_ref()?))) {
-            let (filters, channels, to) = (filters.clone(), 0..sizes.channels.len(), &mut kept[place.clone()]);
-            sizes.dispatch(TransformWeights { sizes, panels, filters, channels, to });
+            let (filters, channels, kept) = (filters.clone(), 0..sizes.channels.len(), &mut kept[place.clone()]);
+            let squares_len = filters.len().next_multiple_of(sizes.isa.lanes());
+            let (to, squares) = kept.split_at_mut(kept.len() - squares_len);
+            squares.fill(0.0);
+            sizes.dispatch(TransformWeights { sizes, panels, filters, channels, to, squares });
         }
     }
 
@@ -208,12 +216,16 @@ impl<E: Stored> GroupKernel<E> for WinogradGroup {
         let (sizes, places) = (&self.sizes, &self.places);
         self.partition.for_each(out, scratch, self.thread_len(), threading, |i, mut window, scratch| {
             let (transformed, scratch) = scratch.split_at_mut(sizes.image_len());
+            let (squares, scratch) = scratch.split_at_mut(sizes.rows.next_multiple_of(MAX_LANES));
             for rows in sizes.passes(&self.items[i].rows) {
+                sizes.isa.dispatch(SquaresOfRows { sizes, image, rows: rows.clone(), to: squares });
                 self.transform(image, &rows, transformed, scratch);
                 for Strip { filters, kept } in &self.strips[self.items[i].strips.clone()] {
-                    let image = Transformed { elements: transformed, places, rows: rows.clone() };
+                    let (source, rows) = (image, rows.clone());
+                    let image = Transformed { elements: transformed, places, rows, squares };
                     let kept = kept.clone().map(|place| &operands.kept[place]);
-                    sizes.dispatch(Filters { sizes, operands, kept, image, filters: filters.clone(), out: &mut window, scratch });
+                    let (filters, out) = (filters.clone(), &mut window);
+                    sizes.dispatch(Filters { sizes, operands, kept, image, source, filters, out, scratch });
                 }
             }
         });

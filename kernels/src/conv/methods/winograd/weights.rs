@@ -17,6 +17,8 @@ pub(super) struct TransformWeights<'a, E> {
     pub(super) channels: Range<usize>,
     /// `[product][channel][filter]`, products [as far apart](Sizes::weights_len) as the sizes say.
     pub(super) to: &'a mut [f32],
+    /// For each filter, in whole vectors: what the squares of its weights are added to.
+    pub(super) squares: &'a mut [f32],
 }
 
 impl<E: Stored> ByPoints for TransformWeights<'_, E> {
@@ -42,12 +44,9 @@ impl<E: Stored> TransformWeights<'_, E> {
         [vector, vectors]: [usize; 2],
     ) {
         let (product_len, width) = (self.sizes.weights_len(vectors), vectors * S::LANES);
-        let panel = first / ROWS;
-        let (low, second) = (self.panels.panel(panel), self.panels.panel(panel + 1));
-        // One without rows is somewhere in memory, too: masked loads from elsewhere take long.
-        let none = Panel { rows: 0, ..low };
-        let high = if S::LANES > ROWS && second.rows > 0 { second } else { none };
-        let rows = RowsOfPanels { panels: [low, high], first: first % ROWS };
+        let rows = RowsOfPanels::new::<S>(self.panels, first);
+        let squares = &mut self.squares[vector * S::LANES..];
+        let mut sum = simd.get(squares);
         for (c, channel) in self.sizes.channels[self.channels.clone()].iter().enumerate() {
             let out = &mut self.to[c * width + vector * S::LANES..];
             match channel.taps {
@@ -56,7 +55,9 @@ impl<E: Stored> TransformWeights<'_, E> {
                     #[inline(always)]
                     |tap| {
                         rows.fetch(simd, start + tap + AHEAD);
-                        rows.vector(simd, start + tap)
+                        let weights = rows.vector(simd, start + tap);
+                        sum = simd.mul_add(weights, weights, sum);
+                        weights
                     },
                     #[inline(always)]
                     |product, x| simd.put(&mut out[product * product_len..], x),
@@ -68,25 +69,39 @@ impl<E: Stored> TransformWeights<'_, E> {
                         // No branch: nobody can predict which taps are kept.
                         let (column, kept) = columns[tap];
                         rows.fetch(simd, column as usize + AHEAD);
-                        simd.mul(simd.splat(kept), rows.vector(simd, column as usize))
+                        let weights = simd.mul(simd.splat(kept), rows.vector(simd, column as usize));
+                        sum = simd.mul_add(weights, weights, sum);
+                        weights
                     },
                     #[inline(always)]
                     |product, x| simd.put(&mut out[product * product_len..], x),
                 ),
             }
         }
+        simd.put(squares, sum);
     }
 }
 
 /// A vector of rows: of two panels, or where vectors are shorter than panels, the rows from `first` on of one.
-struct RowsOfPanels<'a, E> {
+pub(super) struct RowsOfPanels<'a, E> {
     panels: [Panel<'a, E>; 2],
     first: usize,
 }
 
-impl<E: Stored> RowsOfPanels<'_, E> {
+impl<'a, E: Stored> RowsOfPanels<'a, E> {
+    /// The vector whose first row is `first`.
     #[inline(always)]
-    fn vector<S: Simd>(&self, simd: S, column: usize) -> S::Vector {
+    pub(super) fn new<S: Simd>(panels: Panels<'a, E>, first: usize) -> Self {
+        let panel = first / ROWS;
+        let (low, second) = (panels.panel(panel), panels.panel(panel + 1));
+        // One without rows is somewhere in memory, too: masked loads from elsewhere take long.
+        let none = Panel { rows: 0, ..low };
+        let high = if S::LANES > ROWS && second.rows > 0 { second } else { none };
+        RowsOfPanels { panels: [low, high], first: first % ROWS }
+    }
+
+    #[inline(always)]
+    pub(super) fn vector<S: Simd>(&self, simd: S, column: usize) -> S::Vector {
         let [low, high] = &self.panels;
         if S::LANES <= ROWS {
             return E::get_first(simd, &low.column(column)[self.first..]);
