@@ -21,7 +21,7 @@ const ARROWS: [(&str, &[&str]); 13] = [
     ("ssl-run", &["ssl-cli", "ssl-images", "ssl-npy", "sslm"]),
     // Emulated and real devices, for the tests of the kernels too.
     ("sslm-devices", &["sslm-kernels"]),
-    ("sslm-tests", &["ssl-convert", "ssl-images", "ssl-npy", "ssl-report", "sslm", "sslm-basics", "sslm-devices", "sslm-format"]),
+    ("sslm-tests", &["ssl-convert", "ssl-images", "ssl-npy", "ssl-report", "sslm", "sslm-devices", "sslm-format"]),
 ];
 
 #[test]
