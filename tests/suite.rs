@@ -10,6 +10,7 @@ mod cuda;
 mod driver;
 mod export;
 mod frozen;
+mod finite;
 mod fusion;
 mod fuzz_corpora;
 mod golden;

@@ -6,9 +6,9 @@ use crate::options::Options;
 use crate::planning::Signature;
 use crate::report::StepInfo;
 use crate::tensor::TensorView;
+use crate::watch::Watch;
 use sslm_kernels::conv::Method;
 use std::sync::Arc;
-use std::time::Duration;
 
 /// A way to compute.
 pub(crate) trait Backend {
@@ -50,8 +50,8 @@ pub(crate) trait Program: Send + Sync {
 
 /// What one session owns.
 pub(crate) trait State: Send {
-    /// Runs all steps on inputs that fit; `times` are those of the steps, if they are asked for.
-    fn run(&mut self, inputs: &[TensorView<'_>], times: Option<&mut [Duration]>) -> Result<()>;
+    /// Runs all steps on inputs that fit, and notes what is asked for.
+    fn run(&mut self, inputs: &[TensorView<'_>], watch: Option<Watch<'_>>) -> Result<()>;
 
     /// What the last run yielded as the output of this index.
     fn output(&self, index: usize) -> &[f32];

@@ -76,13 +76,14 @@ mod tensor;
 mod tune;
 mod tuning;
 mod turns;
+mod watch;
 
 // All that is public. What a network consists of is the format's business, and no part of this: new operators break nobody.
 pub use error::{Error, ErrorKind, Result};
 pub use model::{Model, TensorInfo};
 pub use options::{Backend, Options, Threads, TransformedWeights};
 pub use plan::Plan;
-pub use report::{KeptCount, LayerInfo, LayerSizes, StepInfo};
+pub use report::{KeptCount, LayerInfo, LayerSizes, NotFinite, StepInfo};
 pub use session::{Outputs, Session};
 pub use sslm_format::{Color, Dim, ElementType, ErrorKind as FormatErrorKind, Preprocessing, Provenance, Resize, Section};
 pub use sslm_kernels::conv::Method;

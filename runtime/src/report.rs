@@ -20,6 +20,22 @@ pub struct StepInfo<'a> {
     pub by_image: bool,
 }
 
+/// The first step of a run whose output holds NaN or infinities.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct NotFinite {
+    /// Its index in [`Plan::steps`](crate::Plan::steps).
+    pub step: usize,
+    /// The image of the batch, of a step that runs image by image.
+    pub image: Option<usize>,
+    /// How many elements of its output are NaN.
+    pub nan: usize,
+    /// How many are infinite.
+    pub infinite: usize,
+    /// How many there are: of one image, if that is told, else of the batch.
+    pub of: usize,
+}
+
 /// One node of a model as its file has it, for reports.
 #[derive(Clone, Debug)]
 #[non_exhaustive]

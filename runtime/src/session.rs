@@ -3,7 +3,9 @@
 use crate::backend::State;
 use crate::error::{Error, ErrorKind, Result};
 use crate::plan::Plan;
+use crate::report::NotFinite;
 use crate::tensor::{Element, TensorView, TypedView};
+use crate::watch::Watch;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,8 +14,7 @@ use std::time::Duration;
 pub struct Session {
     plan: Plan,
     state: Box<dyn State>,
-    /// Time of each step in the last run, if asked for.
-    times: Option<Vec<Duration>>,
+    noted: Noted,
     /// Inputs of other types than `f32`, as `f32`.
     converted: Vec<Vec<f32>>,
 }
@@ -21,6 +22,25 @@ pub struct Session {
 impl fmt::Debug for Session {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Session").field("plan", &self.plan).finish_non_exhaustive()
+    }
+}
+
+/// What was noted of the last run, as far as it was asked for.
+enum Noted {
+    Nothing,
+    /// The time of each step.
+    Times(Vec<Duration>),
+    /// The first step whose output is not finite.
+    Finite(Option<NotFinite>),
+}
+
+impl Noted {
+    fn watch(&mut self) -> Option<Watch<'_>> {
+        match self {
+            Noted::Nothing => None,
+            Noted::Times(times) => Some(Watch::Times(times)),
+            Noted::Finite(found) => Some(Watch::Finite(found)),
+        }
     }
 }
 
@@ -33,7 +53,12 @@ pub struct Outputs<'a> {
 impl Plan {
     /// A session with memory of its own, which its first run takes.
     pub fn session(&self) -> Session {
-        Session { state: Arc::clone(&self.inner.program).state(), times: None, converted: Vec::new(), plan: self.clone() }
+        Session {
+            state: Arc::clone(&self.inner.program).state(),
+            noted: Noted::Nothing,
+            converted: Vec::new(),
+            plan: self.clone(),
+        }
     }
 }
 
@@ -62,7 +87,7 @@ impl Session {
                 return Err(Error::input(what, format!("{:?}", port.shape), format!("{:?}", input.shape())));
             }
         }
-        self.state.run(inputs, self.times.as_deref_mut())?;
+        self.state.run(inputs, self.noted.watch())?;
         Ok(Outputs { session: self })
     }
 
@@ -97,15 +122,22 @@ impl Session {
         Ok(())
     }
 
-    /// Whether runs measure their steps from now on.
+    /// Whether runs measure their steps from now on. They look at no step's output then.
     pub fn set_timing(&mut self, on: bool) {
-        self.times = on.then(|| vec![Duration::ZERO; self.plan.inner.program.step_count()]);
+        let zeros = || vec![Duration::ZERO; self.plan.inner.program.step_count()];
+        self.noted = if on { Noted::Times(zeros()) } else { Noted::Nothing };
+    }
+
+    /// Whether runs look for NaN and infinities in what each of their steps yields from now on ([`Outputs::not_finite`]), which takes
+    /// longer. They measure no step then.
+    pub fn set_checking(&mut self, on: bool) {
+        self.noted = if on { Noted::Finite(None) } else { Noted::Nothing };
     }
 
     /// Time of each step of [`Plan::steps`] in the last run; empty unless [`Self::set_timing`] asked for it. Of a step that runs
     /// image by image, it is that of all images, divided by the threads that take them.
     pub fn step_times(&self) -> &[Duration] {
-        self.times.as_deref().unwrap_or_default()
+        if let Noted::Times(times) = &self.noted { times } else { &[] }
     }
 
     /// The plan that this session runs.
@@ -151,6 +183,12 @@ impl<'a> Outputs<'a> {
         let done = port.element_type.write(elements, &mut bytes);
         done.map_err(|e| Error::new(ErrorKind::Input, e).within(format!("output '{}'", port.name)))?;
         Ok(bytes)
+    }
+
+    /// The first step whose output is not finite; none unless [`Session::set_checking`] asked for it. What the inputs hold is not
+    /// looked at, nor steps that just move elements, nor an output that is a constant of the file.
+    pub fn not_finite(&self) -> Option<&'a NotFinite> {
+        if let Noted::Finite(found) = &self.session.noted { found.as_ref() } else { None }
     }
 
     /// All outputs with their names.

@@ -3,7 +3,7 @@
 use crate::report::StepInfo;
 use sslm_format::BlobId;
 use sslm_kernels::Task;
-use sslm_kernels::layout::Layouts;
+use sslm_kernels::layout::{Extents, Layouts};
 use std::ops::Range;
 
 /// Where elements are read from.
@@ -25,6 +25,8 @@ pub(crate) struct Step<'m> {
     pub(crate) write: Range<usize>,
     /// How what it reads and writes lies in memory.
     pub(crate) layouts: Layouts,
+    /// The sizes of what it writes, if that lies in blocks.
+    pub(crate) blocks: Option<Extents>,
 }
 
 /// What reports say of a step.

@@ -10,6 +10,7 @@ use crate::planning::{Draft, LayoutRules, Planned, PlannedImages, Signature, Ste
 use crate::report::StepInfo;
 use crate::step::{About, Place, Step};
 use crate::tensor::TensorView;
+use crate::watch::{Notes, Watch, Written};
 use sslm_format::BlobId;
 use sslm_kernels::conv::Method;
 use sslm_kernels::cpu::{self, Call, KeptWeights, Kernel, Slices, Target, WeightsFrom};
@@ -156,6 +157,8 @@ struct PreparedStep {
     reads: Vec<Place>,
     parameters: Vec<BlobId>,
     write: Range<usize>,
+    /// The sizes of what it writes and the channels of a block, if that lies in blocks.
+    blocks: Option<(Extents, usize)>,
     /// Where its transformed weights lie.
     kept: Range<usize>,
     /// Threads that share it.
@@ -192,22 +195,19 @@ impl Images {
     }
 
     /// Computes all images; `out` is what they yield.
-    fn run(&self, given: Given<'_>, out: &mut [f32], memory: &mut [f32], exec: Exec, times: Option<&mut [Duration]>) {
-        let Images { steps, each, shares, yields, len, .. } = self;
+    fn run(&self, given: Given<'_>, out: &mut [f32], memory: &mut [f32], exec: Exec, notes: Option<Notes<'_, '_>>) {
+        let Images { steps, each, yields, len, .. } = self;
         let alone = Exec { threading: Threading::Single, ..exec };
-        let times = times.map(Mutex::new);
         exec.threading.zip_with_scratch(out, each * len, memory, self.share_len(), |share, out, memory| {
             let (arena, scratch) = memory.split_at_mut(steps.arena_len.next_multiple_of(Line::FLOATS));
             for (i, out) in out.chunks_exact_mut(*len).enumerate() {
-                given.copy(share * each + i, arena);
-                steps.run(given.weights, arena, scratch, alone, times.as_ref());
+                let image = share * each + i;
+                given.copy(image, arena);
+                let notes = notes.map(|notes| Notes { image: Some(image), ..notes });
+                steps.run(given.weights, arena, scratch, alone, notes);
                 out.copy_from_slice(at(yields, arena, given.weights.model));
             }
         });
-        if let Some(times) = times {
-            let times = times.into_inner().unwrap_or_else(PoisonError::into_inner);
-            times.iter_mut().for_each(|time| *time /= *shares as u32);
-        }
     }
 }
 
@@ -307,7 +307,7 @@ impl Sequence {
     /// For `threads` threads at most. `kept_len` elements of transformed weights lie before its own.
     fn new(planned: Steps<'_>, targets: &Targets<'_>, threads: usize, kept_len: &mut usize) -> Self {
         let prepare = |step: Step<'_>| {
-            let Step { about, task, reads, parameters, write, layouts } = step;
+            let Step { about, task, reads, parameters, write, layouts, blocks } = step;
             let target = targets.of(about.node, threads);
             let task: Box<dyn cpu::Task + '_> = task;
             let kernel = task.prepare(&Target { layouts, ..target });
@@ -315,27 +315,22 @@ impl Sequence {
             let kept = *kept_len..*kept_len + kernel.kept_len();
             *kept_len = kept.end.next_multiple_of(Line::FLOATS);
             let threads = target.threads_for(about.work());
-            PreparedStep { about, kernel, reads, parameters, write, kept, threads, timed }
+            let blocks = blocks.map(|extents| (extents, targets.isa.lanes()));
+            PreparedStep { about, kernel, reads, parameters, write, blocks, kept, threads, timed }
         };
         let steps: Vec<PreparedStep> = planned.steps.into_iter().map(prepare).collect();
         let scratch_len = steps.iter().map(|step| step.kernel.scratch_len()).max().unwrap_or(0);
         Sequence { steps, arena_len: planned.arena_len, scratch_len }
     }
 
-    /// Runs all steps and adds their times.
-    fn run(
-        &self,
-        weights: Weights<'_>,
-        arena: &mut [f32],
-        scratch: &mut [f32],
-        exec: Exec,
-        times: Option<&Mutex<&mut [Duration]>>,
-    ) {
+    /// Runs all steps, and notes what is asked for.
+    fn run(&self, weights: Weights<'_>, arena: &mut [f32], scratch: &mut [f32], exec: Exec, notes: Option<Notes<'_, '_>>) {
         for (i, step) in self.steps.iter().enumerate() {
-            let start = times.map(|_| Instant::now());
+            let start = notes.map(|_| Instant::now());
             step.run(weights, arena, scratch, exec);
-            if let (Some(times), Some(start)) = (times, start) {
-                times.lock().unwrap_or_else(PoisonError::into_inner)[i] += start.elapsed();
+            if let (Some(notes), Some(start)) = (notes, start) {
+                let written = Written { elements: &arena[step.write.clone()], blocks: step.blocks };
+                notes.note(i, start, step.about.node.map(|_| written));
             }
         }
     }
@@ -450,7 +445,7 @@ impl Given<'_> {
 }
 
 impl State for CpuState {
-    fn run(&mut self, inputs: &[TensorView<'_>], mut times: Option<&mut [Duration]>) -> Result<()> {
+    fn run(&mut self, inputs: &[TensorView<'_>], watch: Option<Watch<'_>>) -> Result<()> {
         let program = &*self.program;
         let taken = match &mut self.memory {
             Some(taken) => taken,
@@ -462,18 +457,23 @@ impl State for CpuState {
         let threading = program.team.as_ref().map_or(Threading::Single, Threading::Team);
         let exec = Exec { isa: program.isa, threading };
         let _run = threading.begin();
-        if let Some(times) = &mut times {
-            times.fill(Duration::ZERO);
-        }
+        let watch = watch.map(|mut watch| {
+            watch.begin();
+            Mutex::new(watch)
+        });
+        let notes = watch.as_ref().map(|watch| Notes { watch, first: 0, image: None });
         if let Some(images) = &program.images {
-            let (of_images, rest) = times.map(|times| times.split_at_mut(images.steps.steps.len())).unzip();
-            images.run(given, &mut arena[images.all.clone()], taken.of_images.as_mut_slice(), exec, of_images);
-            times = rest;
+            images.run(given, &mut arena[images.all.clone()], taken.of_images.as_mut_slice(), exec, notes);
         } else {
             given.copy(0, arena);
         }
-        let times = times.map(Mutex::new);
-        program.rest.run(given.weights, arena, taken.scratch.as_mut_slice(), exec, times.as_ref());
+        let of_images = program.of_images().len();
+        let notes = notes.map(|notes| Notes { first: of_images, ..notes });
+        program.rest.run(given.weights, arena, taken.scratch.as_mut_slice(), exec, notes);
+        if let (Some(images), Some(watch)) = (&program.images, watch) {
+            let watch = watch.into_inner().unwrap_or_else(PoisonError::into_inner);
+            watch.share_times(of_images, images.shares);
+        }
         Ok(())
     }
 

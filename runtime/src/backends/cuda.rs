@@ -12,6 +12,7 @@ use crate::planning::{Draft, Planned, Signature};
 use crate::report::StepInfo;
 use crate::step::{About, Place, Step};
 use crate::tensor::TensorView;
+use crate::watch::{Watch, Written};
 use sslm_format::BlobId;
 use sslm_kernels::conv::Method;
 use sslm_kernels::cuda::{self, Buffer, Call, Device, Gpu, Kernel, Preparing, Stream, View, fits};
@@ -170,8 +171,8 @@ enum Runs {
 
 impl State for CudaState {
     /// A run that fails may leave recordings and marks behind that lack something, so the next one begins as the first one did.
-    fn run(&mut self, inputs: &[TensorView<'_>], times: Option<&mut [Duration]>) -> Result<()> {
-        self.try_run(inputs, times).inspect_err(|_| self.memory = None)
+    fn run(&mut self, inputs: &[TensorView<'_>], watch: Option<Watch<'_>>) -> Result<()> {
+        self.try_run(inputs, watch).inspect_err(|_| self.memory = None)
     }
 
     fn output(&self, index: usize) -> &[f32] {
@@ -183,7 +184,7 @@ impl State for CudaState {
 }
 
 impl CudaState {
-    fn try_run(&mut self, inputs: &[TensorView<'_>], times: Option<&mut [Duration]>) -> Result<()> {
+    fn try_run(&mut self, inputs: &[TensorView<'_>], mut watch: Option<Watch<'_>>) -> Result<()> {
         let program = &*self.program;
         let taken = match &mut self.memory {
             Some(taken) => taken,
@@ -194,8 +195,10 @@ impl CudaState {
                 taken.stream.upload(input.data(), taken.arena.part(range.clone()))?;
             }
         }
-        match times {
-            Some(times) => taken.run_timed(program, times)?,
+        watch.iter_mut().for_each(Watch::begin);
+        match watch {
+            Some(Watch::Times(times)) => taken.run_timed(program, times)?,
+            Some(watch @ Watch::Finite(_)) => taken.run_checked(program, watch)?,
             None => taken.run(program)?,
         }
         for (place, output) in program.outputs.iter().zip(&mut self.outputs) {
@@ -246,6 +249,24 @@ impl Taken {
             self.stream.mark()?;
         }
         times.copy_from_slice(&self.stream.laps()?);
+        Ok(())
+    }
+
+    /// Brings back what each step yields, to look at it.
+    fn run_checked(&mut self, program: &CudaProgram, mut watch: Watch<'_>) -> Result<()> {
+        for (i, step) in program.steps.iter().enumerate() {
+            self.step(program, step)?;
+            // Others just move elements.
+            if step.about.node.is_none() {
+                continue;
+            }
+            let mut elements = vec![0.0; step.write.len()];
+            self.stream.download(self.arena.part(step.write.clone()), &mut elements)?;
+            self.stream.wait()?;
+            if let Some(found) = (Written { elements: &elements, blocks: None }).not_finite(i, None) {
+                watch.take(found);
+            }
+        }
         Ok(())
     }
 

@@ -38,6 +38,8 @@ struct Draft<'m> {
     write: BufferId,
     adds: bool,
     layouts: Layouts,
+    /// The sizes of what it writes, if that lies in blocks.
+    blocks: Option<Extents>,
 }
 
 /// A step to be added.
@@ -228,7 +230,7 @@ impl<'m> Builder<'m> {
         let elements = reads.iter().copied().chain(of_parameters).map(|operand| self.len_of(operand)).sum::<usize>() + len;
         let write = self.new_buffer(len, now);
         let about = About { name: name.to_owned(), op: op.to_owned(), node, kind: task.kind(), macs, elements };
-        self.steps.push(Draft { about, task, reads, parameters, write, adds, layouts: Layouts::PLANES });
+        self.steps.push(Draft { about, task, reads, parameters, write, adds, layouts: Layouts::PLANES, blocks: None });
         Operand::Buffer(write)
     }
 
@@ -321,14 +323,15 @@ impl<'m> Builder<'m> {
                 }
             }
             let BufferId(id) = step.write;
-            if let (Layout::Blocks, Some(extents)) = (layouts.writes, chosen.extents[id]) {
+            let blocks = chosen.extents[id].filter(|_| layouts.writes == Layout::Blocks);
+            if let Some(extents) = blocks {
                 step.write = self.new_buffer(rules.len(extents, Layout::Blocks), 0);
                 held[id][1] = Some(step.write);
             } else {
                 held[id][0] = Some(step.write);
             }
             let name = step.about.name.clone();
-            self.steps.push(Draft { layouts, ..step });
+            self.steps.push(Draft { layouts, blocks, ..step });
             if let (true, Some(extents)) = (keeps[id], chosen.extents[id]) {
                 self.convert(&name, id, extents, Layout::Planes, &mut held[id], rules);
             }
@@ -355,8 +358,9 @@ impl<'m> Builder<'m> {
         let task = ReorderTask { extents, to };
         let elements = self.buffers[from.0].len + self.buffers[write.0].len;
         let about = About { name: name.to_owned(), op: "Reorder".to_owned(), node: None, kind: task.kind(), macs: 0, elements };
-        let (reads, parameters) = (vec![Operand::Buffer(from)], Vec::new());
-        self.steps.push(Draft { about, task: Box::new(task), reads, parameters, write, adds: false, layouts: Layouts::PLANES });
+        let (reads, parameters, layouts) = (vec![Operand::Buffer(from)], Vec::new(), Layouts::PLANES);
+        let blocks = (to == Layout::Blocks).then_some(extents);
+        self.steps.push(Draft { about, task: Box::new(task), reads, parameters, write, adds: false, layouts, blocks });
         held[wanted] = Some(write);
         write
     }
@@ -404,9 +408,9 @@ impl<'m> Builder<'m> {
         self.add_in_place();
         let (places, arena_len) = arena::place(&self.buffers);
         let places = Places(places);
-        let placed = |Draft { about, task, reads, parameters, write, layouts, .. }| {
+        let placed = |Draft { about, task, reads, parameters, write, layouts, blocks, .. }| {
             let reads = reads.into_iter().map(|operand| places.of(operand)).collect();
-            Step { about, task, reads, parameters, write: places.of_buffer(write), layouts }
+            Step { about, task, reads, parameters, write: places.of_buffer(write), layouts, blocks }
         };
         let steps = self.steps.into_iter().map(placed).collect();
         (Steps { steps, arena_len }, places)

@@ -2,7 +2,7 @@
 //! cannot be run does not keep the others from it.
 
 use crate::outputs::{Output, Target};
-use crate::{Arguments, prepare, preprocess};
+use crate::{Arguments, finite, prepare, preprocess};
 use anyhow::{Context, Error, Result, bail, ensure};
 use serde::Serialize;
 use ssl_cli::{CheckFailed, printable};
@@ -81,6 +81,9 @@ pub(crate) fn run(arguments: &Arguments, model: &Model) -> Result<()> {
     let done = arguments.images.iter().try_for_each(&mut each);
     answers.end()?;
     done?;
+    if failed == 0 {
+        finite::say_finite(arguments);
+    }
     ensure!(failed < all, "none of the {all} images could be run");
     if failed > 0 {
         bail!(CheckFailed(format!("{failed} of {all} images could not be run")));
@@ -112,21 +115,27 @@ impl Runner<'_> {
         let (shape, pixels) = ssl_images::load(path, &self.rule, &self.input.dims, self.layout).map_err(Failed::Image)?;
         // Where the model leaves the size open, it is the image's, and what is wrong with it concerns no other.
         let is_own_size = self.input.dims.iter().skip(1).any(|dim| matches!(dim, Dim::Symbolic { .. }));
-        let outputs = self.outputs(shape, pixels);
+        let outputs = self.outputs(path, shape, pixels);
         outputs.map_err(|e| if is_own_size { Failed::Image(e.context(path.display().to_string())) } else { Failed::Call(e) })
     }
 
-    fn outputs(&mut self, mut shape: Vec<usize>, mut pixels: Vec<f32>) -> Result<Vec<Output>> {
+    fn outputs(&mut self, path: &Path, mut shape: Vec<usize>, mut pixels: Vec<f32>) -> Result<Vec<Output>> {
         // A model whose batch is fixed runs one image and blank ones.
         shape[0] = crate::batch(&self.input.dims, 1);
         let session = match &mut self.session {
             Some(session) if session.plan().input_shapes().next() == Some(&shape) => session,
-            other => other.insert(prepare(self.arguments, self.model, std::slice::from_ref(&shape))?.session()),
+            other => {
+                let plan = prepare(self.arguments, self.model, std::slice::from_ref(&shape))?;
+                other.insert(finite::session(self.arguments, &plan))
+            }
         };
         let blank = "expected --input with a whole batch, found an image";
         ensure!(shape[0] == 1 || !session.plan().mixes_images(), "the model mixes the {} images of a batch: {blank}", shape[0]);
         pixels.resize(shape.iter().product(), 0.0);
-        let outputs = session.run_all(&[TensorView::new(&shape, &pixels)?])?;
+        let inputs = [TensorView::new(&shape, &pixels)?];
+        let plan = session.plan().clone();
+        let outputs = session.run_all(&inputs)?;
+        finite::check(&plan, outputs, &inputs, || path.display().to_string())?;
         outputs.iter().map(|(_, view)| of_one_image(view, shape[0])).collect()
     }
 }

@@ -1,6 +1,7 @@
 //! `ssl-run`: the command line of the runtime. [`images`] runs images, [`tensors`] runs arrays that [`inputs`] reads, [`timing`] and
-//! [`tune`] measure what [`sample`] gives them; [`outputs`] writes what models yield, [`preprocess`] says how an image becomes a tensor.
+//! [`tune`] measure what [`sample`] gives them, [`finite`] looks for NaN; [`outputs`] writes what models yield, [`preprocess`] says how an image becomes a tensor.
 
+mod finite;
 mod images;
 mod inputs;
 mod outputs;
@@ -39,7 +40,8 @@ use std::sync::Once;
   ssl-run lenet.sslm --tune --threads 1               # times every method, stores faster ones for later runs
 
 Results go to stdout, notes to stderr. Of several images, those that cannot be run are named on stderr (with --json in the list, too, as
-an \"error\"), and the others are run. Exit codes: 0 success, 1 some images could not be run, 2 error."
+an \"error\"), and the others are run. Exit codes: 0 success, 1 some images could not be run
+or --check-finite found a layer, 2 error."
 )]
 struct Arguments {
     /// The model
@@ -75,6 +77,10 @@ struct Arguments {
     /// and threads on the same kind of CPU use that file. Input: as for --bench
     #[arg(long, conflicts_with_all = ["bench", "profile", "output"])]
     tune: bool,
+    /// Look at what every layer yields, and fail at the first one that yields NaN or infinities, naming it: exit code 1, and no results.
+    /// Runs take longer
+    #[arg(long, conflicts_with_all = ["bench", "profile", "tune"])]
+    check_finite: bool,
     /// Threads to compute with, at most 1024 [default: all, or one for small models]
     #[arg(long, value_name = "N")]
     threads: Option<usize>,

@@ -1,7 +1,7 @@
 //! Arrays in, all outputs out: at once, or in parts of a batch where no image depends on others.
 
 use crate::outputs::{Output, Target, room_for};
-use crate::{Arguments, batch, inputs, prepare};
+use crate::{Arguments, batch, finite, inputs, prepare};
 use anyhow::{Context, Result, ensure};
 use ssl_npy::Array;
 use sslm::{Dim, Model, Plan, Session, TensorInfo, TensorView};
@@ -17,14 +17,18 @@ pub(crate) fn run(arguments: &Arguments, model: &Model) -> Result<()> {
         Some(parts) => parts.run(&arrays)?,
         None => at_once(arguments, model, &arrays)?,
     };
+    finite::say_finite(arguments);
     target.write(outputs)
 }
 
 fn at_once(arguments: &Arguments, model: &Model, arrays: &[Array]) -> Result<Vec<Output>> {
     let shapes: Vec<Vec<usize>> = arrays.iter().map(|x| x.shape.clone()).collect();
-    let mut session = prepare(arguments, model, &shapes)?.session();
+    let plan = prepare(arguments, model, &shapes)?;
+    let mut session = finite::session(arguments, &plan);
     let views: Vec<TensorView> = arrays.iter().map(|x| TensorView::new(&x.shape, &x.elements)).collect::<Result<_, _>>()?;
-    Ok(session.run_all(&views)?.iter().map(|(_, view)| Output::of(view)).collect())
+    let outputs = session.run_all(&views)?;
+    finite::check(&plan, outputs, &views, || arguments.input.join(", "))?;
+    Ok(outputs.iter().map(|(_, view)| Output::of(view)).collect())
 }
 
 /// How arrays are run in parts.
@@ -74,7 +78,7 @@ impl Parts<'_> {
     fn run(self, arrays: &[Array]) -> Result<Vec<Output>> {
         let Parts { arguments, model, is_fixed, batch, all, plan } = self;
         let mut outputs: Vec<Output> = plan.output_shapes().map(|_| Output::default()).collect();
-        let mut sessions: Vec<(usize, Session)> = vec![(batch, plan.session())];
+        let mut sessions: Vec<(usize, Session)> = vec![(batch, finite::session(arguments, &plan))];
         for first in (0..all).step_by(batch) {
             let rows = batch.min(all - first);
             // What is missing of a fixed batch is filled with zeros, and its results are dropped.
@@ -83,7 +87,7 @@ impl Parts<'_> {
             let at = match sessions.iter().position(|(rows, _)| *rows == run_rows) {
                 Some(at) => at,
                 None => {
-                    sessions.push((run_rows, prepare(arguments, model, &shapes)?.session()));
+                    sessions.push((run_rows, finite::session(arguments, &prepare(arguments, model, &shapes)?)));
                     sessions.len() - 1
                 }
             };
@@ -98,7 +102,11 @@ impl Parts<'_> {
             }
             let views: Vec<TensorView> =
                 shapes.iter().zip(&parts).map(|(s, x)| TensorView::new(s, x)).collect::<Result<_, _>>()?;
-            for (output, (_, view)) in outputs.iter_mut().zip(sessions[at].1.run_all(&views)?.iter()) {
+            let session = &mut sessions[at].1;
+            let plan = session.plan().clone();
+            let found = session.run_all(&views)?;
+            finite::check(&plan, found, &views, || format!("{}, rows from {first} on", arguments.input.join(", ")))?;
+            for (output, (_, view)) in outputs.iter_mut().zip(found.iter()) {
                 output.append(view, rows)?;
             }
         }
