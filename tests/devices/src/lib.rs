@@ -17,6 +17,7 @@ pub use stand_in::{Said, StandIn};
 use require::or_say;
 use sslm_kernels::Isa;
 use sslm_kernels::cuda::{Device, Gpu};
+use std::process::{Command, Stdio};
 use std::sync::{Arc, OnceLock};
 
 /// Every instruction set that this CPU has, the best one first: what tests of kernels go through.
@@ -74,4 +75,15 @@ pub fn has_nvrtc() -> bool {
     // SAFETY: loading NVRTC runs its initialisers, which is what they are for.
     let found = unsafe { nvrtc::sys::is_culib_present() };
     or_say("nvrtc", found.then_some(()).ok_or_else(|| "NVRTC was not found".to_owned())).is_some()
+}
+
+/// Whether `python3` has onnxruntime, of any version.
+///
+/// # Panics
+/// If it has not, and it is required.
+pub fn has_onnxruntime() -> bool {
+    static FOUND: OnceLock<bool> = OnceLock::new();
+    let import = || Command::new("python3").args(["-c", "import numpy, onnxruntime"]).stderr(Stdio::null()).status();
+    let found = FOUND.get_or_init(|| import().is_ok_and(|status| status.success()));
+    or_say("onnxruntime", found.then_some(()).ok_or_else(|| "python3 does not have it".to_owned())).is_some()
 }

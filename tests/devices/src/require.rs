@@ -1,4 +1,4 @@
-//! What tests need and not every machine has: instruction sets, a C compiler, a GPU, NVRTC. A test program whose tests went without
+//! What tests need and not every machine has: instruction sets, a C compiler, a GPU, NVRTC, onnxruntime. A test program whose tests went without
 //! something ends with a line on stderr that says so, since what a test prints is hidden if it passes.
 //!
 //! What `SSLM_REQUIRE` names, separated by commas, must not be missing: tests that need it fail without it.
@@ -9,8 +9,8 @@ use std::io::Write;
 use std::sync::{Mutex, OnceLock, PoisonError};
 
 const VARIABLE: &str = "SSLM_REQUIRE";
-/// Names besides those of instruction sets; `cc` is the C compiler of the emulation.
-const OTHERS: [&str; 3] = ["cc", "cuda", "nvrtc"];
+/// Names besides those of instruction sets; `cc` is the C compiler of the emulation, `onnxruntime` a `python3` that has it.
+const OTHERS: [&str; 4] = ["cc", "cuda", "nvrtc", "onnxruntime"];
 
 /// What tests went without, by its name, and why it is not there.
 static MISSING: Mutex<BTreeMap<&str, String>> = Mutex::new(BTreeMap::new());
@@ -76,8 +76,7 @@ mod tests {
         assert_eq!(names(""), set(&[]));
         assert_eq!(names("avx512,avx2"), set(&["avx2", "avx512"]));
         assert_eq!(names(" cc, cuda ,nvrtc,portable,"), set(&["cc", "cuda", "nvrtc", "portable"]));
-        let message =
-            "SSLM_REQUIRE: expected some of avx512, avx2, portable, cc, cuda, nvrtc, separated by commas, found 'avx521'";
+        let message = "SSLM_REQUIRE: expected some of avx512, avx2, portable, cc, cuda, nvrtc, onnxruntime, separated by commas, found 'avx521'";
         assert_eq!(names("cc,avx521,avx2"), Err(message.to_owned()));
     }
 

@@ -18,6 +18,7 @@ pub mod import;
 pub mod metadata;
 pub mod norms;
 pub mod onnx;
+pub mod onnxruntime;
 pub mod operator;
 mod ops;
 pub mod order;
@@ -200,7 +201,7 @@ pub fn convert_beside(source: &Path, target: &Path, options: &Options) -> Result
     drop((folded, compacted, file));
     if let Some(checks) = &options.checks {
         progress.step("verify");
-        let reference = verify::Reference::new(checks, original, target, &metadata, progress)?;
+        let reference = verify::Reference::new(checks, original, source, target, &metadata, progress)?;
         certificate.verification = Some(reference.compare(&temporary.path())?);
         exported.iter_mut().for_each(|exported| exported.verify(&reference, options.force));
     }

@@ -23,6 +23,7 @@ use std::process::ExitCode;
   ssl-convert lenet.onnx -o lenet.sslm --report cert.json --verify-images digits/
   ssl-convert --zero-tol 1e-3 --tolerance 0.01 lenet.onnx -o lenet.sslm   # cuts what is small, too
   ssl-convert lenet.onnx -o lenet.sslm --verify-with known.npz            # inputs, and outputs of another runtime
+  ssl-convert lenet.onnx -o lenet.sslm --verify-onnxruntime               # its outputs, by Python
   ssl-convert lenet.onnx -o lenet.sslm --export-onnx small.onnx           # for other runtimes
   ssl-convert --dense lenet.onnx -o lenet-dense.sslm     # zeros kept in place, to compare with
   ssl-convert alexnet.onnx -o alexnet.sslm --labels imagenet.txt \\
@@ -72,6 +73,10 @@ struct Arguments {
     /// compared, by the model's names. Their first axis may be any batch
     #[arg(long, value_name = "NPZ")]
     verify_with: Option<PathBuf>,
+    /// Compare with onnxruntime on the random inputs of --verify, too: what the converter got wrong when it read the model shows there
+    /// alone. Needs Python with numpy and onnxruntime: python3, or the interpreter that is named
+    #[arg(long, value_name = "PYTHON", num_args = 0..=1, require_equals = true, default_missing_value = "python3", conflicts_with = "outputs")]
+    verify_onnxruntime: Option<String>,
     /// Largest difference that passes, relative to the largest magnitude of the original's output [default: 0.0001, or 0.02 where the
     /// network rounds to integers, as quantised ones do: what lies half way may fall to either side]
     #[arg(long, value_name = "T")]
@@ -175,14 +180,15 @@ fn options(arguments: &Arguments) -> Result<Options> {
         arguments.labels.as_deref().map(|p| read(p).map(|text| text.lines().map(str::to_owned).collect())).transpose()?;
     let preprocessing = arguments.preprocessing.as_deref().map(metadata::parse_preprocessing).transpose();
     let (images, with) = (arguments.verify_images.clone(), arguments.verify_with.clone());
-    let is_checked = verify > 0 || images.is_some() || with.is_some();
+    let onnxruntime = arguments.verify_onnxruntime.clone();
+    let is_checked = verify > 0 || images.is_some() || with.is_some() || onnxruntime.is_some();
     Ok(Options {
         dense: arguments.dense,
         zero_tol,
         outputs: arguments.outputs.clone(),
         labels,
         preprocessing: preprocessing.context("--preprocessing")?,
-        checks: is_checked.then_some(Checks { random: verify, images, with, tolerance }),
+        checks: is_checked.then_some(Checks { random: verify, images, with, onnxruntime, tolerance }),
         target_macs: arguments.target_macs,
         dims: arguments.dims.iter().cloned().collect(),
         export_onnx: arguments.export_onnx.clone(),

@@ -75,6 +75,10 @@ pub fn notes(certificate: &Certificate) -> Vec<String> {
         for (what, kind, difference) in kinds.into_iter().filter_map(|(what, kind, d)| d.as_ref().map(|d| (what, kind, d))) {
             notes.push(compared("", what, kind, difference));
         }
+        if let Some(found) = &verification.onnxruntime {
+            let what = format!("onnxruntime {} on", printable(&found.version));
+            notes.push(compared("", &what, "random inputs", &found.difference));
+        }
     }
     let export = certificate.export.iter().flat_map(|export| &export.verification);
     for difference in export.flat_map(|v| v.random.iter().chain(&v.images)) {

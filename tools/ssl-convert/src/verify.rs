@@ -1,11 +1,12 @@
 //! Verification: the file that was written is opened and run as its users will, and compared with the original run as it was
 //! imported, nothing folded, cut or removed. The certificate rests on this measurement, not on compaction being right. Where others
-//! computed outputs, it is compared with those, so that importing need not be right either.
+//! computed outputs, or onnxruntime is at hand, it is compared with those, so that importing need not be right either.
 
 use crate::emit::{self, Metadata};
 use crate::graph::Graph;
 use crate::import;
 use crate::onnx::load::OnnxFile;
+use crate::onnxruntime::{self, Answers};
 use anyhow::{Context, Result, bail, ensure};
 use serde::Serialize;
 use ssl_cli::{PartialFile, Progress};
@@ -33,6 +34,8 @@ pub struct Checks {
     pub images: Option<PathBuf>,
     /// A `.npz` file of inputs and of the outputs that are expected for them, by the model's names.
     pub with: Option<PathBuf>,
+    /// The Python interpreter by which onnxruntime computes what is expected for the random inputs, besides.
+    pub onnxruntime: Option<String>,
     /// Largest difference that passes, relative to the largest magnitude of the original's output. Absent: [`TOLERANCE`], or
     /// [`TOLERANCE_OF_ROUNDING`] where the network rounds.
     pub tolerance: Option<f64>,
@@ -51,6 +54,18 @@ pub struct Verification {
     pub images: Option<Difference>,
     /// From outputs that others computed: no part of the converter is on both sides.
     pub with: Option<Difference>,
+    /// From what onnxruntime computed for the random inputs: nor is it here.
+    pub onnxruntime: Option<FromOnnxruntime>,
+}
+
+/// How far outputs are from those of onnxruntime.
+#[derive(Clone, Debug, Serialize)]
+pub struct FromOnnxruntime {
+    /// Its version.
+    pub version: String,
+    /// By how much.
+    #[serde(flatten)]
+    pub difference: Difference,
 }
 
 /// The largest differences between the outputs of two models. Infinite (`null` in JSON) where only one of them is NaN.
@@ -77,7 +92,9 @@ impl Verification {
 
     /// The largest relative difference on any input.
     pub fn max_relative(&self) -> f64 {
-        self.random.iter().chain(&self.images).chain(&self.with).map(|d| d.max_relative).fold(0.0, f64::max)
+        let of_onnxruntime = self.onnxruntime.iter().map(|found| &found.difference);
+        let all = self.random.iter().chain(&self.images).chain(&self.with).chain(of_onnxruntime);
+        all.map(|d| d.max_relative).fold(0.0, f64::max)
     }
 }
 
@@ -126,18 +143,21 @@ pub struct Reference<'a> {
     tolerance: f64,
     model: Model,
     target: &'a Path,
+    answers: Option<Answers>,
     /// Which is gone when this is dropped.
     _file: PartialFile,
 }
 
 impl<'a> Reference<'a> {
-    /// Puts `original` into a file beside `target`. `metadata` is that of the written file.
+    /// Puts `original` into a file beside `target`, and asks onnxruntime about the ONNX file `source` that it was imported from, if
+    /// that is wanted. `metadata` is that of the written file.
     ///
     /// # Errors
-    /// If it cannot be written.
+    /// If it cannot be written, or onnxruntime is not there or cannot run the model.
     pub fn new(
         checks: &'a Checks,
         original: Graph,
+        source: &Path,
         target: &'a Path,
         metadata: &'a Metadata,
         progress: &'a Progress,
@@ -145,7 +165,12 @@ impl<'a> Reference<'a> {
         let rounds = (0..original.graph.nodes.len()).any(|i| original.op(i).function() == Some(Activation::Round));
         let tolerance = checks.tolerance.unwrap_or(if rounds { TOLERANCE_OF_ROUNDING } else { TOLERANCE });
         let file = written_beside(target, &original, metadata)?;
-        Ok(Reference { checks, progress, metadata, tolerance, model: Model::open(file.path())?, target, _file: file })
+        let model = Model::open(file.path())?;
+        let answers = checks.onnxruntime.as_ref().map(|python| {
+            progress.step("run onnxruntime");
+            ask_onnxruntime(python, source, &model, checks.random).context("--verify-onnxruntime")
+        });
+        Ok(Reference { checks, progress, metadata, tolerance, model, answers: answers.transpose()?, target, _file: file })
     }
 
     /// Compares a `.sslm` file with the original.
@@ -159,7 +184,9 @@ impl<'a> Reference<'a> {
         let random = (checks.random > 0).then(|| random(&models, checks.random, progress)).transpose()?;
         let images = checks.images.as_deref().map(|folder| images(&models, folder, progress)).transpose()?;
         let with = checks.with.as_deref().map(|file| given(&models[1], file, progress)).transpose()?;
-        let mut verification = Verification { tolerance, passed: false, random, images, with };
+        let onnxruntime = self.answers.as_ref().map(|answers| from_onnxruntime(&models[1], answers)).transpose();
+        let onnxruntime = onnxruntime.context("--verify-onnxruntime")?;
+        let mut verification = Verification { tolerance, passed: false, random, images, with, onnxruntime };
         verification.passed = verification.max_relative() <= tolerance;
         Ok(verification)
     }
@@ -189,19 +216,70 @@ const SIZES: [usize; 6] = [32, 64, 96, 128, 224, 299];
 fn random(models: &[Model; 2], count: usize, progress: &Progress) -> Result<Difference> {
     let mut sessions = sessions(models, &legal_size(&models[0])?)?;
     let shapes: Vec<Vec<usize>> = sessions[0].plan().input_shapes().map(<[usize]>::to_vec).collect();
-    let types: Vec<ElementType> = models[0].inputs().iter().map(|input| input.element_type).collect();
     let mut difference = Difference { shapes: vec![shapes.clone()], ..Difference::default() };
     progress.start("verify on random inputs", count);
     for seed in 0..count {
-        let mut random = fastrand::Rng::with_seed(seed as u64);
-        let mut elements = |(shape, of): (&Vec<usize>, &ElementType)| {
-            (0..shape.iter().product()).map(|_| of.sample(random.f32() * 2.0 - 1.0)).collect()
-        };
-        let inputs: Vec<Vec<f32>> = shapes.iter().zip(&types).map(&mut elements).collect();
-        compare(&mut sessions, &shapes, &inputs, &mut difference)?;
+        compare(&mut sessions, &shapes, &random_inputs(&models[0], &shapes, seed), &mut difference)?;
         progress.advance();
     }
     Ok(difference)
+}
+
+/// Random elements for inputs of these shapes, the same for each seed.
+fn random_inputs(model: &Model, shapes: &[Vec<usize>], seed: usize) -> Vec<Vec<f32>> {
+    let mut random = fastrand::Rng::with_seed(seed as u64);
+    let types: Vec<ElementType> = model.inputs().iter().map(|input| input.element_type).collect();
+    let mut elements = |(shape, of): (&Vec<usize>, &ElementType)| {
+        (0..shape.iter().product()).map(|_| of.sample(random.f32() * 2.0 - 1.0)).collect()
+    };
+    shapes.iter().zip(&types).map(&mut elements).collect()
+}
+
+/// The shapes of the random inputs.
+fn random_shapes(model: &Model) -> Result<Vec<Vec<usize>>> {
+    let plan = model.prepare(&legal_size(model)?)?;
+    Ok(plan.input_shapes().map(<[usize]>::to_vec).collect())
+}
+
+/// What onnxruntime makes of the random inputs. `model` is the original as it was imported, which says how large they are.
+fn ask_onnxruntime(python: &str, source: &Path, model: &Model, count: usize) -> Result<Answers> {
+    ensure!(count > 0, "expected --verify of at least 1 random input, found 0");
+    let (shapes, infos) = (random_shapes(model)?, model.inputs());
+    let arrays = |seed: usize| -> Vec<Array> {
+        let elements = random_inputs(model, &shapes, seed).into_iter();
+        let both = elements.zip(&shapes).zip(&infos);
+        both.map(|((elements, shape), info)| Array { shape: shape.clone(), element_type: info.element_type, elements }).collect()
+    };
+    let names: Vec<String> = infos.iter().map(|info| info.name.clone()).collect();
+    let inputs: Vec<Vec<Array>> = (0..count).map(arrays).collect();
+    let answers = onnxruntime::run(python, source, &names, &inputs)?;
+    let (mut expected, mut found) =
+        (model.output_names(), answers.outputs[0].iter().map(|(name, _)| &**name).collect::<Vec<_>>());
+    expected.sort_unstable();
+    found.sort_unstable();
+    let [expected, found] = [expected, found].map(|names| names.join("', '"));
+    ensure!(expected == found, "expected the outputs '{expected}', found '{found}' in onnxruntime");
+    Ok(answers)
+}
+
+/// Runs the file that was written on the random inputs, and compares with what onnxruntime made of them.
+fn from_onnxruntime(model: &Model, answers: &Answers) -> Result<FromOnnxruntime> {
+    let shapes = random_shapes(model)?;
+    let mut session = model.prepare(&Options::new().shapes(model, &shapes)?)?.session();
+    let mut difference = Difference { shapes: vec![shapes.clone()], ..Difference::default() };
+    for (seed, expected) in answers.outputs.iter().enumerate() {
+        let inputs = random_inputs(model, &shapes, seed);
+        let views: Vec<TensorView> = shapes.iter().zip(&inputs).map(|(s, x)| TensorView::new(s, x)).collect::<Result<_, _>>()?;
+        for (name, found) in session.run_all(&views)?.iter() {
+            let expected = expected.iter().find(|(other, _)| other == name).map(|(_, array)| array);
+            let expected = expected.with_context(|| format!("output '{name}': expected one of onnxruntime's, found none"))?;
+            let shapes = [&expected.shape[..], found.shape()];
+            ensure!(shapes[0] == shapes[1], "output '{name}': expected shape {:?}, found {:?}", shapes[0], shapes[1]);
+            difference.update(&expected.elements, found.data());
+        }
+        difference.inputs += 1;
+    }
+    Ok(FromOnnxruntime { version: answers.version.clone(), difference })
 }
 
 /// Options under which the model's symbolic dims have the smallest legal extent of [`SIZES`].
