@@ -19,6 +19,7 @@ mod indices;
 mod inline;
 mod kept;
 mod layering;
+mod numerics;
 mod onnxruntime;
 mod opsets;
 mod parity;

@@ -95,12 +95,21 @@ fn log_sum_exp(node: &mut OnnxNode<'_>, x: ValueId, axes: Vec<u32>, keep: bool) 
         return Ok(node.computed(x));
     }
     let largest = |keep: bool| Reduce { reduction: Reduction::Max, axes: axes.clone(), keep };
+    // An infinite one is taken for the largest number: infinities are no differences of themselves.
+    let finite = Activation::Clip { low: f32::MIN, high: f32::MAX };
     let shift = node.inner(largest(true), vec![x])?;
+    let shift = node.inner(finite, vec![shift])?;
     let shifted = node.inner(Binary::Sub, vec![x, shift])?;
     let powers = node.inner(Activation::Exp, vec![shifted])?;
     let sum = node.inner(Reduce { reduction: Reduction::Sum, axes: axes.clone(), keep }, vec![powers])?;
     let log = node.inner(Activation::Log, vec![sum])?;
-    let shift = if keep { shift } else { node.inner(largest(false), vec![x])? };
+    let shift = match keep {
+        true => shift,
+        false => {
+            let shift = node.inner(largest(false), vec![x])?;
+            node.inner(finite, vec![shift])?
+        }
+    };
     node.push(Binary::Add, vec![log, shift])
 }
 
