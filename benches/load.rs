@@ -45,11 +45,11 @@ fn main() {
                 let case = Case { net: net.name, layer: what, measure: Measure::Load, batch: 1 };
                 comparisons.compare(&case, &[Form::new(*form, work)], 1);
             };
-            let model = Model::open(file).expect("it opens");
+            let model = open(file).expect("it opens");
             let macs = model.prepare(&options()).expect("it prepares").steps().map(|step| step.macs).sum();
-            time("open", 0, 0, |path| drop(Model::open(path).expect("it opens")));
+            time("open", 0, 0, |path| drop(open(path).expect("it opens")));
             time("open, prepare", 0, 0, |path| {
-                drop(Model::open(path).and_then(|model| model.prepare(&options())).expect("it prepares"))
+                drop(open(path).and_then(|model| model.prepare(&options())).expect("it prepares"))
             });
             time("open, prepare, first run", macs, model.weight_bytes(), first_run);
         }
@@ -70,7 +70,7 @@ fn options() -> Options {
 }
 
 fn first_run(path: &Path) {
-    let plan = Model::open(path).and_then(|model| model.prepare(&options())).expect("it prepares");
+    let plan = open(path).and_then(|model| model.prepare(&options())).expect("it prepares");
     let shape = plan.input_shapes().next().expect("it has an input").to_vec();
     let image = vec![0.5; shape.iter().product()];
     plan.session().run(TensorView::new(&shape, &image).expect("it fits")).expect("it runs");
@@ -81,7 +81,7 @@ fn memory_of(path: &Path) -> String {
     let file = std::fs::metadata(path).map_or(0, |file| file.len());
     let Some(before) = private_bytes() else { return "not known here".to_owned() };
     let since = || megabytes(private_bytes().unwrap_or(before).saturating_sub(before));
-    let model = Model::open(path).expect("it opens");
+    let model = open(path).expect("it opens");
     let opened = since();
     let plan = model.prepare(&options()).expect("it prepares");
     let prepared = since();
@@ -101,4 +101,10 @@ fn private_bytes() -> Option<u64> {
     let all = std::fs::read_to_string("/proc/self/smaps_rollup").ok()?;
     let line = all.lines().find_map(|line| line.strip_prefix("Private_Dirty:"))?;
     Some(line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()? * 1024)
+}
+
+/// A model in the map of its file.
+fn open(file: &Path) -> sslm::Result<Model> {
+    // SAFETY: the file is a temporary one of this program, which writes it no more.
+    unsafe { Model::open_mapped(file) }
 }

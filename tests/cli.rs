@@ -362,7 +362,9 @@ fn bench_and_profile_report_each_layer() {
     assert!(0.0 < run_ms("min") && run_ms("min") <= run_ms("median") && run_ms("median") <= run_ms("p90"), "{report}");
     assert_eq!(report["threads"], 2);
     let layers = report["layers"].as_array().expect("a list");
-    assert_eq!(layers.len(), 6, "{report}");
+    // Where layouts change between layers, there are steps for that.
+    let computing = layers.iter().filter(|layer| layer["op"] != "Reorder");
+    assert_eq!(computing.count(), 6, "{report}");
     for layer in layers {
         assert!(["name", "op", "kernel"].iter().all(|key| layer[key].is_string()), "{layer}");
         assert!(layer["bytes"].as_u64() > Some(0), "{layer}");
@@ -377,8 +379,9 @@ fn bench_and_profile_report_each_layer() {
         let report = succeeds("ssl-run", &[&[&convnet, "--bench", "1", "--json"], flags].concat());
         serde_json::from_str::<Value>(&report).expect("JSON")["prepared_bytes"].as_u64().expect("a count")
     };
-    assert!(memory(&["--transformed-weights", "0"]) == 0 && memory(&[]) > 0, "ConvNet's 5x5 layers gain by transformed weights");
-    assert!(table.contains("transformed weights"), "{table}");
+    let [without, with] = [&["--transformed-weights", "0"][..], &[]].map(memory);
+    assert!(with > without + 50_000, "ConvNet's 5x5 layers gain by transformed weights: {without} and {with} bytes");
+    assert!(table.contains("tables and transformed weights"), "{table}");
     let portable = succeeds("ssl-run", &[&model(), "--profile", "--isa", "portable", &digit(3)]);
     assert!(portable.contains("portable"), "{portable}");
 }
@@ -426,7 +429,7 @@ fn tuning_beside_the_model_is_used() {
     std::fs::copy(model(), &lenet).expect("a writable folder");
     let file = format!("{lenet}.tuning.json");
     let options = sslm::Options::new().threads(sslm::Threads::Single);
-    let (tuning, _) = sslm::Model::open(&lenet).expect("it opens").tune(&options, |_, _| {}).expect("it can be tuned");
+    let (tuning, _) = sslm::Model::read(&lenet).expect("it opens").tune(&options, |_, _| {}).expect("it can be tuned");
     std::fs::write(&file, tuning.to_json()).expect("a writable folder");
 
     // Whether it is used or not, the answer is there, and one line says what was done.

@@ -292,12 +292,10 @@ fn every_truncation_and_every_flipped_byte_is_noticed() {
     for len in 0..file.len() {
         assert!(sslm_format::validate(&file[..len]).is_err(), "cut at {len}");
     }
-    let weights = section(&file, "WGTS").offset as usize;
     for at in 0..file.len() {
         let mut changed = file.clone();
         changed[at] ^= 1 << (at % 8);
-        let noticed =
-            if at < weights { sslm_format::validate(&changed).map(drop) } else { sslm_format::verify_weights(&changed) };
+        let noticed = sslm_format::validate(&changed).and_then(|loaded| loaded.verify_weights(&changed));
         assert!(noticed.is_err(), "byte {at}");
     }
 }
@@ -385,9 +383,9 @@ fn output_names_are_as_many_as_outputs() {
     assert!(message.contains("output names: expected 2, found 1"), "{message}");
 }
 
-/// Each of these lists fits, but not all of them. Each node lists its one row, too.
+/// Each of these lists fits, but not all of them.
 #[test]
-fn a_small_file_cannot_ask_for_long_lists() {
+fn lists_of_all_nodes_count_together() {
     let mut net = Net::new(&["1", "1", "1", "3"]);
     let mut y = "x".to_owned();
     for extent in [1 << 22, 1, 1 << 22, 3] {
@@ -395,6 +393,9 @@ fn a_small_file_cannot_ask_for_long_lists() {
         y = net.node("Resize", &[&y, "", "", &sizes], &[("axes", Ints(&[3])), ("mode", Text("linear"))]);
     }
     let model = Model::from_bytes(&convert(&net.finish(&[&y]), true)).expect("what was written is valid");
-    let message = model.prepare(&Options::new()).expect_err("the lists are too long").to_string();
-    assert!(message.contains("positions of axes: expected at most 8388608 in all nodes together, found 8388612"), "{message}");
+    let prepare = |mib: usize| model.prepare(&Options::new().max_memory(mib << 20));
+    let error = prepare(300).expect_err("the lists are too long");
+    assert_eq!(error.kind(), sslm::ErrorKind::Limit, "{error}");
+    assert!(error.to_string().contains("memory for lists of positions: expected at most 300.0 MiB, found"), "{error}");
+    prepare(2000).expect("there is room");
 }

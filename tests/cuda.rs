@@ -12,7 +12,7 @@ use sslm_tests::tools::lenet;
 use std::sync::Arc;
 
 fn shipped() -> Model {
-    Model::open(lenet().join("lenet.sslm")).expect("the model opens")
+    Model::read(lenet().join("lenet.sslm")).expect("the model opens")
 }
 
 /// The largest difference from onnxruntime's logits over two batches.

@@ -25,7 +25,7 @@ fn apart(name: &str, settings: &[(&str, &str)], accepted: &[&str], body: impl Fn
 }
 
 fn prepare(options: &Options) -> Result<Plan, Error> {
-    Model::open(lenet().join("lenet.sslm"))?.prepare(options)
+    Model::read(lenet().join("lenet.sslm"))?.prepare(options)
 }
 
 /// Runs the first golden image, which must yield its logits if it yields something.

@@ -30,7 +30,7 @@ fn they_are_read_to_the_last_bit() {
         let file = std::fs::read(&path).expect("a file");
         let name = path.display();
         let loaded = sslm_format::validate(&file).unwrap_or_else(|e| panic!("{name}: {e}"));
-        sslm_format::verify_weights(&file).unwrap_or_else(|e| panic!("{name}: {e}"));
+        loaded.verify_weights(&file).unwrap_or_else(|e| panic!("{name}: {e}"));
         let weights = sslm_tests::file::section(&file, "WGTS").offset;
         let blobs = &loaded.model.graph.blobs;
         let fill = |i: usize, elements: &mut Vec<f32>| {
@@ -48,7 +48,7 @@ fn they_are_read_to_the_last_bit() {
 fn they_answer_as_ever() {
     for path in files() {
         let name = path.display();
-        let model = Model::open(&path).unwrap_or_else(|e| panic!("{name}: {e}"));
+        let model = Model::read(&path).unwrap_or_else(|e| panic!("{name}: {e}"));
         let arrays = ssl_npy::read_all(&path.with_extension("npz")).unwrap_or_else(|e| panic!("{name}: {e:#}"));
         let array = |of: &str| &arrays.iter().find(|(name, _)| name == of).unwrap_or_else(|| panic!("{name}: an array '{of}'")).1;
         let inputs: Vec<_> = model.inputs().iter().map(|input| array(&input.name)).collect();

@@ -18,7 +18,7 @@ fn argmax(row: &[f32]) -> usize {
 fn check(path: &Path, threads: Threads, batch: usize) {
     let (images, logits) = golden();
     assert!(images.len_of(Axis(0)) >= 100, "at least 100 images");
-    let model = Model::open(path).expect("the model opens");
+    let model = Model::read(path).expect("the model opens");
     let mut session = model.prepare(&Options::new().batch(batch).threads(threads)).expect("it can be prepared").session();
     let chunks = images.axis_chunks_iter(Axis(0), batch).zip(logits.axis_chunks_iter(Axis(0), batch));
     for (images, logits) in chunks.filter(|(images, _)| images.len_of(Axis(0)) == batch) {
@@ -72,7 +72,7 @@ fn every_shipped_file_is_what_the_converter_writes() {
 #[test]
 fn threads_do_not_change_a_bit() {
     let (images, _) = golden();
-    let model = Model::open(lenet().join("lenet.sslm")).expect("the model opens");
+    let model = Model::read(lenet().join("lenet.sslm")).expect("the model opens");
     let run = |threads| {
         let plan = model.prepare(&Options::new().batch(128).threads(threads)).expect("it can be prepared");
         plan.session().run(TensorView::try_from(&images).expect("contiguous")).expect("it runs").data().to_vec()
@@ -85,7 +85,7 @@ fn threads_do_not_change_a_bit() {
 
 #[test]
 fn only_long_runs_are_shared() {
-    let model = Model::open(lenet().join("lenet.sslm")).expect("the model opens");
+    let model = Model::read(lenet().join("lenet.sslm")).expect("the model opens");
     let threads = |batch| model.prepare(&Options::new().batch(batch)).expect("it can be prepared").threads();
     assert_eq!(threads(1), 1);
     assert_eq!(threads(512), std::thread::available_parallelism().map_or(1, usize::from));
@@ -94,7 +94,7 @@ fn only_long_runs_are_shared() {
 #[test]
 fn sessions_of_one_plan_run_side_by_side() {
     let (images, logits) = golden();
-    let model = Model::open(lenet().join("lenet.sslm")).expect("the model opens");
+    let model = Model::read(lenet().join("lenet.sslm")).expect("the model opens");
     let plan = model.prepare(&Options::new().threads(Threads::Single)).expect("it can be prepared");
     std::thread::scope(|scope| {
         for part in 0..4 {

@@ -243,7 +243,7 @@ fn external_data_is_read_and_confined() {
     };
     convert_file(&model).expect("it converts");
     let shape = [2, 2, 5, 5];
-    assert_eq!(run(&Model::open(&target).expect("valid"), &shape, &input(&shape)).1, expected);
+    assert_eq!(run(&Model::read(&target).expect("valid"), &shape, &input(&shape)).1, expected);
 
     let cases = [
         ("location", "../weights.bin"),

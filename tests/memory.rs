@@ -1,11 +1,11 @@
-//! Where memory comes from: a run allocates nothing, weights stay in the map of their file, and where there is no more memory, a
-//! session says so. This program has no test harness, because the harness's threads would allocate, too.
+//! Where memory comes from: a run allocates nothing, plans and sessions say what they take, weights stay in the map of their file, and
+//! where there is no more memory, a session says so. This program has no test harness, because the harness's threads would allocate, too.
 
 use sslm::{Model, Threads};
 use sslm_tests::compare::{convert, input, prepare};
 use sslm_tests::nets::every_operator;
 use sslm_tests::onnx::{Net, Value::*};
-use sslm_tests::tools::lenet;
+use sslm_tests::tools::{lenet, root};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
@@ -39,12 +39,13 @@ fn main() {
     weights_stay_where_they_are();
     // Elsewhere a process cannot be given less.
     if cfg!(target_os = "linux") {
+        plans_and_sessions_say_what_they_take();
         full_memory_is_an_error();
     }
 }
 
 fn runs_allocate_nothing() {
-    let lenet = Model::open(lenet().join("lenet.sslm")).expect("the model opens");
+    let lenet = Model::read(lenet().join("lenet.sslm")).expect("the model opens");
     let every = Model::from_bytes(&convert(&every_operator(), false)).expect("what was written is valid");
     // The threads that conversion shares its work with allocate when they start: all have started when each has had a turn or two.
     (0..2).for_each(|_| drop(rayon::broadcast(|_| ())));
@@ -78,7 +79,8 @@ fn weights_stay_where_they_are() {
     std::fs::write(file.path(), convert(&net.finish(&[&y]), false)).expect("a file");
 
     let before = LIVE_BYTES.load(Relaxed);
-    let model = Model::open(file.path()).expect("the model opens");
+    // SAFETY: nobody else knows the file.
+    let model = unsafe { Model::open_mapped(file.path()) }.expect("the model opens");
     let plan = prepare(&model, &[1, 16, 12, 12], Threads::Single);
     let mut session = plan.session();
     let x = input(&[1, 16, 12, 12]);
@@ -93,7 +95,7 @@ fn weights_stay_where_they_are() {
 /// Sessions beyond what the system has.
 fn full_memory_is_an_error() {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-    let model = Model::open(lenet().join("lenet.sslm")).expect("the model opens");
+    let model = Model::read(lenet().join("lenet.sslm")).expect("the model opens");
     let shape = [40_000, 1, 28, 28];
     let (plan, x) = (prepare(&model, &shape, Threads::Single), input(&shape));
     let x = || sslm::TensorView::new(&shape, &x).expect("the input fits");
@@ -107,4 +109,66 @@ fn full_memory_is_an_error() {
     assert_eq!(error.kind(), sslm::ErrorKind::Resources);
     assert!(error.to_string().contains("MiB"), "{error}");
     session.run(x()).expect("there is memory again");
+}
+
+/// What plans and sessions say they own is what they take: of the allocator to the byte, of maps to the page.
+fn plans_and_sessions_say_what_they_take() {
+    for (name, batch, threads) in
+        [("lenet", 1, Threads::Single), ("convnet", 1, Threads::Single), ("resnet20", 3, Threads::Single)]
+    {
+        let model = Model::read(root().join(format!("tools/models/{name}/{name}.sslm"))).expect("the model opens");
+        let extent = |dim: &sslm::Dim| if let sslm::Dim::Fixed { size } = dim { *size as usize } else { batch };
+        let shape: Vec<usize> = model.inputs()[0].dims.iter().map(extent).collect();
+        let x = input(&shape);
+        let before = Taken::now();
+        let plan = prepare(&model, &shape, threads);
+        let prepared = Taken::now();
+        let mut session = plan.session();
+        session.run(sslm::TensorView::new(&shape, &x).expect("the input fits")).expect("it runs");
+        let both = Taken::now();
+        for (what, said, taken) in
+            [("the plan", plan.prepared_bytes(), prepared - before), ("a session", plan.session_bytes(), both - prepared)]
+        {
+            let found = taken.allocated + taken.mapped;
+            // Maps are whole pages: three of a session, one of a plan.
+            let pages = said..=said + 4 * 4096;
+            assert!(
+                pages.contains(&found),
+                "{name}: {what} says {said} bytes, and takes {} and {}",
+                taken.allocated,
+                taken.mapped
+            );
+            assert!(taken.allocated <= said, "{name}: {what} says {said} bytes, and takes {} of the allocator", taken.allocated);
+        }
+    }
+}
+
+/// Bytes that the process has of the allocator, and of anonymous maps.
+#[derive(Clone, Copy)]
+struct Taken {
+    allocated: usize,
+    mapped: usize,
+}
+
+impl Taken {
+    fn now() -> Self {
+        let maps = std::fs::read_to_string("/proc/self/maps").expect("Linux says what is mapped");
+        // Neither a file nor the heap of the allocator.
+        let anonymous = maps.lines().filter(|line| line.split_whitespace().count() == 5);
+        let size = |line: &str| {
+            let (start, end) = line.split_once(' ').and_then(|(range, _)| range.split_once('-')).expect("a range of addresses");
+            let [start, end] = [start, end].map(|at| usize::from_str_radix(at, 16).expect("an address"));
+            end - start
+        };
+        let mapped = anonymous.map(size).sum();
+        Taken { allocated: LIVE_BYTES.load(Relaxed), mapped }
+    }
+}
+
+impl std::ops::Sub for Taken {
+    type Output = Taken;
+
+    fn sub(self, other: Taken) -> Taken {
+        Taken { allocated: self.allocated - other.allocated, mapped: self.mapped - other.mapped }
+    }
 }

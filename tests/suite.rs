@@ -1,5 +1,5 @@
 //! All whole-system tests in one program: each program more would be linked with everything again. One file is one subject; what needs
-//! a program of its own, because it counts allocations, is `memory.rs`.
+//! a program of its own, because it counts allocations or forks, is `memory.rs` and `fork.rs`.
 
 mod batch;
 mod certificate;
@@ -9,16 +9,18 @@ mod corpus;
 mod cuda;
 mod driver;
 mod export;
-mod frozen;
 mod finite;
+mod frozen;
 mod fusion;
 mod fuzz_corpora;
 mod golden;
+mod hostile;
 mod import;
 mod indices;
 mod inline;
 mod kept;
 mod layering;
+mod mapped;
 mod numerics;
 mod onnxruntime;
 mod opsets;

@@ -29,12 +29,16 @@ fn plan(model: &Model, images: usize, threads: usize, weights: TransformedWeight
 #[test]
 fn as_many_are_kept_as_options_allow() {
     let model = model();
-    let kept = |weights| plan(&model, 1, 1, weights).prepared_bytes();
+    let prepared = |weights| plan(&model, 1, 1, weights).prepared_bytes();
+    // Tables differ by little: methods that transform weights have others.
+    let kept = |weights| prepared(weights).abs_diff(prepared(TransformedWeights::AtMost(0))) / LAYER;
+    let is_little = |weights| prepared(weights).abs_diff(prepared(TransformedWeights::AtMost(0))) % LAYER < LAYER / 8;
     let few = model.weight_bytes();
     assert!(few < LAYER && 2 * LAYER < 8 << 20, "{few} bytes of weights: as few as the test needs");
-    assert_eq!(kept(TransformedWeights::Auto), 2 * LAYER);
+    assert_eq!(kept(TransformedWeights::Auto), 2);
+    assert!(is_little(TransformedWeights::Auto), "{} bytes", prepared(TransformedWeights::Auto));
     for (bytes, layers) in [(0, 0), (LAYER - 1, 0), (LAYER, 1), (2 * LAYER - 1, 1), (2 * LAYER, 2), (usize::MAX, 2)] {
-        assert_eq!(kept(TransformedWeights::AtMost(bytes)), layers * LAYER, "{bytes} bytes are allowed");
+        assert_eq!(kept(TransformedWeights::AtMost(bytes)), layers, "{bytes} bytes are allowed");
     }
 }
 
@@ -53,7 +57,7 @@ fn results_are_those_of_weights_that_are_not_kept() {
     let shape = [3, CHANNELS, 8, 8];
     for threads in [1, 2] {
         let plan = plan(&model, 3, threads, TransformedWeights::Auto);
-        assert_eq!(plan.prepared_bytes(), 2 * LAYER);
+        assert_eq!(plan.prepared_bytes() / LAYER, 2, "{} bytes", plan.prepared_bytes());
         for _ in 0..2 {
             let all = run_session(&mut plan.session(), &shape, &x.repeat(3)).remove(0).2;
             assert!(all.chunks(found.len()).all(|image| image == found), "other bits in a batch, {threads} threads");

@@ -60,7 +60,7 @@ impl Net {
     pub fn model(&self, form: &str) -> Model {
         let file = self.file(form);
         // The map outlives the file's name.
-        Model::open(&file).unwrap_or_else(|e| panic!("{}: {e}", self.name))
+        Model::read(&file).unwrap_or_else(|e| panic!("{}: {e}", self.name))
     }
 
     /// One of its forms as ONNX, with zeros for what is not kept.

@@ -1,287 +1,13 @@
 //! Operations along one axis, and reordering of axes. A tensor is seen as `[outer][axis][inner]`: they know nothing of channels or
 //! images.
 
-use crate::cpu::{self, Call, Kernel};
-use crate::layout::{Extents, Forms, Layout, Layouts};
+use crate::cpu::{Call, Kernel};
 use crate::simd::{MAX_LANES, Simd, Vectorized};
 use crate::{Exec, Task, count_pieces, expect_len, math};
+use get_size2::GetSize;
 
 /// Elements of an inner axis that are handled at a time: what is known of them stays in L1.
 const BLOCK: usize = 256;
-
-/// Where a position of the new axis comes from.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum From {
-    /// The old axis's position of this index.
-    Position(usize),
-    /// It has this value everywhere.
-    Constant(f32),
-    /// `(1 - share)` of the first position and `share` of the second.
-    Between(usize, usize, f32),
-}
-
-impl From {
-    /// How many positions further on `other` reads than this, if that is the only difference.
-    fn steps_to(self, other: From) -> Option<usize> {
-        match (self, other) {
-            (From::Position(a), From::Position(b)) => b.checked_sub(a),
-            (From::Constant(a), From::Constant(b)) => (a.to_bits() == b.to_bits()).then_some(0),
-            (From::Between(a, b, share), From::Between(c, d, other)) => {
-                c.checked_sub(a).filter(|&step| b + step == d && share.to_bits() == other.to_bits())
-            }
-            _ => None,
-        }
-    }
-
-    /// Writes what comes from so many positions further on: `x` is `[extent][inner]`, `out` is `[inner]`.
-    #[inline(always)]
-    fn write(self, further: usize, x: &[f32], out: &mut [f32]) {
-        let inner = out.len();
-        let row = |position: usize| &x[(position + further) * inner..][..inner];
-        match self {
-            From::Position(position) => copy(row(position), out),
-            From::Constant(value) => out.fill(value),
-            From::Between(a, b, share) => {
-                for (o, (a, b)) in out.iter_mut().zip(row(a).iter().zip(row(b))) {
-                    *o = mixed(*a, *b, share);
-                }
-            }
-        }
-    }
-}
-
-#[inline(always)]
-fn mixed(a: f32, b: f32, share: f32) -> f32 {
-    a * (1.0 - share) + b * share
-}
-
-/// A copy of a slice, if it is short without a call.
-#[inline(always)]
-fn copy(x: &[f32], out: &mut [f32]) {
-    if out.len() > 64 {
-        return out.copy_from_slice(x);
-    }
-    let (blocks, rest) = x.as_chunks::<4>();
-    let (out_blocks, out_rest) = out.as_chunks_mut::<4>();
-    out_blocks.iter_mut().zip(blocks).for_each(|(o, x)| *o = *x);
-    out_rest.iter_mut().zip(rest).for_each(|(o, x)| *o = *x);
-}
-
-/// The middle axis of `[outer][extent][inner]` is rebuilt from what it was.
-#[derive(Clone, Debug)]
-pub struct RemapTask {
-    /// Positions of the old axis.
-    pub extent: usize,
-    /// Elements from one position to the next.
-    pub inner: usize,
-    /// Where each position of the new axis comes from.
-    pub sources: Vec<From>,
-    /// Sizes of input and output, if the axis lies inside of channels' planes.
-    pub in_planes: Option<[Extents; 2]>,
-}
-
-impl Task for RemapTask {
-    fn kind(&self) -> &'static str {
-        "remap"
-    }
-}
-
-impl cpu::Task for RemapTask {
-    /// In blocks, what lies side by side are elements of channels.
-    fn forms(&self, target: &cpu::Target) -> Forms {
-        let Some([reads, writes]) = self.in_planes else { return Forms::Planes };
-        let blocks = (writes.len(Layout::Blocks, target.isa) / target.isa.lanes()) as f64;
-        let planes = if self.inner == 1 { 2.0 * blocks } else { blocks };
-        Forms::Some { reads: vec![reads], writes, costs: vec![(Layouts::PLANES, planes), (Layouts::BLOCKS, blocks)] }
-    }
-
-    fn prepare(self: Box<Self>, target: &cpu::Target) -> Box<dyn Kernel> {
-        Box::new(Remap::new(self.extent, self.inner * target.layouts.reads.lanes(target.isa), &self.sources))
-    }
-}
-
-impl Kernel for Remap {
-    fn compute(&self, call: Call<'_>) {
-        self.run(call.reads.get(0), call.out, call.exec);
-    }
-}
-
-/// An axis that is rebuilt from what it was, with what recurs put together.
-#[derive(Debug)]
-pub struct Remap {
-    extent: usize,
-    inner: usize,
-    /// Positions of the new axis.
-    len: usize,
-    runs: Vec<Run>,
-}
-
-/// Neighbouring positions of a new axis: the same sources `count` times, each time `step` positions further on.
-#[derive(Debug)]
-struct Run {
-    sources: Vec<From>,
-    step: usize,
-    count: usize,
-}
-
-/// Most sources that are looked for again.
-const LONGEST_PATTERN: usize = 8;
-
-impl Run {
-    /// The run that begins with the first of `sources` and reaches furthest.
-    fn first(sources: &[From]) -> Run {
-        let pattern = |len: usize| {
-            let step = sources.first()?.steps_to(*sources.get(len)?)?;
-            let again = (0..sources.len() - len).take_while(|&i| sources[i].steps_to(sources[i + len]) == Some(step)).count();
-            (again >= len).then(|| Run { sources: sources[..len].to_vec(), step, count: 1 + again / len })
-        };
-        let longest = (1..=LONGEST_PATTERN).filter_map(pattern).reduce(|a, b| if b.len() > a.len() { b } else { a });
-        longest.unwrap_or_else(|| Run { sources: sources[..1].to_vec(), step: 0, count: 1 })
-    }
-
-    fn len(&self) -> usize {
-        self.sources.len() * self.count
-    }
-
-    /// `x` is `[extent][inner]`, `out` is `[len][inner]`.
-    #[inline(always)]
-    fn write(&self, x: &[f32], inner: usize, out: &mut [f32]) {
-        match self.sources[..] {
-            [From::Position(first)] if self.step == 1 => out.copy_from_slice(&x[first * inner..][..out.len()]),
-            [From::Constant(value)] => out.fill(value),
-            _ if inner == 1 && self.count == 1 => {
-                for (source, o) in self.sources.iter().zip(out) {
-                    *o = match *source {
-                        From::Position(position) => x[position],
-                        From::Constant(value) => value,
-                        From::Between(a, b, share) => mixed(x[a], x[b], share),
-                    };
-                }
-            }
-            _ if inner == 1 => self.write_elements(x, out),
-            _ => {
-                for (i, out) in out.chunks_exact_mut(self.sources.len() * inner).enumerate() {
-                    for (source, out) in self.sources.iter().zip(out.chunks_exact_mut(inner)) {
-                        source.write(i * self.step, x, out);
-                    }
-                }
-            }
-        }
-    }
-
-    /// As [`Self::write`], of single elements.
-    #[inline(always)]
-    fn write_elements(&self, x: &[f32], out: &mut [f32]) {
-        match self.sources[..] {
-            [From::Position(a), From::Position(b)] if a == b && self.step == 1 => repeat::<2>(&x[a..], out),
-            [From::Position(a), From::Position(b), From::Position(c), From::Position(d)]
-                if [b, c, d] == [a; 3] && self.step == 1 =>
-            {
-                repeat::<4>(&x[a..], out);
-            }
-            [From::Between(a, b, share)] if b == a + 1 && self.step == 2 => {
-                for (o, [a, b]) in out.iter_mut().zip(x[a..].as_chunks::<2>().0) {
-                    *o = mixed(*a, *b, share);
-                }
-            }
-            [From::Between(a, b, s), From::Between(c, d, t)] if self.step == 1 => mix(x, [(a, b, s), (c, d, t)], out),
-            [From::Between(a, b, s), From::Between(c, d, t), From::Between(e, f, u), From::Between(g, h, v)]
-                if self.step == 1 =>
-            {
-                mix(x, [(a, b, s), (c, d, t), (e, f, u), (g, h, v)], out);
-            }
-            _ => {
-                for (place, source) in self.sources.iter().enumerate() {
-                    let out = out[place..].iter_mut().step_by(self.sources.len());
-                    match *source {
-                        From::Constant(value) => out.for_each(|o| *o = value),
-                        From::Position(p) => out.enumerate().for_each(|(i, o)| *o = x[p + i * self.step]),
-                        From::Between(a, b, share) => {
-                            let at = |i: usize| mixed(x[a + i * self.step], x[b + i * self.step], share);
-                            out.enumerate().for_each(|(i, o)| *o = at(i));
-                        }
-                    }
-                }
-            }
-        }
-    }
-}
-
-/// Each element `TIMES` times.
-#[inline(always)]
-fn repeat<const TIMES: usize>(x: &[f32], out: &mut [f32]) {
-    for (out, x) in out.as_chunks_mut::<TIMES>().0.iter_mut().zip(x) {
-        *out = [*x; TIMES];
-    }
-}
-
-/// `N` mixtures of two elements each, again and again, each time of elements one further on.
-#[inline(always)]
-fn mix<const N: usize>(x: &[f32], sources: [(usize, usize, f32); N], out: &mut [f32]) {
-    let (out, _) = out.as_chunks_mut::<N>();
-    let (mut first, mut second) = ([&x[..0]; N], [&x[..0]; N]);
-    for i in 0..N {
-        let (a, b, _) = sources[i];
-        (first[i], second[i]) = (&x[a..][..out.len()], &x[b..][..out.len()]);
-    }
-    for (place, out) in out.iter_mut().enumerate() {
-        for i in 0..N {
-            out[i] = mixed(first[i][place], second[i][place], sources[i].2);
-        }
-    }
-}
-
-impl Remap {
-    /// Builds `[outer][sources][inner]` from `[outer][extent][inner]`.
-    ///
-    /// # Panics
-    /// If a position lies outside `extent`.
-    pub fn new(extent: usize, inner: usize, sources: &[From]) -> Self {
-        for source in sources {
-            let highest = match *source {
-                From::Position(p) => Some(p),
-                From::Between(a, b, _) => Some(a.max(b)),
-                From::Constant(_) => None,
-            };
-            assert!(highest.is_none_or(|p| p < extent), "{source:?} of {extent} positions");
-        }
-        let (mut runs, mut rest) = (Vec::new(), sources);
-        while !rest.is_empty() {
-            let run = Run::first(rest);
-            rest = &rest[run.len()..];
-            match runs.last_mut() {
-                Some(Run { sources, count: 1, .. }) if run.count == 1 => sources.extend(run.sources),
-                _ => runs.push(run),
-            }
-        }
-        Remap { extent, inner, len: sources.len(), runs }
-    }
-
-    /// `x` is `[outer][extent][inner]`, `out` is `[outer][sources][inner]`.
-    ///
-    /// # Panics
-    /// If a slice has another length than the shapes call for.
-    pub fn run(&self, x: &[f32], out: &mut [f32], exec: Exec) {
-        let (from, to) = (self.extent * self.inner, self.len * self.inner);
-        if to == 0 {
-            return expect_len("output", out, 0);
-        }
-        expect_len("input", x, count_pieces("output", out, to) * from);
-        exec.for_each_chunk(
-            out,
-            to,
-            #[inline(always)]
-            |i, out| {
-                let (x, mut rest) = (&x[i * from..][..from], out);
-                for run in &self.runs {
-                    let (out, others) = rest.split_at_mut(run.len() * self.inner);
-                    run.write(x, self.inner, out);
-                    rest = others;
-                }
-            },
-        );
-    }
-}
 
 /// Calls `f([extent][inner], [inner])` for each outer index of `x`, which is `[outer][extent][inner]`, and `out`.
 #[inline(always)]
@@ -298,7 +24,7 @@ fn reduce(x: &[f32], [extent, inner]: [usize; 2], out: &mut [f32], exec: Exec, f
 }
 
 /// What many elements become.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(GetSize, Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reduction {
     /// Their mean.
     Mean,
@@ -317,7 +43,7 @@ pub enum Reduction {
 }
 
 /// What a [`Reduction`] makes of the middle axis of `[outer][extent][inner]`.
-#[derive(Clone, Copy, Debug)]
+#[derive(GetSize, Clone, Copy, Debug)]
 pub struct ReduceTask {
     /// Which one.
     pub reduction: Reduction,
@@ -443,7 +169,7 @@ impl<A: Fn(f64, f32) -> f64 + Copy + Sync, J: Fn(f64, f64) -> f64 + Copy + Sync>
 }
 
 /// The position of the largest element along the middle axis of `[outer][extent][inner]`.
-#[derive(Clone, Copy, Debug)]
+#[derive(GetSize, Clone, Copy, Debug)]
 pub struct ArgMaxTask {
     /// Elements that are compared.
     pub extent: usize,
@@ -508,7 +234,7 @@ fn position_of_largest(x: &[f32], last: bool) -> usize {
 }
 
 /// A copy of a tensor in another order of its axes.
-#[derive(Clone, Debug)]
+#[derive(GetSize, Clone, Debug)]
 pub struct StridedCopy {
     /// Extent and stride in the input of each axis of the output, merged as far as possible.
     axes: Vec<(usize, usize)>,

@@ -1,9 +1,10 @@
 //! Tensors side by side with numpy's broadcasting: which of their elements meet.
 
 use crate::expect_len;
+use get_size2::GetSize;
 
 /// `N` tensors side by side with numpy's broadcasting, as runs over the innermost axis.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(GetSize, Clone, Debug, PartialEq)]
 pub struct Broadcast<const N: usize> {
     /// Outer axes, merged as far as possible, innermost first: extent, and stride in each tensor.
     outer: Vec<(usize, [usize; N])>,

@@ -3,9 +3,10 @@
 use crate::cpu::{self, Call, Kernel};
 use crate::layout::{Extents, Forms, Layout, Layouts};
 use crate::{Exec, Task, count_pieces, expect_len};
+use get_size2::GetSize;
 
 /// Where an output channel comes from.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(GetSize, Clone, Copy, Debug, PartialEq)]
 pub enum Source {
     /// The input's physical channel of this index.
     Channel(usize),
@@ -55,6 +56,11 @@ impl cpu::Task for SelectTask {
         Forms::Some { reads: vec![reads], writes, costs: [(Layouts::PLANES, cost)].into_iter().chain(blocks).collect() }
     }
 
+    fn most_table_bytes(&self, _: &cpu::Target) -> usize {
+        // Where each block comes from, and the list growing.
+        cpu::KERNEL + 4 * self.sources.len() * size_of::<Source>()
+    }
+
     fn prepare(self: Box<Self>, target: &cpu::Target) -> Box<dyn Kernel> {
         let lanes = target.layouts.reads.lanes(target.isa);
         let (channels, plane) = (self.channels.div_ceil(lanes), self.plane * lanes);
@@ -64,7 +70,7 @@ impl cpu::Task for SelectTask {
 }
 
 /// A choice of planes, or of blocks as if these were planes.
-#[derive(Debug)]
+#[derive(GetSize, Debug)]
 struct Select {
     channels: usize,
     plane: usize,
@@ -138,6 +144,10 @@ impl cpu::Task for JoinTask {
         Forms::Some { reads: self.channels.iter().map(|&channels| extents(channels)).collect(), writes, costs }
     }
 
+    fn most_table_bytes(&self, _: &cpu::Target) -> usize {
+        cpu::KERNEL + 4 * self.channels.len() * size_of::<usize>()
+    }
+
     fn prepare(self: Box<Self>, target: &cpu::Target) -> Box<dyn Kernel> {
         let lanes = target.layouts.reads.lanes(target.isa);
         let channels = self.channels.iter().map(|channels| channels.next_multiple_of(lanes)).collect();
@@ -146,7 +156,7 @@ impl cpu::Task for JoinTask {
 }
 
 /// All inputs, `[outer][len]` each, behind one another: `[outer][sum of lens]`.
-#[derive(Clone, Debug)]
+#[derive(GetSize, Clone, Debug)]
 pub struct ConcatTask {
     /// For each input, its extent along the joined axis times those of all axes inside it.
     pub lens: Vec<usize>,

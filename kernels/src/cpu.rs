@@ -5,6 +5,7 @@ pub use crate::target::{Target, WeightsFrom};
 use crate::Exec;
 use crate::layout::Forms;
 use crate::target::Method;
+use get_size2::GetSize;
 use std::fmt::Debug;
 
 /// A description of what a step computes, from which a kernel of the CPU is prepared.
@@ -19,9 +20,16 @@ pub trait Task {
         None
     }
 
+    /// No fewer bytes than [`Self::prepare`], and what is asked of the task before that, takes of memory, what is given back included:
+    /// for limits, which are checked before it is taken.
+    fn most_table_bytes(&self, target: &Target) -> usize;
+
     /// Decides all that can be decided before the first run.
     fn prepare(self: Box<Self>, target: &Target) -> Box<dyn Kernel>;
 }
+
+/// A kernel without its tables takes no more bytes than this, with what it says of itself.
+pub(crate) const KERNEL: usize = 4096;
 
 /// What keeping transformed weights takes and saves.
 #[derive(Clone, Copy, Debug)]
@@ -32,8 +40,20 @@ pub struct KeptWeights {
     pub saving: f64,
 }
 
+/// What a prepared kernel owns besides itself.
+pub trait Tables {
+    /// Bytes of all its tables, as the allocator was asked for them.
+    fn table_bytes(&self) -> usize;
+}
+
+impl<T: GetSize> Tables for T {
+    fn table_bytes(&self) -> usize {
+        self.get_heap_size()
+    }
+}
+
 /// Computes a step on the CPU. It allocates nothing and leaves nothing behind.
-pub trait Kernel: Debug + Send + Sync {
+pub trait Kernel: Tables + Debug + Send + Sync {
     /// Elements of scratch memory that [`Self::compute`] needs.
     fn scratch_len(&self) -> usize {
         0
@@ -74,6 +94,10 @@ pub trait Kernel: Debug + Send + Sync {
 impl<T: Kernel + 'static> Task for T {
     fn forms(&self, _: &Target) -> Forms {
         if self.is_elementwise() { Forms::Alike } else { Forms::Planes }
+    }
+
+    fn most_table_bytes(&self, _: &Target) -> usize {
+        0
     }
 
     fn prepare(self: Box<Self>, _: &Target) -> Box<dyn Kernel> {

@@ -5,6 +5,7 @@ use crate::cpu::{self, Call, Kernel};
 use crate::layout::{Extents, Forms, Layout, Layouts};
 use crate::simd::Isa;
 use crate::{Binary, Exec, Task, Unary, count_pieces, expect_len};
+use get_size2::GetSize;
 use sslm_basics::functions::{BinaryVisitor, UnaryVisitor};
 
 /// Elements that are handled at a time where nothing else divides them.
@@ -14,9 +15,10 @@ const CHUNK: usize = 1 << 12;
 const PART: usize = 256;
 
 /// A function of each element.
-#[derive(Clone, Copy, Debug)]
+#[derive(GetSize, Clone, Copy, Debug)]
 pub struct MapTask {
     /// The function.
+    #[get_size(ignore)]
     pub function: Unary,
 }
 
@@ -68,9 +70,10 @@ impl UnaryVisitor for Map<'_> {
 }
 
 /// A function of the elements of two tensors, followed by a Relu or not.
-#[derive(Clone, Debug)]
+#[derive(GetSize, Clone, Debug)]
 pub struct BinaryTask {
     /// The function.
+    #[get_size(ignore)]
     pub function: Binary,
     /// Which elements meet.
     pub broadcast: Broadcast<2>,
@@ -107,9 +110,10 @@ impl Kernel for BinaryTask {
 }
 
 /// A function of the elements of a tensor and of one element for each of its channels, `[images][channels]`, followed by a Relu or not.
-#[derive(Clone, Debug)]
+#[derive(GetSize, Clone, Debug)]
 pub struct GateTask {
     /// The function.
+    #[get_size(ignore)]
     pub function: Binary,
     /// Sizes of the tensor.
     pub extents: Extents,
@@ -139,6 +143,10 @@ impl cpu::Task for GateTask {
         Forms::Some { reads: vec![extents, gates], writes: extents, costs }
     }
 
+    fn most_table_bytes(&self, _: &cpu::Target) -> usize {
+        cpu::KERNEL
+    }
+
     fn prepare(self: Box<Self>, target: &cpu::Target) -> Box<dyn Kernel> {
         match target.layouts.reads {
             Layout::Planes => Box::new(self.in_planes()),
@@ -151,7 +159,7 @@ impl cpu::Task for GateTask {
 const GATES: usize = 128;
 
 /// A gate where channels lie in blocks.
-#[derive(Debug)]
+#[derive(GetSize, Debug)]
 struct GateOfBlocks {
     task: GateTask,
     isa: Isa,
@@ -264,7 +272,7 @@ fn relu_if(relu: bool, x: f32) -> f32 {
 }
 
 /// The elements of `[condition, x, y]`: x where the condition is not 0, else y.
-#[derive(Clone, Debug)]
+#[derive(GetSize, Clone, Debug)]
 pub struct WhereTask {
     /// Which elements meet.
     pub broadcast: Broadcast<3>,

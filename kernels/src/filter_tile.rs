@@ -7,6 +7,7 @@ use crate::parallel::{FAR, Window};
 use crate::simd::{Isa, Simd, Stored, Vectorized};
 use crate::tile::{Epilogue, activate, unrolled};
 use crate::{Activation, balanced};
+use get_size2::GetSize;
 use sslm_basics::panels::{Panels, ROWS};
 use std::ops::Range;
 
@@ -34,7 +35,7 @@ fn place_of<E: Stored>(matrix: Panels<'_, E>, row: usize, column: usize) -> *con
 }
 
 /// A product of filters by positions, with everything decided that sizes decide.
-#[derive(Debug)]
+#[derive(GetSize, Debug)]
 pub(crate) struct Product {
     isa: Isa,
     rows: usize,
@@ -179,7 +180,7 @@ impl Product {
 }
 
 /// Some rows and some tiles of positions.
-#[derive(Clone, Debug)]
+#[derive(GetSize, Clone, Debug)]
 pub(crate) struct FilterItem {
     /// From the first one of a panel on.
     pub(crate) rows: Range<usize>,

@@ -5,6 +5,7 @@ use crate::filter_tile::{FilterItem, Product};
 use crate::parallel::{Part, Partition};
 use crate::simd::{Isa, Simd, Vectorized};
 use crate::{Activation, Task, Threading, activation, expect_len};
+use get_size2::GetSize;
 use sslm_basics::panels::Panels;
 
 /// What a fully connected layer computes.
@@ -30,6 +31,10 @@ impl Task for GemmTask {
 }
 
 impl cpu::Task for GemmTask {
+    fn most_table_bytes(&self, target: &cpu::Target) -> usize {
+        cpu::KERNEL + 64 * (self.columns.len() + self.batch) + 1024 * target.threads
+    }
+
     fn prepare(self: Box<Self>, target: &cpu::Target) -> Box<dyn Kernel> {
         Box::new(PreparedGemm::new(*self, target.isa, target.threads))
     }
@@ -46,11 +51,12 @@ impl Kernel for PreparedGemm {
 }
 
 /// A fully connected layer with everything decided that shapes decide.
-#[derive(Debug)]
+#[derive(GetSize, Debug)]
 pub struct PreparedGemm {
     isa: Isa,
     batch: usize,
     features: usize,
+    #[get_size(ignore)]
     activation: Activation,
     product: Product,
     /// In order of the partition's parts.

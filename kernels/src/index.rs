@@ -3,6 +3,7 @@
 
 use crate::cpu::{self, Call, Kernel};
 use crate::{Task, expect_len, math};
+use get_size2::GetSize;
 use std::cmp::Reverse;
 
 /// The place that `index` means among `extent` ones, which may lie outside.
@@ -25,7 +26,7 @@ fn inside(index: f32, extent: usize) -> Option<usize> {
 
 /// The largest or smallest elements along the middle axis of `[outer][extent][inner]`, or where they stand. Of equal ones the first
 /// comes first.
-#[derive(Clone, Copy, Debug)]
+#[derive(GetSize, Clone, Copy, Debug)]
 pub struct TopKTask {
     /// How often there are such lines.
     pub outer: usize,
@@ -45,9 +46,18 @@ impl Task for TopKTask {
     fn kind(&self) -> &'static str {
         "top k"
     }
+
+    fn operations(&self, _: usize) -> usize {
+        let comparisons = self.extent.max(2).ilog2() as usize + 1;
+        (self.outer * self.extent * self.inner).saturating_mul(comparisons)
+    }
 }
 
 impl cpu::Task for TopKTask {
+    fn most_table_bytes(&self, _: &cpu::Target) -> usize {
+        cpu::KERNEL
+    }
+
     fn prepare(self: Box<Self>, target: &cpu::Target) -> Box<dyn Kernel> {
         let threads = target.threads_for(self.outer * self.extent * self.inner).min(self.outer.max(1));
         Box::new(TopK { task: *self, threads })
@@ -55,7 +65,7 @@ impl cpu::Task for TopKTask {
 }
 
 /// The search, shared by so many threads at most.
-#[derive(Debug)]
+#[derive(GetSize, Debug)]
 struct TopK {
     task: TopKTask,
     threads: usize,
@@ -107,7 +117,7 @@ fn key(x: f32) -> i32 {
 
 /// Slices at computed indices: from `[batches][extents..][inner]`, with the indices `[batches][points][extents.len()]`, to
 /// `[batches][points][inner]`.
-#[derive(Clone, Debug)]
+#[derive(GetSize, Clone, Debug)]
 pub struct GatherAtTask {
     /// How often there are slices and indices of their own.
     pub batches: usize,
@@ -147,7 +157,7 @@ impl Kernel for GatherAtTask {
 
 /// Elements whose index on the middle axis is computed: from `[outer][extent][inner]`, with the indices `[outer][positions][inner]`, to
 /// as many elements.
-#[derive(Clone, Copy, Debug)]
+#[derive(GetSize, Clone, Copy, Debug)]
 pub struct GatherAlongTask {
     /// Extent of the axis that the indices are on.
     pub extent: usize,
@@ -185,7 +195,7 @@ impl Kernel for GatherAlongTask {
 }
 
 /// What becomes of an element that is there and one that comes to it.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(GetSize, Clone, Copy, Debug, PartialEq)]
 pub enum Meeting {
     /// The one that comes last.
     Last,
@@ -213,7 +223,7 @@ impl Meeting {
 }
 
 /// `[extents..][inner]`, with slices `[points][inner]` brought to the indices `[points][extents.len()]`, one after the other.
-#[derive(Clone, Debug)]
+#[derive(GetSize, Clone, Debug)]
 pub struct ScatterAtTask {
     /// Slices that are brought.
     pub points: usize,
@@ -252,7 +262,7 @@ impl Kernel for ScatterAtTask {
 
 /// `[outer][extent][inner]`, with each element of `[outer][positions][inner]` brought to the index on the middle axis that is given for
 /// it.
-#[derive(Clone, Copy, Debug)]
+#[derive(GetSize, Clone, Copy, Debug)]
 pub struct ScatterAlongTask {
     /// Extent of the axis that the indices are on.
     pub extent: usize,

@@ -1,9 +1,10 @@
 //! How activations lie in memory, and what tasks say of it.
 
 use crate::Isa;
+use get_size2::GetSize;
 
 /// How the channels of an activation lie in memory.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(GetSize, Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Layout {
     /// One after the other (NCHW): `[images][channels][plane]`.
     Planes,
@@ -23,7 +24,7 @@ impl Layout {
 }
 
 /// Those of what a step reads and of what it writes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(GetSize, Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Layouts {
     /// Of the input.
     pub reads: Layout,
@@ -61,7 +62,7 @@ impl Layouts {
 }
 
 /// Sizes of an activation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(GetSize, Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Extents {
     /// Images of the batch.
     pub images: usize,

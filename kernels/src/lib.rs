@@ -57,6 +57,7 @@ mod parallel;
 pub mod pool;
 mod precision;
 pub mod recurrent;
+pub mod remap;
 pub mod reorder;
 pub mod resample;
 pub mod sample;

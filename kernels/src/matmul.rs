@@ -21,6 +21,7 @@ use crate::parallel::{Part, Partition, Window};
 use crate::simd::{Isa, Simd, Vectorized};
 use crate::tile::each_column;
 use crate::{Task, balanced, expect_len};
+use get_size2::GetSize;
 use std::ops::Range;
 
 /// Rows whose sums are taken before they are written: with the widest strip these are 12 KiB, which stay in L1.
@@ -33,7 +34,7 @@ const BLOCK_INNER: usize = 512;
 const PIECES: usize = 4;
 
 /// What products of matrices compute: `y = alpha A B` for each pair.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(GetSize, Clone, Debug, PartialEq)]
 pub struct MatMulTask {
     /// Rows of each A.
     pub rows: usize,
@@ -50,7 +51,7 @@ pub struct MatMulTask {
 }
 
 /// An axis along which there are several products.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(GetSize, Clone, Copy, Debug, PartialEq)]
 pub struct BatchAxis {
     /// How many.
     pub extent: usize,
@@ -135,6 +136,10 @@ impl Task for MatMulTask {
 }
 
 impl cpu::Task for MatMulTask {
+    fn most_table_bytes(&self, target: &cpu::Target) -> usize {
+        cpu::KERNEL + 64 * (self.rows + self.inner + self.columns) + 4096 * target.threads
+    }
+
     fn prepare(self: Box<Self>, target: &cpu::Target) -> Box<dyn Kernel> {
         let threads = target.threads_for(self.macs());
         Box::new(PreparedMatMul::new(*self, target.isa, threads))
@@ -142,7 +147,7 @@ impl cpu::Task for MatMulTask {
 }
 
 /// Products of matrices with everything decided that shapes decide.
-#[derive(Debug)]
+#[derive(GetSize, Debug)]
 pub struct PreparedMatMul {
     task: MatMulTask,
     isa: Isa,
@@ -156,7 +161,7 @@ pub struct PreparedMatMul {
 }
 
 /// Some strips of some rows of some products.
-#[derive(Clone, Debug)]
+#[derive(GetSize, Clone, Debug)]
 struct Item {
     products: Range<usize>,
     rows: Range<usize>,

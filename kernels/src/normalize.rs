@@ -3,6 +3,7 @@
 
 use crate::cpu::{Call, Kernel};
 use crate::{Exec, Task, count_pieces, expect_len, math};
+use get_size2::GetSize;
 use sslm_basics::math::exp;
 use sslm_basics::wide::log;
 use std::ops::Range;
@@ -11,7 +12,7 @@ use std::ops::Range;
 const BLOCK: usize = 256;
 
 /// Local response normalisation: `x / (bias + alpha / size * sum of squares)^beta` over `size` neighbouring channels.
-#[derive(Clone, Debug)]
+#[derive(GetSize, Clone, Debug)]
 pub struct LrnTask {
     /// Channels of an image.
     pub channels: usize,
@@ -30,6 +31,10 @@ pub struct LrnTask {
 impl Task for LrnTask {
     fn kind(&self) -> &'static str {
         "lrn"
+    }
+
+    fn operations(&self, written: usize) -> usize {
+        written.saturating_mul(self.size.min(self.channels))
     }
 }
 
@@ -119,7 +124,7 @@ fn divide_by_squares<const N: usize>(x: &[f32], planes: &[f32], out: &mut [f32],
 }
 
 /// Softmax over the middle axis of `[outer][axis][inner]`, or its logarithm.
-#[derive(Clone, Copy, Debug)]
+#[derive(GetSize, Clone, Copy, Debug)]
 pub struct SoftmaxTask {
     /// Elements that sum to 1.
     pub axis: usize,
@@ -210,7 +215,7 @@ impl SoftmaxTask {
 }
 
 /// `scale[c] * x + shift[c]` on `[batch][channels][plane]`. Its parameters are scale and shift.
-#[derive(Clone, Copy, Debug)]
+#[derive(GetSize, Clone, Copy, Debug)]
 pub struct ScaleShiftTask {
     /// Elements of a channel.
     pub plane: usize,
@@ -252,7 +257,7 @@ pub fn scale_shift(x: &[f32], plane: usize, scale: &[f32], shift: &[f32], out: &
 
 /// Brings each group of neighbouring channels of `[batch][channels][plane]` together to mean 0 and variance 1, then scales and shifts each
 /// channel. Its parameters are scale and shift of each channel.
-#[derive(Clone, Copy, Debug)]
+#[derive(GetSize, Clone, Copy, Debug)]
 pub struct GroupNormTask {
     /// Channels of a group.
     pub group: usize,
@@ -307,7 +312,7 @@ impl GroupNormTask {
 
 /// Brings each line along the middle axis of `[outer][line][inner]` to mean 0 and variance 1, then scales and shifts each of its
 /// elements. Its parameters are a scale and a shift for each element of a line.
-#[derive(Clone, Copy, Debug)]
+#[derive(GetSize, Clone, Copy, Debug)]
 pub struct LayerNormTask {
     /// Elements of a line.
     pub line: usize,

@@ -1,6 +1,7 @@
 //! Sharing an output between threads: stretches of it, or rectangles of planes by positions that do not overlap.
 
 use crate::{Run, Threading};
+use get_size2::GetSize;
 use std::marker::PhantomData;
 use std::ops::Range;
 
@@ -77,14 +78,14 @@ impl Planes<'_> {
 }
 
 /// One piece of a partition.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(GetSize, Clone, Debug, PartialEq)]
 pub(crate) struct Part {
     pub(crate) planes: Range<usize>,
     pub(crate) positions: Range<usize>,
 }
 
 /// How the planes of an output are shared out: parts that do not overlap, in shares that threads compute side by side.
-#[derive(Debug)]
+#[derive(GetSize, Debug)]
 pub(crate) struct Partition {
     planes: usize,
     plane_len: usize,

@@ -20,12 +20,13 @@ use crate::filter_tile::{FilterItem, Product};
 use crate::parallel::{Part, Partition};
 use crate::simd::Isa;
 use crate::{Task, expect_len};
+use get_size2::GetSize;
 use sslm_basics::math::{sigmoid, tanh};
 use sslm_basics::panels::Panels;
 use std::ops::Range;
 
 /// What a unit computes, of its sums and its state before.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(GetSize, Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cell {
     /// Gates: input, output, forget, cell.
     Lstm,
@@ -61,7 +62,7 @@ impl Cell {
 }
 
 /// One way along a sequence.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(GetSize, Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Way {
     /// Units that go it.
     pub units: usize,
@@ -75,7 +76,7 @@ pub struct Way {
 ///
 /// Its parameters are, for each way, one or two matrices `[gates][units]` by `[units]` in [panels](sslm_basics::panels), and, of
 /// [`Cell::GruOfProducts`], a bias for each unit that is added to the candidate's products before they are reset.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(GetSize, Clone, Debug, PartialEq)]
 pub struct RecurrentTask {
     /// What units compute.
     pub cell: Cell,
@@ -120,13 +121,18 @@ impl Task for RecurrentTask {
 }
 
 impl cpu::Task for RecurrentTask {
+    fn most_table_bytes(&self, target: &cpu::Target) -> usize {
+        let ways = self.ways.len();
+        cpu::KERNEL + 256 * (self.units() + ways * (self.batch + (self.steps + 8) * target.threads))
+    }
+
     fn prepare(self: Box<Self>, target: &cpu::Target) -> Box<dyn Kernel> {
         Box::new(PreparedRecurrent::new(*self, target.isa, target.threads))
     }
 }
 
 /// A recurrent layer with everything decided that shapes decide.
-#[derive(Debug)]
+#[derive(GetSize, Debug)]
 pub struct PreparedRecurrent {
     task: RecurrentTask,
     isa: Isa,
@@ -138,7 +144,7 @@ pub struct PreparedRecurrent {
 }
 
 /// Some steps of some sequences on one way. Those of the same sequences come one after the other.
-#[derive(Clone, Debug)]
+#[derive(GetSize, Clone, Debug)]
 struct Item {
     way: usize,
     /// Part `piece` of so many of the tiles of each product, whose positions are the sequences.

@@ -5,9 +5,10 @@ use crate::layout::{Extents, Layout};
 use crate::simd::{MAX_LANES, Simd, Vectorized};
 use crate::tile::each_column;
 use crate::{Exec, Task, expect_len};
+use get_size2::GetSize;
 
 /// The same elements in the other layout.
-#[derive(Clone, Copy, Debug)]
+#[derive(GetSize, Clone, Copy, Debug)]
 pub struct ReorderTask {
     /// Sizes.
     pub extents: Extents,

@@ -1,12 +1,13 @@
 //! One axis that is resampled: each of its new positions is a weighted sum of neighbours of the old axis. Where two neighbours at most
-//! are mixed, [`crate::axis::RemapTask`] is cheaper.
+//! are mixed, [`crate::remap::RemapTask`] is cheaper.
 
 use crate::cpu::{self, Call, Kernel};
 use crate::layout::{Extents, Forms, Layout, Layouts};
 use crate::{Exec, Task, count_pieces, expect_len};
+use get_size2::GetSize;
 
 /// The positions of a new axis, one behind the other.
-#[derive(Clone, Debug, Default)]
+#[derive(GetSize, Clone, Debug, Default)]
 pub struct Windows {
     windows: Vec<Window>,
     /// The weights of all windows, one window behind the other.
@@ -14,7 +15,7 @@ pub struct Windows {
 }
 
 /// What one position of the new axis is made of.
-#[derive(Clone, Copy, Debug)]
+#[derive(GetSize, Clone, Copy, Debug)]
 pub(crate) struct Window {
     /// The first position of the old axis that has a weight.
     pub(crate) first: usize,
@@ -32,6 +33,13 @@ impl Windows {
         let begin = self.weights.len();
         self.weights.extend(weights);
         self.windows.push(Window { first, begin, len: self.weights.len() - begin, start });
+    }
+
+    /// The most bytes that so many positions with so many weights in all take: lists may have room for twice as much as they hold, and
+    /// for once as much again while they grow.
+    pub fn most_bytes(positions: usize, weights: usize) -> usize {
+        let both = positions.saturating_mul(size_of::<Window>()).saturating_add(weights.saturating_mul(size_of::<f32>()));
+        both.saturating_mul(3)
     }
 
     /// How many positions there are.
@@ -78,6 +86,10 @@ impl Task for ResampleTask {
     fn kind(&self) -> &'static str {
         "resample"
     }
+
+    fn operations(&self, written: usize) -> usize {
+        (written / self.windows.len().max(1)).saturating_mul(self.windows.weights.len())
+    }
 }
 
 impl cpu::Task for ResampleTask {
@@ -90,6 +102,10 @@ impl cpu::Task for ResampleTask {
         Forms::Some { reads: vec![reads], writes, costs: vec![(Layouts::PLANES, planes), (Layouts::BLOCKS, blocks)] }
     }
 
+    fn most_table_bytes(&self, _: &cpu::Target) -> usize {
+        cpu::KERNEL
+    }
+
     fn prepare(self: Box<Self>, target: &cpu::Target) -> Box<dyn Kernel> {
         self.windows.expect_inside(self.extent);
         let inner = self.inner * target.layouts.reads.lanes(target.isa);
@@ -98,7 +114,7 @@ impl cpu::Task for ResampleTask {
 }
 
 /// A resampled axis whose windows are known to lie inside.
-#[derive(Debug)]
+#[derive(GetSize, Debug)]
 struct Resample {
     extent: usize,
     inner: usize,

@@ -3,11 +3,12 @@
 
 use crate::cpu::{Call, Kernel};
 use crate::{Exec, Task, count_pieces, expect_len, math};
+use get_size2::GetSize;
 use std::ops::Range;
 
 /// Planes `[images][channels][height][width]` at the positions `[images][positions][2]` of a grid, x before y: `[images][channels][positions]`.
 /// Positions go from -1 to 1.
-#[derive(Clone, Copy, Debug)]
+#[derive(GetSize, Clone, Copy, Debug)]
 pub struct GridSampleTask {
     /// Planes of an image.
     pub channels: usize,
@@ -24,7 +25,7 @@ pub struct GridSampleTask {
 }
 
 /// How an element is found between others.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(GetSize, Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Between {
     /// Between two neighbours on each axis.
     Linear,
@@ -35,7 +36,7 @@ pub enum Between {
 }
 
 /// What lies outside of a plane.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(GetSize, Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outside {
     /// Zeros.
     Zeros,
@@ -48,6 +49,10 @@ pub enum Outside {
 impl Task for GridSampleTask {
     fn kind(&self) -> &'static str {
         "grid sample"
+    }
+
+    fn operations(&self, written: usize) -> usize {
+        16 * written
     }
 }
 
@@ -145,7 +150,7 @@ fn cubic(d: f32) -> f32 {
 /// Regions of planes `[images][channels][height][width]`: each of `[regions][4]` (left, top, right, bottom), of the image that `[regions]` says,
 /// becomes `[channels]` of the output's size. Each element is made of samples that lie evenly on its part of the region. Samples more than
 /// a position outside are zero, and so is everything of an image that there is not.
-#[derive(Clone, Copy, Debug)]
+#[derive(GetSize, Clone, Copy, Debug)]
 pub struct RoiAlignTask {
     /// Images.
     pub images: usize,
@@ -169,6 +174,18 @@ impl Task for RoiAlignTask {
     fn kind(&self) -> &'static str {
         "region align"
     }
+
+    fn operations(&self, written: usize) -> usize {
+        let elements = written / self.channels.max(1);
+        let [height, width] = self.input;
+        if self.samples > 0 {
+            return (4 * written).saturating_mul(self.samples * self.samples);
+        }
+        // As many samples as an axis has positions lie on it, in all elements of a region; others are looked at, too.
+        let regions = elements / (self.output[0] * self.output[1]).max(1);
+        let inside = (4 * self.channels * regions).saturating_mul((height + self.output[0]) * (width + self.output[1]));
+        inside.saturating_add(elements.saturating_mul(2 * (height + MOST_SAMPLES)))
+    }
 }
 
 impl Kernel for RoiAlignTask {
@@ -178,7 +195,7 @@ impl Kernel for RoiAlignTask {
 }
 
 /// How the elements of a region lie on an axis.
-#[derive(Clone, Copy)]
+#[derive(GetSize, Clone, Copy)]
 struct Part {
     /// Where the first element begins.
     start: f32,

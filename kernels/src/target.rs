@@ -2,6 +2,7 @@
 
 use crate::Isa;
 use crate::layout::Layouts;
+use get_size2::GetSize;
 use std::fmt;
 use std::str::FromStr;
 
@@ -12,7 +13,7 @@ const GRAIN: usize = 100_000;
 macro_rules! methods {
     ($($(#[doc = $doc:literal])* $method:ident = $name:literal;)*) => {
         /// How the sums of a convolution group are computed.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        #[derive(GetSize, Clone, Copy, Debug, PartialEq, Eq)]
         pub enum Method {
             $($(#[doc = $doc])* $method,)*
         }
@@ -61,7 +62,7 @@ impl FromStr for Method {
 }
 
 /// Where weights are expected to come from in a run, by how many a network has.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(GetSize, Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WeightsFrom {
     /// They stay in L2 from one run to the next.
     L2,

@@ -10,6 +10,12 @@ use without_devices::DeviceTask;
 pub trait Task: cpu::Task + DeviceTask {
     /// What kind of kernel computes it, for reports.
     fn kind(&self) -> &'static str;
+
+    /// What its innermost loops do to write so many elements, where that may be many times what it reads and writes, and planning counts
+    /// no multiply-accumulates: taps of pooling windows, comparisons of a sort, samples. For limits, so rather more than less.
+    fn operations(&self, _written: usize) -> usize {
+        0
+    }
 }
 
 /// In a build without devices, tasks have to know none.

@@ -4,6 +4,7 @@
 use crate::parallel::Window;
 use crate::simd::{MAX_LANES, Simd};
 use crate::{Activation, activation};
+use get_size2::GetSize;
 use sslm_basics::panels::{self, Element, Panel};
 use std::ops::Range;
 
@@ -98,7 +99,7 @@ impl<S: Simd> Lowered<S> for PackedTile<'_> {
 }
 
 /// What one column reads: where, relative to an output position, and whether that can lie in the padding.
-#[derive(Clone, Copy, Debug)]
+#[derive(GetSize, Clone, Copy, Debug)]
 pub(crate) struct Tap {
     /// Added to the place of an output position.
     pub(crate) offset: isize,
@@ -107,7 +108,7 @@ pub(crate) struct Tap {
 }
 
 /// A run of positions that lie side by side in the input.
-#[derive(Clone, Copy, Debug)]
+#[derive(GetSize, Clone, Copy, Debug)]
 pub(crate) struct Segment {
     /// Place of the run's lane 0, whether or not that is one of its own lanes.
     pub(crate) start: isize,

@@ -5,14 +5,15 @@
 //! slices do. Between two slices the stack has the rows of zeros that a window may reach. So volumes need no kernels of their own, no
 //! element is copied more than once, and only the positions between two slices are computed in vain.
 
-use crate::conv::{Geometry, coverage};
+use crate::conv::{Geometry, coverage, sums_along};
 use crate::cpu::{Call, Kernel};
 use crate::{Activation, Exec, Task, count_pieces, expect_len};
+use get_size2::GetSize;
 use sslm_basics::functions::UnaryVisitor;
 
 /// Volumes `[volumes][depth][height][width]` as stacks `[volumes][phases][rows][columns]`. Row r of phase p is row `r % pitch - before[1]`
 /// of slice `r / pitch * stride + p - before[0]`, behind `before[2]` zeros; what does not exist is zero.
-#[derive(Clone, Debug)]
+#[derive(GetSize, Clone, Debug)]
 pub struct StackTask {
     /// Depth, height and width.
     pub input: [usize; 3],
@@ -76,7 +77,7 @@ impl StackTask {
 
 /// Volumes `[volumes][depth][height][width]` of what was computed of stacks, `[volumes][rows][width]`: row h of slice d is row
 /// `d * pitch + h` there. Where it adds to a tensor, it reads that as its second one, or finds it in its output.
-#[derive(Clone, Debug)]
+#[derive(GetSize, Clone, Debug)]
 pub struct UnstackTask {
     /// Depth, height and width.
     pub output: [usize; 3],
@@ -87,13 +88,14 @@ pub struct UnstackTask {
     /// What is added to each element.
     pub borders: Option<VolumeBorders>,
     /// Applied last.
+    #[get_size(ignore)]
     pub activation: Activation,
     /// Whether the output holds elements already, to which others are added before the activation.
     pub accumulate: bool,
 }
 
 /// What constant channels add to each position of a filter's volume: it depends only on which taps lie inside the input there.
-#[derive(Clone, Debug)]
+#[derive(GetSize, Clone, Debug)]
 pub struct VolumeBorders {
     /// The class of each position along depth, height and width.
     pub(crate) classes: [Vec<usize>; 3],
@@ -104,6 +106,19 @@ pub struct VolumeBorders {
 }
 
 impl VolumeBorders {
+    /// No fewer bytes than [`Self::new`] takes, of so many taps.
+    pub fn most_bytes(depth: &Geometry, plane: &Geometry, taps: usize) -> usize {
+        let axes = [(depth, 0), (plane, 0), (plane, 1)];
+        let classes = axes.map(|(g, axis)| g.output[axis].min(2 * g.kernel[axis] + 1));
+        let of_filter = classes.iter().fold(1usize, |all, &classes| all.saturating_mul(classes));
+        let volume = depth.kernel[0] * plane.kernel[0] * plane.kernel[1];
+        let kernel = volume.saturating_mul(8);
+        let positions: usize = axes.iter().map(|(g, axis)| g.output[*axis]).sum();
+        // Each filter's sums, and while they are made, those of one filter in twice their size, axis by axis.
+        let sums = (taps / volume.max(1) * 2).saturating_mul(of_filter).saturating_mul(size_of::<f32>());
+        sums.saturating_add(of_filter.max(kernel).saturating_mul(4 * size_of::<f64>())).saturating_add(128 * positions)
+    }
+
     /// Of `taps`, `[filters][KD][KH][KW]`. The axes are those of a window over depth alone (its rows) and of one over height and width.
     ///
     /// # Panics
@@ -112,18 +127,14 @@ impl VolumeBorders {
         let axes = [coverage(depth, 0), coverage(plane, 0), coverage(plane, 1)];
         let [kd, kh, kw] = [depth.kernel[0], plane.kernel[0], plane.kernel[1]];
         count_pieces("taps", taps, kd * kh * kw);
-        let each = |(first, end, step): (usize, usize, usize)| (first..end).step_by(step);
+        let [slices, rows, columns] = &axes.each_ref().map(|axis| &axis.1);
         let mut sums = Vec::new();
         for taps in taps.chunks_exact(kd * kh * kw) {
-            for &slices in &axes[0].1 {
-                for &rows in &axes[1].1 {
-                    for &columns in &axes[2].1 {
-                        let of_row = |row: usize| each(columns).map(|c| f64::from(taps[row * kw + c])).sum::<f64>();
-                        let of_slice = |slice: usize| each(rows).map(|row| of_row(slice * kh + row)).sum::<f64>();
-                        sums.push(each(slices).map(of_slice).sum::<f64>() as f32);
-                    }
-                }
-            }
+            let taps: Vec<f64> = taps.iter().copied().map(f64::from).collect();
+            let of_rows = sums_along(&taps, [kw, 1], columns);
+            let of_slices = sums_along(&of_rows, [kh, columns.len()], rows);
+            let all = sums_along(&of_slices, [kd, rows.len() * columns.len()], slices);
+            sums.extend(all.into_iter().map(|sum| sum as f32));
         }
         let counts = [0, 1, 2].map(|axis: usize| axes[axis].1.len());
         VolumeBorders { classes: axes.map(|axis| axis.0), counts, sums }

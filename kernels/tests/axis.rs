@@ -5,8 +5,9 @@ use crate::common::{
     sample, task_on_devices,
 };
 use fastrand::Rng;
-use sslm_kernels::axis::{ArgMaxTask, From, ReduceTask, Reduction, Remap, RemapTask, StridedCopy, arg_max};
+use sslm_kernels::axis::{ArgMaxTask, ReduceTask, Reduction, StridedCopy, arg_max};
 use sslm_kernels::layout::Extents;
+use sslm_kernels::remap::{From, Remap, RemapTask};
 
 /// A tensor seen as `[outer][extent][inner]`.
 #[derive(Debug)]
@@ -26,7 +27,7 @@ impl Axis {
             match c.of(&[0, 1, 2, 3, 4]) {
                 0 => sources.push(From::Position(c.of(&positions))),
                 1 => sources.push(From::Constant(c.of(&[0.0, -1.5]))),
-                2 => sources.push(From::Between(c.of(&positions), c.of(&positions), c.of(&[0.0, 0.25, 1.0]))),
+                2 if extent > 1 => sources.push(From::Between(c.of(&positions[1..]) - 1, c.of(&[0.0, 0.25, 1.0]))),
                 3 => {
                     // As slices and enlargements have them.
                     let (first, step, repeats) = (c.of(&positions), c.of(&[1, 2, 3]), c.of(&[1, 1, 2, 3, 4]));
@@ -38,7 +39,7 @@ impl Axis {
                     let (shares, step) =
                         (c.of(&[&[0.25, 0.75][..], &[0.5], &[0.125, 0.5, 0.75, 0.25], &[0.1, 0.4, 0.9]]), c.of(&[1, 2]));
                     let starts = (0..extent - 1).step_by(step);
-                    sources.extend(starts.flat_map(|p| shares.iter().map(move |&share| From::Between(p, p + 1, share))));
+                    sources.extend(starts.flat_map(|p| shares.iter().map(move |&share| From::Between(p, share))));
                     if c.of(&[false, true]) {
                         sources.iter_mut().step_by(2).for_each(|source| *source = From::Position(extent - 1));
                     }
@@ -67,7 +68,9 @@ impl Axis {
                 expected.extend(lines.iter().map(|line| match *source {
                     From::Position(p) => Expected::near(line[p], 0.0),
                     From::Constant(value) => Expected::exactly(value),
-                    From::Between(a, b, share) => Expected::sum([line[a] * (1.0 - f64::from(share)), line[b] * f64::from(share)]),
+                    From::Between(at, share) => {
+                        Expected::sum([line[at] * (1.0 - f64::from(share)), line[at + 1] * f64::from(share)])
+                    }
                 }));
             }
         }
@@ -80,11 +83,11 @@ fn an_axis_is_rebuilt() {
     check_all(&sample(400, Axis::choose), |case| {
         let x = case.input();
         let expected = case.rebuilt(&x);
-        let remap = Remap::new(case.extent, case.inner, &case.sources);
+        let remap = Remap::new(case.extent, case.inner, case.sources.iter().copied().collect());
         let out = run_everywhere(expected.len(), |out, exec| remap.run(&x, out, exec))?;
         compare(&out, &expected)?;
         let &Axis { extent, inner, .. } = case;
-        let task = RemapTask { extent, inner, sources: case.sources.clone(), in_planes: None };
+        let task = RemapTask { extent, inner, sources: case.sources.iter().copied().collect(), in_planes: None };
         task_on_devices(&expected, 1.0, &task, &[&x], &[])
     });
 }
@@ -104,7 +107,11 @@ fn an_axis_of_planes_is_rebuilt_in_blocks() {
         if positions == 0 {
             return Ok(());
         }
-        in_blocks(&RemapTask { extent: axis.extent, inner, sources: axis.sources.clone(), in_planes }, &[&x], &expected)
+        in_blocks(
+            &RemapTask { extent: axis.extent, inner, sources: axis.sources.iter().copied().collect(), in_planes },
+            &[&x],
+            &expected,
+        )
     });
 }
 
@@ -219,7 +226,7 @@ fn axes_in_another_order() {
 
 #[test]
 fn refuses_wrong_lengths() {
-    let remap = Remap::new(3, 4, &[From::Position(2), From::Constant(1.0)]);
+    let remap = Remap::new(3, 4, [From::Position(2), From::Constant(1.0)].into_iter().collect());
     refuses_other_lengths([("input", 5 * 3 * 4), ("output", 5 * 2 * 4)], |[x, mut out]| remap.run(&x, &mut out, plainly()));
     for inner in [1, 4] {
         let lens = [("input", 5 * 3 * inner), ("output", 5 * inner)];
@@ -232,5 +239,5 @@ fn refuses_wrong_lengths() {
 #[test]
 #[should_panic(expected = "Position(3) of 3 positions")]
 fn refuses_positions_outside() {
-    Remap::new(3, 1, &[From::Position(3)]);
+    Remap::new(3, 1, [From::Position(3)].into_iter().collect());
 }

@@ -18,4 +18,5 @@ mod pool;
 mod recurrent;
 mod resample;
 mod sample;
+mod tables;
 mod volume;

@@ -48,7 +48,7 @@ fn check(case: &Case) -> Result<(), String> {
     let out = run_everywhere(expected.len(), |out, exec| {
         pool.run(&x, out, &mut Guarded::poisoned(pool.scratch_len()), exec);
     })?;
-    let expected: Vec<Expected> = expected.into_iter().map(|e| e.map(|x| activated(case.activation, x))).collect();
+    let expected: Vec<Expected> = expected.into_iter().map(|e| e.map(|x| activated(case.activation, x)).rounded()).collect();
     compare(&out, &expected)?;
     in_blocks(&task, &[&x], &expected)?;
     task_on_devices(&expected, 1.0, &task, &[&x], &[])

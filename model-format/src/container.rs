@@ -163,15 +163,3 @@ pub(crate) fn check_crc(what: impl std::fmt::Display, computed: u32, stored: u32
     let (stored, computed) = (format!("checksum {stored:08x}"), format!("{computed:08x}: the bytes are damaged"));
     Err(Error::new(ErrorKind::Checksum, what, stored, computed))
 }
-
-/// Checks the weights' checksum, which [`crate::validate`] leaves alone because it reads every byte of them.
-///
-/// # Errors
-/// [`ErrorKind::Checksum`] if they are damaged; as [`sections`] otherwise.
-pub fn verify_weights(bytes: &[u8]) -> Result<()> {
-    let (_, sections) = sections(bytes)?;
-    for s in sections.iter().filter(|s| s.tag == tag::WEIGHTS) {
-        check_crc(format!("section {}", s.name()), crc32fast::hash(&bytes[s.range()]), s.crc)?;
-    }
-    Ok(())
-}

@@ -13,7 +13,7 @@
 //! // Every rule of the format is checked here, except that the weights are not read ...
 //! let loaded = sslm_format::validate(&bytes)?;
 //! // ... which is done on request.
-//! sslm_format::verify_weights(&bytes)?;
+//! loaded.verify_weights(&bytes)?;
 //!
 //! // How many channels each node's output keeps, of how many.
 //! let graph = &loaded.model.graph;
@@ -73,7 +73,7 @@ pub use sslm_basics::half;
 pub use sslm_basics::panels;
 
 pub use axes::{AxisMap, Link, Pick, Reach, SliceSpace};
-pub use container::{MAGIC, Section, VERSION, WEIGHT_ALIGN, sections, verify_weights};
+pub use container::{MAGIC, Section, VERSION, WEIGHT_ALIGN, sections};
 pub use element::{ElementType, ElementTypes};
 pub use error::{Error, ErrorKind, Result};
 pub use extent::{Algebra, Extent};

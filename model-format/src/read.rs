@@ -3,7 +3,7 @@
 
 use crate::check::check_model;
 use crate::codec::{Field, Reader};
-use crate::container::{Section, check_crc, sections, tag};
+use crate::container::{check_crc, sections, tag};
 use crate::error::{Error, ErrorKind, Result};
 use crate::graph::Model;
 use crate::value::BlobId;
@@ -16,8 +16,9 @@ pub struct Loaded {
     pub model: Model,
     /// Version of the format that the file was written in.
     pub version: [u16; 2],
-    /// The weight section.
+    /// The weight section, and its checksum.
     weights: Range<usize>,
+    weights_crc: u32,
 }
 
 impl Loaded {
@@ -31,13 +32,25 @@ impl Loaded {
         bytemuck::cast_slice(&bytes[start..start + blob.len as usize * 4])
     }
 
+    /// Checks the weights' checksum, which [`validate`] leaves alone because it takes reading every byte of them. `bytes` are those that
+    /// were validated, or what has become of them: they may have changed, and be fewer.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Checksum`] if the weights are damaged, [`ErrorKind::Truncated`] if they are not all there.
+    pub fn verify_weights(&self, bytes: &[u8]) -> Result<()> {
+        let weights = bytes.get(self.weights.clone());
+        let missing = || Error::new(ErrorKind::Truncated, "weights", format!("{} bytes", self.weights.end), bytes.len());
+        check_crc("section WGTS", crc32fast::hash(weights.ok_or_else(missing)?), self.weights_crc)
+    }
+
     /// Bytes of the weight section.
     pub fn weight_bytes(&self) -> usize {
         self.weights.len()
     }
 }
 
-/// Reads a whole `.sslm` file. Everything but the weights' own checksum is checked ([`crate::verify_weights`] does that).
+/// Reads a whole `.sslm` file. Everything but the weights' own checksum is checked ([`Loaded::verify_weights`] does
+/// that).
 ///
 /// # Errors
 /// One [`Error`] naming the first rule that is broken. No input makes this panic, and memory use is bounded by a small multiple
@@ -55,14 +68,15 @@ pub fn validate(bytes: &[u8]) -> Result<Loaded> {
             return Err(Error::new(ErrorKind::Unsupported, at, "a known section", "one that needs a newer sslm"));
         }
     }
-    let range_of = |tag: [u8; 4]| {
+    let section = |tag: [u8; 4]| {
         let missing = || Error::invalid("section table", format!("a section {}", tag.escape_ascii()), "none");
-        sections.iter().find(|s| s.tag == tag).map(Section::range).ok_or_else(missing)
+        sections.iter().find(|s| s.tag == tag).ok_or_else(missing)
     };
-    range_of(tag::GRAPH)?;
-    let weights = range_of(tag::WEIGHTS)?;
+    section(tag::GRAPH)?;
+    let section = section(tag::WEIGHTS)?;
+    let (weights, weights_crc) = (section.range(), section.crc);
     check_model(&model, weights.len() as u64)?;
-    Ok(Loaded { model, version, weights })
+    Ok(Loaded { model, version, weights, weights_crc })
 }
 
 /// Decodes one section of [`tag::METADATA`] into its part of `model`.

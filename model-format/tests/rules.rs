@@ -79,7 +79,7 @@ fn what_is_written_is_read() {
     assert_eq!(loaded.weight_bytes(), 68);
     assert_eq!(loaded.blob(&file, BlobId(0)), [0.0, 1.0, 2.0, 3.0, 4.0, 5.0]);
     assert_eq!(loaded.blob(&file, BlobId(1)), [1.0]);
-    verify_weights(&file).expect("the weights are whole");
+    loaded.verify_weights(&file).expect("the weights are whole");
     let (version, sections) = sections(&file).expect("a valid file");
     assert_eq!(version, VERSION);
     let all: Vec<(String, bool, u64)> = sections.iter().map(|s| (s.name(), s.must_understand(), s.offset % 64)).collect();
@@ -221,7 +221,7 @@ fn rules_about_nodes_and_what_is_beside_them() {
 fn refuses(expected: &str, kind: ErrorKind, change: impl Fn(&mut Vec<u8>)) {
     let mut file = whole();
     change(&mut file);
-    let e = match validate(&file).and_then(|_| verify_weights(&file)) {
+    let e = match validate(&file).and_then(|loaded| loaded.verify_weights(&file)) {
         Ok(()) => panic!("expected an error: {expected}"),
         Err(e) => e,
     };
@@ -376,6 +376,41 @@ fn rules_about_records() {
     file[at] = 0;
     repair_checksums(&mut file);
     assert!(!validate(&file).expect("valid").model.provenance.expect("it has one").dense);
+}
+
+/// What a layer says of its channels is what its values say.
+#[test]
+fn layers_agree_with_their_values() {
+    // Two of three rows are kept, and all of four features.
+    let gemm = |m: &mut Model, rows: u32| {
+        let compaction = Some(Compaction { logical: 3, kept: vec![0, 2], constants: vec![1.0] });
+        m.graph.inputs[0].dims.truncate(2);
+        m.graph.blobs = vec![Blob { offset: 0, len: 8 }, Blob { offset: 64, len: 2 }];
+        m.graph.values.truncate(2);
+        m.graph.values[1].compaction = compaction;
+        m.graph.nodes.truncate(1);
+        let (weights, bias) = (BlobId(0), BlobId(1));
+        m.graph.nodes[0].op = Gemm { features: 4, rows, columns: Kept::All, weights, bias }.into();
+        (m.graph.outputs, m.output_names, m.types) = (vec![ValueId(1)], Vec::new(), None);
+    };
+    keeps(|m| gemm(m, 3));
+    breaks("node 'relu' (Gemm): logical channels of the output: expected 4, found 3", |m| gemm(m, 4));
+    breaks("(Gemm): elements of weights: expected 8, found 7", |m| {
+        gemm(m, 3);
+        m.graph.blobs[0].len = 7;
+    });
+    breaks("(Gemm): rows: expected at least 1, found 0", |m| gemm(m, 0));
+    breaks("(Gemm): rows: expected less than 268435456, found 268435456", |m| gemm(m, 1 << 28));
+}
+
+/// Weights end where the last blob does, also where that is the only one.
+#[test]
+fn one_blob_is_all_of_the_weights() {
+    keeps(|m| {
+        m.graph.blobs.truncate(1);
+        m.graph.values.truncate(4);
+        m.graph.nodes.remove(2);
+    });
 }
 
 /// Operators as they were before version 0.4 have another code, behind which no expression stands.

@@ -8,7 +8,7 @@ use sslm::{Model, Options, TensorView, Threads};
 
 fn main() -> sslm::Result<()> {
     // Memory-mapped and validated. No weight is copied.
-    let model = Model::open(concat!(env!("CARGO_MANIFEST_DIR"), "/../tools/models/lenet/lenet.sslm"))?;
+    let model = Model::read(concat!(env!("CARGO_MANIFEST_DIR"), "/../tools/models/lenet/lenet.sslm"))?;
 
     // Everything that can be decided once is decided here: shapes, kernels, memory. So small a network gains nothing from threads.
     let plan = model.prepare(&Options::new().batch(1).threads(Threads::Single))?;

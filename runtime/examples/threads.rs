@@ -14,7 +14,7 @@ use std::thread;
 const IMAGES: usize = 1000;
 
 fn main() -> Result<()> {
-    let model = Model::open(concat!(env!("CARGO_MANIFEST_DIR"), "/../tools/models/lenet/lenet.sslm"))?;
+    let model = Model::read(concat!(env!("CARGO_MANIFEST_DIR"), "/../tools/models/lenet/lenet.sslm"))?;
     // A plan is immutable, so threads share it by reference; cloning it is cheap, too. Weights stay in the memory map, which all threads and processes share.
     let plan = model.prepare(&Options::new().batch(1).threads(Threads::Single))?;
 

@@ -1,6 +1,7 @@
 //! What computes a plan, whatever it is: a backend prepares a program, which sessions share; a session runs it with a state of its own.
 
 use crate::error::Result;
+use crate::limits::Deadline;
 use crate::model::Model;
 use crate::options::Options;
 use crate::planning::Signature;
@@ -12,8 +13,8 @@ use std::sync::Arc;
 
 /// A way to compute.
 pub(crate) trait Backend {
-    /// Plans and prepares `model`, with what it takes and yields.
-    fn prepare(&self, model: &Model, options: &Options) -> Result<(Signature, Arc<dyn Program>)>;
+    /// Plans and prepares `model` until `deadline`, with what it takes and yields.
+    fn prepare(&self, model: &Model, options: &Options, deadline: Deadline) -> Result<(Signature, Arc<dyn Program>)>;
 }
 
 /// All that sessions share: prepared steps with memory laid out for them.
@@ -30,13 +31,11 @@ pub(crate) trait Program: Send + Sync {
     /// method.
     fn method(&self, index: usize) -> Option<(usize, Method)>;
 
-    /// Elements of memory that each session owns.
-    fn session_len(&self) -> usize;
+    /// Bytes of memory that each session owns.
+    fn session_bytes(&self) -> usize;
 
-    /// Elements of transformed weights that sessions share.
-    fn kept_len(&self) -> usize {
-        0
-    }
+    /// Bytes of memory that it owns itself.
+    fn bytes(&self) -> usize;
 
     /// Threads that a run uses at most.
     fn threads(&self) -> usize;
@@ -50,8 +49,8 @@ pub(crate) trait Program: Send + Sync {
 
 /// What one session owns.
 pub(crate) trait State: Send {
-    /// Runs all steps on inputs that fit, and notes what is asked for.
-    fn run(&mut self, inputs: &[TensorView<'_>], watch: Option<Watch<'_>>) -> Result<()>;
+    /// Runs all steps on inputs that fit, until `deadline`, and notes what is asked for.
+    fn run(&mut self, inputs: &[TensorView<'_>], watch: Option<Watch<'_>>, deadline: Deadline) -> Result<()>;
 
     /// What the last run yielded as the output of this index.
     fn output(&self, index: usize) -> &[f32];

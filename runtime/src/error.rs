@@ -21,6 +21,8 @@ pub enum ErrorKind {
     Tuning,
     /// Memory or threads could not be had.
     Resources,
+    /// More memory, work or time is needed than the options allow.
+    Limit,
     /// There is no device of the backend, or not what it needs: the message names what is missing.
     BackendUnavailable,
     /// A device failed.

@@ -4,7 +4,7 @@
 //! use sslm::{Model, Options, TensorView, Threads};
 //!
 //! let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../tools/models/lenet/lenet.sslm");
-//! let model = Model::open(path)?; // memory-mapped and validated; no weight is copied
+//! let model = Model::read(path)?; // validated; `open_mapped` copies no weight
 //! let plan = model.prepare(&Options::new().batch(1).threads(Threads::Single))?; // Send + Sync
 //! let mut session = plan.session(); // memory of its own; one per thread
 //! let image = vec![0.0; 28 * 28];
@@ -23,7 +23,7 @@
 //! ```
 //! # use sslm::{Model, Options, TensorView, Threads};
 //! # let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../tools/models/lenet/lenet.sslm");
-//! # let plan = Model::open(path)?.prepare(&Options::new().threads(Threads::Single))?;
+//! # let plan = Model::read(path)?.prepare(&Options::new().threads(Threads::Single))?;
 //! std::thread::scope(|scope| {
 //!     for _ in 0..2 {
 //!         scope.spawn(|| {
@@ -43,7 +43,7 @@
 //! ```no_run
 //! # use sslm::{Model, Options, TypedView};
 //! # let pixels = vec![0u8; 224 * 224 * 3];
-//! let mut session = Model::open("segmentation.sslm")?.prepare(&Options::new())?.session();
+//! let mut session = Model::read("segmentation.sslm")?.prepare(&Options::new())?.session();
 //! let outputs = session.run_typed(&[TypedView::new(&[1, 224, 224, 3], &pixels)?])?;
 //! let classes: Vec<i64> = outputs.typed(0)?;
 //! # Ok::<(), sslm::Error>(())
@@ -61,6 +61,7 @@ mod backend;
 mod backends;
 mod error;
 mod layers;
+mod limits;
 mod map;
 mod memory;
 mod model;

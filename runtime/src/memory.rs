@@ -7,10 +7,15 @@ use std::io;
 pub(crate) struct Memory(memmap2::MmapMut);
 
 impl Memory {
+    /// Bytes that are asked for, for so many elements.
+    pub(crate) fn bytes_of(len: usize) -> usize {
+        len.max(1).saturating_mul(size_of::<f32>())
+    }
+
     /// # Errors
     /// If there is no room for `len` elements.
     pub(crate) fn new(len: usize) -> io::Result<Self> {
-        let bytes = len.max(1).checked_mul(size_of::<f32>()).ok_or(io::ErrorKind::OutOfMemory)?;
+        let bytes = Self::bytes_of(len);
         let map = memmap2::MmapMut::map_anon(bytes)?;
         // Advice: without huge pages everything works as well.
         #[cfg(target_os = "linux")]

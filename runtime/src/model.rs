@@ -1,4 +1,4 @@
-//! An open model: mapped bytes and what validation found in them.
+//! An open model: its bytes and what validation found in them.
 
 use crate::error::{Error, Result};
 use crate::map::Bytes;
@@ -8,7 +8,7 @@ use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
-/// A validated `.sslm` model. Cloning is cheap; clones share the map.
+/// A validated `.sslm` model. Cloning is cheap; clones share its bytes.
 #[derive(Clone)]
 pub struct Model {
     inner: Arc<Inner>,
@@ -40,21 +40,36 @@ pub struct TensorInfo {
 }
 
 impl Model {
-    /// Maps and validates a file. Weights stay in the map: pages are read when first used and shared between processes, so the
-    /// file must not be truncated or rewritten in place while the model (or a plan of it) lives. Replacing it by renaming
-    /// another file over it, as `ssl-convert` does, is fine.
+    /// Reads and validates a file. Whatever becomes of the file afterwards, the model stays as it is.
     ///
     /// # Errors
-    /// If the file cannot be read or breaks a rule of the format. The weights' checksum is left to [`Self::verify_weights`].
-    pub fn open(path: impl AsRef<Path>) -> Result<Self> {
+    /// If the file cannot be read or breaks a rule of the format, or there is no memory for a copy of it. The weights' checksum is left
+    /// to [`Self::verify_weights`].
+    pub fn read(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
-        Self::new(Bytes::map(path)?, path.display().to_string())
+        Self::new(Bytes::read(path)?, path.display().to_string())
+    }
+
+    /// Maps and validates a file without a copy: weights stay in the map, pages of it are read when they are used first, and processes
+    /// share them. Replacing the file by renaming another one over it, as `ssl-convert` does, is fine.
+    ///
+    /// # Safety
+    /// While the model or a plan of it lives, nobody may truncate the file or write to it: a process that reads what is cut off ends
+    /// by `SIGBUS`, and what is overwritten changes results. [`Self::ensure_unchanged`] finds most of that out, but only afterwards.
+    ///
+    /// # Errors
+    /// As [`Self::read`].
+    pub unsafe fn open_mapped(path: impl AsRef<Path>) -> Result<Self> {
+        let path = path.as_ref();
+        // SAFETY: the caller's promise.
+        let bytes = unsafe { Bytes::map(path) }?;
+        Self::new(bytes, path.display().to_string())
     }
 
     /// A model from bytes in memory, which are copied once.
     ///
     /// # Errors
-    /// As [`Self::open`].
+    /// If they break a rule of the format.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self> {
         Self::new(Bytes::copy(bytes), "model in memory".to_owned())
     }
@@ -69,7 +84,19 @@ impl Model {
     /// # Errors
     /// If they are damaged.
     pub fn verify_weights(&self) -> Result<()> {
-        sslm_format::verify_weights(self.inner.bytes.as_slice()).map_err(|e| Error::from(e).within(&self.inner.origin))
+        let Inner { bytes, loaded, origin } = &*self.inner;
+        loaded.verify_weights(bytes.as_slice()).map_err(|e| Error::from(e).within(origin))
+    }
+
+    /// Checks that a mapped file still is what it was when it was opened: results of runs before are to be trusted if it is. It looks at
+    /// the file's length and times, which takes a microsecond, and reads the weights only where these have changed.
+    ///
+    /// # Errors
+    /// If the file was truncated or overwritten.
+    pub fn ensure_unchanged(&self) -> Result<()> {
+        let Inner { bytes, loaded, origin } = &*self.inner;
+        let unchanged = bytes.ensure_unchanged(|bytes| loaded.verify_weights(bytes).map_err(Error::from));
+        unchanged.map_err(|e| e.within("the file changed while it was used").within(origin))
     }
 
     /// The network's inputs, in order.

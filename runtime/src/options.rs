@@ -1,6 +1,7 @@
 //! What a caller fixes when preparing a model.
 
 use crate::error::{Error, Result};
+use crate::limits::Limits;
 use crate::model::Model;
 use crate::tuning::Tuning;
 use sslm_format::Dim;
@@ -64,6 +65,7 @@ pub struct Options {
     #[cfg(feature = "cuda")]
     pub(crate) device: Option<Arc<dyn Device>>,
     pub(crate) precision: Precision,
+    pub(crate) limits: Limits,
 }
 
 /// Which methods convolutions are computed by.
@@ -177,6 +179,33 @@ impl Options {
     #[must_use]
     pub fn transformed_weights(mut self, transformed_weights: TransformedWeights) -> Self {
         self.transformed_weights = transformed_weights;
+        self
+    }
+
+    /// The most memory that the plan and one session may own together, in bytes, and what preparing the plan may take besides meanwhile.
+    /// A plan that would take more is refused ([`crate::ErrorKind::Limit`]) before the memory is taken. Not counted: the model's file and
+    /// description, stacks of threads, and what a device needs. No limit unless a caller sets one: a small file can ask for much, so set one
+    /// for files of strangers.
+    #[must_use]
+    pub fn max_memory(mut self, bytes: usize) -> Self {
+        self.limits.memory = Some(bytes);
+        self
+    }
+
+    /// The most multiply-accumulates that a run may take; elements that are read or written, taps of pooling windows and the like count
+    /// as one each. A plan that would take more is refused ([`crate::ErrorKind::Limit`]).
+    #[must_use]
+    pub fn max_macs(mut self, macs: u64) -> Self {
+        self.limits.macs = Some(macs);
+        self
+    }
+
+    /// The most time that preparing the plan may take, and again each run; then they end with an error ([`crate::ErrorKind::Limit`]).
+    /// They look at the time between the steps of the network, so a step that has begun ends first; with [`Self::max_macs`], none is
+    /// long. A device looks before a run begins.
+    #[must_use]
+    pub fn max_time(mut self, time: Duration) -> Self {
+        self.limits.time = Some(time);
         self
     }
 

@@ -1,10 +1,12 @@
 //! A prepared model: immutable, shareable between threads.
 
 use crate::backend::Program;
+use crate::limits::Limits;
 use crate::model::Model;
 use crate::planning::{self, Port, Signature};
 use crate::report::StepInfo;
 use crate::tuning::MadeFor;
+use get_size2::GetSize;
 use std::fmt;
 use std::sync::Arc;
 
@@ -21,6 +23,7 @@ pub(crate) struct Inner {
     pub(crate) program: Arc<dyn Program>,
     /// Why it is the CPU's although a device was asked for first.
     fallback: Option<String>,
+    pub(crate) limits: Limits,
 }
 
 impl fmt::Debug for Plan {
@@ -33,9 +36,15 @@ impl fmt::Debug for Plan {
 }
 
 impl Plan {
-    pub(crate) fn new(model: Model, signature: Signature, program: Arc<dyn Program>, fallback: Option<String>) -> Self {
+    pub(crate) fn new(
+        model: Model,
+        signature: Signature,
+        program: Arc<dyn Program>,
+        fallback: Option<String>,
+        limits: Limits,
+    ) -> Self {
         let Signature { inputs, outputs } = signature;
-        Plan { inner: Arc::new(Inner { model, inputs, outputs, program, fallback }) }
+        Plan { inner: Arc::new(Inner { model, inputs, outputs, program, fallback, limits }) }
     }
 
     /// What runs, in order.
@@ -59,15 +68,20 @@ impl Plan {
         planning::mixes_images(&self.inner.model, self.input_shapes().map(<[usize]>::to_vec).collect())
     }
 
-    /// Bytes of memory that each session owns, on a device if it runs there.
+    /// Bytes of memory that each session owns from its first run on, on a device if it runs there. Inputs of other types than `f32` take
+    /// as much again as `f32` elements ([`crate::Session::run_typed`]).
     pub fn session_bytes(&self) -> usize {
-        self.inner.program.session_len() * size_of::<f32>()
+        self.inner.program.session_bytes()
     }
 
-    /// Bytes of memory that the plan owns for weights which were transformed before the first run, and which all sessions share (see
-    /// [`crate::TransformedWeights`]).
+    /// Bytes of memory that the plan owns and all sessions share: tables of its kernels, descriptions of its steps, and weights which were
+    /// transformed before the first run ([`crate::TransformedWeights`]). Not counted: the model, what threads take, and what lies on a
+    /// device.
     pub fn prepared_bytes(&self) -> usize {
-        self.inner.program.kept_len() * size_of::<f32>()
+        let Inner { inputs, outputs, program, .. } = &*self.inner;
+        // Shared objects begin with two counts.
+        let own = 2 * size_of::<usize>() + size_of::<Inner>();
+        own + inputs.get_heap_size() + outputs.get_heap_size() + self.inner.fallback.get_heap_size() + program.bytes()
     }
 
     /// Threads that a run uses at most.

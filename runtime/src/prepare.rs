@@ -11,11 +11,13 @@ impl Model {
     /// Fixes batch, symbolic dims and threads, chooses kernels, plans memory.
     ///
     /// # Errors
-    /// If the options or the resulting shapes do not fit the model, or memory or threads cannot be had, or the options' tuning was
-    /// made for something else ([`ErrorKind::Tuning`]), or the backend is not there ([`ErrorKind::BackendUnavailable`]).
+    /// If the options or the resulting shapes do not fit the model, or memory or threads cannot be had, or more is needed than the
+    /// options allow ([`ErrorKind::Limit`]), or the options' tuning was made for something else ([`ErrorKind::Tuning`]), or the backend
+    /// is not there ([`ErrorKind::BackendUnavailable`]).
     pub fn prepare(&self, options: &Options) -> Result<Plan> {
         let bound = self.bind(&shapes::of_inputs(self, options)?);
-        let prepare = |open: Open| open(options)?.prepare(&bound, options);
+        let deadline = options.limits.deadline();
+        let prepare = |open: Open| open(options)?.prepare(&bound, options, deadline);
         let (first, instead) = backends::named(options.backend);
         let ((signature, program), fallback) = match (prepare(first), instead) {
             (Err(e), Some(instead)) if matches!(e.kind(), ErrorKind::BackendUnavailable | ErrorKind::Resources) => {
@@ -23,7 +25,7 @@ impl Model {
             }
             (prepared, _) => (prepared?, None),
         };
-        let plan = Plan::new(self.clone(), signature, program, fallback);
+        let plan = Plan::new(self.clone(), signature, program, fallback, options.limits);
         if let Methods::Tuned(tuning) = &options.methods {
             tuning.check(&plan.made_for())?;
         }

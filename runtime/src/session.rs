@@ -75,7 +75,8 @@ impl Session {
     /// Runs the network on all its inputs, in the model's order.
     ///
     /// # Errors
-    /// If the count or a shape differs from the plan's, there is no memory left, or a device fails.
+    /// If the count or a shape differs from the plan's, there is no memory left, the run takes longer than
+    /// [`crate::Options::max_time`] allows, or a device fails.
     pub fn run_all(&mut self, inputs: &[TensorView<'_>]) -> Result<Outputs<'_>> {
         let plan = &*self.plan.inner;
         if inputs.len() != plan.inputs.len() {
@@ -87,7 +88,7 @@ impl Session {
                 return Err(Error::input(what, format!("{:?}", port.shape), format!("{:?}", input.shape())));
             }
         }
-        self.state.run(inputs, self.noted.watch())?;
+        self.state.run(inputs, self.noted.watch(), plan.limits.deadline())?;
         Ok(Outputs { session: self })
     }
 

@@ -1,18 +1,19 @@
 //! One step of a plan: what it computes, what it reads, where it writes, and what reports say of it.
 
 use crate::report::StepInfo;
+use get_size2::GetSize;
 use sslm_format::BlobId;
 use sslm_kernels::Task;
 use sslm_kernels::layout::{Extents, Layouts};
 use std::ops::Range;
 
 /// Where elements are read from.
-#[derive(Clone, Debug)]
+#[derive(GetSize, Clone, Debug)]
 pub(crate) enum Place {
     /// The session's arena.
     Arena(Range<usize>),
     /// The model file.
-    Blob(BlobId),
+    Blob(#[get_size(ignore)] BlobId),
 }
 
 /// A task applied to places, for any backend.
@@ -30,6 +31,7 @@ pub(crate) struct Step<'m> {
 }
 
 /// What reports say of a step.
+#[derive(GetSize)]
 pub(crate) struct About {
     pub(crate) name: String,
     /// What runs, in ONNX's words.
@@ -39,6 +41,8 @@ pub(crate) struct About {
     /// What kind of kernel computes it.
     pub(crate) kind: &'static str,
     pub(crate) macs: usize,
+    /// What its innermost loops do beside: see [`Task::operations`].
+    pub(crate) operations: usize,
     /// Elements of its inputs, its parameters and its output.
     pub(crate) elements: usize,
 }
@@ -49,6 +53,11 @@ impl About {
         let About { name, op, kind, macs, elements, .. } = self;
         let kernel = how.unwrap_or_else(|| (*kind).to_owned());
         StepInfo { name, op, kernel, macs: *macs, bytes: elements * size_of::<f32>(), threads, by_image: false }
+    }
+
+    /// What limits count: multiply-accumulates, elements that are read or written, and whatever else takes as long as one of these.
+    pub(crate) fn counted(&self) -> usize {
+        self.macs.saturating_add(self.operations).saturating_add(self.elements)
     }
 
     /// What it costs in multiply-accumulates. An element that is read or written takes as long as eight of them: that is 50 GB/s,

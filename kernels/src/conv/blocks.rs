@@ -4,9 +4,10 @@ use super::geometry::{Column, Geometry};
 use super::stage::overhangs;
 use crate::Threading;
 use crate::simd::Isa;
+use get_size2::GetSize;
 
 /// What columns are read from: the image where it lies, or a copy with padding if taps fall into that.
-#[derive(Debug)]
+#[derive(GetSize, Debug)]
 pub(super) struct BlockStage {
     lanes: usize,
     blocks: usize,

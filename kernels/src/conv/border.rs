@@ -3,12 +3,13 @@
 use super::geometry::Geometry;
 use crate::expect_len;
 use crate::simd::MAX_LANES;
+use get_size2::GetSize;
 use std::collections::HashMap;
 use std::ops::Range;
 
 /// What constant input channels add to each output position: it depends only on which taps lie inside the input there, so a
 /// small table per filter serves images of any size.
-#[derive(Debug)]
+#[derive(GetSize, Debug)]
 pub(crate) struct Border {
     /// Class of each output row: which kernel rows lie inside.
     row_class: Vec<usize>,
@@ -27,15 +28,10 @@ impl Border {
         let (row_class, row_taps) = coverage(geometry, 0);
         let (column_class, column_taps) = coverage(geometry, 1);
         let mut sums = Vec::with_capacity(filters * row_taps.len() * column_taps.len());
-        let each = |(first, end, step): (usize, usize, usize)| (first..end).step_by(step);
         for taps in taps.chunks_exact((kh * kw).max(1)) {
-            // Of each kernel row, what each class of columns adds: `[column class][kernel row]`.
-            let of_row = |(&columns, r): (&_, usize)| each(columns).map(|c| f64::from(taps[r * kw + c])).sum::<f64>();
-            let of_rows: Vec<f64> =
-                column_taps.iter().flat_map(|columns| (0..kh).map(move |r| (columns, r))).map(of_row).collect();
-            for &rows in &row_taps {
-                sums.extend(of_rows.chunks_exact(kh.max(1)).map(|of_rows| each(rows).map(|r| of_rows[r]).sum::<f64>() as f32));
-            }
+            let taps: Vec<f64> = taps.iter().copied().map(f64::from).collect();
+            let of_rows = sums_along(&taps, [kw, 1], &column_taps);
+            sums.extend(sums_along(&of_rows, [kh, column_taps.len()], &row_taps).into_iter().map(|sum| sum as f32));
         }
         let mut column_runs: Vec<(Range<usize>, usize)> = Vec::new();
         for (i, class) in column_class.into_iter().enumerate() {
@@ -100,6 +96,30 @@ impl Border {
             }
         }
     }
+}
+
+/// Sums over the taps of each class along the middle axis of `values`, `[outer][taps][inner]`: `[outer][classes][inner]`. A class is given
+/// as by [`coverage`].
+pub(crate) fn sums_along(values: &[f64], [taps, inner]: [usize; 2], classes: &[(usize, usize, usize)]) -> Vec<f64> {
+    // Taps of a class are so far apart; where they are none, that may be anything.
+    let step = classes.iter().map(|class| class.2).max().unwrap_or(1).min(taps.max(1));
+    let mut sums = Vec::with_capacity(values.len() / (taps * inner).max(1) * classes.len() * inner);
+    // What all taps before one add, together with it, `step` places further on.
+    let mut until = vec![0.0; (taps + step) * inner];
+    for values in values.chunks_exact((taps * inner).max(1)) {
+        for (i, value) in values.iter().enumerate() {
+            until[i + step * inner] = until[i] + value;
+        }
+        let are_finite = values.iter().all(|value| value.is_finite());
+        for &(first, end, step_of_class) in classes {
+            sums.extend((0..inner).map(|at| match end.checked_sub(1) {
+                Some(last) if first <= last && are_finite => until[(last + step) * inner + at] - until[first * inner + at],
+                // What is infinite does not go away by subtraction.
+                _ => (first..end).step_by(step_of_class).map(|tap| values[tap * inner + at]).sum(),
+            }));
+        }
+    }
+    sums
 }
 
 /// The class of each output position along `axis`, and the taps that read an input position in each class.

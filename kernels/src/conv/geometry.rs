@@ -1,9 +1,10 @@
 //! Sizes of a convolution or pooling layer, and which of its taps fall inside the input where.
 
+use get_size2::GetSize;
 use std::ops::Range;
 
 /// Sizes of one image's input, window and output. Vertical before horizontal throughout.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(GetSize, Clone, Debug, PartialEq)]
 pub struct Geometry {
     /// Input planes that physically exist.
     pub channels: usize,
@@ -104,7 +105,7 @@ impl Geometry {
 }
 
 /// One column of the lowered matrix: the tap (`kh`, `kw`) of a physical input channel.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(GetSize, Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Column {
     /// Input plane.
     pub channel: usize,
@@ -115,7 +116,7 @@ pub struct Column {
 }
 
 /// What one convolution group keeps.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(GetSize, Clone, Debug, PartialEq)]
 pub struct KeptGroup {
     /// Kept filters.
     pub filters: usize,

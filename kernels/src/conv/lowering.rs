@@ -5,10 +5,11 @@ use super::geometry::{Column, Geometry};
 use super::stage::Stage;
 use crate::balanced;
 use crate::tile::{Segment, Tap};
+use get_size2::GetSize;
 use std::ops::Range;
 
 /// Tiles over the output positions of one image.
-#[derive(Debug)]
+#[derive(GetSize, Debug)]
 pub(crate) struct Lowering {
     pub(crate) tiles: Vec<Tile>,
     /// Runs that do not end at vectors, for packing: lane of the tile and segment.
@@ -22,7 +23,7 @@ pub(crate) struct Lowering {
 }
 
 /// Into how many runs the positions of a vector fall, and which runs these are.
-#[derive(Debug)]
+#[derive(GetSize, Debug)]
 pub(crate) enum Runs {
     One(Vec<[Segment; 1]>),
     Two(Vec<[Segment; 2]>),
@@ -31,7 +32,7 @@ pub(crate) enum Runs {
 }
 
 /// Up to `MAX_VECTORS` vectors of neighbouring output positions.
-#[derive(Debug)]
+#[derive(GetSize, Debug)]
 pub(crate) struct Tile {
     pub(crate) positions: Range<usize>,
     /// Which of all tiles' vectors are its own.

@@ -5,10 +5,12 @@ use super::border::Border;
 use super::cost::CostModel;
 use super::geometry::{Column, Geometry, KeptGroup};
 use super::tiling::Tiling;
+use crate::cpu::Tables;
 use crate::layout::Layouts;
 use crate::simd::Isa;
 use crate::target::WeightsFrom;
 use crate::{Activation, Threading};
+use get_size2::GetSize;
 use sslm_basics::panels::{Element, Panels, ROWS};
 use std::cell::OnceCell;
 use std::fmt::Debug;
@@ -63,7 +65,7 @@ impl PlacedGroup<'_> {
 }
 
 /// Where a group lies among the others.
-#[derive(Clone, Debug)]
+#[derive(GetSize, Clone, Debug)]
 pub(super) struct GroupPlace {
     /// The group's index.
     pub(super) index: usize,
@@ -117,7 +119,7 @@ pub(super) trait ConvMethod: Sync {
 }
 
 /// A method with what it prepared, for weights of one kind of element.
-pub(super) trait ConvKernel<E: Element>: Debug + Send + Sync {
+pub(super) trait ConvKernel<E: Element>: Tables + Debug + Send + Sync {
     /// Elements of scratch memory that [`Self::run`] needs.
     fn scratch_len(&self) -> usize;
 

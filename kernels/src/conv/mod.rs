@@ -24,7 +24,7 @@ mod tiled;
 mod tiling;
 
 pub use crate::target::Method;
-pub(crate) use border::{Border, coverage};
+pub(crate) use border::{Border, coverage, sums_along};
 pub use geometry::{Column, Geometry, KeptGroup};
 
 use crate::layout::{Extents, Layouts};
@@ -32,6 +32,7 @@ use crate::simd::Isa;
 use crate::target::Target;
 use crate::{Activation, Threading, count_pieces, expect_len};
 use cost::CostModel;
+use get_size2::GetSize;
 use method::{ConvKernel, GroupPlace, Operands, PlacedGroup, Problem};
 use phases::{Phases, Rows};
 use std::borrow::Cow;
@@ -148,7 +149,7 @@ pub struct ConvParameters<'a> {
 }
 
 /// A convolution with everything decided that shapes decide.
-#[derive(Debug)]
+#[derive(GetSize, Debug)]
 pub struct PreparedConv {
     isa: Isa,
     layouts: Layouts,
@@ -158,10 +159,15 @@ pub struct PreparedConv {
     /// Weights of all groups.
     weights: usize,
     border: Option<Border>,
+    #[get_size(ignore)]
     activation: Activation,
     accumulate: bool,
     /// Each computes some of the groups.
+    #[get_size(size_fn = of_kernels)]
     kernels: Vec<Box<dyn ConvKernel<f32>>>,
+    /// What those of them that go tile by tile share.
+    #[get_size(size_fn = of_shared)]
+    tiling: Option<Arc<Tiling>>,
     scratch_len: usize,
     /// What computes the largest group.
     method: Method,
@@ -236,6 +242,7 @@ impl PreparedConv {
             activation,
             accumulate,
             kernels,
+            tiling: tiled.into_inner().filter(|tiling| Arc::strong_count(tiling) > 1),
             scratch_len,
             method,
             description,
@@ -316,6 +323,17 @@ impl PreparedConv {
             }
         }
     }
+}
+
+/// Bytes of kernels and all that they own.
+fn of_kernels(kernels: &Vec<Box<dyn ConvKernel<f32>>>) -> usize {
+    let of_each = kernels.iter().map(|kernel| size_of_val(&**kernel) + kernel.table_bytes());
+    kernels.capacity() * size_of::<Box<dyn ConvKernel<f32>>>() + of_each.sum::<usize>()
+}
+
+/// Bytes of what is shared: two counts, and the tiling with all that it owns.
+fn of_shared(tiling: &Option<Arc<Tiling>>) -> usize {
+    tiling.as_ref().map_or(0, |tiling| 2 * size_of::<usize>() + size_of::<Tiling>() + Tiling::get_heap_size(tiling))
 }
 
 impl<'a> Problem<'a> {

@@ -14,6 +14,7 @@ use crate::parallel::{Part, Partition};
 use crate::simd::{Isa, MAX_LANES};
 use crate::target::Target;
 use crate::{Activation, Threading, balanced, count_pieces, expect_len};
+use get_size2::GetSize;
 use std::ops::Range;
 
 /// Elements of all phases that are computed at a time, where there are more: they stay in L2. Half and twice as many are as fast.
@@ -23,7 +24,7 @@ const TOGETHER: usize = 128 * 1024;
 const SHARES: usize = 4;
 
 /// In which parts a transposed convolution is computed whose output lies in some layout.
-#[derive(Debug)]
+#[derive(GetSize, Debug)]
 struct PhasedSizes {
     phases: Phases,
     /// Channels of the output whose elements lie side by side.
@@ -92,7 +93,7 @@ fn parameters_len(weights: usize, filters: usize) -> usize {
 }
 
 /// A transposed convolution with everything decided that shapes decide.
-#[derive(Debug)]
+#[derive(GetSize, Debug)]
 pub(super) struct PhasedConv {
     isa: Isa,
     layouts: Layouts,
@@ -100,6 +101,7 @@ pub(super) struct PhasedConv {
     /// Of the groups.
     places: Vec<GroupPlace>,
     border: Option<Border>,
+    #[get_size(ignore)]
     activation: Activation,
     accumulate: bool,
     sizes: PhasedSizes,

@@ -6,12 +6,13 @@
 use super::ConvTask;
 use super::geometry::{Column, Geometry, KeptGroup};
 use crate::Activation;
+use get_size2::GetSize;
 use sslm_basics::panels::{Panels, ROWS};
 use std::collections::HashMap;
 use std::ops::Range;
 
 /// The phases of a transposed convolution, row by row.
-#[derive(Debug)]
+#[derive(GetSize, Debug)]
 pub(super) struct Phases {
     /// How many there are along each axis.
     pub(super) counts: [usize; 2],
@@ -23,7 +24,7 @@ pub(super) struct Phases {
 }
 
 /// Phases of a group that read the same columns.
-#[derive(Debug)]
+#[derive(GetSize, Debug)]
 pub(super) struct PhaseGroup {
     /// The index of the group.
     pub(super) group: usize,
@@ -35,7 +36,7 @@ pub(super) struct PhaseGroup {
 }
 
 /// What a column reads in the phase that it reaches.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(GetSize, Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct PhaseColumn {
     channel: usize,
     /// The row and the column of the input, relative to the index of a position in its phase.
@@ -43,7 +44,7 @@ struct PhaseColumn {
 }
 
 /// The rows of a phase that are computed at a time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(GetSize, Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Rows {
     /// All of them, from the input where it lies.
     All,

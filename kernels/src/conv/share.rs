@@ -4,11 +4,12 @@ use super::lowering::Tile;
 use super::method::{GroupPlace, Problem};
 use crate::balanced;
 use crate::parallel::{Part, Partition};
+use get_size2::GetSize;
 use sslm_basics::panels::ROWS;
 use std::ops::Range;
 
 /// Some panels and some tiles of one group.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(GetSize, Clone, Debug, PartialEq)]
 pub(crate) struct TiledItem {
     /// The index of the group among those that are computed tile by tile.
     pub(crate) group: usize,
@@ -22,7 +23,7 @@ pub(crate) struct TiledItem {
 }
 
 /// The items of one image.
-#[derive(Debug)]
+#[derive(GetSize, Debug)]
 pub(crate) struct Share {
     /// In order of the partition's parts.
     items: Vec<TiledItem>,

@@ -4,6 +4,7 @@
 use super::geometry::{Column, Geometry};
 use crate::Threading;
 use crate::simd::{Isa, Simd, Vectorized};
+use get_size2::GetSize;
 use std::collections::HashMap;
 use std::ops::Range;
 
@@ -12,7 +13,7 @@ use std::ops::Range;
 const MOST_MASKS: usize = 64;
 
 /// How the planes that columns are read from come from the image.
-#[derive(Debug)]
+#[derive(GetSize, Debug)]
 pub(crate) enum Stage {
     /// They are the image's own.
     None,
@@ -20,7 +21,8 @@ pub(crate) enum Stage {
     Split {
         /// Channel, and row and column of the first element in the padded image.
         planes: Vec<(usize, [usize; 2])>,
-        index: HashMap<(usize, [usize; 2]), usize>,
+        /// Where each of them stands, in their order.
+        index: Vec<((usize, [usize; 2]), usize)>,
         size: [usize; 2],
     },
 }
@@ -50,6 +52,8 @@ impl Stage {
             });
             beyond = [0, 1].map(|axis| cell[axis].max(beyond[axis]));
         }
+        let mut index: Vec<_> = index.into_iter().collect();
+        index.sort_unstable();
         Stage::Split { planes, index, size: [0, 1].map(|axis| geometry.output[axis] + beyond[axis]) }
     }
 
@@ -77,7 +81,9 @@ impl Stage {
             }
             Stage::Split { index, size, .. } => {
                 let (phase, cell) = split(geometry, column);
-                ((index[&(column.channel, phase)] * size[0] + cell[0]) * size[1] + cell[1]) as isize
+                let at = index.binary_search_by_key(&(column.channel, phase), |(plane, _)| *plane);
+                let plane = index[at.expect("a column that the planes were made for")].1;
+                ((plane * size[0] + cell[0]) * size[1] + cell[1]) as isize
             }
         }
     }

@@ -7,6 +7,21 @@ use crate::cpu::{self, Call, KeptWeights, Kernel, Slices};
 use crate::layout::Forms;
 
 impl ConvTask<'_> {
+    /// No fewer bytes than tables take, whatever the method: of each position of the output where it and its neighbours lie, of each
+    /// column what it reads, of each group where it lies and which thread computes what of it.
+    fn most_table_bytes(&self, threads: usize) -> usize {
+        let Geometry { output, kernel, strides, transposed, .. } = self.geometry;
+        let columns: usize = self.groups.iter().map(|group| group.columns.len()).sum();
+        let phases = if transposed { strides[0].min(output[0]) * strides[1].min(output[1]) } else { 1 };
+        // A tap lies inside from one position on and up to another one.
+        let classes = [0, 1].map(|axis| output[axis].min(2 * kernel[axis] + 1));
+        let sums =
+            |taps: &&[f32]| (4 * self.filters() * classes[0] + 32 * (kernel[0] + classes[0])) * classes[1] + 32 * taps.len();
+        let border = self.taps.as_ref().map_or(0, sums) + 128 * (output[0] + output[1]);
+        let of_groups = self.groups.len() * (phases + threads) * 1024;
+        cpu::KERNEL + 512 * (output[0] * output[1] + columns) + 64 * self.weights_len() + 2 * border + of_groups
+    }
+
     /// Multiply-accumulates of all images.
     pub fn macs(&self) -> usize {
         let Geometry { output, strides, transposed, .. } = self.geometry;
@@ -35,6 +50,10 @@ impl cpu::Task for ConvTask<'_> {
         let [without, with] = self.without_and_with_kept_weights(target)?;
         let saves = with.cost < without.cost && with.kept_len > 0;
         saves.then_some(KeptWeights { len: with.kept_len, saving: without.cost - with.cost })
+    }
+
+    fn most_table_bytes(&self, target: &cpu::Target) -> usize {
+        self.most_table_bytes(target.threads)
     }
 
     fn prepare(self: Box<Self>, target: &cpu::Target) -> Box<dyn Kernel> {

@@ -8,6 +8,7 @@ use crate::Threading;
 use crate::parallel::Window;
 use crate::simd::{Simd, Stored};
 use crate::tile::{self, Epilogue, Lowered, Place, Tap, TileWeights};
+use get_size2::GetSize;
 use sslm_basics::panels::{Panels, ROWS};
 use std::ops::Range;
 use std::sync::Arc;
@@ -26,8 +27,10 @@ pub(super) fn cost(problem: &Problem<'_>, group: PlacedGroup<'_>, [product, gath
 }
 
 /// Groups that are computed tile by tile.
-#[derive(Debug)]
+#[derive(GetSize, Debug)]
 pub(super) struct TiledGroups {
+    /// Counted where it is made.
+    #[get_size(ignore)]
     pub(super) tiling: Arc<Tiling>,
     pub(super) groups: Vec<TiledGroup>,
     /// Positions in a row of the output.
@@ -38,7 +41,7 @@ pub(super) struct TiledGroups {
 }
 
 /// One of them.
-#[derive(Debug)]
+#[derive(GetSize, Debug)]
 pub(super) struct TiledGroup {
     pub(super) place: GroupPlace,
     /// What each column reads.

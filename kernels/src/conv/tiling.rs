@@ -7,9 +7,10 @@ use super::stage::{Padding, Stage};
 use crate::Threading;
 use crate::simd::Isa;
 use crate::tile::{self, Tap};
+use get_size2::GetSize;
 
 /// The stage, the tiles and the columns of all groups of a layer.
-#[derive(Debug)]
+#[derive(GetSize, Debug)]
 pub(super) struct Tiling {
     geometry: Geometry,
     isa: Isa,

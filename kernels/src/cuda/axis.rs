@@ -5,7 +5,8 @@ use super::launch::{Arguments, Axes, Floats, Ints, Output, Source, arguments, co
 use super::lines::reduce_lines;
 use super::task::{Call, Kernel, Preparing, Task};
 use super::{fits, upload_ints};
-use crate::axis::{ArgMaxTask, From, ReduceTask, Reduction, RemapTask, StridedCopy};
+use crate::axis::{ArgMaxTask, ReduceTask, Reduction, StridedCopy};
+use crate::remap::{From, RemapTask};
 
 /// The kernels of this family.
 pub(super) const SOURCES: &[Source] = &[REMAP, STRIDED_COPY, REDUCTIONS, ARG_MAX];
@@ -49,13 +50,13 @@ impl Task for RemapTask {
         let Self { extent, inner, sources, .. } = self;
         fits("axis", extent.saturating_mul(*inner))?;
         let (mut from, mut share) = (Vec::with_capacity(2 * sources.len()), Vec::with_capacity(sources.len()));
-        for source in sources {
-            let (a, b, s) = match *source {
+        sources.expect_inside(*extent);
+        for source in sources.iter() {
+            let (a, b, s) = match source {
                 From::Position(a) => (Some(a), None, 0.0),
                 From::Constant(value) => (None, None, value),
-                From::Between(a, b, s) => (Some(a), Some(b), s),
+                From::Between(a, s) => (Some(a), Some(a + 1), s),
             };
-            assert!([a, b].into_iter().flatten().all(|p| p < *extent), "{source:?} of {extent} positions");
             from.extend([a, b].map(|p| p.map_or(-1, int)));
             share.push(s);
         }

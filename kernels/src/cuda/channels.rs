@@ -3,8 +3,8 @@
 use super::device::{Result, Stream};
 use super::launch::{Arguments, Floats, Output, Source, arguments, count_pieces, int, launch_each};
 use super::task::{Call, Kernel, Preparing, Task};
-use crate::axis::{From, RemapTask};
 use crate::channels::{ConcatTask, JoinTask, SelectTask, Source as Channel};
+use crate::remap::{From, RemapTask};
 
 /// The kernels of this family.
 pub(super) const SOURCES: &[Source] = &[INSERT];

@@ -4,10 +4,11 @@ use super::{PoolTask, Reduce, counts};
 use crate::cpu::{Call, Kernel};
 use crate::simd::{Isa, Simd, Vectorized};
 use crate::{activation, count_pieces, expect_len};
+use get_size2::GetSize;
 use std::ops::Range;
 
 /// A pooling layer over blocks, with everything decided that shapes decide.
-#[derive(Debug)]
+#[derive(GetSize, Debug)]
 pub(super) struct PoolBlocks {
     isa: Isa,
     task: PoolTask,

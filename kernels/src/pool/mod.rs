@@ -11,13 +11,14 @@ use crate::layout::{Extents, Forms, Layout, Layouts};
 use crate::simd::{MAX_LANES, Simd, Vectorized};
 use crate::{Activation, Exec, Task, activation, axis, count_pieces, expect_len, math};
 use blocks::PoolBlocks;
+use get_size2::GetSize;
 
 /// Output rows that are begun before the first one is finished: a processor waits where it reads what it has just written in
 /// vectors that begin elsewhere.
 const ROWS: usize = 16;
 
 /// How a window becomes one element.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(GetSize, Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reduce {
     /// The largest; NaN if one is.
     Max,
@@ -32,7 +33,7 @@ pub enum Reduce {
 }
 
 /// Windows of each plane are reduced to one element each.
-#[derive(Clone, Debug)]
+#[derive(GetSize, Clone, Debug)]
 pub struct PoolTask {
     /// Images that are computed at once.
     pub images: usize,
@@ -41,12 +42,19 @@ pub struct PoolTask {
     /// How a window becomes one element.
     pub reduce: Reduce,
     /// Applied last.
+    #[get_size(ignore)]
     pub activation: Activation,
 }
 
 impl Task for PoolTask {
     fn kind(&self) -> &'static str {
         "pool"
+    }
+
+    fn operations(&self, written: usize) -> usize {
+        let Geometry { kernel: [height, width], input, output, .. } = self.geometry;
+        let rows_first = written.saturating_mul(width).saturating_add(written / output[1].max(1) * input[1] * height);
+        written.saturating_mul(height.saturating_mul(width)).max(rows_first)
     }
 }
 
@@ -60,6 +68,10 @@ impl cpu::Task for PoolTask {
         let planes = (self.images * g.channels * in_planes) as f64 / lanes as f64;
         let blocks = (self.images * g.channels.div_ceil(lanes) * g.output_len() * g.kernel[0] * g.kernel[1]) as f64;
         Forms::Some { reads: vec![reads], writes, costs: vec![(Layouts::PLANES, planes), (Layouts::BLOCKS, blocks)] }
+    }
+
+    fn most_table_bytes(&self, _: &cpu::Target) -> usize {
+        cpu::KERNEL + 64 * (self.geometry.output[0] + self.geometry.output[1])
     }
 
     fn prepare(self: Box<Self>, target: &cpu::Target) -> Box<dyn Kernel> {
@@ -81,10 +93,11 @@ impl Kernel for PreparedPool {
 }
 
 /// A pooling layer with everything decided that shapes decide.
-#[derive(Debug)]
+#[derive(GetSize, Debug)]
 pub struct PreparedPool {
     geometry: Geometry,
     reduce: Reduce,
+    #[get_size(ignore)]
     activation: Activation,
     threads: usize,
     /// For each output row, the first input row that its windows see, and how many rows they see.
@@ -325,7 +338,7 @@ fn every<S: Simd, const STRIDE: usize>(simd: S, stride: usize, x: &[f32]) -> S::
 }
 
 /// The largest element of each plane, or its mean.
-#[derive(Clone, Copy, Debug)]
+#[derive(GetSize, Clone, Copy, Debug)]
 pub struct GlobalPoolTask {
     /// Images that are computed at once.
     pub images: usize,
@@ -338,7 +351,7 @@ pub struct GlobalPoolTask {
 }
 
 /// How a plane becomes one element.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(GetSize, Clone, Copy, Debug, PartialEq, Eq)]
 pub enum GlobalReduce {
     /// The largest element; NaN if one is.
     Max,
@@ -360,6 +373,10 @@ impl cpu::Task for GlobalPoolTask {
         Forms::Some { reads: vec![reads], writes, costs: vec![(Layouts::PLANES, blocks), (Layouts::BLOCKS, blocks)] }
     }
 
+    fn most_table_bytes(&self, _: &cpu::Target) -> usize {
+        cpu::KERNEL
+    }
+
     fn prepare(self: Box<Self>, target: &cpu::Target) -> Box<dyn Kernel> {
         let inner = target.layouts.reads.lanes(target.isa);
         Box::new(PreparedGlobalPool { plane: self.plane, inner, reduce: self.reduce })
@@ -367,7 +384,7 @@ impl cpu::Task for GlobalPoolTask {
 }
 
 /// A reduction of whole planes, of which `inner` lie side by side.
-#[derive(Debug)]
+#[derive(GetSize, Debug)]
 struct PreparedGlobalPool {
     plane: usize,
     inner: usize,

@@ -17,6 +17,7 @@ pub(crate) use grid::{Grid, GridMut};
 pub(crate) use portable::Portable;
 pub(crate) use stored::Stored;
 
+use get_size2::GetSize;
 use std::fmt;
 use std::str::FromStr;
 
@@ -233,6 +234,9 @@ enum Set {
     #[cfg(target_arch = "x86_64")]
     Avx512(avx512::Avx512),
 }
+
+/// It has nothing on the heap.
+impl GetSize for Isa {}
 
 impl Isa {
     /// The names of all sets that kernels are written for, the best one first, each with the set if this CPU has it.

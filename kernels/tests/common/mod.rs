@@ -1,6 +1,7 @@
 //! What the tests of all kernels share: tables of cases, buffers that betray a wrong access, references in `f64`, and checks that
 //! report every failing case of a table, not just the first.
 
+pub(crate) mod allocated;
 mod defined;
 mod guarded;
 
@@ -247,6 +248,11 @@ impl Expected {
     /// `value`, in whose computation values of about `magnitude` were rounded.
     pub(crate) fn near(value: f64, magnitude: f64) -> Self {
         Expected { value, magnitude }
+    }
+
+    /// The same, rounded once more, as by a function of it.
+    pub(crate) fn rounded(self) -> Self {
+        Expected { magnitude: self.magnitude.max(self.value.abs()), ..self }
     }
 
     /// The very value.

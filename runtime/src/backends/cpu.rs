@@ -2,6 +2,7 @@
 
 use crate::backend::{Backend, Program, State};
 use crate::error::{Error, ErrorKind, Result};
+use crate::limits::{Deadline, Meter};
 use crate::map::Line;
 use crate::memory::Memory;
 use crate::model::Model;
@@ -11,6 +12,7 @@ use crate::report::StepInfo;
 use crate::step::{About, Place, Step};
 use crate::tensor::TensorView;
 use crate::watch::{Notes, Watch, Written};
+use get_size2::GetSize;
 use sslm_format::BlobId;
 use sslm_kernels::conv::Method;
 use sslm_kernels::cpu::{self, Call, KeptWeights, Kernel, Slices, Target, WeightsFrom};
@@ -26,6 +28,10 @@ use std::time::{Duration, Instant};
 /// 240 us a third.
 const SHARE_FROM: usize = 10_000_000;
 
+/// Threads take images of their own if a batch has at least this part of the images that all of them could compute in the same time;
+/// else they share each step of one image after the other.
+const EVEN: f64 = 0.9;
+
 /// Bytes of transformed weights that [`TransformedWeights::Auto`] allows for any network: about what a program and the activations of a
 /// small network take, too.
 const SMALL: usize = 8 << 20;
@@ -34,7 +40,7 @@ const SMALL: usize = 8 << 20;
 pub(crate) struct Cpu;
 
 impl Backend for Cpu {
-    fn prepare(&self, model: &Model, options: &Options) -> Result<(Signature, Arc<dyn Program>)> {
+    fn prepare(&self, model: &Model, options: &Options, deadline: Deadline) -> Result<(Signature, Arc<dyn Program>)> {
         let cpus = std::thread::available_parallelism().map_or(1, usize::from);
         let threads = match options.threads {
             // Before plans are made for so many.
@@ -43,12 +49,10 @@ impl Backend for Cpu {
             Threads::Auto => cpus.min(Team::MAX),
             Threads::Count(_) | Threads::Single => 1,
         };
-        let draft = |threads| Draft::new(model, options, Some(threads), can_be_had).map(|draft| (draft, threads));
-        let mut draft_and_threads = draft(threads)?;
-        if options.threads == Threads::Auto && threads > 1 && draft_and_threads.0.work() < SHARE_FROM {
-            draft_and_threads = draft(1)?;
-        }
-        let (mut draft, threads) = draft_and_threads;
+        let meter = &Meter::new(&options.limits, deadline);
+        let mut draft = Draft::new(model, options, true, can_be_had, meter)?;
+        let is_short = options.threads == Threads::Auto && draft.work() < SHARE_FROM;
+        let threads = if is_short { 1 } else { threads };
         let budget = match options.transformed_weights {
             TransformedWeights::Auto => model.weight_bytes().max(SMALL),
             TransformedWeights::AtMost(bytes) => bytes,
@@ -57,10 +61,13 @@ impl Backend for Cpu {
         // Most transformed weights are four times as large as those of the file.
         let weights_from = WeightsFrom::of(file.saturating_add(budget.min(file.saturating_mul(3))));
         let mut targets = Targets { isa, methods: &options.methods, weights_from, keeps_weights: HashSet::new() };
+        for (node, task) in draft.tasks() {
+            meter.expect_room(cpu::Task::most_table_bytes(task, &targets.of(node, threads)), "tables of a step")?;
+        }
         targets.keeps_weights = targets.choose_kept(draft.tasks(), budget / size_of::<f32>());
         draft.choose_layouts(&targets);
         let (signature, planned) = draft.finish();
-        Ok((signature, Arc::new(CpuProgram::new(planned, model, &targets, threads, options.spin)?)))
+        Ok((signature, Arc::new(CpuProgram::new(planned, model, &targets, threads, options.spin, meter)?)))
     }
 }
 
@@ -144,6 +151,7 @@ struct Weights<'a> {
 }
 
 /// Prepared steps with memory laid out for them.
+#[derive(GetSize)]
 struct Sequence {
     steps: Vec<PreparedStep>,
     arena_len: usize,
@@ -151,13 +159,17 @@ struct Sequence {
 }
 
 /// A kernel with the places that it is applied to.
+#[derive(GetSize)]
 struct PreparedStep {
     about: About,
+    #[get_size(size_fn = of_kernel)]
     kernel: Box<dyn Kernel>,
     reads: Vec<Place>,
+    #[get_size(size_fn = of_parameters)]
     parameters: Vec<BlobId>,
     write: Range<usize>,
     /// The sizes of what it writes and the channels of a block, if that lies in blocks.
+    #[get_size(ignore)]
     blocks: Option<(Extents, usize)>,
     /// Where its transformed weights lie.
     kept: Range<usize>,
@@ -167,7 +179,18 @@ struct PreparedStep {
     timed: bool,
 }
 
-/// What is computed image by image, on threads that take images of their own.
+/// Bytes of a kernel and all that it owns.
+#[expect(clippy::borrowed_box, reason = "what `GetSize` calls is given the field")]
+fn of_kernel(kernel: &Box<dyn Kernel>) -> usize {
+    size_of_val(&**kernel) + kernel.table_bytes()
+}
+
+fn of_parameters(parameters: &Vec<BlobId>) -> usize {
+    parameters.capacity() * size_of::<BlobId>()
+}
+
+/// What is computed image by image: on threads that take images of their own, or on one that the others help with each step.
+#[derive(GetSize)]
 struct Images {
     /// The steps for one image.
     steps: Sequence,
@@ -195,17 +218,18 @@ impl Images {
     }
 
     /// Computes all images; `out` is what they yield.
-    fn run(&self, given: Given<'_>, out: &mut [f32], memory: &mut [f32], exec: Exec, notes: Option<Notes<'_, '_>>) {
+    fn run(&self, given: Given<'_>, out: &mut [f32], memory: &mut [f32], running: Running<'_, '_>) {
         let Images { steps, each, yields, len, .. } = self;
-        let alone = Exec { threading: Threading::Single, ..exec };
-        exec.threading.zip_with_scratch(out, each * len, memory, self.share_len(), |share, out, memory| {
+        let threading = if self.shares > 1 { Threading::Single } else { running.exec.threading };
+        let exec = Exec { threading, ..running.exec };
+        running.exec.threading.zip_with_scratch(out, each * len, memory, self.share_len(), |share, out, memory| {
             let (arena, scratch) = memory.split_at_mut(steps.arena_len.next_multiple_of(Line::FLOATS));
             for (i, out) in out.chunks_exact_mut(*len).enumerate() {
                 let image = share * each + i;
                 given.copy(image, arena);
-                let notes = notes.map(|notes| Notes { image: Some(image), ..notes });
-                steps.run(given.weights, arena, scratch, alone, notes);
-                out.copy_from_slice(at(yields, arena, given.weights.model));
+                let notes = running.notes.map(|notes| Notes { image: Some(image), ..notes });
+                steps.run(Running { exec, notes, ..running }, arena, scratch);
+                out.copy_from_slice(at(yields, arena, running.weights.model));
             }
         });
     }
@@ -213,25 +237,42 @@ impl Images {
 
 impl CpuProgram {
     /// For `threads` threads at most, which look for work for a time of the caller's choice or the usual one.
-    fn new(planned: Planned<'_>, model: &Model, targets: &Targets<'_>, threads: usize, spin: Option<Duration>) -> Result<Self> {
+    fn new(
+        planned: Planned<'_>,
+        model: &Model,
+        targets: &Targets<'_>,
+        threads: usize,
+        spin: Option<Duration>,
+        meter: &Meter,
+    ) -> Result<Self> {
         let Planned { images, rest, inputs, outputs } = planned;
         let mut kept_len = 0;
-        let images = images.map(|PlannedImages { steps, batch, work, yields, all }| {
+        let prepared = |PlannedImages { steps, batch, work, yields, all }: PlannedImages<'_>| {
             let shares = Target::new(targets.isa, threads).threads_for(work).min(batch);
-            let steps = Sequence::new(steps, targets, 1, &mut kept_len);
-            Images { steps, batch, each: batch.div_ceil(shares), shares, yields, len: all.len() / batch, all }
-        });
-        let rest = Sequence::new(rest, targets, threads, &mut kept_len);
+            let is_even = batch as f64 >= EVEN * (batch.div_ceil(shares) * shares) as f64;
+            let shares = if is_even { shares } else { 1 };
+            let steps = Sequence::new(steps, targets, if shares > 1 { 1 } else { threads }, &mut kept_len, meter)?;
+            Ok::<_, Error>(Images { steps, batch, each: batch.div_ceil(shares), shares, yields, len: all.len() / batch, all })
+        };
+        let images = images.map(prepared).transpose()?;
+        let rest = Sequence::new(rest, targets, threads, &mut kept_len, meter)?;
+        meter.take(Memory::bytes_of(kept_len), "transformed weights")?;
         let kept = memory(kept_len, "transformed weights")?;
         let (model, isa) = (model.clone(), targets.isa);
         let mut program = CpuProgram { model, inputs, outputs, images, rest, isa, kept, team: None };
         program.transform_weights();
         // Sessions take their memory when they first run: say now if there is none.
-        can_be_had(program.session_len())?;
+        meter.expect_room(program.session_bytes(), "a session")?;
+        can_be_had(program.session_lens().into_iter().fold(0, usize::saturating_add))?;
         let no_team = |e| Error::new(ErrorKind::Resources, format!("cannot start {threads} threads: {e}"));
         let spin = spin.unwrap_or(Team::SPIN);
         let team = if threads > 1 { Some(Team::with_spin(threads, spin).map_err(no_team)?) } else { None };
         Ok(CpuProgram { team, ..program })
+    }
+
+    /// Elements of memory that a session owns: of the whole batch, of scratch memory, and of threads that take images.
+    fn session_lens(&self) -> [usize; 3] {
+        [self.rest.arena_len, self.rest.scratch_len, self.images.as_ref().map_or(0, Images::memory_len)]
     }
 
     fn transform_weights(&mut self) {
@@ -269,7 +310,8 @@ impl Program for CpuProgram {
         match &self.images {
             Some(images) if index < images.steps.steps.len() => {
                 let (macs, bytes) = (info.macs * images.batch, info.bytes * images.batch);
-                StepInfo { macs, bytes, threads: images.shares, by_image: true, ..info }
+                let threads = if images.shares > 1 { images.shares } else { info.threads };
+                StepInfo { macs, bytes, threads, by_image: true, ..info }
             }
             _ => info,
         }
@@ -280,14 +322,15 @@ impl Program for CpuProgram {
         step.about.node.zip(step.kernel.method())
     }
 
-    fn session_len(&self) -> usize {
-        let of_images = self.images.as_ref().map_or(0, Images::memory_len);
-        self.rest.arena_len.saturating_add(self.rest.scratch_len).saturating_add(of_images)
+    fn session_bytes(&self) -> usize {
+        let maps = self.session_lens().map(Memory::bytes_of);
+        maps.into_iter().fold(size_of::<CpuState>(), usize::saturating_add)
     }
 
-    fn kept_len(&self) -> usize {
-        let steps = self.of_images().iter().chain(&self.rest.steps);
-        steps.map(|step| step.kept.len()).sum()
+    fn bytes(&self) -> usize {
+        // A shared object begins with two counts.
+        let own = 2 * size_of::<usize>() + size_of::<Self>() + Memory::bytes_of(self.kept.as_slice().len());
+        own + self.inputs.get_heap_size() + self.outputs.get_heap_size() + self.images.get_heap_size() + self.rest.get_heap_size()
     }
 
     fn threads(&self) -> usize {
@@ -305,27 +348,33 @@ impl Program for CpuProgram {
 
 impl Sequence {
     /// For `threads` threads at most. `kept_len` elements of transformed weights lie before its own.
-    fn new(planned: Steps<'_>, targets: &Targets<'_>, threads: usize, kept_len: &mut usize) -> Self {
+    fn new(planned: Steps<'_>, targets: &Targets<'_>, threads: usize, kept_len: &mut usize, meter: &Meter) -> Result<Self> {
         let prepare = |step: Step<'_>| {
+            meter.expect_time()?;
             let Step { about, task, reads, parameters, write, layouts, blocks } = step;
             let target = targets.of(about.node, threads);
-            let task: Box<dyn cpu::Task + '_> = task;
-            let kernel = task.prepare(&Target { layouts, ..target });
+            let (task, target): (Box<dyn cpu::Task + '_>, Target) = (task, Target { layouts, ..target });
+            meter.expect_room(task.most_table_bytes(&target), "tables of a step")?;
+            let kernel = task.prepare(&target);
+            meter.take(kernel.table_bytes(), "tables of all steps")?;
             let timed = kernel.method().is_some() && about.node.is_some_and(|node| targets.methods.of(node).1);
             let kept = *kept_len..*kept_len + kernel.kept_len();
             *kept_len = kept.end.next_multiple_of(Line::FLOATS);
             let threads = target.threads_for(about.work());
             let blocks = blocks.map(|extents| (extents, targets.isa.lanes()));
-            PreparedStep { about, kernel, reads, parameters, write, blocks, kept, threads, timed }
+            Ok(PreparedStep { about, kernel, reads, parameters, write, blocks, kept, threads, timed })
         };
-        let steps: Vec<PreparedStep> = planned.steps.into_iter().map(prepare).collect();
+        let steps: Vec<PreparedStep> = planned.steps.into_iter().map(prepare).collect::<Result<_>>()?;
         let scratch_len = steps.iter().map(|step| step.kernel.scratch_len()).max().unwrap_or(0);
-        Sequence { steps, arena_len: planned.arena_len, scratch_len }
+        Ok(Sequence { steps, arena_len: planned.arena_len, scratch_len })
     }
 
-    /// Runs all steps, and notes what is asked for.
-    fn run(&self, weights: Weights<'_>, arena: &mut [f32], scratch: &mut [f32], exec: Exec, notes: Option<Notes<'_, '_>>) {
+    /// Runs all steps, and notes what is asked for. Those that would begin behind the deadline do not.
+    fn run(&self, Running { weights, exec, notes, deadline }: Running<'_, '_>, arena: &mut [f32], scratch: &mut [f32]) {
         for (i, step) in self.steps.iter().enumerate() {
+            if deadline.has_passed() {
+                return;
+            }
             let start = notes.map(|_| Instant::now());
             step.run(weights, arena, scratch, exec);
             if let (Some(notes), Some(start)) = (notes, start) {
@@ -416,19 +465,28 @@ struct Taken {
 
 impl Taken {
     fn new(program: &CpuProgram) -> Result<Self> {
-        let of_images = program.images.as_ref().map_or(0, Images::memory_len);
+        let [arena, scratch, of_images] = program.session_lens();
         Ok(Taken {
-            arena: memory(program.rest.arena_len, "activations")?,
-            scratch: memory(program.rest.scratch_len, "scratch memory")?,
+            arena: memory(arena, "activations")?,
+            scratch: memory(scratch, "scratch memory")?,
             of_images: memory(of_images, "activations")?,
         })
     }
 }
 
+/// What all steps of a run have in common.
+#[derive(Clone, Copy)]
+struct Running<'a, 't> {
+    weights: Weights<'a>,
+    exec: Exec<'a>,
+    /// Where what is asked for is noted.
+    notes: Option<Notes<'a, 't>>,
+    deadline: Deadline,
+}
+
 /// The inputs of a run, and where they are to lie.
 #[derive(Clone, Copy)]
 struct Given<'a> {
-    weights: Weights<'a>,
     places: &'a [Place],
     inputs: &'a [TensorView<'a>],
 }
@@ -445,14 +503,14 @@ impl Given<'_> {
 }
 
 impl State for CpuState {
-    fn run(&mut self, inputs: &[TensorView<'_>], watch: Option<Watch<'_>>) -> Result<()> {
+    fn run(&mut self, inputs: &[TensorView<'_>], watch: Option<Watch<'_>>, deadline: Deadline) -> Result<()> {
         let program = &*self.program;
         let taken = match &mut self.memory {
             Some(taken) => taken,
             none => none.insert(Taken::new(program)?),
         };
         let weights = Weights { model: &program.model, kept: program.kept.as_slice() };
-        let given = Given { weights, places: &program.inputs, inputs };
+        let given = Given { places: &program.inputs, inputs };
         let arena = taken.arena.as_mut_slice();
         let threading = program.team.as_ref().map_or(Threading::Single, Threading::Team);
         let exec = Exec { isa: program.isa, threading };
@@ -463,18 +521,20 @@ impl State for CpuState {
         });
         let notes = watch.as_ref().map(|watch| Notes { watch, first: 0, image: None });
         if let Some(images) = &program.images {
-            images.run(given, &mut arena[images.all.clone()], taken.of_images.as_mut_slice(), exec, notes);
+            let running = Running { weights, exec, notes, deadline };
+            images.run(given, &mut arena[images.all.clone()], taken.of_images.as_mut_slice(), running);
         } else {
             given.copy(0, arena);
         }
         let of_images = program.of_images().len();
         let notes = notes.map(|notes| Notes { first: of_images, ..notes });
-        program.rest.run(given.weights, arena, taken.scratch.as_mut_slice(), exec, notes);
+        program.rest.run(Running { weights, exec, notes, deadline }, arena, taken.scratch.as_mut_slice());
         if let (Some(images), Some(watch)) = (&program.images, watch) {
             let watch = watch.into_inner().unwrap_or_else(PoisonError::into_inner);
             watch.share_times(of_images, images.shares);
         }
-        Ok(())
+        // What a deadline cut off is not there.
+        deadline.check("a run")
     }
 
     fn output(&self, index: usize) -> &[f32] {

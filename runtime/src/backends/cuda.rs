@@ -6,6 +6,7 @@
 
 use crate::backend::{Backend, Program, State};
 use crate::error::{Error, ErrorKind, Result};
+use crate::limits::{Deadline, Meter};
 use crate::model::Model;
 use crate::options::{Methods, Options};
 use crate::planning::{Draft, Planned, Signature};
@@ -39,12 +40,13 @@ impl Cuda {
 }
 
 impl Backend for Cuda {
-    fn prepare(&self, model: &Model, options: &Options) -> Result<(Signature, Arc<dyn Program>)> {
+    fn prepare(&self, model: &Model, options: &Options, deadline: Deadline) -> Result<(Signature, Arc<dyn Program>)> {
         if matches!(options.methods, Methods::Tuned(_)) {
             let what = format!("tuning made for another backend: expected {}, found a CPU", self.device.name());
             return Err(Error::new(ErrorKind::Tuning, what));
         }
-        let draft = Draft::new(model, options, None, |elements| Ok(fits("activation", elements)?))?;
+        let meter = Meter::new(&options.limits, deadline);
+        let draft = Draft::new(model, options, false, |elements| Ok(fits("activation", elements)?), &meter)?;
         let (signature, planned) = draft.finish();
         Ok((signature, Arc::new(CudaProgram::new(planned, model, options, Arc::clone(&self.device))?)))
     }
@@ -128,8 +130,13 @@ impl Program for CudaProgram {
         None
     }
 
-    fn session_len(&self) -> usize {
-        self.arena_len + self.scratch_len
+    fn session_bytes(&self) -> usize {
+        (self.arena_len + self.scratch_len) * size_of::<f32>()
+    }
+
+    /// What lies on the device is not counted.
+    fn bytes(&self) -> usize {
+        0
     }
 
     fn threads(&self) -> usize {
@@ -171,7 +178,8 @@ enum Runs {
 
 impl State for CudaState {
     /// A run that fails may leave recordings and marks behind that lack something, so the next one begins as the first one did.
-    fn run(&mut self, inputs: &[TensorView<'_>], watch: Option<Watch<'_>>) -> Result<()> {
+    fn run(&mut self, inputs: &[TensorView<'_>], watch: Option<Watch<'_>>, deadline: Deadline) -> Result<()> {
+        deadline.check("a run")?;
         self.try_run(inputs, watch).inspect_err(|_| self.memory = None)
     }
 

@@ -3,14 +3,14 @@
 use crate::error::{Error, Result};
 use crate::planning::{Lowering, Operand};
 use sslm_format::shape::MAX_ELEMENTS;
-use sslm_kernels::axis::{From, RemapTask};
 use sslm_kernels::layout::Extents;
+use sslm_kernels::remap::{RemapTask, Sources};
 use sslm_kernels::resample::{ResampleTask, Windows};
 
 /// Where the positions of a new axis come from.
 pub(super) enum Positions {
     /// Each from two old ones at most.
-    Remapped(Vec<From>),
+    Remapped(Sources),
     /// Each from neighbours.
     Resampled(Windows),
 }

@@ -4,7 +4,7 @@
 use super::rebuild::Positions;
 use crate::error::{Error, Result};
 use sslm_format::{Coordinates, Interpolation, Resample};
-use sslm_kernels::axis::From;
+use sslm_kernels::remap::{From, Sources};
 use sslm_kernels::resample::Windows;
 
 /// The positions of the `i`-th axis that `resample` lists, which had `old` positions and has `new`; `None` where they stay as they are.
@@ -25,15 +25,15 @@ pub(super) fn axis(resample: &Resample, i: usize, [old, new]: [usize; 2]) -> Res
     }))
 }
 
-/// How many positions, or weights of windows, [`axis`] lists at most.
+/// How many bytes of positions, or of windows with their weights, [`axis`] lists at most.
 pub(super) fn listed(resample: &Resample, i: usize, [old, new]: [usize; 2]) -> usize {
     let scale = resample.axes[i].target.scale(old, new);
-    let each = match resample.interpolation {
+    let weights = match resample.interpolation {
         Interpolation::Cubic { .. } => 2.0 * (2.0 * stretch(resample, scale) + 1.0),
         Interpolation::Linear if resample.antialias => 2.0 * (stretch(resample, scale) + 1.0),
-        _ => 1.0,
+        _ => return Sources::most_bytes(new),
     };
-    (new as f64 * f64::from(each)) as usize
+    Windows::most_bytes(new, (new as f64 * f64::from(weights)) as usize)
 }
 
 /// How much wider windows are than those between neighbours.
@@ -144,7 +144,7 @@ pub(super) fn between(at: f64, last: usize, interpolation: &Interpolation) -> Fr
             let first = position.floor();
             let share = (position - first) as f32;
             // Nothing of a neighbour is nothing, even if the neighbour is infinite.
-            if share > 0.0 { From::Between(first as usize, first as usize + 1, share) } else { From::Position(first as usize) }
+            if share > 0.0 { From::Between(first as usize, share) } else { From::Position(first as usize) }
         }
     }
 }

@@ -5,24 +5,24 @@ use super::resample;
 use crate::error::Result;
 use crate::planning::{Lower, Lowering};
 use sslm_format::{Coordinates, Fill, Interpolation, Pad, Resample, Resize2d, Target};
-use sslm_kernels::axis::From;
+use sslm_kernels::remap::{From, Sources};
 
 impl Lower for Pad {
     fn lower(&self, at: &mut Lowering<'_, '_>) -> Result<()> {
         let padded: Vec<usize> = (0..self.amounts.len()).filter(|&axis| self.amounts[axis] != [0, 0]).collect();
-        at.builder.list(padded.iter().map(|&axis| at.shape(at.output)[axis]).sum())?;
+        at.builder.list(padded.iter().map(|&axis| Sources::most_bytes(at.shape(at.output)[axis])).sum())?;
         let of_axis = |&axis: &usize| {
             let fill = match self.fill {
                 Fill::Constant { value } => From::Constant(value),
                 Fill::Reflect | Fill::Edge | Fill::Wrap => From::Constant(0.0),
             };
             let sources = self.sources(axis, at.shape(at.x())[axis]).map(|source| source.map_or(fill, From::Position));
-            (axis, sources.collect::<Vec<From>>())
+            (axis, sources.collect::<Sources>())
         };
-        let mut axes: Vec<(usize, Vec<From>)> = padded.iter().map(of_axis).collect();
+        let mut axes: Vec<(usize, Sources)> = padded.iter().map(of_axis).collect();
         let channels = axes.iter().position(|(axis, _)| *axis == 1);
         let kept = channels.and_then(|i| kept_of_input(at.kept()?, &axes[i].1));
-        let remapped = |axes: Vec<(usize, Vec<From>)>| -> Vec<(usize, Positions)> {
+        let remapped = |axes: Vec<(usize, Sources)>| -> Vec<(usize, Positions)> {
             axes.into_iter().map(|(axis, sources)| (axis, Positions::Remapped(sources))).collect()
         };
         let (Some(kept), Some(i)) = (kept, channels) else { return rebuild(at, remapped(axes)) };
@@ -39,12 +39,13 @@ impl Lower for Pad {
 }
 
 /// The channels of the input that the kept ones of the output are, if all of them are such.
-fn kept_of_input(kept: &[u32], sources: &[From]) -> Option<Vec<u32>> {
-    let channel = |c: &u32| match sources[*c as usize] {
+fn kept_of_input(kept: &[u32], sources: &Sources) -> Option<Vec<u32>> {
+    let channel = |source: From| match source {
         From::Position(channel) => Some(channel as u32),
         From::Constant(_) | From::Between(..) => None,
     };
-    kept.iter().map(channel).collect()
+    let is_kept = |channel: usize| kept.binary_search(&(channel as u32)).is_ok();
+    (0..).zip(sources.iter()).filter(|(i, _)| is_kept(*i)).map(|(_, source)| channel(source)).collect()
 }
 
 impl Lower for Resize2d {
@@ -56,7 +57,7 @@ impl Lower for Resize2d {
                 Target::Scales { factors } => f64::from(factors[axis]),
                 Target::Sizes { .. } => new as f64 / old as f64,
             };
-            at.builder.list(new)?;
+            at.builder.list(Sources::most_bytes(new))?;
             let sources = resized(old, new, scale, &self.coordinates, &self.interpolation);
             if !is_identity(&sources, old) {
                 axes.push((2 + axis, Positions::Remapped(sources)));
@@ -91,7 +92,7 @@ impl Lower for Resample {
 }
 
 /// The positions of an axis that a Resize2d resizes.
-fn resized(old: usize, new: usize, scale: f64, coordinates: &Coordinates, interpolation: &Interpolation) -> Vec<From> {
+fn resized(old: usize, new: usize, scale: f64, coordinates: &Coordinates, interpolation: &Interpolation) -> Sources {
     let last = old - 1;
     let at = |i: usize| match coordinates {
         Coordinates::Asymmetric => i as f64 / scale,
@@ -103,8 +104,8 @@ fn resized(old: usize, new: usize, scale: f64, coordinates: &Coordinates, interp
     (0..new).map(|i| resample::between(at(i), last, interpolation)).collect()
 }
 
-fn is_identity(sources: &[From], extent: usize) -> bool {
-    let own = |(i, from): (usize, &From)| match *from {
+fn is_identity(sources: &Sources, extent: usize) -> bool {
+    let own = |(i, from): (usize, From)| match from {
         From::Position(p) => p == i,
         From::Between(..) | From::Constant(_) => false,
     };

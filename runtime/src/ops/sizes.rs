@@ -15,7 +15,7 @@ impl Lower for Sizes {
 impl Lower for Range {
     fn lower(&self, at: &mut Lowering<'_, '_>) -> Result<()> {
         let (count, [start, step]) = (at.shape(at.output)[0], [&self.start, &self.step].map(integer));
-        at.builder.list(count)?;
+        at.builder.list(count.saturating_mul(2 * size_of::<Source>()))?;
         fill(at, (0..count as i64).map(|i| start.saturating_add(step.saturating_mul(i))));
         Ok(())
     }

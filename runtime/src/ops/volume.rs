@@ -113,6 +113,8 @@ fn over_stacks(op: &VolumeConv, axes: &Axes, at: &mut Lowering<'_, '_>) -> Resul
     if is_last {
         return Ok(sums);
     }
+    let bytes = |taps: &[f32]| VolumeBorders::most_bytes(&axes.depth, &axes.plane, taps.len());
+    at.builder.list(taps.map_or(0, bytes))?;
     let unstack = UnstackTask {
         output: [depth[0], height, width],
         pitch: stacks.pitch,

@@ -7,7 +7,8 @@
 use super::Steps;
 use super::arena::{self, Buffer};
 use super::layouts::{self, LayoutRules, Site};
-use crate::error::{Error, Result};
+use crate::error::Result;
+use crate::limits::Meter;
 use crate::model::Model;
 use crate::step::{About, Place, Step};
 use sslm_format::{BlobId, Compaction, ValueId};
@@ -93,36 +94,42 @@ pub(crate) struct Builder<'m> {
     places: Vec<Option<Operand>>,
     /// Where a value lies with other channels.
     selected: HashMap<(ValueId, Option<Vec<u32>>), Operand>,
-    /// How many positions steps list.
-    listed: usize,
+    /// What the plan may take.
+    meter: &'m Meter,
 }
-
-/// Positions of axes that all steps of a plan may list, one by one: a small file must not ask for lists that outweigh its elements by far.
-const MOST_LISTED: usize = 1 << 23;
 
 impl<'m> Builder<'m> {
     /// For values of these shapes. `can_be_had` is asked whether there is room for so many elements.
     ///
     /// # Errors
     /// If there is none for the largest value: better now than after tables were made whose size depends on it.
-    pub(crate) fn new(model: &'m Model, shapes: Vec<Vec<usize>>, can_be_had: fn(usize) -> Result<()>) -> Result<Self> {
+    pub(crate) fn new(
+        model: &'m Model,
+        shapes: Vec<Vec<usize>>,
+        can_be_had: fn(usize) -> Result<()>,
+        meter: &'m Meter,
+    ) -> Result<Self> {
         let places = vec![None; shapes.len()];
         let (steps, buffers, selected) = Default::default();
-        let builder = Builder { model, shapes, steps, buffers, places, selected, listed: 0 };
+        let builder = Builder { model, shapes, steps, buffers, places, selected, meter };
         let largest = (0..builder.places.len()).map(|i| builder.physical_len(ValueId(i as u32))).max().unwrap_or(0);
+        meter.expect_room(largest.saturating_mul(size_of::<f32>()), "the largest tensor")?;
         can_be_had(largest)?;
         Ok(builder)
     }
 
-    /// Counts positions that a step is about to list.
+    /// Counts bytes of a list that a step is about to make: one that stays as long as the plan.
     ///
     /// # Errors
-    /// If all steps together list too many.
-    pub(crate) fn list(&mut self, positions: usize) -> Result<()> {
-        self.listed = self.listed.saturating_add(positions);
-        let fits = self.listed <= MOST_LISTED;
-        let expected = || format!("at most {MOST_LISTED} in all nodes together");
-        if fits { Ok(()) } else { Err(Error::input("positions of axes", expected(), self.listed)) }
+    /// If the plan may not take so many.
+    pub(crate) fn list(&self, bytes: usize) -> Result<()> {
+        self.meter.take(bytes, "lists of positions")
+    }
+
+    /// # Errors
+    /// If preparing has taken too long.
+    pub(crate) fn expect_time(&self) -> Result<()> {
+        self.meter.expect_time()
     }
 
     /// Makes room for a value that is there before the first step.
@@ -147,6 +154,11 @@ impl<'m> Builder<'m> {
     /// What all steps cost, as [`About::work`] has it.
     pub(crate) fn work(&self) -> usize {
         self.steps.iter().map(|step| step.about.work()).sum()
+    }
+
+    /// What all steps take together, as [`About::counted`] has it.
+    pub(crate) fn counted(&self) -> usize {
+        self.steps.iter().fold(0, |sum, step| sum.saturating_add(step.about.counted()))
     }
 
     /// Steps count from 1: what is there at 0 is filled before the first one.
@@ -229,7 +241,15 @@ impl<'m> Builder<'m> {
         let of_parameters = parameters.iter().copied().map(Operand::Blob);
         let elements = reads.iter().copied().chain(of_parameters).map(|operand| self.len_of(operand)).sum::<usize>() + len;
         let write = self.new_buffer(len, now);
-        let about = About { name: name.to_owned(), op: op.to_owned(), node, kind: task.kind(), macs, elements };
+        let about = About {
+            name: name.to_owned(),
+            op: op.to_owned(),
+            node,
+            kind: task.kind(),
+            macs,
+            operations: task.operations(len),
+            elements,
+        };
         self.steps.push(Draft { about, task, reads, parameters, write, adds, layouts: Layouts::PLANES, blocks: None });
         Operand::Buffer(write)
     }
@@ -357,7 +377,15 @@ impl<'m> Builder<'m> {
         let write = if to == Layout::Planes { BufferId(id) } else { self.new_buffer(rules.len(extents, to), 0) };
         let task = ReorderTask { extents, to };
         let elements = self.buffers[from.0].len + self.buffers[write.0].len;
-        let about = About { name: name.to_owned(), op: "Reorder".to_owned(), node: None, kind: task.kind(), macs: 0, elements };
+        let about = About {
+            name: name.to_owned(),
+            op: "Reorder".to_owned(),
+            node: None,
+            kind: task.kind(),
+            macs: 0,
+            operations: 0,
+            elements,
+        };
         let (reads, parameters, layouts) = (vec![Operand::Buffer(from)], Vec::new(), Layouts::PLANES);
         let blocks = (to == Layout::Blocks).then_some(extents);
         self.steps.push(Draft { about, task: Box::new(task), reads, parameters, write, adds: false, layouts, blocks });

@@ -15,25 +15,26 @@ pub(crate) use layouts::LayoutRules;
 pub(crate) use lower::{Lower, Lowering, axes_of};
 
 use crate::error::Result;
+use crate::limits::Meter;
 use crate::model::Model;
 use crate::options::Options;
 use crate::step::{Place, Step};
 use build::{BufferId, Builder, Places};
 use fuse::fuse;
+use get_size2::GetSize;
 use images::Beginning;
 use lower::Fused;
 use sslm_format::{ElementType, Node, Operator, ValueId};
 use sslm_kernels::Task;
 use std::ops::Range;
 
-/// A batch is computed image by image if its images are at least this part of what all threads could compute in the same time.
-const EQUAL: f64 = 0.9;
-
 /// A tensor that a network takes or yields.
+#[derive(GetSize)]
 pub(crate) struct Port {
     pub(crate) name: String,
     pub(crate) shape: Vec<usize>,
     /// Of its elements, outside of the network.
+    #[get_size(ignore)]
     pub(crate) element_type: ElementType,
 }
 
@@ -95,21 +96,22 @@ struct ByImage<'m> {
 }
 
 impl<'m> Draft<'m> {
-    /// For at most `threads` threads, or for what computes no images one by one. `can_be_had` says whether there is room for so many
-    /// elements.
+    /// Whether images are computed one by one, as far as that is possible, is for `by_image` to say. `can_be_had` says whether there is
+    /// room for so many elements, `meter` what the plan may take.
     pub(crate) fn new(
         model: &'m Model,
         options: &Options,
-        threads: Option<usize>,
+        by_image: bool,
         can_be_had: fn(usize) -> Result<()>,
+        meter: &'m Meter,
     ) -> Result<Self> {
         let graph = model.graph();
         let input_shapes = shapes::of_inputs(model, options)?;
         let shapes = shapes::of_all(model, &input_shapes)?;
         let chains = fuse(graph, &shapes);
-        let builder = |shapes| Builder::new(model, shapes, can_be_had);
+        let builder = |shapes| Builder::new(model, shapes, can_be_had, meter);
         let given = |builder: &mut Builder<'m>| graph.inputs.iter().map(|input| builder.given(input.value)).collect();
-        let beginning = threads.and_then(|threads| beginning(model, &input_shapes, &shapes, &chains, threads));
+        let beginning = if by_image { beginning(model, &input_shapes, &shapes, &chains) } else { None };
         let mut rest = builder(shapes)?;
         let (mut alone, mut images) = (0, None);
         let inputs = if let Some((batch, one, Beginning { chains: end, yields })) = beginning {
@@ -134,7 +136,15 @@ impl<'m> Draft<'m> {
             place
         };
         let outputs = graph.outputs.iter().map(output).collect();
-        Ok(Draft { model, images, rest, inputs, outputs })
+        let draft = Draft { model, images, rest, inputs, outputs };
+        meter.expect_work(draft.counted() as u64)?;
+        Ok(draft)
+    }
+
+    /// What a run takes, as [`crate::step::About::counted`] has it.
+    fn counted(&self) -> usize {
+        let of_images = self.images.as_ref().map_or(0, |images| images.builder.counted().saturating_mul(images.batch));
+        self.rest.counted().saturating_add(of_images)
     }
 
     /// What a run costs, as [`crate::step::About::work`] has it.
@@ -204,22 +214,21 @@ fn add<'m>(builder: &mut Builder<'m>, chain: &Fused<'m>) -> Result<()> {
     if builder.compaction(chain.output).is_some_and(|c| c.kept.is_empty()) {
         return Ok(());
     }
+    builder.expect_time()?;
     let Node { name, op, .. } = chain.node;
     op.lower(&mut Lowering::new(builder, chain)).map_err(|e| e.within(format!("node '{name}' ({})", op.name())))
 }
 
-/// The part of a network that is computed image by image, with the batch and the shapes of all values for one image. There is none
-/// where threads would have no equal shares.
+/// The part of a network that is computed image by image, with the batch and the shapes of all values for one image. It does not depend on
+/// threads, nor do results.
 fn beginning(
     model: &Model,
     inputs: &[Vec<usize>],
     shapes: &[Vec<usize>],
     chains: &[Fused<'_>],
-    threads: usize,
 ) -> Option<(usize, Vec<Vec<usize>>, Beginning)> {
     let batch = *inputs.first()?.first()?;
-    let rounds = batch.div_ceil(threads);
-    if batch < 2 || (batch as f64) < EQUAL * (rounds * threads) as f64 {
+    if batch < 2 {
         return None;
     }
     let mut one = inputs.to_vec();

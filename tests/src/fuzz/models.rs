@@ -44,7 +44,7 @@ pub fn options<W: Weights>(graph: &Graph<W>, weights: usize, setup: [u8; 2]) -> 
     }
     let isas: Vec<Isa> = Isa::available().collect();
     let options = Options::new().threads(Threads::Single).isa(isas[usize::from(setup[1]) % isas.len()]);
-    // Here `Options::max_memory`, `Options::max_macs` and a deadline take over, once they are there.
+    let options = options.max_memory(MOST_SESSION_BYTES).max_macs(MOST_WORK as u64);
     Some(extents.into_iter().fold(options, |options, (name, extent)| options.dim(name, extent)))
 }
 

@@ -1,12 +1,16 @@
 //! What the command-line tools share, so that they behave alike: exit codes, messages, tables, how counts are printed, files that
-//! appear whole or not at all, files of the wrong kind, and progress.
+//! appear whole or not at all, files of the wrong kind, how models are opened and limited, and progress.
 
 mod kind;
+mod limits;
+mod model;
 mod output;
 mod progress;
 mod signals;
 
 pub use kind::{Kind, ensure_kind};
+pub use limits::Limits;
+pub use model::open_model;
 pub use output::{Named, PartialFile, ensure_apart, file_beside, put_in_place};
 pub use progress::Progress;
 
@@ -56,7 +60,11 @@ pub fn message(error: &anyhow::Error) -> String {
             said.push(cause);
         }
     }
-    said.join(": ")
+    let is_limit = |cause: &(dyn std::error::Error + 'static)| {
+        cause.downcast_ref().is_some_and(|e: &sslm::Error| e.kind() == sslm::ErrorKind::Limit)
+    };
+    let hint = if error.chain().any(is_limit) { format!(" ({})", Limits::HINT) } else { String::new() };
+    said.join(": ") + &hint
 }
 
 /// Tells something on stderr. Names in it may come from files: a terminal obeys none of them.

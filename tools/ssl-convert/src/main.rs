@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result, bail, ensure};
 use clap::Parser;
-use ssl_cli::{CheckFailed, Kind, Named, Progress, printable, thousands};
+use ssl_cli::{CheckFailed, Kind, Limits, Named, Progress, printable, thousands};
 use ssl_convert::verify::Checks;
 use ssl_convert::{Options, Summary, convert_beside, metadata, report};
 use std::io::Write;
@@ -84,6 +84,8 @@ struct Arguments {
     /// Write the file even if the outputs differ by more than --tolerance, and succeed
     #[arg(long)]
     force: bool,
+    #[command(flatten)]
+    limits: Limits,
     /// Class names, one a line, instead of the model's own (metadata ssl.labels)
     #[arg(long, value_name = "FILE")]
     labels: Option<PathBuf>,
@@ -188,7 +190,7 @@ fn options(arguments: &Arguments) -> Result<Options> {
         outputs: arguments.outputs.clone(),
         labels,
         preprocessing: preprocessing.context("--preprocessing")?,
-        checks: is_checked.then_some(Checks { random: verify, images, with, onnxruntime, tolerance }),
+        checks: is_checked.then_some(Checks { random: verify, images, with, onnxruntime, tolerance, limits: arguments.limits }),
         target_macs: arguments.target_macs,
         dims: arguments.dims.iter().cloned().collect(),
         export_onnx: arguments.export_onnx.clone(),

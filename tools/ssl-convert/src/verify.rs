@@ -9,7 +9,7 @@ use crate::onnx::load::OnnxFile;
 use crate::onnxruntime::{self, Answers};
 use anyhow::{Context, Result, bail, ensure};
 use serde::Serialize;
-use ssl_cli::{PartialFile, Progress};
+use ssl_cli::{Limits, PartialFile, Progress};
 use ssl_images::Layout;
 use ssl_npy::Array;
 use sslm::{ElementType, Model, Options, Session, TensorView};
@@ -39,6 +39,8 @@ pub struct Checks {
     /// Largest difference that passes, relative to the largest magnitude of the original's output. Absent: [`TOLERANCE`], or
     /// [`TOLERANCE_OF_ROUNDING`] where the network rounds.
     pub tolerance: Option<f64>,
+    /// How much of the machine the model may take.
+    pub limits: Limits,
 }
 
 /// What was measured.
@@ -165,10 +167,10 @@ impl<'a> Reference<'a> {
         let rounds = (0..original.graph.nodes.len()).any(|i| original.op(i).function() == Some(Activation::Round));
         let tolerance = checks.tolerance.unwrap_or(if rounds { TOLERANCE_OF_ROUNDING } else { TOLERANCE });
         let file = written_beside(target, &original, metadata)?;
-        let model = Model::open(file.path())?;
+        let model = ssl_cli::open_model(&file.path())?;
         let answers = checks.onnxruntime.as_ref().map(|python| {
             progress.step("run onnxruntime");
-            ask_onnxruntime(python, source, &model, checks.random).context("--verify-onnxruntime")
+            ask_onnxruntime(python, source, &model, checks).context("--verify-onnxruntime")
         });
         Ok(Reference { checks, progress, metadata, tolerance, model, answers: answers.transpose()?, target, _file: file })
     }
@@ -179,12 +181,11 @@ impl<'a> Reference<'a> {
     /// If one of them cannot be run on the inputs that were asked for.
     pub fn compare(&self, written: &Path) -> Result<Verification> {
         let Reference { checks, progress, tolerance, .. } = *self;
-        let models = [self.model.clone(), Model::open(written)?];
-        models[1].verify_weights()?;
-        let random = (checks.random > 0).then(|| random(&models, checks.random, progress)).transpose()?;
-        let images = checks.images.as_deref().map(|folder| images(&models, folder, progress)).transpose()?;
-        let with = checks.with.as_deref().map(|file| given(&models[1], file, progress)).transpose()?;
-        let onnxruntime = self.answers.as_ref().map(|answers| from_onnxruntime(&models[1], answers)).transpose();
+        let models = [self.model.clone(), ssl_cli::open_model(written)?];
+        let random = (checks.random > 0).then(|| random(&models, checks, progress)).transpose()?;
+        let images = checks.images.as_deref().map(|folder| images(&models, folder, checks.limits, progress)).transpose()?;
+        let with = checks.with.as_deref().map(|file| given(&models[1], file, checks.limits, progress)).transpose()?;
+        let onnxruntime = self.answers.as_ref().map(|answers| from_onnxruntime(&models[1], answers, checks.limits)).transpose();
         let onnxruntime = onnxruntime.context("--verify-onnxruntime")?;
         let mut verification = Verification { tolerance, passed: false, random, images, with, onnxruntime };
         verification.passed = verification.max_relative() <= tolerance;
@@ -213,8 +214,8 @@ fn written_beside(target: &Path, g: &Graph, metadata: &Metadata) -> Result<Parti
 /// Extents that are tried for symbolic dimensions other than the batch, until one suits the model.
 const SIZES: [usize; 6] = [32, 64, 96, 128, 224, 299];
 
-fn random(models: &[Model; 2], count: usize, progress: &Progress) -> Result<Difference> {
-    let mut sessions = sessions(models, &legal_size(&models[0])?)?;
+fn random(models: &[Model; 2], &Checks { random: count, limits, .. }: &Checks, progress: &Progress) -> Result<Difference> {
+    let mut sessions = sessions(models, &limits.apply(legal_size(&models[0], limits)?, &models[0], 0, 1))?;
     let shapes: Vec<Vec<usize>> = sessions[0].plan().input_shapes().map(<[usize]>::to_vec).collect();
     let mut difference = Difference { shapes: vec![shapes.clone()], ..Difference::default() };
     progress.start("verify on random inputs", count);
@@ -236,15 +237,20 @@ fn random_inputs(model: &Model, shapes: &[Vec<usize>], seed: usize) -> Vec<Vec<f
 }
 
 /// The shapes of the random inputs.
-fn random_shapes(model: &Model) -> Result<Vec<Vec<usize>>> {
-    let plan = model.prepare(&legal_size(model)?)?;
+fn random_shapes(model: &Model, limits: Limits) -> Result<Vec<Vec<usize>>> {
+    let plan = model.prepare(&limits.apply(legal_size(model, limits)?, model, 0, 1))?;
     Ok(plan.input_shapes().map(<[usize]>::to_vec).collect())
 }
 
 /// What onnxruntime makes of the random inputs. `model` is the original as it was imported, which says how large they are.
-fn ask_onnxruntime(python: &str, source: &Path, model: &Model, count: usize) -> Result<Answers> {
+fn ask_onnxruntime(
+    python: &str,
+    source: &Path,
+    model: &Model,
+    &Checks { random: count, limits, .. }: &Checks,
+) -> Result<Answers> {
     ensure!(count > 0, "expected --verify of at least 1 random input, found 0");
-    let (shapes, infos) = (random_shapes(model)?, model.inputs());
+    let (shapes, infos) = (random_shapes(model, limits)?, model.inputs());
     let arrays = |seed: usize| -> Vec<Array> {
         let elements = random_inputs(model, &shapes, seed).into_iter();
         let both = elements.zip(&shapes).zip(&infos);
@@ -263,9 +269,9 @@ fn ask_onnxruntime(python: &str, source: &Path, model: &Model, count: usize) -> 
 }
 
 /// Runs the file that was written on the random inputs, and compares with what onnxruntime made of them.
-fn from_onnxruntime(model: &Model, answers: &Answers) -> Result<FromOnnxruntime> {
-    let shapes = random_shapes(model)?;
-    let mut session = model.prepare(&Options::new().shapes(model, &shapes)?)?.session();
+fn from_onnxruntime(model: &Model, answers: &Answers, limits: Limits) -> Result<FromOnnxruntime> {
+    let shapes = random_shapes(model, limits)?;
+    let mut session = model.prepare(&limits.apply(Options::new().shapes(model, &shapes)?, model, 0, 1))?.session();
     let mut difference = Difference { shapes: vec![shapes.clone()], ..Difference::default() };
     for (seed, expected) in answers.outputs.iter().enumerate() {
         let inputs = random_inputs(model, &shapes, seed);
@@ -283,7 +289,7 @@ fn from_onnxruntime(model: &Model, answers: &Answers) -> Result<FromOnnxruntime>
 }
 
 /// Options under which the model's symbolic dims have the smallest legal extent of [`SIZES`].
-fn legal_size(model: &Model) -> Result<Options> {
+fn legal_size(model: &Model, limits: Limits) -> Result<Options> {
     let inputs = model.inputs();
     let names = inputs.iter().flat_map(|input| input.dims.iter().skip(1)).filter_map(|dim| match dim {
         Dim::Symbolic { name } => Some(name.as_str()),
@@ -294,7 +300,7 @@ fn legal_size(model: &Model) -> Result<Options> {
     let mut refusal = None;
     // Where there are none, one size stands for all.
     for &size in if names.is_empty() { &SIZES[..1] } else { &SIZES } {
-        match model.prepare(&options(size)) {
+        match model.prepare(&limits.apply(options(size), model, 0, 1)) {
             Ok(_) => return Ok(options(size)),
             Err(e) => refusal = Some(e),
         }
@@ -306,7 +312,7 @@ fn legal_size(model: &Model) -> Result<Options> {
     })
 }
 
-fn images(models: &[Model; 2], folder: &Path, progress: &Progress) -> Result<Difference> {
+fn images(models: &[Model; 2], folder: &Path, limits: Limits, progress: &Progress) -> Result<Difference> {
     let paths = images_in(folder).with_context(|| format!("--verify-images {}", folder.display()))?;
     let inputs = models[1].inputs();
     let [input] = &inputs[..] else { bail!("--verify-images: expected a model with one input, found {}", inputs.len()) };
@@ -323,7 +329,7 @@ fn images(models: &[Model; 2], folder: &Path, progress: &Progress) -> Result<Dif
         if let Dim::Fixed { size } = input.dims[0] {
             shape[0] = usize::try_from(size)?;
         }
-        let options = Options::new().shapes(&models[1], &[&shape])?;
+        let options = limits.apply(Options::new().shapes(&models[1], &[&shape])?, &models[0], pixels.len(), 1);
         pixels.resize(shape.iter().product(), 0.0);
         let sessions = match &mut open {
             Some((for_shape, sessions)) if *for_shape == shape => sessions,
@@ -342,7 +348,7 @@ fn images(models: &[Model; 2], folder: &Path, progress: &Progress) -> Result<Dif
 }
 
 /// Runs the file that was written on the inputs of an archive, and compares with the outputs there.
-fn given(model: &Model, file: &Path, progress: &Progress) -> Result<Difference> {
+fn given(model: &Model, file: &Path, limits: Limits, progress: &Progress) -> Result<Difference> {
     progress.step("verify with given outputs");
     let context = || format!("--verify-with {}", file.display());
     let mut arrays = ssl_npy::read_all(file).with_context(context)?;
@@ -367,7 +373,9 @@ fn given(model: &Model, file: &Path, progress: &Progress) -> Result<Difference> 
     ensure!(outputs.iter().any(Option::is_some), "{}: expected at least one of the outputs '{names}', found none", context());
 
     let shapes: Vec<Vec<usize>> = inputs.iter().map(|array| array.shape.clone()).collect();
-    let mut session = model.prepare(&Options::new().shapes(model, &shapes).with_context(context)?)?.session();
+    let elements = inputs.iter().map(|array| array.elements.len()).sum();
+    let options = Options::new().shapes(model, &shapes).with_context(context)?;
+    let mut session = model.prepare(&limits.apply(options, model, elements, 1))?.session();
     let views: Vec<TensorView> = inputs.iter().map(|x| TensorView::new(&x.shape, &x.elements)).collect::<Result<_, _>>()?;
     let mut difference = Difference { inputs: 1, shapes: vec![shapes.clone()], ..Difference::default() };
     for ((name, found), expected) in session.run_all(&views)?.iter().zip(outputs) {

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use clap::Parser;
-use ssl_cli::{Kind, kept_of, printable, table, thousands};
+use ssl_cli::{kept_of, printable, table, thousands};
 use sslm::{Dim, ElementType, KeptCount, LayerInfo, Model};
 use std::io::Write;
 use std::path::PathBuf;
@@ -26,9 +26,7 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: &Arguments) -> Result<()> {
-    ssl_cli::ensure_kind(&arguments.model, Kind::Sslm)?;
-    let model = Model::open(&arguments.model)?;
-    model.verify_weights()?;
+    let model = ssl_cli::open_model(&arguments.model)?;
     let mut out = ssl_cli::stdout();
     header(&mut out, arguments, &model)?;
 

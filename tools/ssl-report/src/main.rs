@@ -2,14 +2,13 @@
 
 use anyhow::{Context, Result};
 use clap::{Args, Parser, Subcommand};
-use ssl_cli::{CheckFailed, PartialFile};
+use ssl_cli::{CheckFailed, Limits, PartialFile};
 use ssl_report::analysis::Beside;
 use ssl_report::compare::{self, Verdict};
 use ssl_report::document::{Part, Section};
 use ssl_report::peers::Peers;
 use ssl_report::record::Record;
 use ssl_report::{analysis, gpu, html, markdown, model, pauses};
-use sslm::Model;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -82,6 +81,8 @@ enum Command {
         /// Threads to compute with, at most 1024
         #[arg(long, value_name = "N", default_value_t = 1)]
         threads: usize,
+        #[command(flatten)]
+        limits: Limits,
     },
 }
 
@@ -92,7 +93,7 @@ fn main() -> ExitCode {
 fn run(arguments: &Arguments) -> Result<()> {
     match &arguments.command {
         Some(Command::Compare { old, new }) => compare(old, new),
-        Some(Command::Bench { model, onnx, threads }) => bench(model, onnx.as_deref(), *threads),
+        Some(Command::Bench { model, onnx, threads, limits }) => bench(model, onnx.as_deref(), *threads, *limits),
         None => page(&arguments.page),
     }
 }
@@ -139,11 +140,10 @@ fn compare(old: &Path, new: &Path) -> Result<()> {
     Ok(())
 }
 
-fn bench(model: &Path, onnx: Option<&Path>, threads: usize) -> Result<()> {
-    let compact = Model::open(model)?;
-    compact.verify_weights()?;
+fn bench(model: &Path, onnx: Option<&Path>, threads: usize, limits: Limits) -> Result<()> {
+    let compact = ssl_cli::open_model(model)?;
     let dense = onnx.map(|path| model::dense(path, &compact)).transpose()?;
-    print(&model::report(&compact, dense.as_ref(), threads)?)
+    print(&model::report(&compact, dense.as_ref(), threads, limits)?)
 }
 
 fn print(section: &Section) -> Result<()> {

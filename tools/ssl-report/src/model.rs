@@ -2,7 +2,7 @@
 
 use crate::document::{Part, Section, Table};
 use anyhow::{Context, Result, bail, ensure};
-use ssl_cli::{kept_of, thousands};
+use ssl_cli::{Limits, kept_of, thousands};
 use sslm::{Dim, KeptCount, Model, Options, Plan, Session, TensorView, Threads};
 use std::collections::HashMap;
 use std::path::Path;
@@ -73,12 +73,13 @@ fn quartiles(times: &mut [Duration]) -> [f64; 3] {
 ///
 /// # Errors
 /// If a model cannot be run on such an image.
-pub fn report(compact: &Model, dense: Option<&Model>, threads: usize) -> Result<Section> {
+pub fn report(compact: &Model, dense: Option<&Model>, threads: usize, limits: Limits) -> Result<Section> {
     ensure!(threads > 0, "--threads: expected at least 1, found 0");
     let options = Options::new().batch(1).threads(Threads::Count(threads));
     let shape = input_shape(compact)?;
-    let mut compact_timed = Timed::new(compact, &options)?;
-    let mut dense_timed = dense.map(|dense| Timed::new(dense, &options)).transpose()?;
+    let timed = |model: &Model| Timed::new(model, &limits.apply(options.clone(), model, 0, 1));
+    let mut compact_timed = timed(compact)?;
+    let mut dense_timed = dense.map(timed).transpose()?;
     let mut random = fastrand::Rng::with_seed(1);
     let elements: Vec<f32> = (0..shape.iter().product()).map(|_| random.f32() * 2.0 - 1.0).collect();
     let input = TensorView::new(&shape, &elements)?;
@@ -182,8 +183,8 @@ pub fn dense(path: &Path, compact: &Model) -> Result<Model> {
     let folder = tempfile::tempdir().context("cannot make a temporary folder")?;
     let target = folder.path().join("dense.sslm");
     ssl_convert::convert(path, &target, &ssl_convert::Options { dense: true, ..Default::default() })?;
-    // The map outlives the file's name.
-    let dense = Model::open(&target)?;
+    // A map outlives the file's name.
+    let dense = ssl_cli::open_model(&target)?;
     let shapes = [input_shape(compact)?, input_shape(&dense)?];
     let what = "expected the network that the model was converted from";
     ensure!(shapes[0] == shapes[1], "{}: {what}, with an input of {:?}, found one of {:?}", path.display(), shapes[0], shapes[1]);

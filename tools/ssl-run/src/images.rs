@@ -135,6 +135,7 @@ impl Runner<'_> {
         let inputs = [TensorView::new(&shape, &pixels)?];
         let plan = session.plan().clone();
         let outputs = session.run_all(&inputs)?;
+        self.model.ensure_unchanged()?;
         finite::check(&plan, outputs, &inputs, || path.display().to_string())?;
         outputs.iter().map(|(_, view)| of_one_image(view, shape[0])).collect()
     }

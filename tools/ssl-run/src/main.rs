@@ -15,7 +15,7 @@ use anyhow::{Context, Result, bail, ensure};
 use clap::builder::RangedU64ValueParser;
 use clap::{Parser, ValueEnum};
 use preprocess::Flags;
-use ssl_cli::{Kind, Named};
+use ssl_cli::{Limits, Named};
 use sslm::{Dim, Model, Options, Plan, Threads, TransformedWeights, Tuning};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -97,6 +97,8 @@ struct Arguments {
     /// How a CUDA device rounds the products of convolutions and fully connected layers; --bench and --profile say what that changes
     #[arg(long, value_enum, value_name = "HOW", default_value_t = Precision::Fp32)]
     precision: Precision,
+    #[command(flatten)]
+    limits: Limits,
     /// Class names, one a line, instead of the model's own
     #[arg(long, value_name = "FILE")]
     labels: Option<PathBuf>,
@@ -139,9 +141,7 @@ fn run(arguments: &Arguments) -> Result<()> {
     let tuning = arguments.tune.then(|| Tuning::path_for(&arguments.model));
     let outputs = [("--output", arguments.output.as_deref()), ("--tune", tuning.as_deref())];
     ssl_cli::ensure_apart(&arguments.inputs(), &outputs)?;
-    ssl_cli::ensure_kind(&arguments.model, Kind::Sslm)?;
-    let model = Model::open(&arguments.model)?;
-    model.verify_weights()?;
+    let model = ssl_cli::open_model(&arguments.model)?;
     ensure!(arguments.top > 0, "--top: expected at least 1, found 0");
     ensure!(arguments.batch != Some(0), "--batch: expected at least 1, found 0");
     ensure!(
@@ -196,7 +196,23 @@ fn options(arguments: &Arguments, model: &Model, shapes: &[Vec<usize>]) -> Resul
     if let Some(mib) = arguments.transformed_weights {
         options = options.transformed_weights(TransformedWeights::AtMost(mib.saturating_mul(1 << 20)));
     }
-    options.shapes(model, shapes).context("what is given does not fit the model")
+    let options = options.shapes(model, shapes).context("what is given does not fit the model")?;
+    let given = given(arguments, model, shapes);
+    Ok(arguments.limits.apply(options, model, given, arguments.batch.unwrap_or(1)))
+}
+
+/// How many elements the user has given for a run on inputs of these shapes, in whatever size: what the model wants them enlarged to is
+/// the model's doing.
+fn given(arguments: &Arguments, model: &Model, shapes: &[Vec<usize>]) -> usize {
+    let of = |shape: &Vec<usize>| shape.iter().fold(1, |all: usize, &extent| all.saturating_mul(extent));
+    let elements = shapes.iter().map(of).fold(0, usize::saturating_add);
+    let open = |dims: &[Dim]| dims.iter().skip(1).any(|dim| matches!(dim, Dim::Symbolic { .. }));
+    if !arguments.input.is_empty() || model.inputs().iter().any(|input| open(&input.dims)) {
+        return elements;
+    }
+    // An image file has a byte for some ten elements.
+    let bytes = arguments.images.iter().filter_map(|image| Some(image.metadata().ok()?.len())).max().unwrap_or(0);
+    usize::try_from(bytes).unwrap_or(usize::MAX).saturating_mul(16).min(elements)
 }
 
 /// The batch of a run where `wanted` images are to be run in all.

@@ -17,6 +17,7 @@ pub(crate) fn run(arguments: &Arguments, model: &Model) -> Result<()> {
         Some(parts) => parts.run(&arrays)?,
         None => at_once(arguments, model, &arrays)?,
     };
+    model.ensure_unchanged()?;
     finite::say_finite(arguments);
     target.write(outputs)
 }

@@ -19,7 +19,7 @@ struct Report {
     batch: usize,
     runs: usize,
     run_ms: RunMs,
-    /// Memory that the session owns, and that the plan owns for transformed weights.
+    /// Memory that the session owns, and that the plan owns for tables and transformed weights.
     session_bytes: usize,
     prepared_bytes: usize,
     /// How far a device's output is from the CPU's, if the device rounds more.
@@ -185,7 +185,12 @@ fn print(arguments: &Arguments, report: &Report) -> Result<()> {
     let place = report.device.clone().unwrap_or_else(|| format!("threads {threads}"));
     writeln!(out, "run: min {min:.4} ms, median {median:.4} ms, p90 {p90:.4} ms ({runs} runs, batch {batch}, {place})")?;
     let mib = |bytes: usize| format!("{:.1} MiB", bytes as f64 / f64::from(1 << 20));
-    writeln!(out, "memory: activations {}, transformed weights {}", mib(report.session_bytes), mib(report.prepared_bytes))?;
+    writeln!(
+        out,
+        "memory: activations {}, tables and transformed weights {}",
+        mib(report.session_bytes),
+        mib(report.prepared_bytes)
+    )?;
     if let Some(Difference { absolute, relative }) = report.difference {
         writeln!(out, "largest difference from float32 on the CPU: {absolute:.1e}, {relative:.1e} of the largest output")?;
     }

@@ -13,6 +13,7 @@ use crate::parallel::{Part, Partition, Window};
 use crate::simd::{Isa, MAX_LANES, Simd, Stored, Vectorized};
 use crate::tile::{self, unrolled};
 use crate::{Activation, Threading, balanced};
+use get_size2::GetSize;
 use sslm_basics::panels::ROWS as PANEL_ROWS;
 use std::ops::Range;
 
@@ -61,7 +62,7 @@ impl ConvMethod for Depthwise {
 }
 
 /// The groups of a layer that are computed this way.
-#[derive(Debug)]
+#[derive(GetSize, Debug)]
 struct DepthwiseGroups {
     geometry: Geometry,
     channels: Vec<PlaneGroup>,
@@ -77,7 +78,7 @@ struct DepthwiseGroups {
 }
 
 /// One group.
-#[derive(Debug)]
+#[derive(GetSize, Debug)]
 struct PlaneGroup {
     /// The plane of the input that it reads.
     plane: usize,
@@ -88,7 +89,7 @@ struct PlaneGroup {
 }
 
 /// Taps of neighbouring rows.
-#[derive(Debug)]
+#[derive(GetSize, Debug)]
 struct Run {
     /// Row and column of a patch that the first one reads for the first output.
     start: [usize; 2],
@@ -96,7 +97,7 @@ struct Run {
 }
 
 /// What one thread computes in a row: all rows of some groups, or some rows of one.
-#[derive(Debug)]
+#[derive(GetSize, Debug)]
 struct PlanesItem {
     channels: Range<usize>,
     rows: Range<usize>,

@@ -4,6 +4,7 @@ use crate::Threading;
 use crate::conv::finish::Finishing;
 use crate::conv::method::{ConvKernel, GroupPlace, Operands, PlacedGroup, Problem};
 use crate::simd::Stored;
+use get_size2::GetSize;
 use sslm_basics::panels::Panels;
 use std::fmt::Debug;
 use std::ops::Range;
@@ -38,7 +39,7 @@ pub(super) struct GroupOperands<'a, E> {
 }
 
 /// Groups that are computed one after the other.
-#[derive(Debug)]
+#[derive(GetSize, Debug)]
 pub(super) struct EachGroup<K> {
     /// Positions of a plane of the output, and of a row of it.
     plane_len: usize,
@@ -57,7 +58,7 @@ impl<K> EachGroup<K> {
     }
 }
 
-impl<E: Stored, K: GroupKernel<E>> ConvKernel<E> for EachGroup<K> {
+impl<E: Stored, K: GroupKernel<E> + GetSize> ConvKernel<E> for EachGroup<K> {
     fn scratch_len(&self) -> usize {
         self.groups.iter().map(|(_, kernel)| kernel.scratch_len()).max().unwrap_or(0)
     }

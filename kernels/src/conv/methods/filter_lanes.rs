@@ -15,6 +15,7 @@ use crate::parallel::{Part, Partition};
 use crate::simd::{Isa, Stored};
 use crate::tile::Epilogue;
 use crate::{Threading, expect_len};
+use get_size2::GetSize;
 
 pub(super) struct FilterLanes;
 
@@ -60,7 +61,7 @@ impl ConvMethod for FilterLanes {
 }
 
 /// What columns are read from: the image with its padding.
-#[derive(Debug)]
+#[derive(GetSize, Debug)]
 enum Staged {
     Planes(Stage),
     Blocks(BlockStage),
@@ -103,7 +104,7 @@ impl Staged {
 }
 
 /// One group's convolution.
-#[derive(Debug)]
+#[derive(GetSize, Debug)]
 struct FilterLanesGroup {
     geometry: Geometry,
     isa: Isa,

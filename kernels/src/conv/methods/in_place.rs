@@ -6,6 +6,7 @@ use crate::conv::method::{ConvKernel, ConvMethod, Operands, PlacedGroup, Problem
 use crate::conv::tiled::{self, TiledGroups, TiledPart};
 use crate::simd::{Isa, Simd, Stored, Vectorized};
 use crate::tile::{InPlaceTile, Segment};
+use get_size2::GetSize;
 
 pub(super) struct InPlace;
 
@@ -35,7 +36,7 @@ impl ConvMethod for InPlace {
 }
 
 /// The groups of a layer that are computed this way.
-#[derive(Debug)]
+#[derive(GetSize, Debug)]
 struct InPlaceGroups {
     isa: Isa,
     tiled: TiledGroups,

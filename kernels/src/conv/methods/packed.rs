@@ -7,6 +7,7 @@ use crate::conv::tiled::{self, TiledGroups, TiledPart};
 use crate::simd::{Isa, Simd, Stored, Vectorized};
 use crate::tile::PackedTile;
 use crate::{Threading, balanced};
+use get_size2::GetSize;
 use std::ops::Range;
 
 /// Elements of a lowered block that is packed at a time: it is read once for each panel of weights, from L2.
@@ -40,7 +41,7 @@ impl ConvMethod for Packed {
 }
 
 /// The groups of a layer that are computed this way.
-#[derive(Debug)]
+#[derive(GetSize, Debug)]
 struct PackedGroups {
     isa: Isa,
     /// Elements of packed blocks that one thread needs.

@@ -1,11 +1,14 @@
-//! Opening ONNX files: memory-mapped, decoded in place, with weights in other files where the model says so.
+//! Opening ONNX files: read whole, so that nothing that becomes of them meanwhile can do harm, and decoded in place; with weights in other
+//! files where the model says so, of which just the tensors are read.
 
 use crate::onnx::proto::{ModelProto, TensorProto};
 use anyhow::{Context, Result, bail, ensure};
 use bytes::Bytes;
 use prost::Message;
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
 use std::path::{Component, Path, PathBuf};
 
 /// A decoded model and the bytes it points into.
@@ -19,12 +22,13 @@ pub struct OnnxFile {
 }
 
 impl OnnxFile {
-    /// Maps and decodes a file.
+    /// Reads and decodes a file.
     ///
     /// # Errors
     /// If it cannot be read or is not an ONNX model.
     pub fn open(path: &Path) -> Result<Self> {
-        let bytes = map(path).with_context(|| format!("cannot read {}", path.display()))?;
+        let bytes = open(path).and_then(|(mut file, len)| read(&mut file, len));
+        let bytes = bytes.with_context(|| format!("cannot read {}", path.display()))?;
         let folder = path.parent().map(Path::to_path_buf).unwrap_or_default();
         Self::decode(bytes, folder).with_context(|| format!("{}", path.display()))
     }
@@ -43,7 +47,8 @@ impl OnnxFile {
 /// Files beside the model that hold weights.
 pub struct ExternalData {
     folder: PathBuf,
-    open: HashMap<String, Bytes>,
+    /// Those that are open, with their sizes in bytes.
+    open: HashMap<String, (File, usize)>,
 }
 
 impl ExternalData {
@@ -67,33 +72,34 @@ impl ExternalData {
         if location.is_empty() || !path.components().all(|c| matches!(c, Component::Normal(_) | Component::CurDir)) {
             bail!("external data: expected a file below the model's folder, found '{location}'");
         }
-        let file = match self.open.get(location) {
-            Some(file) => file.clone(),
-            None => {
-                let path = self.folder.join(path);
-                let file = map(&path).with_context(|| format!("external data: cannot read {}", path.display()))?;
-                self.open.insert(location.to_owned(), file.clone());
-                file
-            }
+        let cannot_read = || format!("external data: cannot read {}", self.folder.join(path).display());
+        let (file, size) = match self.open.entry(location.to_owned()) {
+            Entry::Occupied(found) => found.into_mut(),
+            Entry::Vacant(place) => place.insert(open(&self.folder.join(path)).with_context(cannot_read)?),
         };
         let offset = number("offset")?.unwrap_or(0);
-        let len = number("length")?.unwrap_or_else(|| file.len().saturating_sub(offset));
-        match offset.checked_add(len) {
-            Some(end) if end <= file.len() => Ok(file.slice(offset..end)),
-            _ => bail!("external data: expected a range within the {} bytes of '{location}', found {offset} + {len}", file.len()),
-        }
+        let len = number("length")?.unwrap_or_else(|| size.saturating_sub(offset));
+        ensure!(
+            offset.checked_add(len).is_some_and(|end| end <= *size),
+            "external data: expected a range within the {size} bytes of '{location}', found {offset} + {len}"
+        );
+        file.seek(SeekFrom::Start(offset as u64)).map_err(Into::into).and_then(|_| read(file, len)).with_context(cannot_read)
     }
 }
 
-fn map(path: &Path) -> Result<Bytes> {
+/// A regular file, and its size in bytes.
+fn open(path: &Path) -> Result<(File, usize)> {
     let file = File::open(path)?;
     let metadata = file.metadata()?;
     ensure!(metadata.is_file(), "expected a file, found something else");
-    if metadata.len() == 0 {
-        return Ok(Bytes::new());
-    }
-    // SAFETY: the map is read-only and private to the returned `Bytes`. The file must not be truncated while it is converted,
-    // which the documentation of ssl-convert asks of its user.
-    let map = unsafe { memmap2::Mmap::map(&file) }?;
-    Ok(Bytes::from_owner(map))
+    Ok((file, usize::try_from(metadata.len())?))
+}
+
+/// The next `len` bytes of a file.
+fn read(file: &mut File, len: usize) -> Result<Bytes> {
+    let mut bytes = Vec::new();
+    bytes.try_reserve_exact(len).with_context(|| format!("expected memory for {len} bytes, found less"))?;
+    file.take(len as u64).read_to_end(&mut bytes)?;
+    ensure!(bytes.len() == len, "expected {len} bytes, found {}: the file became shorter", bytes.len());
+    Ok(Bytes::from(bytes))
 }

@@ -8,6 +8,7 @@ use crate::parallel::{Part, Partition, Window};
 use crate::simd::{Grid, GridMut, Isa, MAX_LANES, Simd, Stored, Vectorized};
 use crate::tile::{activate, unrolled};
 use crate::{Activation, Threading, balanced};
+use get_size2::GetSize;
 use std::ops::Range;
 
 /// Most outputs that are computed together: their sums, a weight and an operand fit sixteen registers.
@@ -17,7 +18,7 @@ const TOGETHER: usize = 8;
 const MANY_ROWS: usize = 20;
 
 /// Neighbouring outputs of a row.
-#[derive(Debug)]
+#[derive(GetSize, Debug)]
 struct Tile {
     outputs: Range<usize>,
     /// The columns of the input that they read.
@@ -26,7 +27,7 @@ struct Tile {
 }
 
 /// A column of the kernel, at the outputs of a tile.
-#[derive(Debug)]
+#[derive(GetSize, Debug)]
 struct ColumnTap {
     kw: usize,
     /// The outputs that find input there, counted from the tile's first one.
@@ -57,7 +58,7 @@ impl Tile {
 }
 
 /// Some rows of some vectors of channels.
-#[derive(Clone, Debug)]
+#[derive(GetSize, Clone, Debug)]
 struct BlockItem {
     vectors: Range<usize>,
     rows: Range<usize>,
@@ -87,7 +88,7 @@ fn usual(geometry: &Geometry, tiles: &[Tile]) -> Option<[usize; 2]> {
 }
 
 /// The groups of a layer that are computed this way: one for each channel.
-#[derive(Debug)]
+#[derive(GetSize, Debug)]
 pub(super) struct ChannelBlocks {
     isa: Isa,
     geometry: Geometry,

@@ -16,6 +16,7 @@ use crate::simd::{Isa, MAX_LANES, Simd, Stored, Vectorized};
 use crate::tile::unrolled;
 use crate::{Threading, balanced};
 use blocks::ChannelBlocks;
+use get_size2::GetSize;
 use std::ops::Range;
 
 /// Most outputs that are computed together: their sums, a weight and an operand fit sixteen registers.
@@ -96,7 +97,7 @@ impl ConvMethod for ChannelLanes {
 }
 
 /// The groups of a layer: one channel each.
-#[derive(Debug)]
+#[derive(GetSize, Debug)]
 struct Channels {
     each: Vec<Channel>,
     /// Channels whose filters follow each other, at most as many as a vector has lanes.
@@ -106,7 +107,7 @@ struct Channels {
 }
 
 /// The groups of a layer that are computed from planes.
-#[derive(Debug)]
+#[derive(GetSize, Debug)]
 struct ChannelLanesGroups {
     isa: Isa,
     input_len: usize,
@@ -124,7 +125,7 @@ struct ChannelLanesGroups {
 }
 
 /// One group.
-#[derive(Debug)]
+#[derive(GetSize, Debug)]
 struct Channel {
     plane: usize,
     /// The index of its filter among those of all groups.
@@ -133,7 +134,7 @@ struct Channel {
 }
 
 /// Where a channel's weights lie among those of all groups: one for each tap that any group has.
-#[derive(Debug)]
+#[derive(GetSize, Debug)]
 enum ChannelWeights {
     /// It has one for every such tap; they lie one after the other from this index on.
     All(usize),

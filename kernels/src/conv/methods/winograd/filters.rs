@@ -1,6 +1,6 @@
 //! Multiplying transformed weights with transformed tiles, and making outputs of the products.
 
-use super::plain;
+use super::magnitudes;
 use super::sizes::{ByPoints, Sizes};
 use super::transforms::{OUTPUTS, transform_sums};
 use super::weights::TransformWeights;
@@ -83,7 +83,7 @@ impl<E: Stored> ByPoints for Filters<'_, '_, E> {
         };
         for (vector, first) in self.filters.clone().step_by(S::LANES).enumerate() {
             let (filters, vector) = (first..self.filters.end.min(first + S::LANES), [vector, vectors]);
-            let all_plain = plain::are_filters_large(&squares[vector[0] * S::LANES..][..filters.len()]);
+            let all_plain = magnitudes::are_filters_large(&squares[vector[0] * S::LANES..][..filters.len()]);
             simd.vectorize(
                 #[inline(always)]
                 || match sizes.layouts.writes {
@@ -108,7 +108,7 @@ impl<E: Stored> Filters<'_, '_, E> {
     /// Whether a row of tiles is to be summed plainly.
     #[inline(always)]
     fn is_plain(&self, row: usize) -> bool {
-        plain::is_row_large(self.image.squares[row - self.image.rows.start])
+        magnitudes::is_row_large(self.image.squares[row - self.image.rows.start])
     }
 
     /// Adds the products of one index with some channels; the first ones begin the sums.

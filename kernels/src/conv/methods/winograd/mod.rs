@@ -13,6 +13,7 @@
 mod blocks;
 mod filters;
 mod image;
+mod magnitudes;
 mod plain;
 mod sizes;
 mod transforms;
@@ -26,8 +27,9 @@ use crate::simd::{MAX_LANES, Stored};
 use crate::{Threading, balanced};
 use blocks::TransformBlock;
 use filters::{Filters, Transformed};
+use get_size2::GetSize;
 use image::TransformImage;
-use plain::SquaresOfRows;
+use magnitudes::SquaresOfRows;
 use sizes::Sizes;
 use sslm_basics::panels::{Panels, ROWS as PANEL_ROWS};
 use std::ops::Range;
@@ -65,7 +67,7 @@ impl ConvMethod for Winograd {
 }
 
 /// One group's convolution.
-#[derive(Debug)]
+#[derive(GetSize, Debug)]
 struct WinogradGroup {
     sizes: Sizes,
     /// Where the elements of each channel, and of each tile, lie in a transformed image.
@@ -77,7 +79,7 @@ struct WinogradGroup {
 }
 
 /// Filters that are multiplied together: as many vectors as a register tile has, or fewer.
-#[derive(Clone, Debug)]
+#[derive(GetSize, Clone, Debug)]
 struct Strip {
     filters: Range<usize>,
     /// Where their transformed weights lie among those that are kept, if they are.
@@ -85,7 +87,7 @@ struct Strip {
 }
 
 /// Some strips of filters at some rows of tiles.
-#[derive(Clone, Debug)]
+#[derive(GetSize, Clone, Debug)]
 struct WinogradItem {
     strips: Range<usize>,
     rows: Range<usize>,

@@ -9,6 +9,7 @@ use crate::conv::method::{PlacedGroup, Problem};
 use crate::layout::{Layout, Layouts};
 use crate::simd::{Isa, MAX_LANES, Simd, Vectorized};
 use crate::target::WeightsFrom;
+use get_size2::GetSize;
 use std::collections::BTreeSet;
 use std::ops::Range;
 
@@ -31,7 +32,7 @@ const KEPT_CHANNELS: usize = 256;
 const GAP: usize = 16;
 
 /// One group's convolution.
-#[derive(Debug)]
+#[derive(GetSize, Debug)]
 pub(super) struct Sizes {
     pub(super) geometry: Geometry,
     pub(super) isa: Isa,
@@ -39,6 +40,7 @@ pub(super) struct Sizes {
     /// Whether transformed weights are kept.
     pub(super) keeps_weights: bool,
     weights_from: WeightsFrom,
+    #[get_size(ignore)]
     costs: &'static WinogradCosts,
     pub(super) filters: usize,
     /// Input planes that some column reads, and where each one's taps are among the columns.
@@ -53,14 +55,14 @@ pub(super) struct Sizes {
     pub(super) rows: usize,
 }
 
-#[derive(Debug)]
+#[derive(GetSize, Debug)]
 pub(super) struct Channel {
     pub(super) plane: usize,
     pub(super) taps: Taps,
 }
 
 /// Which columns a channel's taps (`kh * KW + kw`) are.
-#[derive(Debug)]
+#[derive(GetSize, Debug)]
 pub(super) enum Taps {
     /// One after the other from this one on.
     All(usize),
