@@ -4,12 +4,15 @@
 //! A helper looks for the next loop for some time and then sleeps. Waking it costs the caller 5 to 20 us, and it comes 40 to 80 us
 //! later. So callers announce a run of loops ([`crate::Threading::begin`]), which wakes helpers where that is likely to pay; the
 //! caller starts alone, and takes what helpers who are late have not taken.
+//!
+//! A process that is forked has a copy of the team, but none of its helpers: there, callers work alone.
 
 use crate::affinity::{self, current_cpu};
+use get_size2::GetSize;
 use std::io;
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::sync::atomic::AtomicUsize as Count;
+use std::sync::atomic::{AtomicU32, AtomicUsize as Count};
 use std::time::Duration;
 use sync::{Arc, AtomicBool, AtomicU64, AtomicUsize, Condvar, Instant, JoinHandle, Mutex, Ordering, UnsafeCell, mpsc, thread};
 
@@ -29,6 +32,9 @@ const PIECES: usize = 4;
 /// Callers in this process that are in a run of loops: they share the cores evenly.
 static CALLERS: Count = Count::new(0);
 
+/// The process that [`CALLERS`] are counted in.
+static COUNTED_IN: AtomicU32 = AtomicU32::new(0);
+
 /// The calling thread and others that help it. Several callers may share a team: one is helped at a time, the others work alone
 /// rather than wait.
 #[derive(Debug)]
@@ -38,6 +44,9 @@ pub struct Team {
     /// Where these run, and the CPU that they stay off.
     places: Vec<affinity::Thread>,
     off: AtomicUsize,
+    /// The process that they are threads of, and whether a caller has found itself in another one.
+    process: u32,
+    forked: AtomicBool,
     /// When the team was made; when, in nanoseconds since, a run of loops ended last; and how many that one took.
     made: Instant,
     ended: AtomicU64,
@@ -45,7 +54,7 @@ pub struct Team {
 }
 
 /// A run of loops of one caller, until it is dropped.
-#[derive(Debug)]
+#[derive(GetSize, Debug)]
 #[must_use = "it ends when it is dropped"]
 pub struct Run<'a> {
     /// The team that helps, if one does, and when the run began, in nanoseconds since that team was made.
@@ -138,6 +147,11 @@ impl Team {
             let message = format!("expected at most {} threads, found {threads}", Self::MAX);
             return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
         }
+        let process = std::process::id();
+        // Callers that a fork left behind will not end their runs here.
+        if COUNTED_IN.swap(process, Ordering::Relaxed) != process {
+            CALLERS.store(0, Ordering::Relaxed);
+        }
         unsafe fn nothing(_: *const (), _: Range<usize>) {}
         let shared = Shared {
             gate: Apart::default(),
@@ -160,6 +174,8 @@ impl Team {
             helpers: Vec::new(),
             places: Vec::new(),
             off: AtomicUsize::new(usize::MAX),
+            process,
+            forked: AtomicBool::new(false),
             made: Instant::now(),
             ended,
             took,
@@ -196,7 +212,9 @@ impl Team {
     pub(crate) fn begin(&self) -> Run<'_> {
         let mut run = Run::alone();
         let began = self.now();
-        if !self.helpers.is_empty() && self.shared.helps(1) {
+        if self.process != std::process::id() {
+            self.forked.store(true, Ordering::Relaxed);
+        } else if !self.helpers.is_empty() && self.shared.helps(1) {
             let cpu = current_cpu();
             if self.off.swap(cpu, Ordering::Relaxed) != cpu {
                 self.places.iter().for_each(|place| place.keep_off(cpu));
@@ -230,7 +248,7 @@ impl Team {
             range.for_each(f);
         }
         let shared = &*self.shared;
-        let alone = count <= 1 || self.helpers.is_empty() || !shared.helps(1);
+        let alone = count <= 1 || self.helpers.is_empty() || self.forked.load(Ordering::Relaxed) || !shared.helps(1);
         if alone || shared.taken.swap(true, Ordering::Acquire) {
             return (0..count).for_each(f);
         }
@@ -262,12 +280,17 @@ impl Drop for Run<'_> {
             team.ended.store(now, Ordering::Relaxed);
             team.took.store(now.saturating_sub(began), Ordering::Relaxed);
         }
-        CALLERS.fetch_sub(1, Ordering::Relaxed);
+        // A run that began before the count was started anew is not among them.
+        let _ = CALLERS.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |callers| callers.checked_sub(1));
     }
 }
 
 impl Drop for Team {
     fn drop(&mut self) {
+        if self.process != std::process::id() {
+            // Nobody is there to wake or to wait for, and the lock of their bed may have been held when the process was forked.
+            return self.helpers.drain(..).for_each(std::mem::forget);
+        }
         self.shared.over.store(true, Ordering::SeqCst);
         self.shared.wake();
         for helper in self.helpers.drain(..) {
