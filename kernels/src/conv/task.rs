@@ -18,8 +18,8 @@ impl ConvTask<'_> {
         let sums =
             |taps: &&[f32]| (4 * self.filters() * classes[0] + 32 * (kernel[0] + classes[0])) * classes[1] + 32 * taps.len();
         let border = self.taps.as_ref().map_or(0, sums) + 128 * (output[0] + output[1]);
-        let of_groups = self.groups.len() * (phases + threads) * 1024;
-        cpu::KERNEL + 512 * (output[0] * output[1] + columns) + 64 * self.weights_len() + 2 * border + of_groups
+        let of_groups = self.groups.len() * (phases + threads) * 2048;
+        cpu::KERNEL + 512 * output[0] * output[1] + 1024 * columns + 128 * self.weights_len() + 2 * border + of_groups
     }
 
     /// Multiply-accumulates of all images.
