@@ -129,7 +129,7 @@ fn full_memory_is_an_error_and_nothing_is_lost() {
     for device in emulated() {
         let tiny = device.clone().with_memory(100_000);
         let error = model.prepare(&on(&tiny)).expect_err("the weights do not fit");
-        assert_eq!(error.kind(), ErrorKind::Resources, "{error}");
+        assert_eq!(*error.kind(), ErrorKind::Resources, "{error}");
         assert!(error.to_string().contains("no device memory"), "{error}");
         assert_eq!(tiny.free_bytes(), 100_000);
 
@@ -142,7 +142,7 @@ fn full_memory_is_an_error_and_nothing_is_lost() {
         let hog = small.allocate(small.free_bytes() / 4).expect("there is room");
         let (image, mut session) = (vec![0.5; 28 * 28], plan.session());
         let image = TensorView::new(&[1, 1, 28, 28], &image).expect("it fits");
-        assert_eq!(session.run(image).err().map(|e| e.kind()), Some(ErrorKind::Resources));
+        assert_eq!(session.run(image).err().map(|e| e.kind().clone()), Some(ErrorKind::Resources));
         drop(hog);
         session.run(image).expect("there is room again");
     }
@@ -152,7 +152,7 @@ fn full_memory_is_an_error_and_nothing_is_lost() {
 fn sizes_that_kernels_cannot_count_are_refused() {
     for device in devices() {
         let error = shipped().prepare(&Options::new().device(device).batch(1 << 24)).expect_err("more than 2^31 elements");
-        assert_eq!(error.kind(), ErrorKind::Resources, "{error}");
+        assert_eq!(*error.kind(), ErrorKind::Resources, "{error}");
         assert!(error.to_string().contains("less than 2^31"), "{error}");
     }
 }
@@ -168,7 +168,7 @@ fn what_is_missing_is_named() {
             assert_eq!((plan.device(), auto.device()), (Some(gpu.name()), Some(gpu.name())));
         }
         (Err(e), None) => {
-            assert_eq!(e.kind(), ErrorKind::BackendUnavailable, "{e}");
+            assert_eq!(*e.kind(), ErrorKind::BackendUnavailable, "{e}");
             assert_eq!((auto.device(), auto.fallback()), (None, Some(e.to_string().as_str())));
         }
         (plan, gpu) => panic!("{:?} on {gpu:?}", plan.map(drop)),
@@ -182,7 +182,7 @@ fn tunings_are_not_for_devices() {
     let (tuning, _) = model.tune(&Options::new().threads(Threads::Single), |_, _| {}).expect("it can be tuned");
     for device in devices() {
         let error = model.prepare(&Options::new().tuning(tuning.clone()).device(device)).expect_err("another backend");
-        assert_eq!(error.kind(), ErrorKind::Tuning, "{error}");
+        assert_eq!(*error.kind(), ErrorKind::Tuning, "{error}");
     }
 }
 

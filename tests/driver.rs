@@ -42,7 +42,7 @@ fn run(session: &mut Session) -> Result<(), Error> {
 /// `Ok`, or what `again` yields after an error of this kind.
 fn or_again<T>(kind: ErrorKind, mut again: impl FnMut() -> Result<T, Error>) -> Result<T, Error> {
     again().or_else(|e| {
-        assert_eq!(e.kind(), kind, "{e}");
+        assert_eq!(*e.kind(), kind, "{e}");
         again()
     })
 }
@@ -71,7 +71,7 @@ fn runs_of_every_kind_leave_nothing() {
 fn any_call_may_fail() {
     let attempt = || match Gpu::open(0) {
         Ok(gpu) => run_each_way(Arc::new(gpu)).expect("one failure at most"),
-        Err(e) => assert_eq!(Error::from(e).kind(), ErrorKind::BackendUnavailable),
+        Err(e) => assert_eq!(*Error::from(e).kind(), ErrorKind::BackendUnavailable),
     };
     let name = "any_call_may_fail";
     let attempts = std::env::var("ATTEMPTS").map_or(1, |n| n.parse().expect("a number"));
@@ -90,7 +90,7 @@ fn a_lost_device_is_an_error_for_ever() {
         let mut session = prepare(&Options::new().device(gpu.clone())).expect("it can be prepared").session();
         run(&mut session).expect("nothing is recorded yet");
         for _ in 0..3 {
-            assert_eq!(run(&mut session).err().map(|e| e.kind()), Some(ErrorKind::Device));
+            assert_eq!(run(&mut session).err().map(|e| e.kind().clone()), Some(ErrorKind::Device));
         }
         let auto = prepare(&Options::new().backend(Backend::Auto)).expect("the CPU computes");
         assert!(auto.fallback().is_some_and(|why| why.contains("CUDA_ERROR_LAUNCH_FAILED")));
@@ -105,14 +105,14 @@ fn full_memory_is_an_error() {
         // No room for weights.
         let hog = gpu.allocate(12_480_000).expect("there is room");
         let error = prepare(&options).expect_err("no room");
-        assert_eq!(error.kind(), ErrorKind::Resources, "{error}");
+        assert_eq!(*error.kind(), ErrorKind::Resources, "{error}");
         let auto = prepare(&options.clone().backend(Backend::Auto)).expect("the CPU has room");
         assert!(auto.device().is_none() && auto.fallback().is_some_and(|why| why.contains("memory")));
         drop(hog);
         // None for cuBLAS to work in.
         let mut session = prepare(&options).expect("there is room").session();
         let hog = gpu.allocate(8_000_000).expect("there is room");
-        assert_eq!(run(&mut session).err().map(|e| e.kind()), Some(ErrorKind::Resources));
+        assert_eq!(run(&mut session).err().map(|e| e.kind().clone()), Some(ErrorKind::Resources));
         drop(hog);
         run(&mut session).expect("there is room again");
     });
@@ -123,7 +123,7 @@ fn what_is_missing_is_named() {
     if StandIn::is_here() {
         let expected = std::env::var("EXPECTED").expect("set below");
         let error = prepare(&Options::new().backend(Backend::Cuda)).expect_err("no device");
-        assert_eq!(error.kind(), ErrorKind::BackendUnavailable, "{error}");
+        assert_eq!(*error.kind(), ErrorKind::BackendUnavailable, "{error}");
         assert!(error.to_string().contains(&expected), "{error}: no '{expected}'");
         let auto = prepare(&Options::new().backend(Backend::Auto)).expect("the CPU computes");
         assert_eq!((auto.device(), auto.fallback()), (None, Some(error.to_string().as_str())));
@@ -153,7 +153,7 @@ fn what_is_missing_is_named() {
 fn there_is_one_device() {
     apart("there_is_one_device", &[], &[], || {
         let error = Gpu::open(1).map_err(Error::from).expect_err("no second device");
-        assert_eq!(error.kind(), ErrorKind::BackendUnavailable);
+        assert_eq!(*error.kind(), ErrorKind::BackendUnavailable);
         assert!(error.to_string().contains("device 1: invalid device ordinal"), "{error}");
     });
 }

@@ -121,7 +121,7 @@ fn limits_hold_whatever_a_file_asks_for() {
         let begin = Instant::now();
         match model.prepare(&options) {
             Err(e) => {
-                assert_eq!(e.kind(), ErrorKind::Limit, "{what}: {e}");
+                assert_eq!(*e.kind(), ErrorKind::Limit, "{what}: {e}");
                 refused += 1;
             }
             Ok(plan) => {
@@ -129,7 +129,7 @@ fn limits_hold_whatever_a_file_asks_for() {
                 let shape = plan.input_shapes().next().expect("an input").to_vec();
                 let x = vec![0.5; shape.iter().product()];
                 if let Err(e) = plan.session().run(TensorView::new(&shape, &x).expect("it fits")) {
-                    assert_eq!(e.kind(), ErrorKind::Limit, "{what}: {e}");
+                    assert_eq!(*e.kind(), ErrorKind::Limit, "{what}: {e}");
                 }
             }
         }
@@ -158,7 +158,7 @@ fn each_limit_is_an_error_of_its_kind() {
         (macs, "multiply-accumulates of a run: expected at most 200000, found 3"),
         (time, "time of preparing: expected at most 0.0ns, found more"),
     ] {
-        assert_eq!(error.kind(), ErrorKind::Limit, "{error}");
+        assert_eq!(*error.kind(), ErrorKind::Limit, "{error}");
         assert!(error.to_string().contains(expected), "{error}");
     }
     prepare(Options::new().max_macs(400_000).max_time(Duration::MAX)).expect("LeNet takes fewer");
@@ -179,7 +179,7 @@ fn a_run_ends_at_its_time() {
         };
         let whole = run(Duration::from_secs(600)).expect("it has time");
         let error = run(Duration::from_millis(30)).expect_err("it takes longer");
-        assert_eq!(error.kind(), ErrorKind::Limit, "{error}, and {whole:?} without a limit");
+        assert_eq!(*error.kind(), ErrorKind::Limit, "{error}, and {whole:?} without a limit");
         assert!(error.to_string().contains("time of a run: expected at most 30.0ms"), "{error}");
     }
 }

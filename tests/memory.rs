@@ -106,7 +106,7 @@ fn full_memory_is_an_error() {
     let error = session.run(x()).map(drop);
     limit(before.current);
     let error = error.expect_err("no memory is left");
-    assert_eq!(error.kind(), sslm::ErrorKind::Resources);
+    assert_eq!(*error.kind(), sslm::ErrorKind::Resources);
     assert!(error.to_string().contains("MiB"), "{error}");
     session.run(x()).expect("there is memory again");
 }

@@ -92,9 +92,9 @@ impl Stand {
             // In another order than the model's.
             let arrays: Vec<Array> = [1, 0]
                 .map(|output| {
-                    let mut elements = outputs.get(output).data().to_vec();
+                    let mut elements = outputs.get(output).expect("it has it").data().to_vec();
                     change(&mut elements);
-                    Array::of_floats(outputs.get(output).shape().to_vec(), elements)
+                    Array::of_floats(outputs.get(output).expect("it has it").shape().to_vec(), elements)
                 })
                 .into();
             let file = fs::File::create(given.join(format!("outputs-{i}.npz"))).expect("it can be written");

@@ -8,6 +8,7 @@ mod cli;
 mod corpus;
 mod cuda;
 mod driver;
+mod embedding;
 mod export;
 mod finite;
 mod frozen;

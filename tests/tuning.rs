@@ -87,7 +87,7 @@ fn a_tuning_holds_for_what_it_was_made_for() {
     let tuning = tune(&model);
     let refused = |model: &Model, options: Options, expected: &str| {
         let Err(e) = model.prepare(&options.tuning(tuning.clone())) else { panic!("not refused: {expected}") };
-        assert_eq!(e.kind(), ErrorKind::Tuning);
+        assert_eq!(*e.kind(), ErrorKind::Tuning);
         let message = e.to_string();
         assert!(message.contains(expected) && message.contains("expected") && message.contains("found"), "{message}");
     };
@@ -116,7 +116,7 @@ fn files_are_read_with_care() {
     let refused = |path: &Path, kind: ErrorKind, expected: &str| {
         let Err(e) = Tuning::open(path) else { panic!("not refused: {expected}") };
         let message = e.to_string();
-        assert_eq!(e.kind(), kind, "{message}");
+        assert_eq!(*e.kind(), kind, "{message}");
         assert!(message.contains("m.sslm") && message.contains(expected), "expected '{expected}' in: {message}");
     };
     refused(&path, ErrorKind::Io, "cannot read");

@@ -3,7 +3,7 @@
 
 use ssl_convert::onnx::load::OnnxFile;
 use ssl_convert::onnx::proto::*;
-use sslm::{ElementType, Model, Options, TypedView};
+use sslm::{ElementType, Model, Options, Outputs, TensorView, TypedView};
 use sslm_tests::compare::{compact_equals_dense, convert, kept_channels, run};
 use sslm_tests::file::{repair_checksums, section};
 use sslm_tests::onnx::{Net, Value::*, encode, float_tensor};
@@ -242,7 +242,12 @@ fn activations_are_quantised_as_defined() {
         let model = model_of(&model);
         let mut session = model.prepare(&Options::new()).expect("it can be prepared").session();
         let found = session.run_typed(&[TypedView::new(&[1, 2, 3], &x).expect("six elements")]).expect("it runs");
-        assert_eq!((found.get(0).data(), found.get(1).data()), (&quantised[..], &numbers[..]), "{}", data_type::name(of));
+        assert_eq!(
+            (output(&found, 0).data(), output(&found, 1).data()),
+            (&quantised[..], &numbers[..]),
+            "{}",
+            data_type::name(of)
+        );
         assert_eq!(model.output_types(), [data_type::element_type(of).expect("a type"), ElementType::F32]);
     }
 }
@@ -265,13 +270,18 @@ fn scales_that_follow_from_the_elements() {
     assert_eq!(found.typed::<u8>(0).expect("bytes"), [153, 255, 0, 26, 221, 179]);
     let scale = 5.0 / 255.0;
     assert_eq!(
-        (found.get(1).shape(), found.get(1).data(), found.typed::<u8>(2).expect("a byte")),
+        (output(&found, 1).shape(), output(&found, 1).data(), found.typed::<u8>(2).expect("a byte")),
         (&[][..], &[scale][..], vec![153])
     );
-    assert!(found.get(3).data().iter().zip(x).all(|(found, x)| (found - x).abs() <= scale / 2.0 + 1e-6));
+    assert!(output(&found, 3).data().iter().zip(x).all(|(found, x)| (found - x).abs() <= scale / 2.0 + 1e-6));
 
     let zeros = session.run_typed(&[TypedView::new(&[1, 1, 2, 3], &[0.0f32; 6]).expect("six elements")]).expect("it runs");
-    assert_eq!((zeros.typed::<u8>(0).expect("bytes"), zeros.get(3).data()), (vec![0; 6], &[0.0; 6][..]));
+    assert_eq!((zeros.typed::<u8>(0).expect("bytes"), output(&zeros, 3).data()), (vec![0; 6], &[0.0; 6][..]));
+}
+
+/// The output of this index.
+fn output<'a>(outputs: &Outputs<'a>, index: usize) -> TensorView<'a> {
+    outputs.get(index).expect("the model has this output")
 }
 
 /// What casts to these types one after the other make of `x`, whose type `from` is.
@@ -398,7 +408,7 @@ fn scalars_are_inputs_and_outputs() {
         let mut session =
             model.prepare(&Options::new().shapes(&model, &[&shape[..], &[]]).expect("they fit")).expect("it runs").session();
         let inputs = [TypedView::new(&shape, &x), TypedView::new(&[], &[2.0f32])].map(|view| view.expect("as many elements"));
-        assert_eq!(session.run_typed(&inputs).expect("it runs").get(0).data(), vec![3.0; 4 * batch]);
+        assert_eq!(output(&session.run_typed(&inputs).expect("it runs"), 0).data(), vec![3.0; 4 * batch]);
     }
 }
 

@@ -15,6 +15,8 @@ pub(crate) struct Reader<'a> {
     bytes: &'a [u8],
     section: &'static str,
     at: usize,
+    /// Where the integer or text begins that was read last, or could not be.
+    field: usize,
     /// How many records that contain their own kind are open.
     depth: usize,
     /// Whether extents may be expressions of symbols.
@@ -23,7 +25,7 @@ pub(crate) struct Reader<'a> {
 
 impl<'a> Reader<'a> {
     pub(crate) fn new(section: &'static str, bytes: &'a [u8]) -> Self {
-        Reader { bytes, section, at: 0, depth: 0, symbols: true }
+        Reader { bytes, section, at: 0, field: 0, depth: 0, symbols: true }
     }
 
     fn remaining(&self) -> usize {
@@ -35,7 +37,13 @@ impl<'a> Reader<'a> {
         format!("section {} at byte {}", self.section, self.at)
     }
 
+    /// Where in the section the integer or text begins that was read last, or could not be.
+    pub(crate) fn field_start(&self) -> usize {
+        self.field
+    }
+
     fn take(&mut self, n: usize) -> Result<&'a [u8]> {
+        self.field = self.at;
         if n > self.remaining() {
             return Err(Error::invalid(self.place(), format!("{n} more bytes"), format!("{} bytes", self.remaining())));
         }
@@ -70,7 +78,8 @@ impl<'a> Reader<'a> {
     }
 
     /// Every byte of a section belongs to a record.
-    pub(crate) fn finish(self) -> Result<()> {
+    pub(crate) fn finish(&mut self) -> Result<()> {
+        self.field = self.at;
         if self.remaining() == 0 {
             return Ok(());
         }
@@ -226,7 +235,7 @@ macro_rules! choice {
                         $({ $($field: $crate::codec::Field::read(r)?,)* })?
                         $((<$inner as $crate::codec::Field>::read(r)?))?,)*
                     other => return Err($crate::Error::new(
-                        $crate::ErrorKind::Unsupported, place, concat!("a known ", $what), format!("code {other}"))),
+                        $crate::ErrorKind::Version, place, concat!("a known ", $what), format!("code {other}"))),
                 })
             }
         }

@@ -85,10 +85,12 @@ pub fn sections(bytes: &[u8]) -> Result<([u16; 2], Vec<Section>)> {
             at,
             format!("\"{}\"", MAGIC.escape_ascii()),
             format!("\"{}\"", magic.escape_ascii()),
-        ));
+        )
+        .at_offset(0));
     }
     if bytes.len() < HEADER_LEN {
-        return Err(Error::new(ErrorKind::Truncated, "header", format!("{HEADER_LEN} bytes"), bytes.len()));
+        let truncated = Error::new(ErrorKind::Truncated, "header", format!("{HEADER_LEN} bytes"), bytes.len());
+        return Err(truncated.at_offset(bytes.len() as u64));
     }
     let mut header = Reader::new("header", &bytes[MAGIC.len()..HEADER_LEN]);
     let major = u32::read(&mut header)?;
@@ -96,7 +98,7 @@ pub fn sections(bytes: &[u8]) -> Result<([u16; 2], Vec<Section>)> {
     let (count, file_len, crc, reserved) =
         (u32::read(&mut header)?, u64::read(&mut header)?, u32::read(&mut header)?, u32::read(&mut header)?);
     if major != VERSION[0] {
-        return Err(Error::new(ErrorKind::Unsupported, "format major version", VERSION[0], major));
+        return Err(Error::new(ErrorKind::Version, "format major version", VERSION[0], major).at_offset(8));
     }
     if file_len != bytes.len() as u64 {
         return Err(Error::new(
@@ -104,47 +106,55 @@ pub fn sections(bytes: &[u8]) -> Result<([u16; 2], Vec<Section>)> {
             "file length",
             format!("{file_len} bytes (by its header)"),
             format!("{} bytes", bytes.len()),
-        ));
+        )
+        .at_offset(bytes.len() as u64));
     }
     if count > MAX_SECTIONS {
-        return Err(Error::invalid("section count", format!("at most {MAX_SECTIONS}"), count));
+        return Err(Error::invalid("section count", format!("at most {MAX_SECTIONS}"), count).at_offset(12));
     }
     let table_end = HEADER_LEN + count as usize * ENTRY_LEN;
     let Some(table) = bytes.get(HEADER_LEN..table_end) else {
-        return Err(Error::new(ErrorKind::Truncated, "section table", format!("{table_end} bytes"), bytes.len()));
+        let truncated = Error::new(ErrorKind::Truncated, "section table", format!("{table_end} bytes"), bytes.len());
+        return Err(truncated.at_offset(bytes.len() as u64));
     };
-    check_crc("header and section table", header_crc(&bytes[..HEADER_LEN], table), crc)?;
+    check_crc("header and section table", header_crc(&bytes[..HEADER_LEN], table), crc, 0)?;
     if reserved != 0 {
-        return Err(Error::invalid("header: reserved", 0, reserved));
+        return Err(Error::invalid("header: reserved", 0, reserved).at_offset(28));
     }
     let mut reader = Reader::new("table", table);
     let sections: Vec<Section> = (0..count).map(|_| Section::read(&mut reader)).collect::<Result<_>>()?;
     let mut end = table_end as u64;
-    for (i, s) in sections.iter().enumerate() {
-        let at = |field: &str| format!("section {}: {field}", s.name());
-        let expected = end.next_multiple_of(s.align());
-        if s.offset != expected {
-            return Err(Error::invalid(at("offset"), expected, s.offset));
-        }
-        let room = file_len.checked_sub(s.offset);
-        if room.is_none_or(|room| s.len > room) {
-            return Err(Error::invalid(at("length"), format!("at most {} (the file's end)", room.unwrap_or(0)), s.len));
-        }
-        if s.flags & !MUST_UNDERSTAND != 0 || s.reserved != 0 {
-            return Err(Error::invalid(at("flags and reserved"), "0 or 1, and 0", format!("{} and {}", s.flags, s.reserved)));
-        }
-        if sections[..i].iter().any(|other| other.tag == s.tag) {
-            return Err(Error::invalid(at("tag"), "one section of each kind", "a second one"));
-        }
-        if bytes[end as usize..s.offset as usize].iter().any(|&b| b != 0) {
-            return Err(Error::invalid(at("alignment before it"), "zero bytes", "others"));
-        }
-        end = s.offset + s.len;
+    for (i, section) in sections.iter().enumerate() {
+        let entry = (HEADER_LEN + i * ENTRY_LEN) as u64;
+        end = check_section(section, &sections[..i], end, bytes).map_err(|e| e.at_offset(entry))?;
     }
     if end != file_len {
-        return Err(Error::invalid("last section", format!("to end at byte {file_len}"), end));
+        return Err(Error::invalid("last section", format!("to end at byte {file_len}"), end).at_offset(end));
     }
     Ok(([major, minor], sections))
+}
+
+/// Where a section ends that lies behind those `before` it, of which the last one ends at `end`.
+fn check_section(s: &Section, before: &[Section], end: u64, bytes: &[u8]) -> Result<u64> {
+    let at = |field: &str| format!("section {}: {field}", s.name());
+    let expected = end.next_multiple_of(s.align());
+    if s.offset != expected {
+        return Err(Error::invalid(at("offset"), expected, s.offset));
+    }
+    let room = (bytes.len() as u64).checked_sub(s.offset);
+    if room.is_none_or(|room| s.len > room) {
+        return Err(Error::invalid(at("length"), format!("at most {} (the file's end)", room.unwrap_or(0)), s.len));
+    }
+    if s.flags & !MUST_UNDERSTAND != 0 || s.reserved != 0 {
+        return Err(Error::invalid(at("flags and reserved"), "0 or 1, and 0", format!("{} and {}", s.flags, s.reserved)));
+    }
+    if before.iter().any(|other| other.tag == s.tag) {
+        return Err(Error::invalid(at("tag"), "one section of each kind", "a second one"));
+    }
+    if bytes[end as usize..s.offset as usize].iter().any(|&b| b != 0) {
+        return Err(Error::invalid(at("alignment before it"), "zero bytes", "others").at_offset(end));
+    }
+    Ok(s.offset + s.len)
 }
 
 /// CRC of the header with its own CRC field left out, then the table.
@@ -156,10 +166,11 @@ pub(crate) fn header_crc(header: &[u8], table: &[u8]) -> u32 {
     hasher.finalize()
 }
 
-pub(crate) fn check_crc(what: impl std::fmt::Display, computed: u32, stored: u32) -> Result<()> {
+/// That a checksum is the stored one, of `what` begins at byte `offset`.
+pub(crate) fn check_crc(what: impl std::fmt::Display, computed: u32, stored: u32, offset: u64) -> Result<()> {
     if computed == stored {
         return Ok(());
     }
     let (stored, computed) = (format!("checksum {stored:08x}"), format!("{computed:08x}: the bytes are damaged"));
-    Err(Error::new(ErrorKind::Checksum, what, stored, computed))
+    Err(Error::new(ErrorKind::Checksum, what, stored, computed).at_offset(offset))
 }

@@ -698,7 +698,7 @@ impl Field for Factor {
             2 => Factor::Least(Extent::read(r)?, Extent::read(r)?),
             3 => Factor::Greatest(Extent::read(r)?, Extent::read(r)?),
             4 => Factor::Scaled(Extent::read(r)?, f32::read(r)?.to_bits()),
-            other => return Err(Error::new(crate::ErrorKind::Unsupported, place, "a known factor", format!("code {other}"))),
+            other => return Err(Error::new(crate::ErrorKind::Version, place, "a known factor", format!("code {other}"))),
         })
     }
 }

@@ -1,11 +1,12 @@
 //! A logical graph: nodes in topological order over values, of which channels may be missing.
 
-use crate::codec::{choice, record};
+use crate::codec::{Field, Reader, choice, record};
 use crate::element::{ElementType, ElementTypes};
+use crate::error::Result;
 use crate::metadata::{Preprocessing, Provenance};
 use crate::op::{Op, Operator, is_open};
 use crate::value::{Blob, Value, ValueId};
-use crate::weights::Weights;
+use crate::weights::{InFile, Stored, Weights};
 use std::fmt;
 
 /// Everything in a file except the weights themselves.
@@ -68,17 +69,37 @@ record! {
         /// Its shape; axis 0 is the batch.
         pub dims: Vec<Dim>,
     }
+}
 
-    /// One application of an operator.
-    pub struct Node<W> {
-        /// Name, unique enough for people to find the layer in the source model.
-        pub name: String,
-        /// What it reads.
-        pub inputs: Vec<ValueId>,
-        /// The one value it defines.
-        pub output: ValueId,
-        /// What it does.
-        pub op: Op<W>,
+/// One application of an operator.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Node<W: Weights = Stored> {
+    /// Name, unique enough for people to find the layer in the source model.
+    pub name: String,
+    /// What it reads.
+    pub inputs: Vec<ValueId>,
+    /// The one value it defines.
+    pub output: ValueId,
+    /// What it does.
+    pub op: Op<W>,
+}
+
+/// The fields in order, as of other records; what cannot be read of the operator is told with the node's name.
+impl<W: InFile> Field for Node<W> {
+    const MIN_SIZE: usize = String::MIN_SIZE + Vec::<ValueId>::MIN_SIZE + ValueId::MIN_SIZE + Op::<W>::MIN_SIZE;
+
+    fn write(&self, out: &mut Vec<u8>) {
+        let Node { name, inputs, output, op } = self;
+        name.write(out);
+        inputs.write(out);
+        output.write(out);
+        op.write(out);
+    }
+
+    fn read(r: &mut Reader) -> Result<Self> {
+        let (name, inputs, output) = (String::read(r)?, Vec::read(r)?, ValueId::read(r)?);
+        let op = Op::read(r).map_err(|e| e.in_node(&name))?;
+        Ok(Node { name, inputs, output, op })
     }
 }
 

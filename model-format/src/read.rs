@@ -39,8 +39,12 @@ impl Loaded {
     /// [`ErrorKind::Checksum`] if the weights are damaged, [`ErrorKind::Truncated`] if they are not all there.
     pub fn verify_weights(&self, bytes: &[u8]) -> Result<()> {
         let weights = bytes.get(self.weights.clone());
-        let missing = || Error::new(ErrorKind::Truncated, "weights", format!("{} bytes", self.weights.end), bytes.len());
-        check_crc("section WGTS", crc32fast::hash(weights.ok_or_else(missing)?), self.weights_crc)
+        let missing = || {
+            let truncated = Error::new(ErrorKind::Truncated, "weights", format!("{} bytes", self.weights.end), bytes.len());
+            truncated.at_offset(bytes.len() as u64)
+        };
+        let crc = crc32fast::hash(weights.ok_or_else(missing)?);
+        check_crc("section WGTS", crc, self.weights_crc, self.weights.start as u64)
     }
 
     /// Bytes of the weight section.
@@ -61,11 +65,11 @@ pub fn validate(bytes: &[u8]) -> Result<Loaded> {
     for s in &sections {
         let body = &bytes[s.range()];
         if tag::METADATA.contains(&s.tag) {
-            check_crc(format!("section {}", s.name()), crc32fast::hash(body), s.crc)?;
-            read_section(&mut model, s.tag, body)?;
+            check_crc(format!("section {}", s.name()), crc32fast::hash(body), s.crc, s.offset)?;
+            read_section(&mut model, s.tag, s.offset, body)?;
         } else if s.tag != tag::WEIGHTS && s.must_understand() {
             let at = format!("section {}", s.name());
-            return Err(Error::new(ErrorKind::Unsupported, at, "a known section", "one that needs a newer sslm"));
+            return Err(Error::new(ErrorKind::Version, at, "a known section", "one that needs a newer sslm").at_offset(s.offset));
         }
     }
     let section = |tag: [u8; 4]| {
@@ -79,21 +83,20 @@ pub fn validate(bytes: &[u8]) -> Result<Loaded> {
     Ok(Loaded { model, version, weights, weights_crc })
 }
 
-/// Decodes one section of [`tag::METADATA`] into its part of `model`.
-pub(crate) fn read_section(model: &mut Model, section: [u8; 4], bytes: &[u8]) -> Result<()> {
-    fn decode<T: Field>(name: &'static str, bytes: &[u8]) -> Result<T> {
+/// Decodes one section of [`tag::METADATA`], which begins at byte `offset` of the file, into its part of `model`.
+pub(crate) fn read_section(model: &mut Model, section: [u8; 4], offset: u64, bytes: &[u8]) -> Result<()> {
+    fn decode<T: Field>(name: &'static str, offset: u64, bytes: &[u8]) -> Result<T> {
         let mut reader = Reader::new(name, bytes);
-        let value = T::read(&mut reader)?;
-        reader.finish()?;
-        Ok(value)
+        let value = T::read(&mut reader).and_then(|value| reader.finish().map(|()| value));
+        value.map_err(|e| e.at_offset(offset + reader.field_start() as u64))
     }
     match section {
-        tag::GRAPH => model.graph = decode("GRPH", bytes)?,
-        tag::OUTPUT_NAMES => model.output_names = decode("OUTN", bytes)?,
-        tag::LABELS => model.labels = decode("LABL", bytes)?,
-        tag::PREPROCESSING => model.preprocessing = Some(decode("PREP", bytes)?),
-        tag::TYPES => model.types = Some(decode("TYPE", bytes)?),
-        _ => model.provenance = Some(decode("PROV", bytes)?),
+        tag::GRAPH => model.graph = decode("GRPH", offset, bytes)?,
+        tag::OUTPUT_NAMES => model.output_names = decode("OUTN", offset, bytes)?,
+        tag::LABELS => model.labels = decode("LABL", offset, bytes)?,
+        tag::PREPROCESSING => model.preprocessing = Some(decode("PREP", offset, bytes)?),
+        tag::TYPES => model.types = Some(decode("TYPE", offset, bytes)?),
+        _ => model.provenance = Some(decode("PROV", offset, bytes)?),
     }
     Ok(())
 }

@@ -46,7 +46,8 @@ pub fn write<W: Write + Seek>(out: &mut W, model: &Model, mut fill: impl FnMut(u
     // Lengths of strings and lists have limits that only the encoding knows.
     let mut reread = Model::default();
     for (tag, _, bytes) in &metadata {
-        read_section(&mut reread, *tag, bytes)?;
+        // Where it will stand in the file is not known yet.
+        read_section(&mut reread, *tag, 0, bytes)?;
     }
 
     let start = out.stream_position()?;

@@ -249,7 +249,7 @@ fn rules_about_the_outside() {
     for len in [8, 31] {
         refuses(&format!("header: expected 32 bytes, found {len}"), Truncated, |f| f.truncate(len));
     }
-    refuses_repaired("format major version: expected 0, found 1", Unsupported, |f| f[8] = 1);
+    refuses_repaired("format major version: expected 0, found 1", Version, |f| f[8] = 1);
     refuses("file length: expected", Truncated, |f| f.truncate(32));
     refuses("bytes (by its header), found", Truncated, |f| f.push(0));
     refuses_repaired("section count: expected at most 64, found 65", Invalid, |f| f[12] = 65);
@@ -301,7 +301,7 @@ fn rules_about_the_outside() {
         let at = section(f, "WGTS").offset as usize;
         f[at] ^= 1;
     });
-    refuses_repaired("section NEWS: expected a known section, found one that needs a newer sslm", Unsupported, |f| {
+    refuses_repaired("section NEWS: expected a known section, found one that needs a newer sslm", Version, |f| {
         let at = at(f, "TYPE", 0);
         set(f, at, b"NEWS");
     });

@@ -1,7 +1,7 @@
 //! What computes a plan, whatever it is: a backend prepares a program, which sessions share; a session runs it with a state of its own.
 
 use crate::error::Result;
-use crate::limits::Deadline;
+use crate::limits::{Deadline, Until};
 use crate::model::Model;
 use crate::options::Options;
 use crate::planning::Signature;
@@ -49,8 +49,8 @@ pub(crate) trait Program: Send + Sync {
 
 /// What one session owns.
 pub(crate) trait State: Send {
-    /// Runs all steps on inputs that fit, until `deadline`, and notes what is asked for.
-    fn run(&mut self, inputs: &[TensorView<'_>], watch: Option<Watch<'_>>, deadline: Deadline) -> Result<()>;
+    /// Runs all steps on inputs that fit, as far as it may, and notes what is asked for.
+    fn run(&mut self, inputs: &[TensorView<'_>], watch: Option<Watch<'_>>, until: &Until<'_>) -> Result<()>;
 
     /// What the last run yielded as the output of this index.
     fn output(&self, index: usize) -> &[f32];

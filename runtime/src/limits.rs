@@ -2,7 +2,9 @@
 //! limits ([`crate::Options::max_memory`] and its neighbours). What would exceed one is refused before memory for it is taken.
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::interrupt::Interrupt;
 use std::cell::Cell;
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 /// What the options allow; `None` is anything.
@@ -36,12 +38,60 @@ impl Deadline {
 
     /// # Errors
     /// If it has passed.
-    pub(crate) fn check(self, what: &str) -> Result<()> {
-        match self.0 {
-            Some((_, time)) if self.has_passed() => {
-                Err(Error::new(ErrorKind::Limit, format!("time of {what}: expected at most {time:.1?}, found more")))
-            }
-            _ => Ok(()),
+    fn check(self, what: &str) -> Result<()> {
+        if self.has_passed() { Err(self.error(what)) } else { Ok(()) }
+    }
+
+    fn error(self, what: &str) -> Error {
+        let time = self.0.map_or(Duration::MAX, |(_, time)| time);
+        Error::new(ErrorKind::Limit, format!("time of {what}: expected at most {time:.1?}, found more"))
+    }
+}
+
+/// Until when a run may go on. Threads that compute it share it.
+pub(crate) struct Until<'a> {
+    deadline: Deadline,
+    interrupt: Option<&'a Interrupt>,
+    /// Why it is over, once it is: what a run has left out then is not there, whatever becomes of the interrupt.
+    over: OnceLock<Why>,
+}
+
+#[derive(Clone, Copy)]
+enum Why {
+    /// The options allow no more time.
+    Slow,
+    /// The caller's deadline has passed.
+    Late,
+    Cancelled,
+}
+
+impl<'a> Until<'a> {
+    /// For a run that begins now.
+    pub(crate) fn new(limits: &Limits, interrupt: Option<&'a Interrupt>) -> Self {
+        Until { deadline: limits.deadline(), interrupt, over: OnceLock::new() }
+    }
+
+    /// Whether the run is to go no further. Once it is, [`Self::check`] says so.
+    pub(crate) fn is_over(&self) -> bool {
+        let why = match self.interrupt {
+            Some(interrupt) if interrupt.is_cancelled() => Why::Cancelled,
+            Some(interrupt) if interrupt.is_late() => Why::Late,
+            _ if self.deadline.has_passed() => Why::Slow,
+            _ => return false,
+        };
+        self.over.get_or_init(|| why);
+        true
+    }
+
+    /// # Errors
+    /// If the run is to go no further, or was not to earlier.
+    pub(crate) fn check(&self) -> Result<()> {
+        self.is_over();
+        match self.over.get() {
+            None => Ok(()),
+            Some(Why::Slow) => Err(self.deadline.error("a run")),
+            Some(Why::Late) => Err(Error::new(ErrorKind::Limit, "a run: expected an end by the deadline, found more to do")),
+            Some(Why::Cancelled) => Err(Error::new(ErrorKind::Cancelled, "a run: cancelled")),
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::map::Bytes;
+use crate::trace;
 use sslm_format::{BlobId, Dim, ElementType, Graph, Loaded, Preprocessing, Provenance, Section, ValueId};
 use std::collections::HashMap;
 use std::fmt;
@@ -75,6 +76,7 @@ impl Model {
     }
 
     fn new(bytes: Bytes, origin: String) -> Result<Self> {
+        let _span = trace::open(&origin);
         let loaded = sslm_format::validate(bytes.as_slice()).map_err(|e| Error::from(e).within(&origin))?;
         Ok(Model { inner: Arc::new(Inner { bytes: Arc::new(bytes), loaded, origin }) })
     }
@@ -174,6 +176,11 @@ impl Model {
 
     pub(crate) fn blob(&self, id: BlobId) -> &[f32] {
         self.inner.loaded.blob(self.inner.bytes.as_slice(), id)
+    }
+
+    /// What errors call it: the file's path.
+    pub(crate) fn origin(&self) -> &str {
+        &self.inner.origin
     }
 
     pub(crate) fn name(&self, value: ValueId) -> &str {

@@ -167,8 +167,7 @@ impl Options {
             }
             if !fits {
                 let dims: Vec<String> = input.dims.iter().map(Dim::to_string).collect();
-                let (what, found) = (format!("shape of input '{}'", input.name), format!("{:?}", shape.as_ref()));
-                return Err(Error::input(what, format!("[{}]", dims.join(", ")), found));
+                return Err(Error::shape(&input.name, format!("[{}]", dims.join(", ")), shape.as_ref()));
             }
         }
         self.dims.extend(given.into_iter().map(|(name, extent)| (name.to_owned(), extent)));

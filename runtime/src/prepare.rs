@@ -6,6 +6,7 @@ use crate::model::Model;
 use crate::options::{Methods, Options};
 use crate::plan::Plan;
 use crate::planning::shapes;
+use crate::trace;
 
 impl Model {
     /// Fixes batch, symbolic dims and threads, chooses kernels, plans memory.
@@ -15,7 +16,9 @@ impl Model {
     /// options allow ([`ErrorKind::Limit`]), or the options' tuning was made for something else ([`ErrorKind::Tuning`]), or the backend
     /// is not there ([`ErrorKind::BackendUnavailable`]).
     pub fn prepare(&self, options: &Options) -> Result<Plan> {
-        let bound = self.bind(&shapes::of_inputs(self, options)?);
+        let inputs = shapes::of_inputs(self, options)?;
+        let _span = trace::prepare(self.origin(), &inputs);
+        let bound = self.bind(&inputs);
         let deadline = options.limits.deadline();
         let prepare = |open: Open| open(options)?.prepare(&bound, options, deadline);
         let (first, instead) = backends::named(options.backend);

@@ -2,9 +2,13 @@
 
 use crate::backend::State;
 use crate::error::{Error, ErrorKind, Result};
+use crate::interrupt::Interrupt;
+use crate::limits::Until;
 use crate::plan::Plan;
+use crate::planning::Port;
 use crate::report::NotFinite;
-use crate::tensor::{Element, TensorView, TypedView};
+use crate::tensor::{Element, TensorView, TensorViewMut, TypedView};
+use crate::trace;
 use crate::watch::Watch;
 use std::fmt;
 use std::sync::Arc;
@@ -17,6 +21,8 @@ pub struct Session {
     noted: Noted,
     /// Inputs of other types than `f32`, as `f32`.
     converted: Vec<Vec<f32>>,
+    /// What may end runs before they are done.
+    interrupt: Option<Interrupt>,
 }
 
 impl fmt::Debug for Session {
@@ -57,6 +63,7 @@ impl Plan {
             state: Arc::clone(&self.inner.program).state(),
             noted: Noted::Nothing,
             converted: Vec::new(),
+            interrupt: None,
             plan: self.clone(),
         }
     }
@@ -69,14 +76,15 @@ impl Session {
     /// If the network has other than one input, the input has another shape than the plan's, there is no memory left, or a device
     /// fails.
     pub fn run(&mut self, input: TensorView<'_>) -> Result<TensorView<'_>> {
-        Ok(self.run_all(&[input])?.get(0))
+        let outputs = self.run_all(&[input])?;
+        outputs.get(0).ok_or_else(|| Error::input("outputs", "at least 1", 0))
     }
 
     /// Runs the network on all its inputs, in the model's order.
     ///
     /// # Errors
     /// If the count or a shape differs from the plan's, there is no memory left, the run takes longer than
-    /// [`crate::Options::max_time`] allows, or a device fails.
+    /// [`crate::Options::max_time`] allows, an [`Interrupt`] ends it, or a device fails.
     pub fn run_all(&mut self, inputs: &[TensorView<'_>]) -> Result<Outputs<'_>> {
         let plan = &*self.plan.inner;
         if inputs.len() != plan.inputs.len() {
@@ -84,12 +92,35 @@ impl Session {
         }
         for (input, port) in inputs.iter().zip(&plan.inputs) {
             if input.shape() != port.shape {
-                let what = format!("shape of input '{}'", port.name);
-                return Err(Error::input(what, format!("{:?}", port.shape), format!("{:?}", input.shape())));
+                return Err(Error::shape(&port.name, format!("{:?}", port.shape), input.shape()));
             }
         }
-        self.state.run(inputs, self.noted.watch(), plan.limits.deadline())?;
+        let _span = trace::run();
+        self.state.run(inputs, self.noted.watch(), &Until::new(&plan.limits, self.interrupt.as_ref()))?;
         Ok(Outputs { session: self })
+    }
+
+    /// As [`Self::run_all`]; all outputs are copied to memory of the caller's, in the model's order.
+    ///
+    /// # Errors
+    /// As [`Self::run_all`]; or if there are more or fewer outputs than the plan has, or one has another shape
+    /// ([`Plan::output_shapes`]). Then nothing is run.
+    pub fn run_into(&mut self, inputs: &[TensorView<'_>], outputs: &mut [TensorViewMut<'_>]) -> Result<()> {
+        let ports = &self.plan.inner.outputs;
+        if outputs.len() != ports.len() {
+            return Err(Error::input("outputs", ports.len(), outputs.len()));
+        }
+        for (output, port) in outputs.iter().zip(ports) {
+            if output.shape() != port.shape {
+                let (what, found) = (format!("shape of output '{}'", port.name), format!("{:?}", output.shape()));
+                return Err(Error::input(what, format!("{:?}", port.shape), found));
+            }
+        }
+        let results = self.run_all(inputs)?;
+        for ((_, result), output) in results.iter().zip(outputs) {
+            output.data_mut().copy_from_slice(result.data());
+        }
+        Ok(())
     }
 
     /// As [`Self::run_all`], on elements of the types that the model declares for its inputs. Those of other types than `f32` are
@@ -123,6 +154,16 @@ impl Session {
         Ok(())
     }
 
+    /// Lets `interrupt` end the runs of this session, from now on, instead of an interrupt that it was given before.
+    pub fn set_interrupt(&mut self, interrupt: &Interrupt) {
+        self.interrupt = Some(interrupt.clone());
+    }
+
+    /// Forgets all that was asked for besides running.
+    pub(crate) fn forget_requests(&mut self) {
+        (self.noted, self.interrupt) = (Noted::Nothing, None);
+    }
+
     /// Whether runs measure their steps from now on. They look at no step's output then.
     pub fn set_timing(&mut self, on: bool) {
         let zeros = || vec![Duration::ZERO; self.plan.inner.program.step_count()];
@@ -148,23 +189,32 @@ impl Session {
 }
 
 impl<'a> Outputs<'a> {
-    /// The output of this index, in the model's order.
-    ///
-    /// # Panics
-    /// If the model has no such output.
-    pub fn get(&self, index: usize) -> TensorView<'a> {
-        self.view(index)
+    /// How many outputs the model has.
+    pub fn len(&self) -> usize {
+        self.session.plan.inner.outputs.len()
+    }
+
+    /// Whether the model has none, which no valid model does.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The output of this index, in the model's order; `None` if there is none.
+    pub fn get(&self, index: usize) -> Option<TensorView<'a>> {
+        self.iter().nth(index).map(|(_, output)| output)
+    }
+
+    /// The output of this name; `None` if there is none.
+    pub fn named(&self, name: &str) -> Option<TensorView<'a>> {
+        self.iter().find(|(own, _)| *own == name).map(|(_, output)| output)
     }
 
     /// The elements of the output of this index, of the type that the model declares for it.
     ///
     /// # Errors
-    /// If `T` is another type, or an element is beyond that type or beyond what `f32` holds exactly.
-    ///
-    /// # Panics
-    /// If the model has no such output.
+    /// If the model has no such output, `T` is another type, or an element is beyond that type or beyond what `f32` holds exactly.
     pub fn typed<T: Element>(&self, index: usize) -> Result<Vec<T>> {
-        let port = &self.session.plan.inner.outputs[index];
+        let port = self.port(index)?;
         if port.element_type != T::TYPE {
             return Err(Error::input(format!("elements of output '{}'", port.name), port.element_type, T::TYPE));
         }
@@ -174,13 +224,10 @@ impl<'a> Outputs<'a> {
     /// As [`Self::typed`], for any type: the bytes of the elements in the machine's order, one behind the other.
     ///
     /// # Errors
-    /// If an element is beyond the type that the model declares, or beyond what `f32` holds exactly.
-    ///
-    /// # Panics
-    /// If the model has no such output.
+    /// If the model has no such output, or an element is beyond the type that it declares, or beyond what `f32` holds exactly.
     pub fn typed_bytes(&self, index: usize) -> Result<Vec<u8>> {
-        let port = &self.session.plan.inner.outputs[index];
-        let (mut bytes, elements) = (Vec::new(), self.view(index).data());
+        let port = self.port(index)?;
+        let (mut bytes, elements) = (Vec::new(), self.session.state.output(index));
         let done = port.element_type.write(elements, &mut bytes);
         done.map_err(|e| Error::new(ErrorKind::Input, e).within(format!("output '{}'", port.name)))?;
         Ok(bytes)
@@ -194,12 +241,15 @@ impl<'a> Outputs<'a> {
 
     /// All outputs with their names.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = (&'a str, TensorView<'a>)> + use<'a> {
-        let this = *self;
-        this.session.plan.inner.outputs.iter().enumerate().map(move |(i, port)| (port.name.as_str(), this.view(i)))
+        let session = self.session;
+        session.plan.inner.outputs.iter().enumerate().map(move |(i, port)| {
+            let view = TensorView::new(&port.shape, session.state.output(i)).expect("the planner sized the place by the shape");
+            (port.name.as_str(), view)
+        })
     }
 
-    fn view(&self, index: usize) -> TensorView<'a> {
-        let port = &self.session.plan.inner.outputs[index];
-        TensorView::new(&port.shape, self.session.state.output(index)).expect("the planner sized the place by the shape")
+    fn port(&self, index: usize) -> Result<&'a Port> {
+        let ports = &self.session.plan.inner.outputs;
+        ports.get(index).ok_or_else(|| Error::input("index of an output", format!("less than {}", ports.len()), index))
     }
 }

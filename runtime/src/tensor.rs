@@ -52,6 +52,34 @@ impl<'a, S: Data<Elem = f32>, D: Dimension> TryFrom<&'a ArrayBase<S, D>> for Ten
     }
 }
 
+/// A row-major `f32` tensor of the caller's, to be written ([`crate::Session::run_into`]).
+#[derive(Debug, PartialEq)]
+pub struct TensorViewMut<'a> {
+    shape: &'a [usize],
+    data: &'a mut [f32],
+}
+
+impl<'a> TensorViewMut<'a> {
+    /// A view of `data` as `shape`.
+    ///
+    /// # Errors
+    /// If `data` has not as many elements as `shape` says.
+    pub fn new(shape: &'a [usize], data: &'a mut [f32]) -> Result<Self> {
+        check_len(shape, data.len())?;
+        Ok(TensorViewMut { shape, data })
+    }
+
+    /// Extents of the axes.
+    pub fn shape(&self) -> &'a [usize] {
+        self.shape
+    }
+
+    /// Elements, last axis fastest.
+    pub fn data_mut(&mut self) -> &mut [f32] {
+        self.data
+    }
+}
+
 /// A borrowed row-major tensor whose elements are of the type that a model declares.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct TypedView<'a> {

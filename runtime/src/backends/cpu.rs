@@ -2,7 +2,7 @@
 
 use crate::backend::{Backend, Program, State};
 use crate::error::{Error, ErrorKind, Result};
-use crate::limits::{Deadline, Meter};
+use crate::limits::{Deadline, Meter, Until};
 use crate::map::Line;
 use crate::memory::Memory;
 use crate::model::Model;
@@ -11,6 +11,7 @@ use crate::planning::{Draft, LayoutRules, Planned, PlannedImages, Signature, Ste
 use crate::report::StepInfo;
 use crate::step::{About, Place, Step};
 use crate::tensor::TensorView;
+use crate::trace;
 use crate::watch::{Notes, Watch, Written};
 use get_size2::GetSize;
 use sslm_format::BlobId;
@@ -369,12 +370,13 @@ impl Sequence {
         Ok(Sequence { steps, arena_len: planned.arena_len, scratch_len })
     }
 
-    /// Runs all steps, and notes what is asked for. Those that would begin behind the deadline do not.
-    fn run(&self, Running { weights, exec, notes, deadline }: Running<'_, '_>, arena: &mut [f32], scratch: &mut [f32]) {
+    /// Runs all steps, as far as it may, and notes what is asked for.
+    fn run(&self, Running { weights, exec, notes, until }: Running<'_, '_>, arena: &mut [f32], scratch: &mut [f32]) {
         for (i, step) in self.steps.iter().enumerate() {
-            if deadline.has_passed() {
+            if until.is_over() {
                 return;
             }
+            let _span = trace::step(&step.about);
             let start = notes.map(|_| Instant::now());
             step.run(weights, arena, scratch, exec);
             if let (Some(notes), Some(start)) = (notes, start) {
@@ -481,7 +483,7 @@ struct Running<'a, 't> {
     exec: Exec<'a>,
     /// Where what is asked for is noted.
     notes: Option<Notes<'a, 't>>,
-    deadline: Deadline,
+    until: &'a Until<'a>,
 }
 
 /// The inputs of a run, and where they are to lie.
@@ -503,7 +505,7 @@ impl Given<'_> {
 }
 
 impl State for CpuState {
-    fn run(&mut self, inputs: &[TensorView<'_>], watch: Option<Watch<'_>>, deadline: Deadline) -> Result<()> {
+    fn run(&mut self, inputs: &[TensorView<'_>], watch: Option<Watch<'_>>, until: &Until<'_>) -> Result<()> {
         let program = &*self.program;
         let taken = match &mut self.memory {
             Some(taken) => taken,
@@ -521,20 +523,19 @@ impl State for CpuState {
         });
         let notes = watch.as_ref().map(|watch| Notes { watch, first: 0, image: None });
         if let Some(images) = &program.images {
-            let running = Running { weights, exec, notes, deadline };
+            let running = Running { weights, exec, notes, until };
             images.run(given, &mut arena[images.all.clone()], taken.of_images.as_mut_slice(), running);
         } else {
             given.copy(0, arena);
         }
         let of_images = program.of_images().len();
         let notes = notes.map(|notes| Notes { first: of_images, ..notes });
-        program.rest.run(Running { weights, exec, notes, deadline }, arena, taken.scratch.as_mut_slice());
+        program.rest.run(Running { weights, exec, notes, until }, arena, taken.scratch.as_mut_slice());
         if let (Some(images), Some(watch)) = (&program.images, watch) {
             let watch = watch.into_inner().unwrap_or_else(PoisonError::into_inner);
             watch.share_times(of_images, images.shares);
         }
-        // What a deadline cut off is not there.
-        deadline.check("a run")
+        until.check()
     }
 
     fn output(&self, index: usize) -> &[f32] {

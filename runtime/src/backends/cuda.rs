@@ -6,13 +6,14 @@
 
 use crate::backend::{Backend, Program, State};
 use crate::error::{Error, ErrorKind, Result};
-use crate::limits::{Deadline, Meter};
+use crate::limits::{Deadline, Meter, Until};
 use crate::model::Model;
 use crate::options::{Methods, Options};
 use crate::planning::{Draft, Planned, Signature};
 use crate::report::StepInfo;
 use crate::step::{About, Place, Step};
 use crate::tensor::TensorView;
+use crate::trace;
 use crate::watch::{Watch, Written};
 use sslm_format::BlobId;
 use sslm_kernels::conv::Method;
@@ -178,8 +179,8 @@ enum Runs {
 
 impl State for CudaState {
     /// A run that fails may leave recordings and marks behind that lack something, so the next one begins as the first one did.
-    fn run(&mut self, inputs: &[TensorView<'_>], watch: Option<Watch<'_>>, deadline: Deadline) -> Result<()> {
-        deadline.check("a run")?;
+    fn run(&mut self, inputs: &[TensorView<'_>], watch: Option<Watch<'_>>, until: &Until<'_>) -> Result<()> {
+        until.check()?;
         self.try_run(inputs, watch).inspect_err(|_| self.memory = None)
     }
 
@@ -283,6 +284,7 @@ impl Taken {
     }
 
     fn step(&mut self, program: &CudaProgram, step: &PreparedStep) -> Result<()> {
+        let _span = trace::step(&step.about);
         let Taken { stream, arena, scratch, .. } = self;
         let view = |place: &Place| match place {
             Place::Arena(range) => arena.part(range.clone()),

@@ -43,7 +43,7 @@ mod tests {
     #[test]
     fn without_the_feature_cuda_is_not_available() {
         let error = open_cuda(&Options::new()).err().expect("no device");
-        assert_eq!(error.kind(), ErrorKind::BackendUnavailable);
+        assert_eq!(*error.kind(), ErrorKind::BackendUnavailable);
         assert!(error.to_string().contains("feature"), "{error}");
     }
 }

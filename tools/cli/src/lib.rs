@@ -61,7 +61,7 @@ pub fn message(error: &anyhow::Error) -> String {
         }
     }
     let is_limit = |cause: &(dyn std::error::Error + 'static)| {
-        cause.downcast_ref().is_some_and(|e: &sslm::Error| e.kind() == sslm::ErrorKind::Limit)
+        cause.downcast_ref().is_some_and(|e: &sslm::Error| *e.kind() == sslm::ErrorKind::Limit)
     };
     let hint = if error.chain().any(is_limit) { format!(" ({})", Limits::HINT) } else { String::new() };
     said.join(": ") + &hint

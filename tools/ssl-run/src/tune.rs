@@ -94,7 +94,7 @@ pub(crate) fn prepare(path: &Path, model: &Model, options: &Options) -> Result<P
         Err(e) => return not_used(e.to_string()),
     };
     match model.prepare(&options.clone().tuning(tuning)) {
-        Err(e) if e.kind() == ErrorKind::Tuning => not_used(format!("{}: {e}", file.display())),
+        Err(e) if *e.kind() == ErrorKind::Tuning => not_used(format!("{}: {e}", file.display())),
         Err(e) => Err(e.into()),
         Ok(plan) => {
             ssl_cli::note("ssl-run", format!("methods as timed in {}", file.display()));
