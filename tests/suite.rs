@@ -2,6 +2,7 @@
 //! a program of its own, because it counts allocations or forks, is `memory.rs` and `fork.rs`.
 
 mod batch;
+mod c;
 mod certificate;
 mod channels_first;
 mod cli;

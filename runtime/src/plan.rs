@@ -7,6 +7,7 @@ use crate::planning::{self, Port, Signature};
 use crate::report::StepInfo;
 use crate::tuning::MadeFor;
 use get_size2::GetSize;
+use sslm_format::ElementType;
 use std::fmt;
 use std::sync::Arc;
 
@@ -60,6 +61,11 @@ impl Plan {
     /// Shapes that [`crate::Session::run_all`] yields, in order.
     pub fn output_shapes(&self) -> impl ExactSizeIterator<Item = &[usize]> {
         self.inner.outputs.iter().map(|b| b.shape.as_slice())
+    }
+
+    /// Of which types the elements of the outputs are in the source model, in order: as [`Model::output_types`].
+    pub fn output_types(&self) -> Vec<ElementType> {
+        self.inner.outputs.iter().map(|port| port.element_type).collect()
     }
 
     /// Whether an image of the outputs may depend on other images of the batch: then a batch cannot be run in parts, or filled up. As

@@ -23,6 +23,8 @@ pub struct Session {
     converted: Vec<Vec<f32>>,
     /// What may end runs before they are done.
     interrupt: Option<Interrupt>,
+    /// Whether there is a last run, and it was not ended.
+    has_run: bool,
 }
 
 impl fmt::Debug for Session {
@@ -64,6 +66,7 @@ impl Plan {
             noted: Noted::Nothing,
             converted: Vec::new(),
             interrupt: None,
+            has_run: false,
             plan: self.clone(),
         }
     }
@@ -96,7 +99,9 @@ impl Session {
             }
         }
         let _span = trace::run();
+        self.has_run = false;
         self.state.run(inputs, self.noted.watch(), &Until::new(&plan.limits, self.interrupt.as_ref()))?;
+        self.has_run = true;
         Ok(Outputs { session: self })
     }
 
@@ -152,6 +157,11 @@ impl Session {
             done.map_err(|e| Error::new(ErrorKind::Input, e).within(format!("input '{}'", port.name)))?;
         }
         Ok(())
+    }
+
+    /// What the last run yielded; `None` if there was none, or it failed.
+    pub fn outputs(&self) -> Option<Outputs<'_>> {
+        self.has_run.then_some(Outputs { session: self })
     }
 
     /// Lets `interrupt` end the runs of this session, from now on, instead of an interrupt that it was given before.

@@ -1,4 +1,4 @@
-//! Running the command-line tools as a user would. They are built once, in the profile that the tests run in.
+//! Running the command-line tools as a user would, and libraries for other languages. All are built once, in the profile that the tests run in.
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -21,7 +21,7 @@ pub fn lenet() -> PathBuf {
 static BINARIES: LazyLock<PathBuf> = LazyLock::new(|| {
     let mut cargo = Command::new(env!("CARGO"));
     // Of the whole workspace, as the tests themselves, so that dependencies have the features with which they were compiled.
-    cargo.current_dir(root()).args(["build", "--quiet", "--workspace", "--bins"]);
+    cargo.current_dir(root()).args(["build", "--quiet", "--workspace", "--bins", "--lib"]);
     if !cfg!(debug_assertions) {
         cargo.arg("--release");
     }
@@ -39,6 +39,11 @@ pub struct Run {
     pub stdout: String,
     /// Standard error.
     pub stderr: String,
+}
+
+/// Where libraries for other languages lie.
+pub fn libraries() -> PathBuf {
+    BINARIES.clone()
 }
 
 /// A tool, to be started.

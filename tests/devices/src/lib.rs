@@ -77,6 +77,15 @@ pub fn has_nvrtc() -> bool {
     or_say("nvrtc", found.then_some(()).ok_or_else(|| "NVRTC was not found".to_owned())).is_some()
 }
 
+/// Whether there is a compiler of this name for programs that use the library: `cc` or `c++`.
+///
+/// # Panics
+/// If there is none, and it is required.
+pub fn has_compiler(name: &str) -> bool {
+    let answer = Command::new(name).arg("--version").stdout(Stdio::null()).status();
+    or_say("cc", answer.map_err(|e| format!("{name}: {e}"))).is_some()
+}
+
 /// Whether `python3` has onnxruntime, of any version.
 ///
 /// # Panics

@@ -9,7 +9,7 @@ use std::io::Write;
 use std::sync::{Mutex, OnceLock, PoisonError};
 
 const VARIABLE: &str = "SSLM_REQUIRE";
-/// Names besides those of instruction sets; `cc` is the C compiler of the emulation, `onnxruntime` a `python3` that has it.
+/// Names besides those of instruction sets; `cc` are the compilers of C and C++ of the emulation and of programs that use the library, `onnxruntime` a `python3` that has it.
 const OTHERS: [&str; 4] = ["cc", "cuda", "nvrtc", "onnxruntime"];
 
 /// What tests went without, by its name, and why it is not there.
