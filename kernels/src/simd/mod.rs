@@ -9,7 +9,11 @@ mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
 mod grid;
+#[cfg(target_arch = "aarch64")]
+mod neon;
 mod portable;
+#[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+mod simd128;
 mod stored;
 
 pub(crate) use grid::{Grid, GridMut};
@@ -220,6 +224,8 @@ pub(crate) enum Class {
     /// On a CPU that computes a vector as two halves (Zen 4), so that arithmetic takes twice as long and the rest does not.
     #[cfg_attr(not(target_arch = "x86_64"), expect(dead_code, reason = "other CPUs do not have it"))]
     Avx512InHalves,
+    #[cfg_attr(not(target_arch = "aarch64"), expect(dead_code, reason = "other CPUs do not have it"))]
+    Neon,
 }
 
 /// An instruction set that this CPU has.
@@ -233,20 +239,33 @@ enum Set {
     Avx2(avx2::Avx2),
     #[cfg(target_arch = "x86_64")]
     Avx512(avx512::Avx512),
+    #[cfg(target_arch = "aarch64")]
+    Neon(neon::Neon),
+    #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+    Simd128(simd128::Simd128),
 }
 
 /// It has nothing on the heap.
 impl GetSize for Isa {}
 
 impl Isa {
-    /// The names of all sets that kernels are written for, the best one first, each with the set if this CPU has it.
+    /// The names of all sets that kernels are written for, on any architecture.
+    pub const NAMES: [&'static str; 5] = ["avx512", "avx2", "neon", "simd128", "portable"];
+
+    /// The names of the sets that kernels have on this architecture, the best one first, each with the set if this CPU has it.
     pub fn all() -> impl Iterator<Item = (&'static str, Option<Isa>)> {
-        #[cfg(target_arch = "x86_64")]
-        let [avx512, avx2] = [avx512::Avx512::detect().map(Set::Avx512), avx2::Avx2::detect().map(Set::Avx2)];
-        #[cfg(not(target_arch = "x86_64"))]
-        let [avx512, avx2] = [None, None];
-        let portable = Some(Set::Portable(portable::Portable));
-        [("avx512", avx512), ("avx2", avx2), ("portable", portable)].into_iter().map(|(name, set)| (name, set.map(Isa)))
+        let sets = [
+            #[cfg(target_arch = "x86_64")]
+            ("avx512", avx512::Avx512::detect().map(Set::Avx512)),
+            #[cfg(target_arch = "x86_64")]
+            ("avx2", avx2::Avx2::detect().map(Set::Avx2)),
+            #[cfg(target_arch = "aarch64")]
+            ("neon", Some(Set::Neon(neon::Neon))),
+            #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+            ("simd128", Some(Set::Simd128(simd128::Simd128))),
+            ("portable", Some(Set::Portable(portable::Portable))),
+        ];
+        sets.into_iter().map(|(name, set)| (name, set.map(Isa)))
     }
 
     /// All that this CPU has, the best one first.
@@ -264,7 +283,7 @@ impl Isa {
         Isa(Set::Portable(portable::Portable))
     }
 
-    /// `avx512`, `avx2` or `portable`.
+    /// `avx512`, `avx2`, `neon`, `simd128` or `portable`.
     pub fn name(self) -> &'static str {
         match self.0 {
             Set::Portable(_) => "portable",
@@ -272,6 +291,10 @@ impl Isa {
             Set::Avx2(_) => "avx2",
             #[cfg(target_arch = "x86_64")]
             Set::Avx512(_) => "avx512",
+            #[cfg(target_arch = "aarch64")]
+            Set::Neon(_) => "neon",
+            #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+            Set::Simd128(_) => "simd128",
         }
     }
 
@@ -296,6 +319,10 @@ impl Isa {
             Set::Avx2(_) => Class::Avx2,
             #[cfg(target_arch = "x86_64")]
             Set::Avx512(simd) => simd.class(),
+            #[cfg(target_arch = "aarch64")]
+            Set::Neon(_) => Class::Neon,
+            #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+            Set::Simd128(_) => Class::Portable,
         }
     }
 
@@ -334,6 +361,10 @@ impl Isa {
             Set::Avx2(simd) => work.run(simd),
             #[cfg(target_arch = "x86_64")]
             Set::Avx512(simd) => work.run(simd),
+            #[cfg(target_arch = "aarch64")]
+            Set::Neon(simd) => work.run(simd),
+            #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+            Set::Simd128(simd) => work.run(simd),
         }
     }
 
@@ -346,6 +377,10 @@ impl Isa {
             Set::Avx2(simd) => simd.vectorize(f),
             #[cfg(target_arch = "x86_64")]
             Set::Avx512(simd) => simd.vectorize(f),
+            #[cfg(target_arch = "aarch64")]
+            Set::Neon(simd) => simd.vectorize(f),
+            #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+            Set::Simd128(simd) => simd.vectorize(f),
         }
     }
 }

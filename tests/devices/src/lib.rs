@@ -20,11 +20,13 @@ use sslm_kernels::cuda::{Device, Gpu};
 use std::process::{Command, Stdio};
 use std::sync::{Arc, OnceLock};
 
-/// Every instruction set that this CPU has, the best one first: what tests of kernels go through.
+/// Every instruction set that this CPU has, the best one first: what tests of kernels go through. Nothing is said of sets of other
+/// architectures, unless they are required.
 ///
 /// # Panics
 /// If a set is missing that must not be.
 pub fn isas() -> impl Iterator<Item = Isa> {
+    Isa::NAMES.into_iter().filter(|name| Isa::all().all(|(own, _)| own != *name)).for_each(require::of_another_machine);
     Isa::all().filter_map(|(name, isa)| or_say(name, isa.ok_or_else(|| "this CPU does not have it".to_owned())))
 }
 

@@ -25,17 +25,9 @@ unsafe extern "C" {
 /// # Panics
 /// If it is not there, and it is required.
 pub(crate) fn or_say<T>(name: &'static str, outcome: Result<T, String>) -> Option<T> {
-    static REQUIRED: OnceLock<BTreeSet<String>> = OnceLock::new();
-    let required = REQUIRED.get_or_init(|| {
-        names(&std::env::var(VARIABLE).unwrap_or_default()).unwrap_or_else(|e| {
-            // Once, instead of in every test.
-            let _ = writeln!(std::io::stderr(), "error: {e}");
-            std::process::exit(2)
-        })
-    });
     match outcome {
         Ok(found) => Some(found),
-        Err(why) if required.contains(name) => panic!("{VARIABLE} names {name}: {why}"),
+        Err(why) if required().contains(name) => panic!("{VARIABLE} names {name}: {why}"),
         Err(why) => {
             let mut missing = MISSING.lock().unwrap_or_else(PoisonError::into_inner);
             // Miri knows no `atexit`.
@@ -48,9 +40,29 @@ pub(crate) fn or_say<T>(name: &'static str, outcome: Result<T, String>) -> Optio
     }
 }
 
+/// Says that no machine of this architecture has what goes by this name.
+///
+/// # Panics
+/// If it is required.
+pub(crate) fn of_another_machine(name: &str) {
+    assert!(!required().contains(name), "{VARIABLE} names {name}: no machine of this architecture has it");
+}
+
+/// What must not be missing.
+fn required() -> &'static BTreeSet<String> {
+    static REQUIRED: OnceLock<BTreeSet<String>> = OnceLock::new();
+    REQUIRED.get_or_init(|| {
+        names(&std::env::var(VARIABLE).unwrap_or_default()).unwrap_or_else(|e| {
+            // Once, instead of in every test.
+            let _ = writeln!(std::io::stderr(), "error: {e}");
+            std::process::exit(2)
+        })
+    })
+}
+
 /// The names in a text like `avx2, cuda`.
 fn names(text: &str) -> Result<BTreeSet<String>, String> {
-    let known: Vec<&str> = Isa::all().map(|(name, _)| name).chain(OTHERS).collect();
+    let known: Vec<&str> = Isa::NAMES.into_iter().chain(OTHERS).collect();
     let names = text.split(',').map(str::trim).filter(|name| !name.is_empty());
     match names.clone().find(|name| !known.contains(name)) {
         None => Ok(names.map(str::to_owned).collect()),
@@ -76,7 +88,7 @@ mod tests {
         assert_eq!(names(""), set(&[]));
         assert_eq!(names("avx512,avx2"), set(&["avx2", "avx512"]));
         assert_eq!(names(" cc, cuda ,nvrtc,portable,"), set(&["cc", "cuda", "nvrtc", "portable"]));
-        let message = "SSLM_REQUIRE: expected some of avx512, avx2, portable, cc, cuda, nvrtc, onnxruntime, separated by commas, found 'avx521'";
+        let message = "SSLM_REQUIRE: expected some of avx512, avx2, neon, simd128, portable, cc, cuda, nvrtc, onnxruntime, separated by commas, found 'avx521'";
         assert_eq!(names("cc,avx521,avx2"), Err(message.to_owned()));
     }
 
