@@ -6,8 +6,10 @@ use crate::extent::{Extent, MAX_EXTENT};
 /// Extents of all axes. With symbolic dims among a network's inputs, they are expressions of those.
 pub type Shape = Vec<Extent>;
 
-/// No axis is longer than this, and no tensor has more elements: every index fits in an `i64` with room to spare.
-pub const MAX_ELEMENTS: usize = MAX_EXTENT as usize;
+/// No axis is longer than this, and no tensor has more elements: every index fits in an `i64` with room to spare. Where addresses have 32
+/// bits, it is as many elements as can be addressed.
+pub const MAX_ELEMENTS: usize = if MAX_EXTENT < ADDRESSABLE { MAX_EXTENT } else { ADDRESSABLE } as usize;
+const ADDRESSABLE: i64 = (isize::MAX as usize / size_of::<f32>()) as i64;
 /// Channels, filters, features and groups are below this.
 pub const MAX_CHANNELS: u32 = 1 << 28;
 /// Most axes a value has.
@@ -86,8 +88,8 @@ pub fn check_size(shape: &Shape) -> Result<()> {
             return Err(Error::shape(format!("axis {axis}"), "an extent of at least 0", extent));
         }
     }
-    let elements = shape.iter().try_fold(1usize, |n, e| n.checked_mul(e.known().unwrap_or(1).max(1)));
-    if elements.is_some_and(|n| n <= MAX_ELEMENTS) { Ok(()) } else { Err(too_large()) }
+    let elements = shape.iter().try_fold(1i64, |n, e| n.checked_mul(e.integer().unwrap_or(1).max(1)));
+    if elements.is_some_and(|n| n <= MAX_ELEMENTS as i64) { Ok(()) } else { Err(too_large()) }
 }
 
 #[cfg(test)]
