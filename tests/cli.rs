@@ -7,6 +7,7 @@ use sslm::ElementType;
 use sslm_tests::golden::golden;
 use sslm_tests::onnx::{Net, Value::*, encode};
 use sslm_tests::tools::{Run, command, lenet, refuses, root, run};
+use std::ffi::OsString;
 #[cfg(unix)]
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -821,4 +822,19 @@ fn help_teaches() {
         let help = succeeds(tool, &["--help"]);
         assert!(help.contains("Example") && help.contains("Exit codes"), "{tool}: {help}");
     }
+}
+
+/// As Python's console scripts use them: one process runs tools again and again, whatever came of earlier runs.
+#[test]
+fn tools_are_functions_too() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let (onnx, sslm) = (text(lenet().join("lenet.onnx")), text(folder.path().join("out.sslm")));
+    let convert = |arguments: &[&str]| ssl_convert::main(["ssl-convert"].iter().chain(arguments).map(OsString::from));
+    for (arguments, code) in
+        [(&[&*onnx][..], 2), (&[&onnx, "-o", &sslm], 0), (&["missing.onnx", "-o", &sslm], 2), (&[&onnx, "-o", &sslm], 0)]
+    {
+        assert_eq!(convert(arguments), code, "{arguments:?}");
+    }
+    assert_eq!(ssl_report::main(["ssl-report", "missing.csv", "-o", "out.html"].map(OsString::from)), 2);
+    assert!(Path::new(&sslm).exists());
 }

@@ -17,9 +17,9 @@ pub use progress::Progress;
 use anyhow::Result;
 use clap::Parser;
 use comfy_table::{CellAlignment, LineStyle, Table, TableStyle};
+use std::ffi::OsString;
 use std::fmt::Display;
 use std::io::{ErrorKind, StdoutLock, Write};
-use std::process::ExitCode;
 
 /// The work was done, but what it was checked against does not hold. [`main`] makes it exit code 1.
 #[derive(Debug)]
@@ -33,21 +33,27 @@ impl std::fmt::Display for CheckFailed {
 
 impl std::error::Error for CheckFailed {}
 
-/// `main` of a tool: reads the command line and calls `run`. Exit code 0; or one message on stderr and 1 for [`CheckFailed`], 2 for
-/// every other error.
-pub fn main<A: Parser>(tool: &str, run: impl FnOnce(&A) -> Result<()>) -> ExitCode {
+/// `main` of a tool: reads the command line and calls `run`. Yields the exit code: 0; or, after one message on stderr, 1 for
+/// [`CheckFailed`] and 2 for every other error.
+///
+/// The process may go on afterwards, as one that runs tools as functions does: nothing here ends it, and what was printed is written.
+pub fn main<A: Parser>(tool: &str, arguments: impl IntoIterator<Item = OsString>, run: impl FnOnce(&A) -> Result<()>) -> u8 {
     signals::limits_are_errors();
-    let result = match A::try_parse() {
+    let result = match A::try_parse_from(arguments) {
         Ok(arguments) => run(&arguments),
-        Err(e) if e.use_stderr() => e.exit(),
+        Err(e) if e.use_stderr() => {
+            // Where nobody can be told, the exit code has to do.
+            let _ = e.print();
+            return 2;
+        }
         // What was asked for with --help or --version.
         Err(e) => on_stdout(e.print(), ()).map_err(Into::into),
     };
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
+    match result.and_then(|()| Ok(stdout().flush()?)) {
+        Ok(()) => 0,
         Err(e) => {
             note(tool, message(&e));
-            ExitCode::from(if e.is::<CheckFailed>() { 1 } else { 2 })
+            if e.is::<CheckFailed>() { 1 } else { 2 }
         }
     }
 }

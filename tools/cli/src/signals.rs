@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::io;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, Once, PoisonError};
 use tempfile::NamedTempFile;
 
 /// The files that a signal removes. Absent until signals are watched.
@@ -44,8 +44,9 @@ fn partial() -> MutexGuard<'static, Option<BTreeSet<PathBuf>>> {
 /// Makes a write beyond the limit on the size of files (`ulimit -f`) fail like one to a full disk, instead of ending the process.
 #[cfg(unix)]
 pub(crate) fn limits_are_errors() {
+    static ONCE: Once = Once::new();
     // With a handler, whatever it does, the system goes on to yield the error. There is none to be had where signals cannot be caught.
-    let _ = signal_hook::flag::register(signal_hook::consts::SIGXFSZ, Arc::default());
+    ONCE.call_once(|| _ = signal_hook::flag::register(signal_hook::consts::SIGXFSZ, Arc::default()));
 }
 
 #[cfg(not(unix))]

@@ -3,11 +3,12 @@
 //! [`views`], [`fold`](mod@fold), [`gates`], [`norms`], [`shuffle`] and [`products`] (fewer nodes) -> [`threshold`] (small filters and columns to
 //! zero, if asked) -> [`compact`](mod@compact) (what can go) -> [`emit`] (panels and file) -> [`verify`](mod@verify) (the file against
 //! the original). [`certificate`] says what happened; [`report`] prints it; [`export`](mod@export) says the compact network in ONNX.
-//! What all of them need to know of an operator stands in `ops`, one family a file.
+//! What all of them need to know of an operator stands in `ops`, one family a file. `command` is the command line.
 
 pub mod blobs;
 pub mod certificate;
 mod channels_first;
+mod command;
 pub mod compact;
 pub mod emit;
 pub mod export;
@@ -32,6 +33,8 @@ pub mod threshold;
 pub mod verify;
 pub mod views;
 pub mod weights;
+
+pub use command::main;
 
 use anyhow::{Context, Result, bail, ensure};
 use certificate::Certificate;
