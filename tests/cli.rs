@@ -518,6 +518,68 @@ fn images_are_fitted_and_converted() {
     }
 }
 
+/// The seven in every other format, lying on its side where EXIF says so.
+#[test]
+fn images_of_every_format() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let at = |name: &str| text(folder.path().join(name));
+    let seven = bigger(&digit(7), 28, 28);
+    // As a camera that was turned to the right stores it, and the block of EXIF that says so.
+    let turned: Vec<u8> = (0..28).flat_map(|y| (0..28).map(move |x| (x, y))).map(|(x, y)| seven[x * 28 + 27 - y]).collect();
+    let exif = b"II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x06\0\0\0\0\0\0\0";
+    let rgb = |gray: &[u8]| gray.iter().flat_map(|&p| [p; 3]).collect::<Vec<u8>>();
+
+    let mut webp = Vec::new();
+    let mut encoder = image_webp::WebPEncoder::new(&mut webp);
+    encoder.set_exif_metadata(exif.to_vec());
+    encoder.encode(&rgb(&turned), 28, 28, image_webp::ColorType::Rgb8).expect("memory takes everything");
+    std::fs::write(at("seven.webp"), webp).expect("a writable folder");
+
+    let mut jpeg = jpeg_encoder::Encoder::new_file(at("seven.jpg"), 90).expect("a writable folder");
+    jpeg.add_exif_metadata(exif).expect("a short block");
+    jpeg.encode(&turned, 28, 28, jpeg_encoder::ColorType::Luma).expect("a writable folder");
+
+    let grays: Vec<u8> = (0..=255).flat_map(|p| [p; 3]).collect();
+    let mut gif = Vec::new();
+    let mut encoder = gif::Encoder::new(&mut gif, 28, 28, &grays).expect("memory takes everything");
+    for indices in [&seven, &turned] {
+        let frame = gif::Frame { width: 28, height: 28, buffer: indices.into(), ..gif::Frame::default() };
+        encoder.write_frame(&frame).expect("memory takes everything");
+    }
+    drop(encoder);
+    std::fs::write(at("seven.gif"), gif).expect("a writable folder");
+
+    let wide: Vec<u16> = turned.iter().map(|&p| u16::from(p) * 257).collect();
+    let mut tiff = std::fs::File::create(at("seven.tiff")).expect("a writable folder");
+    let mut encoder = tiff::encoder::TiffEncoder::new(&mut tiff).expect("a writable folder");
+    let mut image = encoder.new_image::<tiff::encoder::colortype::Gray16>(28, 28).expect("a writable folder");
+    image.encoder().write_tag(tiff::tags::Tag::Orientation, 6u16).expect("a writable folder");
+    image.write_data(&wide).expect("a writable folder");
+
+    let mut bmp = [&b"BM\0\0\0\0\0\0\0\0\x36\0\0\0\x28\0\0\0\x1c\0\0\0\x1c\0\0\0\x01\0\x18\0"[..], &[0; 24]].concat();
+    bmp.extend(seven.chunks(28).rev().flat_map(rgb));
+    std::fs::write(at("seven.bmp"), &bmp).expect("a writable folder");
+
+    let images = ["webp", "jpg", "gif", "tiff", "bmp"].map(|extension| at(&format!("seven.{extension}")));
+    let model = model();
+    let mut arguments = vec![&*model, "--top", "1"];
+    arguments.extend(images.iter().map(String::as_str));
+    let shown = succeeds("ssl-run", &arguments);
+    let classes: Vec<&str> = shown.lines().filter_map(|line| line.split_once("%  ").map(|(_, class)| class)).collect();
+    assert_eq!(classes, ["7"; 5], "{shown}");
+    let probability = |image: &str| {
+        let json: Value = serde_json::from_str(&succeeds("ssl-run", &[&model, "--json", image])).expect("JSON");
+        json[0]["classes"][0]["probability"].as_f64().expect("a number")
+    };
+    let plain = probability(&digit(7));
+    for image in images.iter().filter(|image| !image.ends_with(".jpg")) {
+        assert_eq!(probability(image), plain, "{image} keeps every pixel");
+    }
+    std::fs::write(at("cut.bmp"), &bmp[..bmp.len() - 1]).expect("a writable folder");
+    refuses("ssl-run", &[&model, &at("cut.bmp")], &["cut.bmp", "expected a sound BMP image", "it was cut off"]);
+    refuses("ssl-inspect", &[&images[0]], &["seven.webp", "found an image"]);
+}
+
 /// One image that cannot be read keeps none of the others from being run, and is named where they are.
 #[test]
 fn damaged_images_keep_no_others() {
@@ -538,7 +600,7 @@ fn damaged_images_keep_no_others() {
     let Run { code, stdout, stderr } = run("ssl-run", &[&[&*model, "--top", "1"], &images[..]].concat());
     let lines: Vec<&str> = stderr.lines().collect();
     assert_eq!((code, lines.len()), (1, 3), "{stderr}");
-    assert!(cut.iter().zip(&lines).all(|(path, line)| line.contains(&**path) && line.contains("sound PNG or JPEG")), "{stderr}");
+    assert!(cut.iter().zip(&lines).all(|(path, line)| line.contains(&**path) && line.contains("expected a sound ")), "{stderr}");
     assert_eq!(lines[2], "ssl-run: 2 of 5 images could not be run");
     let classes: Vec<&str> = stdout.lines().filter_map(|line| line.split_once("%  ").map(|(_, class)| class)).collect();
     assert_eq!((classes, stdout.lines().count()), (vec!["2", "7", "3"], 6), "{stdout}");
@@ -569,7 +631,7 @@ fn damaged_images_keep_no_others() {
         let name = Path::new(path).file_name().expect("a name");
         std::fs::copy(path, images.path().join(name)).expect("a writable folder");
         let verified = ["--verify", "0", "--verify-images", &text(images.path())];
-        refuses("ssl-convert", &[&[&*onnx, "-o", &out], &verified[..]].concat(), &[&name.to_string_lossy(), "sound PNG or JPEG"]);
+        refuses("ssl-convert", &[&[&*onnx, "-o", &out], &verified[..]].concat(), &[&name.to_string_lossy(), "expected a sound "]);
     }
     assert!(!Path::new(&out).exists());
 }
@@ -596,8 +658,8 @@ fn wrong_use_is_explained() {
         (&[&digit(1), &model()], &["1.png", "found an image", "ssl-run MODEL.sslm IMAGE"]),
         (&[&at("flat.npy")], &["flat.npy", "found an array of NumPy", "--input"]),
         (&[&model(), &at("nothing.png")], &["nothing.png", "cannot open"]),
-        (&[&model(), &at("text.png")], &["text.png", "PNG or JPEG"]),
-        (&[&model(), &at("cut.png")], &["cut.png", "sound PNG or JPEG"]),
+        (&[&model(), &at("text.png")], &["text.png", "expected a PNG, JPEG, WebP, GIF, BMP or TIFF image"]),
+        (&[&model(), &at("cut.png")], &["cut.png", "expected a sound "]),
         (&[&model(), &text(folder.path())], &["cannot"]),
         (&[&model()], &["nothing to run"]),
         (&[&model(), &digit(1), "--threads", "0"], &["--threads: expected at least 1"]),

@@ -103,6 +103,34 @@ fn images(root: &Path) {
         encoder.encode(&pixels[..9 * 7 * samples], 9, 7, color).expect("memory takes everything");
         put(root, "image", &format!("{name}.jpeg"), &file);
     }
+    other_images(root, &pixels);
+}
+
+fn other_images(root: &Path, pixels: &[u8]) {
+    let mut webp = vec![0b11];
+    let encoder = image_webp::WebPEncoder::new(&mut webp);
+    encoder.encode(&pixels[..9 * 7 * 3], 9, 7, image_webp::ColorType::Rgb8).expect("memory takes everything");
+    put(root, "image", "lossless.webp", &webp);
+
+    let mut gif = vec![0b11];
+    let mut encoder = gif::Encoder::new(&mut gif, 9, 7, &pixels[..12]).expect("memory takes everything");
+    let indices: Vec<u8> = pixels[..20].iter().map(|p| p % 4).collect();
+    let frame = gif::Frame { left: 2, top: 1, width: 5, height: 4, buffer: indices.into(), ..gif::Frame::default() };
+    encoder.write_frame(&frame).expect("memory takes everything");
+    drop(encoder);
+    put(root, "image", "part.gif", &gif);
+
+    let mut tiff = std::io::Cursor::new(Vec::new());
+    let encoder = tiff::encoder::TiffEncoder::new(&mut tiff).expect("memory takes everything");
+    let mut encoder = encoder.with_compression(tiff::encoder::Compression::Lzw);
+    let inks = encoder.write_image::<tiff::encoder::colortype::CMYK8>(9, 7, &pixels[..9 * 7 * 4]);
+    inks.expect("memory takes everything");
+    put(root, "image", "inks.tiff", &[&[0b11], &tiff.into_inner()[..]].concat());
+
+    // Runs of indices of eight bits.
+    let header = b"BM\0\0\0\0\0\0\0\0\x3e\0\0\0\x28\0\0\0\x03\0\0\0\x02\0\0\0\x01\0\x08\0\x01";
+    let runs = b"\x01\0\x02\x01\0\0\0\x03\x01\0\0\0\0\x01";
+    put(root, "image", "runs.bmp", &[&[0b11], &header[..], &[0; 23], &pixels[..8], runs].concat());
 }
 
 fn texts(root: &Path) {

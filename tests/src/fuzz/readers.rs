@@ -116,7 +116,7 @@ pub fn npy(data: &[u8]) {
     assert_eq!(bits(&again.elements), bits(&array.elements));
 }
 
-/// PNG and JPEG images, from bytes to the input of a network. The first byte says what that is. The decoders leave checksums alone when
+/// Images of all formats, from bytes to the input of a network. The first byte says what that is. The decoders leave checksums alone when
 /// they are fuzzed.
 ///
 /// # Panics
@@ -150,13 +150,30 @@ pub fn image(data: &[u8]) {
 
 /// The size that the headers of an image name, as far as they are where most files have them.
 fn pixels(image: &[u8]) -> usize {
-    let u16_at = |at: usize| image.get(at..at + 2).map_or(0, |b| usize::from(u16::from_be_bytes([b[0], b[1]])));
-    if image.starts_with(b"\x89PNG") {
-        let u32_at = |at: usize| u16_at(at) << 16 | u16_at(at + 2);
-        return u32_at(16).saturating_mul(u32_at(20));
+    let byte_at = |at: usize| image.get(at).map_or(0, |&byte| usize::from(byte));
+    let u16_at = |at: usize| byte_at(at) << 8 | byte_at(at + 1);
+    let u32_at = |at: usize| u16_at(at) << 16 | u16_at(at + 2);
+    let little_at = |at: usize, bytes: usize| (0..bytes).fold(0, |all, i| all | byte_at(at + i) << (8 * i));
+    match image {
+        [0x89, b'P', ..] => u32_at(16).saturating_mul(u32_at(20)),
+        [b'B', b'M', ..] => little_at(18, 4).saturating_mul((little_at(22, 4) as i32).unsigned_abs() as usize),
+        [b'G', b'I', ..] => little_at(6, 2) * little_at(8, 2),
+        [b'R', b'I', ..] => match image.get(12..16) {
+            Some(b"VP8X") => (little_at(24, 3) + 1) * (little_at(27, 3) + 1),
+            Some(b"VP8L") => ((little_at(21, 4) & 0x3fff) + 1) * ((little_at(21, 4) >> 14 & 0x3fff) + 1),
+            _ => (little_at(26, 2) & 0x3fff) * (little_at(28, 2) & 0x3fff),
+        },
+        [b'I', b'I', ..] | [b'M', b'M', ..] => {
+            let number = |at: usize| if image[0] == b'M' { u16_at(at) } else { little_at(at, 2) };
+            let value = |at: usize| if image[0] == b'M' { u32_at(at).max(u16_at(at)) } else { little_at(at, 4) };
+            let most = |tag| (8..image.len()).filter(|&at| number(at) == tag).map(|at| value(at + 8)).max().unwrap_or(0);
+            most(256).saturating_mul(most(257))
+        }
+        _ => {
+            let is_frame = |&i: &usize| image[i] == 0xff && (0xc0..0xd0).contains(&byte_at(i + 1));
+            (0..image.len()).filter(is_frame).map(|i| u16_at(i + 5) * u16_at(i + 7)).max().unwrap_or(0)
+        }
     }
-    let frames = (0..image.len()).filter(|&i| image[i] == 0xff && (0xc0..0xd0).contains(image.get(i + 1).unwrap_or(&0)));
-    frames.map(|i| u16_at(i + 5) * u16_at(i + 7)).max().unwrap_or(0)
 }
 
 /// Records of benchmarks: what is read can be joined with itself, and named.

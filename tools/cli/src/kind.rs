@@ -12,7 +12,7 @@ pub enum Kind {
     Sslm,
     /// A model to convert.
     Onnx,
-    /// PNG or JPEG.
+    /// An image, of any format that tools read.
     Image,
     /// One array of NumPy, or an archive of them.
     Array,
@@ -26,14 +26,22 @@ impl Kind {
             return None;
         }
         let mut start = Vec::new();
-        File::open(path).ok()?.take(8).read_to_end(&mut start).ok()?;
-        let kinds: [(&[u8], Kind); 5] = [
+        File::open(path).ok()?.take(12).read_to_end(&mut start).ok()?;
+        let kinds: [(&[u8], Kind); 8] = [
             (b"\x89SSLM", Kind::Sslm),
             (b"\x89PNG", Kind::Image),
             (b"\xff\xd8\xff", Kind::Image),
+            (b"GIF8", Kind::Image),
+            (b"II*\0", Kind::Image),
+            (b"MM\0*", Kind::Image),
             (b"\x93NUMPY", Kind::Array),
             (b"PK\x03\x04", Kind::Array),
         ];
+        // Other files begin like these, too.
+        let is_image = start.get(8..) == Some(b"WEBP") || start.starts_with(b"BM") && start.get(6..10) == Some(&[0; 4]);
+        if is_image {
+            return Some(Kind::Image);
+        }
         let by_bytes = kinds.into_iter().find(|(magic, _)| start.starts_with(magic)).map(|(_, kind)| kind);
         by_bytes.or_else(|| path.extension().is_some_and(|e| e.eq_ignore_ascii_case("onnx")).then_some(Kind::Onnx))
     }

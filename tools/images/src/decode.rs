@@ -1,44 +1,50 @@
-//! PNG and JPEG files as pixels of 8 bits a channel, gray or of three colors. The decoders are used as they are: a library of many
-//! formats brings color management that takes longer to compile than `ssl-run` itself, and nothing here uses it.
+//! Files of images of all formats as pixels, gray or of three colors. The decoders are used as they are: a library of many formats brings
+//! color management that takes longer to compile than `ssl-run` itself, and nothing here uses it.
 
+use crate::decoded::{Decoded, Samples, buffer};
+use crate::exif::Orientation;
 use crate::jpeg::ensure_whole;
 use crate::pixels::Pixels;
 use crate::size::ensure_size;
+use crate::{bmp, gif, tiff, webp};
 use anyhow::{Context, Result, ensure};
-use std::io::{Cursor, Read, Seek};
+use std::io::{Cursor, Read};
 use zune_jpeg::JpegDecoder;
 use zune_jpeg::zune_core::{bytestream::ZCursor, colorspace::ColorSpace, options::DecoderOptions};
 
 /// Files of images are read whole: they may have so many bytes.
 const MAX_FILE: u64 = 1 << 29;
 
-/// What a file holds, before it becomes [`Pixels`].
-struct Decoded {
-    width: u32,
-    height: u32,
-    samples: Samples,
-    /// 1 or 3 colors, which alpha may follow.
-    channels: usize,
-}
+/// What makes an image of a file's bytes.
+type Decoder = fn(&[u8]) -> Result<Decoded>;
 
-enum Samples {
-    Eight(Vec<u8>),
-    /// Big-endian, as PNG stores them.
-    Sixteen(Vec<u8>),
+/// A format by the first bytes of its files: its name, and what reads it.
+fn format(file: &[u8]) -> Option<(&'static str, Decoder)> {
+    const MAGIC: [(&[u8], &str, Decoder); 8] = [
+        (b"\x89PNG\r\n\x1a\n", "PNG", decode_png),
+        (b"\xff\xd8\xff", "JPEG", decode_jpeg),
+        (b"GIF87a", "GIF", gif::decode),
+        (b"GIF89a", "GIF", gif::decode),
+        (b"BM", "BMP", bmp::decode),
+        (b"II*\0", "TIFF", tiff::decode),
+        (b"MM\0*", "TIFF", tiff::decode),
+        (b"RIFF", "WebP", webp::decode),
+    ];
+    let found = MAGIC.into_iter().find(|(magic, ..)| file.starts_with(magic));
+    // Sounds and films are RIFF files, too.
+    let is_other = file.starts_with(b"RIFF") && file.get(8..12) != Some(b"WEBP");
+    found.filter(|_| !is_other).map(|(_, name, decoder)| (name, decoder))
 }
 
 /// Reads an image, and converts it to 1 or 3 `colors`; alpha is dropped.
-pub(crate) fn decode(mut file: impl Read + Seek, colors: usize) -> Result<Pixels> {
-    let mut start = Vec::new();
-    file.by_ref().take(8).read_to_end(&mut start).context("cannot read")?;
-    let is_png = start == b"\x89PNG\r\n\x1a\n";
-    ensure!(is_png || start.starts_with(b"\xff\xd8\xff"), "expected a PNG or JPEG image, found another kind of file");
-    file.rewind().context("cannot read")?;
+pub(crate) fn decode(mut file: impl Read, colors: usize) -> Result<Pixels> {
     let mut bytes = Vec::new();
+    file.by_ref().take(16).read_to_end(&mut bytes).context("cannot read")?;
+    let expected = "expected a PNG, JPEG, WebP, GIF, BMP or TIFF image, found another kind of file";
+    let (name, decoder) = format(&bytes).context(expected)?;
     file.take(MAX_FILE + 1).read_to_end(&mut bytes).context("cannot read")?;
     ensure!(bytes.len() as u64 <= MAX_FILE, "expected an image file of at most {MAX_FILE} bytes, found more");
-    let decoded = if is_png { decode_png(&bytes) } else { decode_jpeg(&bytes) };
-    Ok(decoded.context("expected a sound PNG or JPEG image")?.of_colors(colors))
+    Ok(decoder(&bytes).with_context(|| format!("expected a sound {name} image"))?.of_colors(colors))
 }
 
 fn decode_png(file: &[u8]) -> Result<Decoded> {
@@ -56,11 +62,12 @@ fn decode_png(file: &[u8]) -> Result<Decoded> {
     reader.next_frame(&mut bytes)?;
     // Up to the end marker: the file is whole.
     reader.finish()?;
+    let orientation = Orientation::of_exif(reader.info().exif_metadata.as_deref());
     let samples = match depth {
         png::BitDepth::Sixteen => Samples::Sixteen(bytes),
         _ => Samples::Eight(bytes),
     };
-    Ok(Decoded { width, height, samples, channels: color.samples() })
+    Ok(Decoded { width, height, samples, channels: color.samples(), orientation })
 }
 
 fn decode_jpeg(file: &[u8]) -> Result<Decoded> {
@@ -77,49 +84,8 @@ fn decode_jpeg(file: &[u8]) -> Result<Decoded> {
     ensure_size(width, height, file)?;
     let mut samples = buffer(decoder.output_buffer_size())?;
     decoder.decode_into(&mut samples)?;
-    Ok(Decoded { width, height, samples: Samples::Eight(samples), channels })
-}
-
-/// Room for an image.
-fn buffer(bytes: Option<usize>) -> Result<Vec<u8>> {
-    let bytes = bytes.context("its pixels take more memory than there is")?;
-    // Where there is none, this is an error and the next line would be the end. Zeros from the system are no memory until they are
-    // written to, so a file that only says that it has many pixels takes none.
-    let has_room = Vec::<u8>::new().try_reserve_exact(bytes);
-    has_room.with_context(|| format!("memory for its {bytes} bytes of pixels cannot be had"))?;
-    Ok(vec![0; bytes])
-}
-
-impl Decoded {
-    fn of_colors(self, colors: usize) -> Pixels {
-        let Decoded { width, height, samples, channels } = self;
-        let bytes = match samples {
-            Samples::Eight(samples) if channels == colors => samples,
-            Samples::Eight(samples) => convert(&samples, channels, colors, |&sample| f32::from(sample) * (1.0 / 255.0)),
-            Samples::Sixteen(samples) => {
-                let (samples, _) = samples.as_chunks::<2>();
-                convert(samples, channels, colors, |&sample| f32::from(u16::from_be_bytes(sample)) * (1.0 / 65535.0))
-            }
-        };
-        Pixels { width, height, channels: colors, bytes }
-    }
-}
-
-/// What each color gives to gray: the luminance of sRGB's red, green and blue.
-const LUMINANCE: [f32; 3] = [0.212_647_84, 0.715_179_2, 0.072_173_04];
-
-/// Pixels of `channels` samples, of which `level` is in 0..1, as bytes of 1 or 3 `colors`.
-fn convert<T>(samples: &[T], channels: usize, colors: usize, level: impl Fn(&T) -> f32) -> Vec<u8> {
-    let byte = |level: f32| (level * 255.0).round() as u8;
-    let mut bytes = Vec::with_capacity(samples.len() / channels * colors);
-    for pixel in samples.chunks_exact(channels) {
-        match (channels, colors) {
-            (3 | 4, 1) => bytes.push(byte(pixel.iter().zip(LUMINANCE).fold(0.0, |sum, (sample, l)| sum + level(sample) * l))),
-            (3 | 4, _) => bytes.extend(pixel[..3].iter().map(|sample| byte(level(sample)))),
-            _ => bytes.extend(std::iter::repeat_n(byte(level(&pixel[0])), colors)),
-        }
-    }
-    bytes
+    let orientation = Orientation::of_exif(decoder.exif().map(Vec::as_slice));
+    Ok(Decoded { width, height, samples: Samples::Eight(samples), channels, orientation })
 }
 
 #[cfg(test)]
@@ -137,12 +103,12 @@ mod tests {
     fn jpegs() -> Vec<(String, Vec<u8>)> {
         use jpeg_encoder::{ColorType, Encoder, SamplingFactor};
         let (width, height, mut files) = (45, 29, Vec::new());
-        for (color, channels) in [(ColorType::Luma, 1), (ColorType::Rgb, 3), (ColorType::Cmyk, 4)] {
+        for (color, channels) in [(ColorType::Luma, 1), (ColorType::Rgb, 3), (ColorType::Cmyk, 4), (ColorType::CmykAsYcck, 4)] {
             for is_progressive in [false, true] {
                 for restart in [0, 3] {
                     for sampling in [SamplingFactor::F_1_1, SamplingFactor::F_2_2, SamplingFactor::F_2_1] {
-                        // The decoder knows CMYK only with all components of one size.
-                        if channels == 4 && sampling != SamplingFactor::F_1_1 {
+                        // Of these, the encoder stores the last component larger than the first.
+                        if color == ColorType::Cmyk && sampling != SamplingFactor::F_1_1 {
                             continue;
                         }
                         let mut file = Vec::new();
@@ -179,6 +145,66 @@ mod tests {
             }
         }
         files
+    }
+
+    /// Four inks, as printers have them and as most cameras' programs code them, leave the colors that they leave on paper.
+    #[test]
+    fn inks_of_jpeg_leave_colors() {
+        use jpeg_encoder::{ColorType, Encoder, SamplingFactor};
+        for color in [ColorType::Cmyk, ColorType::CmykAsYcck] {
+            for sampling in [SamplingFactor::F_1_1, SamplingFactor::F_2_2] {
+                for (inks, expected) in [
+                    ([0, 0, 0, 0], [255, 255, 255]),
+                    ([255, 0, 0, 0], [0, 255, 255]),
+                    ([0, 255, 255, 0], [255, 0, 0]),
+                    ([0, 0, 0, 255], [0, 0, 0]),
+                    ([0, 128, 0, 128], [127, 64, 127]),
+                ] {
+                    let mut file = Vec::new();
+                    let mut encoder = Encoder::new(&mut file, 95);
+                    encoder.set_sampling_factor(sampling);
+                    encoder.encode(&inks.repeat(40 * 24), 40, 24, color).expect("memory takes everything");
+                    if color == ColorType::Cmyk && sampling == SamplingFactor::F_2_2 {
+                        let message = format!("{:#}", decode_jpeg(&file).err().expect("a larger last component"));
+                        assert!(message.contains("expected no component larger than the first"), "{message}");
+                        continue;
+                    }
+                    let image = decode_jpeg(&file).expect("a sound image").of_colors(3);
+                    let is_near = |pixel: &[u8]| pixel.iter().zip(expected).all(|(&found, e)| found.abs_diff(e) <= 3);
+                    let all = image.bytes.chunks(3).all(is_near);
+                    assert!(all, "{color:?} {sampling:?} {inks:?}: expected {expected:?}, found {:?}", &image.bytes[..3]);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn orientation_is_obeyed() {
+        let (pixels, exif) = (pixels(16, 8, 3), crate::exif::block(8));
+        let mut jpeg = Vec::new();
+        let mut encoder = jpeg_encoder::Encoder::new(&mut jpeg, 90);
+        encoder.add_exif_metadata(&exif).expect("a short block");
+        encoder.encode(&pixels, 16, 8, jpeg_encoder::ColorType::Rgb).expect("memory takes everything");
+        let mut info = png::Info::with_size(16, 8);
+        (info.color_type, info.bit_depth) = (png::ColorType::Rgb, png::BitDepth::Eight);
+        info.exif_metadata = Some(exif.into());
+        let mut png = Vec::new();
+        let encoder = png::Encoder::with_info(&mut png, info).expect("a sound header");
+        encoder.write_header().and_then(|mut file| file.write_image_data(&pixels)).expect("memory takes everything");
+        for (name, decoded) in [("JPEG", decode_jpeg(&jpeg)), ("PNG", decode_png(&png))] {
+            let image = decoded.expect("a sound image").of_colors(3);
+            let is_near = |(&found, &e): (&u8, &u8)| name == "JPEG" || found == e;
+            assert_eq!((image.width, image.height), (8, 16), "{name}");
+            assert!(image.bytes[..3].iter().zip(&pixels[15 * 3..]).all(is_near), "{name}");
+        }
+    }
+
+    #[test]
+    fn other_files_are_told_from_images() {
+        for file in [&b"RIFF\x24\0\0\0WAVEfmt "[..], b"RIFF", b"GIF90a", b"", b"this is no image"] {
+            let message = format!("{:#}", decode(file, 3).err().expect("none of an image"));
+            assert!(message.contains("expected a PNG, JPEG, WebP, GIF, BMP or TIFF image"), "{message}");
+        }
     }
 
     /// Lengths to which a file is cut: every third one, and all of the last ones.

@@ -143,6 +143,8 @@ impl Frame {
         let sampling = |entry: &[u8; 3]| [entry[1] >> 4, entry[1] & 15].map(usize::from);
         ensure!(list.iter().flat_map(sampling).all(|s| (1..=4).contains(&s)), "expected sampling factors of 1 to 4");
         let largest = [0, 1].map(|axis| list.iter().map(|entry| sampling(entry)[axis]).max().unwrap_or(1));
+        // Decoders do not expect it, and would mix up where their pixels are.
+        ensure!(sampling(&list[0]) == largest, "expected no component larger than the first, found one");
         let size = [width, height].map(usize::from);
         let mcus = [0, 1].map(|axis| size[axis].div_ceil(8 * largest[axis]));
         let component = |entry: &[u8; 3]| {

@@ -1,20 +1,34 @@
-//! From an image file to a network's input, by the preprocessing that a `.sslm` file stores: what `ssl-run` classifies and what
+//! From an image file to a network's input, by the preprocessing that a `.sslm` file stores; of moving ones, the first image: what `ssl-run` classifies and what
 //! `ssl-convert` verifies with must be the same elements, so both read images here.
 
+mod bmp;
 mod decode;
+mod decoded;
+mod exif;
+mod gif;
 mod jpeg;
 mod pixels;
 mod size;
+mod tiff;
+mod webp;
 
 use anyhow::{Context, Result, bail, ensure};
 use pixels::Pixels;
 use sslm_format::{Color, Dim, ElementType, Preprocessing, Resize};
 use std::fs::File;
-use std::io::{BufRead, BufReader, Seek};
+use std::io::Read;
 use std::path::Path;
 
 /// Images are not enlarged beyond this.
 const MAX_PIXELS: u64 = 1 << 26;
+
+/// How names of images end, in small letters.
+const EXTENSIONS: [&str; 8] = ["png", "jpg", "jpeg", "webp", "gif", "bmp", "tif", "tiff"];
+
+/// Whether a file is an image, as far as its name says.
+pub fn is_named_as_image(path: &Path) -> bool {
+    path.extension().is_some_and(|own| EXTENSIONS.iter().any(|extension| own.eq_ignore_ascii_case(extension)))
+}
 
 /// The dims of an input, as messages show them.
 pub fn describe(dims: &[Dim]) -> String {
@@ -102,17 +116,17 @@ impl Layout {
 /// image's own size is taken.
 ///
 /// # Errors
-/// If the file is not a whole and sound PNG or JPEG image, has more pixels than it may, or the rule would enlarge it beyond measure.
+/// If the file is not a whole and sound image of a known format (PNG, JPEG, WebP, GIF, BMP, TIFF), has more pixels than it may, or the rule would enlarge it beyond measure.
 pub fn load(path: &Path, rule: &Preprocessing, dims: &[Dim], layout: Layout) -> Result<(Vec<usize>, Vec<f32>)> {
     let file = File::open(path).context("cannot open");
-    file.and_then(|file| read(BufReader::new(file), rule, dims, layout)).with_context(|| format!("{}", path.display()))
+    file.and_then(|file| read(file, rule, dims, layout)).with_context(|| format!("{}", path.display()))
 }
 
 /// As [`load`], of an image that need not be a file.
 ///
 /// # Errors
 /// As [`load`].
-pub fn read(image: impl BufRead + Seek, rule: &Preprocessing, dims: &[Dim], layout: Layout) -> Result<(Vec<usize>, Vec<f32>)> {
+pub fn read(image: impl Read, rule: &Preprocessing, dims: &[Dim], layout: Layout) -> Result<(Vec<usize>, Vec<f32>)> {
     let (channels, [y, x]) = (layout.channels, layout.size_axes);
     let image = decode::decode(image, channels)?;
     let extent = |axis: usize, own: u32| match &dims[axis] {

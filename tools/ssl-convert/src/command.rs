@@ -66,7 +66,7 @@ struct Arguments {
     /// Compare with the original on N random inputs; 0: on none
     #[arg(long, value_name = "N", default_value_t = 4)]
     verify: usize,
-    /// Compare with the original on the PNG and JPEG images of a folder, preprocessed as the model says (to 0..1 if it does not)
+    /// Compare with the original on the images of a folder, preprocessed as the model says (to 0..1 if it does not)
     #[arg(long, value_name = "DIR")]
     verify_images: Option<PathBuf>,
     /// Compare with outputs that others computed: a .npz file with an array for each input, and one for each output that is to be

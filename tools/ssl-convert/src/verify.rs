@@ -30,7 +30,7 @@ pub const TOLERANCE_OF_ROUNDING: f64 = 0.02;
 pub struct Checks {
     /// Random inputs.
     pub random: usize,
-    /// A folder of PNG and JPEG images.
+    /// A folder of images.
     pub images: Option<PathBuf>,
     /// A `.npz` file of inputs and of the outputs that are expected for them, by the model's names.
     pub with: Option<PathBuf>,
@@ -387,19 +387,15 @@ fn given(model: &Model, file: &Path, limits: Limits, progress: &Progress) -> Res
     Ok(difference)
 }
 
-/// The PNG and JPEG files of a folder, by name.
+/// The images of a folder, by name.
 fn images_in(folder: &Path) -> Result<Vec<PathBuf>> {
-    let is_image = |path: &PathBuf| {
-        let extension = path.extension().map(|e| e.to_string_lossy().to_lowercase());
-        path.is_file() && extension.is_some_and(|e| ["png", "jpg", "jpeg"].contains(&e.as_str()))
-    };
     let mut paths = Vec::new();
     for entry in std::fs::read_dir(folder).context("expected a folder of images")? {
         paths.push(entry?.path());
     }
-    paths.retain(is_image);
+    paths.retain(|path| path.is_file() && ssl_images::is_named_as_image(path));
     paths.sort();
-    ensure!(!paths.is_empty(), "expected at least one .png, .jpg or .jpeg file, found none");
+    ensure!(!paths.is_empty(), "expected at least one image (a file named .png, .jpg, .webp, .gif, .bmp or .tiff), found none");
     Ok(paths)
 }
 

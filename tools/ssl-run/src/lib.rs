@@ -46,7 +46,7 @@ or --check-finite found a layer, 2 error."
 struct Arguments {
     /// The model
     model: PathBuf,
-    /// PNG or JPEG images to run, one after the other
+    /// Images to run: PNG, JPEG, WebP, GIF (the first frame), BMP or TIFF, the way up that their EXIF says
     images: Vec<PathBuf>,
     /// How many classes to print for each image
     #[arg(long, value_name = "K", default_value_t = 5)]
