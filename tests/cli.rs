@@ -8,7 +8,6 @@ use sslm_tests::golden::golden;
 use sslm_tests::onnx::{Net, Value::*, encode};
 use sslm_tests::tools::{Run, command, lenet, refuses, root, run};
 use std::ffi::OsString;
-#[cfg(unix)]
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
@@ -580,6 +579,73 @@ fn images_of_every_format() {
     refuses("ssl-inspect", &[&images[0]], &["seven.webp", "found an image"]);
 }
 
+/// Folders, patterns and standard input name images, and every format says the same of them.
+#[test]
+fn many_images_in_every_format() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let at = |name: &str| text(folder.path().join(name));
+    std::fs::create_dir(at("b")).expect("a writable folder");
+    for (name, i) in [("a.png", 1), ("b/3.png", 3), ("b/4, \"x\".png", 4), ("c.png", 2)] {
+        std::fs::copy(digit(i), at(name)).expect("a writable folder");
+    }
+    std::fs::write(at("b/5.png"), "no image").expect("a writable folder");
+    std::fs::write(at("notes.txt"), "no image").expect("a writable folder");
+    let model = model();
+    let classes = |stdout: &str| -> Vec<String> {
+        stdout.lines().filter_map(|line| line.split_once("%  ").map(|(_, class)| class.to_owned())).collect()
+    };
+    let ran = |arguments: &[&str]| {
+        let Run { code, stdout, stderr } = run("ssl-run", &[&[&*model, "--top", "1"], arguments].concat());
+        assert_eq!((code, stderr.contains("5.png")), (1, true), "{stderr}");
+        stdout
+    };
+    let whole = text(folder.path());
+    assert_eq!(classes(&ran(&[&whole])), ["1", "3", "4", "2"]);
+    assert_eq!(classes(&ran(&[&at("c.png"), &at("b/*"), &digit(9)])), ["2", "3", "4", "9"]);
+
+    let json: Value = serde_json::from_str(&ran(&[&whole, "--format", "json"])).expect("JSON");
+    let lines = ran(&[&whole, "--format", "jsonl"]);
+    let lines: Vec<Value> = lines.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    assert_eq!(json, Value::Array(lines));
+    let table = ran(&[&whole, "--format", "csv"]);
+    let mut reader = csv::Reader::from_reader(table.as_bytes());
+    let rows: Vec<std::collections::BTreeMap<String, String>> = reader.deserialize().map(|row| row.expect("a row")).collect();
+    assert_eq!(rows.len(), 5, "{table}");
+    for (row, answer) in rows.iter().zip(json.as_array().expect("a list")) {
+        let class = &answer["classes"][0];
+        assert_eq!(row["image"], answer["image"].as_str().expect("a name"));
+        assert_eq!(row["label"], class["label"].as_str().unwrap_or_default());
+        assert_eq!(row["error"], answer["error"].as_str().unwrap_or_default());
+        assert_eq!(row["probability"].parse::<f32>().ok(), class["probability"].as_f64().map(|p| p as f32));
+    }
+
+    // What is no classifier has outputs.
+    let mut net = Net::new(&["N", "1", "h", "w"]);
+    let y = net.node("GlobalAveragePool", &["x"], &[]);
+    let sslm = converted(folder.path(), "mean", &net.finish(&[&y]));
+    let table = succeeds("ssl-run", &[&sslm, &digit(1), "--format", "csv"]);
+    assert!(table.contains(",GlobalAveragePool_0,float32,1x1x1x1,0."), "{table}");
+}
+
+#[test]
+fn an_image_from_standard_input() {
+    let model = model();
+    let piped = |bytes: Vec<u8>| {
+        let mut run = command("ssl-run");
+        run.args([&*model, "-", "--top", "1"]).stdin(std::process::Stdio::piped());
+        run.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
+        let mut child = run.spawn().expect("the tool starts");
+        child.stdin.take().expect("a pipe").write_all(&bytes).expect("the tool reads");
+        let output = child.wait_with_output().expect("it ends");
+        (output.status.code(), [output.stdout, output.stderr].map(|text| String::from_utf8(text).expect("UTF-8")))
+    };
+    let (code, [stdout, stderr]) = piped(std::fs::read(digit(7)).expect("a shipped digit"));
+    assert_eq!((code, stdout.starts_with("-\n"), stdout.trim_end().ends_with(" 7")), (Some(0), true, true), "{stdout}{stderr}");
+    let (code, [stdout, stderr]) = piped(b"this is no image".to_vec());
+    assert_eq!((code, &*stdout), (Some(2), ""));
+    assert!(stderr.contains("standard input: expected a PNG, JPEG"), "{stderr}");
+}
+
 /// One image that cannot be read keeps none of the others from being run, and is named where they are.
 #[test]
 fn damaged_images_keep_no_others() {
@@ -650,6 +716,7 @@ fn wrong_use_is_explained() {
     let double = [ssl_npy::header("<f8", &[1, 1, 28, 28]), vec![0; 784 * 8]].concat();
     std::fs::write(at("double.npy"), double).expect("a writable folder");
     write_npy(&at("none.npy"), &[0, 1, 28, 28], &[]);
+    std::fs::create_dir(at("empty")).expect("a writable folder");
     let (y, missing) = (at("y.npy"), at("missing/y.npy"));
 
     let run_cases: &[(&[&str], &[&str])] = &[
@@ -660,7 +727,11 @@ fn wrong_use_is_explained() {
         (&[&model(), &at("nothing.png")], &["nothing.png", "cannot open"]),
         (&[&model(), &at("text.png")], &["text.png", "expected a PNG, JPEG, WebP, GIF, BMP or TIFF image"]),
         (&[&model(), &at("cut.png")], &["cut.png", "expected a sound "]),
-        (&[&model(), &text(folder.path())], &["cannot"]),
+        (&[&model(), &at("empty")], &["empty", "expected images", "found none"]),
+        (&[&model(), &at("*.bmp")], &["*.bmp", "expected at least one file that it matches, found none"]),
+        (&[&model(), "-", "-"], &["standard input once"]),
+        (&[&model(), &digit(1), "--bench", "1", "--format", "csv"], &["--format", "expected text or json"]),
+        (&[&model(), &digit(1), "--json", "--format", "csv"], &["--json", "--format"]),
         (&[&model()], &["nothing to run"]),
         (&[&model(), &digit(1), "--threads", "0"], &["--threads: expected at least 1"]),
         (&[&model(), &digit(1), "--isa", "sse9"], &["--isa", "expected one of", "portable", "'sse9'"]),

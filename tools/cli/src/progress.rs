@@ -32,7 +32,7 @@ impl Progress {
         self.0.set_length(parts as u64);
         self.0.set_position(0);
         self.0.set_message(what);
-        if let Ok(style) = ProgressStyle::with_template("{spinner} {msg} {pos}/{len}") {
+        if let Ok(style) = ProgressStyle::with_template("{spinner} {msg} {pos}/{len} [{bar:20}] {eta} left") {
             self.0.set_style(style);
         }
     }
@@ -40,6 +40,11 @@ impl Progress {
     /// One part of the step is done.
     pub fn advance(&self) {
         self.0.inc(1);
+    }
+
+    /// Prints something, which appears above the line.
+    pub fn around<T>(&self, print: impl FnOnce() -> T) -> T {
+        self.0.suspend(print)
     }
 
     /// Clears the line.

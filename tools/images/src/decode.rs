@@ -13,7 +13,7 @@ use zune_jpeg::JpegDecoder;
 use zune_jpeg::zune_core::{bytestream::ZCursor, colorspace::ColorSpace, options::DecoderOptions};
 
 /// Files of images are read whole: they may have so many bytes.
-const MAX_FILE: u64 = 1 << 29;
+pub const MAX_FILE: u64 = 1 << 29;
 
 /// What makes an image of a file's bytes.
 type Decoder = fn(&[u8]) -> Result<Decoded>;

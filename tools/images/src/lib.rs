@@ -19,6 +19,8 @@ use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
+pub use decode::MAX_FILE;
+
 /// Images are not enlarged beyond this.
 const MAX_PIXELS: u64 = 1 << 26;
 

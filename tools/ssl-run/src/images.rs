@@ -1,68 +1,33 @@
 //! Images in, and out what the model says of each as soon as it is known: the likeliest classes, or what its outputs hold. An image that
 //! cannot be run does not keep the others from it.
 
+use crate::answers::{Answer, Answers, Class, Found, Tensor};
 use crate::outputs::{Output, Target};
-use crate::{Arguments, finite, prepare, preprocess};
+use crate::sources::Source;
+use crate::{Arguments, ahead, finite, prepare, preprocess};
 use anyhow::{Context, Error, Result, bail, ensure};
-use serde::Serialize;
-use ssl_cli::{CheckFailed, printable};
-use ssl_images::Layout;
-use sslm::{Dim, Model, Preprocessing, Session, TensorInfo, TensorView};
-use std::io::Write;
-use std::path::{Path, PathBuf};
+use ssl_cli::{CheckFailed, Progress};
+use sslm::{Dim, Model, Session, TensorInfo, TensorView};
 
 /// An output of at most so many elements is printed whole.
 const FEW: usize = 10;
 
-#[derive(Serialize)]
-struct Answer {
-    image: String,
-    #[serde(flatten)]
-    found: Found,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "snake_case")]
-enum Found {
-    Classes(Vec<Class>),
-    Outputs(Vec<Tensor>),
-    /// Why there is neither.
-    Error(String),
-}
-
-#[derive(Serialize)]
-struct Class {
-    index: usize,
-    label: Option<String>,
-    probability: f32,
-    /// What the network yields for the class: a logit, or the probability itself if it ends in Softmax.
-    output: f32,
-}
-
-/// What an output holds.
-#[derive(Serialize)]
-struct Tensor {
-    name: String,
-    #[serde(rename = "type")]
-    element_type: &'static str,
-    shape: Vec<usize>,
-    least: f32,
-    greatest: f32,
-    /// All elements, if they are few.
-    elements: Option<Vec<f32>>,
-}
-
 pub(crate) fn run(arguments: &Arguments, model: &Model) -> Result<()> {
     let input = input(model)?;
     let target = Target::new(arguments, model)?;
-    ensure!(target.is_none() || arguments.images.len() == 1, "--output: expected one image, found {}", arguments.images.len());
+    let count = arguments.sources.len();
+    ensure!(target.is_none() || count == 1, "--output: expected one image, found {count}");
     let (rule, layout) = preprocess::rule(model, &input, &arguments.preprocessing)?;
     let labels = labels(arguments, model)?;
-    let mut runner = Runner { arguments, model, input, rule, layout, session: None };
-    let mut answers = Answers { out: ssl_cli::stdout(), is_json: arguments.json, printed: 0 };
-    let (all, mut failed, mut last) = (arguments.images.len(), 0, Vec::new());
-    let mut each = |path: &PathBuf| -> Result<()> {
-        let found = match runner.run(path) {
+    let sources = &arguments.sources;
+    let mut answers = Answers::new(ssl_cli::stdout(), arguments.format());
+    let (all, mut failed, mut last) = (sources.len(), 0, Vec::new());
+    let progress = if all > 1 { Progress::on_terminal() } else { Progress::default() };
+    progress.start("images", all);
+    let mut runner = Runner { arguments, model, input: &input, session: None };
+    let load = |source: &Source| source.load(&rule, &input.dims, layout);
+    let done = ahead::in_order(sources, load, |source, loaded| {
+        let found = match runner.run(source, loaded) {
             Ok(outputs) => {
                 last = outputs;
                 found(arguments, model, &labels, &last)
@@ -72,13 +37,14 @@ pub(crate) fn run(arguments: &Arguments, model: &Model) -> Result<()> {
             Err(Failed::Image(e)) => {
                 failed += 1;
                 let message = ssl_cli::message(&e);
-                ssl_cli::note("ssl-run", &message);
+                progress.around(|| ssl_cli::note("ssl-run", &message));
                 Found::Error(message)
             }
         };
-        answers.print(&Answer { image: path.display().to_string(), found })
-    };
-    let done = arguments.images.iter().try_for_each(&mut each);
+        progress.advance();
+        progress.around(|| answers.print(&Answer { image: source.to_string(), found }))
+    });
+    progress.finish();
     answers.end()?;
     done?;
     if failed == 0 {
@@ -95,9 +61,7 @@ pub(crate) fn run(arguments: &Arguments, model: &Model) -> Result<()> {
 struct Runner<'a> {
     arguments: &'a Arguments,
     model: &'a Model,
-    input: TensorInfo,
-    rule: Preprocessing,
-    layout: Layout,
+    input: &'a TensorInfo,
     session: Option<Session>,
 }
 
@@ -110,16 +74,16 @@ enum Failed {
 }
 
 impl Runner<'_> {
-    /// What the model yields for an image.
-    fn run(&mut self, path: &Path) -> Result<Vec<Output>, Failed> {
-        let (shape, pixels) = ssl_images::load(path, &self.rule, &self.input.dims, self.layout).map_err(Failed::Image)?;
+    /// What the model yields for an image that was loaded.
+    fn run(&mut self, source: &Source, loaded: Result<(Vec<usize>, Vec<f32>)>) -> Result<Vec<Output>, Failed> {
+        let (shape, pixels) = loaded.map_err(Failed::Image)?;
         // Where the model leaves the size open, it is the image's, and what is wrong with it concerns no other.
         let is_own_size = self.input.dims.iter().skip(1).any(|dim| matches!(dim, Dim::Symbolic { .. }));
-        let outputs = self.outputs(path, shape, pixels);
-        outputs.map_err(|e| if is_own_size { Failed::Image(e.context(path.display().to_string())) } else { Failed::Call(e) })
+        let outputs = self.outputs(source, shape, pixels);
+        outputs.map_err(|e| if is_own_size { Failed::Image(e.context(source.to_string())) } else { Failed::Call(e) })
     }
 
-    fn outputs(&mut self, path: &Path, mut shape: Vec<usize>, mut pixels: Vec<f32>) -> Result<Vec<Output>> {
+    fn outputs(&mut self, source: &Source, mut shape: Vec<usize>, mut pixels: Vec<f32>) -> Result<Vec<Output>> {
         // A model whose batch is fixed runs one image and blank ones.
         shape[0] = crate::batch(&self.input.dims, 1);
         let session = match &mut self.session {
@@ -136,7 +100,7 @@ impl Runner<'_> {
         let plan = session.plan().clone();
         let outputs = session.run_all(&inputs)?;
         self.model.ensure_unchanged()?;
-        finite::check(&plan, outputs, &inputs, || path.display().to_string())?;
+        finite::check(&plan, outputs, &inputs, || source.to_string())?;
         outputs.iter().map(|(_, view)| of_one_image(view, shape[0])).collect()
     }
 }
@@ -185,60 +149,6 @@ fn tensor((output, (name, element_type)): (&Output, (&str, sslm::ElementType))) 
         least: elements.iter().copied().fold(f32::INFINITY, f32::min),
         greatest: elements.iter().copied().fold(f32::NEG_INFINITY, f32::max),
         elements: (elements.len() <= FEW).then(|| elements.clone()),
-    }
-}
-
-/// Prints answers as they come: text, or one list of JSON, which is whole whenever [`Answers::end`] is called.
-struct Answers<W> {
-    out: W,
-    is_json: bool,
-    printed: usize,
-}
-
-impl<W: Write> Answers<W> {
-    fn print(&mut self, answer: &Answer) -> Result<()> {
-        if self.is_json {
-            write!(self.out, "{}", if self.printed == 0 { "[" } else { "," })?;
-            for line in serde_json::to_string_pretty(answer)?.lines() {
-                write!(self.out, "\n  {line}")?;
-            }
-        } else {
-            self.text(answer)?;
-        }
-        self.printed += 1;
-        Ok(self.out.flush()?)
-    }
-
-    fn end(&mut self) -> Result<()> {
-        if self.is_json && self.printed > 0 {
-            writeln!(self.out, "\n]")?;
-        }
-        Ok(self.out.flush()?)
-    }
-
-    fn text(&mut self, Answer { image, found }: &Answer) -> Result<()> {
-        let out = &mut self.out;
-        let mut headed = |text: String| writeln!(out, "{}\n{text}", printable(image));
-        match found {
-            Found::Classes(classes) => {
-                let class = |class: &Class| {
-                    let label = class.label.as_deref().map_or_else(|| format!("class {}", class.index), printable);
-                    format!("  {:6.2} %  {label}", class.probability * 100.0)
-                };
-                headed(classes.iter().map(class).collect::<Vec<_>>().join("\n"))?;
-            }
-            Found::Outputs(outputs) => {
-                let output = |Tensor { name, element_type, shape, least, greatest, elements }: &Tensor| {
-                    let all = elements.iter().flatten().map(f32::to_string).collect::<Vec<_>>().join(" ");
-                    let holds = if elements.is_some() { all } else { format!("{least} to {greatest}") };
-                    format!("  '{}' {element_type} {shape:?}: {holds}", printable(name))
-                };
-                headed(outputs.iter().map(output).collect::<Vec<_>>().join("\n"))?;
-            }
-            // Standard error has it.
-            Found::Error(_) => {}
-        }
-        Ok(())
     }
 }
 

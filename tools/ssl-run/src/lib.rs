@@ -1,20 +1,26 @@
-//! `ssl-run`: the command line of the runtime. [`images`] runs images, [`tensors`] runs arrays that [`inputs`] reads, [`timing`] and
-//! [`tune`] measure what [`sample`] gives them, [`finite`] looks for NaN; [`outputs`] writes what models yield, [`preprocess`] says how an image becomes a tensor.
+//! `ssl-run`: the command line of the runtime. [`images`] runs images, which [`sources`] names and [`ahead`] decodes, and [`answers`] prints
+//! what was found; [`tensors`] runs arrays that [`inputs`] reads, [`timing`] and [`tune`] measure what [`sample`] gives them, [`finite`] looks
+//! for NaN; [`outputs`] writes what models yield, [`preprocess`] says how an image becomes a tensor.
 
+mod ahead;
+mod answers;
 mod finite;
 mod images;
 mod inputs;
 mod outputs;
 mod preprocess;
 mod sample;
+mod sources;
 mod tensors;
 mod timing;
 mod tune;
 
+use answers::Format;
 use anyhow::{Context, Result, bail, ensure};
 use clap::builder::RangedU64ValueParser;
 use clap::{Parser, ValueEnum};
 use preprocess::Flags;
+use sources::Source;
 use ssl_cli::{Limits, Named};
 use sslm::{Dim, Model, Options, Plan, Threads, TransformedWeights, Tuning};
 use std::ffi::OsString;
@@ -25,12 +31,14 @@ use std::sync::Once;
 ///
 /// Of a model that says which classes there are, the likeliest ones of each image are printed; of every other model, what each of its
 /// outputs holds. Whole outputs go to a file.
-#[derive(Parser)]
+#[derive(Clone, Parser)]
 #[command(
     version,
     after_help = "Examples:
   ssl-run lenet.sslm digit.png                        # the five likeliest classes
   ssl-run --json --top 1 lenet.sslm *.png             # the same for programs
+  ssl-run resnet.sslm photos/ --format csv >found.csv # all images below a folder, as a table
+  curl -s URL | ssl-run resnet.sslm -                 # an image from standard input
   ssl-run unet.sslm photo.jpg --output masks.npy      # the whole output for one image
   ssl-run lenet.sslm --input x.npy --output y.npy     # an array, leading batch of any size
   ssl-run stereo.sslm --input left=l.npy --input right=r.npy --output y.npz    # several inputs, all outputs by name
@@ -46,13 +54,20 @@ or --check-finite found a layer, 2 error."
 struct Arguments {
     /// The model
     model: PathBuf,
-    /// Images to run: PNG, JPEG, WebP, GIF (the first frame), BMP or TIFF, the way up that their EXIF says
+    /// Images to run: PNG, JPEG, WebP, GIF (the first frame), BMP or TIFF, the way up that their EXIF says. A folder stands for all
+    /// images below it, a pattern such as 'photos/*.jpg' for what it matches, and - for standard input
     images: Vec<PathBuf>,
+    /// What `images` stands for.
+    #[arg(skip)]
+    sources: Vec<Source>,
     /// How many classes to print for each image
     #[arg(long, value_name = "K", default_value_t = 5)]
     top: usize,
-    /// Print JSON
-    #[arg(long)]
+    /// How results are printed; csv and jsonl are for images
+    #[arg(long, value_enum, value_name = "HOW", default_value_t = Format::Text)]
+    format: Format,
+    /// Short for --format json
+    #[arg(long, conflicts_with = "format")]
     json: bool,
     /// Run arrays instead of images: a .npy file; for a model of several inputs NAME=FILE.npy for each, or one .npz file whose arrays
     /// have the inputs' names. Elements are of the type that the model takes
@@ -124,10 +139,15 @@ enum Precision {
 }
 
 impl Arguments {
+    /// How results of images are printed.
+    fn format(&self) -> Format {
+        if self.json { Format::Json } else { self.format }
+    }
+
     /// All files that are read.
     fn inputs(&self) -> Vec<Named<'_>> {
         let options = [("MODEL", Some(&*self.model)), ("--labels", self.labels.as_deref())];
-        let images = self.images.iter().map(|image| ("IMAGES", Some(&**image)));
+        let images = self.sources.iter().map(|image| ("IMAGES", Some(&*image.path)));
         let arrays = self.input.iter().map(|text| ("--input", Some(inputs::path_of(text))));
         options.into_iter().chain(images).chain(arrays).collect()
     }
@@ -139,6 +159,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> u8 {
 }
 
 fn run(arguments: &Arguments) -> Result<()> {
+    let arguments = &Arguments { sources: sources::all(&arguments.images)?, ..arguments.clone() };
     let tuning = arguments.tune.then(|| Tuning::path_for(&arguments.model));
     let outputs = [("--output", arguments.output.as_deref()), ("--tune", tuning.as_deref())];
     ssl_cli::ensure_apart(&arguments.inputs(), &outputs)?;
@@ -149,13 +170,18 @@ fn run(arguments: &Arguments) -> Result<()> {
         arguments.backend != Backend::Cpu || arguments.precision == Precision::Fp32,
         "--precision: expected fp32 on the CPU (--backend cuda or auto has others)"
     );
+    let is_measured = arguments.tune || arguments.profile || arguments.bench.is_some();
+    ensure!(
+        !is_measured || matches!(arguments.format(), Format::Text | Format::Json),
+        "--format: expected text or json for what is measured (csv and jsonl are for images)"
+    );
     if arguments.tune {
         tune::run(arguments, &model)
     } else if arguments.profile || arguments.bench.is_some() {
         timing::run(arguments, &model)
     } else if !arguments.input.is_empty() {
         tensors::run(arguments, &model)
-    } else if arguments.images.is_empty() {
+    } else if arguments.sources.is_empty() {
         bail!("nothing to run: expected images, --input, --bench or --tune (see --help)")
     } else {
         images::run(arguments, &model)
@@ -212,7 +238,7 @@ fn given(arguments: &Arguments, model: &Model, shapes: &[Vec<usize>]) -> usize {
         return elements;
     }
     // An image file has a byte for some ten elements.
-    let bytes = arguments.images.iter().filter_map(|image| Some(image.metadata().ok()?.len())).max().unwrap_or(0);
+    let bytes = arguments.sources.iter().map(Source::len).max().unwrap_or(0);
     usize::try_from(bytes).unwrap_or(usize::MAX).saturating_mul(16).min(elements)
 }
 

@@ -7,7 +7,7 @@ use sslm::{Color, Model, Preprocessing, Resize, TensorInfo};
 use std::str::FromStr;
 
 /// Flags that override single parts of the preprocessing.
-#[derive(Args)]
+#[derive(Args, Clone)]
 #[command(next_help_heading = "Preprocessing (instead of what the model says): value = (pixel * scale - mean) / std")]
 pub(crate) struct Flags {
     /// gray, rgb or bgr

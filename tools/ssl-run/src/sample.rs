@@ -29,7 +29,7 @@ pub(crate) fn inputs(arguments: &Arguments, model: &Model) -> Result<Sample> {
         let (shapes, elements) = first.collect::<Result<Vec<_>>>()?.into_iter().unzip();
         return Ok(Sample { shapes, elements });
     }
-    if !arguments.images.is_empty() {
+    if !arguments.sources.is_empty() {
         return first_image(arguments, model, batch);
     }
     let shapes: Vec<Vec<usize>> = infos.iter().map(|input| shape(input, batch)).collect::<Result<_>>()?;
@@ -72,8 +72,8 @@ fn first_rows(array: Array, batch: usize) -> Result<(Vec<usize>, Vec<f32>)> {
 fn first_image(arguments: &Arguments, model: &Model, batch: usize) -> Result<Sample> {
     let input = images::input(model)?;
     let (rule, layout) = preprocess::rule(model, &input, &arguments.preprocessing)?;
-    let Some(path) = arguments.images.first() else { bail!("expected an image, found none") };
-    let (mut shape, pixels) = ssl_images::load(path, &rule, &input.dims, layout)?;
+    let Some(image) = arguments.sources.first() else { bail!("expected an image, found none") };
+    let (mut shape, pixels) = image.load(&rule, &input.dims, layout)?;
     shape[0] = batch;
     let shapes = vec![shape];
     can_be_run(arguments, model, &shapes)?;

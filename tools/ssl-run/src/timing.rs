@@ -1,5 +1,6 @@
 //! `--bench` and `--profile`: how long a run and each of its layers take.
 
+use crate::answers::Format;
 use crate::{Arguments, Precision, options, prepare, sample};
 use anyhow::Result;
 use serde::Serialize;
@@ -161,7 +162,7 @@ fn quantile(sorted: &[Duration], q: f64) -> Duration {
 
 fn print(arguments: &Arguments, report: &Report) -> Result<()> {
     let mut out = ssl_cli::stdout();
-    if arguments.json {
+    if arguments.format() == Format::Json {
         writeln!(out, "{}", serde_json::to_string_pretty(report)?)?;
         return Ok(());
     }

@@ -1,6 +1,7 @@
 //! `--tune`: which method is fastest for each layer on this machine, stored beside the model if whole runs are faster by it, and used
 //! from there by later runs.
 
+use crate::answers::Format;
 use crate::{Arguments, options, sample};
 use anyhow::Result;
 use serde_json::{Value, json};
@@ -26,7 +27,7 @@ pub(crate) fn run(arguments: &Arguments, model: &Model) -> Result<()> {
     let text = tuning.to_json();
     writeln!(file, "{text}")?;
     let mut out = ssl_cli::stdout();
-    if arguments.json {
+    if arguments.format() == Format::Json {
         let mut report: Value = serde_json::from_str(&text)?;
         report["kept"] = json!(turns.tuning_is_faster());
         report["turns"] = json!(turns);

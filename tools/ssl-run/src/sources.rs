@@ -1,0 +1,147 @@
+//! Which images the command line names: files, all images below folders, what patterns match that no shell has expanded, and standard
+//! input.
+
+use anyhow::{Context, Result, bail, ensure};
+use glob::MatchOptions;
+use ssl_images::{Layout, MAX_FILE, is_named_as_image};
+use sslm::{Dim, Preprocessing};
+use std::fmt;
+use std::io::{Cursor, Read};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// One image.
+#[derive(Clone)]
+pub(crate) struct Source {
+    /// `-` for standard input.
+    pub(crate) path: PathBuf,
+    /// What standard input held.
+    piped: Option<Arc<[u8]>>,
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.path.display().fmt(f)
+    }
+}
+
+impl Source {
+    /// How many bytes the image has; 0 where that cannot be known.
+    pub(crate) fn len(&self) -> u64 {
+        match &self.piped {
+            Some(bytes) => bytes.len() as u64,
+            None => self.path.metadata().map_or(0, |metadata| metadata.len()),
+        }
+    }
+
+    /// Decodes the image and makes an input of it: its shape and elements.
+    pub(crate) fn load(&self, rule: &Preprocessing, dims: &[Dim], layout: Layout) -> Result<(Vec<usize>, Vec<f32>)> {
+        match &self.piped {
+            Some(bytes) => ssl_images::read(Cursor::new(bytes), rule, dims, layout).context("standard input"),
+            None => ssl_images::load(&self.path, rule, dims, layout),
+        }
+    }
+}
+
+/// All images that these arguments name, in their order. A file that is not there is one, and an error when it is its turn.
+pub(crate) fn all(arguments: &[PathBuf]) -> Result<Vec<Source>> {
+    let mut sources: Vec<Source> = Vec::new();
+    for path in arguments {
+        if path.as_os_str() == "-" {
+            ensure!(sources.iter().all(|source| source.piped.is_none()), "-: expected standard input once, found it twice");
+            let mut bytes = Vec::new();
+            std::io::stdin().lock().take(MAX_FILE + 1).read_to_end(&mut bytes).context("cannot read standard input")?;
+            sources.push(Source { path: path.clone(), piped: Some(bytes.into()) });
+            continue;
+        }
+        let paths = match pattern(path) {
+            Some(pattern) => matching(pattern)?,
+            None => vec![path.clone()],
+        };
+        for path in paths {
+            let files = if path.is_dir() { below(&path)? } else { vec![path] };
+            sources.extend(files.into_iter().map(|path| Source { path, piped: None }));
+        }
+    }
+    Ok(sources)
+}
+
+/// The path as a pattern, if it is one and no file of that name is there.
+fn pattern(path: &Path) -> Option<&str> {
+    path.to_str().filter(|text| text.contains(['*', '?', '[']) && !path.exists())
+}
+
+fn matching(pattern: &str) -> Result<Vec<PathBuf>> {
+    // As shells have it.
+    let options = MatchOptions { require_literal_separator: true, require_literal_leading_dot: true, ..MatchOptions::default() };
+    let found = glob::glob_with(pattern, options).with_context(|| format!("{pattern}: expected a file or a pattern of files"))?;
+    let found = found.collect::<Result<Vec<_>, _>>().with_context(|| pattern.to_owned())?;
+    ensure!(!found.is_empty(), "{pattern}: expected at least one file that it matches, found none");
+    Ok(found)
+}
+
+/// All files below a folder that are images by their names, sorted. What begins with a dot is hidden, and folders that others link to
+/// are met where they are.
+fn below(folder: &Path) -> Result<Vec<PathBuf>> {
+    let (mut files, mut folders) = (Vec::new(), vec![folder.to_owned()]);
+    while let Some(folder) = folders.pop() {
+        let cannot = || format!("cannot read {}", folder.display());
+        for entry in folder.read_dir().with_context(cannot)? {
+            let entry = entry.with_context(cannot)?;
+            let (path, is_hidden) = (entry.path(), entry.file_name().as_encoded_bytes().starts_with(b"."));
+            if is_hidden {
+                continue;
+            }
+            if entry.file_type().with_context(cannot)?.is_dir() {
+                folders.push(path);
+            } else if is_named_as_image(&path) && path.is_file() {
+                files.push(path);
+            }
+        }
+    }
+    if files.is_empty() {
+        bail!("{}: expected images (files named .png, .jpg, .webp, .gif, .bmp or .tiff), found none", folder.display());
+    }
+    files.sort();
+    Ok(files)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn folders_and_patterns_become_their_files() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let at = |name: &str| folder.path().join(name);
+        for name in ["b/2.PNG", "b/10.jpg", "b/c/1.webp", "b/notes.txt", "b/.hidden.png", "a.png", "[x].png", "empty/notes.txt"] {
+            std::fs::create_dir_all(at(name).parent().expect("a folder")).expect("a writable folder");
+            std::fs::write(at(name), "").expect("a writable folder");
+        }
+        let names = |arguments: &[&str]| {
+            let found = all(&arguments.iter().map(|name| at(name)).collect::<Vec<_>>())?;
+            let name = |source: Source| {
+                let path = source.path.strip_prefix(folder.path()).expect("below the folder");
+                path.to_str().expect("UTF-8").replace('\\', "/")
+            };
+            anyhow::Ok(found.into_iter().map(name).collect::<Vec<_>>())
+        };
+        for (arguments, expected) in [
+            (&["a.png", "b"][..], &["a.png", "b/10.jpg", "b/2.PNG", "b/c/1.webp"][..]),
+            (&["b/*"], &["b/10.jpg", "b/2.PNG", "b/c/1.webp", "b/notes.txt"]),
+            (&["b/**/*.webp", "a.png"], &["b/c/1.webp", "a.png"]),
+            (&["[x].png", "?.png"], &["[x].png", "a.png"]),
+            (&["missing.png"], &["missing.png"]),
+        ] {
+            assert_eq!(names(arguments).expect("files"), expected, "{arguments:?}");
+        }
+        for (argument, expected) in [
+            ("empty", "expected images (files named .png"),
+            ("*.bmp", "expected at least one file that it matches"),
+            ("***", "expected a file or a pattern"),
+        ] {
+            let message = format!("{:#}", names(&[argument]).expect_err("no images"));
+            assert!(message.contains(argument) && message.contains(expected), "{message}");
+        }
+    }
+}
