@@ -951,10 +951,31 @@ fn a_reader_that_is_gone_is_no_error() {
 
 #[test]
 fn help_teaches() {
-    for tool in ["ssl-run", "ssl-convert", "ssl-inspect"] {
+    for tool in TOOLS {
         let help = succeeds(tool, &["--help"]);
         assert!(help.contains("Example") && help.contains("Exit codes"), "{tool}: {help}");
     }
+}
+
+const TOOLS: [&str; 4] = ["ssl-run", "ssl-convert", "ssl-inspect", "ssl-report"];
+
+#[test]
+fn completions_and_manual_pages_know_the_flags() {
+    for (tool, flag) in TOOLS.into_iter().zip(["--check-finite", "--verify-images", "--version", "--baseline"]) {
+        for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+            let script = succeeds(tool, &["--completions", shell]);
+            let name = flag.trim_start_matches("--");
+            assert!(script.contains(tool) && script.contains(name), "{tool} {shell}: {script}");
+        }
+        let page = succeeds(tool, &["--man"]);
+        let escaped = [tool, flag].map(|text| text.replace('-', "\\-"));
+        assert!(page.contains(".TH") && escaped.iter().all(|part| page.contains(part)), "{tool}: {page}");
+        assert!(page.contains("Exit codes"), "{tool}: {page}");
+        refuses(tool, &["--completions", "csh"], &["csh", "[possible values: bash,"]);
+        refuses(tool, &["--man", "model.sslm"], &["--man", "cannot be used with"]);
+    }
+    let page = succeeds("ssl-report", &["bench", "--man"]);
+    assert!(page.contains("ssl\\-report\\-bench") && page.contains("\\-\\-onnx"), "{page}");
 }
 
 /// As Python's console scripts use them: one process runs tools again and again, whatever came of earlier runs.

@@ -1,8 +1,9 @@
 //! What the command-line tools share, so that they behave alike: exit codes, messages, tables, how counts are printed, files that
-//! appear whole or not at all, files of the wrong kind, how models are opened and limited, and progress.
+//! appear whole or not at all, files of the wrong kind, how models are opened and limited, progress, completions and manual pages.
 
 mod kind;
 mod limits;
+mod manual;
 mod model;
 mod output;
 mod progress;
@@ -17,6 +18,7 @@ pub use progress::Progress;
 use anyhow::Result;
 use clap::Parser;
 use comfy_table::{CellAlignment, LineStyle, Table, TableStyle};
+use manual::Asked;
 use std::ffi::OsString;
 use std::fmt::Display;
 use std::io::{ErrorKind, StdoutLock, Write};
@@ -39,8 +41,9 @@ impl std::error::Error for CheckFailed {}
 /// The process may go on afterwards, as one that runs tools as functions does: nothing here ends it, and what was printed is written.
 pub fn main<A: Parser>(tool: &str, arguments: impl IntoIterator<Item = OsString>, run: impl FnOnce(&A) -> Result<()>) -> u8 {
     signals::limits_are_errors();
-    let result = match A::try_parse_from(arguments) {
-        Ok(arguments) => run(&arguments),
+    let result = match manual::read(arguments) {
+        Ok(Asked::Run(arguments)) => run(&arguments),
+        Ok(Asked::Text(text)) => stdout().write_all(&text).map_err(Into::into),
         Err(e) if e.use_stderr() => {
             // Where nobody can be told, the exit code has to do.
             let _ = e.print();
