@@ -386,6 +386,66 @@ fn bench_and_profile_report_each_layer() {
     assert!(portable.contains("portable"), "{portable}");
 }
 
+/// Where standard output is no terminal, there are 80 columns; what is not shown is in the JSON.
+#[test]
+fn tables_fit_eighty_columns() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let at = |name: &str| text(folder.path().join(name));
+    let [onnx, sslm] = ["onnx", "sslm"].map(|end| text(root().join(format!("tools/models/resnet20/resnet20.{end}"))));
+    let shown = [
+        succeeds("ssl-convert", &[&onnx, "-o", &at("new.sslm"), "--export-onnx", &at("new.onnx"), "--verify", "1"]),
+        succeeds("ssl-inspect", &[&sslm]),
+        succeeds("ssl-run", &[&sslm, "--profile"]),
+        succeeds("ssl-run", &[&sslm, "--bench", "2"]),
+        succeeds("ssl-report", &["bench", &sslm, "--onnx", &onnx]),
+    ];
+    for shown in &shown {
+        let is_rule = |line: &&str| line.starts_with('─');
+        let rules: Vec<usize> = shown.lines().enumerate().filter(|(_, line)| is_rule(line)).map(|(at, _)| at).collect();
+        let [first, last] = rules[..] else { panic!("expected a table in {shown}") };
+        assert!(last > first + 10 && shown.contains("…"), "{shown}");
+        let table = shown.lines().skip(first - 1).take(last - first + 2);
+        let wide: Vec<&str> = table.filter(|line| line.chars().count() > 80).collect();
+        assert!(wide.is_empty(), "{wide:#?}");
+    }
+    let json: Value = serde_json::from_str(&succeeds("ssl-inspect", &[&sslm, "--json"])).expect("JSON");
+    let nodes = json["nodes"].as_array().expect("a list");
+    let find = |name: &str| nodes.iter().find(|node| node["name"] == name).unwrap_or_else(|| panic!("a node {name}"));
+    assert_eq!(find("/block2_1/shortcut/shortcut.0/Conv")["window"], "1x1 stride 2");
+    assert_eq!(find("/block1_2/conv1/Conv")["filters"], serde_json::json!({ "kept": 0, "of": 16 }));
+    assert_eq!((&json["inputs"][0]["dims"][0], &json["labels"][8]), (&Value::from("batch"), &Value::from("ship")));
+    let bench: Value = serde_json::from_str(&succeeds("ssl-run", &[&sslm, "--bench", "2", "--json"])).expect("JSON");
+    let layers = bench["layers"].as_array().expect("a list");
+    assert!(layers.iter().any(|layer| layer["name"] == "/block2_1/shortcut/shortcut.0/Conv" && layer["macs"] == 131_072));
+}
+
+/// Both time the same: the same plan on the same input, warm.
+#[test]
+fn a_profile_agrees_with_a_bench() {
+    let resnet = text(root().join("tools/models/resnet20/resnet20.sslm"));
+    let report = |arguments: &[&str]| -> Value {
+        let shown = succeeds("ssl-run", &[&[&resnet, "--threads", "1", "--json"], arguments].concat());
+        serde_json::from_str(&shown).expect("JSON")
+    };
+    let sum = |report: &Value| -> f64 {
+        report["layers"].as_array().expect("a list").iter().map(|layer| layer["median_ms"].as_f64().expect("a time")).sum()
+    };
+    // Others may use the machine: what agrees once can agree.
+    let mut found = Vec::new();
+    for _ in 0..10 {
+        let (profile, bench) = (report(&["--profile"]), report(&["--bench", "300"]));
+        let median = |report: &Value| report["run_ms"]["median"].as_f64().expect("a time");
+        assert!(profile["runs"].as_u64() >= Some(10), "{profile}");
+        let times = [median(&profile), median(&bench), sum(&profile), sum(&bench)];
+        let least = times.iter().copied().fold(f64::INFINITY, f64::min);
+        if times.iter().all(|time| time / least < 1.2) {
+            return;
+        }
+        found.push(times);
+    }
+    panic!("run and sum of layers, of profile and bench, in ms: {found:?}");
+}
+
 /// Whether methods are faster is for the machine to say; what is stored, said and left alone follows from it.
 #[test]
 fn tuning_is_stored_where_runs_are_faster_by_it() {
@@ -456,7 +516,7 @@ fn inspect_shows_header_layers_and_kept_counts() {
         "input 'image' [batch, 1, 28, 28]",
         "10 labels: 0, 1",
         "of 500",
-        "2x2 stride 2",
+        "2x2/2",
     ] {
         assert!(shown.contains(part), "expected '{part}' in\n{shown}");
     }

@@ -1,6 +1,7 @@
 //! What the command-line tools share, so that they behave alike: exit codes, messages, tables, how counts are printed, files that
 //! appear whole or not at all, files of the wrong kind, how models are opened and limited, progress, completions and manual pages.
 
+mod figures;
 mod kind;
 mod limits;
 mod manual;
@@ -8,16 +9,18 @@ mod model;
 mod output;
 mod progress;
 mod signals;
+mod table;
 
+pub use figures::{kept_of, rate, short, thousands, time};
 pub use kind::{Kind, ensure_kind};
 pub use limits::Limits;
 pub use model::open_model;
 pub use output::{Named, PartialFile, ensure_apart, file_beside, put_in_place};
 pub use progress::Progress;
+pub use table::{Table, table};
 
 use anyhow::Result;
 use clap::Parser;
-use comfy_table::{CellAlignment, LineStyle, Table, TableStyle};
 use manual::Asked;
 use std::ffi::OsString;
 use std::fmt::Display;
@@ -107,51 +110,14 @@ fn on_stdout<T>(result: std::io::Result<T>, all: T) -> std::io::Result<T> {
     }
 }
 
-/// A table with these headings. Columns from `first_number` on hold figures and are aligned right.
-pub fn table(headings: &[&str], first_number: usize) -> Table {
-    let line = || LineStyle::none().fill('─').junction('─');
-    let style = TableStyle::new().header_separator(line()).bottom_border(line());
-    let mut table = Table::new();
-    table.load_style(style).set_header(headings.iter().copied());
-    for i in first_number..headings.len() {
-        if let Some(column) = table.column_mut(i) {
-            column.set_cell_alignment(CellAlignment::Right);
-        }
-    }
-    table
-}
-
-/// `1234567` as `1 234 567`.
-pub fn thousands(n: u64) -> String {
-    let digits = n.to_string();
-    let first = digits.len() % 3;
-    let mut triples: Vec<&str> = (first..digits.len()).step_by(3).map(|i| &digits[i..i + 3]).collect();
-    if first > 0 {
-        triples.insert(0, &digits[..first]);
-    }
-    triples.join(" ")
-}
-
 /// Text from a file, safe to print on a terminal: control characters are escaped.
 pub fn printable(text: &str) -> String {
     text.chars().flat_map(|c| if c.is_control() { c.escape_default().collect() } else { vec![c] }).collect()
 }
 
-/// `kept of all`, or just the one count where they are the same.
-pub fn kept_of(kept: usize, all: usize) -> String {
-    if kept == all { all.to_string() } else { format!("{kept} of {all}") }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn thousands_groups_by_three() {
-        for (n, text) in [(0, "0"), (999, "999"), (1000, "1 000"), (12345, "12 345"), (1234567, "1 234 567")] {
-            assert_eq!(thousands(n), text);
-        }
-    }
 
     #[test]
     fn causes_are_told_once() {

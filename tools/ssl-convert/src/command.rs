@@ -142,7 +142,7 @@ fn run(arguments: &Arguments) -> Result<()> {
 
 fn print(arguments: &Arguments, Summary { certificate, written }: &Summary) -> Result<()> {
     let mut out = ssl_cli::stdout();
-    writeln!(out, "{}", report::table(certificate))?;
+    writeln!(out, "{}", report::table(certificate).fitted())?;
     if arguments.target_macs.is_some() {
         writeln!(out, "chosen: --zero-tol {:.3e}", certificate.zero_tol)?;
     }

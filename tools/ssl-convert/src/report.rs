@@ -3,8 +3,7 @@
 use crate::certificate::{Certificate, Change, Cost, Count, LayerReport, Rule, Scattered};
 use crate::export::LayerExport;
 use crate::verify::Difference;
-use comfy_table::Table;
-use ssl_cli::{kept_of, printable, thousands};
+use ssl_cli::{Table, kept_of, printable, short, thousands};
 use std::collections::BTreeMap;
 
 /// Layers with at least this share of zeros among the weights that they keep are named.
@@ -15,36 +14,46 @@ const MOST_NAMED: usize = 3;
 
 /// One line for each layer with weights, and their sum.
 pub fn table(certificate: &Certificate) -> Table {
-    let exports = certificate.export.as_ref().is_some_and(|export| export.refused.is_none());
-    let headings = ["layer", "op", "filters", "channels", "columns", "MACs before", "after", "less", "dense in ONNX"];
-    let mut table = ssl_cli::table(&headings[..headings.len() - usize::from(!exports)], 2);
+    let headings = ["layer", "op", "filters", "channels", "columns", "MACs", "after", "less"];
+    let mut table = ssl_cli::table(&headings, 2).leaving_out(&["channels"]);
     let of = |count: &Count| kept_of(count.kept, count.original);
     for layer in &certificate.layers {
-        let filters = if layer.removed { format!("0 of {}: removed", layer.filters.original) } else { of(&layer.filters) };
-        let mut row = vec![printable(&layer.name), layer.op.to_owned(), filters, of(&layer.channels), of(&layer.columns)];
-        row.extend(macs(&layer.cost));
-        row.extend(exports.then(|| dense(layer.export.unwrap_or_default())));
-        table.add_row(row);
+        let [before, after, less] = macs(&layer.cost);
+        let less = if layer.removed { "removed".to_owned() } else { less };
+        let kept = [of(&layer.filters), of(&layer.channels), of(&layer.columns)];
+        let [filters, channels, columns] = kept;
+        table.add_row([printable(&layer.name), layer.op.to_owned(), filters, channels, columns, before, after, less]);
     }
-    let mut row = vec!["total".to_owned(), String::new(), String::new(), String::new(), String::new()];
-    row.extend(macs(&certificate.total));
-    row.extend(exports.then(String::new));
-    table.add_row(row);
+    let [before, after, less] = macs(&certificate.total);
+    let none = String::new;
+    table.add_row(["total".to_owned(), none(), none(), none(), none(), before, after, less]);
     table
-}
-
-/// What the export keeps of a layer although the file does not.
-fn dense(LayerExport { dense_filters, dense_channels, .. }: LayerExport) -> String {
-    let kinds = [(dense_filters, "filters"), (dense_channels, "channels")].into_iter().filter(|(count, _)| *count > 0);
-    kinds.map(|(count, what)| format!("{count} {what}")).collect::<Vec<_>>().join(", ")
 }
 
 fn macs(cost: &Cost) -> [String; 3] {
     match cost.macs {
         None => ["symbolic".into(), "symbolic".into(), String::new()],
-        Some(Change { before, after: 0 }) => [thousands(before), "0".into(), String::new()],
-        Some(Change { before, after }) => [thousands(before), thousands(after), format!("{:.2}x", before as f64 / after as f64)],
+        Some(Change { before, after: 0 }) => [short(before), "0".into(), String::new()],
+        Some(Change { before, after }) => [short(before), short(after), format!("{:.2}x", before as f64 / after as f64)],
     }
+}
+
+/// What the export keeps of layers although the file does not.
+fn dense_in_export(certificate: &Certificate) -> Option<String> {
+    let named = |layer: &LayerReport| {
+        let LayerExport { dense_filters, dense_channels, .. } = layer.export.unwrap_or_default();
+        let kinds = [(dense_filters, "filters"), (dense_channels, "channels")].into_iter().filter(|(count, _)| *count > 0);
+        let kinds: Vec<String> = kinds.map(|(count, what)| format!("{count} {what}")).collect();
+        (!kinds.is_empty()).then(|| format!("{} ({})", printable(&layer.name), kinds.join(", ")))
+    };
+    certificate.export.as_ref().filter(|export| export.refused.is_none())?;
+    let mut names: Vec<String> = certificate.layers.iter().filter_map(named).collect();
+    if names.len() > MOST_NAMED {
+        let more = names.len() - MOST_NAMED;
+        names.truncate(MOST_NAMED);
+        names.push(format!("{more} more layers"));
+    }
+    (!names.is_empty()).then(|| format!("zeros that stay in the export: {}", names.join(", ")))
 }
 
 /// What was removed by which rule, what was refused, and how the outputs compare: one line each.
@@ -59,6 +68,7 @@ pub fn notes(certificate: &Certificate) -> Vec<String> {
     if !large.is_empty() {
         notes.push(format!("multiply-accumulates are those of an image of {}", printable(&large.join(", "))));
     }
+    notes.extend(dense_in_export(certificate));
     notes.extend(scattered_zeros(certificate));
     notes.extend(narrowest_gap(certificate));
     for refusal in &certificate.refused {

@@ -1,8 +1,10 @@
 //! `ssl-inspect`: header, sections, layers, kept counts and sizes of a `.sslm` file, after checking all of its checksums.
 
+mod json;
+
 use anyhow::Result;
 use clap::Parser;
-use ssl_cli::{kept_of, printable, table, thousands};
+use ssl_cli::{kept_of, printable, short, table, thousands};
 use sslm::{Dim, ElementType, KeptCount, LayerInfo, Model};
 use std::ffi::OsString;
 use std::io::Write;
@@ -10,15 +12,18 @@ use std::path::PathBuf;
 
 /// Show what a .sslm file holds: version, sections, inputs, and what each layer keeps.
 ///
-/// Every checksum is verified, the weights' too.
+/// Every checksum is verified, the weights' too. Of nodes, 3x3/2 is a window with stride 2.
 #[derive(Parser)]
 #[command(
     version,
-    after_help = "Examples:\n  ssl-inspect lenet.sslm\n  ssl-inspect lenet.sslm | less    # what each layer keeps, one a line\n\nExit codes: 0 the file is sound, 2 error."
+    after_help = "Examples:\n  ssl-inspect lenet.sslm\n  ssl-inspect lenet.sslm | less    # what each layer keeps, one a line\n  ssl-inspect lenet.sslm --json    # for programs: whole names, exact counts\n\nExit codes: 0 the file is sound, 2 error."
 )]
 struct Arguments {
     /// The file
     model: PathBuf,
+    /// Print all of it as JSON
+    #[arg(long)]
+    json: bool,
 }
 
 /// Runs the tool as a program of this name and these arguments would, and yields its exit code.
@@ -29,13 +34,17 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> u8 {
 fn run(arguments: &Arguments) -> Result<()> {
     let model = ssl_cli::open_model(&arguments.model)?;
     let mut out = ssl_cli::stdout();
+    if arguments.json {
+        writeln!(out, "{}", serde_json::to_string_pretty(&json::of(&model))?)?;
+        return Ok(());
+    }
     header(&mut out, arguments, &model)?;
 
-    let mut layers = table(&["node", "op", "window", "filters", "columns", "weights", "output channels"], 3);
+    let mut layers = table(&["node", "op", "window", "filters", "columns", "weights", "channels"], 3);
     for layer in model.layers() {
         layers.add_row(row(&layer));
     }
-    writeln!(out, "{layers}")?;
+    writeln!(out, "{}", layers.fitted())?;
     let removed = model.layers().filter(is_removed).count();
     if removed > 0 {
         let all = model.layers().len();
@@ -57,7 +66,7 @@ fn header(out: &mut impl Write, arguments: &Arguments, model: &Model) -> Result<
         let how = if p.dense { "dense, zeros kept on request" } else { "compact" };
         writeln!(
             out,
-            "made by {} ({how}) from {}, {} bytes, sha256 {hash}",
+            "made by {} ({how}) from {}, {} bytes\n  sha256 {hash}",
             printable(&p.tool),
             printable(&p.source),
             thousands(p.source_bytes)
@@ -100,17 +109,17 @@ fn row(layer: &LayerInfo<'_>) -> [String; 7] {
     let LayerInfo { name, op, sizes, channels, .. } = layer;
     let dash = || "-".to_owned();
     let count = |count: Option<KeptCount>| count.map_or_else(dash, |c| kept_of(c.kept, c.of));
-    let border = if sizes.has_border_constants { " with border constants" } else { "" };
+    let border = if sizes.has_border_constants { "+borders" } else { "" };
     [
         printable(name),
         format!("{op}{border}"),
-        sizes.window.clone().unwrap_or_else(dash),
+        sizes.window.as_ref().map_or_else(dash, |window| window.replace(" stride ", "/")),
         count(sizes.filters),
         count(sizes.columns),
-        sizes.weights.map_or_else(dash, |weights| thousands(weights as u64)),
+        sizes.weights.map_or_else(dash, |weights| short(weights as u64)),
         match channels {
             None => "all".to_owned(),
-            Some(_) if is_removed(layer) => "none: removed".to_owned(),
+            Some(_) if is_removed(layer) => "removed".to_owned(),
             Some(c) => kept_of(c.kept, c.of),
         },
     ]

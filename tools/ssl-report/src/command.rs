@@ -154,9 +154,9 @@ fn print(section: &Section) -> Result<()> {
             Part::Text(text) => writeln!(out, "{}", ssl_cli::printable(text))?,
             Part::Table(found) => {
                 let headings: Vec<&str> = found.headings.iter().map(String::as_str).collect();
-                let mut table = ssl_cli::table(&headings, found.first_number);
-                found.rows.iter().for_each(|row| _ = table.add_row(row.iter().map(|cell| ssl_cli::printable(cell))));
-                writeln!(out, "{}:\n{table}", found.caption)?;
+                let mut table = ssl_cli::table(&headings, found.first_number).leaving_out(model::DISPENSABLE);
+                found.rows.iter().for_each(|row| table.add_row(row.iter().map(|cell| ssl_cli::printable(cell))));
+                writeln!(out, "{}:\n{}", found.caption, table.fitted())?;
             }
             Part::Figure(_) => {}
         }

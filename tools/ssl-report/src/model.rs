@@ -2,7 +2,7 @@
 
 use crate::document::{Part, Section, Table};
 use anyhow::{Context, Result, bail, ensure};
-use ssl_cli::{Limits, kept_of, thousands};
+use ssl_cli::{Limits, kept_of, short};
 use sslm::{Dim, KeptCount, Model, Options, Plan, Session, TensorView, Threads};
 use std::collections::HashMap;
 use std::path::Path;
@@ -55,7 +55,13 @@ impl Timed {
         for (step, times) in self.plan.steps().zip(&mut self.steps) {
             let us = quartiles(times)[1];
             match layers.last_mut().filter(|layer| layer.name == step.name) {
-                Some(layer) => (layer.us, layer.macs) = (layer.us + us, layer.macs + step.macs),
+                Some(layer) => {
+                    // What computes names it, not what changes layouts for that.
+                    if step.macs > layer.macs {
+                        layer.op = step.op.to_owned();
+                    }
+                    (layer.us, layer.macs) = (layer.us + us, layer.macs + step.macs);
+                }
                 None => layers.push(Layer { name: step.name.to_owned(), op: step.op.to_owned(), macs: step.macs, us }),
             }
         }
@@ -116,26 +122,30 @@ fn input_shape(model: &Model) -> Result<Vec<usize>> {
     input.dims.iter().enumerate().map(extent).collect()
 }
 
+/// Columns of the layers' table that a terminal of no great width goes without, in that order.
+pub const DISPENSABLE: &[&str] = &["dense MACs", "filters", "columns", "MACs"];
+
 fn layer_table(model: &Model, layers: &[Layer], dense: Option<&[Layer]>) -> Table {
-    let headings = ["layer", "op", "filters", "columns", "MACs", "us", "share", "dense MACs", "dense us", "predicted us", "gain"];
+    let headings = ["layer", "op", "filters", "columns", "MACs", "time", "share", "dense MACs", "dense", "predicted", "gain"];
     let shown = if dense.is_some() { headings.len() } else { headings.len() - 4 };
     let mut table = Table::new("", &headings[..shown], 2);
     let total: f64 = layers.iter().map(|layer| layer.us).sum();
     let mut own: HashMap<&str, &Layer> = layers.iter().map(|layer| (layer.name.as_str(), layer)).collect();
+    let time = |us: f64| ssl_cli::time(us / 1e6);
     // In the dense order, in which removed layers have a place.
     for layer in dense.unwrap_or(layers) {
         let now = own.remove(layer.name.as_str());
         let macs = now.map_or(0, |now| now.macs);
         let us = now.map_or(0.0, |now| now.us);
         let [filters, columns] = kept(model, &layer.name);
-        let mut row = vec![layer.name.clone(), layer.op.clone(), filters, columns, thousands(macs as u64)];
-        row.extend([format!("{us:.2}"), format!("{:.0} %", 100.0 * us / total)]);
+        let mut row = vec![layer.name.clone(), layer.op.clone(), filters, columns, short(macs as u64)];
+        let spent = |us| [time(us), format!("{:.0} %", 100.0 * us / total)];
+        row.extend(now.map_or_else(Default::default, |now| spent(now.us)));
         if dense.is_some() {
             // As much less time as there are fewer multiply-accumulates.
-            let predicted = (layer.macs > 0).then(|| layer.us * macs as f64 / layer.macs as f64);
+            let predicted = (layer.macs > 0 && macs > 0).then(|| layer.us * macs as f64 / layer.macs as f64);
             let gain = if us > 0.0 { format!("{:.2}x", layer.us / us) } else { "removed".to_owned() };
-            let predicted = predicted.map_or(String::new(), |us| format!("{us:.2}"));
-            row.extend([thousands(layer.macs as u64), format!("{:.2}", layer.us), predicted, gain]);
+            row.extend([short(layer.macs as u64), time(layer.us), predicted.map_or(String::new(), time), gain]);
         }
         table.rows.push(row);
     }
@@ -150,7 +160,7 @@ fn kept(model: &Model, name: &str) -> [String; 2] {
 }
 
 fn time_and_spread([lower, median, upper]: [f64; 3]) -> String {
-    format!("{median:.1} us, spread {:.0} %", 100.0 * (upper - lower) / median)
+    format!("{}, spread {:.0} %", ssl_cli::time(median / 1e6), 100.0 * (upper - lower) / median)
 }
 
 /// The bottleneck, and what to prune next.
@@ -165,7 +175,7 @@ fn advice(layers: &[Layer]) -> Vec<String> {
         .iter()
         .filter(|layer| layer.macs > 0)
         .take(CANDIDATES)
-        .map(|layer| format!("{} ({:.2} us)", layer.name, layer.us / 10.0))
+        .map(|layer| format!("{} ({})", layer.name, ssl_cli::time(layer.us / 10.0 / 1e6)))
         .collect();
     let next = format!(
         "What to prune next: a tenth fewer filters or columns saves about a tenth of a layer's time, most in {}. Fewer filters also \

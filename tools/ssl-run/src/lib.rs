@@ -80,7 +80,7 @@ struct Arguments {
     /// mixes images; else 1]
     #[arg(long, value_name = "N")]
     batch: Option<usize>,
-    /// Print the time of each layer, of one run after a warm-up
+    /// Print the time of each layer and of a run: as --bench, of as many runs as take a moment
     #[arg(long, conflicts_with = "bench")]
     profile: bool,
     /// Run N times after a warm-up and print min, median and p90 of the run and of each layer. Input: the first image or the

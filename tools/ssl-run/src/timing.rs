@@ -1,16 +1,21 @@
-//! `--bench` and `--profile`: how long a run and each of its layers take.
+//! `--bench` and `--profile`: how long a run and each of its layers take. Both time the same: the plan that a plain run would use, on the
+//! same input, once caches and clocks have settled; a profile runs as often as a moment allows.
 
 use crate::answers::Format;
 use crate::{Arguments, Precision, options, prepare, sample};
 use anyhow::Result;
 use serde::Serialize;
-use ssl_cli::{printable, table, thousands};
-use sslm::Model;
+use ssl_cli::{printable, rate, short, table, time};
+use sslm::{Model, Session, TensorView};
+use std::collections::BTreeSet;
 use std::io::Write;
 use std::time::{Duration, Instant};
 
 /// Runs before measuring: pages of weights come in, caches and clocks settle.
 const WARM_UP: Duration = Duration::from_millis(200);
+/// How long a profile measures, and how many runs at most.
+const PROFILE: Duration = Duration::from_millis(300);
+const MOST_PROFILED: usize = 1000;
 
 #[derive(Serialize)]
 struct Report {
@@ -82,40 +87,54 @@ struct LayerMs {
 impl LayerMs {
     /// How fast: by its arithmetic, or by the memory that it goes through if there is more of that.
     fn rate(&self) -> String {
-        let per_second = |count: usize| count as f64 / self.median_ms / 1e6;
-        if 2 * self.macs >= self.bytes {
-            format!("{:.1} GFLOP/s", per_second(2 * self.macs))
-        } else {
-            format!("{:.1} GB/s", per_second(self.bytes))
+        let per_second = |count: usize| count as f64 / self.median_ms * 1e3;
+        if 2 * self.macs >= self.bytes { rate(per_second(2 * self.macs), "FLOP") } else { rate(per_second(self.bytes), "B") }
+    }
+}
+
+/// The times of whole runs, and of each step in as many others.
+struct Times {
+    whole: Vec<Duration>,
+    steps: Vec<Vec<Duration>>,
+}
+
+impl Times {
+    /// Times `runs` of each; none: as many as a profile takes.
+    fn of(session: &mut Session, inputs: &[TensorView<'_>], runs: Option<usize>) -> Result<Times> {
+        let (start, mut warm_runs) = (Instant::now(), 0u32);
+        while warm_runs == 0 || start.elapsed() < WARM_UP {
+            session.run_all(inputs)?;
+            warm_runs += 1;
         }
+        let runs = runs.unwrap_or_else(|| {
+            // Half of them are of whole runs.
+            let affordable = PROFILE.as_secs_f64() / 2.0 / (start.elapsed() / warm_runs).as_secs_f64();
+            (affordable as usize).clamp(1, MOST_PROFILED)
+        });
+        let mut times = Times { whole: Vec::with_capacity(runs), steps: Vec::new() };
+        times.steps.resize_with(session.plan().steps().len(), || Vec::with_capacity(runs));
+        // Whole runs are timed without the clock calls between layers, in turns with those of layers, so that both meet the same machine.
+        for _ in 0..runs {
+            session.set_timing(false);
+            let start = Instant::now();
+            session.run_all(inputs)?;
+            times.whole.push(start.elapsed());
+            session.set_timing(true);
+            session.run_all(inputs)?;
+            times.steps.iter_mut().zip(session.step_times()).for_each(|(all, &time)| all.push(time));
+        }
+        times.whole.sort();
+        times.steps.iter_mut().for_each(|step| step.sort());
+        Ok(times)
     }
 }
 
 pub(crate) fn run(arguments: &Arguments, model: &Model) -> Result<()> {
-    let runs = arguments.bench.unwrap_or(1);
     let sample = sample::inputs(arguments, model)?;
     let plan = prepare(arguments, model, &sample.shapes)?;
     let mut session = plan.session();
     let inputs = sample.views()?;
-    let start = Instant::now();
-    let mut warm_runs = 0;
-    while warm_runs == 0 || start.elapsed() < WARM_UP && warm_runs < runs.max(3) {
-        session.run_all(&inputs)?;
-        warm_runs += 1;
-    }
-    // Whole runs are timed without the clock calls between layers, then layers on their own.
-    let mut whole = Vec::with_capacity(runs);
-    for _ in 0..runs {
-        let start = Instant::now();
-        session.run_all(&inputs)?;
-        whole.push(start.elapsed());
-    }
-    session.set_timing(true);
-    let mut layers: Vec<Vec<Duration>> = plan.steps().map(|_| Vec::with_capacity(runs)).collect();
-    for _ in 0..runs {
-        session.run_all(&inputs)?;
-        layers.iter_mut().zip(session.step_times()).for_each(|(all, &time)| all.push(time));
-    }
+    let Times { whole, steps } = Times::of(&mut session, &inputs, arguments.bench)?;
     let rounds = plan.device().is_some() && arguments.precision != Precision::Fp32;
     let difference = rounds.then(|| -> Result<_> {
         let on_cpu = options(arguments, model, &sample.shapes)?.backend(sslm::Backend::Cpu);
@@ -126,20 +145,18 @@ pub(crate) fn run(arguments: &Arguments, model: &Model) -> Result<()> {
     });
     let difference = difference.transpose()?;
     let ms = |d: Duration| d.as_secs_f64() * 1e3;
-    whole.sort();
-    layers.iter_mut().for_each(|l| l.sort());
     let report = Report {
         device: plan.device(),
         threads: plan.threads(),
         batch: sample.shapes[0].first().copied().unwrap_or(1),
-        runs,
+        runs: whole.len(),
         run_ms: RunMs { min: ms(whole[0]), median: ms(quantile(&whole, 0.5)), p90: ms(quantile(&whole, 0.9)) },
         session_bytes: plan.session_bytes(),
         prepared_bytes: plan.prepared_bytes(),
         difference,
         layers: plan
             .steps()
-            .zip(&layers)
+            .zip(&steps)
             .map(|(step, times)| LayerMs {
                 name: step.name.to_owned(),
                 op: step.op.to_owned(),
@@ -166,25 +183,12 @@ fn print(arguments: &Arguments, report: &Report) -> Result<()> {
         writeln!(out, "{}", serde_json::to_string_pretty(report)?)?;
         return Ok(());
     }
-    let mut layers = table(&["layer", "op", "kernel", "MACs", "min ms", "median ms", "share", "rate"], 3);
-    let total: f64 = report.layers.iter().map(|l| l.median_ms).sum();
-    for l in &report.layers {
-        layers.add_row([
-            printable(&l.name),
-            l.op.clone(),
-            l.kernel.clone(),
-            thousands(l.macs as u64),
-            format!("{:.4}", l.min_ms),
-            format!("{:.4}", l.median_ms),
-            format!("{:.0} %", 100.0 * l.median_ms / total),
-            l.rate(),
-        ]);
-    }
-    writeln!(out, "{layers}")?;
-    let RunMs { min, median, p90 } = report.run_ms;
+    print_layers(&report.layers, &mut out)?;
+    let RunMs { min, median, p90 } = &report.run_ms;
     let Report { threads, batch, runs, .. } = report;
     let place = report.device.clone().unwrap_or_else(|| format!("threads {threads}"));
-    writeln!(out, "run: min {min:.4} ms, median {median:.4} ms, p90 {p90:.4} ms ({runs} runs, batch {batch}, {place})")?;
+    let [min, median, p90] = [min, median, p90].map(|ms| time(ms / 1e3));
+    writeln!(out, "run: min {min}, median {median}, p90 {p90} ({runs} runs, batch {batch}, {place})")?;
     let mib = |bytes: usize| format!("{:.1} MiB", bytes as f64 / f64::from(1 << 20));
     writeln!(
         out,
@@ -196,6 +200,40 @@ fn print(arguments: &Arguments, report: &Report) -> Result<()> {
         writeln!(out, "largest difference from float32 on the CPU: {absolute:.1e}, {relative:.1e} of the largest output")?;
     }
     Ok(())
+}
+
+/// A row for each layer. What their kernels have in common, the instruction set, stands below.
+fn print_layers(layers: &[LayerMs], out: &mut impl Write) -> Result<()> {
+    let headings = ["layer", "op", "kernel", "MACs", "min", "median", "share", "rate"];
+    let mut rows = table(&headings, 3).leaving_out(&["MACs", "min"]);
+    let total: f64 = layers.iter().map(|l| l.median_ms).sum();
+    let suffixes: BTreeSet<&str> = layers.iter().filter_map(|l| isa_of(&l.kernel)).collect();
+    let common = if let [isa] = suffixes.iter().copied().collect::<Vec<_>>()[..] { Some(isa) } else { None };
+    for l in layers {
+        let kernel = match (isa_of(&l.kernel), common) {
+            (Some(isa), Some(_)) => l.kernel[..l.kernel.len() - isa.len()].trim_end(),
+            _ => &l.kernel,
+        };
+        rows.add_row([
+            printable(&l.name),
+            l.op.clone(),
+            kernel.to_owned(),
+            short(l.macs as u64),
+            time(l.min_ms / 1e3),
+            time(l.median_ms / 1e3),
+            format!("{:.0} %", 100.0 * l.median_ms / total),
+            l.rate(),
+        ]);
+    }
+    writeln!(out, "{}", rows.fitted())?;
+    let isa = common.map_or(String::new(), |isa| format!(", kernels for {isa}"));
+    writeln!(out, "layers: {} in all, medians{isa}", time(total / 1e3))?;
+    Ok(())
+}
+
+/// The instruction set that a kernel's description ends with.
+fn isa_of(kernel: &str) -> Option<&str> {
+    kernel.rsplit(' ').next().filter(|last| last.parse::<sslm::Isa>().is_ok())
 }
 
 #[cfg(test)]

@@ -55,22 +55,22 @@ fn outcome(turns: &Turns, target: &Path, there: bool) -> String {
 }
 
 fn print(tuned: &[TunedLayer], turns: &Turns, out: &mut impl Write) -> Result<()> {
-    let ms = |us: f64| format!("{:.4}", us / 1e3);
-    let mut layers = table(&["layer", "expected", "fastest", "expected ms", "fastest ms", "gain"], 3);
+    let time = |us: f64| ssl_cli::time(us / 1e6);
+    let mut layers = table(&["layer", "expected", "fastest", "time", "fastest's", "gain"], 3);
     for l in tuned {
         let gain = if l.tuned == l.expected { "-".to_owned() } else { percent(1.0 - l.tuned_us / l.expected_us) };
         let methods = [l.expected, l.tuned].map(|m| m.to_string());
         let [expected, tuned] = methods;
-        layers.add_row([printable(&l.name), expected, tuned, ms(l.expected_us), ms(l.tuned_us), gain]);
+        layers.add_row([printable(&l.name), expected, tuned, time(l.expected_us), time(l.tuned_us), gain]);
     }
-    writeln!(out, "{layers}")?;
+    writeln!(out, "{}", layers.fitted())?;
     let Turns { count, expected_us, tuned_us, gain } = turns;
     let quartiles = |[lower, median, upper]: [String; 3]| format!("{median} ({lower} to {upper})");
     writeln!(
         out,
-        "run: expected {} ms, fastest {} ms, gain {}: median and quartiles of {count} turns",
-        quartiles(expected_us.map(ms)),
-        quartiles(tuned_us.map(ms)),
+        "run: expected {}, fastest {}, gain {}: median and quartiles of {count} turns",
+        quartiles(expected_us.map(time)),
+        quartiles(tuned_us.map(time)),
         quartiles(gain.map(percent)),
     )?;
     Ok(())
@@ -138,7 +138,7 @@ mod tests {
         let mut out = Vec::new();
         print(&[], &turns([101.0, 102.0, 112.0]), &mut out).expect("a vector takes all");
         let text = String::from_utf8(out).expect("text");
-        let line = "run: expected 0.1000 (0.0990 to 0.1025) ms, fastest 0.1020 (0.1010 to 0.1120) ms, \
+        let line = "run: expected 100 us (99.0 us to 102 us), fastest 102 us (101 us to 112 us), \
                     gain -2.0 % (-12.0 % to -1.0 %): median and quartiles of 40 turns";
         assert_eq!(text.lines().last(), Some(line), "{text}");
     }
