@@ -20,6 +20,8 @@ const ARROWS: [(&str, &[&str]); 14] = [
     // A model is timed beside its dense form.
     ("ssl-report", &["ssl-cli", "ssl-convert", "sslm"]),
     ("ssl-run", &["ssl-cli", "ssl-images", "ssl-npy", "sslm"]),
+    // The Python package has all of it in one library.
+    ("sslm-python", &["ssl-cli", "ssl-convert", "ssl-images", "ssl-inspect", "ssl-report", "ssl-run", "sslm"]),
     // Emulated and real devices, for the tests of the kernels too.
     ("sslm-devices", &["sslm-kernels"]),
     ("sslm-tests", &["ssl-convert", "ssl-images", "ssl-npy", "ssl-report", "sslm", "sslm-devices", "sslm-format"]),

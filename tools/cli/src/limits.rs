@@ -31,6 +31,15 @@ pub struct Limits {
 }
 
 impl Limits {
+    /// These limits instead of the default ones, for callers that have no command line: bytes, multiply-accumulates and seconds.
+    pub fn new(max_memory: Option<usize>, max_macs: Option<u64>, max_time: Option<u64>) -> Self {
+        Limits {
+            max_memory: max_memory.map(|bytes| bytes.div_ceil(1 << 20)),
+            max_macs: max_macs.map(|macs| macs.div_ceil(1_000_000)),
+            max_time,
+        }
+    }
+
     /// `options` with these limits, for a model that is given so many elements by its user for each run, or of whose inputs nothing is
     /// known but that they are `batch` images or the like.
     ///
