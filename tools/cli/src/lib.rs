@@ -64,19 +64,24 @@ pub fn main<A: Parser>(tool: &str, arguments: impl IntoIterator<Item = OsString>
     }
 }
 
-/// What happened, and why, as far as each cause says more than what it caused.
+/// What happened, why, and what to do about it.
 pub fn message(error: &anyhow::Error) -> String {
+    let is_limit = |cause: &(dyn std::error::Error + 'static)| {
+        cause.downcast_ref().is_some_and(|e: &sslm::Error| *e.kind() == sslm::ErrorKind::Limit)
+    };
+    let hint = if error.chain().any(is_limit) { format!(" ({})", Limits::HINT) } else { String::new() };
+    causes(error) + &hint
+}
+
+/// What happened, and why, as far as each cause says more than what it caused.
+pub fn causes(error: &anyhow::Error) -> String {
     let mut said: Vec<String> = Vec::new();
     for cause in error.chain().map(ToString::to_string) {
         if said.last().is_none_or(|last| !last.contains(&cause)) {
             said.push(cause);
         }
     }
-    let is_limit = |cause: &(dyn std::error::Error + 'static)| {
-        cause.downcast_ref().is_some_and(|e: &sslm::Error| *e.kind() == sslm::ErrorKind::Limit)
-    };
-    let hint = if error.chain().any(is_limit) { format!(" ({})", Limits::HINT) } else { String::new() };
-    said.join(": ") + &hint
+    said.join(": ")
 }
 
 /// Tells something on stderr. Names in it may come from files: a terminal obeys none of them.

@@ -148,19 +148,13 @@ impl Output {
         }
     }
 
-    /// Into an array of the caller's, for the output of this name.
-    pub(crate) fn write(&self, target: &Bound<'_, PyAny>, name: &str) -> PyResult<()> {
+    /// That an array of the caller's takes it, which is the output of this name.
+    pub(crate) fn check(&self, target: &Bound<'_, PyAny>, name: &str) -> PyResult<()> {
         let py = target.py();
-        if let Owned::Floats(floats) = &self.elements
-            && let Some(buffer) = native_floats(target)
-            && buffer.shape() == self.shape
-            && buffer.is_c_contiguous()
-            && !buffer.readonly()
-        {
-            return buffer.copy_from_slice(py, floats);
+        if self.at_once(target).is_some() {
+            return Ok(());
         }
-        let numpy = NumPy::get(py)?;
-        if !target.is_instance(numpy.array.bind(py))? {
+        if !target.is_instance(NumPy::get(py)?.array.bind(py))? {
             let found = target.get_type().name()?;
             return Err(error::input(py, format!("where output '{name}' goes"), "an array of NumPy", found));
         }
@@ -173,7 +167,27 @@ impl Output {
         if found != self.element_type.name() {
             return Err(error::input(py, format!("elements of the array for output '{name}'"), self.element_type, found));
         }
-        numpy.copy_to.bind(py).call1((target, self.to_array(py)?)).map(drop)
+        if !target.getattr("flags")?.getattr("writeable")?.is_truthy()? {
+            return Err(error::input(py, format!("the array for output '{name}'"), "one that can be written", "a read-only one"));
+        }
+        Ok(())
+    }
+
+    /// Writes it into an array that was checked.
+    pub(crate) fn write(&self, target: &Bound<'_, PyAny>) -> PyResult<()> {
+        let py = target.py();
+        match self.at_once(target) {
+            Some((buffer, floats)) => buffer.copy_from_slice(py, floats),
+            None => NumPy::get(py)?.copy_to.bind(py).call1((target, self.to_array(py)?)).map(drop),
+        }
+    }
+
+    /// The memory of an array of this shape in row-major order, and what goes there, if both are `f32`.
+    fn at_once(&self, target: &Bound<'_, PyAny>) -> Option<(PyBuffer<f32>, &[f32])> {
+        let Owned::Floats(floats) = &self.elements else { return None };
+        let buffer = native_floats(target)?;
+        let fits = buffer.shape() == self.shape && buffer.is_c_contiguous() && !buffer.readonly();
+        fits.then_some((buffer, floats))
     }
 }
 

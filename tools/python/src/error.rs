@@ -2,7 +2,6 @@
 
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use sslm::ErrorKind;
 use std::fmt::Display;
 
 /// The exception of this kind; the package's `_errors.py` says which class that is.
@@ -20,21 +19,6 @@ pub(crate) fn input(py: Python<'_>, what: impl Display, expected: impl Display, 
     exception(py, "input", format!("{what}: expected {expected}, found {found}"))
 }
 
-/// What the library calls an error's kind.
-fn kind(kind: ErrorKind) -> &'static str {
-    match kind {
-        ErrorKind::Io => "io",
-        ErrorKind::Format(_) => "format",
-        ErrorKind::Input => "input",
-        ErrorKind::Tuning => "tuning",
-        ErrorKind::Resources => "resources",
-        ErrorKind::Limit => "limit",
-        ErrorKind::BackendUnavailable => "backend unavailable",
-        ErrorKind::Device => "device",
-        _ => "other",
-    }
-}
-
 /// Adds what to do about a limit, in Python's words.
 fn with_hint(kind: &str, message: String) -> String {
     let hint = " (if that is meant to be, max_memory, max_macs or max_time allows more)";
@@ -43,16 +27,16 @@ fn with_hint(kind: &str, message: String) -> String {
 
 /// The exception for an error of the library.
 pub(crate) fn of_library(py: Python<'_>, error: &sslm::Error) -> PyErr {
-    let kind = kind(error.kind());
+    let kind = error.kind().name();
     exception(py, kind, with_hint(kind, error.to_string()))
 }
 
 /// The exception for an error of the converter or of reading an image. What has no kind of its own is of the kind `otherwise`.
 pub(crate) fn of_tools(py: Python<'_>, error: &anyhow::Error, otherwise: &str) -> PyErr {
     let of = |cause: &(dyn std::error::Error + 'static)| match cause.downcast_ref::<sslm::Error>() {
-        Some(e) => Some(kind(e.kind())),
+        Some(e) => Some(e.kind().name()),
         None => cause.is::<std::io::Error>().then_some("io"),
     };
     let kind = error.chain().find_map(of).unwrap_or(otherwise);
-    exception(py, kind, with_hint(kind, ssl_cli::message(error)))
+    exception(py, kind, with_hint(kind, ssl_cli::causes(error)))
 }

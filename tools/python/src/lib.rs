@@ -7,7 +7,6 @@ mod conversion;
 mod error;
 mod model;
 mod pixels;
-mod plan_cache;
 mod shapes;
 mod tools;
 

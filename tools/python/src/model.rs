@@ -2,13 +2,14 @@
 
 use crate::arrays::{self, Input, Output};
 use crate::pixels;
-use crate::plan_cache::{PlanCache, PooledSession};
 use crate::{error, shapes};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList, PyTuple};
 use serde_json::json;
 use ssl_images::Layout;
-use sslm::{Backend, ElementType, ErrorKind, Options, TensorInfo, TensorView, Threads, Tuning, TypedView};
+use sslm::{
+    Backend, ElementType, ErrorKind, Options, PlanCache, PooledSession, TensorInfo, TensorView, Threads, Tuning, TypedView,
+};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -72,7 +73,7 @@ impl Model {
             output_names: model.output_names().into_iter().map(str::to_owned).collect(),
             output_types: model.output_types(),
             batch: batch.unwrap_or(1),
-            plans: PlanCache::new(model.clone(), options.clone(), plans),
+            plans: PlanCache::new(&model, options.clone(), plans),
             tuned: Mutex::default(),
             options,
             model,
@@ -115,7 +116,9 @@ impl Model {
         };
         let targets = self.targets(outputs)?;
         let found = self.run(py, &inputs)?;
-        targets.into_iter().try_for_each(|(i, target)| found[i].write(&target, &self.output_names[i]))
+        // All or none.
+        targets.iter().try_for_each(|(i, target)| found[*i].check(target, &self.output_names[*i]))?;
+        targets.iter().try_for_each(|(i, target)| found[*i].write(target))
     }
 
     /// An image as the model's input: of a file, of what a file holds, or of pixels as (height, width, channels, bytes).
@@ -299,13 +302,13 @@ impl Model {
 
     /// Uses a tuning for inputs of these shapes, if it was made for them on such a machine.
     fn take_tuning(&self, tuning: Tuning, shapes: Vec<Vec<usize>>) -> sslm::Result<()> {
-        let plans = PlanCache::new(self.model.clone(), self.options.clone().tuning(tuning), 1);
+        let plans = PlanCache::new(&self.model, self.options.clone().tuning(tuning), 1);
         match plans.session(&shapes) {
             Ok(_) => {
                 *self.tuned.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(Tuned { shapes, plans }));
                 Ok(())
             }
-            Err(e) if e.kind() == ErrorKind::Tuning => Ok(()),
+            Err(e) if *e.kind() == ErrorKind::Tuning => Ok(()),
             Err(e) => Err(e),
         }
     }

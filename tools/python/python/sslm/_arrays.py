@@ -14,9 +14,11 @@ def as_array(value: object, dtype: str) -> np.ndarray:
             return np.from_dlpack(value)
         if hasattr(value, "__array_interface__") or hasattr(value, "__array__") or _has_buffer(value):
             return np.asarray(value)
-        return np.asarray(value, dtype)
+        if value is not None:  # which would be NaN
+            return np.asarray(value, dtype)
     except (BufferError, RuntimeError, TypeError, ValueError) as error:
         raise exception("input", f"array: expected what NumPy can read, found {type(value).__name__}: {error}") from error
+    raise exception("input", "array: expected what NumPy can read, found None")
 
 
 def as_native(array: np.ndarray) -> np.ndarray:
