@@ -382,21 +382,25 @@ fn measure(session: &mut sslm::Session, inputs: &[TypedView<'_>], runs: usize) -
         steps.iter_mut().zip(session.step_times()).for_each(|(all, &time)| all.push(time));
     }
     let plan = session.plan();
-    let ms = |mut times: Vec<Duration>| {
-        times.sort();
-        times[times.len() / 2].as_secs_f64() * 1e3
-    };
     let layers = plan.steps().zip(steps).map(|(step, times)| {
+        let [min, median, _] = milliseconds(times);
         json!({
-            "name": step.name, "op": step.op, "kernel": step.kernel, "macs": step.macs, "bytes": step.bytes,
-            "threads": step.threads, "median_ms": ms(times),
+            "name": step.name, "op": step.op, "kernel": step.kernel, "min_ms": min, "median_ms": median, "macs": step.macs,
+            "bytes": step.bytes, "threads": step.threads,
         })
     });
-    let layers: Vec<_> = layers.collect();
+    let (layers, [min, median, p90]) = (layers.collect::<Vec<_>>(), milliseconds(whole));
     let report = json!({
-        "runs": runs, "median_ms": ms(whole), "threads": plan.threads(), "device": plan.device(),
-        "shapes": plan.input_shapes().collect::<Vec<_>>(), "session_bytes": plan.session_bytes(),
+        "device": plan.device(), "threads": plan.threads(), "shapes": plan.input_shapes().collect::<Vec<_>>(), "runs": runs,
+        "run_ms": {"min": min, "median": median, "p90": p90}, "session_bytes": plan.session_bytes(),
         "prepared_bytes": plan.prepared_bytes(), "layers": layers,
     });
     Ok(report.to_string())
+}
+
+/// The shortest of times, their median, and what nine of ten do not exceed.
+fn milliseconds(mut times: Vec<Duration>) -> [f64; 3] {
+    times.sort();
+    let last = times.len() - 1;
+    [0, last / 2, last * 9 / 10].map(|at| times[at].as_secs_f64() * 1e3)
 }

@@ -14,7 +14,7 @@ from ssl_train.data import load
 from ssl_train.errors import SslError
 from ssl_train.pipeline import STAGES, Run
 from ssl_train.progress import log
-from ssl_train.sslm import Tools
+from ssl_train.sslm import tools_of
 
 DESCRIPTION = """\
 Trains convolutional networks with Structured Sparsity Learning (Wen et al.,
@@ -83,7 +83,7 @@ def parser() -> argparse.ArgumentParser:
             "--set", action="append", default=[], metavar="KEY=VALUE", help="change the recipe: finetune.epochs=40"
         )
         command.add_argument(
-            "--tools", type=Path, metavar="DIR", help="where ssl-convert and ssl-run are (default: PATH)"
+            "--tools", type=Path, metavar="DIR", help="where ssl-convert and ssl-run are (default: the package sslm, or PATH)"
         )
         command.add_argument("--threads", type=int, metavar="N", help="processor threads (default: all)")
         command.add_argument("--device", default="cpu", help="cpu or cuda (default: cpu)")
@@ -121,9 +121,9 @@ def execute(arguments: argparse.Namespace) -> None:
         raise SslError(f"{out.absolute().parent}: no such folder")
     if out is not None and out.is_dir():
         raise SslError(f"{out}: expected the name of a file, found a folder")
-    tools = Tools(arguments.tools)
+    tools = tools_of(arguments.tools)
     if recipe.sparsify.needs_structure and arguments.command in ("run", "sparsify"):
-        tools.require("ssl-convert", "ssl-run")  # now rather than after the baseline
+        tools.require()  # now rather than after the baseline
     chosen = device(arguments.device)
     data = load(arguments.data, recipe.data.shape, recipe.data.short_side)
     folder = arguments.run or out.with_suffix(".run")

@@ -103,16 +103,16 @@ def measure(model: nn.Module, input_shape: tuple[int, int, int], tools: Tools) -
             linear = isinstance(module, nn.Linear)
             known[key] = LayerCost(scattered, scattered if linear else _time(module, shape, True, tools))
         layers[name] = known[key]
-    steps = _bench(model, input_shape, tools, "--dense")
+    steps = _bench(model, input_shape, tools, dense=True)
     return CostModel(layers, sum(step["median_ms"] for step in steps if not step["macs"]))
 
 
-def _bench(model: nn.Module, input_shape: tuple[int, ...], tools: Tools, *options: str) -> list[dict]:
+def _bench(model: nn.Module, input_shape: tuple[int, ...], tools: Tools, dense: bool = False) -> list[dict]:
     """The runtime's steps, timed."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "model.onnx")
         export(model, path, input_shape)
-        tools.convert(path, path.with_suffix(".sslm"), "--verify", 0, *options)
+        tools.convert(path, path.with_suffix(".sslm"), dense=dense, verify=False)
         return tools.bench(path.with_suffix(".sslm"), RUNS)["layers"]
 
 

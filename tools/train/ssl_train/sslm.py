@@ -1,4 +1,5 @@
-"""The tools that come behind training, `ssl-convert` and `ssl-run`, as the trainer asks them.
+"""What comes behind training, the converter and the runtime, as the trainer asks them: the Python package `sslm` where it is installed,
+else the programs `ssl-convert` and `ssl-run`.
 
 What is left of a network is never computed here: `ssl-convert` knows it exactly, constants, shortcuts and all.
 """
@@ -7,9 +8,13 @@ import json
 import shutil
 import subprocess
 import tempfile
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import onnx
@@ -17,6 +22,9 @@ from torch import nn
 
 from ssl_train.errors import SslError
 from ssl_train.export import export
+
+BATCH = 32
+"""Images that are run at once."""
 
 
 @dataclass(frozen=True)
@@ -67,12 +75,90 @@ def module_names(path: Path) -> dict[str, str]:
     return {node: weight.removesuffix(".weight") for node, weight in weights.items() if weight.endswith(".weight")}
 
 
-class Tools:
-    """The folder with the tools, or None for the search path.
+class Tools(ABC):
+    """The converter and the runtime.
 
     # Errors
-    Methods raise `SslError` if a tool is missing or fails.
+    Methods raise `SslError` if they are missing or fail.
     """
+
+    folder: Path | None = None
+    """Where they are asked to be."""
+
+    @abstractmethod
+    def found(self) -> bool:
+        """Whether they are there."""
+
+    @abstractmethod
+    def require(self) -> None:
+        """That they are there."""
+
+    @abstractmethod
+    def convert(self, model: Path, sslm: Path, *, dense: bool = False, verify: bool = True) -> list[dict]:
+        """Write the compact form of a masked model, or the same with zeros in place; what is left of each of its layers."""
+
+    @abstractmethod
+    def run(self, sslm: Path, images: np.ndarray) -> np.ndarray:
+        """Outputs float32 [n, ...] for images float32 [n, ...]."""
+
+    @abstractmethod
+    def classify(self, sslm: Path, image: Path) -> list[dict]:
+        """The likeliest classes of an image file."""
+
+    @abstractmethod
+    def bench(self, sslm: Path, runs: int) -> dict:
+        """Times of a run and of its layers in ms, one image, one thread."""
+
+    def structure(self, model: nn.Module, input_shape: tuple[int, int, int]) -> Structure:
+        """What is left of a network with zeros in place."""
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder, "model.onnx")
+            # Folding BatchNorm is left to the converter: here it would rename weights.
+            export(deepcopy(model).cpu(), path, input_shape, fold_batchnorm=False)
+            layers = self.convert(path, Path(folder, "model.sslm"), verify=False)
+            names = module_names(path)
+        return Structure({names.get(layer["name"], layer["name"]): _layer(layer) for layer in layers})
+
+
+class Package(Tools):
+    """The Python package `sslm`."""
+
+    def __init__(self, package: ModuleType):
+        self.package = package
+
+    def found(self) -> bool:
+        return True
+
+    def require(self) -> None:
+        pass
+
+    def convert(self, model: Path, sslm: Path, *, dense: bool = False, verify: bool = True) -> list[dict]:
+        with self._errors():
+            return self.package.convert(model, sslm, dense=dense, verify=4 if verify else 0).layers
+
+    def run(self, sslm: Path, images: np.ndarray) -> np.ndarray:
+        with self._errors():
+            model = self.package.Model(sslm)
+            return np.concatenate([model(images[i : i + BATCH]) for i in range(0, len(images), BATCH)])
+
+    def classify(self, sslm: Path, image: Path) -> list[dict]:
+        with self._errors():
+            return [found._asdict() for found in self.package.Model(sslm).classify(image)]
+
+    def bench(self, sslm: Path, runs: int) -> dict:
+        with self._errors():
+            return self.package.Model(sslm, threads=1).profile(runs=runs).as_dict()
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        try:
+            yield
+        except self.package.Error as error:
+            raise SslError(f"sslm: {error}") from error
+
+
+class Programs(Tools):
+    """`ssl-convert` and `ssl-run` in a folder, or on the search path."""
 
     def __init__(self, folder: Path | None = None):
         self.folder = folder
@@ -81,43 +167,36 @@ class Tools:
         return shutil.which(name, path=str(self.folder.resolve()) if self.folder else None)
 
     def found(self) -> bool:
-        """Whether `ssl-convert` is there."""
         return self._path("ssl-convert") is not None
 
-    def require(self, *names: str) -> list[str]:
-        """Paths of these tools."""
-        paths = [self._path(name) for name in names]
-        if None in paths:
+    def require(self) -> None:
+        for name in ("ssl-convert", "ssl-run"):
+            self._require(name)
+
+    def _require(self, name: str) -> str:
+        path = self._path(name)
+        if path is None:
             where = self.folder or "the search path"
             raise SslError(
-                f"{names[paths.index(None)]}: not found in {where}; build it with cargo build --release and pass --tools"
+                f"{name}: not found in {where}; pip install tools/python, or cargo build --release and pass --tools"
             )
-        return paths
+        return path
 
     def _run(self, name: str, *arguments: object) -> str:
-        (found,) = self.require(name)
+        found = self._require(name)
         done = subprocess.run([found, *map(str, arguments)], check=False, capture_output=True, text=True)
         if done.returncode:
             raise SslError(f"{name}: exit code {done.returncode}: {done.stderr.strip()}")
         return done.stdout
 
-    def convert(self, model: Path, sslm: Path, *options: object) -> None:
-        """Write the compact form of a masked model."""
-        self._run("ssl-convert", model, "-o", sslm, *options)
-
-    def structure(self, model: nn.Module, input_shape: tuple[int, int, int]) -> Structure:
-        """What is left of a network with zeros in place."""
+    def convert(self, model: Path, sslm: Path, *, dense: bool = False, verify: bool = True) -> list[dict]:
+        options = [*(["--dense"] if dense else []), *([] if verify else ["--verify", 0])]
         with tempfile.TemporaryDirectory() as folder:
-            path, report = Path(folder, "model.onnx"), Path(folder, "report.json")
-            # Folding BatchNorm is left to the converter: here it would rename weights.
-            export(deepcopy(model).cpu(), path, input_shape, fold_batchnorm=False)
-            self.convert(path, Path(folder, "model.sslm"), "--verify", 0, "--report", report)
-            names = module_names(path)
-            layers = json.loads(report.read_text())["layers"]
-        return Structure({names.get(layer["name"], layer["name"]): _layer(layer) for layer in layers})
+            report = Path(folder, "report.json")
+            self._run("ssl-convert", model, "-o", sslm, "--report", report, *options)
+            return json.loads(report.read_text())["layers"]
 
     def run(self, sslm: Path, images: np.ndarray) -> np.ndarray:
-        """Outputs float32 [n, ...] for images float32 [n, ...]."""
         with tempfile.TemporaryDirectory() as folder:
             given, made = Path(folder, "images.npy"), Path(folder, "outputs.npy")
             np.save(given, images)
@@ -125,13 +204,23 @@ class Tools:
             return np.load(made)
 
     def classify(self, sslm: Path, image: Path) -> list[dict]:
-        """The likeliest classes of an image file."""
         (found,) = json.loads(self._run("ssl-run", sslm, image, "--json"))
         return found["classes"]
 
     def bench(self, sslm: Path, runs: int) -> dict:
-        """Times of a run and of its layers in ms, one image, one thread."""
         return json.loads(self._run("ssl-run", sslm, "--bench", runs, "--threads", 1, "--json"))
+
+
+def tools_of(folder: Path | None) -> Tools:
+    """The programs in a folder that is named; else the package `sslm` if it is installed; else programs on the search path."""
+    if folder is None:
+        try:
+            import sslm
+        except ImportError:
+            pass
+        else:
+            return Package(sslm)
+    return Programs(folder)
 
 
 def _layer(report: dict) -> Layer:

@@ -1,4 +1,4 @@
-"""What tests share: where the Rust tools are, and small data sets in every form that the package reads."""
+"""What tests share: the converter and the runtime, and small data sets in every form that the package reads."""
 
 import struct
 from pathlib import Path
@@ -7,23 +7,30 @@ import numpy as np
 import pytest
 import torch
 
-from ssl_train.sslm import Tools
+from ssl_train.sslm import Programs, Tools, tools_of
 
 RELEASE = Path(__file__).parents[3] / "target/release"
 
 
 def pytest_addoption(parser):
     parser.addoption(
-        "--tools", type=Path, default=RELEASE, help="folder with ssl-convert and ssl-run (default: target/release)"
+        "--tools", type=Path, help="folder with ssl-convert and ssl-run (default: the package sslm, or target/release)"
     )
 
 
 @pytest.fixture(scope="session")
 def tools(request):
-    """The Rust tools; tests that need them fail without."""
-    tools = Tools(request.config.getoption("--tools"))
-    assert tools.found(), "ssl-convert is missing: cargo build --release, or pytest --tools DIR"
+    """The converter and the runtime; tests that need them fail without."""
+    tools = tools_of(request.config.getoption("--tools"))
+    if not tools.found():
+        tools = Programs(RELEASE)
+    assert tools.found(), "ssl-convert is missing: pip install tools/python, cargo build --release, or pytest --tools DIR"
     return tools
+
+
+def flags(tools: Tools) -> list:
+    """What makes `ssl-train` use these."""
+    return ["--tools", tools.folder] if tools.folder else []
 
 
 @pytest.fixture(autouse=True)

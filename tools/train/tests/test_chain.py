@@ -9,6 +9,7 @@ import numpy as np
 import onnxruntime
 import pytest
 import torch
+from conftest import flags
 from PIL import Image
 from torch.nn import Conv2d, Linear
 
@@ -32,11 +33,11 @@ def test_train_convert_run(mnist, tmp_path, tools):
     masked, compact, dense = (tmp_path / name for name in ("masked.onnx", "compact.sslm", "dense.sslm"))
     command = [sys.executable, "-m", "ssl_train.cli", "run", SMOKE, "--data", mnist, "--out", masked]
     done = subprocess.run(
-        [*command, "--threads", "1", "--tools", tools.folder], capture_output=True, text=True, check=False
+        [*command, "--threads", "1", *flags(tools)], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
     tools.convert(masked, compact)
-    tools.convert(masked, dense, "--dense")
+    tools.convert(masked, dense, dense=True)
 
     recipe = recipes.load(str(SMOKE), [])
     test = load(mnist, recipe.data.shape, None).test

@@ -7,16 +7,17 @@ from pathlib import Path
 import onnx
 import pytest
 import torch
+from conftest import flags
 
 from ssl_train import checkpoint, cli, pipeline, recipes
 from ssl_train.data import load
 from ssl_train.errors import SslError
 from ssl_train.pipeline import Run
 from ssl_train.sparsify import Sparsifier
-from ssl_train.sslm import Tools
+from ssl_train.sslm import Programs
 
 SMOKE = str(Path(__file__).with_name("smoke.toml"))
-NO_TOOLS = Tools(Path("/nonexistent"))
+NO_TOOLS = Programs(Path("/nonexistent"))
 
 
 def run_of(folder: Path, mnist: Path, *overrides: str, tools=NO_TOOLS) -> Run:
@@ -229,7 +230,7 @@ def test_an_interruption_says_how_to_continue(monkeypatch, capsys, mnist, tmp_pa
 
 
 def test_controls_are_measured_as_the_run_is(monkeypatch, capsys, mnist, tmp_path, tools):
-    given = [SMOKE, "--data", mnist, "--tools", tools.folder]
+    given = [SMOKE, "--data", mnist, *flags(tools)]
     assert call(monkeypatch, capsys, "run", *given, "--out", tmp_path / "m.onnx")[0] == 0
     code, out, _ = call(monkeypatch, capsys, "controls", *given, "--run", tmp_path / "m.run")
     assert code == 0 and len(out.splitlines()) == 4

@@ -15,11 +15,11 @@ class Profile:
     @property
     def median_ms(self) -> float:
         """Of a whole run."""
-        return self._report["median_ms"]
+        return self._report["run_ms"]["median"]
 
     @property
     def layers(self) -> list[dict[str, Any]]:
-        """Name, operator, kernel, multiply-accumulates and `median_ms` of each step, in the order in which they run."""
+        """Name, operator, kernel, multiply-accumulates and times of each step, in the order in which they run."""
         return self._report["layers"]
 
     def as_dict(self) -> dict[str, Any]:
