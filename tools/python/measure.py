@@ -1,15 +1,16 @@
 #!/usr/bin/env python3
-"""What calling from Python costs, beside the program `ssl-run`, in turns: the overhead of a call, and images a second of several threads.
+"""What calling from Python costs, in turns: the overhead of a call beside `ssl-run`, and images a second of several threads beside as many
+processes, which share no interpreter.
 
     python tools/python/measure.py [--threads 2] [--turns 20]
 
-Both sides compute each image on one thread. The overhead is that of LeNet on one image: the median of the turns' differences. The images a second
-are those of ResNet-20, one image a call: of so many Python threads on one model, and of so many processes of `ssl-run`, which nothing
-holds up. Run it on a quiet machine.
+Each image is computed on one thread. The overhead is that of LeNet on one image, the images a second are those of ResNet-20, one image a
+call. Figures are medians of the turns. Run it on a quiet machine.
 """
 
 import argparse
 import json
+import multiprocessing
 import statistics
 import subprocess
 import sys
@@ -22,6 +23,7 @@ import numpy as np
 import sslm
 
 MODELS = Path(__file__).parents[1] / "models"
+RESNET = MODELS / "resnet20/resnet20.sslm"
 RUN = Path(sys.executable).with_name("ssl-run")
 
 
@@ -29,12 +31,10 @@ def input_of(model: sslm.Model) -> np.ndarray:
     return np.random.default_rng(1).random([1, *model.inputs[0].shape[1:]], np.float32)
 
 
-def start(path: Path, runs: int) -> subprocess.Popen:
-    return subprocess.Popen([RUN, path, "--bench", str(runs), "--threads", "1", "--json"], stdout=subprocess.PIPE)
-
-
-def median_us(process: subprocess.Popen) -> float:
-    return 1e3 * json.loads(process.communicate()[0])["run_ms"]["median"]
+def ssl_run_us(path: Path, runs: int) -> float:
+    """The median time of a run by `ssl-run`."""
+    command = [RUN, path, "--bench", str(runs), "--threads", "1", "--json"]
+    return 1e3 * json.loads(subprocess.run(command, check=True, capture_output=True).stdout)["run_ms"]["median"]
 
 
 def call_us(model: sslm.Model, x: np.ndarray, calls: int) -> float:
@@ -66,6 +66,14 @@ def python_rate(model: sslm.Model, x: np.ndarray, threads: int, seconds: float) 
     return sum(counts) / (time.perf_counter() - begin)
 
 
+def one_process(seconds: float) -> float:
+    """Images a second of a process."""
+    model = sslm.Model(RESNET, threads=1)
+    x = input_of(model)
+    call_us(model, x, 100)
+    return python_rate(model, x, 1, seconds)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--threads", type=int, default=2)
@@ -76,22 +84,21 @@ def main() -> None:
     model = sslm.Model(path, threads=1)
     x, turns = input_of(model), []
     for _ in range(arguments.turns):
-        turns.append((median_us(start(path, 5000)), call_us(model, x, 5000)))
+        turns.append((ssl_run_us(path, 5000), call_us(model, x, 5000)))
     rust, python = (statistics.median(turn[i] for turn in turns) for i in (0, 1))
     overhead = statistics.median(b - a for a, b in turns)
     print(f"LeNet: ssl-run {rust:.2f} us, model(x) {python:.2f} us, overhead {overhead:.2f} us (medians of {len(turns)} turns)")
 
-    path = MODELS / "resnet20/resnet20.sslm"
-    model = sslm.Model(path, threads=1)
+    model = sslm.Model(RESNET, threads=1)
     x, turns = input_of(model), []
     call_us(model, x, 100)
-    for _ in range(arguments.turns):
-        processes = [start(path, 3000) for _ in range(arguments.threads)]
-        by_programs = sum(1e6 / median_us(process) for process in processes)
-        turns.append((by_programs, python_rate(model, x, arguments.threads, 1.0)))
-    rust, python = (statistics.median(turn[i] for turn in turns) for i in (0, 1))
+    with multiprocessing.get_context("spawn").Pool(arguments.threads) as pool:
+        for _ in range(arguments.turns):
+            apart = sum(pool.map(one_process, [1.0] * arguments.threads, chunksize=1))
+            turns.append((apart, python_rate(model, x, arguments.threads, 1.0)))
+    apart, together = (statistics.median(turn[i] for turn in turns) for i in (0, 1))
     ratio = statistics.median(b / a for a, b in turns)
-    print(f"ResNet-20, {arguments.threads} threads: ssl-run {rust:.0f} images/s, Python {python:.0f}, ratio {ratio:.3f}")
+    print(f"ResNet-20, {arguments.threads}: processes {apart:.0f} images/s, threads {together:.0f}, ratio {ratio:.3f}")
 
 
 if __name__ == "__main__":
