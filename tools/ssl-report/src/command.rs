@@ -2,12 +2,14 @@
 
 use crate::analysis::Beside;
 use crate::compare::{self, Verdict};
-use crate::document::{Part, Section};
+use crate::document::{Document, Part, Section};
 use crate::peers::Peers;
 use crate::record::Record;
 use crate::{analysis, gpu, html, markdown, model, pauses};
 use anyhow::{Context, Result};
 use clap::{Args, Parser, Subcommand};
+use serde::Serialize;
+use serde_json::json;
 use ssl_cli::{CheckFailed, Limits, PartialFile};
 use std::ffi::OsString;
 use std::io::Write;
@@ -70,20 +72,32 @@ enum Command {
         old: PathBuf,
         /// The record from after it
         new: PathBuf,
+        /// Print what became of each measurement as JSON
+        #[arg(long)]
+        json: bool,
     },
     /// Time the layers of a model, and say which to prune next
-    Bench {
-        /// The .sslm model
-        model: PathBuf,
-        /// The ONNX file that it was converted from: its dense form is timed in turns with the model
-        #[arg(long, value_name = "ONNX")]
-        onnx: Option<PathBuf>,
-        /// Threads to compute with, at most 1024
-        #[arg(long, value_name = "N", default_value_t = 1)]
-        threads: usize,
-        #[command(flatten)]
-        limits: Limits,
-    },
+    Bench(BenchArguments),
+}
+
+#[derive(Args)]
+struct BenchArguments {
+    /// The .sslm model
+    model: PathBuf,
+    /// The ONNX file that it was converted from: its dense form is timed in turns with the model
+    #[arg(long, value_name = "ONNX")]
+    onnx: Option<PathBuf>,
+    /// Threads to compute with, at most 1024
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    threads: usize,
+    /// Where the same goes as a page
+    #[arg(short, long, value_name = "HTML")]
+    output: Option<PathBuf>,
+    /// Print what was measured as JSON
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    limits: Limits,
 }
 
 /// Runs the tool as a program of this name and these arguments would, and yields its exit code.
@@ -93,8 +107,8 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> u8 {
 
 fn run(arguments: &Arguments) -> Result<()> {
     match &arguments.command {
-        Some(Command::Compare { old, new }) => compare(old, new),
-        Some(Command::Bench { model, onnx, threads, limits }) => bench(model, onnx.as_deref(), *threads, *limits),
+        Some(Command::Compare { old, new, json }) => compare(old, new, *json),
+        Some(Command::Bench(arguments)) => bench(arguments),
         None => page(&arguments.page),
     }
 }
@@ -131,20 +145,47 @@ fn written(path: &Path, text: &str) -> Result<PartialFile> {
     Ok(file)
 }
 
-fn compare(old: &Path, new: &Path) -> Result<()> {
+fn compare(old: &Path, new: &Path, is_json: bool) -> Result<()> {
     let [old, new] = [Record::read(old)?, Record::read(new)?];
-    print(&analysis::changes(&old, &new))?;
-    let slower = compare::changes(&old, &new).iter().filter(|change| change.verdict == Verdict::Slower).count();
+    let changes = compare::changes(&old, &new);
+    if is_json {
+        let change = |c: &compare::Change| {
+            let (times, spreads) = ([c.old.median_us, c.new.median_us], [c.old.spread(), c.new.spread()]);
+            json!({ "measurement": c.new.name(), "verdict": c.verdict, "median_us": times, "spread": spreads, "ratio": c.ratio() })
+        };
+        print_json(&changes.iter().map(change).collect::<Vec<_>>())?;
+    } else {
+        print(&analysis::changes(&old, &new))?;
+    }
+    let slower = changes.iter().filter(|change| change.verdict == Verdict::Slower).count();
     if slower > 0 {
         return Err(CheckFailed(format!("{slower} measurements became slower")).into());
     }
     Ok(())
 }
 
-fn bench(model: &Path, onnx: Option<&Path>, threads: usize, limits: Limits) -> Result<()> {
+fn bench(arguments: &BenchArguments) -> Result<()> {
+    let BenchArguments { model, onnx, threads, output, json, limits } = arguments;
+    ssl_cli::ensure_apart(&[("MODEL", Some(model)), ("--onnx", onnx.as_deref())], &[("--output", output.as_deref())])?;
+    // Before the work, so that a bad path costs no time.
+    let mut file = output.as_deref().map(ssl_cli::file_beside).transpose()?;
     let compact = ssl_cli::open_model(model)?;
-    let dense = onnx.map(|path| model::dense(path, &compact)).transpose()?;
-    print(&model::report(&compact, dense.as_ref(), threads, limits)?)
+    let dense = onnx.as_deref().map(|path| model::dense(path, &compact)).transpose()?;
+    let measured = model::measure(&compact, dense.as_ref(), *threads, *limits)?;
+    if *json {
+        print_json(&measured)?;
+    } else {
+        print(&measured.section())?;
+    }
+    if let Some(file) = &mut file {
+        let document = Document { title: format!("sslm: {}", model.display()), sections: vec![measured.section()] };
+        file.write_all(html::page(&document).as_bytes())?;
+    }
+    ssl_cli::put_in_place(file.into_iter().collect())
+}
+
+fn print_json(what: &impl Serialize) -> Result<()> {
+    Ok(writeln!(ssl_cli::stdout(), "{}", serde_json::to_string_pretty(what)?)?)
 }
 
 fn print(section: &Section) -> Result<()> {

@@ -1,6 +1,7 @@
 //! What moved between two records.
 
 use crate::record::{Record, Row};
+use serde::Serialize;
 use std::collections::HashMap;
 
 /// Medians closer than this say nothing: two runs of the same program differ by up to as much (`docs/benchmarks.md`).
@@ -13,7 +14,8 @@ pub const LEAST_QUIET: usize = 5;
 const RATES: [&str; 2] = ["Gop/s, threads 1", "Gop/s, threads 2"];
 
 /// What became of a row.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Verdict {
     /// Beyond noise.
     Slower,

@@ -2,6 +2,7 @@
 
 use crate::document::{Part, Section, Table};
 use anyhow::{Context, Result, bail, ensure};
+use serde::Serialize;
 use ssl_cli::{Limits, kept_of, short};
 use sslm::{Dim, KeptCount, Model, Options, Plan, Session, TensorView, Threads};
 use std::collections::HashMap;
@@ -15,12 +16,52 @@ const LEAST_RUNS: usize = 20;
 /// How many layers are told to be worth pruning.
 const CANDIDATES: usize = 3;
 
-/// What is known of a layer.
+/// What one form of a model takes for a layer.
 struct Layer {
     name: String,
     op: String,
     macs: usize,
     us: f64,
+}
+
+/// What was measured of a model, for programs as it is.
+#[derive(Serialize)]
+pub struct Measured {
+    threads: usize,
+    /// Of how many runs times are medians.
+    runs: usize,
+    run_us: Quartiles,
+    /// Of the dense form, in turns with the model.
+    dense_run_us: Option<Quartiles>,
+    layers: Vec<Row>,
+}
+
+#[derive(Clone, Copy, Serialize)]
+struct Quartiles {
+    lower: f64,
+    median: f64,
+    upper: f64,
+}
+
+/// A layer of the model and of its dense form. What one of them does not have takes nothing there.
+#[derive(Serialize)]
+struct Row {
+    name: String,
+    op: String,
+    filters: Option<Kept>,
+    columns: Option<Kept>,
+    macs: usize,
+    us: f64,
+    dense_macs: Option<usize>,
+    dense_us: Option<f64>,
+    /// As much less than dense as there are fewer multiply-accumulates.
+    predicted_us: Option<f64>,
+}
+
+#[derive(Clone, Copy, Serialize)]
+struct Kept {
+    kept: usize,
+    of: usize,
 }
 
 /// One form of a model, and what its runs took.
@@ -53,7 +94,7 @@ impl Timed {
     fn layers(&mut self) -> Vec<Layer> {
         let mut layers: Vec<Layer> = Vec::new();
         for (step, times) in self.plan.steps().zip(&mut self.steps) {
-            let us = quartiles(times)[1];
+            let us = quartiles(times).median;
             match layers.last_mut().filter(|layer| layer.name == step.name) {
                 Some(layer) => {
                     // What computes names it, not what changes layouts for that.
@@ -70,16 +111,17 @@ impl Timed {
 }
 
 /// Microseconds.
-fn quartiles(times: &mut [Duration]) -> [f64; 3] {
+fn quartiles(times: &mut [Duration]) -> Quartiles {
     times.sort();
-    [1, 2, 3].map(|quarter| times[(times.len() - 1) * quarter / 4].as_secs_f64() * 1e6)
+    let [lower, median, upper] = [1, 2, 3].map(|quarter| times[(times.len() - 1) * quarter / 4].as_secs_f64() * 1e6);
+    Quartiles { lower, median, upper }
 }
 
 /// Times the model `compact` on one image of random elements, in turns with `dense` if there is one.
 ///
 /// # Errors
 /// If a model cannot be run on such an image.
-pub fn report(compact: &Model, dense: Option<&Model>, threads: usize, limits: Limits) -> Result<Section> {
+pub fn measure(compact: &Model, dense: Option<&Model>, threads: usize, limits: Limits) -> Result<Measured> {
     ensure!(threads > 0, "--threads: expected at least 1, found 0");
     let options = Options::new().batch(1).threads(Threads::Count(threads));
     let shape = input_shape(compact)?;
@@ -96,18 +138,78 @@ pub fn report(compact: &Model, dense: Option<&Model>, threads: usize, limits: Li
     }
     let layers = compact_timed.layers();
     let dense_layers = dense_timed.as_mut().map(Timed::layers);
-    let mut table = layer_table(compact, &layers, dense_layers.as_deref());
-    table.caption = format!("Layers, one image, threads: {threads}, medians of {} runs", compact_timed.runs.len());
+    Ok(Measured {
+        threads,
+        runs: compact_timed.runs.len(),
+        run_us: quartiles(&mut compact_timed.runs),
+        dense_run_us: dense_timed.as_mut().map(|dense| quartiles(&mut dense.runs)),
+        layers: rows(compact, layers, dense_layers),
+    })
+}
 
-    let own = quartiles(&mut compact_timed.runs);
-    let mut parts = vec![Part::Table(table), Part::Text(format!("A run: {}.", time_and_spread(own)))];
-    if let Some(dense) = &mut dense_timed {
-        let dense = quartiles(&mut dense.runs);
-        let gain = dense[1] / own[1];
-        parts.push(Part::Text(format!("The dense form, in turns with it: {}; {gain:.2} times as long.", time_and_spread(dense))));
+/// What each layer takes, in the dense order, in which removed layers have a place.
+fn rows(model: &Model, layers: Vec<Layer>, dense: Option<Vec<Layer>>) -> Vec<Row> {
+    let row = |now: Option<Layer>, dense: Option<Layer>| {
+        let (macs, us) = now.as_ref().map_or((0, 0.0), |now| (now.macs, now.us));
+        let predicted_us = dense.as_ref().filter(|d| d.macs > 0).map(|d| d.us * macs as f64 / d.macs as f64);
+        let (dense_macs, dense_us) = dense.as_ref().map(|d| (d.macs, d.us)).unzip();
+        let Layer { name, op, .. } = dense.or(now)?;
+        let [filters, columns] = kept(model, &name);
+        Some(Row { name, op, filters, columns, macs, us, dense_macs, dense_us, predicted_us })
+    };
+    let Some(dense) = dense else { return layers.into_iter().filter_map(|layer| row(Some(layer), None)).collect() };
+    let mut own: HashMap<String, Layer> = layers.into_iter().map(|layer| (layer.name.clone(), layer)).collect();
+    dense.into_iter().filter_map(|dense| row(own.remove(&dense.name), Some(dense))).collect()
+}
+
+impl Measured {
+    /// The same in words and figures.
+    pub fn section(&self) -> Section {
+        let Measured { threads, runs, run_us, dense_run_us, .. } = self;
+        let mut table = self.table();
+        table.caption = format!("Layers, one image, threads: {threads}, medians of {runs} runs");
+        let mut parts = vec![Part::Table(table), Part::Text(format!("A run: {}.", run_us.with_spread()))];
+        if let Some(dense) = dense_run_us {
+            let gain = dense.median / run_us.median;
+            let text = format!("The dense form, in turns with it: {}; {gain:.2} times as long.", dense.with_spread());
+            parts.push(Part::Text(text));
+        }
+        parts.extend(advice(&self.layers).into_iter().map(Part::Text));
+        Section { title: "Where the time goes".to_owned(), parts }
     }
-    parts.extend(advice(&layers).into_iter().map(Part::Text));
-    Ok(Section { title: "Where the time goes".to_owned(), parts })
+
+    fn table(&self) -> Table {
+        let headings = ["layer", "op", "filters", "columns", "MACs", "time", "share", "dense MACs", "dense", "predicted", "gain"];
+        let has_dense = self.dense_run_us.is_some();
+        let mut table = Table::new("", &headings[..if has_dense { headings.len() } else { headings.len() - 4 }], 2);
+        let total: f64 = self.layers.iter().map(|layer| layer.us).sum();
+        let time = |us: f64| ssl_cli::time(us / 1e6);
+        let count = |kept: Option<Kept>| kept.map_or_else(String::new, |Kept { kept, of }| kept_of(kept, of));
+        for layer in &self.layers {
+            let is_there = layer.us > 0.0;
+            let mut row = vec![layer.name.clone(), layer.op.clone(), count(layer.filters), count(layer.columns)];
+            row.push(short(layer.macs as u64));
+            row.extend(if is_there {
+                [time(layer.us), format!("{:.0} %", 100.0 * layer.us / total)]
+            } else {
+                Default::default()
+            });
+            if let (Some(macs), Some(us)) = (layer.dense_macs, layer.dense_us) {
+                let predicted = layer.predicted_us.filter(|_| layer.macs > 0).map_or(String::new(), time);
+                let gain = if is_there { format!("{:.2}x", us / layer.us) } else { "removed".to_owned() };
+                row.extend([short(macs as u64), time(us), predicted, gain]);
+            }
+            table.rows.push(row);
+        }
+        table
+    }
+}
+
+impl Quartiles {
+    fn with_spread(self) -> String {
+        let Quartiles { lower, median, upper } = self;
+        format!("{}, spread {:.0} %", ssl_cli::time(median / 1e6), 100.0 * (upper - lower) / median)
+    }
 }
 
 /// The shape of one image.
@@ -125,49 +227,17 @@ fn input_shape(model: &Model) -> Result<Vec<usize>> {
 /// Columns of the layers' table that a terminal of no great width goes without, in that order.
 pub const DISPENSABLE: &[&str] = &["dense MACs", "filters", "columns", "MACs"];
 
-fn layer_table(model: &Model, layers: &[Layer], dense: Option<&[Layer]>) -> Table {
-    let headings = ["layer", "op", "filters", "columns", "MACs", "time", "share", "dense MACs", "dense", "predicted", "gain"];
-    let shown = if dense.is_some() { headings.len() } else { headings.len() - 4 };
-    let mut table = Table::new("", &headings[..shown], 2);
-    let total: f64 = layers.iter().map(|layer| layer.us).sum();
-    let mut own: HashMap<&str, &Layer> = layers.iter().map(|layer| (layer.name.as_str(), layer)).collect();
-    let time = |us: f64| ssl_cli::time(us / 1e6);
-    // In the dense order, in which removed layers have a place.
-    for layer in dense.unwrap_or(layers) {
-        let now = own.remove(layer.name.as_str());
-        let macs = now.map_or(0, |now| now.macs);
-        let us = now.map_or(0.0, |now| now.us);
-        let [filters, columns] = kept(model, &layer.name);
-        let mut row = vec![layer.name.clone(), layer.op.clone(), filters, columns, short(macs as u64)];
-        let spent = |us| [time(us), format!("{:.0} %", 100.0 * us / total)];
-        row.extend(now.map_or_else(Default::default, |now| spent(now.us)));
-        if dense.is_some() {
-            // As much less time as there are fewer multiply-accumulates.
-            let predicted = (layer.macs > 0 && macs > 0).then(|| layer.us * macs as f64 / layer.macs as f64);
-            let gain = if us > 0.0 { format!("{:.2}x", layer.us / us) } else { "removed".to_owned() };
-            row.extend([short(layer.macs as u64), time(layer.us), predicted.map_or(String::new(), time), gain]);
-        }
-        table.rows.push(row);
-    }
-    table
-}
-
 /// Filters and columns of the node of that name, where it has such.
-fn kept(model: &Model, name: &str) -> [String; 2] {
-    let Some(layer) = model.layers().find(|layer| layer.name == name) else { return [String::new(), String::new()] };
-    let count = |count: Option<KeptCount>| count.map_or_else(String::new, |c| kept_of(c.kept, c.of));
-    [count(layer.sizes.filters), count(layer.sizes.columns)]
-}
-
-fn time_and_spread([lower, median, upper]: [f64; 3]) -> String {
-    format!("{}, spread {:.0} %", ssl_cli::time(median / 1e6), 100.0 * (upper - lower) / median)
+fn kept(model: &Model, name: &str) -> [Option<Kept>; 2] {
+    let Some(layer) = model.layers().find(|layer| layer.name == name) else { return [None; 2] };
+    [layer.sizes.filters, layer.sizes.columns].map(|count| count.map(|KeptCount { kept, of }| Kept { kept, of }))
 }
 
 /// The bottleneck, and what to prune next.
-fn advice(layers: &[Layer]) -> Vec<String> {
+fn advice(layers: &[Row]) -> Vec<String> {
     let total: f64 = layers.iter().map(|layer| layer.us).sum();
-    let share = |layer: &Layer| 100.0 * layer.us / total;
-    let mut slowest: Vec<&Layer> = layers.iter().collect();
+    let share = |layer: &Row| 100.0 * layer.us / total;
+    let mut slowest: Vec<&Row> = layers.iter().collect();
     slowest.sort_by(|a, b| b.us.total_cmp(&a.us));
     let bottleneck =
         slowest.first().map(|layer| format!("The bottleneck is {}: {:.0} % of all layers.", layer.name, share(layer)));

@@ -95,6 +95,13 @@ fn slower_kernels_are_flagged() {
         assert_eq!(found, Some(code), "{name}: {stdout}");
         assert!(stdout.contains(text), "{name}: {stdout}");
     }
+    compare(|row| scale(row, 1.3));
+    let output = run(&["compare", &old, &new, "--json"]);
+    let json: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    let changes = json.as_array().expect("a list");
+    let slower: Vec<_> = changes.iter().filter(|change| change["verdict"] == "slower").collect();
+    assert_eq!((output.status.code(), changes.len(), slower.len()), (Some(1), 11, 1), "{json}");
+    assert_eq!(slower[0]["measurement"], "AlexNet conv2, GEMM, entry 2, threads 1");
 }
 
 #[test]
@@ -247,8 +254,20 @@ fn layers_of_a_model_are_timed_beside_their_dense_form() {
     for expected in ["/conv2/Conv", "50.9 k", "predicted", "The bottleneck is ", "What to prune next"] {
         assert!(stdout.contains(expected), "{expected}: {stdout}");
     }
+    let folder = tempfile::tempdir().expect("a folder");
+    let page = path(folder.path(), "page.html");
+    let output = run(&["bench", &sslm, "--onnx", &onnx, "--json", "-o", &page]);
+    let json: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    let conv2 = json["layers"].as_array().expect("a list").iter().find(|layer| layer["name"] == "/conv2/Conv");
+    let conv2 = conv2.expect("the layer");
+    assert_eq!((&conv2["dense_macs"], &conv2["macs"]), (&1_600_000.into(), &50_880.into()));
+    assert_eq!(conv2["filters"], serde_json::json!({ "kept": 15, "of": 50 }));
+    assert!(json["run_us"]["median"].as_f64() < json["dense_run_us"]["median"].as_f64(), "{json}");
+    let html = std::fs::read_to_string(&page).expect("the page");
+    assert!(html.contains("/conv2/Conv") && html.contains("The bottleneck is "), "{html}");
     let other = concat!(env!("CARGO_MANIFEST_DIR"), "/../models/convnet/convnet.onnx");
-    let cases: [(&[&str], &str); 4] = [
+    let cases: [(&[&str], &str); 5] = [
+        (&["bench", &sslm, "-o", &sslm], "--output: expected another file"),
         (&["bench", &onnx], "lenet.onnx"),
         (
             &["bench", &sslm, "--onnx", other],
