@@ -3,6 +3,7 @@
 use crate::charts::{self, Colour, Roof, Series};
 use crate::compare::{self, Verdict};
 use crate::document::{Document, Part, Section, Table};
+use crate::found;
 use crate::gains::{self, Compared, Gain, Over};
 use crate::gpu;
 use crate::lines::{Cell, Line, gains_table, times};
@@ -30,7 +31,7 @@ pub struct Beside<'a> {
 /// A report of `record`.
 pub fn report(record: &Record, Beside { baseline, peers, pauses, gpu, gpu_peers }: Beside<'_>) -> Document {
     let compared = gains::compare(&record.rows);
-    let mut sections = vec![reading(record)];
+    let mut sections = vec![found::section(record, &compared), reading(record)];
     sections.extend(paper::entries().iter().filter_map(|entry| paper_entry(entry, &compared)));
     sections.extend(networks(&compared));
     sections.extend(loading(record));
@@ -62,6 +63,9 @@ fn reading(record: &Record) -> Section {
          plain sum of products (packed), and over the fastest dense method there is, which may be Winograd's: it takes fewer \
          multiply-adds than are counted, so gains over packed can be above those of MACs. Means say in brackets how many layers they are of, \
          where some were disturbed."
+            .to_owned(),
+        "The paper says how many columns are left, but not which: random keeps that many at random, and aligned about as many in whole \
+         channels, which methods on whole channels gain from."
             .to_owned(),
         "The paper's 5.1x and 3.1x are plain means over five layers. What a network gains is nearer to the mean that is weighted by \
          MACs, or to the ratio of summed times."

@@ -8,6 +8,7 @@ mod charts;
 mod command;
 pub mod compare;
 pub mod document;
+mod found;
 pub mod gains;
 pub mod gpu;
 pub mod html;

@@ -1,6 +1,6 @@
-//! `ssl-run`: the command line of the runtime. [`images`] runs images, which [`sources`] names and [`ahead`] decodes, and [`answers`] prints
-//! what was found; [`tensors`] runs arrays that [`inputs`] reads, [`timing`] and [`tune`] measure what [`sample`] gives them, [`finite`] looks
-//! for NaN; [`outputs`] writes what models yield, [`preprocess`] says how an image becomes a tensor.
+//! `ssl-run`: the command line of the runtime. `images` runs images, which `sources` names and `ahead` decodes, and `answers` prints
+//! what was found; `tensors` runs arrays that `inputs` reads, `timing` and `tune` measure what `sample` gives them, `finite` looks
+//! for NaN; `outputs` writes what models yield, `preprocess` says how an image becomes a tensor.
 
 mod ahead;
 mod answers;
