@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::process::Command;
 
 /// Who may use whom (tests and benches may use everything).
-const ARROWS: [(&str, &[&str]); 14] = [
+const ARROWS: [(&str, &[&str]); 15] = [
     ("sslm-basics", &[]),
     ("sslm-format", &["sslm-basics"]),
     ("sslm-kernels", &["sslm-basics"]),
