@@ -362,7 +362,7 @@ fn rules_about_records() {
         let at = labels(f);
         f[at + 8] = 0xff;
     });
-    refuses_repaired("expected a known colour order, found code 3", Unsupported, |f| {
+    refuses_repaired("expected a known colour order, found code 3", Version, |f| {
         let at = section(f, "PREP").offset as usize;
         f[at] = 3;
     });
