@@ -1014,6 +1014,7 @@ fn help_teaches() {
     for tool in TOOLS {
         let help = succeeds(tool, &["--help"]);
         assert!(help.contains("Example") && help.contains("Exit codes"), "{tool}: {help}");
+        assert!(!help.contains('\x1b'), "{tool}: colour is for terminals");
     }
 }
 

@@ -16,7 +16,7 @@ impl Default for Progress {
 impl Progress {
     /// One line on stderr, if that is a terminal.
     pub fn on_terminal() -> Self {
-        let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
+        let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr()).with_style(ProgressStyle::default_spinner());
         bar.enable_steady_tick(Duration::from_millis(100));
         Progress(bar)
     }
@@ -29,12 +29,13 @@ impl Progress {
 
     /// The next step, of `parts` parts.
     pub fn start(&self, what: &'static str, parts: usize) {
-        self.0.set_length(parts as u64);
-        self.0.set_position(0);
-        self.0.set_message(what);
+        // First, since each of the others draws.
         if let Ok(style) = ProgressStyle::with_template("{spinner} {msg} {pos}/{len} [{bar:20}] {eta} left") {
             self.0.set_style(style);
         }
+        self.0.set_length(parts as u64);
+        self.0.set_position(0);
+        self.0.set_message(what);
     }
 
     /// One part of the step is done.

@@ -302,21 +302,9 @@ mod tests {
         }
     }
 
-    /// Whatever a file holds, decoding it is an image or an error. Its size stays, since runs may leave out most of a large image.
     #[test]
     fn no_file_is_too_much() {
-        let mut random = fastrand::Rng::with_seed(3);
-        for (_, file, _) in files() {
-            for _ in 0..2000 {
-                let mut changed = file.clone();
-                for _ in 0..random.usize(1..4) {
-                    let at = random.usize(..changed.len());
-                    if !(18..26).contains(&at) {
-                        changed[at] = random.u8(..);
-                    }
-                }
-                let _ = decode(&changed);
-            }
-        }
+        // Runs may leave out most of a large image.
+        files().iter().for_each(|(_, file, _)| crate::changed::decode_changed(decode, file, 18..26));
     }
 }

@@ -99,6 +99,11 @@ mod tests {
     }
 
     #[test]
+    fn no_file_is_too_much() {
+        crate::changed::decode_changed(decode, &file(), 6..10);
+    }
+
+    #[test]
     fn an_image_beyond_the_whole_is_refused() {
         let mut file = file();
         file[6] = 6;

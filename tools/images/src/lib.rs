@@ -2,6 +2,8 @@
 //! `ssl-convert` verifies with must be the same elements, so both read images here.
 
 mod bmp;
+#[cfg(test)]
+mod changed;
 mod decode;
 mod decoded;
 mod exif;

@@ -60,6 +60,11 @@ mod tests {
     use super::*;
     use image_webp::{ColorType, WebPEncoder};
 
+    /// One pixel each: lossy, lossy with alpha, and an animation.
+    const LOSSY: &[u8] = b"RIFF\"\0\0\0WEBPVP8 \x16\0\0\00\x01\0\x9d\x01*\x01\0\x01\0\x0e\xc0\xfe%\xa4\0\x03p\0\0\0\0";
+    const ALPHA: &[u8] = b"RIFFJ\0\0\0WEBPVP8X\x0a\0\0\0\x10\0\0\0\0\0\0\0\0\0ALPH\x0c\0\0\0\x11\x07\x10\x11\xfd\x0fDD\xff\x03\0\0VP8 \x18\0\0\0\x14\x01\0\x9d\x01*\x01\0\x01\0\0\0\xfe\0\0\x0d\xc0\0\xfe\xe6\xb5\0\0\0";
+    const MOVING: &[u8] = b"RIFFR\0\0\0WEBPVP8X\x0a\0\0\0\x12\0\0\0\0\0\0\0\0\0ANIM\x06\0\0\0\xff\xff\xff\xff\0\0ANMF&\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0d\0\0\0VP8L\x0d\0\0\0/\0\0\0\x10\x07\x10\x11\x11\x88\x88\xfe\x07\0";
+
     fn file(color: ColorType, exif: Option<Vec<u8>>) -> Vec<u8> {
         let mut file = Vec::new();
         let mut encoder = WebPEncoder::new(&mut file);
@@ -86,9 +91,29 @@ mod tests {
         assert_eq!((image.width, image.height), (7, 19));
     }
 
+    fn files() -> [Vec<u8>; 5] {
+        let lossless = [file(ColorType::Rgb8, None), file(ColorType::Rgba8, Some(crate::exif::block(1)))];
+        let [plain, alpha] = lossless;
+        [plain, alpha, LOSSY.to_vec(), ALPHA.to_vec(), MOVING.to_vec()]
+    }
+
+    #[test]
+    fn lossy_and_moving_images_are_read() {
+        for file in [LOSSY, ALPHA, MOVING] {
+            let image = decode(file).expect("a sound image").of_colors(3);
+            assert_eq!((image.width, image.height, image.bytes.len()), (1, 1, 3));
+        }
+    }
+
+    #[test]
+    fn no_file_is_too_much() {
+        // The sizes of frames and canvases stand in the first bytes.
+        files().iter().for_each(|file| crate::changed::decode_changed(decode, file, 12..40));
+    }
+
     #[test]
     fn files_that_were_cut_off_are_refused() {
-        for file in [file(ColorType::Rgb8, None), file(ColorType::Rgba8, Some(crate::exif::block(1)))] {
+        for file in files() {
             let taken: Vec<usize> = (0..file.len()).filter(|&len| decode(&file[..len]).is_ok()).collect();
             assert!(taken.is_empty(), "cut to {taken:?} of {} bytes", file.len());
         }
