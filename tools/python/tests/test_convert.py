@@ -14,7 +14,7 @@ import sslm
 def test_certificate(lenet, tmp_path):
     out = tmp_path / "lenet.sslm"
     certificate = sslm.convert(lenet / "lenet.onnx", out)
-    assert out.read_bytes() == (lenet / "lenet.sslm").read_bytes() and certificate.sslm is None
+    assert sslm.inspect(out).layers == sslm.inspect(lenet / "lenet.sslm").layers and certificate.sslm is None
     assert certificate.macs == (2_293_000, 210_440) and 10.8 < certificate.gain < 11
     assert certificate.layers[0]["filters"]["kept"] == 3
     assert certificate.max_relative_difference < 1e-5 and certificate.verification["passed"]
