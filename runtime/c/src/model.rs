@@ -89,7 +89,8 @@ impl SslmModel {
             Ok::<_, Failure>(Port { name: c_text(name), element_type, dims: dims.iter().map(dim).collect() })
         };
         let inputs = model.inputs();
-        let inputs = inputs.iter().map(|input| port(&input.name, input.element_type, &input.dims)).collect::<Result<_, Failure>>()?;
+        let inputs =
+            inputs.iter().map(|input| port(&input.name, input.element_type, &input.dims)).collect::<Result<_, Failure>>()?;
         let outputs = model.output_names().into_iter().zip(model.output_types());
         let outputs = outputs.map(|(name, element_type)| port(name, element_type, &[])).collect::<Result<_, Failure>>()?;
         let labels = model.labels().iter().map(|label| c_text(label)).collect();
