@@ -3,6 +3,7 @@
 use crate::arrays::{self, Input, Output};
 use crate::pixels;
 use crate::{error, shapes};
+use pyo3::exceptions::PyUserWarning;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList, PyTuple};
 use serde_json::json;
@@ -10,9 +11,13 @@ use ssl_images::Layout;
 use sslm::{
     Backend, ElementType, ErrorKind, Options, PlanCache, PooledSession, TensorInfo, TensorView, Threads, Tuning, TypedView,
 };
+use std::ffi::CString;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
+
+/// So many runs are timed at most.
+const MOST_RUNS: usize = 1_000_000;
 
 /// A `.sslm` model, ready to run. The package's class of the same name adds other sources and what is made of it for people.
 #[pyclass(subclass, frozen, module = "sslm._sslm")]
@@ -78,10 +83,13 @@ impl Model {
             options,
             model,
         };
-        py.detach(|| {
-            if let (Some(path), Some(shapes)) = (tuning, this.usual_shapes()) {
-                this.take_tuning(Tuning::open(path)?, shapes)?;
+        if let (Some(path), Some(shapes)) = (tuning, this.usual_shapes()) {
+            match py.detach(|| this.take_tuning(Tuning::open(path)?, shapes)) {
+                Err(e) if *e.kind() == ErrorKind::Tuning => warn(py, &format!("tuning is not used: {e}"))?,
+                taken => taken.map_err(|e| error::of_library(py, &e))?,
             }
+        }
+        py.detach(|| {
             // In advance, so that the first call takes no longer than others.
             if batch.is_some()
                 && let Some(shapes) = this.usual_shapes()
@@ -142,11 +150,14 @@ impl Model {
 
     /// Times of whole runs and of steps, as JSON.
     fn _profile(&self, py: Python<'_>, inputs: &Bound<'_, PyTuple>, runs: usize) -> PyResult<String> {
+        if !(1..=MOST_RUNS).contains(&runs) {
+            return Err(error::input(py, "runs", format!("1 to {MOST_RUNS}"), runs));
+        }
         let inputs = self.inputs(inputs)?;
         let (shapes, views) = (shapes_of(&inputs), typed(py, &inputs)?);
         let measured = py.detach(|| {
             let mut session = self.session(&shapes)?.plan().session();
-            measure(&mut session, &views, runs.max(1))
+            measure(&mut session, &views, runs)
         });
         measured.map_err(|e| error::of_library(py, &e))
     }
@@ -188,7 +199,7 @@ impl Model {
     /// Name, shape and type of each output.
     #[getter]
     fn _outputs<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
-        let shapes = py.detach(|| shapes::of_outputs(&self.model, &self.options)).map_err(|e| error::of_library(py, &e))?;
+        let shapes = py.detach(|| shapes::of_outputs(&self.model, &self.options));
         let infos = self.output_names.iter().zip(shapes).zip(&self.output_types);
         let infos: Vec<_> = infos.map(|((name, dims), of)| (name, dims, of.name())).collect();
         PyList::new(py, infos)
@@ -300,17 +311,12 @@ impl Model {
         }
     }
 
-    /// Uses a tuning for inputs of these shapes, if it was made for them on such a machine.
+    /// Uses a tuning for inputs of these shapes from now on.
     fn take_tuning(&self, tuning: Tuning, shapes: Vec<Vec<usize>>) -> sslm::Result<()> {
         let plans = PlanCache::new(&self.model, self.options.clone().tuning(tuning), 1);
-        match plans.session(&shapes) {
-            Ok(_) => {
-                *self.tuned.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(Tuned { shapes, plans }));
-                Ok(())
-            }
-            Err(e) if *e.kind() == ErrorKind::Tuning => Ok(()),
-            Err(e) => Err(e),
-        }
+        plans.session(&shapes)?;
+        *self.tuned.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(Tuned { shapes, plans }));
+        Ok(())
     }
 
     fn tuned(&self) -> Option<Arc<Tuned>> {
@@ -342,6 +348,12 @@ fn open(source: &Bound<'_, PyAny>) -> PyResult<sslm::Model> {
         py.detach(|| sslm::Model::read(path).and_then(|model| model.verify_weights().map(|()| model)))
     };
     opened.map_err(|e| error::of_library(py, &e))
+}
+
+/// Says something to whoever called.
+fn warn(py: Python<'_>, message: &str) -> PyResult<()> {
+    let message = CString::new(message.replace('\0', "\\0")).unwrap_or_default();
+    PyErr::warn(py, &py.get_type::<PyUserWarning>(), &message, 2)
 }
 
 fn threads_of(py: Python<'_>, threads: Option<usize>) -> PyResult<Threads> {

@@ -36,9 +36,20 @@ pub(crate) fn info<'py>(py: Python<'py>, input: &TensorInfo) -> PyResult<Bound<'
     (input.name.as_str(), dims, input.element_type.name()).into_pyobject(py)
 }
 
-/// Shapes of the outputs, by how they follow from two sets of extents of the inputs: nothing is computed. `None` stands for an extent
-/// that depends on the inputs' in another way.
-pub(crate) fn of_outputs(model: &sslm::Model, options: &Options) -> sslm::Result<Vec<Vec<Option<Extent>>>> {
+/// A shape, of which an extent is `None` that depends on the inputs' in another way than being the same.
+type Extents = Vec<Option<Extent>>;
+
+/// Shapes of the outputs, by how they follow from two sets of extents of the inputs: nothing is computed. `None` where the model takes none
+/// of those that are tried, or they are beyond the options' limits.
+pub(crate) fn of_outputs(model: &sslm::Model, options: &Options) -> Vec<Option<Extents>> {
+    // What networks for images take, and what is enough for others.
+    const TRIED: [[usize; 2]; 2] = [[224, 384], [32, 64]];
+    let found = TRIED.into_iter().find_map(|sizes| probed(model, options, sizes).ok());
+    found.map_or_else(|| vec![None; model.output_names().len()], |shapes| shapes.into_iter().map(Some).collect())
+}
+
+/// Shapes of the outputs, where open extents that are no batch are near these.
+fn probed(model: &sslm::Model, options: &Options, sizes: [usize; 2]) -> sslm::Result<Vec<Extents>> {
     let inputs = model.inputs();
     type Probed<'a> = (HashMap<&'a str, usize>, Vec<Vec<usize>>);
     let probe = |batch: usize, size: usize| -> sslm::Result<Probed<'_>> {
@@ -58,7 +69,7 @@ pub(crate) fn of_outputs(model: &sslm::Model, options: &Options) -> sslm::Result
         let plan = model.prepare(&options.shapes(model, &shapes)?)?;
         Ok((extents, plan.output_shapes().map(<[usize]>::to_vec).collect()))
     };
-    let ((first, shapes), (second, others)) = (probe(3, 224)?, probe(11, 384)?);
+    let ((first, shapes), (second, others)) = (probe(3, sizes[0])?, probe(11, sizes[1])?);
     let extent = |(&a, &b): (&usize, &usize)| {
         let symbol = first.iter().find(|(name, extent)| **extent == a && second[*name] == b);
         symbol.map(|(name, _)| Extent::Symbol((*name).to_owned())).or((a == b).then_some(Extent::Fixed(a)))

@@ -1,8 +1,10 @@
 """Models: where they come from, what they say, plans, limits, threads, memory."""
 
+import multiprocessing
 import pickle
 import resource
 import threading
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -87,6 +89,9 @@ def test_limits(lenet, digit):
         with pytest.raises(sslm.LimitError, match="max_memory, max_macs or max_time allows more") as error:
             sslm.Model(lenet / "lenet.sslm", **keywords)(digit)
         assert error.value.kind == "limit"
+    # A model can be looked at whatever its limits are.
+    assert sslm.Model(lenet / "lenet.sslm", max_macs=1).outputs[0].shape is None
+    assert "'logits' float32 [...]" in repr(sslm.Model(lenet / "lenet.sslm", max_macs=1))
 
 
 def test_batches_and_plans(lenet):
@@ -190,6 +195,9 @@ def test_profile(lenet, digit):
         assert profile.median_ms > 0 and [layer["op"] for layer in profile.layers].count("Conv") == 2
         assert "run: median" in repr(profile) and "<table>" in profile._repr_html_()
         assert sum(layer["macs"] for layer in profile.layers) == 210_440
+    for runs in (0, 10**7):
+        with pytest.raises(sslm.InputError, match="runs: expected 1 to 1000000"):
+            model.profile(runs=runs)
 
 
 @pytest.mark.slow
@@ -204,10 +212,44 @@ def test_tune(lenet, tmp_path, digit):
     np.testing.assert_allclose(model(digit), expected, rtol=1e-4, atol=1e-4)
 
 
-def test_a_damaged_tuning_is_told(lenet, tmp_path):
+def test_a_tuning_that_does_not_fit_is_told(lenet, tmp_path, digit):
     path = tmp_path / "lenet.sslm"
     path.write_bytes((lenet / "lenet.sslm").read_bytes())
     (tmp_path / "lenet.sslm.tuning.json").write_text("no tuning")
-    with pytest.raises(sslm.Error) as error:
-        sslm.Model(path)
-    assert error.value.kind == "tuning"
+    with pytest.warns(UserWarning, match="tuning is not used: .*lenet.sslm.tuning.json"):
+        model = sslm.Model(path)
+    assert not model.is_tuned and model(digit).shape == (1, 10)
+
+
+def test_a_forked_process_runs_models_of_its_parent(lenet, digit):
+    model = sslm.Model(lenet / "lenet.sslm", threads=2)
+    expected = model(digit)
+    # It comes along by the fork.
+    global _forked
+    _forked = model
+    with multiprocessing.get_context("fork").Pool(2) as pool:
+        for found in pool.map(_run_forked, [digit] * 4):
+            np.testing.assert_array_equal(found, expected)
+
+
+_forked = None
+
+
+def _run_forked(x):
+    return _forked(x)
+
+
+def test_stubs_name_what_is_there():
+    """Each public class and function of the extension module stands in its stubs, and nothing else does."""
+    import ast
+
+    from sslm import _sslm
+
+    stubs = ast.parse((Path(sslm.__file__).parent / "_sslm.pyi").read_text())
+    functions = {node.name for node in stubs.body if isinstance(node, ast.FunctionDef)}
+    (model,) = (node for node in stubs.body if isinstance(node, ast.ClassDef))
+    methods = {node.name for node in model.body if isinstance(node, ast.FunctionDef)}
+    there = {name for name in dir(_sslm) if not name.startswith("__")}
+    assert there == {*functions, "Model"}
+    own = {name for name in vars(_sslm.Model) if name not in ("__doc__", "__module__")}
+    assert own == methods

@@ -16,10 +16,11 @@ MAGIC = b"\x89SSLM"
 
 
 class TensorInfo(NamedTuple):
-    """An input or output. Extents that the model leaves open have a name, or are None where they have none."""
+    """An input or output. Extents that the model leaves open have a name, or are None where they depend on the inputs' in another way; a shape is
+    None where nothing is known of it."""
 
     name: str
-    shape: list[int | str | None]
+    shape: list[int | str | None] | None
     dtype: str
 
 
@@ -37,7 +38,7 @@ class Model(_sslm.Model):
     """A network, ready to run: `model(x)`.
 
     `source` is a .sslm file or its bytes; or an ONNX model (file, bytes, or `onnx.ModelProto`) or a `torch.nn.Module` with an `example` of
-    its input, which are converted in memory first, and checked against the original.
+    its input, which are converted first, and checked against the original.
 
     `model(x)` takes one array, several in the model's order, or a dict by name, of the types that the model declares; anything that
     speaks DLPack, `__array_interface__` or the buffer protocol will do. It yields an array, or a dict of several. Shapes that come for the first time
@@ -150,8 +151,8 @@ class Model(_sslm.Model):
     @staticmethod
     def _shown(infos: list[TensorInfo]) -> str:
         def shown(info: TensorInfo) -> str:
-            shape = ", ".join("?" if extent is None else str(extent) for extent in info.shape)
-            return f"'{info.name}' {info.dtype} [{shape}]"
+            extents = ["..."] if info.shape is None else ["?" if extent is None else str(extent) for extent in info.shape]
+            return f"'{info.name}' {info.dtype} [{', '.join(extents)}]"
 
         return ", ".join(map(shown, infos))
 

@@ -17,12 +17,12 @@ class NodeArg(NamedTuple):
     """An input or output, as onnxruntime describes it."""
 
     name: str
-    shape: list[int | str | None]
+    shape: list[int | str | None] | None
     type: str
 
 
 class InferenceSession:
-    """Runs a .sslm or an .onnx model (which is made compact in memory), given as a path or as bytes.
+    """Runs a .sslm or an .onnx model (which is made compact first), given as a path or as bytes.
 
     Of `sess_options`, as onnxruntime has them, `intra_op_num_threads` counts. `providers` changes nothing: the CPU computes.
     """
