@@ -19,7 +19,6 @@ import time
 from pathlib import Path
 
 import numpy as np
-
 import sslm
 
 MODELS = Path(__file__).parents[1] / "models"
@@ -87,7 +86,9 @@ def main() -> None:
         turns.append((ssl_run_us(path, 5000), call_us(model, x, 5000)))
     rust, python = (statistics.median(turn[i] for turn in turns) for i in (0, 1))
     overhead = statistics.median(b - a for a, b in turns)
-    print(f"LeNet: ssl-run {rust:.2f} us, model(x) {python:.2f} us, overhead {overhead:.2f} us (medians of {len(turns)} turns)")
+    print(
+        f"LeNet: ssl-run {rust:.2f} us, model(x) {python:.2f} us, overhead {overhead:.2f} us (medians of {len(turns)} turns)"
+    )
 
     model = sslm.Model(RESNET, threads=1)
     x, turns = input_of(model), []

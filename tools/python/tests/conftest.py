@@ -12,7 +12,9 @@ MODELS = ROOT / "tools/models"
 
 
 def pytest_addoption(parser):
-    parser.addoption("--slow", action="store_true", help="tests that take minutes, too, and those that need PyTorch or Jupyter")
+    parser.addoption(
+        "--slow", action="store_true", help="tests that take minutes, too, and those that need PyTorch or Jupyter"
+    )
 
 
 def pytest_collection_modifyitems(config, items):
@@ -45,7 +47,10 @@ def model_of(nodes, inputs, outputs, weights=()) -> onnx.ModelProto:
 def stereo() -> onnx.ModelProto:
     """Two inputs, of which one is of bytes, and two outputs, of which one is of indices."""
     random = np.random.default_rng(3)
-    weights = [("w", random.normal(0, 1, (4, 3, 3, 3)).astype(np.float32)), ("shift", np.arange(4, dtype=np.float32).reshape(4, 1, 1))]
+    weights = [
+        ("w", random.normal(0, 1, (4, 3, 3, 3)).astype(np.float32)),
+        ("shift", np.arange(4, dtype=np.float32).reshape(4, 1, 1)),
+    ]
     nodes = [
         helper.make_node("Cast", ["left"], ["pixels"], to=TensorProto.FLOAT),
         helper.make_node("Conv", ["pixels", "w"], ["a"], pads=[1, 1, 1, 1]),

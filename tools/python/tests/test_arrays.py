@@ -5,10 +5,9 @@ import array
 import numpy as np
 import onnxruntime
 import pytest
+import sslm
 from conftest import model_of
 from onnx import TensorProto, helper
-
-import sslm
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +71,10 @@ def test_arguments_stay_and_answers_are_the_callers(model, digit):
     [
         ((np.zeros((1, 1, 28, 28)),), "elements of input 'image': expected float32, found float64"),
         ((np.zeros((1, 1, 28, 28), np.uint8),), "elements of input 'image': expected float32, found uint8"),
-        ((np.zeros((1, 1, 28, 27), np.float32),), "shape of input 'image': expected [batch, 1, 28, 28], found [1, 1, 28, 27]"),
+        (
+            (np.zeros((1, 1, 28, 27), np.float32),),
+            "shape of input 'image': expected [batch, 1, 28, 28], found [1, 1, 28, 27]",
+        ),
         ((np.zeros((28, 28), np.float32),), "shape of input 'image': expected [batch, 1, 28, 28], found [28, 28]"),
         ((np.float32(1),), "shape of input 'image': expected [batch, 1, 28, 28], found []"),
         ((), "inputs: expected 1, found 0"),
@@ -149,10 +151,15 @@ def test_run_into(model, digit):
         model.run_into(digit, target)
 
 
-@pytest.mark.parametrize("name", ["float16", "float64", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "bool"])
+@pytest.mark.parametrize(
+    "name", ["float16", "float64", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "bool"]
+)
 def test_types(name):
     of = getattr(TensorProto, {"float16": "FLOAT16", "float64": "DOUBLE"}.get(name, name.upper()))
-    nodes = [helper.make_node("Cast", ["x"], ["f"], to=TensorProto.FLOAT), helper.make_node("Cast", ["f"], ["y"], to=of)]
+    nodes = [
+        helper.make_node("Cast", ["x"], ["f"], to=TensorProto.FLOAT),
+        helper.make_node("Cast", ["f"], ["y"], to=of),
+    ]
     model = sslm.Model(model_of(nodes, [("x", of, [2, "n"])], [("y", of, [2, "n"])]))
     x = np.array([[0, 1, 1], [1, 0, 1]]).astype(name)
     for given in (x, x.astype(x.dtype.newbyteorder(">")), x[:, ::-1][:, ::-1]):

@@ -5,10 +5,9 @@ import json
 import numpy as np
 import onnx
 import pytest
+import sslm
 from conftest import MODELS, model_of
 from onnx import TensorProto, helper
-
-import sslm
 
 
 def test_certificate(lenet, tmp_path):
@@ -70,9 +69,19 @@ def test_what_fails_leaves_nothing(lenet, tmp_path):
     for source, keywords, of, said in [
         (lenet / "lenet.onnx", {"zero_tol": 0.3}, sslm.CheckError, "the outputs differ by"),
         (lenet / "lenet.onnx", {"zero_tol": -1}, sslm.Error, "zero-tol: expected a number"),
-        (lenet / "lenet.onnx", {"tolerance": -1}, sslm.InputError, "tolerance: expected a number of at least 0, found -1"),
+        (
+            lenet / "lenet.onnx",
+            {"tolerance": -1},
+            sslm.InputError,
+            "tolerance: expected a number of at least 0, found -1",
+        ),
         (lenet / "lenet.onnx", {"preprocessing": {"color": "red"}}, sslm.InputError, "preprocessing"),
-        (lenet / "lenet.onnx", {"outputs": ["logit"]}, sslm.ConversionError, "expected a tensor of the model, found 'logit'"),
+        (
+            lenet / "lenet.onnx",
+            {"outputs": ["logit"]},
+            sslm.ConversionError,
+            "expected a tensor of the model, found 'logit'",
+        ),
         (lenet / "lenet.sslm", {}, sslm.ConversionError, "expected an ONNX model, found a .sslm model"),
         (lenet / "digits/7.png", {}, sslm.ConversionError, "expected an ONNX model, found an image"),
         (unknown, {}, sslm.ConversionError, "model in memory"),

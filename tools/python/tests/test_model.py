@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-
 import sslm
 
 
@@ -31,7 +30,9 @@ def test_what_it_says(lenet):
     assert model.inputs == [sslm.TensorInfo("image", ["batch", 1, 28, 28], "float32")]
     assert model.outputs == [sslm.TensorInfo("logits", ["batch", 10], "float32")]
     assert model.labels == [str(digit) for digit in range(10)]
-    assert "lenet.sslm': 'image' float32 [batch, 1, 28, 28] -> 'logits' float32 [batch, 10]; 513888 bytes" in repr(model)
+    assert "lenet.sslm': 'image' float32 [batch, 1, 28, 28] -> 'logits' float32 [batch, 10]; 513888 bytes" in repr(
+        model
+    )
     found = sslm.inspect(lenet / "lenet.sslm")
     assert found.layers[0]["filters"] == {"kept": 3, "of": 20} and found.provenance["source"] == "lenet.onnx"
     assert "3 of 20" in repr(found) and "<table>" in found._repr_html_()
@@ -65,7 +66,12 @@ def test_what_is_no_model(lenet, tmp_path):
 def test_keywords(lenet, digit):
     path = lenet / "lenet.sslm"
     expected = sslm.Model(path)(digit)
-    for keywords in ({"threads": 2}, {"batch": 4}, {"backend": "auto"}, {"max_memory": 1 << 30, "max_macs": 10**9, "max_time": 10.0}):
+    for keywords in (
+        {"threads": 2},
+        {"batch": 4},
+        {"backend": "auto"},
+        {"max_memory": 1 << 30, "max_macs": 10**9, "max_time": 10.0},
+    ):
         np.testing.assert_array_equal(sslm.Model(path, **keywords)(digit), expected)
     for keywords, said in [
         ({"threads": 0}, "threads: expected at least 1, found 0"),
@@ -153,7 +159,11 @@ def _grown(call, count: int) -> int:
 
 
 def _calls(lenet, stereo):
-    model, two, x = sslm.Model(lenet / "lenet.sslm", threads=1), sslm.Model(stereo, threads=1), np.zeros((4, 1, 28, 28), np.float32)
+    model, two, x = (
+        sslm.Model(lenet / "lenet.sslm", threads=1),
+        sslm.Model(stereo, threads=1),
+        np.zeros((4, 1, 28, 28), np.float32),
+    )
     target = np.zeros((4, 10), np.float32)
     left, right = np.zeros((1, 3, 8, 8), np.uint8), np.zeros((1, 4, 8, 8), np.float32)
 

@@ -6,9 +6,8 @@ import sys
 import numpy as np
 import onnxruntime
 import pytest
-from conftest import MODELS, ROOT
-
 import sslm
+from conftest import MODELS, ROOT
 
 SHIPPED = ["convnet", "lenet", "lenet-filters", "lenet-shapes", "mlp", "resnet20"]
 
@@ -56,7 +55,9 @@ def test_random_graphs():
         found = sslm.InferenceSession(proto.SerializeToString()).run(None, {"x": x})
         for e, f in zip(expected, found, strict=True):
             assert e.shape == f.shape and e.dtype == f.dtype, seed
-            apart = np.abs(e.astype(np.float64) - f).max(initial=0) / max(1, np.abs(e.astype(np.float64)).max(initial=0))
+            apart = np.abs(e.astype(np.float64) - f).max(initial=0) / max(
+                1, np.abs(e.astype(np.float64)).max(initial=0)
+            )
             assert apart < tolerance, f"graph {seed}: {apart:.1e}"
         compared += 1
         if compared == 500:

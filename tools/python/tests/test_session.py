@@ -3,9 +3,8 @@
 import numpy as np
 import onnxruntime
 import pytest
-from conftest import MODELS
-
 import sslm
+from conftest import MODELS
 
 # Knows nothing but onnxruntime.
 SCRIPT = """

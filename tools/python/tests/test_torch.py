@@ -4,7 +4,6 @@ import collections
 
 import numpy as np
 import pytest
-
 import sslm
 
 pytestmark = pytest.mark.slow

@@ -83,7 +83,10 @@ def parser() -> argparse.ArgumentParser:
             "--set", action="append", default=[], metavar="KEY=VALUE", help="change the recipe: finetune.epochs=40"
         )
         command.add_argument(
-            "--tools", type=Path, metavar="DIR", help="where ssl-convert and ssl-run are (default: the package sslm, or PATH)"
+            "--tools",
+            type=Path,
+            metavar="DIR",
+            help="where ssl-convert and ssl-run are (default: the package sslm, or PATH)",
         )
         command.add_argument("--threads", type=int, metavar="N", help="processor threads (default: all)")
         command.add_argument("--device", default="cpu", help="cpu or cuda (default: cpu)")

@@ -12,7 +12,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import ModuleType
 
@@ -143,7 +143,7 @@ class Package(Tools):
 
     def classify(self, sslm: Path, image: Path) -> list[dict]:
         with self._errors():
-            return [found._asdict() for found in self.package.Model(sslm).classify(image)]
+            return [asdict(found) for found in self.package.Model(sslm).classify(image)]
 
     def bench(self, sslm: Path, runs: int) -> dict:
         with self._errors():

@@ -24,7 +24,9 @@ def tools(request):
     tools = tools_of(request.config.getoption("--tools"))
     if not tools.found():
         tools = Programs(RELEASE)
-    assert tools.found(), "ssl-convert is missing: pip install tools/python, cargo build --release, or pytest --tools DIR"
+    assert tools.found(), (
+        "ssl-convert is missing: pip install tools/python, cargo build --release, or pytest --tools DIR"
+    )
     return tools
 
 

@@ -32,9 +32,7 @@ def onnxruntime_answers(path, images):
 def test_train_convert_run(mnist, tmp_path, tools):
     masked, compact, dense = (tmp_path / name for name in ("masked.onnx", "compact.sslm", "dense.sslm"))
     command = [sys.executable, "-m", "ssl_train.cli", "run", SMOKE, "--data", mnist, "--out", masked]
-    done = subprocess.run(
-        [*command, "--threads", "1", *flags(tools)], capture_output=True, text=True, check=False
-    )
+    done = subprocess.run([*command, "--threads", "1", *flags(tools)], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     tools.convert(masked, compact)
     tools.convert(masked, dense, dense=True)

@@ -1,10 +1,10 @@
 """Runs convolutional networks pruned with Structured Sparsity Learning, small and fast.
 
-    import sslm
+import sslm
 
-    certificate = sslm.convert("model.onnx", "model.sslm")   # what was removed, and how the outputs compare
-    model = sslm.Model("model.sslm")                         # or an .onnx, bytes, an onnx.ModelProto, a torch module
-    y = model(x)                                             # arrays of NumPy in and out
+certificate = sslm.convert("model.onnx", "model.sslm")   # what was removed, and how the outputs compare
+model = sslm.Model("model.sslm")                         # or an .onnx, bytes, an onnx.ModelProto, a torch module
+y = model(x)                                             # arrays of NumPy in and out
 """
 
 from sslm._certificate import Certificate, convert

@@ -1,5 +1,7 @@
 """From whatever holds elements to an array of NumPy. The extension module calls these functions for what is not one already."""
 
+from typing import Any
+
 import numpy as np
 
 from sslm._errors import exception
@@ -17,7 +19,9 @@ def as_array(value: object, dtype: str) -> np.ndarray:
         if value is not None:  # which would be NaN
             return np.asarray(value, dtype)
     except (BufferError, RuntimeError, TypeError, ValueError) as error:
-        raise exception("input", f"array: expected what NumPy can read, found {type(value).__name__}: {error}") from error
+        raise exception(
+            "input", f"array: expected what NumPy can read, found {type(value).__name__}: {error}"
+        ) from error
     raise exception("input", "array: expected what NumPy can read, found None")
 
 
@@ -26,7 +30,7 @@ def as_native(array: np.ndarray) -> np.ndarray:
     return array.astype(array.dtype.newbyteorder("="), copy=False)
 
 
-def _has_buffer(value: object) -> bool:
+def _has_buffer(value: Any) -> bool:
     try:
         memoryview(value)
     except TypeError:

@@ -75,7 +75,9 @@ class Certificate:
             return None
         found = (self.verification[kind] for kind in ("random", "images", "with", "onnxruntime"))
         # JSON has no infinity.
-        return max((f["max_relative"] if f["max_relative"] is not None else float("inf") for f in found if f), default=0.0)
+        return max(
+            (f["max_relative"] if f["max_relative"] is not None else float("inf") for f in found if f), default=0.0
+        )
 
     def as_dict(self) -> dict[str, Any]:
         """All that is known, as plain objects."""
@@ -92,7 +94,9 @@ class Certificate:
             if macs is not None:
                 before, after = thousands(macs["before"]), thousands(macs["after"])
                 gain = f"{macs['before'] / macs['after']:.2f}x" if macs["after"] else "removed"
-            counts = [kept_of(layer[key], "original") if key in layer else "" for key in ("filters", "channels", "columns")]
+            counts = [
+                kept_of(layer[key], "original") if key in layer else "" for key in ("filters", "channels", "columns")
+            ]
             rows.append([layer["name"], layer.get("op", ""), *counts, before, after, gain])
         headings = ["layer", "op", "filters", "channels", "columns", "MACs before", "after", "less"]
         return Table(headings, 2, rows, self._notes()).html()
@@ -138,7 +142,8 @@ def convert(
         path, name = _as_file(source, Path(folder))
         target = Path(folder, "model.sslm") if out is None else Path(os.fspath(out))
         if isinstance(verify_with, Mapping):
-            np.savez(Path(folder, "known.npz"), **{key: np.asarray(value) for key, value in verify_with.items()})
+            known: dict[str, Any] = {key: np.asarray(value) for key, value in verify_with.items()}
+            np.savez(Path(folder, "known.npz"), **known)
             verify_with = Path(folder, "known.npz")
         try:
             report, text = _sslm.convert(

@@ -92,7 +92,9 @@ def compare(onnx_model: Any, sslm_model: Any, x: Any, *, zero_tol: float = 0.0, 
         proto = onnx.load(os.fspath(onnx_model))
     model = sslm_model if isinstance(sslm_model, Model) else Model(sslm_model)
     inputs = _feed(model, x)
-    makers = {name: node.op_type for node in proto.graph.node for name in node.output if name and node.op_type != "Constant"}
+    makers = {
+        name: node.op_type for node in proto.graph.node for name in node.output if name and node.op_type != "Constant"
+    }
     own = [output.name for output in proto.graph.output]
     expected = _onnxruntime(proto, [name for name in makers if name not in own], inputs)
     floats = [name for name in makers if name not in own and expected[name].dtype == np.float32]
@@ -137,7 +139,9 @@ def _onnxruntime(proto: Any, names: Iterable[str], inputs: dict[str, np.ndarray]
     return dict(zip(all_names, session.run(all_names, inputs)))
 
 
-def _converted(source: Any, names: list[str], inputs: dict[str, np.ndarray], zero_tol: float) -> dict[str, np.ndarray | str]:
+def _converted(
+    source: Any, names: list[str], inputs: dict[str, np.ndarray], zero_tol: float
+) -> dict[str, np.ndarray | str]:
     """What a model that ends at these tensors yields; why not, where it cannot be converted or run."""
     if not names:
         return {}
@@ -160,8 +164,8 @@ def _row(name: str, op: str, expected: np.ndarray, found: np.ndarray | str, tole
         return Row(name, op, expected.shape, np.inf, np.inf, True)
     e, f = expected.astype(np.float64), found.astype(np.float64)
     with np.errstate(invalid="ignore"):
-        apart = np.where((e == f) | (np.isnan(e) & np.isnan(f)), 0.0, np.abs(e - f))
-    apart = float(np.nan_to_num(apart, nan=np.inf, posinf=np.inf).max(initial=0.0))
+        all_apart = np.where((e == f) | (np.isnan(e) & np.isnan(f)), 0.0, np.abs(e - f))
+    apart = float(np.nan_to_num(all_apart, nan=np.inf, posinf=np.inf).max(initial=0.0))
     largest = float(np.abs(e[np.isfinite(e)]).max(initial=0.0))
     relative = 0.0 if apart == 0.0 else apart / largest if largest else np.inf
     return Row(name, op, expected.shape, apart, relative, not relative <= tolerance)

@@ -2,8 +2,9 @@
 
 import json
 import os
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 
@@ -24,7 +25,8 @@ class TensorInfo(NamedTuple):
     dtype: str
 
 
-class Class(NamedTuple):
+@dataclass(frozen=True)
+class Class:
     """A class that an image may be of."""
 
     index: int
@@ -65,7 +67,7 @@ class Model(_sslm.Model):
         max_macs: int | None = None,
         max_time: float | None = None,
         plans: int = 8,
-    ) -> "Model":
+    ) -> Self:
         found, certificate = _opened(source, example)
         path = None if isinstance(found, bytes) else found
         tuning = None if path is None else _tuning_of(path)
@@ -138,7 +140,9 @@ class Model(_sslm.Model):
         """Inputs to measure with."""
         shapes = self._usual_shapes
         if shapes is None:
-            raise exception("input", f"x: expected inputs, since the model leaves their size open: {self._shown(self.inputs)}")
+            raise exception(
+                "input", f"x: expected inputs, since the model leaves their size open: {self._shown(self.inputs)}"
+            )
         random = np.random.default_rng(1)
 
         def elements(info: TensorInfo, shape: list[int]) -> np.ndarray:
@@ -151,7 +155,9 @@ class Model(_sslm.Model):
     @staticmethod
     def _shown(infos: list[TensorInfo]) -> str:
         def shown(info: TensorInfo) -> str:
-            extents = ["..."] if info.shape is None else ["?" if extent is None else str(extent) for extent in info.shape]
+            extents = (
+                ["..."] if info.shape is None else ["?" if extent is None else str(extent) for extent in info.shape]
+            )
             return f"'{info.name}' {info.dtype} [{', '.join(extents)}]"
 
         return ", ".join(map(shown, infos))
@@ -188,12 +194,15 @@ def _opened(source: Any, example: Any) -> tuple[Path | bytes, Certificate | None
             source = Path(os.fspath(source))
         except TypeError:
             found = type(source).__name__
-            raise exception("input", f"model: expected a path, bytes, an onnx.ModelProto or a torch module, found {found}") from None
+            raise exception(
+                "input", f"model: expected a path, bytes, an onnx.ModelProto or a torch module, found {found}"
+            ) from None
         is_sslm = source.suffix.lower() != ".onnx" or _starts_with(source, MAGIC)
     if is_sslm:
         return source, None
     certificate = convert(source)
-    return certificate.sslm, certificate
+    # Without a file to write, it is there.
+    return certificate.sslm or b"", certificate
 
 
 def _starts_with(path: Path, magic: bytes) -> bool:

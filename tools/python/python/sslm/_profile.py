@@ -29,7 +29,14 @@ class Profile:
     def _table(self) -> Table:
         total = sum(layer["median_ms"] for layer in self.layers) or 1.0
         rows = [
-            [x["name"], x["op"], x["kernel"], thousands(x["macs"]), f"{x['median_ms']:.4f}", f"{100 * x['median_ms'] / total:.0f} %"]
+            [
+                x["name"],
+                x["op"],
+                x["kernel"],
+                thousands(x["macs"]),
+                f"{x['median_ms']:.4f}",
+                f"{100 * x['median_ms'] / total:.0f} %",
+            ]
             for x in self.layers
         ]
         runs, threads, shapes = (self._report[key] for key in ("runs", "threads", "shapes"))

@@ -42,12 +42,15 @@ class InferenceSession:
         self._names = [info.name for info in self._outputs]
 
     def get_inputs(self) -> list[NodeArg]:
+        """What the model takes."""
         return list(map(_node_arg, self._inputs))
 
     def get_outputs(self) -> list[NodeArg]:
+        """What it yields."""
         return list(map(_node_arg, self._outputs))
 
     def get_providers(self) -> list[str]:
+        """What computes it, in onnxruntime's words."""
         return ["CPUExecutionProvider"]
 
     def run(

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Self
 
 __version__: str
 
@@ -19,7 +19,7 @@ class Model:
         max_time: float | None = None,
         plans: int = 8,
         tuning: os.PathLike[str] | None = None,
-    ) -> Model: ...
+    ) -> Self: ...
     def __call__(self, *inputs: Any) -> Any:
         """Runs the network on arrays, in the model's order, or on one dict of them by name. Yields the output, or a dict of all of them."""
 

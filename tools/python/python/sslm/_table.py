@@ -7,7 +7,9 @@ from html import escape
 class Table:
     """Rows below headings. Columns from `numbers` on hold figures and are aligned right."""
 
-    def __init__(self, headings: Sequence[str], numbers: int, rows: Sequence[Sequence[object]], notes: Sequence[str] = ()):
+    def __init__(
+        self, headings: Sequence[str], numbers: int, rows: Sequence[Sequence[object]], notes: Sequence[str] = ()
+    ):
         self.headings = list(headings)
         self.numbers = numbers
         self.rows = [[_text(cell) for cell in row] for row in rows]

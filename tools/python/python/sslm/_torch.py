@@ -3,7 +3,7 @@
 import io
 import sys
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -94,8 +94,10 @@ def compile(module: Any, example: Any, *, threads: int | None = None) -> Any:
     finally:
         module.train(was_training)
     compiled.structure = _rebuilt(original, iter([None] * len(list(_tensors(original)))))
-    if model.certificate.gain == 1.0:
-        warnings.warn("nothing was removed: the module has no whole filters, channels or columns of zeros", stacklevel=2)
+    if model.certificate is not None and model.certificate.gain == 1.0:
+        warnings.warn(
+            "nothing was removed: the module has no whole filters, channels or columns of zeros", stacklevel=2
+        )
     return compiled
 
 
@@ -110,12 +112,15 @@ def _check(expected: Iterator[Any], found: Iterator[Any]) -> None:
         apart = np.abs(e - f).max(initial=0.0)
         largest = np.abs(e).max(initial=0.0)
         if e.shape != f.shape or not apart <= TOLERANCE * largest:
-            raise exception("check", f"output {i}: expected the original's answer, found {apart:.1e} beside its largest {largest:.1e}")
+            raise exception(
+                "check",
+                f"output {i}: expected the original's answer, found {apart:.1e} beside its largest {largest:.1e}",
+            )
 
 
 def _tensors(structure: Any) -> Iterator[Any]:
     """The tensors of what a module yields, in the order in which the exporter names them; of a structure without tensors, its places."""
-    if isinstance(structure, Mapping):
+    if isinstance(structure, dict):
         structure = tuple(structure.values())
     if isinstance(structure, (tuple, list)):
         for part in structure:
@@ -126,7 +131,7 @@ def _tensors(structure: Any) -> Iterator[Any]:
 
 def _rebuilt(structure: Any, tensors: Iterator[Any]) -> Any:
     """Tensors, put together as a module yields them."""
-    if isinstance(structure, Mapping):
+    if isinstance(structure, dict):
         return type(structure)((key, _rebuilt(part, tensors)) for key, part in structure.items())
     if isinstance(structure, (tuple, list)):
         parts = [_rebuilt(part, tensors) for part in structure]
