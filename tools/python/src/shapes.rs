@@ -37,7 +37,7 @@ pub(crate) fn info<'py>(py: Python<'py>, input: &TensorInfo) -> PyResult<Bound<'
 }
 
 /// A shape, of which an extent is `None` that depends on the inputs' in another way than being the same.
-type Extents = Vec<Option<Extent>>;
+pub(crate) type Extents = Vec<Option<Extent>>;
 
 /// Shapes of the outputs, by how they follow from two sets of extents of the inputs: nothing is computed. `None` where the model takes none
 /// of those that are tried, or they are beyond the options' limits.
