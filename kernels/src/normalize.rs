@@ -64,7 +64,7 @@ impl LrnTask {
         } else if self.beta == 1.0 {
             self.run_by(x, out, exec, |base| base);
         } else {
-            self.run_by(x, out, exec, |base| base.powf(self.beta));
+            self.run_by(x, out, exec, |base| sslm_basics::math::pow(base, self.beta));
         }
     }
 

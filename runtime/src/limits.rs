@@ -19,6 +19,11 @@ pub(crate) struct Limits {
 }
 
 impl Limits {
+    /// What is left for each image of a batch, if they are run one by one.
+    pub(crate) fn of_one_image(&self, batch: usize) -> Limits {
+        Limits { macs: self.macs.map(|macs| macs / batch as u64), ..*self }
+    }
+
     /// When something that begins now must be over.
     pub(crate) fn deadline(&self) -> Deadline {
         // A time beyond what a clock can tell is none.

@@ -66,6 +66,7 @@ pub struct Options {
     pub(crate) device: Option<Arc<dyn Device>>,
     pub(crate) precision: Precision,
     pub(crate) limits: Limits,
+    pub(crate) reproducible: bool,
 }
 
 /// Which methods convolutions are computed by.
@@ -129,6 +130,16 @@ impl Options {
     pub fn isa(mut self, isa: Isa) -> Self {
         self.isa = Some(isa);
         self
+    }
+
+    /// Computes by plain arithmetic in one fixed order, so that results are the same to the last bit on every CPU and in every browser, for
+    /// any count of threads, and for an image in any batch (of a model that mixes no images). It takes [`Isa::portable`], in which products
+    /// are rounded before they are added, since not every machine can do otherwise at speed, and runs the images of a batch one by one.
+    /// That takes several times as long as the best instruction set. There are no reproducible results by a device.
+    #[must_use]
+    pub fn reproducible(mut self) -> Self {
+        self.reproducible = true;
+        self.isa(Isa::portable())
     }
 
     /// Extent of a symbolic dimension, by its name in the model (see [`crate::Model::inputs`]).

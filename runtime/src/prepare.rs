@@ -1,12 +1,15 @@
 //! From a model to a plan, by the first of the backends that options name which can be used.
 
-use crate::backends::{self, Open};
-use crate::error::{ErrorKind, Result};
+use crate::backend::Program;
+use crate::backends::{self, OneByOne, Open};
+use crate::error::{Error, ErrorKind, Result};
+use crate::limits::Deadline;
 use crate::model::Model;
-use crate::options::{Methods, Options};
+use crate::options::{Backend, Methods, Options};
 use crate::plan::Plan;
-use crate::planning::shapes;
+use crate::planning::{self, shapes};
 use crate::trace;
+use std::sync::Arc;
 
 impl Model {
     /// Fixes batch, symbolic dims and threads, chooses kernels, plans memory.
@@ -20,6 +23,9 @@ impl Model {
         let _span = trace::prepare(self.origin(), &inputs);
         let bound = self.bind(&inputs);
         let deadline = options.limits.deadline();
+        if options.reproducible {
+            return self.prepare_reproducible(&inputs, &bound, options, deadline);
+        }
         let prepare = |open: Open| open(options)?.prepare(&bound, options, deadline);
         let (first, instead) = backends::named(options.backend);
         let ((signature, program), fallback) = match (prepare(first), instead) {
@@ -29,6 +35,32 @@ impl Model {
             (prepared, _) => (prepared?, None),
         };
         let plan = Plan::new(self.clone(), signature, program, fallback, options.limits);
+        if let Methods::Tuned(tuning) = &options.methods {
+            tuning.check(&plan.made_for())?;
+        }
+        Ok(plan)
+    }
+
+    /// As [`Self::prepare`], by what computes the same bits everywhere: `bound` is the model for inputs of these shapes.
+    fn prepare_reproducible(&self, inputs: &[Vec<usize>], bound: &Model, options: &Options, deadline: Deadline) -> Result<Plan> {
+        if options.backend == Backend::Cuda {
+            return Err(Error::input("backend of reproducible results", "the CPU", "CUDA"));
+        }
+        let (open, _) = backends::named(Backend::Cpu);
+        let backend = open(options)?;
+        let (signature, program) = match planning::one_of_batch(self, bound, inputs)? {
+            None => backend.prepare(bound, options, deadline)?,
+            Some((one, batch)) => {
+                let mut of_one = Options { limits: options.limits.of_one_image(batch), batch: Some(1), ..options.clone() };
+                let inputs = self.inputs();
+                let names_of_batch: Vec<&str> = inputs.iter().filter_map(|input| input.dims.first()?.symbol()).collect();
+                of_one.dims.retain(|name, _| !names_of_batch.contains(&&**name));
+                let (signature, program) = backend.prepare(&one, &of_one, deadline)?;
+                let (signature, program) = OneByOne::new(program, signature, batch);
+                (signature, Arc::new(program) as Arc<dyn Program>)
+            }
+        };
+        let plan = Plan::new(self.clone(), signature, program, None, options.limits);
         if let Methods::Tuned(tuning) = &options.methods {
             tuning.check(&plan.made_for())?;
         }

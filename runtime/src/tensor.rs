@@ -14,6 +14,9 @@ pub struct TensorView<'a> {
 }
 
 impl<'a> TensorView<'a> {
+    /// One without elements.
+    pub(crate) const EMPTY: TensorView<'static> = TensorView { shape: &[0], data: &[] };
+
     /// A view of `data` as `shape`.
     ///
     /// # Errors

@@ -3,6 +3,9 @@
 mod cpu;
 #[cfg(feature = "cuda")]
 mod cuda;
+mod one_by_one;
+
+pub(crate) use one_by_one::OneByOne;
 
 use crate::backend::Backend;
 use crate::error::Result;

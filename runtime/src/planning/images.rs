@@ -7,6 +7,7 @@
 
 use super::lower::{Fused, Lower, axes_of};
 use super::shapes;
+use crate::error::Result;
 use crate::model::Model;
 use sslm_format::{AxisMap, Dim, Graph, Input, Link, Node, ValueId};
 use std::collections::HashSet;
@@ -90,6 +91,24 @@ pub(crate) fn mixes_images(model: &Model, mut inputs: Vec<Vec<usize>>) -> bool {
     // Where the batch is one, so may be other axes: only two images show which of them is the batch.
     inputs.iter_mut().flat_map(|shape| shape.first_mut()).filter(|batch| **batch == 1).for_each(|batch| *batch = 2);
     !apart(&inputs).or(own).unwrap_or(false)
+}
+
+/// The model for one image, and how many there are in `inputs`, to which `bound` is bound: where each of several images can be run alone.
+pub(crate) fn one_of_batch(model: &Model, bound: &Model, inputs: &[Vec<usize>]) -> Result<Option<(Model, usize)>> {
+    let Some(&batch) = inputs.first().and_then(|shape| shape.first()) else { return Ok(None) };
+    let is_open = |input: &Input| matches!(input.dims.first(), Some(Dim::Symbolic { .. }));
+    if batch < 2 || !model.graph().inputs.iter().all(is_open) || mixes_images(model, inputs.to_vec()) {
+        return Ok(None);
+    }
+    let one: Vec<Vec<usize>> = inputs.iter().map(|shape| [&[1], &shape[1..]].concat()).collect();
+    let of_one = model.bind(&one);
+    let (all, one) = (shapes::of_all(bound, inputs)?, shapes::of_all(&of_one, &one)?);
+    // A constant may have an axis of images, too, or none.
+    let by_image = |v: &ValueId| {
+        let (one, all) = (&one[v.index()], &all[v.index()]);
+        one.len() == all.len() && one.first() == Some(&1) && all.first() == Some(&batch) && one[1..] == all[1..]
+    };
+    Ok(model.graph().outputs.iter().all(by_image).then_some((of_one, batch)))
 }
 
 /// Whether image i of every output depends on no other image of the inputs, for values of these shapes.

@@ -10,7 +10,7 @@ mod lower;
 pub(crate) mod shapes;
 
 pub(crate) use build::{Emit, Operand};
-pub(crate) use images::mixes_images;
+pub(crate) use images::{mixes_images, one_of_batch};
 pub(crate) use layouts::LayoutRules;
 pub(crate) use lower::{Lower, Lowering, axes_of};
 

@@ -1,0 +1,66 @@
+//! Results that are the same to the last bit on every machine: digests of what the shipped models yield, which every instruction set,
+//! thread count and batch must meet, and every architecture that this program is run on.
+
+use sslm::{Model, Options, TensorView, Threads};
+
+/// Models, with the digest of what they yield for the images below.
+const DIGESTS: [(&str, u64); 6] = [
+    ("convnet", 0x927b_0b47_0173_9a35),
+    ("lenet", 0xfbf9_190b_4ab7_6a6f),
+    ("lenet-filters", 0x0607_407c_8b85_8a1f),
+    ("lenet-shapes", 0x5c1b_f714_7ab2_5234),
+    ("mlp", 0x5757_c756_47a7_fa73),
+    ("resnet20", 0x1896_03bb_2fe5_5988),
+];
+
+const IMAGES: usize = 6;
+
+fn model(name: &str) -> Model {
+    let path = format!("{}/../tools/models/{name}/{name}.sslm", env!("CARGO_MANIFEST_DIR"));
+    Model::read(path).expect("the repository has this model")
+}
+
+/// Elements between -1 and 1, by a linear congruential generator.
+fn noise(len: usize) -> Vec<f32> {
+    let mut state = 1u32;
+    let next = || {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (state >> 8) as f32 / (1 << 23) as f32 - 1.0
+    };
+    std::iter::repeat_with(next).take(len).collect()
+}
+
+/// What the model yields for all images, so many at a time.
+fn outputs(model: &Model, threads: Threads, batch: usize) -> Vec<f32> {
+    let plan = model.prepare(&Options::new().reproducible().threads(threads).batch(batch)).expect("it is prepared");
+    let shape = plan.input_shapes().next().expect("an input").to_vec();
+    let mut session = plan.session();
+    let images = noise(IMAGES * shape[1..].iter().product::<usize>());
+    let run = |images: &[f32]| {
+        session.run(TensorView::new(&shape, images).expect("as many elements")).expect("it runs").data().to_vec()
+    };
+    images.chunks_exact(shape.iter().product()).flat_map(run).collect()
+}
+
+/// FNV-1a of the elements' bits.
+fn digest(elements: &[f32]) -> u64 {
+    let bytes = elements.iter().flat_map(|x| x.to_bits().to_le_bytes());
+    bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3))
+}
+
+#[test]
+fn the_same_bits_everywhere() {
+    let mut wrong = Vec::new();
+    for (name, expected) in DIGESTS {
+        let model = model(name);
+        for threads in [Threads::Single, Threads::Count(2), Threads::Count(3)] {
+            for batch in [1, 2, 3, 6] {
+                let found = digest(&outputs(&model, threads, batch));
+                if found != expected {
+                    wrong.push(format!("{name}, {threads:?}, batch {batch}: {found:#018x}"));
+                }
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "other bits than those that are stored:\n{}", wrong.join("\n"));
+}
