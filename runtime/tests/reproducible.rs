@@ -1,7 +1,7 @@
 //! Results that are the same to the last bit on every machine: digests of what the shipped models yield, which every instruction set,
 //! thread count and batch must meet, and every architecture that this program is run on.
 
-use sslm::{Model, Options, TensorView, Threads};
+use sslm::{Backend, ErrorKind, Model, Options, TensorView, Threads};
 
 /// Models, with the digest of what they yield for the images below.
 const DIGESTS: [(&str, u64); 6] = [
@@ -63,4 +63,34 @@ fn the_same_bits_everywhere() {
         }
     }
     assert!(wrong.is_empty(), "other bits than those that are stored:\n{}", wrong.join("\n"));
+}
+
+/// What a batch that is run one by one says of itself: times of all steps, where a value is not finite, and what it takes.
+#[test]
+fn a_batch_is_watched_and_limited_as_a_whole() {
+    let model = model("resnet20");
+    let options = Options::new().reproducible().threads(Threads::Single).batch(3);
+    let plan = model.prepare(&options).expect("it is prepared");
+    let macs: usize = plan.steps().map(|step| step.macs).sum();
+    assert_eq!(plan.input_shapes().next(), Some(&[3, 3, 32, 32][..]));
+    assert_eq!(plan.output_shapes().next(), Some(&[3, 10][..]));
+    let one = model.prepare(&options.clone().batch(1)).expect("it is prepared");
+    assert_eq!(macs, 3 * one.steps().map(|step| step.macs).sum::<usize>());
+    assert_eq!(plan.session_bytes(), one.session_bytes() + 3 * 10 * size_of::<f32>());
+
+    let mut session = plan.session();
+    let mut images = noise(3 * 3 * 32 * 32);
+    let shape = [3, 3, 32, 32];
+    session.set_timing(true);
+    session.run(TensorView::new(&shape, &images).expect("as many elements")).expect("it runs");
+    assert!(session.step_times().len() == plan.steps().len() && session.step_times().iter().all(|time| !time.is_zero()));
+    session.set_checking(true);
+    images[3 * 32 * 32..].fill(f32::NAN);
+    let outputs = session.run_all(&[TensorView::new(&shape, &images).expect("as many elements")]).expect("it runs");
+    assert_eq!(outputs.not_finite().map(|found| (found.step, found.image)), Some((0, Some(1))));
+
+    let limited = model.prepare(&options.max_macs(1000)).map(drop).expect_err("that is too few");
+    assert_eq!(*limited.kind(), ErrorKind::Limit);
+    let on_a_device = model.prepare(&Options::new().reproducible().backend(Backend::Cuda)).map(drop).expect_err("devices differ");
+    assert_eq!(on_a_device.to_string(), "backend of reproducible results: expected the CPU, found CUDA");
 }
