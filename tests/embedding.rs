@@ -1,8 +1,9 @@
 //! What programs that embed the library rely on: runs that others end, outputs in memory of the caller's, plans and sessions that are
 //! used again, and errors that a program can tell apart.
 
-use sslm::{ErrorKind, Interrupt, Model, Options, PlanCache, TensorView, TensorViewMut, Threads};
+use sslm::{Dim, ErrorKind, Interrupt, Model, Options, PlanCache, TensorInfo, TensorView, TensorViewMut, Threads};
 use sslm_tests::file::{repair_checksums, section};
+use sslm_tests::onnx::{Net, Value::*};
 use sslm_tests::tools::root;
 use std::sync::Barrier;
 use std::thread;
@@ -106,6 +107,30 @@ fn outputs_go_into_memory_of_the_callers() {
     }
     into(&[3, 2], 1).expect("it fits");
     assert_eq!(scores, expected);
+}
+
+#[test]
+fn outputs_are_described_before_they_are_computed() {
+    let described = |model: &Model| -> Vec<(String, String)> {
+        let dims = |output: &TensorInfo| output.dims.iter().map(Dim::to_string).collect::<Vec<_>>().join(", ");
+        model.outputs().iter().map(|output| (output.name.clone(), dims(output))).collect()
+    };
+    assert_eq!(described(&tiny()), [("scores".to_owned(), "N, 2".to_owned())]);
+    let mut net = Net::new(&["batch", "3", "height", "width"]);
+    let weights = net.weights(&[2, 3, 3, 3], &[0.5; 54]);
+    let y = net.node("Conv", &["x", &weights], &[("strides", Ints(&[2, 2])), ("pads", Ints(&[1, 1, 1, 1]))]);
+    let flat = net.node("Flatten", &[&y], &[]);
+    let file = sslm_tests::compare::convert(&net.finish(&[&y, &flat]), false);
+    let model = Model::from_bytes(&file).expect("it is valid");
+    let half = |name: &str| format!("floor(({name} + 1)/(2))");
+    let shapes: Vec<String> = described(&model).into_iter().map(|(_, dims)| dims).collect();
+    assert_eq!(shapes[0], format!("batch, 2, {}, {}", half("height"), half("width")));
+    for (height, width) in [(7, 10), (16, 9)] {
+        let plan =
+            model.prepare(&Options::new().dim("batch", 2).dim("height", height).dim("width", width)).expect("it is prepared");
+        let expected = [2, 2, height.div_ceil(2), width.div_ceil(2)];
+        assert_eq!(plan.output_shapes().next(), Some(&expected[..]));
+    }
 }
 
 #[test]

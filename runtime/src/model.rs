@@ -3,7 +3,8 @@
 use crate::error::{Error, Result};
 use crate::map::Bytes;
 use crate::trace;
-use sslm_format::{BlobId, Dim, ElementType, Graph, Loaded, Preprocessing, Provenance, Section, ValueId};
+use sslm_format::shape::Shape;
+use sslm_format::{BlobId, Dim, ElementType, Extent, Graph, Loaded, Preprocessing, Provenance, Section, ValueId, infer};
 use std::collections::HashMap;
 use std::fmt;
 use std::path::Path;
@@ -109,6 +110,25 @@ impl Model {
             element_type: self.inner.loaded.model.input_type(i),
         };
         self.graph().inputs.iter().enumerate().map(info).collect()
+    }
+
+    /// The network's outputs, in order. An extent that depends on open ones of the inputs has the expression of them for its name, such as
+    /// `floor((height - 1)/(2)) + 1`, or `?` where there is none.
+    pub fn outputs(&self) -> Vec<TensorInfo> {
+        let graph = self.graph();
+        let inputs: Vec<Shape> = graph.inputs.iter().map(infer::of_input).collect();
+        // Validation inferred the same shapes, so this cannot fail.
+        let shapes = infer::infer(graph, &inputs).unwrap_or_default();
+        let dim = |extent: &Extent| match extent.integer().and_then(|size| u64::try_from(size).ok()) {
+            Some(size) => Dim::Fixed { size },
+            None => Dim::Symbolic { name: extent.to_string() },
+        };
+        let info = |(i, value): (usize, &ValueId)| TensorInfo {
+            name: self.inner.loaded.model.output_name(i).to_owned(),
+            dims: shapes.get(value.index()).map_or_else(Vec::new, |shape| shape.iter().map(dim).collect()),
+            element_type: self.inner.loaded.model.output_type(i),
+        };
+        graph.outputs.iter().enumerate().map(info).collect()
     }
 
     /// Names of the network's outputs, in order.

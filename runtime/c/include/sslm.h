@@ -100,9 +100,9 @@ typedef struct {
   const char *name;
   // The type of its elements.
   SslmType element_type;
-  // How many axes an input has; 0 for outputs, whose shapes follow from those of the inputs.
+  // How many axes it has.
   size_t rank;
-  // Extents of an input, axis 0 (the batch) first; -1 where the caller chooses.
+  // Extents, axis 0 (the batch) first; -1 of an input where the caller chooses, and of an output where that depends on such.
   const int64_t *dims;
 } SslmPort;
 

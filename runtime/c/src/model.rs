@@ -2,7 +2,7 @@
 
 use crate::handles::{free, hand_out, place, reference, slice, text};
 use crate::status::{Failure, SslmStatus, guarded};
-use sslm::{Dim, ElementType, Model};
+use sslm::{Dim, ElementType, Model, TensorInfo};
 use std::ffi::{CString, c_char};
 
 /// Types of elements.
@@ -74,7 +74,6 @@ pub struct SslmModel {
 struct Port {
     name: CString,
     element_type: SslmType,
-    /// Of an input.
     dims: Vec<i64>,
 }
 
@@ -84,15 +83,12 @@ impl SslmModel {
             Dim::Fixed { size } => i64::try_from(*size).unwrap_or(i64::MAX),
             Dim::Symbolic { .. } => -1,
         };
-        let port = |name: &str, element_type: ElementType, dims: &[Dim]| {
-            let element_type = type_of(element_type)?;
-            Ok::<_, Failure>(Port { name: c_text(name), element_type, dims: dims.iter().map(dim).collect() })
+        let port = |info: TensorInfo| {
+            let element_type = type_of(info.element_type)?;
+            Ok(Port { name: c_text(&info.name), element_type, dims: info.dims.iter().map(dim).collect() })
         };
-        let inputs = model.inputs();
-        let inputs =
-            inputs.iter().map(|input| port(&input.name, input.element_type, &input.dims)).collect::<Result<_, Failure>>()?;
-        let outputs = model.output_names().into_iter().zip(model.output_types());
-        let outputs = outputs.map(|(name, element_type)| port(name, element_type, &[])).collect::<Result<_, Failure>>()?;
+        let inputs = model.inputs().into_iter().map(port).collect::<Result<_, Failure>>()?;
+        let outputs = model.outputs().into_iter().map(port).collect::<Result<_, Failure>>()?;
         let labels = model.labels().iter().map(|label| c_text(label)).collect();
         Ok(SslmModel { model, inputs, outputs, labels })
     }
@@ -110,9 +106,9 @@ pub struct SslmPort {
     pub name: *const c_char,
     /// The type of its elements.
     pub element_type: SslmType,
-    /// How many axes an input has; 0 for outputs, whose shapes follow from those of the inputs.
+    /// How many axes it has.
     pub rank: usize,
-    /// Extents of an input, axis 0 (the batch) first; -1 where the caller chooses.
+    /// Extents, axis 0 (the batch) first; -1 of an input where the caller chooses, and of an output where that depends on such.
     pub dims: *const i64,
 }
 

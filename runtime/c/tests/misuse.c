@@ -39,7 +39,8 @@ int main(int argc, char **argv) {
         port.dims[3] != 8 || port.element_type != SSLM_TYPE_F32) {
         return 4;
     }
-    if (!sslm_model_output(model, 0, &port) || strcmp(port.name, "scores") != 0 || sslm_model_input(model, 1, &port) ||
+    if (!sslm_model_output(model, 0, &port) || strcmp(port.name, "scores") != 0 || port.rank != 2 ||
+        port.dims[0] != -1 || port.dims[1] != 2 || sslm_model_input(model, 1, &port) ||
         sslm_model_output(model, 1, &port) || sslm_model_input(NULL, 0, &port) || sslm_model_input(model, 0, NULL)) {
         return 5;
     }

@@ -3,7 +3,7 @@
 use crate::arrays::{self, Input, Output};
 use crate::error;
 use crate::pixels;
-use crate::shapes::{self, Extents};
+use crate::shapes;
 use pyo3::exceptions::PyUserWarning;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList, PyTuple};
@@ -14,7 +14,7 @@ use sslm::{
 };
 use std::ffi::CString;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// So many runs are timed at most.
@@ -29,7 +29,6 @@ pub(crate) struct Model {
     output_names: Vec<String>,
     output_types: Vec<ElementType>,
     /// What is known of their shapes, once somebody asked.
-    output_shapes: OnceLock<Vec<Option<Extents>>>,
     /// Extent of axis 0, where the model leaves it open and nothing else says it.
     batch: usize,
     plans: PlanCache,
@@ -80,7 +79,6 @@ impl Model {
             inputs: model.inputs(),
             output_names: model.output_names().into_iter().map(str::to_owned).collect(),
             output_types: model.output_types(),
-            output_shapes: OnceLock::new(),
             batch: batch.unwrap_or(1),
             plans: PlanCache::new(&model, options.clone(), plans),
             tuned: Mutex::default(),
@@ -200,13 +198,11 @@ impl Model {
         PyList::new(py, all?)
     }
 
-    /// Name, shape and type of each output.
+    /// Name, shape and type of each output; extents that depend on symbolic ones have the expression for a name.
     #[getter]
     fn _outputs<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
-        let shapes = py.detach(|| self.output_shapes.get_or_init(|| shapes::of_outputs(&self.model, &self.options)));
-        let infos = self.output_names.iter().zip(shapes).zip(&self.output_types);
-        let infos: Vec<_> = infos.map(|((name, dims), of)| (name, dims.clone(), of.name())).collect();
-        PyList::new(py, infos)
+        let all: PyResult<Vec<_>> = self.model.outputs().iter().map(|output| shapes::info(py, output)).collect();
+        PyList::new(py, all?)
     }
 
     /// Names of classes.

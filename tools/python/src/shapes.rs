@@ -3,17 +3,7 @@
 use pyo3::prelude::*;
 use pyo3::types::{PyList, PyTuple};
 use serde_json::{Value, json};
-use sslm::{Dim, KeptCount, Options, TensorInfo, Threads, TransformedWeights};
-use std::collections::HashMap;
-
-/// An extent of an output.
-#[derive(Clone, Debug, IntoPyObject)]
-pub(crate) enum Extent {
-    /// The same for all inputs.
-    Fixed(usize),
-    /// That of an input.
-    Symbol(String),
-}
+use sslm::{Dim, KeptCount, TensorInfo};
 
 /// The shape of an input that leaves nothing open but the batch.
 pub(crate) fn usual(input: &TensorInfo, batch: usize) -> Option<Vec<usize>> {
@@ -24,7 +14,7 @@ pub(crate) fn usual(input: &TensorInfo, batch: usize) -> Option<Vec<usize>> {
     input.dims.iter().enumerate().map(extent).collect()
 }
 
-/// Name, shape and type of an input.
+/// Name, shape and type of an input or output.
 pub(crate) fn info<'py>(py: Python<'py>, input: &TensorInfo) -> PyResult<Bound<'py, PyTuple>> {
     let dims = PyList::empty(py);
     for dim in &input.dims {
@@ -34,47 +24,6 @@ pub(crate) fn info<'py>(py: Python<'py>, input: &TensorInfo) -> PyResult<Bound<'
         }
     }
     (input.name.as_str(), dims, input.element_type.name()).into_pyobject(py)
-}
-
-/// A shape, of which an extent is `None` that depends on the inputs' in another way than being the same.
-pub(crate) type Extents = Vec<Option<Extent>>;
-
-/// Shapes of the outputs, by how they follow from two sets of extents of the inputs: nothing is computed. `None` where the model takes none
-/// of those that are tried, or they are beyond the options' limits.
-pub(crate) fn of_outputs(model: &sslm::Model, options: &Options) -> Vec<Option<Extents>> {
-    // What networks for images take, and what is enough for others.
-    const TRIED: [[usize; 2]; 2] = [[224, 384], [32, 64]];
-    let found = TRIED.into_iter().find_map(|sizes| probed(model, options, sizes).ok());
-    found.map_or_else(|| vec![None; model.output_names().len()], |shapes| shapes.into_iter().map(Some).collect())
-}
-
-/// Shapes of the outputs, where open extents that are no batch are near these.
-fn probed(model: &sslm::Model, options: &Options, sizes: [usize; 2]) -> sslm::Result<Vec<Extents>> {
-    let inputs = model.inputs();
-    type Probed<'a> = (HashMap<&'a str, usize>, Vec<Vec<usize>>);
-    let probe = |batch: usize, size: usize| -> sslm::Result<Probed<'_>> {
-        let mut extents: HashMap<&str, usize> = HashMap::new();
-        for (axis, dim) in inputs.iter().flat_map(|input| input.dims.iter().enumerate()) {
-            if let Dim::Symbolic { name } = dim {
-                let count = extents.len();
-                extents.entry(name).or_insert(if axis == 0 { batch + count } else { size + 32 * count });
-            }
-        }
-        let extent = |dim: &Dim| match dim {
-            Dim::Fixed { size } => usize::try_from(*size).unwrap_or(usize::MAX),
-            Dim::Symbolic { name } => extents[name.as_str()],
-        };
-        let shapes: Vec<Vec<usize>> = inputs.iter().map(|input| input.dims.iter().map(extent).collect()).collect();
-        let options = options.clone().threads(Threads::Single).transformed_weights(TransformedWeights::AtMost(0));
-        let plan = model.prepare(&options.shapes(model, &shapes)?)?;
-        Ok((extents, plan.output_shapes().map(<[usize]>::to_vec).collect()))
-    };
-    let ((first, shapes), (second, others)) = (probe(3, sizes[0])?, probe(11, sizes[1])?);
-    let extent = |(&a, &b): (&usize, &usize)| {
-        let symbol = first.iter().find(|(name, extent)| **extent == a && second[*name] == b);
-        symbol.map(|(name, _)| Extent::Symbol((*name).to_owned())).or((a == b).then_some(Extent::Fixed(a)))
-    };
-    Ok(shapes.iter().zip(&others).map(|(shape, other)| shape.iter().zip(other).map(extent).collect()).collect())
 }
 
 /// What a file holds.

@@ -17,11 +17,11 @@ MAGIC = b"\x89SSLM"
 
 
 class TensorInfo(NamedTuple):
-    """An input or output. Extents that the model leaves open have a name, or are None where they depend on the inputs' in another way; a shape is
-    None where nothing is known of it."""
+    """An input or output. Extents that the model leaves open have a name; those of outputs that depend on them in another way than being the same
+    have the expression, such as "floor((height - 1)/(2)) + 1"."""
 
     name: str
-    shape: list[int | str | None] | None
+    shape: list[int | str]
     dtype: str
 
 
@@ -155,10 +155,7 @@ class Model(_sslm.Model):
     @staticmethod
     def _shown(infos: list[TensorInfo]) -> str:
         def shown(info: TensorInfo) -> str:
-            extents = (
-                ["..."] if info.shape is None else ["?" if extent is None else str(extent) for extent in info.shape]
-            )
-            return f"'{info.name}' {info.dtype} [{', '.join(extents)}]"
+            return f"'{info.name}' {info.dtype} [{', '.join(map(str, info.shape))}]"
 
         return ", ".join(map(shown, infos))
 

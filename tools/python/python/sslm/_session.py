@@ -17,7 +17,7 @@ class NodeArg(NamedTuple):
     """An input or output, as onnxruntime describes it."""
 
     name: str
-    shape: list[int | str | None] | None
+    shape: list[int | str]
     type: str
 
 
