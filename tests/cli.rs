@@ -210,7 +210,7 @@ fn every_input_and_output_has_its_name_and_type() {
     for input in inputs {
         for batch in [&[][..], &["--batch", "70"], &["--batch", "7"]] {
             succeeds("ssl-run", &[&[&*sslm, "--output", &y], input, batch].concat());
-            assert_eq!(ssl_npy::read_all(Path::new(&y)).expect("an archive"), expected, "{input:?} {batch:?}");
+            assert_eq!(ssl_npy::read_all(Path::new(&y), u64::MAX).expect("an archive"), expected, "{input:?} {batch:?}");
         }
     }
     succeeds("ssl-run", &[&sslm, "--bench", "2", "--input", &both]);

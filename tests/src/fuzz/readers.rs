@@ -96,7 +96,7 @@ pub fn onnx_messages(data: &[u8]) {
 pub fn npy(data: &[u8]) {
     static READ: Stage = Stage::new("read");
     if data.starts_with(b"PK") {
-        if let Ok(arrays) = ssl_npy::parse_all(data) {
+        if let Ok(arrays) = ssl_npy::parse_all(data, 1 << 26) {
             READ.reach();
             let arrays = arrays.iter().map(|(name, array)| (&name[..], array));
             ssl_npy::write_all(Vec::new(), arrays).expect("memory takes everything");

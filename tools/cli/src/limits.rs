@@ -60,6 +60,12 @@ impl Limits {
         options.max_memory(memory).max_macs(macs).max_time(time)
     }
 
+    /// How many bytes files of so many bytes may become that are unpacked.
+    pub fn unpacked(&self, packed: u64) -> u64 {
+        let usual = || (SMALLEST_MEMORY as u64).saturating_add(packed.saturating_mul(16));
+        self.max_memory.map_or_else(usual, |mib| (mib as u64).saturating_mul(1 << 20))
+    }
+
     /// What to do about a limit that is too low.
     pub(crate) const HINT: &str = "if that is meant to be, --max-memory, --max-macs or --max-time allows more";
 }

@@ -14,26 +14,29 @@ const SUFFIX: &str = ".npy";
 /// No stream that is packed becomes longer than this many times its own bytes: what says that it does is damaged.
 const MOST_PACKED: u64 = 1032;
 
-/// Reads all arrays of an archive, packed or not, with their names.
+/// Reads all arrays of an archive, packed or not, with their names, if they take no more than `most` bytes together when they are unpacked: a
+/// small file can hold very many zeros.
 ///
 /// # Errors
-/// If the file cannot be read or is no such archive, naming the array that is damaged.
-pub fn read_all(path: &Path) -> Result<Vec<(String, Array)>> {
-    parse_all(&std::fs::read(path)?)
+/// If the file cannot be read, is no such archive, naming the array that is damaged, or holds more.
+pub fn read_all(path: &Path, most: u64) -> Result<Vec<(String, Array)>> {
+    parse_all(&std::fs::read(path)?, most)
 }
 
 /// As [`read_all`], from the bytes of a file.
 ///
 /// # Errors
 /// As [`read_all`].
-pub fn parse_all(bytes: &[u8]) -> Result<Vec<(String, Array)>> {
+pub fn parse_all(bytes: &[u8], most: u64) -> Result<Vec<(String, Array)>> {
     let archive = ZipArchive::from_slice(bytes).context("no archive")?;
-    let (mut arrays, mut entries) = (Vec::new(), archive.entries());
+    let (mut arrays, mut entries, mut all) = (Vec::new(), archive.entries(), 0u64);
     while let Some(entry) = entries.next_entry()? {
         let path = entry.file_path();
         let name = str::from_utf8(path.as_ref()).context("the name of an array is not UTF-8")?;
         let name = name.strip_suffix(SUFFIX).with_context(|| format!("found '{}', which is no array", name.escape_debug()))?;
         let (method, packed, len) = (entry.compression_method(), entry.compressed_size_hint(), entry.uncompressed_size_hint());
+        all = all.saturating_add(len);
+        ensure!(all <= most, "arrays when they are unpacked: expected at most {most} bytes, found {all} or more");
         let array = archive.get_entry(entry.wayfinder()).map_err(anyhow::Error::from).and_then(|entry| {
             ensure!(len / MOST_PACKED <= packed, "{packed} bytes cannot hold the {len} that they are said to");
             match method {
@@ -79,6 +82,8 @@ mod tests {
     use super::*;
     use sslm_format::ElementType;
 
+    const MOST: u64 = 1 << 20;
+
     fn two() -> [(&'static str, Array); 2] {
         let classes = Array { shape: vec![2], element_type: ElementType::I64, elements: vec![3.0, -1.0] };
         [("/head/out", Array::of_floats(vec![1, 2], vec![0.5, -2.0])), ("größe", classes)]
@@ -92,7 +97,7 @@ mod tests {
 
     #[test]
     fn what_is_written_is_read() {
-        let found = parse_all(&archive()).expect("an archive");
+        let found = parse_all(&archive(), MOST).expect("an archive");
         assert_eq!(found, two().map(|(name, array)| (name.to_owned(), array)));
     }
 
@@ -110,13 +115,15 @@ mod tests {
         entry.finish(descriptor).expect("memory takes everything");
         archive.finish().expect("memory takes everything");
         assert!(bytes.len() < 500);
-        assert_eq!(parse_all(&bytes).expect("an archive"), [("x".to_owned(), array)]);
+        assert_eq!(parse_all(&bytes, npy.len() as u64).expect("an archive"), [("x".to_owned(), array)]);
+        let message = parse_all(&bytes, npy.len() as u64 - 1).expect_err("it is longer").to_string();
+        assert_eq!(message, "arrays when they are unpacked: expected at most 2127 bytes, found 2128 or more");
     }
 
     #[test]
     fn damage_is_named() {
         let refuses = |bytes: &[u8], expected: &str| {
-            let message = format!("{:#}", parse_all(bytes).expect_err(expected));
+            let message = format!("{:#}", parse_all(bytes, MOST).expect_err(expected));
             assert!(message.contains(expected), "expected '{expected}' in: {message}");
         };
         let whole = archive();

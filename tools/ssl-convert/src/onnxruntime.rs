@@ -83,7 +83,7 @@ fn start(python: &str, folder: &Path) -> Result<Output> {
 fn read(folder: &Path, count: usize) -> Result<Answers> {
     let Answer { version, outputs: names } = serde_json::from_reader(BufReader::new(File::open(folder.join("answer.json"))?))?;
     let read = |i: usize| {
-        let mut arrays = ssl_npy::read_all(&folder.join(format!("outputs-{i}.npz")))?;
+        let mut arrays = ssl_npy::read_all(&folder.join(format!("outputs-{i}.npz")), u64::MAX)?;
         let mut named = |(key, name): (usize, &String)| {
             let at = arrays.iter().position(|(other, _)| *other == key.to_string());
             Ok((name.clone(), arrays.swap_remove(at.with_context(|| format!("output '{name}' is missing"))?).1))

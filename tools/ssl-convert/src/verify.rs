@@ -351,7 +351,8 @@ fn images(models: &[Model; 2], folder: &Path, limits: Limits, progress: &Progres
 fn given(model: &Model, file: &Path, limits: Limits, progress: &Progress) -> Result<Difference> {
     progress.step("verify with given outputs");
     let context = || format!("--verify-with {}", file.display());
-    let mut arrays = ssl_npy::read_all(file).with_context(context)?;
+    let packed = file.metadata().map_or(0, |metadata| metadata.len());
+    let mut arrays = ssl_npy::read_all(file, limits.unpacked(packed)).with_context(context)?;
     let mut take = |name: &str| {
         let at = arrays.iter().position(|(other, _)| other == name)?;
         Some(arrays.swap_remove(at).1)

@@ -32,7 +32,8 @@ pub(crate) fn arrays(arguments: &Arguments, model: &Model) -> Result<Vec<Array>>
         match split(text) {
             (Some(name), path) => given.push((name.to_owned(), read(path)?)),
             (None, path) if is_archive(path) => {
-                let arrays = ssl_npy::read_all(path);
+                let packed = path.metadata().map_or(0, |metadata| metadata.len());
+                let arrays = ssl_npy::read_all(path, arguments.limits.unpacked(packed));
                 given.extend(arrays.with_context(|| format!("{}: expected a .npz archive of arrays", path.display()))?);
             }
             (None, path) => {
