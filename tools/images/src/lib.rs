@@ -1,35 +1,50 @@
-//! From an image file to a network's input, by the preprocessing that a `.sslm` file stores; of moving ones, the first image: what `ssl-run` classifies and what
-//! `ssl-convert` verifies with must be the same elements, so both read images here.
+//! From an image to a network's input, by the preprocessing that a `.sslm` file stores, and from its output to classes: what `ssl-run`
+//! classifies, what `ssl-convert` verifies with and what a browser shows must be the same elements, so all of them come here. Images are
+//! files (feature `files`, on by default; of moving ones, the first image), or pixels of a canvas.
 
+#[cfg(feature = "files")]
 mod bmp;
-#[cfg(test)]
+#[cfg(all(test, feature = "files"))]
 mod changed;
+mod classes;
+mod colors;
+#[cfg(feature = "files")]
 mod decode;
+#[cfg(feature = "files")]
 mod decoded;
+#[cfg(feature = "files")]
 mod exif;
+#[cfg(feature = "files")]
 mod gif;
+#[cfg(feature = "files")]
 mod jpeg;
 mod pixels;
+#[cfg(feature = "files")]
 mod size;
+#[cfg(feature = "files")]
 mod tiff;
+#[cfg(feature = "files")]
 mod webp;
 
 use anyhow::{Context, Result, bail, ensure};
 use pixels::Pixels;
 use sslm_format::{Color, Dim, ElementType, Preprocessing, Resize};
-use std::fs::File;
-use std::io::Read;
-use std::path::Path;
+#[cfg(feature = "files")]
+use std::{fs::File, io::Read, path::Path};
 
+pub use classes::{Class, is_one_a_class, likeliest};
+#[cfg(feature = "files")]
 pub use decode::MAX_FILE;
 
 /// Images are not enlarged beyond this.
 const MAX_PIXELS: u64 = 1 << 26;
 
 /// How names of images end, in small letters.
+#[cfg(feature = "files")]
 const EXTENSIONS: [&str; 8] = ["png", "jpg", "jpeg", "webp", "gif", "bmp", "tif", "tiff"];
 
 /// Whether a file is an image, as far as its name says.
+#[cfg(feature = "files")]
 pub fn is_named_as_image(path: &Path) -> bool {
     path.extension().is_some_and(|own| EXTENSIONS.iter().any(|extension| own.eq_ignore_ascii_case(extension)))
 }
@@ -121,6 +136,7 @@ impl Layout {
 ///
 /// # Errors
 /// If the file is not a whole and sound image of a known format (PNG, JPEG, WebP, GIF, BMP, TIFF), has more pixels than it may, or the rule would enlarge it beyond measure.
+#[cfg(feature = "files")]
 pub fn load(path: &Path, rule: &Preprocessing, dims: &[Dim], layout: Layout) -> Result<(Vec<usize>, Vec<f32>)> {
     let file = File::open(path).context("cannot open");
     file.and_then(|file| read(file, rule, dims, layout)).with_context(|| format!("{}", path.display()))
@@ -130,9 +146,37 @@ pub fn load(path: &Path, rule: &Preprocessing, dims: &[Dim], layout: Layout) -> 
 ///
 /// # Errors
 /// As [`load`].
+#[cfg(feature = "files")]
 pub fn read(image: impl Read, rule: &Preprocessing, dims: &[Dim], layout: Layout) -> Result<(Vec<usize>, Vec<f32>)> {
+    prepared(decode::decode(image, layout.channels)?, rule, dims, layout)
+}
+
+/// As [`load`], of pixels as a canvas has them: row by row, red, green, blue and alpha of a pixel beside each other; alpha is dropped.
+///
+/// # Errors
+/// If there are more or fewer bytes than the size says, none at all, or the rule would enlarge the image beyond measure.
+pub fn of_rgba(
+    [width, height]: [u32; 2],
+    bytes: Vec<u8>,
+    rule: &Preprocessing,
+    dims: &[Dim],
+    layout: Layout,
+) -> Result<(Vec<usize>, Vec<f32>)> {
+    ensure!(width > 0 && height > 0, "pixels: expected a width and a height of at least 1, found {width} and {height}");
+    let expected = u128::from(width) * u128::from(height) * 4;
+    ensure!(
+        bytes.len() as u128 == expected,
+        "pixels: expected {expected} bytes (4 for each of {width}x{height}), found {}",
+        bytes.len()
+    );
+    let channels = layout.channels;
+    let image = Pixels { width, height, channels, bytes: colors::of_eight_bits(bytes, 4, channels) };
+    prepared(image, rule, dims, layout)
+}
+
+/// The shape and the elements of an input made of `image`, which has the colors of the layout.
+fn prepared(image: Pixels, rule: &Preprocessing, dims: &[Dim], layout: Layout) -> Result<(Vec<usize>, Vec<f32>)> {
     let (channels, [y, x]) = (layout.channels, layout.size_axes);
-    let image = decode::decode(image, channels)?;
     let extent = |axis: usize, own: u32| match &dims[axis] {
         Dim::Fixed { size } => u32::try_from(*size).unwrap_or(u32::MAX),
         Dim::Symbolic { .. } => own,
@@ -179,4 +223,47 @@ fn scale(image: &Pixels, width: u32, height: u32) -> Result<Pixels> {
         own.1
     );
     Ok(image.scale(width, height))
+}
+
+#[cfg(all(test, feature = "files"))]
+mod tests {
+    use super::*;
+
+    fn dims(channels: u64, side: u64) -> [Dim; 4] {
+        [1, channels, side, side].map(|size| Dim::Fixed { size })
+    }
+
+    #[test]
+    fn pixels_of_a_canvas_become_what_a_file_of_them_does() {
+        let (width, height) = (37u32, 23u32);
+        let rgba: Vec<u8> = (0..width * height * 4).map(|i| (i * i % 251) as u8).collect();
+        let mut file = Vec::new();
+        let mut encoder = png::Encoder::new(&mut file, width, height);
+        encoder.set_color(png::ColorType::Rgba);
+        encoder.set_depth(png::BitDepth::Eight);
+        encoder.write_header().and_then(|mut file| file.write_image_data(&rgba)).expect("memory takes everything");
+        for (channels, resize) in [(1, Resize::Stretch), (3, Resize::CenterCrop { short_side: 20 })] {
+            let dims = dims(channels, 16);
+            let layout = Layout::of(&dims, ElementType::F32).expect("dims of images");
+            let rule = Preprocessing { resize, ..layout.plain() };
+            let of_file = read(&file[..], &rule, &dims, layout).expect("a sound image");
+            let of_pixels = of_rgba([width, height], rgba.clone(), &rule, &dims, layout).expect("as many bytes as the size says");
+            assert!(of_file == of_pixels, "{channels} channels: expected the same elements, found others");
+        }
+    }
+
+    #[test]
+    fn pixels_have_the_bytes_that_their_size_says() {
+        let dims = dims(1, 28);
+        let layout = Layout::of(&dims, ElementType::F32).expect("dims of images");
+        for (size, bytes, expected) in [
+            ([0, 1], 0, "expected a width and a height of at least 1, found 0 and 1"),
+            ([2, 3], 23, "expected 24 bytes (4 for each of 2x3), found 23"),
+            ([u32::MAX, u32::MAX], 4, "expected 73786976260478468100 bytes"),
+        ] {
+            let result = of_rgba(size, vec![0; bytes], &layout.plain(), &dims, layout);
+            let message = result.expect_err("a wrong size").to_string();
+            assert!(message.contains(expected), "expected '{expected}', found '{message}'");
+        }
+    }
 }

@@ -128,16 +128,11 @@ fn of_one_image(view: TensorView<'_>, batch: usize) -> Result<Output> {
 fn found(arguments: &Arguments, model: &Model, labels: &[String], outputs: &[Output]) -> Found {
     let are_probabilities = model.yields_probabilities();
     match outputs {
-        [output] if is_one_a_class(output) && (are_probabilities || !labels.is_empty()) => {
+        [output] if ssl_images::is_one_a_class(&output.shape) && (are_probabilities || !labels.is_empty()) => {
             Found::Classes(top(&output.elements, are_probabilities, labels, arguments.top))
         }
         _ => Found::Outputs(outputs.iter().zip(model.output_names().into_iter().zip(model.output_types())).map(tensor).collect()),
     }
-}
-
-/// Whether an output is such as `[1, classes]` or `[1, classes, 1, 1]`.
-fn is_one_a_class(output: &Output) -> bool {
-    matches!(&output.shape[..], [1, classes, rest @ ..] if *classes > 1 && rest.iter().all(|&extent| extent == 1))
 }
 
 fn tensor((output, (name, element_type)): (&Output, (&str, sslm::ElementType))) -> Tensor {
@@ -159,16 +154,11 @@ fn labels(arguments: &Arguments, model: &Model) -> Result<Vec<String>> {
 }
 
 fn top(outputs: &[f32], are_probabilities: bool, labels: &[String], count: usize) -> Vec<Class> {
-    let max = outputs.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let sum: f32 = outputs.iter().map(|x| (x - max).exp()).sum();
-    let probability = |x: f32| if are_probabilities { x } else { (x - max).exp() / sum };
-    let mut order: Vec<usize> = (0..outputs.len()).collect();
-    order.sort_by(|&a, &b| outputs[b].total_cmp(&outputs[a]));
-    let class = |index: usize| Class {
+    let class = |ssl_images::Class { index, probability, output }| Class {
         index,
         label: labels.get(index).cloned(),
-        probability: probability(outputs[index]),
-        output: outputs[index],
+        probability,
+        output,
     };
-    order.into_iter().take(count).map(class).collect()
+    ssl_images::likeliest(outputs, are_probabilities, count).into_iter().map(class).collect()
 }
