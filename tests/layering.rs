@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::process::Command;
 
 /// Who may use whom (tests and benches may use everything).
-const ARROWS: [(&str, &[&str]); 15] = [
+const ARROWS: [(&str, &[&str]); 16] = [
     ("sslm-basics", &[]),
     ("sslm-format", &["sslm-basics"]),
     ("sslm-kernels", &["sslm-basics"]),
@@ -20,6 +20,8 @@ const ARROWS: [(&str, &[&str]); 15] = [
     // A model is timed beside its dense form.
     ("ssl-report", &["ssl-cli", "ssl-convert", "sslm"]),
     ("ssl-run", &["ssl-cli", "ssl-images", "ssl-npy", "sslm"]),
+    // Pixels come from a canvas: no decoders.
+    ("sslm-web", &["ssl-images", "sslm"]),
     // The Python package has all of it in one library.
     ("sslm-python", &["ssl-cli", "ssl-convert", "ssl-images", "ssl-inspect", "ssl-report", "ssl-run", "sslm"]),
     // Emulated and real devices, for the tests of the kernels too.
