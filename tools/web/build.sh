@@ -8,6 +8,7 @@
 #
 # Where the target's standard library is not installed: CARGO names a cargo, CARGO_FLAGS has further arguments of it (such as
 # -Zbuild-std=std,panic_abort), and RUSTFLAGS further flags of the compiler. CONVERT names an ssl-convert; without it, one is built.
+# PROFILE=dev compiles faster.
 set -euo pipefail
 cd "$(dirname "$0")"
 root=$(cd ../.. && pwd)
@@ -17,7 +18,8 @@ if [ "${1:-}" = --wasm-bindgen-version ]; then
     exit
 fi
 cargo=${CARGO:-cargo}
-target=${CARGO_TARGET_DIR:-$root/target}
+profile=${PROFILE:-web}
+wasm=${CARGO_TARGET_DIR:-$root/target}/wasm32-unknown-unknown/${profile/dev/debug}/sslm_web.wasm
 found=$(wasm-bindgen --version 2>/dev/null || echo none)
 [ "$found" = "wasm-bindgen $version" ] ||
     { echo "wasm-bindgen: expected version $version, which Cargo.lock has, found $found" >&2; exit 1; }
@@ -32,10 +34,10 @@ for build in "${builds[@]}"; do
         *) echo "build: expected plain, simd or relaxed, found $build" >&2; exit 1 ;;
     esac
     # shellcheck disable=SC2086 # these are lists
-    RUSTFLAGS="${RUSTFLAGS:-} -C target-feature=$features" "$cargo" build --locked --profile web --target wasm32-unknown-unknown \
+    RUSTFLAGS="${RUSTFLAGS:-} -C target-feature=$features" "$cargo" build --locked --profile "$profile" --target wasm32-unknown-unknown \
         -p sslm-web --manifest-path "$root/Cargo.toml" ${CARGO_FLAGS:-}
     rm -rf "dist/$build"
-    wasm-bindgen --target web --remove-name-section --remove-producers-section --out-dir "dist/$build" "$target/wasm32-unknown-unknown/web/sslm_web.wasm"
+    wasm-bindgen --target web --remove-name-section --remove-producers-section --out-dir "dist/$build" "$wasm"
     # Types are the same for all builds, and stand beside this file: what index.js hands on, without what loads a build.
     sed '/^export type InitInput/,$d' "dist/$build/sslm_web.d.ts" >sslm_web.d.ts
     rm "dist/$build"/*.d.ts
@@ -49,6 +51,6 @@ cp -r dist site
 cp "$root"/tools/models/lenet/digits/*.png site/digits
 for model in lenet resnet20; do
     cp "$root/tools/models/$model/$model.sslm" site/models
-    convert=(${CONVERT:-cargo run --quiet --release --locked --manifest-path "$root/Cargo.toml" -p ssl-convert --})
+    convert=(${CONVERT:-cargo run --quiet --profile "${profile/web/release}" --locked --manifest-path "$root/Cargo.toml" -p ssl-convert --})
     "${convert[@]}" --dense "$root/tools/models/$model/$model.onnx" -o "site/models/$model-dense.sslm" >/dev/null
 done

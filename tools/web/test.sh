@@ -2,21 +2,26 @@
 # Builds the package and the page (build.sh says what that needs), and tests both: what `npm pack` packs in Node.js, its types by TypeScript,
 # and the page in Chromium.
 #
-#   tools/web/test.sh                  # all of it; SCREENSHOTS=FOLDER keeps what the page looks like, 1200 and 400 pixels wide
-#   tools/web/test.sh --if-possible    # succeeds, and says so, where something that it needs is not there
+#   tools/web/test.sh                              # all of it; SCREENSHOTS=FOLDER keeps what the page looks like, 1200 and 400 pixels wide
+#   tools/web/test.sh --if-possible plain simd     # these builds; succeeds, and says so, where something that it needs is not there
 #
-# BENCH=1 prints sizes of the builds, and times of runs in Node.js, instead.
+# PROFILE=web builds as for users; the default compiles faster, and computes as fast where it counts. BENCH=1 does so, and prints sizes of
+# the builds and times of runs in Node.js instead.
 set -euo pipefail
-[ -z "${SCREENSHOTS:-}" ] || SCREENSHOTS=$(realpath "$SCREENSHOTS")
+[ -z "${SCREENSHOTS:-}" ] || export SCREENSHOTS=$(realpath "$SCREENSHOTS")
 cd "$(dirname "$0")"
 if_possible=false
-[ "${1:-}" != --if-possible ] || if_possible=true
+[ "${1:-}" != --if-possible ] || { if_possible=true; shift; }
+builds=("$@")
+[ $# -gt 0 ] || builds=(plain simd relaxed)
+export PROFILE=${PROFILE:-${BENCH:+web}}
+PROFILE=${PROFILE:-dev}
 absent() {
     echo "NOT TESTED on this machine: the browser's package and page ($1)" >&2
     $if_possible && exit 0 || exit 1
 }
 
-command -v node npm >/dev/null || absent "no Node.js with npm"
+{ command -v node && command -v npm; } >/dev/null || absent "no Node.js with npm"
 browser=$(command -v chromium || command -v google-chrome) || absent "no Chromium"
 [ "$(wasm-bindgen --version 2>/dev/null)" = "wasm-bindgen $(./build.sh --wasm-bindgen-version)" ] ||
     absent "no wasm-bindgen $(./build.sh --wasm-bindgen-version)"
@@ -29,7 +34,7 @@ trap 'rm -rf "$folder"' EXIT
     html-validate@10.17.0 axe-core@4.14.1 puppeteer-core@24.43.1 typescript@5.9.3) || absent "npm packages cannot be had"
 
 cp sslm_web.d.ts "$folder/before.d.ts"
-./build.sh
+./build.sh "${builds[@]}"
 diff "$folder/before.d.ts" sslm_web.d.ts >&2 ||
     { echo "sslm_web.d.ts: expected what the build makes, found another text; the build has replaced it: commit it" >&2; exit 1; }
 npm pack --silent --pack-destination "$folder" >/dev/null
@@ -44,8 +49,8 @@ if [ -n "${BENCH:-}" ]; then
 fi
 # Older ones have fused multiply-add behind a flag.
 relaxed=$(node --v8-options | grep -o -- --experimental-wasm-relaxed-simd || true)
-node ${relaxed:+"$relaxed"} node.mjs "$root" plain simd relaxed
+node ${relaxed:+"$relaxed"} node.mjs "$root" "${builds[@]}"
 [ -z "${BENCH:-}" ] || exit 0
 npx tsc --noEmit --strict --module nodenext --target es2022 --lib es2022,dom types.ts
 npx html-validate --preset standard "$site/index.html"
-node page.mjs "$browser" "$site" ${SCREENSHOTS:+"$SCREENSHOTS"}
+node page.mjs "$browser" "$site" "${builds[@]}"

@@ -66,7 +66,7 @@ impl Model {
         Ok(found.iter().map(|class| objects::class(class, labels.get(class.index))).collect())
     }
 
-    /// The elements of the input as its file knows it, without batch and open sizes: `undefined` stands for these.
+    /// The extents of the input; `undefined` where the model leaves one open, such as the batch.
     #[wasm_bindgen(getter, js_name = inputShape, unchecked_return_type = "(number | undefined)[]")]
     pub fn input_shape(&self) -> Array {
         self.runner.input_shape().into_iter().map(|extent| extent.map_or(JsValue::UNDEFINED, objects::number)).collect()

@@ -33,7 +33,7 @@ impl Runner {
         if let [batch, rest @ ..] = &runner.input_shape()[..] {
             let rest: Option<Vec<usize>> = rest.iter().copied().collect();
             if let Some(rest) = rest {
-                runner.prepare([&[batch.unwrap_or(1)], &rest[..]].concat())?;
+                runner.prepare(&[&[batch.unwrap_or(1)], &rest[..]].concat())?;
             }
         }
         Ok(runner)
@@ -64,7 +64,8 @@ impl Runner {
             Some(shape) => shape,
             None => self.shape_of(elements.len())?,
         };
-        let output = self.prepare(shape.clone())?.run(TensorView::new(&shape, elements)?)?;
+        let input = TensorView::new(&shape, elements)?;
+        let output = self.prepare(&shape)?.run(input)?;
         Ok((output.shape().to_vec(), output.data().to_vec()))
     }
 
@@ -77,9 +78,11 @@ impl Runner {
         // A model whose batch is fixed runs one image and blank ones.
         let batch = self.input_shape().first().copied().flatten().unwrap_or(1);
         shape[0] = batch;
-        let are_mixed = batch > 1 && self.prepare(shape.clone())?.plan().mixes_images();
+        let are_mixed = self.prepare(&shape)?.plan().mixes_images() && batch > 1;
         ensure!(!are_mixed, "the model mixes the {batch} images of a batch: expected `run` with a whole batch, found an image");
-        elements.resize(shape.iter().product(), 0.0);
+        let all = elements.len().checked_mul(batch).context("the model's batch has more elements than memory")?;
+        elements.try_reserve_exact(all - elements.len()).context("memory for the model's batch cannot be had")?;
+        elements.resize(all, 0.0);
         let (mut shape, mut outputs) = self.run(&elements, Some(shape))?;
         if let [first, ..] = &mut shape[..]
             && *first == batch
@@ -95,26 +98,28 @@ impl Runner {
     /// The shape of an input of so many elements.
     fn shape_of(&self, elements: usize) -> Result<Vec<usize>> {
         let dims = || format!("the model's input is {}", describe(&self.input.dims));
-        let mut shape = self.input_shape();
-        if let [batch @ None, rest @ ..] = &mut shape[..] {
-            let image = rest.iter().copied().flatten().try_fold(1usize, |product, extent| product.checked_mul(extent));
-            let image = image.filter(|&image| image > 0 && elements > 0 && elements.is_multiple_of(image));
-            if rest.iter().all(Option::is_some) {
-                let image = image.with_context(|| format!("{}: expected whole images, found {elements} elements", dims()))?;
-                *batch = Some(elements / image);
+        let shape = self.input_shape();
+        let open = || format!("{}: expected a shape besides the elements, found none", dims());
+        let Some((batch, rest)) = shape.split_first() else { return Ok(Vec::new()) };
+        let rest = rest.iter().copied().collect::<Option<Vec<usize>>>().with_context(open)?;
+        let batch = match batch {
+            Some(batch) => *batch,
+            None => {
+                let image = rest.iter().try_fold(1usize, |product, &extent| product.checked_mul(extent));
+                let image = image.filter(|&image| image > 0 && elements > 0 && elements.is_multiple_of(image));
+                elements / image.with_context(|| format!("{}: expected whole images, found {elements} elements", dims()))?
             }
-        }
-        let shape: Option<Vec<usize>> = shape.into_iter().collect();
-        shape.with_context(|| format!("{}: expected a shape besides the elements, found none", dims()))
+        };
+        Ok([&[batch], &rest[..]].concat())
     }
 
     /// The session for inputs of this shape.
-    fn prepare(&mut self, shape: Vec<usize>) -> Result<&mut Session> {
-        let is_same = |session: &Session| session.plan().input_shapes().next() == Some(&shape);
+    fn prepare(&mut self, shape: &[usize]) -> Result<&mut Session> {
+        let is_same = |session: &Session| session.plan().input_shapes().next() == Some(shape);
         let session = match self.session.take().filter(is_same) {
             Some(session) => session,
             None => {
-                let mut options = Options::new().threads(Threads::Single).shapes(&self.model, &[&shape])?;
+                let mut options = Options::new().threads(Threads::Single).shapes(&self.model, &[shape])?;
                 if let Some(memory) = self.limits.memory {
                     options = options.max_memory(usize::try_from(memory).unwrap_or(usize::MAX));
                 }

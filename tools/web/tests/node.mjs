@@ -1,4 +1,4 @@
-// The package as Node.js meets it, installed from what `npm pack` made: node node.mjs REPOSITORY [BUILD ...]. With BENCH=1, it times runs.
+// The package as Node.js meets it, installed from what `npm pack` made: node node.mjs REPOSITORY BUILD ... With BENCH=1, it times runs.
 
 import assert from 'node:assert/strict';
 import fs from 'node:fs';
@@ -86,6 +86,8 @@ function refusals(load) {
   throws(() => model.run(new Float32Array(784), [1, 1, 28]), '[1, 1, 28]');
   throws(() => model.run(new Float32Array(783), [1, 1, 28, 28]), '783');
   throws(() => model.run(new Float32Array(784), [0, 1, 28, 28]));
+  throws(() => model.run(new Float32Array(784), [2 ** 32 - 1, 1, 28, 28]));
+  throws(() => model.run(new Float32Array(784), [784, 1, 1, 1]));
   throws(() => model.classify(undefined), 'image.width');
   throws(() => model.classify({ width: 28, height: 28 }), 'image.data');
   throws(() => model.classify({ ...imageData(28, 28, () => 0), height: 29 }), '28x29');

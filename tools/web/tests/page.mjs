@@ -1,4 +1,4 @@
-// The page as a browser shows it: node page.mjs BROWSER SITE [SCREENSHOTS]. Draws a 7, drops images, takes away what browsers may lack, and
+// The page as a browser shows it, with SCREENSHOTS=FOLDER to keep: node page.mjs BROWSER SITE BUILD ... Draws a 7, drops images, takes away what browsers may lack, and
 // looks at what everybody needs: nothing fetched from elsewhere, nothing wider than the window, nothing that axe objects to.
 
 import fs from 'node:fs';
@@ -6,7 +6,8 @@ import path from 'node:path';
 import puppeteer from 'puppeteer-core';
 import { serve } from './serve.mjs';
 
-const [executablePath, site, screenshots] = process.argv.slice(2);
+const [executablePath, site, ...builds] = process.argv.slice(2);
+const screenshots = process.env.SCREENSHOTS;
 const axe = fs.readFileSync('node_modules/axe-core/axe.min.js', 'utf8');
 const { server, address } = await serve(site);
 const browser = await puppeteer.launch({ executablePath, args: ['--no-sandbox'] });
@@ -139,9 +140,9 @@ await waitForAnswer(page, '8');
 await drop(page, 'page.js', 'text/javascript');
 await isComplaining(page, 'expected an image that this browser knows');
 // The other builds: what was classified is classified again.
-for (const build of ['relaxed', 'plain']) {
+for (const build of builds) {
   await page.select('#build', build);
-  const named = build === 'plain' ? 'no SIMD' : 'fused';
+  const named = { plain: 'no SIMD', simd: 'SIMD.', relaxed: 'fused' }[build];
   await page.waitForFunction((named) => document.getElementById('how').textContent.includes(named), { timeout: 60_000 }, named);
   expect(`the answer of the build ${build}`, await answer(page), '8');
 }
