@@ -6,6 +6,7 @@ use crate::exif::Orientation;
 use crate::jpeg::ensure_whole;
 use crate::pixels::Pixels;
 use crate::size::ensure_size;
+#[cfg(feature = "codecs")]
 use crate::{bmp, gif, tiff, webp};
 use anyhow::{Context, Result, ensure};
 use std::io::{Cursor, Read};
@@ -20,27 +21,37 @@ type Decoder = fn(&[u8]) -> Result<Decoded>;
 
 /// A format by the first bytes of its files: its name, and what reads it.
 fn format(file: &[u8]) -> Option<(&'static str, Decoder)> {
-    const MAGIC: [(&[u8], &str, Decoder); 8] = [
+    const MAGIC: &[(&[u8], &str, Decoder)] = &[
         (b"\x89PNG\r\n\x1a\n", "PNG", decode_png),
         (b"\xff\xd8\xff", "JPEG", decode_jpeg),
+        #[cfg(feature = "codecs")]
         (b"GIF87a", "GIF", gif::decode),
+        #[cfg(feature = "codecs")]
         (b"GIF89a", "GIF", gif::decode),
+        #[cfg(feature = "codecs")]
         (b"BM", "BMP", bmp::decode),
+        #[cfg(feature = "codecs")]
         (b"II*\0", "TIFF", tiff::decode),
+        #[cfg(feature = "codecs")]
         (b"MM\0*", "TIFF", tiff::decode),
+        #[cfg(feature = "codecs")]
         (b"RIFF", "WebP", webp::decode),
     ];
-    let found = MAGIC.into_iter().find(|(magic, ..)| file.starts_with(magic));
+    let found = MAGIC.iter().find(|(magic, ..)| file.starts_with(magic));
     // Sounds and films are RIFF files, too.
     let is_other = file.starts_with(b"RIFF") && file.get(8..12) != Some(b"WEBP");
-    found.filter(|_| !is_other).map(|(_, name, decoder)| (name, decoder))
+    found.filter(|_| !is_other).map(|(_, name, decoder)| (*name, *decoder))
 }
 
 /// Reads an image, and converts it to 1 or 3 `colors`; alpha is dropped.
 pub(crate) fn decode(mut file: impl Read, colors: usize) -> Result<Pixels> {
     let mut bytes = Vec::new();
     file.by_ref().take(16).read_to_end(&mut bytes).context("cannot read")?;
-    let expected = "expected a PNG, JPEG, WebP, GIF, BMP or TIFF image, found another kind of file";
+    let expected = if cfg!(feature = "codecs") {
+        "expected a PNG, JPEG, WebP, GIF, BMP or TIFF image, found another kind of file"
+    } else {
+        "expected a PNG or JPEG image (this build decodes no other), found another kind of file"
+    };
     let (name, decoder) = format(&bytes).context(expected)?;
     file.take(MAX_FILE + 1).read_to_end(&mut bytes).context("cannot read")?;
     ensure!(bytes.len() as u64 <= MAX_FILE, "expected an image file of at most {MAX_FILE} bytes, found more");

@@ -1,10 +1,10 @@
 //! From an image to a network's input, by the preprocessing that a `.sslm` file stores, and from its output to classes: what `ssl-run`
 //! classifies, what `ssl-convert` verifies with and what a browser shows must be the same elements, so all of them come here. Images are
-//! files (feature `files`, on by default; of moving ones, the first image), or pixels of a canvas.
+//! files (features `files` and, for more formats, `codecs`, which is on by default; of moving ones, the first image), or pixels of a canvas.
 
-#[cfg(feature = "files")]
+#[cfg(feature = "codecs")]
 mod bmp;
-#[cfg(all(test, feature = "files"))]
+#[cfg(all(test, feature = "codecs"))]
 mod changed;
 mod classes;
 mod colors;
@@ -14,16 +14,16 @@ mod decode;
 mod decoded;
 #[cfg(feature = "files")]
 mod exif;
-#[cfg(feature = "files")]
+#[cfg(feature = "codecs")]
 mod gif;
 #[cfg(feature = "files")]
 mod jpeg;
 mod pixels;
 #[cfg(feature = "files")]
 mod size;
-#[cfg(feature = "files")]
+#[cfg(feature = "codecs")]
 mod tiff;
-#[cfg(feature = "files")]
+#[cfg(feature = "codecs")]
 mod webp;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -41,7 +41,8 @@ const MAX_PIXELS: u64 = 1 << 26;
 
 /// How names of images end, in small letters.
 #[cfg(feature = "files")]
-const EXTENSIONS: [&str; 8] = ["png", "jpg", "jpeg", "webp", "gif", "bmp", "tif", "tiff"];
+const EXTENSIONS: &[&str] =
+    if cfg!(feature = "codecs") { &["png", "jpg", "jpeg", "webp", "gif", "bmp", "tif", "tiff"] } else { &["png", "jpg", "jpeg"] };
 
 /// Whether a file is an image, as far as its name says.
 #[cfg(feature = "files")]
