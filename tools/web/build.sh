@@ -24,6 +24,10 @@ found=$(wasm-bindgen --version 2>/dev/null || echo none)
 [ "$found" = "wasm-bindgen $version" ] ||
     { echo "wasm-bindgen: expected version $version, which Cargo.lock has, found $found" >&2; exit 1; }
 
+convert() {
+    cargo run --quiet --profile "${profile/web/release}" --locked --manifest-path "$root/Cargo.toml" -p ssl-convert -- "$@"
+}
+
 builds=("$@")
 [ $# -gt 0 ] || builds=(plain simd relaxed)
 for build in "${builds[@]}"; do
@@ -34,8 +38,8 @@ for build in "${builds[@]}"; do
         *) echo "build: expected plain, simd or relaxed, found $build" >&2; exit 1 ;;
     esac
     # shellcheck disable=SC2086 # these are lists
-    RUSTFLAGS="${RUSTFLAGS:-} -C target-feature=$features" "$cargo" build --locked --profile "$profile" --target wasm32-unknown-unknown \
-        -p sslm-web --manifest-path "$root/Cargo.toml" ${CARGO_FLAGS:-}
+    RUSTFLAGS="${RUSTFLAGS:-} -C target-feature=$features" "$cargo" build --locked --profile "$profile" -p sslm-web \
+        --target wasm32-unknown-unknown --manifest-path "$root/Cargo.toml" ${CARGO_FLAGS:-}
     rm -rf "dist/$build"
     wasm-bindgen --target web --remove-name-section --remove-producers-section --out-dir "dist/$build" "$wasm"
     # Types are the same for all builds, and stand beside this file: what index.js hands on, without what loads a build.
@@ -51,6 +55,5 @@ cp -r dist site
 cp "$root"/tools/models/lenet/digits/*.png site/digits
 for model in lenet resnet20; do
     cp "$root/tools/models/$model/$model.sslm" site/models
-    convert=(${CONVERT:-cargo run --quiet --profile "${profile/web/release}" --locked --manifest-path "$root/Cargo.toml" -p ssl-convert --})
-    "${convert[@]}" --dense "$root/tools/models/$model/$model.onnx" -o "site/models/$model-dense.sslm" >/dev/null
+    ${CONVERT:-convert} --dense "$root/tools/models/$model/$model.onnx" -o "site/models/$model-dense.sslm" >/dev/null
 done

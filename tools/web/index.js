@@ -7,8 +7,8 @@ const builds = {
 };
 
 // The smallest modules with an instruction of each kind: `f32x4.splat`, and `f32x4.relaxed_madd`.
-const module = (...code) =>
-  Uint8Array.of(0, 97, 115, 109, 1, 0, 0, 0, 1, 4, 1, 96, 0, 0, 3, 2, 1, 0, 10, code.length + 4, 1, code.length + 2, 0, ...code, 11);
+const start = [0, 97, 115, 109, 1, 0, 0, 0, 1, 4, 1, 96, 0, 0, 3, 2, 1, 0, 10];
+const module = (...code) => Uint8Array.of(...start, code.length + 4, 1, code.length + 2, 0, ...code, 11);
 const zero = [67, 0, 0, 0, 0, 253, 19];
 const probes = {
   simd: module(...zero, 26),

@@ -33,8 +33,8 @@ export interface Layer {
     columns?: Kept;
     /** Stored weights. */
     weights?: number;
-    /** Multiply-accumulates of a run, if the sizes are known: of the last one, or of one image where the model fixes its size. 0 where
-     * another layer computes it, or nothing is left to compute. */
+    /** Multiply-accumulates of a run, if the sizes are known: of the last one, or of one image where the model fixes its size. 0
+     * where another layer computes it, or nothing is left to compute. */
     macs?: number;
     /** What computes it, as far as something does: such as `packed 4x8 simd128`. */
     kernel?: string;
@@ -51,16 +51,16 @@ export interface Limits {
 
 
 /**
- * An open model, with the memory that its runs need. Call `free()` when it is of no use any more; engines that can do so also free what
- * nobody refers to.
+ * An open model, with the memory that its runs need. Call `free()` when it is of no use any more; engines that can do so also free
+ * what nobody refers to.
  */
 export class Model {
     private constructor();
     free(): void;
     [Symbol.dispose](): void;
     /**
-     * The likeliest classes of an image, `count` or five of them, the likeliest first. The image is cut, scaled and normalised as the
-     * model's file says; alpha is dropped.
+     * The likeliest classes of an image, `count` or five of them, the likeliest first. The image is cut, scaled and normalised as
+     * the model's file says; alpha is dropped.
      */
     classify(image: ImageData, count?: number | null): Class[];
     /**
@@ -68,12 +68,12 @@ export class Model {
      */
     layers(): Layer[];
     /**
-     * Runs a network of one input and yields the elements of its first output. The batch follows from how many elements there are; where
-     * the model leaves other sizes open, `shape` says them.
+     * Runs a network of one input and yields the elements of its first output. The batch follows from how many elements there are;
+     * where the model leaves other sizes open, `shape` says them.
      */
     run(input: Float32Array | number[], shape?: ArrayLike<number>): Float32Array;
     /**
-     * The elements of the input as its file knows it, without batch and open sizes: `undefined` stands for these.
+     * The extents of the input; `undefined` where the model leaves one open, such as the batch.
      */
     readonly inputShape: (number | undefined)[];
     /**
@@ -83,8 +83,8 @@ export class Model {
 }
 
 /**
- * Opens a model: checks every byte of a `.sslm` file and copies it. Throws an `Error` that says what is wrong with it. Of a model by a
- * stranger, `limits` bound what it may take.
+ * Opens a model: checks every byte of a `.sslm` file and copies it. Throws an `Error` that says what is wrong with it. Of a model
+ * by a stranger, `limits` bound what it may take.
  */
 export function load(bytes: Uint8Array | ArrayBuffer, limits?: Limits): Model;
 

@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
-# Builds the package and the page (build.sh says what that needs), and tests both: what `npm pack` packs in Node.js, its types by TypeScript,
-# and the page in Chromium.
+# Builds the package and the page (build.sh says what that needs), and tests both: what `npm pack` packs in Node.js, its types by
+# TypeScript, and the page in Chromium.
 #
-#   tools/web/test.sh                              # all of it; SCREENSHOTS=FOLDER keeps what the page looks like, 1200 and 400 pixels wide
-#   tools/web/test.sh --if-possible plain simd     # these builds; succeeds, and says so, where something that it needs is not there
+#   tools/web/test.sh                             # all of it
+#   tools/web/test.sh --if-possible plain simd    # these builds; succeeds, and says so, where something that it needs is not there
 #
-# PROFILE=web builds as for users; the default compiles faster, and computes as fast where it counts. BENCH=1 does so, and prints sizes of
-# the builds and times of runs in Node.js instead.
+# SCREENSHOTS=FOLDER keeps what the page looks like, 1200 and 400 pixels wide. PROFILE=web builds as for users; the default compiles
+# faster, and computes as fast where it counts. BENCH=1 does so, and prints sizes of the builds and times of runs in Node.js
+# instead.
 set -euo pipefail
 [ -z "${SCREENSHOTS:-}" ] || export SCREENSHOTS=$(realpath "$SCREENSHOTS")
 cd "$(dirname "$0")"

@@ -1,4 +1,5 @@
-// A drawing as MNIST has its digits: scaled to fit a box of 20x20 pixels, and put into 28x28 so that its centre of mass is in the middle.
+// A drawing as MNIST has its digits: scaled to fit a box of 20x20 pixels, and put into 28x28 so that its centre of mass is in the
+// middle.
 
 const box = 20;
 const side = 28;

@@ -31,7 +31,8 @@ function row(dense, compact, most) {
     }
   }
   const figures = make('div', { className: 'figures', textContent: `${short(dense.macs)} → ${short(work)}` });
-  return make('tr', {}, name, kept, make('td', {}, figures, bar('dense', dense.macs / most), bar('compact', work / most)));
+  const after = work > 0 ? bar('compact', work / most) : '';
+  return make('tr', {}, name, kept, make('td', {}, figures, bar('dense', dense.macs / most), after));
 }
 
 /** Fills the table and the sentence above it. */
@@ -40,7 +41,8 @@ export function showLayers(table, total, dense, compact) {
   const weighted = dense.filter((layer) => layer.weights > 0);
   const most = Math.max(...weighted.map((layer) => layer.macs));
   table.replaceChildren(...weighted.map((layer) => row(layer, kept.get(layer.name), most)));
-  const [before, after] = [dense, compact].map((layers) => layers.reduce((sum, layer) => sum + (layer.filters ? layer.macs : 0), 0));
+  const work = (layers) => layers.reduce((sum, layer) => sum + (layer.filters ? layer.macs : 0), 0);
+  const [before, after] = [work(dense), work(compact)];
   total.textContent =
     `${short(before)} multiply-accumulates in the dense network, ${short(after)} in the compact one: ` +
     `${(before / after).toFixed(2)} times fewer.`;

@@ -1,5 +1,5 @@
-// The page: an image goes in, and what the compact network answers, how long it takes beside the dense one, and what each layer kept
-// come out.
+// The page: an image goes in, and what the compact network answers, how long it takes beside the dense one, and what each layer
+// kept come out.
 
 import { init, isSupported } from './index.js';
 import { asMnist } from './digit.js';
@@ -195,10 +195,12 @@ async function measure() {
     outputs[i].textContent = duration(median);
     outputs[i].parentElement.querySelector('.bar').style.width = `${(100 * median) / slowest}%`;
   });
-  element('gain').textContent = `${networks[name].name}, compact, is ${(times[0].median / times[1].median).toFixed(2)} times as fast.`;
+  const gain = (times[0].median / times[1].median).toFixed(2);
+  element('gain').textContent = `${networks[name].name}, compact, is ${gain} times as fast.`;
   const label = element('build').querySelector(`[value=${build}]`).textContent;
   element('how').textContent =
-    `Medians of ${times[0].samples} samples of ${times[0].runs} and ${times[1].runs} runs, in turns; one image, one thread, ${label}.`;
+    `Medians of ${times[0].samples} samples of ${times[0].runs} and ${times[1].runs} runs, in turns; ` +
+    `one image, one thread, ${label}.`;
 }
 
 function prepareControls() {

@@ -1,4 +1,5 @@
-// How long runs take, as far as a browser's clock tells: it is coarse, so a sample is as many runs as it takes to be long beside a tick.
+// How long runs take, as far as a browser's clock tells: it is coarse, so a sample is as many runs as it takes to be long beside a
+// tick.
 
 const samples = 50;
 /** How much longer a sample is than a tick of the clock. */
@@ -29,8 +30,8 @@ function time(run, count) {
 }
 
 /**
- * Times functions in turns, so that what disturbs one disturbs the others, too: for each the median of 50 samples in milliseconds, and how
- * many runs a sample is of. Nothing, once `isWanted` says that nobody waits any more.
+ * Times functions in turns, so that what disturbs one disturbs the others, too: for each the median of 50 samples in milliseconds,
+ * and how many runs a sample is of. Nothing, once `isWanted` says that nobody waits any more.
  */
 export async function medians(runs, isWanted) {
   const least = Math.max(shortest, ticks * tick());

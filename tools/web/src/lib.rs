@@ -1,5 +1,5 @@
-//! The runtime for JavaScript: bytes of a `.sslm` file in, and what a network answers out, as arrays and plain objects. This file is what
-//! JavaScript sees; its comments are the documentation in `sslm_web.d.ts`, which is made of it.
+//! The runtime for JavaScript: bytes of a `.sslm` file in, and what a network answers out, as arrays and plain objects. This file
+//! is what JavaScript sees; its comments are the documentation in `sslm_web.d.ts`, which is made of it.
 
 mod objects;
 mod runner;
@@ -12,15 +12,15 @@ use wasm_bindgen::prelude::*;
 /// As many classes as people want to read.
 const CLASSES: usize = 5;
 
-/// An open model, with the memory that its runs need. Call `free()` when it is of no use any more; engines that can do so also free what
-/// nobody refers to.
+/// An open model, with the memory that its runs need. Call `free()` when it is of no use any more; engines that can do so also free
+/// what nobody refers to.
 #[wasm_bindgen]
 pub struct Model {
     runner: Runner,
 }
 
-/// Opens a model: checks every byte of a `.sslm` file and copies it. Throws an `Error` that says what is wrong with it. Of a model by a
-/// stranger, `limits` bound what it may take.
+/// Opens a model: checks every byte of a `.sslm` file and copies it. Throws an `Error` that says what is wrong with it. Of a model
+/// by a stranger, `limits` bound what it may take.
 #[wasm_bindgen]
 pub fn load(
     #[wasm_bindgen(unchecked_param_type = "Uint8Array | ArrayBuffer")] bytes: &JsValue,
@@ -37,8 +37,8 @@ pub fn load(
 
 #[wasm_bindgen]
 impl Model {
-    /// Runs a network of one input and yields the elements of its first output. The batch follows from how many elements there are; where
-    /// the model leaves other sizes open, `shape` says them.
+    /// Runs a network of one input and yields the elements of its first output. The batch follows from how many elements there are;
+    /// where the model leaves other sizes open, `shape` says them.
     pub fn run(
         &mut self,
         input: &[f32],
@@ -48,8 +48,8 @@ impl Model {
         self.runner.run(input, shape).map(|(_, elements)| elements).map_err(thrown)
     }
 
-    /// The likeliest classes of an image, `count` or five of them, the likeliest first. The image is cut, scaled and normalised as the
-    /// model's file says; alpha is dropped.
+    /// The likeliest classes of an image, `count` or five of them, the likeliest first. The image is cut, scaled and normalised as
+    /// the model's file says; alpha is dropped.
     #[wasm_bindgen(unchecked_return_type = "Class[]")]
     pub fn classify(
         &mut self,

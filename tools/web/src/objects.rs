@@ -39,8 +39,8 @@ export interface Layer {
     columns?: Kept;
     /** Stored weights. */
     weights?: number;
-    /** Multiply-accumulates of a run, if the sizes are known: of the last one, or of one image where the model fixes its size. 0 where
-     * another layer computes it, or nothing is left to compute. */
+    /** Multiply-accumulates of a run, if the sizes are known: of the last one, or of one image where the model fixes its size. 0
+     * where another layer computes it, or nothing is left to compute. */
     macs?: number;
     /** What computes it, as far as something does: such as `packed 4x8 simd128`. */
     kernel?: string;

@@ -1,4 +1,5 @@
-// The package as Node.js meets it, installed from what `npm pack` made: node node.mjs REPOSITORY BUILD ... With BENCH=1, it times runs.
+// The package as Node.js meets it, installed from what `npm pack` made: node node.mjs REPOSITORY BUILD ... With BENCH=1, it times
+// runs.
 
 import assert from 'node:assert/strict';
 import fs from 'node:fs';
@@ -60,7 +61,7 @@ function answers(load) {
   model.free();
   throws(() => model.run(images));
 
-  const resnet = load(models.resnet20.buffer.slice(models.resnet20.byteOffset, models.resnet20.byteOffset + models.resnet20.length));
+  const resnet = load(Uint8Array.from(models.resnet20).buffer);
   assert.equal(resnet.labels.length, 10);
   assert.equal(resnet.classify(imageData(90, 61, (pixel) => pixel % 251)).length, 5);
   assert.ok(resnet.layers().filter((layer) => layer.op === 'Conv' && layer.macs === 0).length >= 6);

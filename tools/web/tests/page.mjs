@@ -1,5 +1,6 @@
-// The page as a browser shows it, with SCREENSHOTS=FOLDER to keep: node page.mjs BROWSER SITE BUILD ... Draws a 7, drops images, takes away what browsers may lack, and
-// looks at what everybody needs: nothing fetched from elsewhere, nothing wider than the window, nothing that axe objects to.
+// The page as a browser shows it, with SCREENSHOTS=FOLDER to keep: node page.mjs BROWSER SITE BUILD ... Draws a 7, drops images,
+// takes away what browsers may lack, and looks at what everybody needs: nothing fetched from elsewhere, nothing wider than the
+// window, nothing that axe objects to.
 
 import fs from 'node:fs';
 import path from 'node:path';
@@ -73,11 +74,13 @@ function drop(page, file, type) {
 
 async function waitForAnswer(page, expected) {
   const found = (expected) => document.getElementById('answer').textContent === expected;
-  await page.waitForFunction(found, { timeout: 10_000 }, expected).catch(async () => expect('the answer', await answer(page), expected));
+  const complain = async () => expect('the answer', await answer(page), expected);
+  await page.waitForFunction(found, { timeout: 10_000 }, expected).catch(complain);
 }
 
 async function isComplaining(page, part) {
-  const found = await page.waitForSelector('#problem:not([hidden])', { timeout: 10_000 }).then(() => text(page, '#problem'), () => 'nothing');
+  const shown = page.waitForSelector('#problem:not([hidden])', { timeout: 10_000 });
+  const found = await shown.then(() => text(page, '#problem'), () => 'nothing');
   if (!found.includes(part)) {
     problems.push(`the page complains: expected '${part}', found '${found}'`);
   }
@@ -119,7 +122,8 @@ for (const width of [1200, 400]) {
       await drop(page, 'digits/3.png', 'image/png');
       await page.waitForFunction(() => document.getElementById('classes').children.length === 5);
       expect('layers of ResNet-20', await page.$$eval('#layers tr', (rows) => rows.length), 22);
-      expect('gone layers', await page.$$eval('#layers tr', (rows) => rows.filter((row) => /gone/.test(row.textContent)).length), 6);
+      const gone = (rows) => rows.filter((row) => /gone/.test(row.textContent)).length;
+      expect('gone layers', await page.$$eval('#layers tr', gone), 6);
       await looks(page, `resnet20-${width}-${scheme}`, width);
     }
     await page.close();

@@ -4,7 +4,13 @@ import fs from 'node:fs/promises';
 import http from 'node:http';
 import path from 'node:path';
 
-const types = { '.html': 'text/html', '.css': 'text/css', '.js': 'text/javascript', '.wasm': 'application/wasm', '.png': 'image/png' };
+const types = {
+  '.html': 'text/html',
+  '.css': 'text/css',
+  '.js': 'text/javascript',
+  '.wasm': 'application/wasm',
+  '.png': 'image/png',
+};
 
 /** Serves `folder` on a free port of this machine: the server, and its address. */
 export async function serve(folder) {
