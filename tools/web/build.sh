@@ -47,6 +47,8 @@ for build in "${builds[@]}"; do
     rm "dist/$build"/*.d.ts
 done
 
+cp "$root/LICENSE" dist
+
 # The page: what is in page/, the package, the shipped models, and dense forms of them to compare with.
 rm -rf site
 mkdir -p site/models site/digits
