@@ -5,7 +5,7 @@ use sslm::{Dim, ErrorKind, Interrupt, Model, Options, PlanCache, TensorInfo, Ten
 use sslm_tests::file::{repair_checksums, section};
 use sslm_tests::onnx::{Net, Value::*};
 use sslm_tests::tools::root;
-use std::sync::Barrier;
+use std::sync::{Arc, Barrier, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -258,4 +258,66 @@ fn find_node(file: &[u8], name: &str) -> usize {
     let bytes = &file[graph.offset as usize..(graph.offset + graph.len) as usize];
     let last = bytes.windows(text.len()).rposition(|w| w == text).expect("the graph has a node of this name");
     graph.offset as usize + last + text.len()
+}
+
+/// Collects the names of spans as they are entered, with the name of the model or the step.
+#[derive(Clone, Default)]
+struct Spans {
+    seen: Arc<Mutex<Vec<String>>>,
+    made: Arc<Mutex<Vec<String>>>,
+}
+
+impl tracing::Subscriber for Spans {
+    fn enabled(&self, _: &tracing::Metadata<'_>) -> bool {
+        true
+    }
+
+    fn new_span(&self, span: &tracing::span::Attributes<'_>) -> tracing::span::Id {
+        struct Name(String);
+        impl tracing::field::Visit for Name {
+            fn record_str(&mut self, field: &tracing::field::Field, value: &str) {
+                if field.name() == "name" {
+                    self.0 = format!(" {value}");
+                }
+            }
+
+            fn record_debug(&mut self, _: &tracing::field::Field, _: &dyn std::fmt::Debug) {}
+        }
+        let mut name = Name(String::new());
+        span.record(&mut name);
+        let mut made = self.made.lock().expect("nobody panics");
+        made.push(format!("{}{}", span.metadata().name(), name.0));
+        tracing::span::Id::from_u64(made.len() as u64)
+    }
+
+    fn enter(&self, span: &tracing::span::Id) {
+        let name = self.made.lock().expect("nobody panics")[span.into_u64() as usize - 1].clone();
+        self.seen.lock().expect("nobody panics").push(name);
+    }
+
+    fn exit(&self, _: &tracing::span::Id) {
+        self.seen.lock().expect("nobody panics").push("end".to_owned());
+    }
+
+    fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
+
+    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
+
+    fn event(&self, _: &tracing::Event<'_>) {}
+}
+
+#[test]
+fn observers_see_what_is_done() {
+    let spans = Spans::default();
+    tracing::subscriber::with_default(spans.clone(), || {
+        let plan = tiny().prepare(&Options::new().threads(Threads::Single)).expect("it is prepared");
+        let steps: Vec<String> = plan.steps().map(|step| format!("step {}", step.name)).collect();
+        let image = [0.0; 64];
+        plan.session().run(TensorView::new(&[1, 1, 8, 8], &image).expect("as many elements")).expect("it runs");
+        let of_steps = steps.into_iter().flat_map(|step| [step, "end".to_owned()]);
+        let fixed = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+        let expected: Vec<String> =
+            fixed(&["open", "end", "prepare", "end", "run"]).into_iter().chain(of_steps).chain(fixed(&["end"])).collect();
+        assert_eq!(*spans.seen.lock().expect("nobody panics"), expected);
+    });
 }
