@@ -171,6 +171,8 @@ pub struct PreparedConv {
     scratch_len: usize,
     /// What computes the largest group.
     method: Method,
+    /// Which methods compute some group, in the order of [`Method::ALL`].
+    used: [bool; Method::ALL.len()],
     description: String,
 }
 
@@ -215,11 +217,12 @@ impl PreparedConv {
         let methods: Vec<Method> = groups.iter().map(choose).collect();
         // Of equally large groups the last one.
         let largest = groups.iter().zip(&methods).max_by_key(|(group, _)| group.place.weights.len());
-        let (mut kernels, mut described) = (Vec::new(), String::new());
-        for method in Method::ALL {
+        let (mut kernels, mut described, mut used) = (Vec::new(), String::new(), [false; Method::ALL.len()]);
+        for (method, used) in Method::ALL.into_iter().zip(&mut used) {
             let chosen = groups.iter().zip(&methods).filter(|(_, chosen)| **chosen == method);
             let chosen: Vec<PlacedGroup<'_>> = chosen.map(|(group, _)| *group).collect();
-            if !chosen.is_empty() {
+            *used = !chosen.is_empty();
+            if *used {
                 let kernel = method.plug_in().prepare(&problem, &chosen);
                 if let Some((group, _)) = largest.filter(|(_, largest)| **largest == method) {
                     described = kernel.describe(group.place.index);
@@ -245,6 +248,7 @@ impl PreparedConv {
             tiling: tiled.into_inner().filter(|tiling| Arc::strong_count(tiling) > 1),
             scratch_len,
             method,
+            used,
             description,
         }
     }
@@ -282,6 +286,11 @@ impl PreparedConv {
     /// What computes its largest group.
     pub fn method(&self) -> Method {
         self.method
+    }
+
+    /// Whether some group is computed by this method.
+    pub fn uses(&self, method: Method) -> bool {
+        Method::ALL.into_iter().zip(self.used).any(|(own, used)| own == method && used)
     }
 
     /// What computes it, for reports: method, largest register tile (filters x positions) and instruction set.
