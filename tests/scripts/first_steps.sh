@@ -38,10 +38,10 @@ follow() {
 for language in "${@:-rust python c}"; do
     for one in $language; do
         case $one in
-            rust) follow "Run it" "^ *7" ;;
+            rust) follow "Run it" "100.00 %  7" ;;
             python)
                 python3 -m venv "$work/venv"
-                PATH=$work/venv/bin:$PATH follow "In Python" "7"
+                PATH=$work/venv/bin:$PATH follow "In Python" "label.*7"
                 ;;
             c) follow "In C and C++" "vertical" ;;
             *) echo "expected rust, python or c, found '$one'" >&2; exit 2 ;;
