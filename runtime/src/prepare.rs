@@ -7,7 +7,7 @@ use crate::limits::Deadline;
 use crate::model::Model;
 use crate::options::{Backend, Methods, Options};
 use crate::plan::Plan;
-use crate::planning::{self, shapes};
+use crate::planning::{self, Signature, shapes};
 use crate::trace;
 use std::sync::Arc;
 
@@ -23,16 +23,17 @@ impl Model {
         let _span = trace::prepare(self.origin(), &inputs);
         let bound = self.bind(&inputs);
         let deadline = options.limits.deadline();
-        if options.reproducible {
-            return self.prepare_reproducible(&inputs, &bound, options, deadline);
-        }
-        let prepare = |open: Open| open(options)?.prepare(&bound, options, deadline);
-        let (first, instead) = backends::named(options.backend);
-        let ((signature, program), fallback) = match (prepare(first), instead) {
-            (Err(e), Some(instead)) if matches!(e.kind(), ErrorKind::BackendUnavailable | ErrorKind::Resources) => {
-                (prepare(instead)?, Some(e.to_string()))
+        let ((signature, program), fallback) = if options.reproducible {
+            (self.reproducible(&inputs, &bound, options, deadline)?, None)
+        } else {
+            let prepare = |open: Open| open(options)?.prepare(&bound, options, deadline);
+            let (first, instead) = backends::named(options.backend);
+            match (prepare(first), instead) {
+                (Err(e), Some(instead)) if matches!(e.kind(), ErrorKind::BackendUnavailable | ErrorKind::Resources) => {
+                    (prepare(instead)?, Some(e.to_string()))
+                }
+                (prepared, _) => (prepared?, None),
             }
-            (prepared, _) => (prepared?, None),
         };
         let plan = Plan::new(self.clone(), signature, program, fallback, options.limits);
         if let Methods::Tuned(tuning) = &options.methods {
@@ -41,29 +42,28 @@ impl Model {
         Ok(plan)
     }
 
-    /// As [`Self::prepare`], by what computes the same bits everywhere: `bound` is the model for inputs of these shapes.
-    fn prepare_reproducible(&self, inputs: &[Vec<usize>], bound: &Model, options: &Options, deadline: Deadline) -> Result<Plan> {
+    /// What computes the same bits everywhere: `bound` is the model for inputs of these shapes.
+    fn reproducible(
+        &self,
+        inputs: &[Vec<usize>],
+        bound: &Model,
+        options: &Options,
+        deadline: Deadline,
+    ) -> Result<(Signature, Arc<dyn Program>)> {
         if options.backend == Backend::Cuda {
             return Err(Error::input("backend of reproducible results", "the CPU", "CUDA"));
         }
         let (open, _) = backends::named(Backend::Cpu);
         let backend = open(options)?;
-        let (signature, program) = match planning::one_of_batch(self, bound, inputs)? {
-            None => backend.prepare(bound, options, deadline)?,
-            Some((one, batch)) => {
-                let mut of_one = Options { limits: options.limits.of_one_image(batch), batch: Some(1), ..options.clone() };
-                let inputs = self.inputs();
-                let names_of_batch: Vec<&str> = inputs.iter().filter_map(|input| input.dims.first()?.symbol()).collect();
-                of_one.dims.retain(|name, _| !names_of_batch.contains(&&**name));
-                let (signature, program) = backend.prepare(&one, &of_one, deadline)?;
-                let (signature, program) = OneByOne::new(program, signature, batch);
-                (signature, Arc::new(program) as Arc<dyn Program>)
-            }
+        let Some((one, batch)) = planning::one_of_batch(self, bound, inputs)? else {
+            return backend.prepare(bound, options, deadline);
         };
-        let plan = Plan::new(self.clone(), signature, program, None, options.limits);
-        if let Methods::Tuned(tuning) = &options.methods {
-            tuning.check(&plan.made_for())?;
-        }
-        Ok(plan)
+        let mut of_one = Options { limits: options.limits.of_one_image(batch), batch: Some(1), ..options.clone() };
+        let inputs = self.inputs();
+        let names_of_batch: Vec<&str> = inputs.iter().filter_map(|input| input.dims.first()?.symbol()).collect();
+        of_one.dims.retain(|name, _| !names_of_batch.contains(&&**name));
+        let (signature, program) = backend.prepare(&one, &of_one, deadline)?;
+        let (signature, program) = OneByOne::new(program, signature, batch);
+        Ok((signature, Arc::new(program)))
     }
 }

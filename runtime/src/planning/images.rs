@@ -24,10 +24,7 @@ pub(crate) struct Beginning {
 pub(crate) fn beginning(graph: &Graph, chains: &[Fused<'_>], shapes: [&[Vec<usize>]; 2]) -> Option<Beginning> {
     let [one, all] = shapes;
     let batch = all[graph.inputs.first()?.value.index()].first().copied()?;
-    let by_image = |v: ValueId| {
-        let (one, all) = (&one[v.index()], &all[v.index()]);
-        one.len() == all.len() && one.first() == Some(&1) && all.first() == Some(&batch) && one[1..] == all[1..]
-    };
+    let by_image = |v: ValueId| is_by_image(&one[v.index()], &all[v.index()], batch);
     let same = |v: ValueId| one[v.index()] == all[v.index()];
     if !graph.inputs.iter().all(|input| by_image(input.value)) {
         return None;
@@ -77,6 +74,11 @@ pub(crate) fn beginning(graph: &Graph, chains: &[Fused<'_>], shapes: [&[Vec<usiz
     found
 }
 
+/// Whether a value has these shapes because axis 0 is that of images: for one of them, and for the whole batch.
+fn is_by_image(one: &[usize], all: &[usize], batch: usize) -> bool {
+    one.len() == all.len() && one.first() == Some(&1) && all.first() == Some(&batch) && one[1..] == all[1..]
+}
+
 /// Whether an image of the outputs may depend on other images of a batch of `inputs`.
 pub(crate) fn mixes_images(model: &Model, mut inputs: Vec<Vec<usize>>) -> bool {
     let fixes_one = |input: &Input| matches!(input.dims.first(), Some(Dim::Fixed { size: 1 }));
@@ -104,10 +106,7 @@ pub(crate) fn one_of_batch(model: &Model, bound: &Model, inputs: &[Vec<usize>]) 
     let of_one = model.bind(&one);
     let (all, one) = (shapes::of_all(bound, inputs)?, shapes::of_all(&of_one, &one)?);
     // A constant may have an axis of images, too, or none.
-    let by_image = |v: &ValueId| {
-        let (one, all) = (&one[v.index()], &all[v.index()]);
-        one.len() == all.len() && one.first() == Some(&1) && all.first() == Some(&batch) && one[1..] == all[1..]
-    };
+    let by_image = |v: &ValueId| is_by_image(&one[v.index()], &all[v.index()], batch);
     Ok(model.graph().outputs.iter().all(by_image).then_some((of_one, batch)))
 }
 
