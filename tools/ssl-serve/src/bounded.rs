@@ -1,0 +1,94 @@
+//! Bodies of requests, of which none may be larger, slower, or, together with all others, more than the server has agreed to.
+
+use crate::failure::{Failure, Kind};
+use axum::body::Body;
+use bytes::{Buf, Bytes};
+use http_body::{Frame, SizeHint};
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+use std::time::Duration;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::Sleep;
+
+/// What a body takes of the server's memory, until it is dropped, and why it was cut off.
+#[derive(Default)]
+pub(crate) struct Held {
+    permits: Mutex<Vec<OwnedSemaphorePermit>>,
+    failure: Mutex<Option<Failure>>,
+}
+
+impl Held {
+    /// Why the body was cut off, if it was.
+    pub(crate) fn failure(&self) -> Option<Failure> {
+        self.failure.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// A body that ends with an error once it breaks one of its bounds. The answer that is sent then is what [`Held::failure`] says.
+pub(crate) struct Bounded {
+    body: Body,
+    held: Arc<Held>,
+    memory: Arc<Semaphore>,
+    /// Bytes that may still come, and that may come at all.
+    left: usize,
+    max: usize,
+    late: Pin<Box<Sleep>>,
+    timeout: Duration,
+}
+
+impl Bounded {
+    pub(crate) fn new(body: Body, max: usize, timeout: Duration, memory: &Arc<Semaphore>) -> (Self, Arc<Held>) {
+        let held = Arc::new(Held::default());
+        let late = Box::pin(tokio::time::sleep(timeout));
+        (Bounded { body, held: Arc::clone(&held), memory: Arc::clone(memory), left: max, max, late, timeout }, held)
+    }
+
+    /// Takes note of bytes that came, or says what is wrong with them.
+    fn take(&mut self, bytes: usize) -> Result<(), Failure> {
+        let Some(left) = self.left.checked_sub(bytes) else {
+            return Err(Failure::new(Kind::TooLarge, format!("the request has more than {} bytes", self.max)));
+        };
+        self.left = left;
+        let kib = u32::try_from(bytes.div_ceil(1024)).unwrap_or(u32::MAX);
+        let permit = Arc::clone(&self.memory).try_acquire_many_owned(kib);
+        let permit = permit.map_err(|_| Failure::new(Kind::Busy, "other requests take all memory: try again later"))?;
+        self.held.permits.lock().unwrap_or_else(PoisonError::into_inner).push(permit);
+        Ok(())
+    }
+
+    fn fail(&self, failure: Failure) -> std::io::Error {
+        *self.held.failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(failure);
+        std::io::Error::other("the body was cut off")
+    }
+}
+
+impl http_body::Body for Bounded {
+    type Data = Bytes;
+    type Error = axum::BoxError;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, axum::BoxError>>> {
+        match Pin::new(&mut self.body).poll_frame(cx) {
+            Poll::Ready(Some(Ok(frame))) => {
+                let bytes = frame.data_ref().map_or(0, Buf::remaining);
+                Poll::Ready(Some(self.take(bytes).map(|()| frame).map_err(|failure| self.fail(failure).into())))
+            }
+            Poll::Ready(other) => Poll::Ready(other.map(|result| result.map_err(Into::into))),
+            Poll::Pending => match Future::poll(self.late.as_mut(), cx) {
+                Poll::Pending => Poll::Pending,
+                Poll::Ready(()) => {
+                    let what = format!("the request did not arrive within {:?}", self.timeout);
+                    Poll::Ready(Some(Err(self.fail(Failure::new(Kind::Late, what)).into())))
+                }
+            },
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}

@@ -1,0 +1,121 @@
+//! What every request passes, before and after it is served: who may ask, how much may come, and the log.
+
+use crate::bounded::Bounded;
+use crate::failure::{Failure, Kind};
+use crate::server::Server;
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, Uri, header};
+use axum::middleware::Next;
+use axum::response::Response;
+use http_body::Body as _;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Instant;
+use subtle::ConstantTimeEq;
+
+/// Where a request came from, as the connection knows.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Peer(pub(crate) SocketAddr);
+
+/// Passes on what may pass, and logs what became of it.
+pub(crate) async fn pass(State(server): State<Arc<Server>>, request: Request, next: Next) -> Response {
+    let begun = Instant::now();
+    let is_grpc =
+        request.headers().get(header::CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"));
+    let peer = request.extensions().get::<Peer>().map(|peer| peer.0);
+    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+    let response = match admit(&server, &request) {
+        Ok(()) => bounded(&server, request, next, is_grpc).await,
+        Err(failure) => {
+            server.metrics.refused.inc();
+            failure.response(is_grpc)
+        }
+    };
+    tracing::info!(
+        target: "access",
+        %method,
+        path,
+        status = response.status().as_u16(),
+        grpc = response.headers().get("grpc-status").and_then(|status| status.to_str().ok()),
+        us = u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX),
+        peer = peer.map(tracing::field::display),
+    );
+    response
+}
+
+/// Whether the client may ask for this.
+fn admit(server: &Server, request: &Request) -> Result<(), Failure> {
+    let (headers, uri) = (request.headers(), request.uri());
+    // Pages of other sites make a browser ask, too.
+    let host = host(headers, uri).unwrap_or_default();
+    if server.terms.is_loopback && !is_of_this_machine(host) {
+        let what = format!("host: expected an address of this machine or 'localhost', found '{host}'");
+        return Err(Failure::new(Kind::Forbidden, what));
+    }
+    if let Some(origin) = headers.get(header::ORIGIN) {
+        let origin = origin.to_str().unwrap_or_default();
+        let of_origin = origin.split_once("://").map_or("", |(_, host)| host);
+        if of_origin != host {
+            return Err(Failure::new(Kind::Forbidden, format!("origin: expected this server, found '{origin}'")));
+        }
+    }
+    let Some(token) = &server.terms.token else { return Ok(()) };
+    // What shows nothing but whether the server is there, and the page's own files.
+    let is_open = matches!(uri.path(), "/" | "/page.js" | "/page.css" | "/v2/health/live" | "/v2/health/ready")
+        || matches!(uri.path(), "/inference.GRPCInferenceService/ServerLive" | "/inference.GRPCInferenceService/ServerReady");
+    let shown = headers.get(header::AUTHORIZATION).and_then(|value| value.as_bytes().strip_prefix(b"Bearer "));
+    if is_open || shown.is_some_and(|shown| bool::from(shown.ct_eq(token.as_bytes()))) {
+        return Ok(());
+    }
+    Err(Failure::new(Kind::Unauthenticated, "expected 'Authorization: Bearer TOKEN' with the server's token"))
+}
+
+/// Whom the client believes to talk to.
+fn host<'a>(headers: &'a HeaderMap, uri: &'a Uri) -> Option<&'a str> {
+    uri.authority().map(|authority| authority.as_str()).or_else(|| headers.get(header::HOST)?.to_str().ok())
+}
+
+fn is_of_this_machine(host: &str) -> bool {
+    let without_port = match host.rsplit_once(':') {
+        Some((name, port)) if port.bytes().all(|digit| digit.is_ascii_digit()) => name,
+        _ => host,
+    };
+    let name = without_port.trim_start_matches('[').trim_end_matches(']');
+    name == "localhost" || name.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
+async fn bounded(server: &Server, request: Request, next: Next, is_grpc: bool) -> Response {
+    let (parts, whole) = request.into_parts();
+    let max = server.terms.max_body;
+    // Of what says how large it is, nothing has to be read.
+    if whole.size_hint().lower() > max as u64 {
+        server.metrics.refused.inc();
+        let what = format!("the request has {} bytes: expected at most {max}", whole.size_hint().lower());
+        return Failure::new(Kind::TooLarge, what).response(is_grpc);
+    }
+    let (body, held) = Bounded::new(whole, max, server.terms.timeout, &server.memory);
+    let response = next.run(Request::from_parts(parts, Body::new(body))).await;
+    match held.failure() {
+        None => response,
+        Some(failure) => {
+            server.metrics.refused.inc();
+            failure.response(is_grpc)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn this_machine_is_known_by_its_names() {
+        for host in ["localhost", "localhost:8080", "127.0.0.1:1", "127.1.2.3", "[::1]:8080", "[::1]"] {
+            assert!(is_of_this_machine(host), "{host}");
+        }
+        for host in ["", "example.com", "localhost.example.com:80", "10.0.0.1:8080", "127.0.0.1.example.com"] {
+            assert!(!is_of_this_machine(host), "{host}");
+        }
+    }
+}

@@ -1,0 +1,255 @@
+//! Requests for an inference over HTTP: JSON, behind which tensors may follow as binary data.
+
+use crate::failure::{Failure, Kind};
+use crate::server::Wanted;
+use crate::tensors::{self, Tensor};
+use bytes::Bytes;
+use serde::Deserialize;
+use serde::de::{DeserializeOwned, Deserializer, Error, SeqAccess, Visitor};
+use serde_json::{Map, Value};
+use std::fmt;
+use std::time::Duration;
+
+/// What a client asks for.
+pub(crate) struct InferRequest {
+    pub(crate) id: Option<String>,
+    pub(crate) inputs: Vec<Tensor>,
+    /// All outputs, if empty.
+    pub(crate) outputs: Vec<Wanted>,
+    /// Of each output of `outputs`, or of all if there is none: whether it goes behind the JSON as bytes.
+    pub(crate) binary: Vec<bool>,
+    /// The same for outputs that were not named.
+    pub(crate) binary_else: bool,
+    pub(crate) timeout: Option<Duration>,
+}
+
+#[derive(Deserialize)]
+struct Json {
+    id: Option<String>,
+    #[serde(default)]
+    parameters: Map<String, Value>,
+    inputs: Vec<Input>,
+    #[serde(default)]
+    outputs: Vec<Output>,
+}
+
+#[derive(Deserialize)]
+struct Input {
+    name: String,
+    shape: Vec<usize>,
+    datatype: String,
+    #[serde(default)]
+    parameters: Map<String, Value>,
+    data: Option<Numbers>,
+}
+
+#[derive(Deserialize)]
+struct Output {
+    name: String,
+    #[serde(default)]
+    parameters: Map<String, Value>,
+}
+
+/// Reads a request whose JSON has `json_len` bytes, or all where that is not said.
+pub(crate) fn read(body: &Bytes, json_len: Option<usize>) -> Result<InferRequest, Failure> {
+    let json_len = json_len.unwrap_or(body.len());
+    if json_len > body.len() {
+        return Err(Failure::input(INFERENCE_HEADER, format!("at most the {} bytes of the body", body.len()), json_len));
+    }
+    let json: Json = parsed(&body[..json_len])?;
+    let mut rest = body.slice(json_len..);
+    let inputs = json.inputs.into_iter().map(|input| input.tensor(&mut rest)).collect::<Result<Vec<Tensor>, Failure>>()?;
+    if !rest.is_empty() {
+        return Err(Failure::input(
+            "binary data",
+            "as much as inputs have by 'binary_data_size'",
+            format!("{} bytes more", rest.len()),
+        ));
+    }
+    let binary_else = flag(&json.parameters, "binary_data_output")?.unwrap_or(false);
+    let binary = |output: &Output| Ok(flag(&output.parameters, "binary_data")?.unwrap_or(binary_else));
+    let wanted = |output: &Output| {
+        let classes = whole(&output.parameters, "classification")?.filter(|&count| count > 0);
+        Ok(Wanted { name: output.name.clone(), classes: classes.map(|count| usize::try_from(count).unwrap_or(usize::MAX)) })
+    };
+    Ok(InferRequest {
+        id: json.id,
+        inputs,
+        outputs: json.outputs.iter().map(wanted).collect::<Result<_, Failure>>()?,
+        binary: json.outputs.iter().map(binary).collect::<Result<_, Failure>>()?,
+        binary_else,
+        timeout: whole(&json.parameters, "timeout")?.filter(|&us| us > 0).map(Duration::from_micros),
+    })
+}
+
+/// How many bytes of a body are JSON.
+pub(crate) const INFERENCE_HEADER: &str = "inference-header-content-length";
+
+/// JSON of a request.
+pub(crate) fn parsed<T: DeserializeOwned>(json: &[u8]) -> Result<T, Failure> {
+    serde_json::from_slice(json).map_err(|e| Failure::new(Kind::Invalid, format!("the request's JSON: {e}")))
+}
+
+impl Input {
+    /// The tensor, whose bytes are the next of `rest` if it says so.
+    fn tensor(self, rest: &mut Bytes) -> Result<Tensor, Failure> {
+        let Input { name, shape, datatype, parameters, data } = self;
+        match (data, whole(&parameters, "binary_data_size")?) {
+            (Some(numbers), None) => {
+                if let Some(nested) = numbers.nested.filter(|nested| *nested != shape) {
+                    let what = format!("data of input '{name}'");
+                    return Err(Failure::input(
+                        what,
+                        format!("lists as shape {shape:?} has them, or one"),
+                        format!("{nested:?}"),
+                    ));
+                }
+                tensors::of_numbers(name, shape, &datatype, &numbers.all)
+            }
+            (None, Some(size)) => {
+                let size = usize::try_from(size).unwrap_or(usize::MAX);
+                if size > rest.len() {
+                    let what = format!("binary data of input '{name}'");
+                    return Err(Failure::input(what, format!("{size} bytes"), rest.len()));
+                }
+                tensors::of_bytes(name, shape, &datatype, rest.split_to(size))
+            }
+            (Some(_), Some(_)) => Err(Failure::input(format!("input '{name}'"), "'data' or 'binary_data_size'", "both")),
+            (None, None) => Err(Failure::input(format!("input '{name}'"), "'data' or 'binary_data_size'", "neither")),
+        }
+    }
+}
+
+fn flag(parameters: &Map<String, Value>, name: &str) -> Result<Option<bool>, Failure> {
+    let wrong = |value: &Value| Failure::input(format!("parameter '{name}'"), "true or false", value);
+    parameters.get(name).map(|value| value.as_bool().ok_or_else(|| wrong(value))).transpose()
+}
+
+fn whole(parameters: &Map<String, Value>, name: &str) -> Result<Option<u64>, Failure> {
+    let wrong = |value: &Value| Failure::input(format!("parameter '{name}'"), "a whole number that is not negative", value);
+    parameters.get(name).map(|value| value.as_u64().ok_or_else(|| wrong(value))).transpose()
+}
+
+/// Numbers, flat or in lists of lists.
+struct Numbers {
+    all: Vec<f64>,
+    /// The lengths of the lists, where there are lists in lists.
+    nested: Option<Vec<usize>>,
+}
+
+impl<'de> Deserialize<'de> for Numbers {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let mut collected = Collected::default();
+        from.deserialize_any(Level { depth: 0, collected: &mut collected })?;
+        let nested = (collected.lens.len() > 1).then(|| collected.lens.into_iter().flatten().collect());
+        Ok(Numbers { all: collected.all, nested })
+    }
+}
+
+#[derive(Default)]
+struct Collected {
+    all: Vec<f64>,
+    /// How long lists are, by depth; `None` until one ends.
+    lens: Vec<Option<usize>>,
+    /// At which depth numbers stand.
+    depth: Option<usize>,
+}
+
+/// Reads a number or a list, inside so many lists.
+struct Level<'a> {
+    depth: usize,
+    collected: &'a mut Collected,
+}
+
+impl Level<'_> {
+    fn number<E: Error>(self, number: f64) -> Result<(), E> {
+        if *self.collected.depth.get_or_insert(self.depth) != self.depth {
+            return Err(E::custom("expected numbers that all stand in equally many lists"));
+        }
+        self.collected.all.push(number);
+        Ok(())
+    }
+}
+
+impl<'de> serde::de::DeserializeSeed<'de> for Level<'_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, from: D) -> Result<(), D::Error> {
+        from.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Level<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("numbers, or lists of them")
+    }
+
+    fn visit_bool<E: Error>(self, value: bool) -> Result<(), E> {
+        self.number(f64::from(u8::from(value)))
+    }
+
+    fn visit_i64<E: Error>(self, value: i64) -> Result<(), E> {
+        self.number(value as f64)
+    }
+
+    fn visit_u64<E: Error>(self, value: u64) -> Result<(), E> {
+        self.number(value as f64)
+    }
+
+    fn visit_f64<E: Error>(self, value: f64) -> Result<(), E> {
+        self.number(value)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<(), A::Error> {
+        let Level { depth, collected } = self;
+        if collected.lens.len() == depth {
+            collected.lens.push(None);
+        }
+        let mut len = 0;
+        while list.next_element_seed(Level { depth: depth + 1, collected })?.is_some() {
+            len += 1;
+        }
+        if *collected.lens[depth].get_or_insert(len) != len {
+            return Err(A::Error::custom("expected lists of equal lengths"));
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn numbers(json: &str) -> Result<Numbers, serde_json::Error> {
+        serde_json::from_str(json)
+    }
+
+    #[test]
+    fn numbers_are_flat_or_nested() {
+        let flat = numbers("[1, 2.5, true]").expect("numbers");
+        assert_eq!((flat.all, flat.nested), (vec![1.0, 2.5, 1.0], None));
+        let nested = numbers("[[1, 2], [3, 4], [5, 6]]").expect("numbers");
+        assert_eq!((nested.all.len(), nested.nested), (6, Some(vec![3, 2])));
+        for ragged in ["[[1, 2], [3]]", "[1, [2]]", "[[[1]], [2]]", "[\"1\"]", "[null]", "{}"] {
+            assert!(numbers(ragged).is_err(), "{ragged}");
+        }
+        assert!(numbers(&("[".repeat(100_000) + &"]".repeat(100_000))).is_err(), "no deeper than the stack");
+    }
+
+    #[test]
+    fn bytes_follow_the_json() {
+        let json = br#"{"inputs":[{"name":"x","shape":[2],"datatype":"UINT8","parameters":{"binary_data_size":2}}]}"#;
+        let body = Bytes::from([&json[..], &[7, 8]].concat());
+        let request = read(&body, Some(json.len())).expect("a sound request");
+        assert_eq!(request.inputs[0].bytes[..], [7, 8]);
+        for (body, json_len) in [
+            (body.slice(..body.len() - 1), json.len()),
+            (Bytes::from([&json[..], &[7, 8, 9]].concat()), json.len()),
+            (body.clone(), body.len() + 1),
+        ] {
+            assert!(read(&body, Some(json_len)).is_err(), "{json_len} of {}", body.len());
+        }
+    }
+}

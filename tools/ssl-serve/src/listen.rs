@@ -1,0 +1,121 @@
+//! Connections: accepted, wrapped in TLS where that is asked for, served over HTTP/1.1 or HTTP/2 as the client speaks, and brought to an
+//! end when the server shuts down.
+
+use crate::front::Peer;
+use crate::server::Server;
+use axum::Router;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto::Builder;
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
+use hyper_util::service::TowerToHyperService;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::timeout;
+
+#[cfg(feature = "tls")]
+pub(crate) type Tls = tokio_rustls::TlsAcceptor;
+#[cfg(not(feature = "tls"))]
+pub(crate) type Tls = std::convert::Infallible;
+
+/// How long a client may take to say what it wants: for the head of a request, and for a handshake.
+const HEAD: Duration = Duration::from_secs(10);
+/// Requests at a time on one connection of HTTP/2.
+const STREAMS: u32 = 256;
+/// Bytes of a head of HTTP/2, and of the buffer that a head of HTTP/1 has to fit into.
+const MAX_HEAD: u32 = 64 << 10;
+/// Bytes that a client may send ahead on one stream of HTTP/2, and on a connection.
+const WINDOWS: [u32; 2] = [1 << 20, 4 << 20];
+
+pub(crate) struct Listener {
+    pub(crate) listener: TcpListener,
+    pub(crate) tls: Option<Tls>,
+    pub(crate) max_connections: usize,
+}
+
+impl Listener {
+    /// Serves until `stop` is done; from then on nobody is accepted, and those who are there get their answers, but no longer than
+    /// `drain` after it. Whether all got them.
+    pub(crate) async fn serve(
+        self,
+        server: Arc<Server>,
+        router: Router,
+        stop: impl Future<Output = ()>,
+        drain: Duration,
+    ) -> bool {
+        let mut builder = Builder::new(TokioExecutor::new());
+        builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD).max_buf_size(1 << 20).pipeline_flush(true);
+        let mut http2 = builder.http2();
+        http2.timer(TokioTimer::new()).max_concurrent_streams(STREAMS).max_header_list_size(MAX_HEAD);
+        http2.keep_alive_interval(Duration::from_secs(20)).keep_alive_timeout(HEAD);
+        http2.initial_stream_window_size(WINDOWS[0]).initial_connection_window_size(WINDOWS[1]);
+        let connections = Arc::new(Semaphore::new(self.max_connections.min(Semaphore::MAX_PERMITS)));
+        let graceful = GracefulShutdown::new();
+        let mut stop = std::pin::pin!(stop);
+        loop {
+            // A client that finds no room waits in the backlog of the system.
+            let accepted = tokio::select! {
+                () = &mut stop => break,
+                accepted = accept(&self.listener, &connections) => accepted,
+            };
+            let (stream, peer, permit) = accepted;
+            let connection = Connection { server: Arc::clone(&server), router: router.clone(), builder: builder.clone(), peer };
+            tokio::spawn(connection.run(stream, self.tls.clone(), graceful.watcher(), permit));
+        }
+        drop(self.listener);
+        timeout(drain, graceful.shutdown()).await.is_ok()
+    }
+}
+
+async fn accept(listener: &TcpListener, connections: &Arc<Semaphore>) -> (TcpStream, SocketAddr, OwnedSemaphorePermit) {
+    loop {
+        let permit = Arc::clone(connections).acquire_owned().await.expect("nobody closes it");
+        match listener.accept().await {
+            Ok((stream, peer)) => return (stream, peer, permit),
+            Err(e) => {
+                // Most likely there are no file descriptors left: those who leave make room.
+                tracing::warn!("cannot accept a connection: {e}");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        }
+    }
+}
+
+struct Connection {
+    server: Arc<Server>,
+    router: Router,
+    builder: Builder<TokioExecutor>,
+    peer: SocketAddr,
+}
+
+impl Connection {
+    async fn run(self, stream: TcpStream, tls: Option<Tls>, watcher: Watcher, _permit: OwnedSemaphorePermit) {
+        // Answers are written whole: waiting for more to send only delays them.
+        let _ = stream.set_nodelay(true);
+        let connections = self.server.metrics.connections.clone();
+        connections.inc();
+        match tls {
+            None => self.speak(stream, watcher).await,
+            #[cfg(feature = "tls")]
+            Some(tls) => match timeout(HEAD, tls.accept(stream)).await {
+                Ok(Ok(stream)) => self.speak(stream, watcher).await,
+                Ok(Err(e)) => tracing::info!(peer = %self.peer, "no TLS: {e}"),
+                Err(_) => tracing::info!(peer = %self.peer, "no TLS within {HEAD:?}"),
+            },
+            #[cfg(not(feature = "tls"))]
+            Some(never) => match never {},
+        }
+        connections.dec();
+    }
+
+    async fn speak<S: AsyncRead + AsyncWrite + Unpin + 'static>(&self, stream: S, watcher: Watcher) {
+        let router = self.router.clone().layer(axum::Extension(Peer(self.peer)));
+        let connection = self.builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+        if let Err(e) = watcher.watch(connection.into_owned()).await {
+            tracing::debug!(peer = %self.peer, "the connection ended: {e}");
+        }
+    }
+}

@@ -1,0 +1,163 @@
+//! What all requests share, and the way of an inference, whichever protocol it came by: named outputs are looked up, the request waits
+//! and runs, and is given up at its deadline or when its client leaves.
+
+use crate::failure::{Failure, Kind};
+use crate::metrics::{Answered, Metrics};
+use crate::queue::Queue;
+use crate::repository::Repository;
+use crate::served::Served;
+use crate::tensors::Tensor;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+use tokio::sync::Semaphore;
+
+/// What a server promises, and to whom.
+#[derive(Clone, Debug)]
+pub(crate) struct Terms {
+    /// Bytes of a request.
+    pub(crate) max_body: usize,
+    /// How long a request may take to arrive, and then to be answered.
+    pub(crate) timeout: Duration,
+    /// Whether clients may load and unload models.
+    pub(crate) allow_control: bool,
+    /// What clients have to show.
+    pub(crate) token: Option<String>,
+    /// Whether only this machine is listened to.
+    pub(crate) is_loopback: bool,
+}
+
+/// What all requests share.
+pub(crate) struct Server {
+    pub(crate) terms: Terms,
+    pub(crate) repository: Arc<Repository>,
+    pub(crate) queue: Arc<Queue>,
+    pub(crate) metrics: Metrics,
+    /// For each KiB of requests that may be in memory at a time.
+    pub(crate) memory: Arc<Semaphore>,
+    /// For each image that may be decoded at a time.
+    pub(crate) decoders: Semaphore,
+    is_draining: AtomicBool,
+}
+
+/// An output that a client asks for.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Wanted {
+    pub(crate) name: String,
+    /// Instead of elements, so many of the likeliest classes of each image.
+    pub(crate) classes: Option<usize>,
+}
+
+/// What a client gets of an output.
+pub(crate) enum Yielded {
+    Tensor(Tensor),
+    /// `value:index` or `value:index:label`, for each image the greatest first.
+    Classes {
+        name: String,
+        shape: Vec<usize>,
+        texts: Vec<String>,
+    },
+}
+
+impl Server {
+    pub(crate) fn new(terms: Terms, repository: Arc<Repository>, queue: Arc<Queue>, memory: usize, decoders: usize) -> Self {
+        Server {
+            terms,
+            metrics: Metrics::new(Arc::clone(&repository), Arc::clone(&queue)),
+            repository,
+            queue,
+            memory: Arc::new(Semaphore::new(memory.div_ceil(1024).min(Semaphore::MAX_PERMITS))),
+            decoders: Semaphore::new(decoders),
+            is_draining: AtomicBool::new(false),
+        }
+    }
+
+    /// Whether new requests are welcome, and all models can be run.
+    pub(crate) fn is_ready(&self) -> bool {
+        !self.is_draining.load(Relaxed) && self.repository.is_ready()
+    }
+
+    /// From now on load balancers are told to send nobody.
+    pub(crate) fn drain(&self) {
+        self.is_draining.store(true, Relaxed);
+    }
+
+    /// What `served` yields for these inputs.
+    pub(crate) async fn infer(
+        &self,
+        served: &Arc<Served>,
+        inputs: Vec<Tensor>,
+        wanted: &[Wanted],
+        timeout: Option<Duration>,
+    ) -> Result<Vec<Yielded>, Failure> {
+        for wanted in wanted {
+            if !served.outputs.iter().any(|output| output.name == wanted.name) {
+                let outputs: Vec<String> = served.outputs.iter().map(|output| format!("'{}'", output.name)).collect();
+                let what = format!("outputs of model '{}'", served.name);
+                return Err(Failure::input(what, format!("one of {}", outputs.join(", ")), format!("'{}'", wanted.name)));
+            }
+        }
+        let inputs = served.arrange(inputs)?;
+        let timeout = timeout.map_or(self.terms.timeout, |own| own.min(self.terms.timeout));
+        let waiting = self.queue.push(Arc::clone(served), inputs)?;
+        // Whoever stops waiting gives the request up, be it for the deadline or because the client left.
+        let answer = tokio::time::timeout(timeout, waiting.answer()).await;
+        let outputs = answer.map_err(|_| Failure::new(Kind::Late, format!("not done within {timeout:?}")))??;
+        if wanted.is_empty() {
+            return Ok(outputs.into_iter().map(Yielded::Tensor).collect());
+        }
+        let select = |wanted: &Wanted| {
+            let output = outputs.iter().find(|output| output.name == wanted.name).expect("it was looked up");
+            match wanted.classes {
+                None => Ok(Yielded::Tensor(output.clone())),
+                Some(count) => classes(served, output, count),
+            }
+        };
+        wanted.iter().map(select).collect()
+    }
+
+    /// Loads or unloads a model, where clients may.
+    pub(crate) async fn control(
+        &self,
+        model: String,
+        change: fn(&Repository, &str) -> Result<(), Failure>,
+    ) -> Result<(), Failure> {
+        if !self.terms.allow_control {
+            return Err(Failure::new(Kind::Forbidden, "clients may not load and unload models here (--allow-control lets them)"));
+        }
+        let repository = Arc::clone(&self.repository);
+        let done = tokio::task::spawn_blocking(move || change(&repository, &model)).await;
+        done.unwrap_or_else(|_| Err(Failure::new(Kind::Internal, "changing models failed")))
+    }
+
+    /// Notes how a request for a model ended.
+    pub(crate) fn note(&self, served: &Served, protocol: &'static str, begun: Instant, failed: Option<&Failure>) {
+        let code = failed.map_or(200, |failure| failure.kind.code());
+        self.metrics.answered(Answered { model: served.name.clone(), version: served.version, protocol, code }, begun.elapsed());
+    }
+}
+
+/// The likeliest classes of each image, as the protocol's extension for classification has them.
+fn classes(served: &Served, output: &Tensor, count: usize) -> Result<Yielded, Failure> {
+    let images = output.shape.first().copied().unwrap_or(1);
+    let mut elements = Vec::new();
+    let read = output.element_type.read(&output.bytes, &mut elements);
+    read.map_err(|e| Failure::new(Kind::Invalid, format!("output '{}': {e}", output.name)))?;
+    let of_one = elements.len().checked_div(images).unwrap_or(0);
+    let count = count.min(of_one);
+    let text = |class: ssl_images::Class| match served.model.labels().get(class.index) {
+        Some(label) => format!("{}:{}:{label}", class.output, class.index),
+        None => format!("{}:{}", class.output, class.index),
+    };
+    let are_probabilities = served.model.yields_probabilities();
+    let of_image =
+        |image: &[f32]| ssl_images::likeliest(image, are_probabilities, count).into_iter().map(text).collect::<Vec<_>>();
+    let texts = if of_one == 0 { Vec::new() } else { elements.chunks_exact(of_one).flat_map(of_image).collect() };
+    Ok(Yielded::Classes { name: output.name.clone(), shape: vec![images, count], texts })
+}
+
+/// Texts as the protocol's binary data has them: the length of each in four bytes, then its bytes.
+pub(crate) fn length_prefixed(texts: &[String]) -> Vec<u8> {
+    let of_text = |text: &String| [&u32::try_from(text.len()).unwrap_or(u32::MAX).to_le_bytes()[..], text.as_bytes()].concat();
+    texts.iter().flat_map(of_text).collect()
+}
