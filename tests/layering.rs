@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::process::Command;
 
 /// Who may use whom (tests and benches may use everything).
-const ARROWS: [(&str, &[&str]); 16] = [
+const ARROWS: [(&str, &[&str]); 17] = [
     ("sslm-basics", &[]),
     ("sslm-format", &["sslm-basics"]),
     ("sslm-kernels", &["sslm-basics"]),
@@ -20,6 +20,7 @@ const ARROWS: [(&str, &[&str]); 16] = [
     // A model is timed beside its dense form.
     ("ssl-report", &["ssl-cli", "ssl-convert", "sslm"]),
     ("ssl-run", &["ssl-cli", "ssl-images", "ssl-npy", "sslm"]),
+    ("ssl-serve", &["ssl-cli", "ssl-images", "sslm"]),
     // Pixels come from a canvas: no decoders.
     ("sslm-web", &["ssl-images", "sslm"]),
     // The Python package has all of it in one library.
@@ -88,7 +89,14 @@ fn no_tool_needs_a_compiler_of_c() {
         "--prefix=none",
         "--format={p}",
     ]);
-    cargo.args(["--package=sslm", "--package=ssl-run", "--package=ssl-convert", "--package=ssl-inspect", "--package=ssl-report"]);
+    cargo.args([
+        "--package=sslm",
+        "--package=ssl-run",
+        "--package=ssl-convert",
+        "--package=ssl-inspect",
+        "--package=ssl-report",
+        "--package=ssl-serve",
+    ]);
     let output = cargo.output().expect("cargo starts");
     assert!(output.status.success(), "cargo tree: {}", String::from_utf8_lossy(&output.stderr));
     let lines = String::from_utf8(output.stdout).expect("cargo writes text");

@@ -39,6 +39,13 @@ impl Job {
         let _ = self.reply.send(answer);
     }
 
+    /// Whether its client left, which is counted: nobody asks twice.
+    fn is_abandoned(&self) -> bool {
+        let is_gone = matches!(*lock(&self.ticket.0), Stage::Gone);
+        self.served.measured.abandoned.inc_by(u64::from(is_gone));
+        is_gone
+    }
+
     /// Whether both can be one batch.
     fn joins(&self, other: &Job) -> bool {
         let same_images = || self.inputs.iter().zip(&other.inputs).all(|(own, other)| own.shape[1..] == other.shape[1..]);
@@ -95,8 +102,6 @@ pub(crate) struct Batch {
     pub(crate) jobs: Vec<Job>,
     /// Ends the run when nobody waits for it any more.
     pub(crate) interrupt: Interrupt,
-    /// Those whose clients left before.
-    pub(crate) abandoned: usize,
 }
 
 /// How requests wait.
@@ -141,7 +146,7 @@ impl Queue {
             return Err(Failure::new(Kind::Unavailable, "the server is shutting down"));
         }
         if inner.jobs.len() >= self.rules.len {
-            inner.jobs.retain(|job| !matches!(*lock(&job.ticket.0), Stage::Gone));
+            inner.jobs.retain(|job| !job.is_abandoned());
         }
         if inner.jobs.len() >= self.rules.len {
             return Err(Failure::new(Kind::Busy, format!("{} requests are waiting already: try again later", self.rules.len)));
@@ -185,7 +190,6 @@ impl Queue {
 struct Forming {
     jobs: Vec<Job>,
     images: usize,
-    abandoned: usize,
 }
 
 impl Forming {
@@ -194,8 +198,7 @@ impl Forming {
         let mut index = 0;
         while index < waiting.len() && !self.is_full() {
             let job = &waiting[index];
-            if matches!(*lock(&job.ticket.0), Stage::Gone) {
-                self.abandoned += 1;
+            if job.is_abandoned() {
                 waiting.remove(index);
             } else if self.jobs.first().is_none_or(|first| first.joins(job) && self.images + job.images() <= job.served.max_batch)
             {
@@ -226,7 +229,7 @@ impl Forming {
                 _ => *stage = Stage::Running(Arc::clone(&running)),
             }
         }
-        Batch { jobs: self.jobs, interrupt: running.interrupt.clone(), abandoned: self.abandoned }
+        Batch { jobs: self.jobs, interrupt: running.interrupt.clone() }
     }
 }
 

@@ -106,9 +106,10 @@ impl Repository {
         read(&self.models).iter().map(listed).collect()
     }
 
-    /// Whether everything that is wanted can be run.
+    /// Whether any model can be run, unless there is none. One file that cannot be loaded does not keep clients from the others.
     pub(crate) fn is_ready(&self) -> bool {
-        read(&self.models).values().all(|entry| !matches!(entry.state, State::Failed(_)))
+        let models = read(&self.models);
+        models.is_empty() || models.values().any(|entry| matches!(entry.state, State::Ready(_)))
     }
 
     /// A version of a model; without one, the greatest that is ready.

@@ -72,7 +72,7 @@ impl Server {
         }
     }
 
-    /// Whether new requests are welcome, and all models can be run.
+    /// Whether new requests are welcome.
     pub(crate) fn is_ready(&self) -> bool {
         !self.is_draining.load(Relaxed) && self.repository.is_ready()
     }

@@ -34,7 +34,6 @@ fn run(batch: Batch) {
     for job in &batch.jobs {
         served.measured.waited.observe(begun.duration_since(job.since).as_secs_f64());
     }
-    served.measured.abandoned.inc_by(batch.abandoned as u64);
     let answers = match &batch.jobs[..] {
         [job] => vec![alone(&served, &job.inputs, &batch.interrupt)],
         jobs => match joined(&served, jobs, &batch.interrupt) {

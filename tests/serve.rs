@@ -1,0 +1,546 @@
+//! `ssl-serve`, as its clients see it: every path of the protocol with the answer that it has, the same bits as the library yields, and what
+//! becomes of clients that are many, slow, wrong, or gone. What clients of other makers see of it is in `scripts/serve_clients.py`.
+
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+use serde_json::{Value, json};
+use sslm::{Model, Options, TensorView, Threads};
+use sslm_tests::compare::convert;
+use sslm_tests::onnx::{Net, value_info};
+use sslm_tests::tools::{command, lenet, root};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
+use std::process::{Child, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// A server that ends with the test.
+struct Server {
+    child: Child,
+    address: SocketAddr,
+}
+
+impl Server {
+    /// Starts one on a port that is free.
+    fn start(arguments: &[&str]) -> Self {
+        let mut command = command("ssl-serve");
+        let command = command.args(["--listen", "127.0.0.1:0", "--log", "errors"]).args(arguments);
+        let mut child = command.stderr(Stdio::piped()).spawn().expect("the server starts");
+        let mut log = BufReader::new(child.stderr.take().expect("it is a pipe"));
+        let mut said = String::new();
+        let address = loop {
+            let mut line = String::new();
+            assert!(log.read_line(&mut line).expect("it is text") > 0, "the server ended: {said}");
+            if let Some((_, address)) = line.trim().split_once("://") {
+                break address.parse().expect("an address");
+            }
+            said += &line;
+        };
+        // What it says later nobody reads.
+        thread::spawn(move || std::io::copy(&mut log, &mut std::io::sink()));
+        Server { child, address }
+    }
+
+    fn connect(&self) -> TcpStream {
+        let stream = TcpStream::connect(self.address).expect("the server listens");
+        stream.set_read_timeout(Some(Duration::from_secs(60))).expect("it is a time");
+        stream
+    }
+
+    fn ask(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Answer {
+        let mut stream = self.connect();
+        // It may have refused before it read all of it.
+        let _ = stream.write_all(&request(method, path, headers, body));
+        Answer::read(stream)
+    }
+
+    fn infer(&self, model: &str, body: &Value) -> Answer {
+        self.ask("POST", &format!("/v2/models/{model}/infer"), &[], body.to_string().as_bytes())
+    }
+
+    /// A figure of `/metrics`, summed over all labels that have this text.
+    fn metric(&self, name: &str, labels: &str) -> f64 {
+        let text = self.ask("GET", "/metrics", &[], b"").text();
+        let own = |line: &&str| line.split(['{', ' ']).next() == Some(name) && line.contains(labels);
+        text.lines().filter(own).map(|line| line.rsplit(' ').next().expect("a figure").parse::<f64>().expect("a number")).sum()
+    }
+
+    fn wait_until(&self, what: &str, is_so: impl Fn(&Self) -> bool) {
+        let begun = Instant::now();
+        while !is_so(self) {
+            assert!(begun.elapsed() < Duration::from_secs(60), "within a minute: {what}");
+            thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    fn terminate(&self) {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("it runs");
+    }
+
+    fn ended(&mut self) -> i32 {
+        self.child.wait().expect("it ends").code().expect("by itself")
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn request(method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Vec<u8> {
+    let mut head = format!("{method} {path} HTTP/1.1\r\nconnection: close\r\ncontent-length: {}\r\n", body.len());
+    if !headers.iter().any(|(name, _)| *name == "host") {
+        head += "host: localhost\r\n";
+    }
+    headers.iter().for_each(|(name, value)| head += &format!("{name}: {value}\r\n"));
+    [head.as_bytes(), b"\r\n", body].concat()
+}
+
+#[derive(Debug)]
+struct Answer {
+    code: u16,
+    head: String,
+    body: Vec<u8>,
+}
+
+impl Answer {
+    fn read(mut from: impl Read) -> Self {
+        let mut bytes = Vec::new();
+        let result = from.read_to_end(&mut bytes);
+        let split = bytes.windows(4).position(|four| four == b"\r\n\r\n").unwrap_or_else(|| panic!("no answer: {result:?}"));
+        let head = String::from_utf8(bytes[..split].to_vec()).expect("heads are text").to_lowercase();
+        let code = head.split(' ').nth(1).and_then(|code| code.parse().ok()).expect("a status");
+        let body = bytes[split + 4..].to_vec();
+        let len = head.lines().find_map(|line| line.strip_prefix("content-length: ")?.parse::<usize>().ok());
+        assert!(len.is_none_or(|len| len == body.len()), "{len:?} bytes were promised, {} came", body.len());
+        Answer { code, head, body }
+    }
+
+    fn text(&self) -> String {
+        String::from_utf8_lossy(&self.body).into_owned()
+    }
+
+    fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap_or_else(|e| panic!("{e}: {}", self.text()))
+    }
+}
+
+/// The sum and the product of two inputs `[N, 2]`.
+fn sum() -> Vec<u8> {
+    let mut net = Net::new(&["N", "2"]);
+    net.graph().input[0].name = "a".to_owned();
+    net.graph().input.push(value_info("b", &["N", "2"]));
+    for (op, name) in [("Add", "sum"), ("Mul", "product")] {
+        net.node(op, &["a", "b"], &[]);
+        net.last_node().output[0] = name.to_owned();
+    }
+    convert(&net.finish(&["sum", "product"]), false)
+}
+
+/// A folder of models: LeNet, one of two inputs, and one that is none.
+fn models() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().expect("a folder");
+    std::fs::copy(lenet().join("lenet.sslm"), folder.path().join("lenet.sslm")).expect("it is there");
+    std::fs::write(folder.path().join("sum.sslm"), sum()).expect("there is room");
+    std::fs::write(folder.path().join("broken.sslm"), b"not a model").expect("there is room");
+    folder
+}
+
+fn resnet() -> String {
+    root().join("tools/models/resnet20/resnet20.sslm").to_str().expect("its path is text").to_owned()
+}
+
+/// A request that takes some tenths of a second and more.
+fn long(images: usize) -> Vec<u8> {
+    let head = json!({ "inputs": [{
+        "name": "image", "shape": [images, 3, 32, 32], "datatype": "FP32",
+        "parameters": { "binary_data_size": images * 3 * 32 * 32 * 4 },
+    }], "parameters": { "binary_data_output": true } });
+    let head = head.to_string();
+    let body = [head.as_bytes(), &vec![0; images * 3 * 32 * 32 * 4]].concat();
+    request("POST", "/v2/models/resnet20/infer", &[("inference-header-content-length", &head.len().to_string())], &body)
+}
+
+#[test]
+fn every_path_has_its_answer() {
+    let folder = models();
+    let server = Server::start(&[folder.path().to_str().expect("its path is text"), "--allow-control"]);
+    let mut rows = csv::Reader::from_path(root().join("tests/serve/protocol.csv")).expect("the table is there");
+    let mut count = 0;
+    for row in rows.records().map(|row| row.expect("a row")) {
+        let [_, method, path, body, code, text] = [0, 1, 2, 3, 4, 5].map(|column| row.get(column).expect("six columns"));
+        let answer = server.ask(method, path, &[], body.as_bytes());
+        let found = (answer.code, answer.text());
+        assert_eq!(found.0.to_string(), code, "{method} {path} {body}: {}", found.1);
+        assert!(found.1.contains(text), "{method} {path} {body}: expected '{text}', found '{}'", found.1);
+        if found.0 >= 400 && !matches!(method, "HEAD") && !path.ends_with("/ready") {
+            assert!(answer.json()["error"].is_string(), "{method} {path}: {}", found.1);
+        }
+        count += 1;
+    }
+    assert!(count > 50, "the table has {count} rows");
+}
+
+#[test]
+fn answers_are_the_librarys_to_the_last_bit() {
+    let server = Server::start(&[&resnet()]);
+    let model = Model::read(resnet()).expect("it is valid");
+    let mut random = fastrand::Rng::with_seed(23);
+    for batch in [1, 3, 8] {
+        let shape = [batch, 3, 32, 32];
+        let images: Vec<f32> = (0..shape.iter().product()).map(|_| random.f32()).collect();
+        let plan = model.prepare(&Options::new().batch(batch).threads(Threads::Single)).expect("it is prepared");
+        let mut session = plan.session();
+        let expected = session.run(TensorView::new(&shape, &images).expect("as many")).expect("it runs").data().to_vec();
+        let answer = server.infer(
+            "resnet20",
+            &json!({ "inputs": [{ "name": "image", "shape": shape, "datatype": "FP32", "data": images }],
+                     "parameters": { "binary_data_output": true } }),
+        );
+        assert_eq!(answer.code, 200, "{}", answer.text());
+        let json_len = answer.head.lines().find_map(|line| line.strip_prefix("inference-header-content-length: "));
+        let binary = &answer.body[json_len.and_then(|len| len.parse().ok()).expect("where bytes begin")..];
+        let found: Vec<f32> = binary.chunks_exact(4).map(|b| f32::from_le_bytes(b.try_into().expect("four"))).collect();
+        assert!(expected.iter().map(|x| x.to_bits()).eq(found.iter().map(|x| x.to_bits())), "batch {batch}");
+        // JSON has as many digits as tell every number from its neighbours.
+        let answer = server
+            .infer("resnet20", &json!({ "inputs": [{ "name": "image", "shape": shape, "datatype": "FP32", "data": images }] }));
+        let data = answer.json()["outputs"][0]["data"].as_array().expect("numbers").clone();
+        let found: Vec<f32> = data.iter().map(|x| x.as_f64().expect("a number") as f32).collect();
+        assert_eq!(found, expected, "batch {batch}");
+    }
+}
+
+#[test]
+fn joined_requests_are_answered_as_if_they_were_alone() {
+    let server = Server::start(&[&resnet(), "--workers", "1", "--max-batch", "8", "--max-delay", "50", "--reproducible"]);
+    let model = Model::read(resnet()).expect("it is valid");
+    let ask = |seed: u64, batch: usize| {
+        let shape = [batch, 3, 32, 32];
+        let mut random = fastrand::Rng::with_seed(seed);
+        let images: Vec<f32> = (0..shape.iter().product()).map(|_| random.f32()).collect();
+        let plan = model.prepare(&Options::new().batch(batch).reproducible()).expect("it is prepared");
+        let mut session = plan.session();
+        let expected = session.run(TensorView::new(&shape, &images).expect("as many")).expect("it runs").data().to_vec();
+        let answer = server
+            .infer("resnet20", &json!({ "inputs": [{ "name": "image", "shape": shape, "datatype": "FP32", "data": images }] }));
+        let output = answer.json()["outputs"][0].clone();
+        assert_eq!(output["shape"], json!([batch, 10]), "{}", answer.text());
+        let found: Vec<f32> =
+            output["data"].as_array().expect("numbers").iter().map(|x| x.as_f64().expect("a number") as f32).collect();
+        assert_eq!(found, expected, "request {seed} of {batch} images");
+    };
+    // A request of nine images is larger than a joined run may be, and runs alone.
+    let batches = [1, 2, 1, 3, 1, 1, 5, 9, 4, 1, 1, 2];
+    thread::scope(|scope| {
+        for (seed, batch) in batches.into_iter().enumerate() {
+            scope.spawn(move || ask(seed as u64, batch));
+        }
+    });
+    let (runs, images) = (server.metric("sslm_batch_images_count", "resnet20"), server.metric("sslm_images_total", "resnet20"));
+    assert_eq!(images, batches.iter().sum::<usize>() as f64);
+    assert!(runs < batches.len() as f64, "{runs} runs for {} requests: some were joined", batches.len());
+}
+
+#[test]
+fn who_leaves_or_is_late_costs_no_further_steps() {
+    let server = Server::start(&[&resnet(), "--workers", "1"]);
+    // One runs, one waits; both clients leave.
+    let mut clients = [server.connect(), server.connect()];
+    for client in &mut clients {
+        client.write_all(&long(2048)).expect("it is taken");
+    }
+    server.wait_until("one request waits", |server| server.metric("sslm_queue_requests", "") == 1.0);
+    let begun = Instant::now();
+    drop(clients);
+    server.wait_until("both were given up", |server| server.metric("sslm_abandoned_total", "resnet20") == 2.0);
+    eprintln!("both were given up after {:?}", begun.elapsed());
+    // A deadline ends a run, too, and the answer says so at once.
+    let answer = server.infer(
+        "resnet20",
+        &json!({ "parameters": { "timeout": 1000 },
+                 "inputs": [{ "name": "image", "shape": [64, 3, 32, 32], "datatype": "FP32", "data": vec![0; 64 * 3 * 32 * 32] }] }),
+    );
+    assert_eq!((answer.code, &*answer.json()["error"].to_string()), (504, "\"not done within 1ms\""));
+    server.wait_until("the late one was given up", |server| server.metric("sslm_abandoned_total", "resnet20") == 3.0);
+    assert_eq!(server.metric("sslm_requests_total", "code=\"200\""), 0.0);
+}
+
+#[test]
+fn more_than_fits_is_refused_at_once() {
+    let server = Server::start(&[&resnet(), "--workers", "1", "--queue", "2", "--max-requests", "70"]);
+    let ask = |images: usize| {
+        let mut stream = server.connect();
+        stream.write_all(&long(images)).expect("it is taken");
+        stream
+    };
+    let mut clients = vec![ask(1024)];
+    server.wait_until("the first runs", |server| {
+        server.metric("sslm_queue_requests", "") == 0.0 && server.metric("sslm_connections", "") > 1.0
+    });
+    clients.push(ask(64));
+    clients.push(ask(64));
+    server.wait_until("two wait", |server| server.metric("sslm_queue_requests", "") == 2.0);
+    let begun = Instant::now();
+    let answer = Answer::read(ask(64));
+    assert_eq!(answer.code, 503, "{}", answer.text());
+    assert!(answer.text().contains("2 requests are waiting already") && answer.head.contains("retry-after: 1"), "{answer:?}");
+    // Fourteen MiB are there, of 70: as much as a request may have is too much, whoever sends it.
+    let answer = Answer::read(ask(5000));
+    assert_eq!(answer.code, 503, "{}", answer.text());
+    assert!(answer.text().contains("other requests take all memory"), "{}", answer.text());
+    eprintln!("both were refused after {:?}", begun.elapsed());
+    for client in clients {
+        assert_eq!(Answer::read(client).code, 200, "those that were accepted are answered");
+    }
+    let refused = server.ask("POST", "/v2/models/resnet20/infer", &[], &vec![b' '; (64 << 20) + 1]);
+    assert_eq!(refused.code, 413, "{}", refused.text());
+    // The same, by chunks, which do not say how many there will be.
+    let mut stream = server.connect();
+    let head =
+        "POST /v2/models/resnet20/infer HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ntransfer-encoding: chunked\r\n\r\n";
+    stream.write_all(head.as_bytes()).expect("it is taken");
+    let chunk = [&b"100000\r\n"[..], &vec![b' '; 1 << 20], b"\r\n"].concat();
+    (0..65).take_while(|_| stream.write_all(&chunk).is_ok()).for_each(drop);
+    let mut answer = vec![0; 64];
+    let len = stream.read(&mut answer).unwrap_or(0);
+    assert!(answer[..len].starts_with(b"HTTP/1.1 413") || len == 0, "{:?}", String::from_utf8_lossy(&answer));
+}
+
+#[test]
+fn slow_and_broken_clients_hold_up_nobody() {
+    let folder = models();
+    let server = Server::start(&[folder.path().to_str().expect("its path is text"), "--timeout", "1"]);
+    // A body that does not come.
+    let mut slow = server.connect();
+    slow.write_all(
+        b"POST /v2/models/lenet/infer HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-length: 10\r\n\r\n{",
+    )
+    .expect("it is taken");
+    // Heads that do not end, bodies that are cut off, and what is no HTTP at all.
+    let sound =
+        request("POST", "/v2/models/lenet/classify", &[], &std::fs::read(lenet().join("digits/7.png")).expect("it is there"));
+    let mut random = fastrand::Rng::with_seed(7);
+    let mut open = Vec::new();
+    for i in 0..300 {
+        let mut bytes = sound[..random.usize(..sound.len())].to_vec();
+        if i % 3 == 0 {
+            (0..4).for_each(|_| {
+                if let Some(byte) = random.choice(&mut bytes) {
+                    *byte = i as u8
+                }
+            });
+        }
+        let mut stream = server.connect();
+        let _ = stream.write_all(&bytes);
+        if i % 2 == 0 {
+            open.push(stream);
+        }
+    }
+    let answer = server.ask(
+        "POST",
+        "/v2/models/lenet/classify?top=1",
+        &[],
+        &std::fs::read(lenet().join("digits/7.png")).expect("it is there"),
+    );
+    assert_eq!(answer.json()["classes"][0]["label"], "7", "{}", answer.text());
+    let answer = Answer::read(slow);
+    assert_eq!(answer.code, 504, "{}", answer.text());
+    assert!(answer.text().contains("the request did not arrive within 1s"), "{}", answer.text());
+    drop(open);
+    server.wait_until("all connections ended", |server| server.metric("sslm_connections", "") == 1.0);
+}
+
+#[test]
+fn who_may_ask() {
+    let folder = models();
+    let token = folder.path().join("token");
+    std::fs::write(&token, "0123456789abcdef\n").expect("there is room");
+    let [place, token] = [folder.path(), &token].map(|path| path.to_str().expect("its path is text").to_owned());
+    let server = Server::start(&[&place, "--token-file", &token]);
+    let shown = ("authorization", "Bearer 0123456789abcdef");
+    for (path, headers, code) in [
+        ("/v2/health/live", &[][..], 200),
+        ("/", &[], 200),
+        ("/v2", &[], 401),
+        ("/metrics", &[], 401),
+        ("/v2", &[("authorization", "Bearer 0123456789abcdeF")], 401),
+        ("/v2", &[("authorization", "Bearer ")], 401),
+        ("/v2", &[shown], 200),
+        ("/v2", &[shown, ("host", "rebound.example:80")], 403),
+        ("/v2", &[shown, ("host", "127.0.0.1:80")], 200),
+        ("/v2", &[shown, ("origin", "http://other.example")], 403),
+        ("/v2", &[shown, ("origin", "http://localhost")], 200),
+    ] {
+        let answer = server.ask("GET", path, headers, b"");
+        assert_eq!(answer.code, code, "{path} {headers:?}: {}", answer.text());
+    }
+    let answer = server.ask("POST", "/v2/repository/models/lenet/unload", &[shown], b"");
+    assert_eq!(answer.code, 403, "{}", answer.text());
+    assert!(answer.text().contains("--allow-control"), "{}", answer.text());
+}
+
+#[test]
+fn models_come_change_and_go_without_a_request_being_lost() {
+    let folder = models();
+    let place = |name: &str| folder.path().join(name);
+    // Version 2 of LeNet is another network: what its layers keep tells them apart.
+    let versions = ["lenet/lenet.sslm", "lenet-filters/lenet-filters.sslm"].map(|name| root().join("tools/models").join(name));
+    let rename = |from: &Path, to: &Path| {
+        let beside = place(".new");
+        std::fs::copy(from, &beside).expect("there is room");
+        std::fs::rename(beside, to).expect("they lie in one folder");
+    };
+    let server = Server::start(&[folder.path().to_str().expect("its path is text")]);
+    let weights = |server: &Server| server.metric("sslm_weights_bytes", "model=\"lenet\",version=\"1\"");
+    let first = weights(&server);
+    let (is_over, answered) = (AtomicBool::new(false), AtomicUsize::new(0));
+    thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                let image = std::fs::read(lenet().join("digits/7.png")).expect("it is there");
+                while !is_over.load(Relaxed) {
+                    let answer = server.ask("POST", "/v2/models/lenet/classify?top=1", &[], &image);
+                    assert_eq!(answer.code, 200, "{}", answer.text());
+                    assert_eq!(answer.json()["classes"][0]["label"], "7");
+                    answered.fetch_add(1, Relaxed);
+                }
+            });
+        }
+        let over = scopeguard(&is_over);
+        rename(&versions[1], &place("lenet.sslm"));
+        server.wait_until("the other file is served", |server| weights(server) != first);
+        // What is no model takes nobody's place.
+        std::fs::write(place(".new"), b"not a model").expect("there is room");
+        std::fs::rename(place(".new"), place("lenet.sslm")).expect("they lie in one folder");
+        thread::sleep(Duration::from_millis(1500));
+        rename(&versions[0], &place("lenet.sslm"));
+        server.wait_until("the first file is served again", |server| weights(server) == first);
+        drop(over);
+    });
+    eprintln!("{} requests were answered meanwhile", answered.load(Relaxed));
+    assert!(answered.load(Relaxed) > 10);
+    // Versions by number, and what goes.
+    std::fs::create_dir_all(place("digits/3")).expect("there is room");
+    rename(&versions[1], &place("digits/3/model.sslm"));
+    server.wait_until("version 3 is served", |server| {
+        server.ask("GET", "/v2/models/digits/versions/3/ready", &[], b"").code == 200
+    });
+    assert_eq!(server.ask("GET", "/v2/models/digits", &[], b"").json()["versions"], json!(["3"]));
+    std::fs::remove_file(place("digits/3/model.sslm")).expect("it is there");
+    server.wait_until("it is gone", |server| server.ask("GET", "/v2/models/digits/ready", &[], b"").code == 404);
+}
+
+/// Sets the flag when it is dropped, so that a test that fails ends its threads.
+fn scopeguard(flag: &AtomicBool) -> impl Drop + '_ {
+    struct Guard<'a>(&'a AtomicBool);
+    impl Drop for Guard<'_> {
+        fn drop(&mut self) {
+            self.0.store(true, Relaxed);
+        }
+    }
+    Guard(flag)
+}
+
+#[test]
+fn who_was_accepted_is_answered_before_the_end() {
+    let mut server = Server::start(&[&resnet(), "--workers", "2"]);
+    let clients: Vec<TcpStream> = (0..8)
+        .map(|_| {
+            let mut stream = server.connect();
+            stream.write_all(&long(128)).expect("it is taken");
+            stream
+        })
+        .collect();
+    server.wait_until("all have arrived", |server| {
+        server.metric("sslm_connections", "") == 9.0 && server.metric("sslm_queue_requests", "") > 0.0
+    });
+    // A request that has only begun to arrive was not accepted yet, and still is answered.
+    let mut late = server.connect();
+    let whole = long(1);
+    late.write_all(&whole[..whole.len() / 2]).expect("it is taken");
+    thread::sleep(Duration::from_millis(50));
+    server.terminate();
+    thread::sleep(Duration::from_millis(50));
+    late.write_all(&whole[whole.len() / 2..]).expect("it is taken");
+    assert_eq!(Answer::read(late).code, 200);
+    for client in clients {
+        assert_eq!(Answer::read(client).code, 200);
+    }
+    assert_eq!(server.ended(), 0);
+    assert!(TcpStream::connect(server.address).is_err(), "nobody listens any more");
+}
+
+#[test]
+fn who_takes_too_long_to_end_is_said_to() {
+    let mut server = Server::start(&[&resnet(), "--workers", "1", "--drain", "0.05"]);
+    let mut client = server.connect();
+    client.write_all(&long(4096)).expect("it is taken");
+    server.wait_until("it runs", |server| server.metric("sslm_connections", "") == 2.0);
+    thread::sleep(Duration::from_millis(300));
+    server.terminate();
+    assert_eq!(server.ended(), 1, "a check that failed");
+}
+
+#[test]
+fn tls_is_spoken() {
+    let file = |name: &str| root().join("tests/serve/tls").join(name);
+    let path = |name: &str| file(name).to_str().expect("its path is text").to_owned();
+    let server = Server::start(&[&resnet(), "--tls-cert", &path("cert.pem"), "--tls-key", &path("key.pem")]);
+    let mut roots = RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_file(file("ca.pem")).expect("a certificate")).expect("an authority");
+    let client = |roots| {
+        let builder = ClientConfig::builder_with_provider(Arc::new(rustls_graviola::default_provider()));
+        let config = builder
+            .with_safe_default_protocol_versions()
+            .expect("it has them")
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        let name = ServerName::try_from("localhost").expect("a name");
+        let connection = ClientConnection::new(Arc::new(config), name).expect("a connection");
+        let mut stream = StreamOwned::new(connection, server.connect());
+        stream.write_all(&request("GET", "/v2/models/resnet20/ready", &[], b"")).map(|()| stream)
+    };
+    assert_eq!(Answer::read(client(roots).expect("it is trusted")).code, 200);
+    assert!(client(RootCertStore::empty()).is_err(), "nobody vouches for it");
+    // Who speaks plainly gets nothing.
+    let mut plain = server.connect();
+    plain.write_all(&request("GET", "/v2", &[], b"")).expect("it is taken");
+    let mut answer = Vec::new();
+    let _ = plain.read_to_end(&mut answer);
+    assert!(!answer.starts_with(b"HTTP"), "{answer:?}");
+}
+
+#[test]
+fn wrong_calls_are_named() {
+    let folder = models();
+    let broken = folder.path().join("broken.sslm").to_str().expect("its path is text").to_owned();
+    let lenet = lenet().join("lenet.sslm").to_str().expect("its path is text").to_owned();
+    let short = folder.path().join("token");
+    std::fs::write(&short, "short").expect("there is room");
+    let short = short.to_str().expect("its path is text").to_owned();
+    for (arguments, expected) in [
+        (&["/nowhere/model.sslm"][..], "/nowhere/model.sslm"),
+        (&[&broken], "broken.sslm"),
+        (&[&lenet, "--listen", "localhost"], "--listen"),
+        (&[&lenet, "--workers", "0"], "--workers: expected at least 1, found 0"),
+        (&[&lenet, "--max-batch", "0"], "--max-batch: expected at least 1, found 0"),
+        (&[&lenet, "--timeout=-1"], "--timeout"),
+        (&[&lenet, "--token-file", &short], "expected a token of at least 16 characters, found 5"),
+        (&[&lenet, "--tls-cert", &lenet, "--tls-key", &lenet], "lenet.sslm"),
+        (&[&lenet, "--listen", "192.0.2.1:1"], "cannot listen on 192.0.2.1:1"),
+        (&[&lenet, &lenet, "--timeout", "nan"], "--timeout"),
+    ] {
+        let output = command("ssl-serve").args(arguments).output().expect("it starts");
+        let message = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {message}");
+        assert!(message.contains(expected), "{arguments:?}: expected '{expected}', found '{message}'");
+    }
+}
