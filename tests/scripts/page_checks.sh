@@ -11,7 +11,7 @@ browser=$(command -v "${2:-chromium}" || command -v google-chrome) || { echo "mi
 
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
-cp "$(dirname "$0")/page_checks.mjs" "$folder"
+cp "$(dirname "$0")"/page_*.mjs "$folder"
 cd "$folder"
 npm install --silent --no-save --no-audit --no-fund html-validate@10.17.0 axe-core@4.14.1 puppeteer-core@24.43.1
 npx html-validate --preset standard "$page"

@@ -199,6 +199,8 @@ impl Repository {
                 Err(e) => {
                     let why = ssl_cli::causes(&e);
                     tracing::error!(model = name, version, "cannot load {}: {why}", path.display());
+                    // Where it lies is nothing for clients.
+                    let why = why.replace(&format!("{}: ", path.display()), "");
                     match before {
                         Some(State::Ready(served)) => State::Ready(served),
                         _ => State::Failed(why),

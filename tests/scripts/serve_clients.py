@@ -1,0 +1,189 @@
+#!/usr/bin/env python3
+"""Talks to ssl-serve as programs of others do: by tritonclient, over HTTP and gRPC.
+
+    pip install 'tritonclient[http,grpc]' numpy onnx
+    cargo build -p ssl-serve -p ssl-convert -p ssl-run
+    python tests/scripts/serve_clients.py target/debug
+
+Metadata, inference with JSON and binary data, several inputs and outputs of several types, classification, the model repository, deadlines
+and errors; what LeNet yields has the bits that ssl-run yields. Exit code 0 if all of it holds.
+"""
+
+import argparse
+import re
+import subprocess
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import onnx
+import tritonclient.grpc as over_grpc
+import tritonclient.http as over_http
+from onnx import TensorProto, helper
+from tritonclient.utils import InferenceServerException
+
+ROOT = Path(__file__).resolve().parents[2]
+TYPES = {
+    "FP32": TensorProto.FLOAT,
+    "FP16": TensorProto.FLOAT16,
+    "FP64": TensorProto.DOUBLE,
+    "INT8": TensorProto.INT8,
+    "INT16": TensorProto.INT16,
+    "INT32": TensorProto.INT32,
+    "INT64": TensorProto.INT64,
+    "UINT8": TensorProto.UINT8,
+    "UINT16": TensorProto.UINT16,
+    "UINT32": TensorProto.UINT32,
+    "UINT64": TensorProto.UINT64,
+    "BOOL": TensorProto.BOOL,
+}
+count = 0
+
+
+def expect(what, is_so):
+    global count
+    count += 1
+    if not is_so:
+        raise SystemExit(f"expected: {what}")
+
+
+def casts(tools, folder):
+    """A model of one input of each type, which yields them as they are, and the sum of two as float32."""
+    nodes, inputs, outputs = [], [], []
+    for name, of in TYPES.items():
+        inputs.append(helper.make_tensor_value_info(name.lower(), of, ["N", 3]))
+        nodes.append(helper.make_node("Cast", [name.lower()], [f"{name.lower()}_float"], to=TensorProto.FLOAT))
+        nodes.append(helper.make_node("Cast", [f"{name.lower()}_float"], [f"{name.lower()}_out"], to=of))
+        outputs.append(helper.make_tensor_value_info(f"{name.lower()}_out", of, ["N", 3]))
+    nodes.append(helper.make_node("Add", ["int64_float", "uint8_float"], ["sum"]))
+    outputs.append(helper.make_tensor_value_info("sum", TensorProto.FLOAT, ["N", 3]))
+    model = helper.make_model(
+        helper.make_graph(nodes, "casts", inputs, outputs), opset_imports=[helper.make_opsetid("", 17)], ir_version=8
+    )
+    onnx.save(model, folder / "casts.onnx")
+    convert = [tools / "ssl-convert", folder / "casts.onnx", "-o", folder / "casts.sslm"]
+    subprocess.run(convert, check=True, capture_output=True)
+    (folder / "casts.onnx").unlink()
+
+
+def check(module, address, tools):
+    client = module.InferenceServerClient(address)
+    is_http = module is over_http
+    field = (lambda message, name: message[name]) if is_http else getattr
+    expect("a server that is alive and ready", client.is_server_live() and client.is_server_ready())
+    expect("a model that is ready", client.is_model_ready("lenet") and client.is_model_ready("lenet", "1"))
+    metadata = client.get_server_metadata()
+    expect("the server's name", field(metadata, "name") == "ssl-serve" and "binary_tensor_data" in field(metadata, "extensions"))
+    metadata = client.get_model_metadata("lenet")
+    [image], [logits] = field(metadata, "inputs"), field(metadata, "outputs")
+    expect("shape and type of the input", [int(n) for n in field(image, "shape")] == [-1, 1, 28, 28] and field(image, "datatype") == "FP32")
+    image, logits = field(image, "name"), field(logits, "name")
+
+    # The bits of ssl-run.
+    images = np.random.default_rng(5).random((6, 1, 28, 28), np.float32)
+    with tempfile.TemporaryDirectory() as folder:
+        np.save(f"{folder}/x.npy", images)
+        lenet = ROOT / "tools/models/lenet/lenet.sslm"
+        run = [tools / "ssl-run", lenet, "--input", f"{folder}/x.npy", "--output", f"{folder}/y.npy", "--batch", "6", "--threads", "1"]
+        subprocess.run(run, check=True, capture_output=True)
+        expected = np.load(f"{folder}/y.npy")
+    for ways in [{"binary_data": True}, {"binary_data": False}] if is_http else [{}]:
+        given = module.InferInput(image, images.shape, "FP32")
+        given.set_data_from_numpy(images, **ways)
+        found = client.infer("lenet", [given], outputs=[module.InferRequestedOutput(logits, **ways)], request_id="5")
+        expect(f"the bits of ssl-run {ways}", np.array_equal(found.as_numpy(logits).view(np.int32), expected.view(np.int32)))
+        expect("the request's id", field(found.get_response(), "id") == "5")
+        classes = client.infer("lenet", [given], outputs=[module.InferRequestedOutput(logits, class_count=2, **ways)]).as_numpy(logits)
+        expect("two classes of each image", classes.shape == (6, 2))
+        texts = [text.decode() if isinstance(text, bytes) else text for text in classes[:, 0]]
+        expect("the likeliest first", [int(text.split(":")[1]) for text in texts] == list(expected.argmax(1)))
+
+    # Every type, there and back.
+    random = np.random.default_rng(6)
+    elements = {}
+    for name, of in TYPES.items():
+        numpy_type = onnx.helper.tensor_dtype_to_np_dtype(of)
+        elements[name] = (random.random((2, 3)) < 0.5) if name == "BOOL" else random.integers(0, 100, (2, 3)).astype(numpy_type)
+    for ways in [{"binary_data": True}, {"binary_data": False}] if is_http else [{}]:
+        given = []
+        for name, x in elements.items():
+            # tritonclient has no JSON for halves.
+            own = {"binary_data": True} if ways and name == "FP16" else ways
+            given.append(module.InferInput(name.lower(), x.shape, name))
+            given[-1].set_data_from_numpy(x, **own)
+        wanted = [module.InferRequestedOutput(f"{name.lower()}_out", **({"binary_data": True} if ways else {})) for name in TYPES]
+        found = client.infer("casts", given, outputs=[*wanted, module.InferRequestedOutput("sum")])
+        for name, x in elements.items():
+            y = found.as_numpy(f"{name.lower()}_out")
+            expect(f"{name} as it was given {ways}", y.dtype == x.dtype and np.array_equal(y, x))
+        expect("the sum", np.array_equal(found.as_numpy("sum"), (elements["INT64"] + elements["UINT8"]).astype(np.float32)))
+
+    # Errors, by what they say and by their codes.
+    given = module.InferInput(image, [1, 1, 28, 27], "FP32")
+    given.set_data_from_numpy(np.zeros((1, 1, 28, 27), np.float32))
+    sound = module.InferInput(image, [1, 1, 28, 28], "FP32")
+    sound.set_data_from_numpy(np.zeros((1, 1, 28, 28), np.float32))
+    for what, call, http_code, grpc_code in [
+        (r"there is no model 'nobody'", lambda: client.infer("nobody", [given]), "404", "StatusCode.NOT_FOUND"),
+        (r"there is no model 'lenet', version '9'", lambda: client.infer("lenet", [sound], model_version="9"), "404", "StatusCode.NOT_FOUND"),
+        (r"shape of input 'image': expected \[", lambda: client.infer("lenet", [given]), "400", "StatusCode.INVALID_ARGUMENT"),
+        (r"inputs of model 'casts'", lambda: client.infer("casts", [sound]), "400", "StatusCode.INVALID_ARGUMENT"),
+        (
+            r"outputs of model 'lenet'",
+            lambda: client.infer("lenet", [sound], outputs=[module.InferRequestedOutput("nothing")]),
+            "400",
+            "StatusCode.INVALID_ARGUMENT",
+        ),
+    ]:
+        try:
+            call()
+            raise SystemExit(f"expected an error: {what}")
+        except InferenceServerException as error:
+            expect(f"{what}, found {error}", re.search(what, error.message()))
+            expect(f"{http_code} or {grpc_code}, found {error.status()}", error.status() in (http_code, grpc_code))
+
+    # The repository.
+    index = client.get_model_repository_index()
+    listed = {field(model, "name"): field(model, "state") for model in (index if is_http else index.models)}
+    expect(f"two models, found {listed}", listed == {"lenet": "READY", "casts": "READY"})
+    client.unload_model("lenet")
+    expect("a model that is not ready", not client.is_model_ready("lenet"))
+    client.load_model("lenet")
+    expect("a model that is ready again", client.is_model_ready("lenet"))
+
+
+def deadline(address):
+    """A deadline of gRPC ends a request."""
+    client = over_grpc.InferenceServerClient(address)
+    image = over_grpc.InferInput("image", [4096, 1, 28, 28], "FP32")
+    image.set_data_from_numpy(np.zeros((4096, 1, 28, 28), np.float32))
+    try:
+        client.infer("lenet", [image], client_timeout=0.001)
+        raise SystemExit("expected an error: 4096 images take longer than a millisecond")
+    except InferenceServerException as error:
+        expect(f"a deadline, found {error}", "DEADLINE_EXCEEDED" in error.status())
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("tools", type=Path, help="folder of ssl-serve, ssl-convert and ssl-run")
+    tools = parser.parse_args().tools.resolve()
+    with tempfile.TemporaryDirectory() as folder:
+        folder = Path(folder)
+        (folder / "lenet.sslm").write_bytes((ROOT / "tools/models/lenet/lenet.sslm").read_bytes())
+        casts(tools, folder)
+        serve = [tools / "ssl-serve", folder, "--listen", "127.0.0.1:0", "--allow-control", "--log", "errors"]
+        with subprocess.Popen(serve, stderr=subprocess.PIPE, text=True) as server:
+            try:
+                address = next(line for line in server.stderr if "://" in line).strip().rsplit("://", 1)[1]
+                for module in (over_http, over_grpc):
+                    check(module, address, tools)
+                deadline(address)
+            finally:
+                server.terminate()
+        expect(f"exit code 0, found {server.returncode}", server.returncode == 0)
+    print(f"{count} expectations hold")
+
+
+if __name__ == "__main__":
+    main()
