@@ -29,7 +29,7 @@ impl Source {
     }
 }
 
-/// All Rust files below `folder`, sorted by path; without what is built or hidden.
+/// All Rust files below `folder`, sorted by path; without what is built, hidden, or made by programs.
 pub(super) fn sources(root: &Path, folder: &str) -> Vec<Source> {
     let mut folders: Vec<PathBuf> = vec![root.join(folder)];
     let mut sources = Vec::new();
@@ -40,6 +40,9 @@ pub(super) fn sources(root: &Path, folder: &str) -> Vec<Source> {
                 folders.push(entry);
             } else if name.ends_with(".rs") {
                 let text = std::fs::read_to_string(&entry).expect("a readable file");
+                if text.starts_with("// This file is @generated") {
+                    continue;
+                }
                 let path = entry.strip_prefix(root).expect("below the root").to_string_lossy().replace('\\', "/");
                 sources.push(Source { path, code: code(&text), text });
             }

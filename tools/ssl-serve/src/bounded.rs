@@ -4,6 +4,7 @@ use crate::failure::{Failure, Kind};
 use axum::body::Body;
 use bytes::{Buf, Bytes};
 use http_body::{Frame, SizeHint};
+use http_body_util::BodyExt;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
@@ -15,15 +16,34 @@ use tokio::time::Sleep;
 #[derive(Default)]
 pub(crate) struct Held {
     permits: Mutex<Vec<OwnedSemaphorePermit>>,
-    failure: Mutex<Option<Failure>>,
+    failure: Mutex<Option<(Failure, Body)>>,
 }
 
 impl Held {
-    /// Why the body was cut off, if it was.
-    pub(crate) fn failure(&self) -> Option<Failure> {
-        self.failure.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    /// Why the body was cut off, if it was, and what is left of it.
+    pub(crate) fn failure(&self) -> Option<(Failure, Body)> {
+        self.failure.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 }
+
+/// Reads what is left of a body that was refused, for a moment: many clients look for an answer only after they have sent everything, and
+/// a connection that is closed before tells them nothing.
+pub(crate) async fn discard(mut body: Body, max: usize) {
+    let reading = async {
+        let mut left = max;
+        while let Some(Ok(frame)) = body.frame().await {
+            left = left.saturating_sub(frame.data_ref().map_or(0, Buf::remaining));
+            if left == 0 {
+                break;
+            }
+        }
+    };
+    // Whoever takes longer has to look earlier.
+    let _ = tokio::time::timeout(LINGER, reading).await;
+}
+
+/// How long refused bodies are read.
+const LINGER: Duration = Duration::from_secs(1);
 
 /// A body that ends with an error once it breaks one of its bounds. The answer that is sent then is what [`Held::failure`] says.
 pub(crate) struct Bounded {
@@ -57,8 +77,9 @@ impl Bounded {
         Ok(())
     }
 
-    fn fail(&self, failure: Failure) -> std::io::Error {
-        *self.held.failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(failure);
+    fn fail(&mut self, failure: Failure) -> std::io::Error {
+        let rest = std::mem::take(&mut self.body);
+        *self.held.failure.lock().unwrap_or_else(PoisonError::into_inner) = Some((failure, rest));
         std::io::Error::other("the body was cut off")
     }
 }
@@ -71,13 +92,14 @@ impl http_body::Body for Bounded {
         match Pin::new(&mut self.body).poll_frame(cx) {
             Poll::Ready(Some(Ok(frame))) => {
                 let bytes = frame.data_ref().map_or(0, Buf::remaining);
-                Poll::Ready(Some(self.take(bytes).map(|()| frame).map_err(|failure| self.fail(failure).into())))
+                let taken = self.take(bytes).map(|()| frame);
+                Poll::Ready(Some(taken.map_err(|failure| self.fail(failure).into())))
             }
             Poll::Ready(other) => Poll::Ready(other.map(|result| result.map_err(Into::into))),
             Poll::Pending => match Future::poll(self.late.as_mut(), cx) {
                 Poll::Pending => Poll::Pending,
                 Poll::Ready(()) => {
-                    let what = format!("the request did not arrive within {:?}", self.timeout);
+                    let what = format!("the request did not arrive within {}", ssl_cli::time(self.timeout.as_secs_f64()));
                     Poll::Ready(Some(Err(self.fail(Failure::new(Kind::Late, what)).into())))
                 }
             },

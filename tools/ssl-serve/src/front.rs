@@ -1,6 +1,6 @@
 //! What every request passes, before and after it is served: who may ask, how much may come, and the log.
 
-use crate::bounded::Bounded;
+use crate::bounded::{Bounded, discard};
 use crate::failure::{Failure, Kind};
 use crate::server::Server;
 use axum::body::Body;
@@ -88,18 +88,20 @@ fn is_of_this_machine(host: &str) -> bool {
 async fn bounded(server: &Server, request: Request, next: Next, is_grpc: bool) -> Response {
     let (parts, whole) = request.into_parts();
     let max = server.terms.max_body;
-    // Of what says how large it is, nothing has to be read.
-    if whole.size_hint().lower() > max as u64 {
+    let len = whole.size_hint().lower();
+    if len > max as u64 {
         server.metrics.refused.inc();
-        let what = format!("the request has {} bytes: expected at most {max}", whole.size_hint().lower());
+        discard(whole, max).await;
+        let what = format!("the request has {len} bytes: expected at most {max}");
         return Failure::new(Kind::TooLarge, what).response(is_grpc);
     }
     let (body, held) = Bounded::new(whole, max, server.terms.timeout, &server.memory);
     let response = next.run(Request::from_parts(parts, Body::new(body))).await;
     match held.failure() {
         None => response,
-        Some(failure) => {
+        Some((failure, rest)) => {
             server.metrics.refused.inc();
+            discard(rest, max).await;
             failure.response(is_grpc)
         }
     }

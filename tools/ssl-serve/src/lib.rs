@@ -3,24 +3,25 @@
 //! it, maybe with others, and runs it on what was `served`. `listen` has the connections, `metrics` what was counted.
 
 mod bounded;
+mod described;
 mod failure;
 mod front;
 mod grpc;
 mod http;
 mod listen;
+mod measured;
 mod metrics;
 mod queue;
 mod repository;
 mod served;
 mod server;
 mod tensors;
-#[cfg(feature = "tls")]
 mod tls;
 mod worker;
 
 use anyhow::{Context, Result, bail, ensure};
 use clap::{Parser, ValueEnum};
-use listen::{Listener, Tls};
+use listen::Listener;
 use queue::{Queue, Rules};
 use repository::Repository;
 use served::Preparing;
@@ -32,6 +33,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
+use tls::Tls;
 use tokio::net::TcpListener;
 use tracing_subscriber::filter::LevelFilter;
 
@@ -179,7 +181,7 @@ fn run(arguments: &Arguments) -> Result<()> {
     }
     // What still runs is of no use to anybody.
     runtime.shutdown_background();
-    bail!(CheckFailed(format!("not all requests could be answered within {drain:?}")))
+    bail!(CheckFailed(format!("not all requests could be answered within {}", ssl_cli::time(drain.as_secs_f64()))))
 }
 
 async fn serve(

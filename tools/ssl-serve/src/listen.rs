@@ -3,6 +3,7 @@
 
 use crate::front::Peer;
 use crate::server::Server;
+use crate::tls::Tls;
 use axum::Router;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
@@ -15,11 +16,6 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
-
-#[cfg(feature = "tls")]
-pub(crate) type Tls = tokio_rustls::TlsAcceptor;
-#[cfg(not(feature = "tls"))]
-pub(crate) type Tls = std::convert::Infallible;
 
 /// How long a client may take to say what it wants: for the head of a request, and for a handshake.
 const HEAD: Duration = Duration::from_secs(10);
@@ -103,7 +99,7 @@ impl Connection {
             Some(tls) => match timeout(HEAD, tls.accept(stream)).await {
                 Ok(Ok(stream)) => self.speak(stream, watcher).await,
                 Ok(Err(e)) => tracing::info!(peer = %self.peer, "no TLS: {e}"),
-                Err(_) => tracing::info!(peer = %self.peer, "no TLS within {HEAD:?}"),
+                Err(_) => tracing::info!(peer = %self.peer, "no TLS within {} seconds", HEAD.as_secs()),
             },
             #[cfg(not(feature = "tls"))]
             Some(never) => match never {},

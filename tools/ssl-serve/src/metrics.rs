@@ -1,5 +1,6 @@
 //! What is counted and timed, for Prometheus: `/metrics` has all of it, and the page at `/` draws what it reads there.
 
+use crate::measured::seconds;
 use crate::queue::Queue;
 use crate::repository::{Repository, State};
 use prometheus_client::collector::Collector;
@@ -7,41 +8,10 @@ use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetri
 use prometheus_client::metrics::counter::{ConstCounter, Counter};
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
-use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 use std::sync::Arc;
 use std::time::Duration;
-
-/// What is measured of one version of a model, by its workers.
-#[derive(Debug)]
-pub(crate) struct Measured {
-    pub(crate) images: Counter,
-    /// Requests whose clients left before they were done.
-    pub(crate) abandoned: Counter,
-    /// Seconds in the queue.
-    pub(crate) waited: Histogram,
-    /// Seconds of a run, of one request or of several that were joined.
-    pub(crate) computed: Histogram,
-    /// Images of a run.
-    pub(crate) batches: Histogram,
-}
-
-impl Default for Measured {
-    fn default() -> Self {
-        Measured {
-            images: Counter::default(),
-            abandoned: Counter::default(),
-            waited: seconds(),
-            computed: seconds(),
-            batches: Histogram::new(exponential_buckets(1.0, 2.0, 10)),
-        }
-    }
-}
-
-/// From 50 microseconds to 50 seconds, each bucket 1.4 times the one before: percentiles are known to a sixth.
-fn seconds() -> Histogram {
-    Histogram::new(exponential_buckets(50e-6, 1.4, 42))
-}
 
 #[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
 pub(crate) struct Answered {

@@ -1,7 +1,7 @@
 //! One version of a model, ready to run: its plans, what it takes and yields, how images become its input, and what was measured of it.
 
 use crate::failure::{Failure, Kind};
-use crate::metrics::Measured;
+use crate::measured::Measured;
 use crate::tensors::{Tensor, datatype};
 use anyhow::{Context, Result};
 use bytes::Bytes;

@@ -102,7 +102,8 @@ impl Server {
         let waiting = self.queue.push(Arc::clone(served), inputs)?;
         // Whoever stops waiting gives the request up, be it for the deadline or because the client left.
         let answer = tokio::time::timeout(timeout, waiting.answer()).await;
-        let outputs = answer.map_err(|_| Failure::new(Kind::Late, format!("not done within {timeout:?}")))??;
+        let outputs = answer
+            .map_err(|_| Failure::new(Kind::Late, format!("not done within {}", ssl_cli::time(timeout.as_secs_f64()))))??;
         if wanted.is_empty() {
             return Ok(outputs.into_iter().map(Yielded::Tensor).collect());
         }

@@ -3,6 +3,7 @@
 
 use anyhow::{Result, ensure};
 use std::path::Path;
+use std::process::Command;
 
 fn main() -> Result<()> {
     let server = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
@@ -13,7 +14,12 @@ fn main() -> Result<()> {
     // Tensors stay where the request has them.
     let builder = tonic_prost_build::configure().build_client(false).bytes(".").out_dir(&folder);
     builder.compile_fds(files)?;
-    let made = std::fs::read_to_string(folder.join("inference.rs"))?;
+    let made = folder.join("inference.rs");
+    // As `cargo fmt` leaves it, to which it is a file like any other.
+    let formatted =
+        Command::new("rustfmt").args(["--edition", "2024", "--config-path"]).arg(server.join("../..")).arg(&made).status()?;
+    ensure!(formatted.success(), "rustfmt failed");
+    let made = std::fs::read_to_string(made)?;
     std::fs::remove_dir_all(&folder)?;
     if std::env::args().any(|argument| argument == "--check") {
         let found = std::fs::read_to_string(&target)?;

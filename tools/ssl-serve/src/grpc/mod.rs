@@ -3,8 +3,8 @@
 #[allow(missing_docs, unreachable_pub, clippy::all, reason = "it is generated")]
 mod inference;
 
+use crate::described::{EXTENSIONS, PLATFORM, shape};
 use crate::failure::{Failure, Kind};
-use crate::http::{EXTENSIONS, PLATFORM, shape};
 use crate::repository::{Repository, State};
 use crate::served::Served;
 use crate::server::{Server, Wanted, Yielded, length_prefixed};
@@ -253,7 +253,7 @@ fn whole(parameters: &HashMap<String, InferParameter>, name: &str) -> std::resul
         Some(ParameterChoice::Uint64Param(number)) => Some(number),
         _ => None,
     };
-    let wrong = || Failure::input(format!("parameter '{name}'"), "a whole number that is not negative", format!("{parameter:?}"));
+    let wrong = || Failure::input(format!("parameter '{name}'"), "a whole number that is not negative", "something else");
     number.ok_or_else(wrong).map(Some)
 }
 

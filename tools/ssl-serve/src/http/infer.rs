@@ -1,17 +1,15 @@
 //! Inferences over HTTP: of tensors, as the protocol has them, and of images, which have a path of their own.
 
-use super::{Named, Shared, request};
+use super::parts::{Named, Shared, whole};
+use super::request::{self, INFERENCE_HEADER, InferRequest};
 use crate::failure::{Failure, Kind};
 use crate::served::Served;
 use crate::server::{Server, Yielded, length_prefixed};
 use crate::tensors::{Elements, datatype};
-use axum::body::Body;
 use axum::extract::{Path, Query, Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
-use http_body_util::BodyExt;
-use request::{INFERENCE_HEADER, InferRequest};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use std::sync::Arc;
@@ -19,14 +17,6 @@ use std::time::Instant;
 
 /// Classes that an image is answered with, unless it is said otherwise.
 const TOP: usize = 5;
-
-/// All of a body.
-pub(super) async fn whole(body: Body) -> Result<Bytes, Failure> {
-    // Where it was cut off by one of its bounds, the answer is replaced by what says so.
-    let collected =
-        body.collect().await.map_err(|e| Failure::new(Kind::Invalid, format!("the request's body was cut off: {e}")))?;
-    Ok(collected.to_bytes())
-}
 
 pub(super) async fn infer(State(server): Shared, Path(named): Path<Named>, request: Request) -> Result<Response, Failure> {
     let served = server.served(&named)?;
@@ -51,16 +41,21 @@ async fn of_tensors(server: &Server, served: &Arc<Served>, body: &Bytes, json_le
 fn plain(headers: &HeaderMap) -> Result<(), Failure> {
     match headers.get(header::CONTENT_ENCODING) {
         Some(encoding) if encoding != "identity" => {
-            Err(Failure::new(Kind::Unsupported, format!("content-encoding: expected none, found {encoding:?}")))
+            Err(Failure::new(Kind::Unsupported, format!("content-encoding: expected none, found {}", shown(encoding))))
         }
         _ => Ok(()),
     }
 }
 
+/// A header as messages show it.
+fn shown(value: &HeaderValue) -> String {
+    format!("'{}'", String::from_utf8_lossy(value.as_bytes()))
+}
+
 fn json_len(headers: &HeaderMap) -> Result<Option<usize>, Failure> {
     let Some(value) = headers.get(INFERENCE_HEADER) else { return Ok(None) };
     let len = value.to_str().ok().and_then(|text| text.parse().ok());
-    len.map(Some).ok_or_else(|| Failure::input(INFERENCE_HEADER, "how many bytes of the body are JSON", format!("{value:?}")))
+    len.map(Some).ok_or_else(|| Failure::input(INFERENCE_HEADER, "how many bytes of the body are JSON", shown(value)))
 }
 
 #[derive(Serialize)]

@@ -2,12 +2,12 @@
 
 mod infer;
 mod page;
+mod parts;
 mod request;
 
+use crate::described::{EXTENSIONS, PLATFORM, shape};
 use crate::failure::{Failure, Kind};
 use crate::front;
-use crate::repository::State as ModelState;
-use crate::served::Served;
 use crate::server::Server;
 use crate::tensors::datatype;
 use axum::extract::{Path, Request, State};
@@ -16,22 +16,11 @@ use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
+use parts::{Named, Shared, whole};
 use serde::Deserialize;
 use serde_json::{Value, json};
-use sslm::{Dim, KeptCount, TensorInfo};
+use sslm::{KeptCount, TensorInfo};
 use std::sync::Arc;
-
-/// Extensions of the protocol that this server speaks.
-pub(crate) const EXTENSIONS: [&str; 4] = ["binary_tensor_data", "classification", "model_repository", "parameters"];
-
-/// Which model a path names.
-#[derive(Deserialize)]
-struct Named {
-    model: String,
-    version: Option<String>,
-}
-
-type Shared = State<Arc<Server>>;
 
 /// All paths, those of gRPC among them.
 pub(crate) fn router(server: &Arc<Server>, grpc: Router) -> Router {
@@ -94,18 +83,6 @@ async fn model(State(server): Shared, Path(named): Path<Named>) -> Result<Json<V
     })))
 }
 
-/// What the protocol calls a framework and its kind of files.
-pub(crate) const PLATFORM: &str = "sslm_sslm";
-
-/// Extents as the protocol has them: -1 where requests may choose.
-pub(crate) fn shape(info: &TensorInfo) -> Vec<i64> {
-    let extent = |dim: &Dim| match dim {
-        Dim::Fixed { size } => i64::try_from(*size).unwrap_or(i64::MAX),
-        Dim::Symbolic { .. } => -1,
-    };
-    info.dims.iter().map(extent).collect()
-}
-
 /// What each layer keeps of the network that was trained: no part of the protocol.
 async fn layers(State(server): Shared, Path(named): Path<Named>) -> Result<Json<Value>, Failure> {
     let served = server.served(&named)?;
@@ -125,7 +102,7 @@ struct IndexRequest {
 }
 
 async fn index(State(server): Shared, request: Request) -> Result<Json<Value>, Failure> {
-    let body = infer::whole(request.into_body()).await?;
+    let body = whole(request.into_body()).await?;
     let asked: IndexRequest = if body.is_empty() { IndexRequest::default() } else { request::parsed(&body)? };
     let listed = server.repository.list().into_iter().map(|listed| {
         let (state, reason) = listed.state.words();
@@ -145,21 +122,4 @@ async fn unload(State(server): Shared, Path(named): Path<Named>) -> Result<Statu
 async fn metrics(State(server): Shared) -> Response {
     let kind = [(header::CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")];
     (kind, server.metrics.text()).into_response()
-}
-
-impl Server {
-    fn served(&self, named: &Named) -> Result<Arc<Served>, Failure> {
-        self.repository.get(&named.model, named.version.as_deref())
-    }
-}
-
-impl ModelState {
-    /// What the protocol calls it, and why it is so.
-    pub(crate) fn words(&self) -> (&'static str, &str) {
-        match self {
-            ModelState::Ready(_) => ("READY", ""),
-            ModelState::Failed(why) => ("UNAVAILABLE", why),
-            ModelState::Unloaded => ("UNAVAILABLE", "unloaded"),
-        }
-    }
 }

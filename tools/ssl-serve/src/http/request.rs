@@ -96,13 +96,9 @@ impl Input {
         let Input { name, shape, datatype, parameters, data } = self;
         match (data, whole(&parameters, "binary_data_size")?) {
             (Some(numbers), None) => {
-                if let Some(nested) = numbers.nested.filter(|nested| *nested != shape) {
+                if let Some(lens) = numbers.nested.filter(|lens| *lens != shape) {
                     let what = format!("data of input '{name}'");
-                    return Err(Failure::input(
-                        what,
-                        format!("lists as shape {shape:?} has them, or one"),
-                        format!("{nested:?}"),
-                    ));
+                    return Err(Failure::input(what, format!("lists as shape {shape:?} has them, or one"), format!("{lens:?}")));
                 }
                 tensors::of_numbers(name, shape, &datatype, &numbers.all)
             }
