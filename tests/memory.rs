@@ -40,6 +40,7 @@ fn main() {
     // Elsewhere a process cannot be given less.
     if cfg!(target_os = "linux") {
         plans_and_sessions_say_what_they_take();
+        reserved_memory_is_touched();
         full_memory_is_an_error();
     }
 }
@@ -90,6 +91,28 @@ fn weights_stay_where_they_are() {
     // Activations come from the operating system and are not counted here.
     assert!(grown < model.weight_bytes() / 50, "{grown} bytes of tables");
     assert!(plan.session_bytes() < model.weight_bytes() / 50, "{} bytes of activations", plan.session_bytes());
+}
+
+/// What is reserved is there: the first run needs nothing from the system any more.
+fn reserved_memory_is_touched() {
+    let model = Model::read(lenet().join("lenet.sslm")).expect("the model opens");
+    let shape = [20_000, 1, 28, 28];
+    let (plan, x) = (prepare(&model, &shape, Threads::Single), input(&shape));
+    let resident = || {
+        let text = std::fs::read_to_string("/proc/self/statm").expect("Linux has it");
+        text.split(' ').nth(1).and_then(|pages| pages.parse::<usize>().ok()).expect("a count of pages")
+            * rustix::param::page_size()
+    };
+    let mut session = plan.session();
+    let before = resident();
+    session.reserve().expect("there is memory");
+    let grown = resident().saturating_sub(before);
+    let expected = plan.session_bytes();
+    assert!(expected > 50_000_000 && grown > expected / 10 * 9, "{grown} of {expected} bytes are there");
+    let before = resident();
+    session.run(sslm::TensorView::new(&shape, &x).expect("the input fits")).expect("it runs");
+    let grown = resident().saturating_sub(before);
+    assert!(grown < expected / 10, "{grown} bytes more by the first run");
 }
 
 /// Sessions beyond what the system has.

@@ -49,6 +49,9 @@ pub(crate) trait Program: Send + Sync {
 
 /// What one session owns.
 pub(crate) trait State: Send {
+    /// Takes the memory that the first run would take, and touches it, so that the system has it ready.
+    fn reserve(&mut self) -> Result<()>;
+
     /// Runs all steps on inputs that fit, as far as it may, and notes what is asked for.
     fn run(&mut self, inputs: &[TensorView<'_>], watch: Option<Watch<'_>>, until: &Until<'_>) -> Result<()>;
 

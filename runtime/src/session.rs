@@ -159,6 +159,16 @@ impl Session {
         Ok(())
     }
 
+    /// Takes the session's memory now, if there was no run yet, and has the system provide all of it, so that the first run takes no longer
+    /// than later ones. What it yielded before is gone.
+    ///
+    /// # Errors
+    /// If there is no memory left, or a device fails.
+    pub fn reserve(&mut self) -> Result<()> {
+        self.has_run = false;
+        self.state.reserve()
+    }
+
     /// What the last run yielded; `None` if there was none, or it failed.
     pub fn outputs(&self) -> Option<Outputs<'_>> {
         self.has_run.then_some(Outputs { session: self })

@@ -10,11 +10,13 @@ and errors; what LeNet yields has the bits that ssl-run yields. Exit code 0 if a
 """
 
 import argparse
+import concurrent.futures
 import re
 import subprocess
 import tempfile
 from pathlib import Path
 
+import grpc
 import numpy as np
 import onnx
 import tritonclient.grpc as over_grpc
@@ -164,6 +166,43 @@ def deadline(address):
         expect(f"a deadline, found {error}", "DEADLINE_EXCEEDED" in error.status())
 
 
+class Collector(grpc.GenericRpcHandler):
+    """Takes traces, as a collector of OpenTelemetry does, and keeps their bytes."""
+
+    def __init__(self):
+        self.found = b""
+
+    def service(self, details):
+        def export(request, context):
+            self.found += request
+            return b""
+
+        expect("traces", details.method == "/opentelemetry.proto.collector.trace.v1.TraceService/Export")
+        return grpc.unary_unary_rpc_method_handler(export)
+
+
+def traces(serve):
+    """What a server that was built with the feature `otlp` tells a collector of a request."""
+    collector = Collector()
+    receiver = grpc.server(concurrent.futures.ThreadPoolExecutor(2))
+    receiver.add_generic_rpc_handlers([collector])
+    serve = [*serve, "--otlp", f"http://127.0.0.1:{receiver.add_insecure_port('127.0.0.1:0')}"]
+    receiver.start()
+    with subprocess.Popen(serve, stderr=subprocess.PIPE, text=True) as server:
+        try:
+            address = next(line for line in server.stderr if "://" in line).strip().rsplit("://", 1)[1]
+            client = over_grpc.InferenceServerClient(address)
+            image = over_grpc.InferInput("image", [1, 1, 28, 28], "FP32")
+            image.set_data_from_numpy(np.zeros((1, 1, 28, 28), np.float32))
+            trace, parent = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
+            client.infer("lenet", [image], headers={"traceparent": f"00-{trace}-{parent}-01"})
+        finally:
+            server.terminate()
+    receiver.stop(None)
+    for text in (b"ssl-serve", b"request", b"inference", b"lenet", bytes.fromhex(trace), bytes.fromhex(parent)):
+        expect(f"{text} in what was sent", text in collector.found)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("tools", type=Path, help="folder of ssl-serve, ssl-convert and ssl-run")
@@ -182,6 +221,10 @@ def main():
             finally:
                 server.terminate()
         expect(f"exit code 0, found {server.returncode}", server.returncode == 0)
+        if "--otlp" in subprocess.run([tools / "ssl-serve", "--help"], check=True, capture_output=True, text=True).stdout:
+            traces(serve)
+        else:
+            print("traces were not tested: ssl-serve was built without the feature otlp")
     print(f"{count} expectations hold")
 
 

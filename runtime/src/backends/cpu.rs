@@ -466,6 +466,14 @@ struct Taken {
 }
 
 impl Taken {
+    /// What a session has taken, or takes now.
+    fn of<'a>(memory: &'a mut Option<Taken>, program: &CpuProgram) -> Result<&'a mut Taken> {
+        match memory {
+            Some(taken) => Ok(taken),
+            none => Ok(none.insert(Taken::new(program)?)),
+        }
+    }
+
     fn new(program: &CpuProgram) -> Result<Self> {
         let [arena, scratch, of_images] = program.session_lens();
         Ok(Taken {
@@ -505,12 +513,18 @@ impl Given<'_> {
 }
 
 impl State for CpuState {
+    fn reserve(&mut self) -> Result<()> {
+        let Taken { arena, scratch, of_images } = Taken::of(&mut self.memory, &self.program)?;
+        // Pages come from the system when they are written to.
+        for memory in [arena, scratch, of_images] {
+            memory.as_mut_slice().fill(0.0);
+        }
+        Ok(())
+    }
+
     fn run(&mut self, inputs: &[TensorView<'_>], watch: Option<Watch<'_>>, until: &Until<'_>) -> Result<()> {
         let program = &*self.program;
-        let taken = match &mut self.memory {
-            Some(taken) => taken,
-            none => none.insert(Taken::new(program)?),
-        };
+        let taken = Taken::of(&mut self.memory, program)?;
         let weights = Weights { model: &program.model, kept: program.kept.as_slice() };
         let given = Given { places: &program.inputs, inputs };
         let arena = taken.arena.as_mut_slice();

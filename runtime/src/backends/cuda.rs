@@ -178,6 +178,10 @@ enum Runs {
 }
 
 impl State for CudaState {
+    fn reserve(&mut self) -> Result<()> {
+        Taken::of(&mut self.memory, &self.program).map(drop)
+    }
+
     /// A run that fails may leave recordings and marks behind that lack something, so the next one begins as the first one did.
     fn run(&mut self, inputs: &[TensorView<'_>], watch: Option<Watch<'_>>, until: &Until<'_>) -> Result<()> {
         until.check()?;
@@ -195,10 +199,7 @@ impl State for CudaState {
 impl CudaState {
     fn try_run(&mut self, inputs: &[TensorView<'_>], mut watch: Option<Watch<'_>>) -> Result<()> {
         let program = &*self.program;
-        let taken = match &mut self.memory {
-            Some(taken) => taken,
-            none => none.insert(Taken::new(program)?),
-        };
+        let taken = Taken::of(&mut self.memory, program)?;
         for (place, input) in program.inputs.iter().zip(inputs) {
             if let Place::Arena(range) = place {
                 taken.stream.upload(input.data(), taken.arena.part(range.clone()))?;
@@ -221,6 +222,14 @@ impl CudaState {
 }
 
 impl Taken {
+    /// What a session has taken, or takes now.
+    fn of<'a>(memory: &'a mut Option<Taken>, program: &CudaProgram) -> Result<&'a mut Taken> {
+        match memory {
+            Some(taken) => Ok(taken),
+            none => Ok(none.insert(Taken::new(program)?)),
+        }
+    }
+
     fn new(program: &CudaProgram) -> Result<Self> {
         let CudaProgram { device, arena_len, scratch_len, .. } = program;
         let (arena, scratch) = (device.allocate(*arena_len)?, device.allocate(*scratch_len)?);

@@ -115,6 +115,13 @@ impl OneByOneState {
 }
 
 impl State for OneByOneState {
+    fn reserve(&mut self) -> Result<()> {
+        for (output, len) in self.outputs.iter_mut().zip(&self.program.outputs) {
+            output.resize(len * self.program.batch, 0.0);
+        }
+        self.state.reserve()
+    }
+
     fn run(&mut self, inputs: &[TensorView<'_>], mut watch: Option<Watch<'_>>, until: &Until<'_>) -> Result<()> {
         let program = Arc::clone(&self.program);
         let OneByOne { batch, inputs: shapes, outputs: lens, .. } = &*program;

@@ -137,11 +137,24 @@ fn print(arguments: &Arguments, counted: &Counted, took: f64) {
     let images = answered * arguments.batch as f64;
     println!("{} answered: {answered:.0} requests/s, {images:.0} images/s", counted.latencies.len());
     println!("p50 {}, p99 {}, p99.9 {}", time(p50), time(p99), time(p999));
+    histogram(&counted.latencies);
     if !counted.refusals.is_empty() {
         println!("{} refused, p99 {}", counted.refusals.len(), time(refused));
     }
     if counted.broken > 0 {
         println!("{} broken ones sent", counted.broken);
+    }
+}
+
+/// How many latencies lie between each time and the next, which is a fifth longer; bars are as long as their part of all.
+fn histogram(latencies: &[Duration]) {
+    const WIDTH: f64 = 50.0;
+    let bucket = |latency: &Duration| (latency.as_secs_f64().max(1e-9).ln() / 1.2f64.ln()).floor() as i32;
+    for group in latencies.chunk_by(|a, b| bucket(a) == bucket(b)) {
+        let part = group.len() as f64 / latencies.len() as f64;
+        let bar = "#".repeat((part * WIDTH).round() as usize);
+        let from = ssl_cli::time(1.2f64.powi(bucket(&group[0])));
+        println!("{from:>9} {:>8} {bar}", group.len());
     }
 }
 

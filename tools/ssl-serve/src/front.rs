@@ -2,6 +2,7 @@
 
 use crate::bounded::{Bounded, discard};
 use crate::failure::{Failure, Kind};
+use crate::log;
 use crate::server::Server;
 use axum::body::Body;
 use axum::extract::{Request, State};
@@ -13,6 +14,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Instant;
 use subtle::ConstantTimeEq;
+use tracing::Instrument;
 
 /// Where a request came from, as the connection knows.
 #[derive(Clone, Copy, Debug)]
@@ -25,8 +27,9 @@ pub(crate) async fn pass(State(server): State<Arc<Server>>, request: Request, ne
         request.headers().get(header::CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"));
     let peer = request.extensions().get::<Peer>().map(|peer| peer.0);
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+    let span = log::span(&request);
     let response = match admit(&server, &request) {
-        Ok(()) => bounded(&server, request, next, is_grpc).await,
+        Ok(()) => bounded(&server, request, next, is_grpc).instrument(span).await,
         Err(failure) => {
             server.metrics.refused.inc();
             failure.response(is_grpc)

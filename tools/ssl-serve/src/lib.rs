@@ -9,6 +9,7 @@ mod front;
 mod grpc;
 mod http;
 mod listen;
+mod log;
 mod measured;
 mod metrics;
 mod queue;
@@ -20,8 +21,9 @@ mod tls;
 mod worker;
 
 use anyhow::{Context, Result, bail, ensure};
-use clap::{Parser, ValueEnum};
+use clap::Parser;
 use listen::Listener;
+use log::Log;
 use queue::{Queue, Rules};
 use repository::Repository;
 use served::Preparing;
@@ -35,7 +37,6 @@ use std::sync::Arc;
 use std::time::Duration;
 use tls::Tls;
 use tokio::net::TcpListener;
-use tracing_subscriber::filter::LevelFilter;
 
 /// How often files are looked at for changes.
 const REFRESH: Duration = Duration::from_secs(1);
@@ -98,6 +99,10 @@ struct Arguments {
     /// How long requests that are there may take when the server ends, in seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 30.0)]
     drain: f64,
+    /// Keep all memory of the process in RAM, so that no answer waits for a page that was put aside. The system has to allow as much
+    #[cfg(target_os = "linux")]
+    #[arg(long)]
+    lock_memory: bool,
     /// Let clients load and unload models
     #[arg(long)]
     allow_control: bool,
@@ -113,21 +118,15 @@ struct Arguments {
     #[cfg(feature = "tls")]
     #[arg(long, value_name = "FILE", requires = "tls_cert")]
     tls_key: Option<PathBuf>,
-    /// What is logged to stderr of every request
+    /// What is logged to stderr
     #[arg(long, value_enum, value_name = "HOW", default_value_t = Log::Text)]
     log: Log,
+    /// Send traces to a collector of OpenTelemetry, by gRPC, such as http://127.0.0.1:4317
+    #[cfg(feature = "otlp")]
+    #[arg(long, value_name = "URL")]
+    otlp: Option<String>,
     #[command(flatten)]
     limits: Limits,
-}
-
-#[derive(Clone, Copy, PartialEq, ValueEnum)]
-enum Log {
-    /// A line for people
-    Text,
-    /// A line of JSON
-    Json,
-    /// Nothing, but for what goes wrong
-    Errors,
 }
 
 /// Runs the tool as a program of this name and these arguments would, and yields its exit code.
@@ -136,8 +135,17 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> u8 {
 }
 
 fn run(arguments: &Arguments) -> Result<()> {
-    log(arguments.log);
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(cores.min(4)).enable_all().build();
+    let runtime = runtime.context("cannot start threads")?;
+    #[cfg(feature = "otlp")]
+    let otlp = arguments.otlp.as_deref();
+    #[cfg(not(feature = "otlp"))]
+    let otlp = None;
+    let _observed = {
+        let _inside = runtime.enter();
+        log::start(arguments.log, otlp)?
+    };
     let at_least_one = |name: &str, count: usize| -> Result<usize> {
         ensure!(count > 0, "--{name}: expected at least 1, found 0");
         Ok(count)
@@ -168,8 +176,6 @@ fn run(arguments: &Arguments) -> Result<()> {
     let queue = Arc::new(Queue::new(rules));
     let drain = seconds("drain", arguments.drain)?;
     let server = Server::new(terms, Arc::clone(&repository), Arc::clone(&queue), mib(arguments.max_requests), cores);
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(cores.min(4)).enable_all().build();
-    let runtime = runtime.context("cannot start threads")?;
     let workers = worker::start(workers, &queue).context("cannot start workers")?;
     let connections = at_least_one("max-connections", arguments.max_connections)?;
     let served = runtime.block_on(serve(arguments.listen, tls, connections, Arc::new(server), drain));
@@ -257,11 +263,4 @@ fn tls(arguments: &Arguments) -> Result<Option<Tls>> {
 #[cfg(not(feature = "tls"))]
 fn tls(_: &Arguments) -> Result<Option<Tls>> {
     Ok(None)
-}
-
-fn log(how: Log) {
-    let builder = tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(false);
-    let builder = builder.with_max_level(if how == Log::Errors { LevelFilter::WARN } else { LevelFilter::INFO });
-    // A process that runs the tool twice has a log already.
-    let _ = if how == Log::Json { builder.json().try_init().is_ok() } else { builder.try_init().is_ok() };
 }

@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
+use tracing::Span;
 
 /// What becomes of a request: the model's outputs, in its order.
 pub(crate) type Answer = Result<Vec<Tensor>, Failure>;
@@ -23,6 +24,8 @@ pub(crate) struct Job {
     /// In the model's order.
     pub(crate) inputs: Vec<Tensor>,
     pub(crate) since: Instant,
+    /// Of the request, for those who collect traces.
+    pub(crate) span: Span,
     ticket: Arc<Ticket>,
     reply: oneshot::Sender<Answer>,
 }
@@ -140,7 +143,8 @@ impl Queue {
     pub(crate) fn push(&self, served: Arc<Served>, inputs: Vec<Tensor>) -> Result<Waiting, Failure> {
         let (reply, answer) = oneshot::channel();
         let ticket = Arc::new(Ticket::default());
-        let job = Job { served, inputs, since: Instant::now(), ticket: Arc::clone(&ticket), reply };
+        let (since, span) = (Instant::now(), Span::current());
+        let job = Job { served, inputs, since, span, ticket: Arc::clone(&ticket), reply };
         let mut inner = lock(&self.inner);
         if inner.is_closed {
             return Err(Failure::new(Kind::Unavailable, "the server is shutting down"));

@@ -31,6 +31,12 @@ fn run(batch: Batch) {
     let begun = Instant::now();
     let served = Arc::clone(&batch.jobs[0].served);
     let images: usize = batch.jobs.iter().map(Job::images).sum();
+    let span =
+        tracing::debug_span!(parent: &batch.jobs[0].span, "inference", model = served.name, version = served.version, images);
+    for job in &batch.jobs[1..] {
+        span.follows_from(&job.span);
+    }
+    let _span = span.entered();
     for job in &batch.jobs {
         served.measured.waited.observe(begun.duration_since(job.since).as_secs_f64());
     }
