@@ -128,17 +128,22 @@ fn read<T: AnyBitPattern + fmt::Display>(
     elements: &mut Vec<f32>,
     convert: impl Fn(T) -> Option<f32>,
 ) -> Result<()> {
-    for element in bytes.chunks_exact(size_of::<T>()) {
+    let before = elements.len();
+    // With room for all of them, conversions that cannot fail become vectors.
+    elements.resize(before + bytes.len() / size_of::<T>(), 0.0);
+    for (place, element) in elements[before..].iter_mut().zip(bytes.chunks_exact(size_of::<T>())) {
         let element = bytemuck::pod_read_unaligned(element);
-        elements.push(convert(element).ok_or_else(|| beyond(of, element))?);
+        *place = convert(element).ok_or_else(|| beyond(of, element))?;
     }
     Ok(())
 }
 
 fn write<T: NoUninit>(of: ElementType, elements: &[f32], bytes: &mut Vec<u8>, convert: impl Fn(f32) -> Option<T>) -> Result<()> {
-    for &element in elements {
+    let before = bytes.len();
+    bytes.resize(before + elements.len() * size_of::<T>(), 0);
+    for (place, &element) in bytes[before..].chunks_exact_mut(size_of::<T>()).zip(elements) {
         let element = convert(element).ok_or_else(|| beyond(of, element))?;
-        bytes.extend_from_slice(bytemuck::bytes_of(&element));
+        place.copy_from_slice(bytemuck::bytes_of(&element));
     }
     Ok(())
 }

@@ -81,7 +81,7 @@ fn alone(served: &Served, inputs: &[Tensor], interrupt: &Interrupt) -> Answer {
 fn joined(served: &Served, jobs: &[Job], interrupt: &Interrupt) -> Result<Vec<Vec<Tensor>>, Failure> {
     let images: usize = jobs.iter().map(Job::images).sum();
     // Of each input, and later of each output, all images.
-    let whole = |index: usize| jobs.iter().flat_map(|job| job.inputs[index].bytes.iter().copied()).collect();
+    let whole = |index: usize| jobs.iter().map(|job| &job.inputs[index].bytes[..]).collect::<Vec<_>>().concat();
     let inputs: Vec<Vec<u8>> = (0..served.inputs.len()).map(whole).collect();
     let mut outputs: Vec<(Vec<usize>, Vec<u8>)> = vec![Default::default(); served.outputs.len()];
     let mut begin = 0;
