@@ -13,6 +13,7 @@ use fastrand::Rng;
 use ssl_report::gpu::{LayerTime, Measure, NetworkTime, Report};
 use sslm::{Model, Options, TensorView};
 use sslm_benches::compare::as_test;
+use sslm_benches::machine;
 use sslm_benches::nets::{NETS, is_masked};
 use sslm_benches::shapes::{ConvShape, Kept, Net, nets};
 use sslm_kernels::Activation;
@@ -49,7 +50,7 @@ fn main() {
     let write = |report: &Report| {
         std::fs::write(&path, serde_json::to_string_pretty(report).expect("text and figures")).expect("the file can be written");
     };
-    let mut report = Report { device: device.name(), layers: Vec::new(), networks: Vec::new() };
+    let mut report = Report { device: device.name(), notes: machine::gpu_notes(), layers: Vec::new(), networks: Vec::new() };
     let all = nets();
     let alexnet = all.iter().find(|net| net.net == "AlexNet").expect("layers.json has AlexNet");
     for batch in BATCHES {

@@ -11,10 +11,10 @@
 //! `layers.rs`. A model's floor counts weights, input and output as its bytes.
 
 use fastrand::Rng;
+use ssl_quiet::cores::Cores;
 use ssl_report::record::Measure;
 use sslm::{Model, Options, TensorView, Threads};
 use sslm_benches::compare::{self, Case, Form, Work, as_test, quick};
-use sslm_benches::cores::Cores;
 use sslm_benches::machine;
 use sslm_benches::nets::{NETS, Net, is_masked};
 use std::cell::LazyCell;

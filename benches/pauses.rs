@@ -12,12 +12,13 @@
 //! says `docs/benchmarks.md`.
 
 use fastrand::Rng;
+use ssl_quiet::cores;
 use ssl_report::pauses::{Report, Row};
 use sslm::{Model, Options, Session, TensorView, Threads};
 use sslm_benches::compare::as_test;
+use sslm_benches::machine;
 use sslm_benches::nets::{NETS, Net};
 use sslm_benches::pauses::{Pause, Series};
-use sslm_benches::{cores, machine};
 use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};

@@ -17,8 +17,10 @@ const ARROWS: [(&str, &[&str]); 17] = [
     // The runtime, because a file is certified by running it.
     ("ssl-convert", &["ssl-cli", "ssl-images", "ssl-npy", "sslm", "sslm-format"]),
     ("ssl-inspect", &["ssl-cli", "sslm"]),
+    // Bursts of each instruction set tell quiet moments from others.
+    ("ssl-quiet", &["sslm-kernels"]),
     // A model is timed beside its dense form.
-    ("ssl-report", &["ssl-cli", "ssl-convert", "sslm"]),
+    ("ssl-report", &["ssl-cli", "ssl-convert", "ssl-quiet", "sslm"]),
     ("ssl-run", &["ssl-cli", "ssl-images", "ssl-npy", "sslm"]),
     ("ssl-serve", &["ssl-cli", "ssl-images", "sslm"]),
     // Pixels come from a canvas: no decoders.

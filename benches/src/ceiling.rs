@@ -1,7 +1,7 @@
 //! What this machine can do at most: the floor under every time.
 
-use crate::bursts::{self, Ring};
-use crate::cores::Cores;
+use ssl_quiet::bursts::{self, Ring};
+use ssl_quiet::cores::Cores;
 use sslm_kernels::Isa;
 use std::fmt;
 use std::sync::{Arc, Barrier};

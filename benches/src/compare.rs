@@ -4,11 +4,11 @@
 //! is as much less time; `SSLM_RECORD` keeps what it is made of.
 
 use crate::ceiling::Ceiling;
-use crate::cores::Cores;
 use crate::machine;
-use crate::quiet::{Calls, Quartiles, Quiet, Sample};
 use crate::table::Table;
 use criterion::{BenchmarkId, Criterion};
+use ssl_quiet::cores::Cores;
+use ssl_quiet::{Calls, Quartiles, Quiet, Sample};
 use ssl_report::record::{Measure, Record, Row};
 use sslm_kernels::Isa;
 use std::cell::{OnceCell, RefCell};
@@ -145,7 +145,7 @@ impl<'c> Comparisons<'c> {
                 }
                 let (_, quiet) = self.measured.get_or_insert_with(|| {
                     let ceiling = Ceiling::measure(self.isa, self.cores);
-                    (ceiling, Quiet::new(self.isa, self.cores))
+                    (ceiling, Quiet::new(self.cores))
                 });
                 bencher.iter_custom(|calls| {
                     let before = times.len();

@@ -23,10 +23,31 @@ pub fn notes() -> Vec<(String, String)> {
         ("sslm", Some(env!("CARGO_PKG_VERSION").to_owned())),
         ("revision", output("git", &["describe", "--always", "--dirty", "--exclude=*"])),
         ("compiler", output("rustc", &["--version"])),
+        ("gemm", locked("gemm-f32")),
         ("slowed", std::env::var("SSLM_SLOWED").ok()),
         ("command", Some(format!("cargo bench -p sslm-benches --bench {bench} -- {}", command.join(" ")))),
     ];
     notes.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?))).collect()
+}
+
+/// The notes of a record of the first GPU, which has been opened.
+pub fn gpu_notes() -> Vec<(String, String)> {
+    let driver = output("nvidia-smi", &["--query-gpu=driver_version", "--format=csv,noheader", "--id=0"]);
+    let versions = [("driver", driver), ("cuBLAS", loaded("libcublas.so."))];
+    notes().into_iter().chain(versions.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?)))).collect()
+}
+
+/// What stands behind `name` in the name of a library that this process has loaded: its version.
+fn loaded(name: &str) -> Option<String> {
+    let maps = fs::read_to_string("/proc/self/maps").ok()?;
+    maps.lines().find_map(|line| Some(line.rsplit_once('/')?.1.strip_prefix(name)?.to_owned()))
+}
+
+/// The version of a crate that all of this was built with.
+fn locked(name: &str) -> Option<String> {
+    let lines = include_str!("../../Cargo.lock").lines();
+    let version = lines.skip_while(|line| *line != format!("name = \"{name}\"")).nth(1)?;
+    Some(version.strip_prefix("version = ")?.trim_matches('"').to_owned())
 }
 
 /// Adds `record`, unless nothing was measured, to the file that the environment names as `SSLM_RECORD`, if it does: a path from the

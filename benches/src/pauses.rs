@@ -1,7 +1,7 @@
 //! Series of calls, back to back or after pauses. What a runtime's threads do while nobody calls decides how long the next call takes,
 //! and what they take from others meanwhile: helpers that sleep are late, helpers that look for work keep a core busy.
 
-use crate::cores;
+use ssl_quiet::cores;
 use std::fmt;
 use std::hint::spin_loop;
 use std::thread;

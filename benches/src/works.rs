@@ -1,12 +1,12 @@
 //! What layers do, on random elements: by our kernels, and in other ways that pruned layers compete with.
 
 use crate::compare::Work;
-use crate::cores::Cores;
 use crate::library;
 use crate::shapes::FullyConnectedShape;
 use crate::sparse::Sparse;
 use fastrand::Rng;
 use memmap2::MmapMut;
+use ssl_quiet::cores::Cores;
 use sslm_kernels::conv::{Column, ConvParameters, ConvTask, Geometry, KeptGroup, Method, PreparedConv};
 use sslm_kernels::cpu::{Target, Task};
 use sslm_kernels::fully_connected::{self, PreparedGemm};

@@ -64,14 +64,18 @@ fn reading(record: &Record) -> Section {
          multiply-adds than are counted, so gains over packed can be above those of MACs. Means say in brackets how many layers they are of, \
          where some were disturbed."
             .to_owned(),
-        "The paper says how many columns are left, but not which: random keeps that many at random, and aligned about as many in whole \
-         channels, which methods on whole channels gain from."
-            .to_owned(),
         "The paper's 5.1x and 3.1x are plain means over five layers. What a network gains is nearer to the mean that is weighted by \
          MACs, or to the ratio of summed times."
             .to_owned(),
     ];
-    Section { title: "How to read this".to_owned(), parts: texts.map(Part::Text).into() }
+    let has_library = record.rows.iter().any(|row| row.measure == Measure::LibraryGemm);
+    let library = has_library.then(|| {
+        let version =
+            record.notes("gemm").next().map_or("a version that was not recorded".to_owned(), |v| format!("version {v}"));
+        format!("Library GEMM is the same matrix product by the crate gemm, {version}.")
+    });
+    let texts = texts.into_iter().chain(library);
+    Section { title: "How to read this".to_owned(), parts: texts.map(Part::Text).collect() }
 }
 
 /// What was timed, in which form, on how many threads.
@@ -100,7 +104,7 @@ fn paper_entry(entry: &Entry, compared: &[Compared<'_>]) -> Option<Section> {
         .iter()
         .filter(|c| entry.covers(&c.row.net, &c.row.form) && entry.layers.contains(&c.row.layer) && !c.baselines.is_empty())
         .collect();
-    let mut parts = Vec::new();
+    let mut parts: Vec<Part> = ways_to_prune(entry, &own).map(Part::Text).into_iter().collect();
     let threads: BTreeSet<usize> = own.iter().map(|compared| compared.row.threads).collect();
     for threads in threads {
         let mut forms: Vec<Form<'_>> = Vec::new();
@@ -125,7 +129,23 @@ fn paper_entry(entry: &Entry, compared: &[Compared<'_>]) -> Option<Section> {
         parts.push(Part::Table(gains_table(&format!("Gains of {title}, layer by layer"), &entry.layers, &lines)));
         parts.push(Part::Table(times_table(&format!("Times of {title}"), entry, &forms, compared)));
     }
-    (!parts.is_empty()).then(|| Section { title: entry.title.clone(), parts })
+    (!own.is_empty()).then(|| Section { title: entry.title.clone(), parts })
+}
+
+/// What the words mean by which forms of an entry differ, where it has such.
+fn ways_to_prune(entry: &Entry, own: &[&Compared<'_>]) -> Option<String> {
+    const MEANINGS: [(&str, &str); 3] = [
+        (", random", "random keeps just as many, anywhere among the channels and taps of the layer, as bars show it"),
+        (
+            ", aligned",
+            "aligned keeps about as many in whole channels, all taps of each, which methods on whole channels gain from",
+        ),
+        (", low rank", "low rank keeps all, as two dense convolutions that have about as many multiply-accumulates together"),
+    ];
+    let is_there = |detail: &str| own.iter().any(|compared| compared.row.form.strip_prefix(&entry.form) == Some(detail));
+    let meanings: Vec<&str> = MEANINGS.into_iter().filter(|(detail, _)| is_there(detail)).map(|(_, meaning)| meaning).collect();
+    (!meanings.is_empty())
+        .then(|| format!("The paper says how many columns of a layer are left, but not which: {}.", meanings.join("; ")))
 }
 
 fn lines(entry: &Entry, forms: &[Form<'_>], compared: &[Compared<'_>], with_paper: bool) -> Vec<Line> {
@@ -356,7 +376,16 @@ fn beside_peers(peers: &Peers, rows: &[Row]) -> Section {
              report cannot know."
         }
     };
-    let mut parts = vec![Part::Text(format!("Medians in ms, of one session ({}). {comparable}", peers.args))];
+    let runtimes: BTreeSet<&str> = names.iter().map(|name| name.strip_suffix(PAUSED).unwrap_or(name)).collect();
+    let version = |name: &&str| match peers.versions.get(*name) {
+        Some(version) => format!("{name} {version}"),
+        None => format!("{name}, whose version was not recorded"),
+    };
+    let versions = runtimes.iter().map(version).collect::<Vec<_>>().join("; ");
+    let mut parts = vec![
+        Part::Text(format!("Medians in ms, of one session ({}). {comparable}", peers.args)),
+        Part::Text(format!("What was timed: {versions}.")),
+    ];
     // A session may have called peers in two patterns, which are not to be compared with each other.
     let both = names.iter().any(|name| name.ends_with(PAUSED));
     let patterns: &[(&str, &str)] =
@@ -383,9 +412,6 @@ fn beside_peers(peers: &Peers, rows: &[Row]) -> Section {
             }
         }
     }
-    let mut versions = Table::new("Versions of other runtimes", &["runtime", "version"], 2);
-    versions.rows = peers.versions.iter().map(|(peer, version)| vec![peer.clone(), version.clone()]).collect();
-    parts.push(Part::Table(versions));
     Section { title: "Other runtimes".to_owned(), parts }
 }
 
@@ -411,14 +437,15 @@ fn recorded(model: &str, threads: usize, rows: &[Row]) -> Option<f64> {
 }
 
 fn all(compared: &[Compared<'_>]) -> Section {
-    let headings = [&["net", "layer", "measure", "form", "threads", "batch"], &TIME_HEADINGS[..]].concat();
-    let mut table = Table::new("Everything that was measured", &headings, 4);
+    let headings = [&["net", "layer", "measure", "form", "kernel", "threads", "batch"], &TIME_HEADINGS[1..]].concat();
+    let mut table = Table::new("Everything that was measured", &headings, 5);
     table.long = true;
     for compared in compared {
         let row = compared.row;
         let names = [&row.net, &row.layer, &row.measure.to_string(), &row.form].map(String::clone);
         let counts = [row.threads, row.batch].map(|count| count.to_string());
-        table.rows.push(names.into_iter().chain(counts).chain(time_cells(compared)).collect());
+        let [kernel, times @ ..] = time_cells(compared);
+        table.rows.push(names.into_iter().chain([kernel]).chain(counts).chain(times).collect());
     }
     Section { title: "All measurements".to_owned(), parts: vec![Part::Table(table)] }
 }

@@ -14,6 +14,9 @@ use std::path::Path;
 pub struct Report {
     /// What the device calls itself.
     pub device: String,
+    /// On what machine, when and of what: keys and values.
+    #[serde(default)]
+    pub notes: Vec<(String, String)>,
     /// Single layers.
     pub layers: Vec<LayerTime>,
     /// Whole networks.
@@ -111,6 +114,11 @@ pub struct PyTorchTime {
 }
 
 impl Report {
+    /// A note's value, if there is such a note.
+    fn note(&self, key: &str) -> &str {
+        self.notes.iter().find(|note| note.0 == key).map_or("not recorded", |note| &note.1)
+    }
+
     /// Reads a file.
     ///
     /// # Errors
@@ -140,8 +148,11 @@ pub(crate) fn section(report: &Report, torch: Option<&PyTorch>) -> Section {
     let torch = torch.filter(|torch| torch.device == report.device);
     let mut text = format!(
         "Measured on {} by events of the device. Gains are over the dense layer, lowered and multiplied by cuBLAS, in fp32; product is \
-         the matrix product alone, without lowering, as the paper measured it.",
-        report.device
+         the matrix product alone, without lowering, as the paper measured it. Versions: sslm {}, driver {}, cuBLAS {}.",
+        report.device,
+        report.note("sslm"),
+        report.note("driver"),
+        report.note("cuBLAS"),
     );
     if let Some(PyTorch { torch, cudnn, .. }) = torch {
         text += &format!(

@@ -167,6 +167,29 @@ fn pages_hold_everything_and_need_nothing() {
 }
 
 #[test]
+fn words_are_explained_and_versions_named() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let [csv, html, markdown, peers] = ["r.csv", "r.html", "r.md", "p.json"].map(|name| path(folder.path(), name));
+    let mut record = record();
+    record.note("gemm", "0.7");
+    record.rows.push(Row { measure: Measure::LibraryGemm, ..row("conv1", "entry 2", "", 3_000, 9.0) });
+    record.rows.push(Row { measure: Measure::Convolution, ..row("conv1", "entry 2, random", "", 3_000, 9.0) });
+    record.rows.push(Row { measure: Measure::Convolution, ..row("conv1", "dense", "entry 2, random", 12_000, 9.0) });
+    record.write(csv.as_ref()).expect("it is written");
+    let times = r#"{"results": {"lenet.dense.b1": {"peers": {"ort": {"t1": {"ms": 1}}, "ncnn-paused": {"t1": {"ms": 9}}}}},
+        "versions": {"ncnn": "9.8"}}"#;
+    std::fs::write(&peers, times).expect("it is written");
+    let output = run(&[&csv, "--peers", &peers, "-o", &html, "--markdown", &markdown]);
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    let markdown = std::fs::read_to_string(markdown).expect("it is written");
+    assert!(markdown.contains("What was timed: ncnn 9.8; ort, whose version was not recorded."), "{markdown}");
+    assert!(markdown.contains("by the crate gemm, version 0.7."), "{markdown}");
+    let (_, entry) = markdown.split_once("## AlexNet, Table 4 entry 2").expect("the entry");
+    let (before, _) = entry.split_once("| gain |").expect("a table");
+    assert!(before.contains("random keeps just as many") && !before.contains("aligned keeps"), "{markdown}");
+}
+
+#[test]
 fn times_of_one_session_are_set_beside_each_other() {
     let folder = tempfile::tempdir().expect("a folder");
     let [csv, html, markdown, peers] = ["r.csv", "r.html", "r.md", "p.json"].map(|name| path(folder.path(), name));
@@ -251,6 +274,13 @@ fn what_cannot_be_read_is_one_message_and_no_page() {
     }
 }
 
+/// What is measured of each layer of a model.
+fn json_of_layers(model: &str, threads: usize) -> Vec<serde_json::Value> {
+    let output = run(&["bench", model, "--json", "--threads", &threads.to_string()]);
+    let json: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    json["layers"].as_array().expect("a list").clone()
+}
+
 #[test]
 fn layers_of_a_model_are_timed_beside_their_dense_form() {
     let lenet = concat!(env!("CARGO_MANIFEST_DIR"), "/../models/lenet/lenet");
@@ -261,6 +291,17 @@ fn layers_of_a_model_are_timed_beside_their_dense_form() {
     for expected in ["/conv2/Conv", "50.9 k", "predicted", "The bottleneck is ", "What to prune next"] {
         assert!(stdout.contains(expected), "{expected}: {stdout}");
     }
+    assert!(json_of_layers(&sslm, 1).iter().all(|layer| layer["quiet"].is_u64()));
+    // Of threads that share cores, no sample is quiet.
+    let threads = 1 + std::thread::available_parallelism().map_or(1, usize::from);
+    let layers = json_of_layers(&sslm, threads);
+    assert!(layers.iter().all(|layer| layer["quiet"] == 0), "{layers:?}");
+    let output = run(&["bench", &sslm, "--onnx", &onnx, "--threads", &threads.to_string()]);
+    let stdout = String::from_utf8_lossy(&output.stdout);
+    for expected in ["us *", "samples was quiet, so it is of all", "* of disturbed samples"] {
+        assert!(stdout.contains(expected), "{expected}: {stdout}");
+    }
+    assert!(!stdout.contains("times as long"), "{stdout}");
     let folder = tempfile::tempdir().expect("a folder");
     let page = path(folder.path(), "page.html");
     let output = run(&["bench", &sslm, "--onnx", &onnx, "--json", "-o", &page]);
@@ -316,7 +357,11 @@ fn times_on_a_gpu_are_gains() {
     };
     let layers = (1..6).map(of_layer).collect::<Vec<_>>().join(", ");
     let network = r#"{"net": "AlexNet", "form": "dense", "batch": 1, "precision": "fp32", "macs": 1000000, "median_us": 10, "steps_us": 9}"#;
-    std::fs::write(&gpu, format!(r#"{{"device": "G", "layers": [{layers}], "networks": [{network}]}}"#)).expect("it is written");
+    std::fs::write(
+        &gpu,
+        format!(r#"{{"device": "G", "notes": [["driver", "7"]], "layers": [{layers}], "networks": [{network}]}}"#),
+    )
+    .expect("it is written");
     let row = |form: &str, format: &str, us: f64| {
         format!(
             r#"{{"net": "AlexNet", "layer": "conv2", "form": "{form}", "batch": 128, "format": "{format}", "precision": "fp32",
@@ -340,6 +385,7 @@ fn times_on_a_gpu_are_gains() {
         "| layer, over PyTorch's dense | - | 1.50x | - | - | - | 1.50x (1) | 1.50x (1) | 1.50x (1) |",
         "| layer, over PyTorch's with zeros | - | 2.00x | - | - | - | 2.00x (1) | 2.00x (1) | 2.00x (1) |",
         "| AlexNet | dense | fp32 | 1 | 10.0 | 9.0 | 200 | 1.00x | 8.5 |",
+        "Versions: sslm not recorded, driver 7, cuBLAS not recorded. PyTorch 9 with cuDNN 9",
     ] {
         assert!(markdown.contains(line), "{line}: {markdown}");
     }

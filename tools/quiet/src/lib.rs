@@ -4,8 +4,11 @@
 //! burst multiplies, and one reads L2. And virtual cores may be moved to where they no longer share a cache: threads that
 //! share work then wait for what the others write, while each by itself is as fast as before. So cores hand a counter around, too.
 
-use crate::bursts::{self, Ring};
-use crate::cores::{self, Cores};
+pub mod bursts;
+pub mod cores;
+
+use crate::bursts::Ring;
+use crate::cores::Cores;
 use sslm_kernels::Isa;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -89,8 +92,8 @@ impl Quartiles {
 
 impl<'c> Quiet<'c> {
     /// Looks for the best bursts first.
-    pub fn new(isa: Isa, cores: &'c Cores) -> Self {
-        let mut quiet = Quiet { isa, cores, ring: Arc::new(Ring::new(cores.count())), best: [0.0; 3] };
+    pub fn new(cores: &'c Cores) -> Self {
+        let mut quiet = Quiet { isa: Isa::best(), cores, ring: Arc::new(Ring::new(cores.count())), best: [0.0; 3] };
         for _ in 0..200 {
             quiet.now();
         }
@@ -160,8 +163,13 @@ pub struct Calls {
 }
 
 impl Calls {
-    /// One call, for tests.
+    /// One call, however short it is: where each is looked at, as those of a session that times its steps, and in tests.
     pub const ONE: Self = Calls { of_a_sample: 1, long: false };
+
+    /// One call of which it was found out whether it is long.
+    pub fn one(call: impl FnMut()) -> Self {
+        Calls { of_a_sample: 1, ..Calls::new(call) }
+    }
 
     /// Finds out by calling.
     pub fn new(mut call: impl FnMut()) -> Self {
