@@ -152,26 +152,29 @@ pub fn read(image: impl Read, rule: &Preprocessing, dims: &[Dim], layout: Layout
     prepared(decode::decode(image, layout.channels)?, rule, dims, layout)
 }
 
-/// As [`load`], of pixels as a canvas has them: row by row, red, green, blue and alpha of a pixel beside each other; alpha is dropped.
+/// As [`load`], of pixels as arrays and canvases have them: row by row, the `samples` of a pixel beside each other. One is gray, three are
+/// red, green and blue, and four have alpha besides, which is dropped.
 ///
 /// # Errors
 /// If there are more or fewer bytes than the size says, none at all, or the rule would enlarge the image beyond measure.
-pub fn of_rgba(
+pub fn of_pixels(
     [width, height]: [u32; 2],
+    samples: usize,
     bytes: Vec<u8>,
     rule: &Preprocessing,
     dims: &[Dim],
     layout: Layout,
 ) -> Result<(Vec<usize>, Vec<f32>)> {
     ensure!(width > 0 && height > 0, "pixels: expected a width and a height of at least 1, found {width} and {height}");
-    let expected = u128::from(width) * u128::from(height) * 4;
+    ensure!(matches!(samples, 1 | 3 | 4), "pixels: expected 1, 3 or 4 samples of each, found {samples}");
+    let expected = u128::from(width) * u128::from(height) * samples as u128;
     ensure!(
         bytes.len() as u128 == expected,
-        "pixels: expected {expected} bytes (4 for each of {width}x{height}), found {}",
+        "pixels: expected {expected} bytes ({samples} for each of {width}x{height}), found {}",
         bytes.len()
     );
     let channels = layout.channels;
-    let image = Pixels { width, height, channels, bytes: colors::of_eight_bits(bytes, 4, channels) };
+    let image = Pixels { width, height, channels, bytes: colors::of_eight_bits(bytes, samples, channels) };
     prepared(image, rule, dims, layout)
 }
 
@@ -235,21 +238,23 @@ mod tests {
     }
 
     #[test]
-    fn pixels_of_a_canvas_become_what_a_file_of_them_does() {
+    fn pixels_become_what_a_file_of_them_does() {
         let (width, height) = (37u32, 23u32);
-        let rgba: Vec<u8> = (0..width * height * 4).map(|i| (i * i % 251) as u8).collect();
-        let mut file = Vec::new();
-        let mut encoder = png::Encoder::new(&mut file, width, height);
-        encoder.set_color(png::ColorType::Rgba);
-        encoder.set_depth(png::BitDepth::Eight);
-        encoder.write_header().and_then(|mut file| file.write_image_data(&rgba)).expect("memory takes everything");
-        for (channels, resize) in [(1, Resize::Stretch), (3, Resize::CenterCrop { short_side: 20 })] {
+        let colors = [(1u32, png::ColorType::Grayscale), (3, png::ColorType::Rgb), (4, png::ColorType::Rgba)];
+        for ((samples, color), channels) in colors.into_iter().flat_map(|color| [(color, 1), (color, 3)]) {
+            let resize = if channels == 1 { Resize::Stretch } else { Resize::CenterCrop { short_side: 20 } };
+            let bytes: Vec<u8> = (0..width * height * samples).map(|i| (i * i % 251) as u8).collect();
+            let mut file = Vec::new();
+            let mut encoder = png::Encoder::new(&mut file, width, height);
+            encoder.set_color(color);
+            encoder.set_depth(png::BitDepth::Eight);
+            encoder.write_header().and_then(|mut file| file.write_image_data(&bytes)).expect("memory takes everything");
             let dims = dims(channels, 16);
             let layout = Layout::of(&dims, ElementType::F32).expect("dims of images");
             let rule = Preprocessing { resize, ..layout.plain() };
             let of_file = read(&file[..], &rule, &dims, layout).expect("a sound image");
-            let of_pixels = of_rgba([width, height], rgba.clone(), &rule, &dims, layout).expect("as many bytes as the size says");
-            assert!(of_file == of_pixels, "{channels} channels: expected the same elements, found others");
+            let of_pixels = of_pixels([width, height], samples as usize, bytes, &rule, &dims, layout).expect("a sound image");
+            assert!(of_file == of_pixels, "{samples} samples, {channels} channels: expected the same elements, found others");
         }
     }
 
@@ -257,12 +262,13 @@ mod tests {
     fn pixels_have_the_bytes_that_their_size_says() {
         let dims = dims(1, 28);
         let layout = Layout::of(&dims, ElementType::F32).expect("dims of images");
-        for (size, bytes, expected) in [
-            ([0, 1], 0, "expected a width and a height of at least 1, found 0 and 1"),
-            ([2, 3], 23, "expected 24 bytes (4 for each of 2x3), found 23"),
-            ([u32::MAX, u32::MAX], 4, "expected 73786976260478468100 bytes"),
+        for (size, samples, bytes, expected) in [
+            ([0, 1], 4, 0, "expected a width and a height of at least 1, found 0 and 1"),
+            ([2, 3], 4, 23, "expected 24 bytes (4 for each of 2x3), found 23"),
+            ([2, 3], 2, 12, "expected 1, 3 or 4 samples of each, found 2"),
+            ([u32::MAX, u32::MAX], 4, 4, "expected 73786976260478468100 bytes"),
         ] {
-            let result = of_rgba(size, vec![0; bytes], &layout.plain(), &dims, layout);
+            let result = of_pixels(size, samples, vec![0; bytes], &layout.plain(), &dims, layout);
             let message = result.expect_err("a wrong size").to_string();
             assert!(message.contains(expected), "expected '{expected}', found '{message}'");
         }

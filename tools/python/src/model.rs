@@ -9,13 +9,14 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList, PyTuple};
 use serde_json::json;
 use ssl_images::Layout;
+use ssl_run::Timing;
 use sslm::{
     Backend, ElementType, ErrorKind, Options, PlanCache, PooledSession, TensorInfo, TensorView, Threads, Tuning, TypedView,
 };
 use std::ffi::CString;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// So many runs are timed at most.
 const MOST_RUNS: usize = 1_000_000;
@@ -28,7 +29,6 @@ pub(crate) struct Model {
     inputs: Vec<TensorInfo>,
     output_names: Vec<String>,
     output_types: Vec<ElementType>,
-    /// What is known of their shapes, once somebody asked.
     /// Extent of axis 0, where the model leaves it open and nothing else says it.
     batch: usize,
     plans: PlanCache,
@@ -159,9 +159,10 @@ impl Model {
         let (shapes, views) = (shapes_of(&inputs), typed(py, &inputs)?);
         let measured = py.detach(|| {
             let mut session = self.session(&shapes)?.plan().session();
-            measure(&mut session, &views, runs)
+            Timing::of(&mut session, |session| session.run_typed(&views).map(drop), Some(runs))
         });
-        measured.map_err(|e| error::of_library(py, &e))
+        let timing = measured.map_err(|e| error::of_library(py, &e))?;
+        Ok(json!(timing).to_string())
     }
 
     /// Times every method for inputs of these shapes and takes what is fastest from now on. Yields what was measured as JSON, and
@@ -371,48 +372,4 @@ fn backend_of(py: Python<'_>, backend: &str) -> PyResult<Backend> {
         "auto" => Ok(Backend::Auto),
         _ => Err(error::input(py, "backend", "'cpu', 'cuda' or 'auto'", format!("'{backend}'"))),
     }
-}
-
-/// Whole runs, and then steps, after a warm-up: clock calls between steps would make whole runs longer.
-fn measure(session: &mut sslm::Session, inputs: &[TypedView<'_>], runs: usize) -> sslm::Result<String> {
-    const WARM_UP: Duration = Duration::from_millis(100);
-    let start = Instant::now();
-    session.run_typed(inputs)?;
-    while start.elapsed() < WARM_UP {
-        session.run_typed(inputs)?;
-    }
-    let mut whole = Vec::new();
-    for _ in 0..runs {
-        let start = Instant::now();
-        session.run_typed(inputs)?;
-        whole.push(start.elapsed());
-    }
-    session.set_timing(true);
-    let mut steps: Vec<Vec<Duration>> = vec![Vec::new(); session.step_times().len()];
-    for _ in 0..runs {
-        session.run_typed(inputs)?;
-        steps.iter_mut().zip(session.step_times()).for_each(|(all, &time)| all.push(time));
-    }
-    let plan = session.plan();
-    let layers = plan.steps().zip(steps).map(|(step, times)| {
-        let [min, median, _] = milliseconds(times);
-        json!({
-            "name": step.name, "op": step.op, "kernel": step.kernel, "min_ms": min, "median_ms": median, "macs": step.macs,
-            "bytes": step.bytes, "threads": step.threads,
-        })
-    });
-    let (layers, [min, median, p90]) = (layers.collect::<Vec<_>>(), milliseconds(whole));
-    let report = json!({
-        "device": plan.device(), "threads": plan.threads(), "shapes": plan.input_shapes().collect::<Vec<_>>(), "runs": runs,
-        "run_ms": {"min": min, "median": median, "p90": p90}, "session_bytes": plan.session_bytes(),
-        "prepared_bytes": plan.prepared_bytes(), "layers": layers,
-    });
-    Ok(report.to_string())
-}
-
-/// The shortest of times, their median, and what nine of ten do not exceed.
-fn milliseconds(mut times: Vec<Duration>) -> [f64; 3] {
-    times.sort();
-    let last = times.len() - 1;
-    [0, last / 2, last * 9 / 10].map(|at| times[at].as_secs_f64() * 1e3)
 }

@@ -1,6 +1,6 @@
 //! Images to classify: files, bytes of files, and pixels.
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyTuple};
 use ssl_images::Layout;
@@ -14,7 +14,7 @@ pub(crate) enum Image {
     File(PathBuf),
     /// What a file holds.
     Bytes(Vec<u8>),
-    /// Height, width and channels of pixels, and their bytes.
+    /// Height, width and samples of pixels, and their bytes.
     Pixels((u32, u32, u8, Vec<u8>)),
 }
 
@@ -36,22 +36,8 @@ pub(crate) fn load(image: Image, rule: &Preprocessing, input: &TensorInfo, layou
     match image {
         Image::File(path) => ssl_images::load(&path, rule, &input.dims, layout),
         Image::Bytes(bytes) => ssl_images::read(Cursor::new(bytes), rule, &input.dims, layout).context("image in memory"),
-        Image::Pixels((height, width, channels, pixels)) => {
-            let png = encode(height, width, channels, &pixels).context("pixels")?;
-            ssl_images::read(Cursor::new(png), rule, &input.dims, layout).context("pixels")
+        Image::Pixels((height, width, samples, pixels)) => {
+            ssl_images::of_pixels([width, height], usize::from(samples), pixels, rule, &input.dims, layout)
         }
     }
-}
-
-/// Pixels as a file in memory, so that they become the input by the very rules for files.
-fn encode(height: u32, width: u32, channels: u8, pixels: &[u8]) -> Result<Vec<u8>> {
-    let color = if channels == 1 { png::ColorType::Grayscale } else { png::ColorType::Rgb };
-    ensure!(height > 0 && width > 0, "expected a height and a width of at least 1, found {height} and {width}");
-    let mut file = Vec::new();
-    let mut encoder = png::Encoder::new(&mut file, width, height);
-    encoder.set_color(color);
-    encoder.set_depth(png::BitDepth::Eight);
-    encoder.set_compression(png::Compression::NoCompression);
-    encoder.write_header()?.write_image_data(pixels)?;
-    Ok(file)
 }

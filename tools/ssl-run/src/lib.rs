@@ -1,5 +1,5 @@
 //! `ssl-run`: the command line of the runtime. `images` runs images, which `sources` names and `ahead` decodes, and `answers` prints
-//! what was found; `tensors` runs arrays that `inputs` reads, `timing` and `tune` measure what `sample` gives them, `finite` looks
+//! what was found; `tensors` runs arrays that `inputs` reads, `timing` (by [`Timing`], which others may use) and `tune` measure what `sample` gives them, `finite` looks
 //! for NaN; `outputs` writes what models yield, `preprocess` says how an image becomes a tensor.
 
 mod ahead;
@@ -14,6 +14,8 @@ mod sources;
 mod tensors;
 mod timing;
 mod tune;
+
+pub use timing::Timing;
 
 use answers::Format;
 use anyhow::{Context, Result, bail, ensure};

@@ -6,7 +6,7 @@ use crate::{Arguments, Precision, options, prepare, sample};
 use anyhow::Result;
 use serde::Serialize;
 use ssl_cli::{printable, rate, short, table, time};
-use sslm::{Model, Session, TensorView};
+use sslm::{Model, Session};
 use std::collections::BTreeSet;
 use std::io::Write;
 use std::time::{Duration, Instant};
@@ -17,12 +17,15 @@ const WARM_UP: Duration = Duration::from_millis(200);
 const PROFILE: Duration = Duration::from_millis(300);
 const MOST_PROFILED: usize = 1000;
 
+/// How long a session's runs and their steps take, for programs as it is.
 #[derive(Serialize)]
-struct Report {
+pub struct Timing {
     /// `null` for the CPU.
     device: Option<String>,
     threads: usize,
     batch: usize,
+    /// Of the inputs.
+    shapes: Vec<Vec<usize>>,
     runs: usize,
     run_ms: RunMs,
     /// Memory that the session owns, and that the plan owns for tables and transformed weights.
@@ -100,10 +103,10 @@ struct Times {
 
 impl Times {
     /// Times `runs` of each; none: as many as a profile takes.
-    fn of(session: &mut Session, inputs: &[TensorView<'_>], runs: Option<usize>) -> Result<Times> {
+    fn of<E>(session: &mut Session, mut run: impl FnMut(&mut Session) -> Result<(), E>, runs: Option<usize>) -> Result<Times, E> {
         let (start, mut warm_runs) = (Instant::now(), 0u32);
         while warm_runs == 0 || start.elapsed() < WARM_UP {
-            session.run_all(inputs)?;
+            run(session)?;
             warm_runs += 1;
         }
         let runs = runs.unwrap_or_else(|| {
@@ -117,10 +120,10 @@ impl Times {
         for _ in 0..runs {
             session.set_timing(false);
             let start = Instant::now();
-            session.run_all(inputs)?;
+            run(session)?;
             times.whole.push(start.elapsed());
             session.set_timing(true);
-            session.run_all(inputs)?;
+            run(session)?;
             times.steps.iter_mut().zip(session.step_times()).for_each(|(all, &time)| all.push(time));
         }
         times.whole.sort();
@@ -129,47 +132,58 @@ impl Times {
     }
 }
 
+impl Timing {
+    /// Times what `run` runs by `session`, so many times, or as often as a moment allows.
+    ///
+    /// # Errors
+    /// As `run`.
+    pub fn of<E>(session: &mut Session, run: impl FnMut(&mut Session) -> Result<(), E>, runs: Option<usize>) -> Result<Self, E> {
+        let Times { whole, steps } = Times::of(session, run, runs)?;
+        let plan = session.plan();
+        let shapes: Vec<Vec<usize>> = plan.input_shapes().map(<[usize]>::to_vec).collect();
+        let ms = |d: Duration| d.as_secs_f64() * 1e3;
+        Ok(Timing {
+            device: plan.device(),
+            threads: plan.threads(),
+            batch: shapes.first().and_then(|shape| shape.first()).copied().unwrap_or(1),
+            shapes,
+            runs: whole.len(),
+            run_ms: RunMs { min: ms(whole[0]), median: ms(quantile(&whole, 0.5)), p90: ms(quantile(&whole, 0.9)) },
+            session_bytes: plan.session_bytes(),
+            prepared_bytes: plan.prepared_bytes(),
+            difference: None,
+            layers: plan
+                .steps()
+                .zip(&steps)
+                .map(|(step, times)| LayerMs {
+                    name: step.name.to_owned(),
+                    op: step.op.to_owned(),
+                    kernel: step.kernel,
+                    min_ms: ms(times[0]),
+                    median_ms: ms(quantile(times, 0.5)),
+                    macs: step.macs,
+                    bytes: step.bytes,
+                    threads: step.threads,
+                })
+                .collect(),
+        })
+    }
+}
+
 pub(crate) fn run(arguments: &Arguments, model: &Model) -> Result<()> {
     let sample = sample::inputs(arguments, model)?;
     let plan = prepare(arguments, model, &sample.shapes)?;
     let mut session = plan.session();
     let inputs = sample.views()?;
-    let Times { whole, steps } = Times::of(&mut session, &inputs, arguments.bench)?;
-    let rounds = plan.device().is_some() && arguments.precision != Precision::Fp32;
-    let difference = rounds.then(|| -> Result<_> {
+    let mut timing = Timing::of(&mut session, |session| session.run_all(&inputs).map(drop), arguments.bench)?;
+    if plan.device().is_some() && arguments.precision != Precision::Fp32 {
         let on_cpu = options(arguments, model, &sample.shapes)?.backend(sslm::Backend::Cpu);
         let mut cpu = model.prepare(&on_cpu)?.session();
         let both = cpu.run_all(&inputs)?.iter().zip(session.run_all(&inputs)?.iter());
         let differences = both.map(|((_, expected), (_, found))| Difference::between(expected.data(), found.data()));
-        Ok(differences.fold(Difference { absolute: 0.0, relative: 0.0 }, Difference::or_greater))
-    });
-    let difference = difference.transpose()?;
-    let ms = |d: Duration| d.as_secs_f64() * 1e3;
-    let report = Report {
-        device: plan.device(),
-        threads: plan.threads(),
-        batch: sample.shapes[0].first().copied().unwrap_or(1),
-        runs: whole.len(),
-        run_ms: RunMs { min: ms(whole[0]), median: ms(quantile(&whole, 0.5)), p90: ms(quantile(&whole, 0.9)) },
-        session_bytes: plan.session_bytes(),
-        prepared_bytes: plan.prepared_bytes(),
-        difference,
-        layers: plan
-            .steps()
-            .zip(&steps)
-            .map(|(step, times)| LayerMs {
-                name: step.name.to_owned(),
-                op: step.op.to_owned(),
-                kernel: step.kernel,
-                min_ms: ms(times[0]),
-                median_ms: ms(quantile(times, 0.5)),
-                macs: step.macs,
-                bytes: step.bytes,
-                threads: step.threads,
-            })
-            .collect(),
-    };
-    print(arguments, &report)
+        timing.difference = Some(differences.fold(Difference { absolute: 0.0, relative: 0.0 }, Difference::or_greater));
+    }
+    print(arguments, &timing)
 }
 
 /// The smallest sample that at least `q` of all samples do not exceed.
@@ -177,26 +191,26 @@ fn quantile(sorted: &[Duration], q: f64) -> Duration {
     sorted[((sorted.len() as f64 * q).ceil() as usize).clamp(1, sorted.len()) - 1]
 }
 
-fn print(arguments: &Arguments, report: &Report) -> Result<()> {
+fn print(arguments: &Arguments, timing: &Timing) -> Result<()> {
     let mut out = ssl_cli::stdout();
     if arguments.format() == Format::Json {
-        writeln!(out, "{}", serde_json::to_string_pretty(report)?)?;
+        writeln!(out, "{}", serde_json::to_string_pretty(timing)?)?;
         return Ok(());
     }
-    print_layers(&report.layers, &mut out)?;
-    let RunMs { min, median, p90 } = &report.run_ms;
-    let Report { threads, batch, runs, .. } = report;
-    let place = report.device.clone().unwrap_or_else(|| format!("threads {threads}"));
+    print_layers(&timing.layers, &mut out)?;
+    let RunMs { min, median, p90 } = &timing.run_ms;
+    let Timing { threads, batch, runs, .. } = timing;
+    let place = timing.device.clone().unwrap_or_else(|| format!("threads {threads}"));
     let [min, median, p90] = [min, median, p90].map(|ms| time(ms / 1e3));
     writeln!(out, "run: min {min}, median {median}, p90 {p90} ({runs} runs, batch {batch}, {place})")?;
     let mib = |bytes: usize| format!("{:.1} MiB", bytes as f64 / f64::from(1 << 20));
     writeln!(
         out,
         "memory: activations {}, tables and transformed weights {}",
-        mib(report.session_bytes),
-        mib(report.prepared_bytes)
+        mib(timing.session_bytes),
+        mib(timing.prepared_bytes)
     )?;
-    if let Some(Difference { absolute, relative }) = report.difference {
+    if let Some(Difference { absolute, relative }) = timing.difference {
         writeln!(out, "largest difference from float32 on the CPU: {absolute:.1e}, {relative:.1e} of the largest output")?;
     }
     Ok(())

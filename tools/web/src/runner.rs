@@ -74,7 +74,7 @@ impl Runner {
         let layout = Layout::of(&self.input.dims, self.input.element_type)?;
         let rule = self.model.preprocessing().cloned().unwrap_or_else(|| layout.plain());
         layout.check(&rule)?;
-        let (mut shape, mut elements) = ssl_images::of_rgba(size, rgba, &rule, &self.input.dims, layout)?;
+        let (mut shape, mut elements) = ssl_images::of_pixels(size, 4, rgba, &rule, &self.input.dims, layout)?;
         // A model whose batch is fixed runs one image and blank ones.
         let batch = self.input_shape().first().copied().flatten().unwrap_or(1);
         shape[0] = batch;
