@@ -484,7 +484,7 @@ fn tuning_beside_the_model_is_used() {
     std::fs::copy(model(), &lenet).expect("a writable folder");
     let file = format!("{lenet}.tuning.json");
     let options = sslm::Options::new().threads(sslm::Threads::Single);
-    let (tuning, _) = sslm::Model::read(&lenet).expect("it opens").tune(&options, |_, _| {}).expect("it can be tuned");
+    let (tuning, _) = sslm::Model::read(&lenet).expect("it opens").tune(&options, None, |_, _| {}).expect("it can be tuned");
     std::fs::write(&file, tuning.to_json()).expect("a writable folder");
 
     // Whether it is used or not, the answer is there, and one line says what was done.

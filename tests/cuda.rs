@@ -179,7 +179,7 @@ fn what_is_missing_is_named() {
 #[test]
 fn tunings_are_not_for_devices() {
     let model = shipped();
-    let (tuning, _) = model.tune(&Options::new().threads(Threads::Single), |_, _| {}).expect("it can be tuned");
+    let (tuning, _) = model.tune(&Options::new().threads(Threads::Single), None, |_, _| {}).expect("it can be tuned");
     for device in devices() {
         let error = model.prepare(&Options::new().tuning(tuning.clone()).device(device)).expect_err("another backend");
         assert_eq!(*error.kind(), ErrorKind::Tuning, "{error}");

@@ -1,7 +1,7 @@
 //! Measured methods: plans by each of them compute the same, tunings hold for what they were made for, and their files are read
 //! with care.
 
-use sslm::{ErrorKind, Isa, Method, Model, Options, Threads, Tuning};
+use sslm::{ErrorKind, Interrupt, Isa, Method, Model, Options, Threads, Tuning};
 use sslm_devices::isas;
 use sslm_tests::compare::{Output, convert, input, prepare, run_session};
 use sslm_tests::onnx::{Net, Value::*};
@@ -33,14 +33,26 @@ fn options() -> Options {
 }
 
 fn tune(model: &Model) -> Tuning {
-    model.tune(&options(), |_, _| ()).expect("it can be measured").0
+    model.tune(&options(), None, |_, _| ()).expect("it can be measured").0
+}
+
+#[test]
+fn tuning_ends_by_an_interrupt() {
+    let interrupt = Interrupt::new();
+    let mut parts = 0;
+    let tuned = model(0).tune(&options(), Some(&interrupt), |_, _| {
+        parts += 1;
+        interrupt.cancel();
+    });
+    assert_eq!(*tuned.expect_err("it was cancelled").kind(), ErrorKind::Cancelled);
+    assert_eq!(parts, 1, "expected an end at once");
 }
 
 #[test]
 fn every_method_computes_the_same() {
     let model = model(0);
     let mut calls = Vec::new();
-    let (tuning, turns) = model.tune(&options(), |done, total| calls.push((done, total))).expect("it can be measured");
+    let (tuning, turns) = model.tune(&options(), None, |done, total| calls.push((done, total))).expect("it can be measured");
     assert!(calls.iter().enumerate().all(|(i, &(done, total))| done == i + 1 && total == calls.len()), "progress counts up");
     assert_eq!(tuning.layers.len(), 4, "{tuning:?}");
     assert!(turns.count >= 16 && turns.count <= calls.len() / 2, "{turns:?}");
@@ -63,6 +75,7 @@ fn every_method_computes_the_same() {
         }
         let options = options().tuning(tuning.clone());
         let plan = model.prepare(&options).expect("it can be prepared");
+        assert_eq!(plan.macs(), plan.steps().map(|step| step.macs).sum::<usize>());
         let kernels: Vec<String> = plan.steps().filter(|s| s.op.starts_with("Conv")).map(|s| s.kernel).collect();
         assert_eq!(kernels.len(), 4);
         assert!(kernels.iter().all(|k| k.ends_with(", timed")), "{kernels:?}");

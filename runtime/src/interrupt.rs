@@ -76,7 +76,8 @@ impl Interrupt {
         self.set_deadline(None);
     }
 
-    pub(crate) fn is_cancelled(&self) -> bool {
+    /// Whether [`Self::cancel`] was called, and nobody has reset it since.
+    pub fn is_cancelled(&self) -> bool {
         self.inner.is_cancelled.load(Relaxed)
     }
 

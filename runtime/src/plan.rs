@@ -25,6 +25,7 @@ pub(crate) struct Inner {
     /// Why it is the CPU's although a device was asked for first.
     fallback: Option<String>,
     pub(crate) limits: Limits,
+    macs: usize,
 }
 
 impl fmt::Debug for Plan {
@@ -45,12 +46,18 @@ impl Plan {
         limits: Limits,
     ) -> Self {
         let Signature { inputs, outputs } = signature;
-        Plan { inner: Arc::new(Inner { model, inputs, outputs, program, fallback, limits }) }
+        let macs = (0..program.step_count()).map(|i| program.step(i).macs).fold(0, usize::saturating_add);
+        Plan { inner: Arc::new(Inner { model, inputs, outputs, program, fallback, limits, macs }) }
     }
 
     /// What runs, in order.
     pub fn steps(&self) -> impl ExactSizeIterator<Item = StepInfo<'_>> {
         (0..self.inner.program.step_count()).map(|i| self.inner.program.step(i))
+    }
+
+    /// Multiply-accumulates of a run, those of all steps together: about how long it takes, where most of its work is in convolutions.
+    pub fn macs(&self) -> usize {
+        self.inner.macs
     }
 
     /// Shapes that [`crate::Session::run_all`] expects, in order.

@@ -3,6 +3,7 @@
 //! run may lose, by the layouts between them for example: whole runs are timed after that.
 
 use crate::error::Result;
+use crate::interrupt::Interrupt;
 use crate::model::Model;
 use crate::options::{Backend, Methods, Options};
 use crate::plan::Plan;
@@ -32,24 +33,34 @@ impl Model {
     /// Measures which of the CPU's methods is fastest for each convolution, with the options' threads, instruction set and shapes, and
     /// after that whether whole runs are faster by these methods than by those that are expected to be: the second value says so. It
     /// takes some ten seconds, more for networks whose runs are long, and memory for the activations of several plans. `progress` is
-    /// told how many parts of how many are done.
+    /// told how many parts of how many are done; `interrupt` ends it, if there is one.
     ///
     /// # Errors
-    /// As [`Self::prepare`].
-    pub fn tune(&self, options: &Options, progress: impl FnMut(usize, usize)) -> Result<(Tuning, Turns)> {
-        tune(self, options, progress)
+    /// As [`Self::prepare`], or if `interrupt` ends a run.
+    pub fn tune(
+        &self,
+        options: &Options,
+        interrupt: Option<&Interrupt>,
+        progress: impl FnMut(usize, usize),
+    ) -> Result<(Tuning, Turns)> {
+        tune(self, options, interrupt, progress)
     }
 }
 
-fn tune(model: &Model, options: &Options, mut progress: impl FnMut(usize, usize)) -> Result<(Tuning, Turns)> {
+fn tune(
+    model: &Model,
+    options: &Options,
+    interrupt: Option<&Interrupt>,
+    mut progress: impl FnMut(usize, usize),
+) -> Result<(Tuning, Turns)> {
     let prepare = |methods| model.prepare(&Options { methods, backend: Backend::Cpu, ..options.clone() });
     let plan = prepare(Methods::Expected)?;
-    let mut candidates = vec![Candidate::new(&plan, None, true)];
+    let mut candidates = vec![Candidate::new(&plan, None, true, interrupt)];
     for method in Method::ALL {
         let forced = prepare(Methods::Forced(method))?;
         // Where a method does not apply, another one takes its place.
         if convolutions(&forced).zip(convolutions(&plan)).any(|(f, e)| f.method == method && e.method != method) {
-            candidates.push(Candidate::new(&forced, Some(method), true));
+            candidates.push(Candidate::new(&forced, Some(method), true, interrupt));
         }
     }
 
@@ -84,7 +95,7 @@ fn tune(model: &Model, options: &Options, mut progress: impl FnMut(usize, usize)
 
     let mut tuning = Tuning { made_for: plan.made_for(), expected_us: 0.0, tuned_us: 0.0, layers };
     let tuned = prepare(Methods::Tuned(tuning.clone()))?;
-    let mut both = [&plan, &tuned].map(|plan| Candidate::new(plan, None, false));
+    let mut both = [&plan, &tuned].map(|plan| Candidate::new(plan, None, false, interrupt));
     let mut times = Vec::with_capacity(turns);
     for turn in 0..turns {
         let mut us = [0.0; 2];
@@ -137,9 +148,12 @@ struct Turn {
 }
 
 impl Candidate {
-    fn new(plan: &Plan, forced: Option<Method>, by_layer: bool) -> Self {
+    fn new(plan: &Plan, forced: Option<Method>, by_layer: bool, interrupt: Option<&Interrupt>) -> Self {
         let mut session = plan.session();
         session.set_timing(by_layer);
+        if let Some(interrupt) = interrupt {
+            session.set_interrupt(interrupt);
+        }
         let convolutions = convolutions(plan).filter(|_| by_layer).map(|c| (c.step, c.method, Vec::new())).collect();
         Candidate { session, forced, convolutions }
     }

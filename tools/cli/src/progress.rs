@@ -1,15 +1,21 @@
-//! Progress on stderr, for people who watch: large models take seconds. Nothing is shown where stderr is no terminal.
+//! Progress on stderr, for people who watch: large models take seconds. Nothing is shown where stderr is no terminal. And whoever calls
+//! tools as functions may end them between two steps.
 
+use anyhow::{Result, ensure};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use sslm::Interrupt;
 use std::time::Duration;
 
 /// Shows what a tool is doing. The default shows nothing.
 #[derive(Clone, Debug)]
-pub struct Progress(ProgressBar);
+pub struct Progress {
+    bar: ProgressBar,
+    interrupt: Interrupt,
+}
 
 impl Default for Progress {
     fn default() -> Self {
-        Progress(ProgressBar::hidden())
+        Self::until(&Interrupt::new())
     }
 }
 
@@ -18,38 +24,56 @@ impl Progress {
     pub fn on_terminal() -> Self {
         let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr()).with_style(ProgressStyle::default_spinner());
         bar.enable_steady_tick(Duration::from_millis(100));
-        Progress(bar)
+        Progress { bar, ..Self::default() }
+    }
+
+    /// Shows nothing, and ends the tool at its next step once it is interrupted.
+    pub fn until(interrupt: &Interrupt) -> Self {
+        Progress { bar: ProgressBar::hidden(), interrupt: interrupt.clone() }
     }
 
     /// The next step, whose parts are not counted.
-    pub fn step(&self, what: impl Into<String>) {
-        self.0.set_style(ProgressStyle::default_spinner());
-        self.0.set_message(what.into());
+    ///
+    /// # Errors
+    /// If there is to be none.
+    pub fn step(&self, what: impl Into<String>) -> Result<()> {
+        self.bar.set_style(ProgressStyle::default_spinner());
+        self.bar.set_message(what.into());
+        self.check()
     }
 
     /// The next step, of `parts` parts.
     pub fn start(&self, what: &'static str, parts: usize) {
         // First, since each of the others draws.
         if let Ok(style) = ProgressStyle::with_template("{spinner} {msg} {pos}/{len} [{bar:20}] {eta} left") {
-            self.0.set_style(style);
+            self.bar.set_style(style);
         }
-        self.0.set_length(parts as u64);
-        self.0.set_position(0);
-        self.0.set_message(what);
+        self.bar.set_length(parts as u64);
+        self.bar.set_position(0);
+        self.bar.set_message(what);
     }
 
     /// One part of the step is done.
     pub fn advance(&self) {
-        self.0.inc(1);
+        self.bar.inc(1);
+    }
+
+    /// Whether the tool is to go on.
+    ///
+    /// # Errors
+    /// If it is not.
+    pub fn check(&self) -> Result<()> {
+        ensure!(!self.interrupt.is_cancelled(), "cancelled");
+        Ok(())
     }
 
     /// Prints something, which appears above the line.
     pub fn around<T>(&self, print: impl FnOnce() -> T) -> T {
-        self.0.suspend(print)
+        self.bar.suspend(print)
     }
 
     /// Clears the line.
     pub fn finish(&self) {
-        self.0.finish_and_clear();
+        self.bar.finish_and_clear();
     }
 }

@@ -1,6 +1,7 @@
 //! From ONNX to `.sslm`, with what `ssl-convert` has as flags as keywords.
 
 use crate::error;
+use crate::signals;
 use anyhow::{Context, Result, bail};
 use pyo3::prelude::*;
 use ssl_cli::{CheckFailed, Kind, Limits, Named, Progress};
@@ -62,7 +63,10 @@ pub(crate) fn convert(
         force,
         progress: Progress::default(),
     };
-    let converted = py.detach(|| run(&source, &target, &options));
+    let converted = signals::heeded(py, |interrupt| {
+        let options = Options { progress: Progress::until(interrupt), ..options };
+        run(&source, &target, &options)
+    })?;
     converted.map_err(|e| error::of_tools(py, &e, if e.is::<CheckFailed>() { "check" } else { "convert" }))
 }
 
@@ -72,6 +76,7 @@ fn run(source: &Path, target: &Path, options: &Options) -> Result<(String, Strin
     ssl_cli::ensure_apart(&[("the model", Some(source)), ("verify_with", with)], &outputs)?;
     ssl_cli::ensure_kind(source, Kind::Onnx)?;
     let converted = ssl_convert::convert_beside(source, target, options)?;
+    options.progress.check()?;
     let external: Vec<Named<'_>> = converted.external.iter().map(|path| ("the model's external data", Some(&**path))).collect();
     ssl_cli::ensure_apart(&external, &outputs)?;
     let Summary { certificate, written } = converted.put_in_place(None)?;

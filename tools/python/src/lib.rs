@@ -8,6 +8,7 @@ mod error;
 mod model;
 mod pixels;
 mod shapes;
+mod signals;
 mod tools;
 
 use pyo3::prelude::*;

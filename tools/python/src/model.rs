@@ -4,6 +4,7 @@ use crate::arrays::{self, Input, Output};
 use crate::error;
 use crate::pixels;
 use crate::shapes;
+use crate::signals;
 use pyo3::exceptions::PyUserWarning;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList, PyTuple};
@@ -11,7 +12,8 @@ use serde_json::json;
 use ssl_images::Layout;
 use ssl_run::Timing;
 use sslm::{
-    Backend, ElementType, ErrorKind, Options, PlanCache, PooledSession, TensorInfo, TensorView, Threads, Tuning, TypedView,
+    Backend, ElementType, ErrorKind, Interrupt, Options, PlanCache, PooledSession, Session, TensorInfo, TensorView, Threads,
+    Tuning, TypedView,
 };
 use std::ffi::CString;
 use std::path::PathBuf;
@@ -157,10 +159,11 @@ impl Model {
         }
         let inputs = self.inputs(inputs)?;
         let (shapes, views) = (shapes_of(&inputs), typed(py, &inputs)?);
-        let measured = py.detach(|| {
+        let measured = signals::heeded(py, |interrupt| {
             let mut session = self.session(&shapes)?.plan().session();
+            session.set_interrupt(interrupt);
             Timing::of(&mut session, |session| session.run_typed(&views).map(drop), Some(runs))
-        });
+        })?;
         let timing = measured.map_err(|e| error::of_library(py, &e))?;
         Ok(json!(timing).to_string())
     }
@@ -168,9 +171,9 @@ impl Model {
     /// Times every method for inputs of these shapes and takes what is fastest from now on. Yields what was measured as JSON, and
     /// writes the tuning to a file if it is faster.
     fn _tune(&self, py: Python<'_>, shapes: Vec<Vec<usize>>, file: Option<PathBuf>) -> PyResult<String> {
-        let tune = || -> anyhow::Result<String> {
+        let tune = |interrupt: &Interrupt| -> anyhow::Result<String> {
             let options = self.options.clone().shapes(&self.model, &shapes)?;
-            let (tuning, turns) = self.model.tune(&options, |_, _| ())?;
+            let (tuning, turns) = self.model.tune(&options, Some(interrupt), |_, _| ())?;
             let mut report: serde_json::Value = serde_json::from_str(&tuning.to_json())?;
             report["kept"] = json!(turns.tuning_is_faster());
             report["turns"] = json!(turns);
@@ -184,7 +187,7 @@ impl Model {
             }
             Ok(report.to_string())
         };
-        py.detach(tune).map_err(|e| error::of_tools(py, &e, "other"))
+        signals::heeded(py, tune)?.map_err(|e| error::of_tools(py, &e, "other"))
     }
 
     /// What the file holds, as JSON.
@@ -238,14 +241,41 @@ impl Model {
         let shapes = shapes_of(&inputs);
         let plain: Option<sslm::Result<Vec<TensorView<'_>>>> = inputs.iter().map(Input::plain).collect();
         let outputs = match plain.transpose() {
-            Ok(Some(views)) => py.detach(|| Output::all(self.session(&shapes)?.run_all(&views)?, &self.output_types)),
+            Ok(Some(views)) => self.call(py, &shapes, |session| Output::all(session.run_all(&views)?, &self.output_types))?,
             Ok(None) => {
                 let views = typed(py, &inputs)?;
-                py.detach(|| Output::all(self.session(&shapes)?.run_typed(&views)?, &self.output_types))
+                self.call(py, &shapes, |session| Output::all(session.run_typed(&views)?, &self.output_types))?
             }
             Err(e) => Err(e),
         };
         outputs.map_err(|e| error::of_library(py, &e))
+    }
+
+    /// Runs by a session for inputs of these shapes, while other Python threads go on; a run that may take long ends by signals, too.
+    fn call<T: Send>(
+        &self,
+        py: Python<'_>,
+        shapes: &[&[usize]],
+        run: impl FnOnce(&mut Session) -> sslm::Result<T> + Send,
+    ) -> PyResult<sslm::Result<T>> {
+        enum Begun<T, R> {
+            Done(T),
+            Long(PooledSession, R),
+        }
+        let begin = || {
+            let mut session = self.session(shapes)?;
+            let is_long = session.plan().macs() >= signals::MANY_MACS;
+            Ok(if is_long { Begun::Long(session, run) } else { Begun::Done(run(&mut session)?) })
+        };
+        let (mut session, run) = match py.detach(begin) {
+            Ok(Begun::Long(session, run)) => (session, run),
+            Ok(Begun::Done(done)) => return Ok(Ok(done)),
+            Err(e) => return Ok(Err(e)),
+        };
+        signals::heeded(py, |interrupt| {
+            session.set_interrupt(interrupt);
+            run(&mut session)
+        })
     }
 
     /// The inputs of a call, in the model's order.

@@ -134,7 +134,7 @@ pub fn convert_beside(source: &Path, target: &Path, options: &Options) -> Result
     );
     let progress = &options.progress;
     let mut temporary = ssl_cli::file_beside(target)?;
-    progress.step(format!("read {}", source.display()));
+    progress.step(format!("read {}", source.display()))?;
     let mut file = OnnxFile::open(source)?;
     if !options.outputs.is_empty() {
         import::cut(&mut file, &options.outputs).with_context(|| format!("{}", source.display()))?;
@@ -143,13 +143,13 @@ pub fn convert_beside(source: &Path, target: &Path, options: &Options) -> Result
     let external = file.external.files().collect();
     // Clones share the weights, so all of these together need little more memory than one.
     let layers = (0..original.graph.nodes.len()).filter(|&i| original.layer(i).is_some()).count();
-    progress.step(format!("fold {layers} layers"));
+    progress.step(format!("fold {layers} layers"))?;
     let mut folded = original.clone();
     simplify(&mut folded);
-    progress.step(format!("compact {layers} layers"));
+    progress.step(format!("compact {layers} layers"))?;
     let zero_tol = match options.target_macs {
         Some(share) => {
-            progress.step("choose the cut");
+            progress.step("choose the cut")?;
             threshold::for_macs(&folded, share).context("target-macs")?
         }
         None => options.zero_tol,
@@ -187,13 +187,13 @@ pub fn convert_beside(source: &Path, target: &Path, options: &Options) -> Result
         };
         Layout::of(&input.dims, *element_type).context("preprocessing")?.check(rule)?;
     }
-    progress.step(format!("write {layers} layers"));
+    progress.step(format!("write {layers} layers"))?;
     emit::write(&compacted, metadata.clone(), &mut std::io::BufWriter::new(&mut temporary))?;
     let bytes = temporary.as_file().metadata()?.len();
-    progress.step(format!("certify {layers} layers"));
+    progress.step(format!("certify {layers} layers"))?;
     let mut exported = match &options.export_onnx {
         Some(path) => {
-            progress.step(format!("export {}", path.display()));
+            progress.step(format!("export {}", path.display()))?;
             Some(export::Written::new(&cut, &compacted, &file.model.metadata_props, path)?)
         }
         None => None,
@@ -203,7 +203,7 @@ pub fn convert_beside(source: &Path, target: &Path, options: &Options) -> Result
     // Only `original` still needs the ONNX file, and verification lets go of both before it maps what it runs.
     drop((folded, compacted, file));
     if let Some(checks) = &options.checks {
-        progress.step("verify");
+        progress.step("verify")?;
         let reference = verify::Reference::new(checks, original, source, target, &metadata, progress)?;
         certificate.verification = Some(reference.compare(&temporary.path())?);
         exported.iter_mut().for_each(|exported| exported.verify(&reference, options.force));

@@ -169,7 +169,7 @@ impl<'a> Reference<'a> {
         let file = written_beside(target, &original, metadata)?;
         let model = ssl_cli::open_model(&file.path())?;
         let answers = checks.onnxruntime.as_ref().map(|python| {
-            progress.step("run onnxruntime");
+            progress.step("run onnxruntime")?;
             ask_onnxruntime(python, source, &model, checks).context("--verify-onnxruntime")
         });
         Ok(Reference { checks, progress, metadata, tolerance, model, answers: answers.transpose()?, target, _file: file })
@@ -222,6 +222,7 @@ fn random(models: &[Model; 2], &Checks { random: count, limits, .. }: &Checks, p
     for seed in 0..count {
         compare(&mut sessions, &shapes, &random_inputs(&models[0], &shapes, seed), &mut difference)?;
         progress.advance();
+        progress.check()?;
     }
     Ok(difference)
 }
@@ -343,13 +344,14 @@ fn images(models: &[Model; 2], folder: &Path, limits: Limits, progress: &Progres
             difference.shapes.push(shapes);
         }
         progress.advance();
+        progress.check()?;
     }
     Ok(difference)
 }
 
 /// Runs the file that was written on the inputs of an archive, and compares with the outputs there.
 fn given(model: &Model, file: &Path, limits: Limits, progress: &Progress) -> Result<Difference> {
-    progress.step("verify with given outputs");
+    progress.step("verify with given outputs")?;
     let context = || format!("--verify-with {}", file.display());
     let packed = file.metadata().map_or(0, |metadata| metadata.len());
     let mut arrays = ssl_npy::read_all(file, limits.unpacked(packed)).with_context(context)?;

@@ -16,8 +16,8 @@ pub(crate) fn run(arguments: &Arguments, model: &Model) -> Result<()> {
     let target = Tuning::path_for(&arguments.model);
     let mut file = ssl_cli::file_beside(&target)?;
     let bar = Progress::on_terminal();
-    bar.step("warm up");
-    let (tuning, turns) = model.tune(&options(arguments, model, &shapes)?, |done, total| {
+    bar.step("warm up")?;
+    let (tuning, turns) = model.tune(&options(arguments, model, &shapes)?, None, |done, total| {
         if done == 1 {
             bar.start("time each method", total);
         }
