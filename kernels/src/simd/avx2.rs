@@ -1,6 +1,6 @@
 //! AVX2 with FMA: eight lanes.
 
-use super::{MAX_LANES, Simd};
+use super::{Class, MAX_LANES, Simd};
 use std::arch::x86_64::*;
 
 /// A proof that the CPU has AVX2 and FMA.
@@ -34,6 +34,11 @@ impl Simd for Avx2 {
     const TILE: [usize; 2] = [4, 3];
     const FILTER_TILE: [usize; 2] = [6, 2];
     type Vector = __m256;
+
+    #[inline(always)]
+    fn class(self) -> Class {
+        Class::Avx2
+    }
 
     #[inline(always)]
     fn splat(self, x: f32) -> __m256 {

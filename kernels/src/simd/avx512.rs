@@ -17,21 +17,6 @@ impl Avx512 {
             && is_x86_feature_detected!("fma");
         has.then_some(Avx512(()))
     }
-
-    /// How long its operations take on this CPU.
-    pub(super) fn class(self) -> Class {
-        #[allow(unused_unsafe)] // recent compilers know what the next line says
-        // SAFETY: every 64-bit x86 CPU has this instruction.
-        let (vendor, version) = unsafe { (__cpuid(0), __cpuid(1)) };
-        let amd = [vendor.ebx, vendor.edx, vendor.ecx] == [b"Auth", b"enti", b"cAMD"].map(|part| u32::from_le_bytes(*part));
-        let (family, more) = (version.eax >> 8 & 0xf, version.eax >> 20 & 0xff);
-        match family + more {
-            // Of AMD's family 25, those that have AVX-512 are Zen 4.
-            25 if amd => Class::Avx512InHalves,
-            _ if amd => Class::Avx512OfAmd,
-            _ => Class::Avx512,
-        }
-    }
 }
 
 /// The first `count` of sixteen bits.
@@ -47,6 +32,20 @@ impl Simd for Avx512 {
     const TILE: [usize; 2] = [8, 3];
     const FILTER_TILE: [usize; 2] = [8, 3];
     type Vector = __m512;
+
+    fn class(self) -> Class {
+        #[allow(unused_unsafe)] // recent compilers know what the next line says
+        // SAFETY: every 64-bit x86 CPU has this instruction.
+        let (vendor, version) = unsafe { (__cpuid(0), __cpuid(1)) };
+        let amd = [vendor.ebx, vendor.edx, vendor.ecx] == [b"Auth", b"enti", b"cAMD"].map(|part| u32::from_le_bytes(*part));
+        let (family, more) = (version.eax >> 8 & 0xf, version.eax >> 20 & 0xff);
+        match family + more {
+            // Of AMD's family 25, those that have AVX-512 are Zen 4.
+            25 if amd => Class::Avx512InHalves,
+            _ if amd => Class::Avx512OfAmd,
+            _ => Class::Avx512,
+        }
+    }
 
     #[inline(always)]
     fn splat(self, x: f32) -> __m512 {

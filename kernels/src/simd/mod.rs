@@ -4,9 +4,9 @@
 //! A value of a type that implements [`Simd`] is a proof that the CPU has its instructions: there is no other way to one than
 //! detection. Its methods are inlined into functions that are compiled for the set, which [`Simd::vectorize`] enters.
 
-#[cfg(target_arch = "x86_64")]
+#[cfg(all(target_arch = "x86_64", feature = "avx2"))]
 mod avx2;
-#[cfg(target_arch = "x86_64")]
+#[cfg(all(target_arch = "x86_64", feature = "avx512"))]
 mod avx512;
 mod grid;
 #[cfg(target_arch = "aarch64")]
@@ -38,6 +38,9 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     /// The same where filters are the lanes: broadcast elements by vectors of weights.
     const FILTER_TILE: [usize; 2];
     type Vector: Copy;
+
+    /// What decides how long its operations take.
+    fn class(self) -> Class;
 
     fn splat(self, x: f32) -> Self::Vector;
     fn add(self, a: Self::Vector, b: Self::Vector) -> Self::Vector;
@@ -214,15 +217,15 @@ pub(crate) trait Vectorized {
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Class {
     Portable,
-    #[cfg_attr(not(target_arch = "x86_64"), expect(dead_code, reason = "other CPUs do not have it"))]
+    #[cfg_attr(not(all(target_arch = "x86_64", feature = "avx2")), expect(dead_code, reason = "there are no kernels for it"))]
     Avx2,
-    #[cfg_attr(not(target_arch = "x86_64"), expect(dead_code, reason = "other CPUs do not have it"))]
+    #[cfg_attr(not(all(target_arch = "x86_64", feature = "avx512")), expect(dead_code, reason = "there are no kernels for it"))]
     Avx512,
     /// On a CPU of AMD with whole vectors (Zen 5 and later).
-    #[cfg_attr(not(target_arch = "x86_64"), expect(dead_code, reason = "other CPUs do not have it"))]
+    #[cfg_attr(not(all(target_arch = "x86_64", feature = "avx512")), expect(dead_code, reason = "there are no kernels for it"))]
     Avx512OfAmd,
     /// On a CPU that computes a vector as two halves (Zen 4), so that arithmetic takes twice as long and the rest does not.
-    #[cfg_attr(not(target_arch = "x86_64"), expect(dead_code, reason = "other CPUs do not have it"))]
+    #[cfg_attr(not(all(target_arch = "x86_64", feature = "avx512")), expect(dead_code, reason = "there are no kernels for it"))]
     Avx512InHalves,
     #[cfg_attr(not(target_arch = "aarch64"), expect(dead_code, reason = "other CPUs do not have it"))]
     Neon,
@@ -232,17 +235,58 @@ pub(crate) enum Class {
 #[derive(Clone, Copy)]
 pub struct Isa(Set);
 
-#[derive(Clone, Copy)]
-enum Set {
-    Portable(portable::Portable),
-    #[cfg(target_arch = "x86_64")]
-    Avx2(avx2::Avx2),
-    #[cfg(target_arch = "x86_64")]
-    Avx512(avx512::Avx512),
+/// Makes what has to name each set, of the list below.
+macro_rules! sets {
+    ($($(#[$is_there:meta])* $name:literal: $set:ident($vectors:ty) = $found:expr,)*) => {
+        #[derive(Clone, Copy)]
+        enum Set {
+            $($(#[$is_there])* $set($vectors),)*
+        }
+
+        impl Isa {
+            /// The names of the sets that kernels have on this architecture, the best one first, each with the set if this CPU has it.
+            pub fn all() -> impl Iterator<Item = (&'static str, Option<Isa>)> {
+                let sets = [$($(#[$is_there])* ($name, $found.map(Set::$set)),)*];
+                sets.into_iter().map(|(name, set)| (name, set.map(Isa)))
+            }
+
+            /// `avx512`, `avx2`, `neon`, `simd128` or `portable`.
+            pub fn name(self) -> &'static str {
+                match self.0 {
+                    $($(#[$is_there])* Set::$set(_) => $name,)*
+                }
+            }
+
+            /// Runs `work` with this set's vectors.
+            #[inline]
+            pub(crate) fn dispatch<W: Vectorized>(self, work: W) -> W::Output {
+                match self.0 {
+                    $($(#[$is_there])* Set::$set(simd) => work.run(simd),)*
+                }
+            }
+
+            /// Runs `f`, plain code that the compiler vectorises, compiled for this set. Closures that are not inlined into it are not.
+            #[inline]
+            pub fn vectorize<R>(self, f: impl FnOnce() -> R) -> R {
+                match self.0 {
+                    $($(#[$is_there])* Set::$set(simd) => simd.vectorize(f),)*
+                }
+            }
+        }
+    };
+}
+
+// The best one first. Whoever knows which CPUs will run a program leaves out what these do not need, by features.
+sets! {
+    #[cfg(all(target_arch = "x86_64", feature = "avx512"))]
+    "avx512": Avx512(avx512::Avx512) = avx512::Avx512::detect(),
+    #[cfg(all(target_arch = "x86_64", feature = "avx2"))]
+    "avx2": Avx2(avx2::Avx2) = avx2::Avx2::detect(),
     #[cfg(target_arch = "aarch64")]
-    Neon(neon::Neon),
+    "neon": Neon(neon::Neon) = Some(neon::Neon),
     #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
-    Simd128(simd128::Simd128),
+    "simd128": Simd128(simd128::Simd128) = Some(simd128::Simd128),
+    "portable": Portable(portable::Portable) = Some(portable::Portable),
 }
 
 /// It has nothing on the heap.
@@ -251,22 +295,6 @@ impl GetSize for Isa {}
 impl Isa {
     /// The names of all sets that kernels are written for, on any architecture.
     pub const NAMES: [&'static str; 5] = ["avx512", "avx2", "neon", "simd128", "portable"];
-
-    /// The names of the sets that kernels have on this architecture, the best one first, each with the set if this CPU has it.
-    pub fn all() -> impl Iterator<Item = (&'static str, Option<Isa>)> {
-        let sets = [
-            #[cfg(target_arch = "x86_64")]
-            ("avx512", avx512::Avx512::detect().map(Set::Avx512)),
-            #[cfg(target_arch = "x86_64")]
-            ("avx2", avx2::Avx2::detect().map(Set::Avx2)),
-            #[cfg(target_arch = "aarch64")]
-            ("neon", Some(Set::Neon(neon::Neon))),
-            #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
-            ("simd128", Some(Set::Simd128(simd128::Simd128))),
-            ("portable", Some(Set::Portable(portable::Portable))),
-        ];
-        sets.into_iter().map(|(name, set)| (name, set.map(Isa)))
-    }
 
     /// All that this CPU has, the best one first.
     pub fn available() -> impl Iterator<Item = Isa> {
@@ -281,21 +309,6 @@ impl Isa {
     /// The one that every CPU has.
     pub fn portable() -> Isa {
         Isa(Set::Portable(portable::Portable))
-    }
-
-    /// `avx512`, `avx2`, `neon`, `simd128` or `portable`.
-    pub fn name(self) -> &'static str {
-        match self.0 {
-            Set::Portable(_) => "portable",
-            #[cfg(target_arch = "x86_64")]
-            Set::Avx2(_) => "avx2",
-            #[cfg(target_arch = "x86_64")]
-            Set::Avx512(_) => "avx512",
-            #[cfg(target_arch = "aarch64")]
-            Set::Neon(_) => "neon",
-            #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
-            Set::Simd128(_) => "simd128",
-        }
     }
 
     /// Elements in a vector.
@@ -313,17 +326,15 @@ impl Isa {
 
     /// What decides how long its operations take.
     pub(crate) fn class(self) -> Class {
-        match self.0 {
-            Set::Portable(_) => Class::Portable,
-            #[cfg(target_arch = "x86_64")]
-            Set::Avx2(_) => Class::Avx2,
-            #[cfg(target_arch = "x86_64")]
-            Set::Avx512(simd) => simd.class(),
-            #[cfg(target_arch = "aarch64")]
-            Set::Neon(_) => Class::Neon,
-            #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
-            Set::Simd128(_) => Class::Portable,
+        struct ClassOf;
+        impl Vectorized for ClassOf {
+            type Output = Class;
+            #[inline(always)]
+            fn run<S: Simd>(self, simd: S) -> Class {
+                simd.class()
+            }
         }
+        self.dispatch(ClassOf)
     }
 
     /// Rows by vectors of the largest register tile.
@@ -350,38 +361,6 @@ impl Isa {
             }
         }
         self.dispatch(Tile)
-    }
-
-    /// Runs `work` with this set's vectors.
-    #[inline]
-    pub(crate) fn dispatch<W: Vectorized>(self, work: W) -> W::Output {
-        match self.0 {
-            Set::Portable(simd) => work.run(simd),
-            #[cfg(target_arch = "x86_64")]
-            Set::Avx2(simd) => work.run(simd),
-            #[cfg(target_arch = "x86_64")]
-            Set::Avx512(simd) => work.run(simd),
-            #[cfg(target_arch = "aarch64")]
-            Set::Neon(simd) => work.run(simd),
-            #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
-            Set::Simd128(simd) => work.run(simd),
-        }
-    }
-
-    /// Runs `f`, plain code that the compiler vectorises, compiled for this set. Closures that are not inlined into it are not.
-    #[inline]
-    pub fn vectorize<R>(self, f: impl FnOnce() -> R) -> R {
-        match self.0 {
-            Set::Portable(simd) => simd.vectorize(f),
-            #[cfg(target_arch = "x86_64")]
-            Set::Avx2(simd) => simd.vectorize(f),
-            #[cfg(target_arch = "x86_64")]
-            Set::Avx512(simd) => simd.vectorize(f),
-            #[cfg(target_arch = "aarch64")]
-            Set::Neon(simd) => simd.vectorize(f),
-            #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
-            Set::Simd128(simd) => simd.vectorize(f),
-        }
     }
 }
 

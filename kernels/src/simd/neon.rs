@@ -1,6 +1,6 @@
 //! NEON (Advanced SIMD): four lanes, 32 registers. Every CPU of the 64-bit ARM targets has it, so nothing has to be detected.
 
-use super::{MAX_LANES, Simd};
+use super::{Class, MAX_LANES, Simd};
 use std::arch::aarch64::*;
 use std::arch::asm;
 
@@ -22,6 +22,11 @@ impl Simd for Neon {
     const TILE: [usize; 2] = [8, 3];
     const FILTER_TILE: [usize; 2] = [8, 3];
     type Vector = float32x4_t;
+
+    #[inline(always)]
+    fn class(self) -> Class {
+        Class::Neon
+    }
 
     #[inline(always)]
     fn splat(self, x: f32) -> float32x4_t {

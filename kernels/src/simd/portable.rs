@@ -1,6 +1,6 @@
 //! Plain Rust in arrays of four elements, which compilers turn into whatever the target always has.
 
-use super::{MAX_LANES, Simd};
+use super::{Class, MAX_LANES, Simd};
 
 /// Runs everywhere.
 #[derive(Clone, Copy)]
@@ -17,6 +17,11 @@ impl Simd for Portable {
     const TILE: [usize; 2] = [4, 2];
     const FILTER_TILE: [usize; 2] = [4, 2];
     type Vector = [f32; 4];
+
+    #[inline(always)]
+    fn class(self) -> Class {
+        Class::Portable
+    }
 
     #[inline(always)]
     fn splat(self, x: f32) -> [f32; 4] {

@@ -1,7 +1,7 @@
 //! WebAssembly's vectors: four lanes. The set is part of the target if it is compiled with `-C target-feature=+simd128`. With
 //! `+relaxed-simd` besides, products and sums are rounded once where the machine can do that.
 
-use super::{MAX_LANES, Simd};
+use super::{Class, MAX_LANES, Simd};
 use std::arch::wasm32::*;
 
 /// The set is part of the target.
@@ -22,6 +22,11 @@ impl Simd for Simd128 {
     const TILE: [usize; 2] = [4, 2];
     const FILTER_TILE: [usize; 2] = [4, 2];
     type Vector = v128;
+
+    #[inline(always)]
+    fn class(self) -> Class {
+        Class::Portable
+    }
 
     #[inline(always)]
     fn splat(self, x: f32) -> v128 {
