@@ -43,7 +43,7 @@ impl std::error::Error for CheckFailed {}
 ///
 /// The process may go on afterwards, as one that runs tools as functions does: nothing here ends it, and what was printed is written.
 pub fn main<A: Parser>(tool: &str, arguments: impl IntoIterator<Item = OsString>, run: impl FnOnce(&A) -> Result<()>) -> u8 {
-    signals::limits_are_errors();
+    signals::end_tools();
     let result = match manual::read(arguments) {
         Ok(Asked::Run(arguments)) => run(&arguments),
         Ok(Asked::Text(text)) => stdout().write_all(&text).map_err(Into::into),

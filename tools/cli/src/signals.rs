@@ -1,14 +1,24 @@
 //! What an interrupted tool leaves behind: nothing. Partial files that have names are removed before a signal ends the process; a limit
-//! on the size of files is an error of the write that meets it, and no signal.
+//! on the size of files is an error of the write that meets it, and no signal. A process that is no tool, as a Python interpreter that
+//! converts a model, does with signals what it likes.
 
 use std::collections::BTreeSet;
 use std::io;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, Once, PoisonError};
 use tempfile::NamedTempFile;
 
-/// The files that a signal removes. Absent until signals are watched.
-static PARTIAL: Mutex<Option<BTreeSet<PathBuf>>> = Mutex::new(None);
+/// Whether signals end this process as they end a tool.
+static IS_A_TOOL: AtomicBool = AtomicBool::new(false);
+
+/// The files that a signal removes, if signals are watched.
+static PARTIAL: Mutex<Partial> = Mutex::new(Partial { files: BTreeSet::new(), are_watched: false });
+
+struct Partial {
+    files: BTreeSet<PathBuf>,
+    are_watched: bool,
+}
 
 /// A file that a signal removes, until this is dropped.
 #[derive(Debug)]
@@ -21,11 +31,12 @@ impl Registered {
     /// If `make` fails, or signals cannot be watched.
     pub(crate) fn new<F>(make: impl FnOnce() -> io::Result<NamedTempFile<F>>) -> io::Result<(NamedTempFile<F>, Self)> {
         let mut partial = partial();
-        if partial.is_none() {
+        if !partial.are_watched && IS_A_TOOL.load(Relaxed) {
             watch()?;
+            partial.are_watched = true;
         }
         let file = make()?;
-        partial.get_or_insert_default().insert(file.path().to_owned());
+        partial.files.insert(file.path().to_owned());
         let registered = Registered(file.path().to_owned());
         Ok((file, registered))
     }
@@ -33,24 +44,30 @@ impl Registered {
 
 impl Drop for Registered {
     fn drop(&mut self) {
-        partial().as_mut().map(|files| files.remove(&self.0));
+        partial().files.remove(&self.0);
     }
 }
 
-fn partial() -> MutexGuard<'static, Option<BTreeSet<PathBuf>>> {
+fn partial() -> MutexGuard<'static, Partial> {
     PARTIAL.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// This process is a tool, from now on.
+pub(crate) fn end_tools() {
+    IS_A_TOOL.store(true, Relaxed);
+    limits_are_errors();
 }
 
 /// Makes a write beyond the limit on the size of files (`ulimit -f`) fail like one to a full disk, instead of ending the process.
 #[cfg(unix)]
-pub(crate) fn limits_are_errors() {
+fn limits_are_errors() {
     static ONCE: Once = Once::new();
     // With a handler, whatever it does, the system goes on to yield the error. There is none to be had where signals cannot be caught.
     ONCE.call_once(|| _ = signal_hook::flag::register(signal_hook::consts::SIGXFSZ, Arc::default()));
 }
 
 #[cfg(not(unix))]
-pub(crate) fn limits_are_errors() {}
+fn limits_are_errors() {}
 
 /// Lets a thread wait for the signals that end a tool, to do what they would have done and to remove files before.
 #[cfg(unix)]
@@ -60,8 +77,8 @@ fn watch() -> io::Result<()> {
     let wait = move || {
         for signal in signals.forever() {
             // Held to the end: nothing new is made.
-            let files = partial();
-            for file in files.iter().flatten() {
+            let partial = partial();
+            for file in &partial.files {
                 let _ = std::fs::remove_file(file);
             }
             let _ = signal_hook::low_level::emulate_default_handler(signal);

@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 
@@ -70,6 +72,22 @@ def test_a_conversion_is_interrupted(large, tmp_path):
     target = tmp_path / "large.sslm"
     assert interrupted(lambda: sslm.convert(large, target, verify=1000, max_macs=2**60), 1) < 60
     assert os.listdir(tmp_path) == []
+
+
+def test_signals_stay_pythons_after_a_conversion(lenet, tmp_path):
+    program = f"""
+import os, signal, sslm, time
+for _ in range(2):
+    sslm.convert({str(lenet / "lenet.onnx")!r}, {str(tmp_path / "lenet.sslm")!r}, verify=0)
+try:
+    os.kill(os.getpid(), signal.SIGINT)
+    time.sleep(1)
+except KeyboardInterrupt:
+    time.sleep(0.5)
+    print("alive")
+"""
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert (ended.returncode, ended.stdout) == (0, "alive\n"), ended.stderr
 
 
 def test_exceptions_of_handlers_of_signals_come_through(large):
