@@ -1,6 +1,8 @@
 //! What the command-line tools share, so that they behave alike: exit codes, messages, tables, how counts are printed, files that
-//! appear whole or not at all, files of the wrong kind, how models are opened and limited, progress, completions and manual pages.
+//! appear whole or not at all, files of the wrong kind, how models are opened and limited, work that is
+//! done ahead, progress, completions and manual pages.
 
+mod ahead;
 mod figures;
 mod kind;
 mod limits;
@@ -11,6 +13,7 @@ mod progress;
 mod signals;
 mod table;
 
+pub use ahead::{MORE_UNDER_WAY, in_order};
 pub use figures::{kept_of, rate, short, thousands, time};
 pub use kind::{Kind, ensure_kind};
 pub use limits::Limits;

@@ -1,9 +1,11 @@
 //! Progress on stderr, for people who watch: large models take seconds. Nothing is shown where stderr is no terminal. And whoever calls
 //! tools as functions may end them between two steps.
 
+use crate::figures::short;
 use anyhow::{Result, ensure};
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 use sslm::Interrupt;
+use std::fmt;
 use std::time::Duration;
 
 /// Shows what a tool is doing. The default shows nothing.
@@ -53,9 +55,27 @@ impl Progress {
         self.bar.set_message(what);
     }
 
+    /// The next step, of which `done` parts are done already, of `all` of them where that is known. Their rate is shown, too.
+    pub fn start_at_rate(&self, what: &'static str, done: u64, all: Option<u64>) {
+        let counts = if all.is_some() { "{pos}/{len} [{bar:20}] {rate}/s, {eta} left" } else { "{pos}, {rate}/s" };
+        if let Ok(style) = ProgressStyle::with_template(&format!("{{spinner}} {{msg}} {counts}")) {
+            let rate = |state: &ProgressState, to: &mut dyn fmt::Write| _ = to.write_str(&short(state.per_sec() as u64));
+            self.bar.set_style(style.with_key("rate", rate));
+        }
+        all.inspect(|&all| self.bar.set_length(all));
+        self.bar.set_position(done);
+        self.bar.reset_eta();
+        self.bar.set_message(what);
+    }
+
+    /// So many parts of the step are done.
+    pub fn advance_by(&self, parts: u64) {
+        self.bar.inc(parts);
+    }
+
     /// One part of the step is done.
     pub fn advance(&self) {
-        self.bar.inc(1);
+        self.advance_by(1);
     }
 
     /// Whether the tool is to go on.

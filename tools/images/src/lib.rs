@@ -1,6 +1,7 @@
 //! From an image to a network's input, by the preprocessing that a `.sslm` file stores, and from its output to classes: what `ssl-run`
 //! classifies, what `ssl-convert` verifies with and what a browser shows must be the same elements, so all of them come here. Images are
 //! files (features `files` and, for more formats, `codecs`, which is on by default; of moving ones, the first image), or pixels of a canvas.
+//! Tools have flags for the preprocessing (feature `flags`).
 
 #[cfg(feature = "codecs")]
 mod bmp;
@@ -14,6 +15,10 @@ mod decode;
 mod decoded;
 #[cfg(feature = "files")]
 mod exif;
+#[cfg(feature = "flags")]
+mod flags;
+#[cfg(feature = "files")]
+mod folder;
 #[cfg(feature = "codecs")]
 mod gif;
 #[cfg(feature = "files")]
@@ -35,6 +40,10 @@ use std::{fs::File, io::Read, path::Path};
 pub use classes::{Class, is_one_a_class, likeliest};
 #[cfg(feature = "files")]
 pub use decode::MAX_FILE;
+#[cfg(feature = "flags")]
+pub use flags::Flags;
+#[cfg(feature = "files")]
+pub use folder::{ImagesBelow, images_below};
 
 /// Images are not enlarged beyond this.
 const MAX_PIXELS: u64 = 1 << 26;

@@ -4,11 +4,14 @@
 use crate::answers::{Answer, Answers, Class, Found, Tensor};
 use crate::outputs::{Output, Target};
 use crate::sources::Source;
-use crate::{Arguments, ahead, finite, prepare, preprocess};
+use crate::{Arguments, finite, prepare, preprocess};
 use anyhow::{Context, Error, Result, bail, ensure};
 use ssl_cli::{CheckFailed, Progress};
 use sslm::{Dim, Model, Session, TensorInfo, TensorView};
+use std::thread::available_parallelism;
 
+/// More threads would decode faster than networks run, and take an image's memory each.
+const MOST_DECODING: usize = 8;
 /// An output of at most so many elements is printed whole.
 const FEW: usize = 10;
 
@@ -25,8 +28,9 @@ pub(crate) fn run(arguments: &Arguments, model: &Model) -> Result<()> {
     let progress = if all > 1 { Progress::on_terminal() } else { Progress::default() };
     progress.start("images", all);
     let mut runner = Runner { arguments, model, input: &input, session: None };
-    let load = |source: &Source| source.load(&rule, &input.dims, layout);
-    let done = ahead::in_order(sources, load, |source, loaded| {
+    let load = |source| (source, Source::load(source, &rule, &input.dims, layout));
+    let threads = available_parallelism().map_or(1, usize::from).min(MOST_DECODING).min(all);
+    let done = ssl_cli::in_order(threads, sources, load, |(source, loaded)| {
         let found = match runner.run(source, loaded) {
             Ok(outputs) => {
                 last = outputs;

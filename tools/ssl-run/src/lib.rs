@@ -1,8 +1,7 @@
-//! `ssl-run`: the command line of the runtime. `images` runs images, which `sources` names and `ahead` decodes, and `answers` prints
-//! what was found; `tensors` runs arrays that `inputs` reads, `timing` (by [`Timing`], which others may use) and `tune` measure what `sample` gives them, `finite` looks
+//! `ssl-run`: the command line of the runtime. `images` runs images, which `sources` names, and `answers` prints what was found; `tensors`
+//! runs arrays that `inputs` reads, `timing` (by [`Timing`], which others may use) and `tune` measure what `sample` gives them, `finite` looks
 //! for NaN; `outputs` writes what models yield, `preprocess` says how an image becomes a tensor.
 
-mod ahead;
 mod answers;
 mod finite;
 mod images;
@@ -21,9 +20,9 @@ use answers::Format;
 use anyhow::{Context, Result, bail, ensure};
 use clap::builder::RangedU64ValueParser;
 use clap::{Parser, ValueEnum};
-use preprocess::Flags;
 use sources::Source;
 use ssl_cli::{Limits, Named};
+use ssl_images::Flags;
 use sslm::{Dim, Model, Options, Plan, Threads, TransformedWeights, Tuning};
 use std::ffi::OsString;
 use std::path::PathBuf;

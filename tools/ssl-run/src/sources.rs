@@ -3,7 +3,7 @@
 
 use anyhow::{Context, Result, bail, ensure};
 use glob::MatchOptions;
-use ssl_images::{Layout, MAX_FILE, is_named_as_image};
+use ssl_images::{Layout, MAX_FILE, images_below};
 use sslm::{Dim, Preprocessing};
 use std::fmt;
 use std::io::{Cursor, Read};
@@ -80,29 +80,12 @@ fn matching(pattern: &str) -> Result<Vec<PathBuf>> {
     Ok(found)
 }
 
-/// All files below a folder that are images by their names, sorted. What begins with a dot is hidden, and folders that others link to
-/// are met where they are.
+/// All images below a folder, of which there must be one.
 fn below(folder: &Path) -> Result<Vec<PathBuf>> {
-    let (mut files, mut folders) = (Vec::new(), vec![folder.to_owned()]);
-    while let Some(folder) = folders.pop() {
-        let cannot = || format!("cannot read {}", folder.display());
-        for entry in folder.read_dir().with_context(cannot)? {
-            let entry = entry.with_context(cannot)?;
-            let (path, is_hidden) = (entry.path(), entry.file_name().as_encoded_bytes().starts_with(b"."));
-            if is_hidden {
-                continue;
-            }
-            if entry.file_type().with_context(cannot)?.is_dir() {
-                folders.push(path);
-            } else if is_named_as_image(&path) && path.is_file() {
-                files.push(path);
-            }
-        }
-    }
+    let files = images_below(folder).collect::<Result<Vec<_>>>()?;
     if files.is_empty() {
         bail!("{}: expected images (files named .png, .jpg, .webp, .gif, .bmp or .tiff), found none", folder.display());
     }
-    files.sort();
     Ok(files)
 }
 
