@@ -2,7 +2,7 @@
 # Builds the Python package, installs it in a virtual environment of its own and runs its tests. What is given is handed on to pytest:
 #
 #   tools/python/test.sh                  # what takes less than a minute
-#   tools/python/test.sh --slow           # 500 random graphs, 100 000 calls; PyTorch and Jupyter where they are
+#   tools/python/test.sh --slow           # 500 random graphs, 100 000 calls; PyTorch, Jupyter, Ray and Spark where they are
 #   tools/python/test.sh --if-possible    # succeeds, and says so, where there is no Python, or its packages cannot be had
 #
 # PROFILE=wheel builds as for users; the default compiles faster, and computes as fast where it counts. PYTHON names the interpreter (3.11
@@ -23,7 +23,7 @@ python=${PYTHON:-python3}
     absent "no Python 3.11 or newer with venv"
 [ -x "$venv/bin/python" ] || "$python" -m venv "$venv"
 pip() { "$venv/bin/python" -m pip --quiet --disable-pip-version-check "$@"; }
-pip install 'maturin>=1.11,<2' 'numpy>=1.24' 'onnx>=1.15' 'onnxruntime>=1.17' 'pytest>=8' 'pillow>=10' ||
+pip install 'maturin>=1.11,<2' 'numpy>=1.24' 'onnx>=1.15' 'onnxruntime>=1.17' 'pytest>=8' 'pillow>=10' 'pyarrow>=17' ||
     absent "its packages cannot be had"
 rm -rf "$target/python-wheels"
 PATH=$venv/bin:$PATH maturin build --quiet --profile "${PROFILE:-dev}" --out "$target/python-wheels"

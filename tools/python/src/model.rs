@@ -46,7 +46,7 @@ struct Tuned {
 #[pymethods]
 impl Model {
     #[new]
-    #[pyo3(signature = (source, *, batch=None, threads=None, backend="cpu", max_memory=None, max_macs=None, max_time=None, plans=8, tuning=None))]
+    #[pyo3(signature = (source, *, batch=None, threads=None, backend="cpu", max_memory=None, max_macs=None, max_time=None, reproducible=false, plans=8, tuning=None))]
     #[allow(clippy::too_many_arguments, reason = "keywords of Python")]
     fn new(
         py: Python<'_>,
@@ -57,10 +57,14 @@ impl Model {
         max_memory: Option<usize>,
         max_macs: Option<u64>,
         max_time: Option<f64>,
+        reproducible: bool,
         plans: usize,
         tuning: Option<PathBuf>,
     ) -> PyResult<Self> {
         let mut options = Options::new().threads(threads_of(py, threads)?).backend(backend_of(py, backend)?);
+        if reproducible {
+            options = options.reproducible();
+        }
         if let Some(bytes) = max_memory {
             options = options.max_memory(bytes);
         }

@@ -47,7 +47,8 @@ class Model(_sslm.Model):
     cost a preparation; the last `plans` of them are kept. Several threads may call at once: the interpreter is free meanwhile.
 
     With `batch`, what that many images need is prepared at once. `threads` are those of one call (as many as help, if nothing is said).
-    `max_memory` in bytes, `max_macs` and `max_time` in seconds refuse what a file of strangers should not take.
+    `max_memory` in bytes, `max_macs` and `max_time` in seconds refuse what a file of strangers should not take. With `reproducible`, results are
+    the same bits on every machine and for every batch, and take several times as long.
     """
 
     certificate: Certificate | None
@@ -66,6 +67,7 @@ class Model(_sslm.Model):
         max_memory: int | None = None,
         max_macs: int | None = None,
         max_time: float | None = None,
+        reproducible: bool = False,
         plans: int = 8,
     ) -> Self:
         found, certificate = _opened(source, example)
@@ -80,8 +82,9 @@ class Model(_sslm.Model):
             max_memory=max_memory,
             max_macs=max_macs,
             max_time=max_time,
+            reproducible=reproducible,
             plans=plans,
-            tuning=tuning if tuning and tuning.exists() else None,
+            tuning=tuning if tuning and not reproducible and tuning.exists() else None,
         )
         self.certificate = certificate
         self.path = path

@@ -17,6 +17,7 @@ class Model:
         max_memory: int | None = None,
         max_macs: int | None = None,
         max_time: float | None = None,
+        reproducible: bool = False,
         plans: int = 8,
         tuning: os.PathLike[str] | None = None,
     ) -> Self: ...
