@@ -1013,11 +1013,11 @@ fn help_teaches() {
     }
 }
 
-const TOOLS: [&str; 4] = ["ssl-run", "ssl-convert", "ssl-inspect", "ssl-report"];
+const TOOLS: [&str; 5] = ["ssl-run", "ssl-convert", "ssl-inspect", "ssl-report", "ssl-score"];
 
 #[test]
 fn completions_and_manual_pages_know_the_flags() {
-    for (tool, flag) in TOOLS.into_iter().zip(["--check-finite", "--verify-images", "--version", "--baseline"]) {
+    for (tool, flag) in TOOLS.into_iter().zip(["--check-finite", "--verify-images", "--version", "--baseline", "--part-rows"]) {
         for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
             let script = succeeds(tool, &["--completions", shell]);
             let name = flag.trim_start_matches("--");

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::process::Command;
 
 /// Who may use whom (tests and benches may use everything).
-const ARROWS: [(&str, &[&str]); 17] = [
+const ARROWS: [(&str, &[&str]); 19] = [
     ("sslm-basics", &[]),
     ("sslm-format", &["sslm-basics"]),
     ("sslm-kernels", &["sslm-basics"]),
@@ -22,6 +22,7 @@ const ARROWS: [(&str, &[&str]); 17] = [
     // A model is timed beside its dense form.
     ("ssl-report", &["ssl-cli", "ssl-convert", "ssl-quiet", "sslm"]),
     ("ssl-run", &["ssl-cli", "ssl-images", "ssl-npy", "sslm"]),
+    ("ssl-score", &["ssl-cli", "ssl-images", "sslm"]),
     ("ssl-serve", &["ssl-cli", "ssl-images", "sslm"]),
     // Pixels come from a canvas: no decoders.
     ("sslm-web", &["ssl-images", "sslm"]),
@@ -77,6 +78,25 @@ fn dev_dependencies_add_no_features() {
     assert!(others.is_empty(), "in tests these have other features, by dev-dependencies: {others:#?}");
 }
 
+/// The library leaves out what is not asked for. A tool that forgot to ask would be slow, and nothing else would show it.
+#[test]
+fn tools_have_all_instruction_sets() {
+    for tool in ["ssl-convert", "ssl-report", "ssl-run", "ssl-score", "ssl-serve", "sslm-c", "sslm-python"] {
+        let mut cargo = Command::new(env!("CARGO"));
+        cargo.current_dir(sslm_tests::tools::root()).args([
+            "tree",
+            "--locked",
+            "--edges=normal",
+            "--prefix=none",
+            "--format={p} {f}",
+        ]);
+        let output = cargo.arg(format!("--package={tool}")).output().expect("cargo starts");
+        let lines = String::from_utf8(output.stdout).expect("cargo writes text");
+        let kernels = lines.lines().find(|line| line.starts_with("sslm-kernels ")).unwrap_or_default();
+        assert!(kernels.contains("avx2") && kernels.contains("avx512"), "{tool}: '{kernels}'");
+    }
+}
+
 /// Building takes a Rust toolchain and nothing else. Reading archives is what tends to bring in C; `deny.toml` has the same list for all
 /// crates.
 #[test]
@@ -91,14 +111,8 @@ fn no_tool_needs_a_compiler_of_c() {
         "--prefix=none",
         "--format={p}",
     ]);
-    cargo.args([
-        "--package=sslm",
-        "--package=ssl-run",
-        "--package=ssl-convert",
-        "--package=ssl-inspect",
-        "--package=ssl-report",
-        "--package=ssl-serve",
-    ]);
+    const TOOLS: [&str; 7] = ["sslm", "ssl-run", "ssl-convert", "ssl-inspect", "ssl-report", "ssl-score", "ssl-serve"];
+    cargo.args(TOOLS.map(|tool| format!("--package={tool}")));
     let output = cargo.output().expect("cargo starts");
     assert!(output.status.success(), "cargo tree: {}", String::from_utf8_lossy(&output.stderr));
     let lines = String::from_utf8(output.stdout).expect("cargo writes text");

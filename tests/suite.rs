@@ -31,6 +31,7 @@ mod partial;
 mod products;
 mod random_graphs;
 mod recurrent;
+mod score;
 mod serve;
 mod structure;
 mod transformed_weights;

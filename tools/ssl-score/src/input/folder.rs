@@ -1,0 +1,71 @@
+//! All images below a folder. Their names are read twice, so that not all of them have to be in memory: to know how many there are and
+//! whether they are those of an earlier run, and again as they are taken.
+
+use crate::input::{Chunk, Images};
+use anyhow::{Result, ensure};
+use arrow_array::StringArray;
+use ssl_images::{ImagesBelow, images_below};
+use std::iter::Skip;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// A folder of images.
+pub(crate) struct Folder {
+    path: PathBuf,
+    /// How many images there are.
+    pub(crate) count: u64,
+    /// Of their names and lengths.
+    pub(crate) checksum: u32,
+}
+
+impl Folder {
+    pub(crate) fn open(path: &Path) -> Result<Self> {
+        let (mut count, mut checksum) = (0, crc32fast::Hasher::new());
+        for image in images_below(path) {
+            let image = image?;
+            count += 1;
+            checksum.update(key(path, &image).as_bytes());
+            // One that is gone, or becomes so, is an error in its row.
+            let len = image.metadata().map_or(0, |metadata| metadata.len());
+            checksum.update(&len.to_le_bytes());
+        }
+        ensure!(
+            count > 0,
+            "{}: expected images (files named .png, .jpg, .webp, .gif, .bmp or .tiff), found none",
+            path.display()
+        );
+        Ok(Folder { path: path.to_owned(), count, checksum: checksum.finalize() })
+    }
+
+    /// Its images from one on, in chunks.
+    pub(crate) fn chunks(&self, skip: u64, rows: usize) -> FolderChunks<'_> {
+        let images = images_below(&self.path).skip(usize::try_from(skip).unwrap_or(usize::MAX));
+        FolderChunks { folder: &self.path, images, rows }
+    }
+}
+
+/// The path of an image in its folder, alike on all systems.
+fn key(folder: &Path, image: &Path) -> String {
+    let inside = image.strip_prefix(folder).unwrap_or(image);
+    let parts: Vec<_> = inside.components().map(|part| part.as_os_str().to_string_lossy()).collect();
+    parts.join("/")
+}
+
+pub(crate) struct FolderChunks<'a> {
+    folder: &'a Path,
+    images: Skip<ImagesBelow>,
+    rows: usize,
+}
+
+impl Iterator for FolderChunks<'_> {
+    type Item = Result<Chunk>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let files = self.images.by_ref().take(self.rows).collect::<Result<Vec<_>>>();
+        let chunk = |files: Vec<PathBuf>| {
+            let keys = StringArray::from_iter_values(files.iter().map(|file| key(self.folder, file)));
+            Chunk { keys: vec![Arc::new(keys)], images: Images::Files(files) }
+        };
+        files.map(|files| (!files.is_empty()).then(|| chunk(files))).transpose()
+    }
+}
