@@ -368,6 +368,7 @@ mod tests {
     #[ignore = "a_signal_removes_files_that_have_names starts it"]
     fn waits_with_a_file() {
         let target = std::env::var_os("SSLM_TARGET").expect("where the file goes");
+        crate::signals::end_tools();
         let _file = named_beside(Path::new(&target));
         std::thread::sleep(std::time::Duration::from_secs(60));
     }
