@@ -57,7 +57,7 @@ def main():
         serve = [given.tools / "ssl-serve", path, "--listen", "127.0.0.1:0", "--workers", 1, "--log", "errors"]
         library, whole, alone, others = [], [], [], []
         for _ in range(given.rounds):
-            run = [given.tools / "ssl-run", path, "--bench", 200 if batch > 1 else 400, "--threads", 1, "--json", "--batch", batch]
+            run = [given.tools / "ssl-run", path, "--bench", 200 if batch > 1 or path.stat().st_size > 1 << 24 else 2000, "--threads", 1, "--json", "--batch", batch]
             figures = json.loads(subprocess.run(pinned(SERVER, *run), check=True, capture_output=True, text=True).stdout)
             library.append(figures["run_ms"]["median"] / 1e3)
             with served(serve) as address:
