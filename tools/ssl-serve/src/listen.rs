@@ -17,8 +17,10 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
-/// How long a client may take to say what it wants: for the head of a request, and for a handshake.
-const HEAD: Duration = Duration::from_secs(10);
+/// How long a client may take for a handshake, or to answer whether it is still there.
+const GREETING: Duration = Duration::from_secs(10);
+/// How long a connection of HTTP/1 may lie idle, and take for the head of a request.
+const IDLE: Duration = Duration::from_secs(30);
 /// Requests at a time on one connection of HTTP/2.
 const STREAMS: u32 = 256;
 /// Bytes of a head of HTTP/2, and of the buffer that a head of HTTP/1 has to fit into.
@@ -43,10 +45,10 @@ impl Listener {
         drain: Duration,
     ) -> bool {
         let mut builder = Builder::new(TokioExecutor::new());
-        builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD).max_buf_size(1 << 20).pipeline_flush(true);
+        builder.http1().timer(TokioTimer::new()).header_read_timeout(IDLE).max_buf_size(1 << 20).pipeline_flush(true);
         let mut http2 = builder.http2();
         http2.timer(TokioTimer::new()).max_concurrent_streams(STREAMS).max_header_list_size(MAX_HEAD);
-        http2.keep_alive_interval(Duration::from_secs(20)).keep_alive_timeout(HEAD);
+        http2.keep_alive_interval(Duration::from_secs(20)).keep_alive_timeout(GREETING);
         http2.initial_stream_window_size(WINDOWS[0]).initial_connection_window_size(WINDOWS[1]);
         let connections = Arc::new(Semaphore::new(self.max_connections.min(Semaphore::MAX_PERMITS)));
         let graceful = GracefulShutdown::new();
@@ -96,10 +98,10 @@ impl Connection {
         match tls {
             None => self.speak(stream, watcher).await,
             #[cfg(feature = "tls")]
-            Some(tls) => match timeout(HEAD, tls.accept(stream)).await {
+            Some(tls) => match timeout(GREETING, tls.accept(stream)).await {
                 Ok(Ok(stream)) => self.speak(stream, watcher).await,
                 Ok(Err(e)) => tracing::info!(peer = %self.peer, "no TLS: {e}"),
-                Err(_) => tracing::info!(peer = %self.peer, "no TLS within {} seconds", HEAD.as_secs()),
+                Err(_) => tracing::info!(peer = %self.peer, "no TLS within {} seconds", GREETING.as_secs()),
             },
             #[cfg(not(feature = "tls"))]
             Some(never) => match never {},

@@ -36,7 +36,7 @@ pub(crate) struct Server {
     /// For each KiB of requests that may be in memory at a time.
     pub(crate) memory: Arc<Semaphore>,
     /// For each image that may be decoded at a time.
-    pub(crate) decoders: Semaphore,
+    pub(crate) decoders: Arc<Semaphore>,
     is_draining: AtomicBool,
 }
 
@@ -67,7 +67,7 @@ impl Server {
             repository,
             queue,
             memory: Arc::new(Semaphore::new(memory.div_ceil(1024).min(Semaphore::MAX_PERMITS))),
-            decoders: Semaphore::new(decoders),
+            decoders: Arc::new(Semaphore::new(decoders)),
             is_draining: AtomicBool::new(false),
         }
     }
@@ -80,6 +80,11 @@ impl Server {
     /// From now on load balancers are told to send nobody.
     pub(crate) fn drain(&self) {
         self.is_draining.store(true, Relaxed);
+    }
+
+    /// What `answer` yields within the time that a request may take.
+    pub(crate) async fn in_time<T>(&self, answer: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+        within(self.terms.timeout, answer).await
     }
 
     /// What `served` yields for these inputs.
@@ -101,9 +106,7 @@ impl Server {
         let timeout = timeout.map_or(self.terms.timeout, |own| own.min(self.terms.timeout));
         let waiting = self.queue.push(Arc::clone(served), inputs)?;
         // Whoever stops waiting gives the request up, be it for the deadline or because the client left.
-        let answer = tokio::time::timeout(timeout, waiting.answer()).await;
-        let outputs = answer
-            .map_err(|_| Failure::new(Kind::Late, format!("not done within {}", ssl_cli::time(timeout.as_secs_f64()))))??;
+        let outputs = within(timeout, waiting.answer()).await?;
         if wanted.is_empty() {
             return Ok(outputs.into_iter().map(Yielded::Tensor).collect());
         }
@@ -136,6 +139,12 @@ impl Server {
         let code = failed.map_or(200, |failure| failure.kind.code());
         self.metrics.answered(Answered { model: served.name.clone(), version: served.version, protocol, code }, begun.elapsed());
     }
+}
+
+/// What `answer` yields, if it is there in time.
+async fn within<T>(time: Duration, answer: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    let late = |_| Failure::new(Kind::Late, format!("not done within {}", ssl_cli::time(time.as_secs_f64())));
+    tokio::time::timeout(time, answer).await.map_err(late)?
 }
 
 /// The likeliest classes of each image, as the protocol's extension for classification has them.

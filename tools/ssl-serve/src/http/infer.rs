@@ -146,19 +146,19 @@ pub(super) async fn classify(
     let Query(asked) = asked.map_err(|e| Failure::new(Kind::Invalid, format!("query: {}", e.body_text())))?;
     let body = whole(request.into_body()).await?;
     let begun = Instant::now();
-    let result = of_image(&server, &served, body, asked.top.unwrap_or(TOP)).await;
+    let result = server.in_time(of_image(&server, &served, body, asked.top.unwrap_or(TOP))).await;
     server.note(&served, "classify", begun, result.as_ref().err());
     result
 }
 
 async fn of_image(server: &Server, served: &Arc<Served>, image: Bytes, top: usize) -> Result<Response, Failure> {
-    let input = {
-        let decoding = server.decoders.acquire().await;
-        let owner = Arc::clone(served);
-        let input = tokio::task::spawn_blocking(move || owner.of_image(&image)).await;
-        drop(decoding);
-        input.map_err(|_| Failure::new(Kind::Internal, "the image could not be decoded"))??
-    };
+    let decoding = Arc::clone(&server.decoders).acquire_owned().await;
+    let owner = Arc::clone(served);
+    let input = tokio::task::spawn_blocking(move || {
+        let _decoding = decoding;
+        owner.of_image(&image)
+    });
+    let input = input.await.map_err(|_| Failure::new(Kind::Internal, "the image could not be decoded"))??;
     let outputs = server.infer(served, vec![input], &[], None).await?;
     let [Yielded::Tensor(output)] = &outputs[..] else {
         return Err(Failure::input(format!("outputs of model '{}'", served.name), "one, of classes", outputs.len()));
