@@ -3,7 +3,7 @@
 
 use serde_json::{Value, json};
 use sslm_tests::onnx::{Net, Value::*, encode};
-use sslm_tests::tools::{Run, lenet, refuses, run};
+use sslm_tests::tools::{Run, lenet, refuses, run, text};
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
@@ -62,10 +62,6 @@ impl Case {
         assert_eq!(left, expected, "neither file nor report, nor a part of one");
         run
     }
-}
-
-fn text(path: impl AsRef<Path>) -> String {
-    path.as_ref().to_str().expect("a UTF-8 path").to_owned()
 }
 
 /// Originals are what is kept and what the rules removed, and so are the totals.

@@ -6,20 +6,10 @@ use ssl_npy::Array;
 use sslm::ElementType;
 use sslm_tests::golden::golden;
 use sslm_tests::onnx::{Net, Value::*, encode};
-use sslm_tests::tools::{Run, command, lenet, refuses, root, run};
+use sslm_tests::tools::{Run, command, lenet, refuses, root, run, succeeds, text};
 use std::ffi::OsString;
 use std::io::Write;
 use std::path::{Path, PathBuf};
-
-fn text(path: impl AsRef<Path>) -> String {
-    path.as_ref().to_str().expect("a UTF-8 path").to_owned()
-}
-
-fn succeeds(tool: &str, arguments: &[&str]) -> String {
-    let Run { code, stdout, stderr } = run(tool, arguments);
-    assert_eq!(code, 0, "{tool} {arguments:?}: {stderr}");
-    stdout
-}
 
 fn read_npy(path: &str) -> Array {
     ssl_npy::read(Path::new(path)).expect("an array")

@@ -1,18 +1,8 @@
 //! `ssl-score` on networks that its own tests do not have: of open sizes, of a fixed batch, and such as cannot be scored in batches.
 
 use sslm_tests::onnx::{Net, Value::*, encode};
-use sslm_tests::tools::{Run, lenet, refuses, run};
+use sslm_tests::tools::{Run, lenet, refuses, run, succeeds, text};
 use std::path::Path;
-
-fn text(path: impl AsRef<Path>) -> String {
-    path.as_ref().to_str().expect("a UTF-8 path").to_owned()
-}
-
-fn succeeds(tool: &str, arguments: &[&str]) -> String {
-    let Run { code, stdout, stderr } = run(tool, arguments);
-    assert_eq!(code, 0, "{tool} {arguments:?}: {stderr}");
-    stdout
-}
 
 /// A network of three classes that ends in `last`, as a file.
 fn classifier(folder: &Path, name: &str, dims: &[&str], last: &str) -> String {

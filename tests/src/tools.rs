@@ -63,6 +63,24 @@ pub fn run<S: AsRef<OsStr>>(tool: &str, arguments: &[S]) -> Run {
     Run { code, stdout, stderr }
 }
 
+/// A path, as arguments of tools are given here.
+///
+/// # Panics
+/// If it is no UTF-8.
+pub fn text(path: impl AsRef<Path>) -> String {
+    path.as_ref().to_str().expect("a UTF-8 path").to_owned()
+}
+
+/// Runs a tool that must succeed. Yields what it prints.
+///
+/// # Panics
+/// If it does not.
+pub fn succeeds(tool: &str, arguments: &[&str]) -> String {
+    let Run { code, stdout, stderr } = run(tool, arguments);
+    assert_eq!(code, 0, "{tool} {arguments:?}: {stderr}");
+    stdout
+}
+
 /// Runs a tool that must refuse: exit code 2, nothing on stdout, and one message on stderr that names `expected`. Yields it.
 ///
 /// # Panics

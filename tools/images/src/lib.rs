@@ -99,6 +99,16 @@ impl Layout {
         self.size_axes == [1, 2]
     }
 
+    /// How an image becomes such an input: as the model stores it, or plainly where it stores nothing.
+    ///
+    /// # Errors
+    /// If the stored rule does not fit, as [`Self::check`].
+    pub fn rule(self, stored: Option<&Preprocessing>) -> Result<Preprocessing> {
+        let rule = stored.cloned().unwrap_or_else(|| self.plain());
+        self.check(&rule)?;
+        Ok(rule)
+    }
+
     /// The rule where a model stores none: pixels become 0..1, or stay 0..255 where the model takes integers.
     pub fn plain(self) -> Preprocessing {
         Preprocessing {

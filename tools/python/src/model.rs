@@ -145,8 +145,7 @@ impl Model {
                 anyhow::bail!("the model has {} inputs: expected one, for an image", self.inputs.len())
             };
             let layout = Layout::of(&input.dims, input.element_type)?;
-            let rule = self.model.preprocessing().cloned().unwrap_or_else(|| layout.plain());
-            layout.check(&rule)?;
+            let rule = layout.rule(self.model.preprocessing())?;
             let (shape, elements) = pixels::load(image, &rule, input, layout)?;
             let mut bytes = Vec::new();
             input.element_type.write(&elements, &mut bytes).map_err(anyhow::Error::msg)?;

@@ -318,8 +318,7 @@ fn images(models: &[Model; 2], folder: &Path, limits: Limits, progress: &Progres
     let inputs = models[1].inputs();
     let [input] = &inputs[..] else { bail!("--verify-images: expected a model with one input, found {}", inputs.len()) };
     let layout = Layout::of(&input.dims, input.element_type).context("--verify-images")?;
-    let rule = models[1].preprocessing().cloned().unwrap_or_else(|| layout.plain());
-    layout.check(&rule)?;
+    let rule = layout.rule(models[1].preprocessing())?;
 
     let mut difference = Difference::default();
     let mut open: Option<(Vec<usize>, [Session; 2])> = None;

@@ -6,7 +6,7 @@ use crate::tensors::{Tensor, datatype};
 use anyhow::{Context, Result};
 use bytes::Bytes;
 use ssl_cli::Limits;
-use ssl_images::Layout;
+use ssl_images::{Class, Layout};
 use sslm::{Dim, Model, Options, PlanCache, Preprocessing, TensorInfo, TypedView};
 use std::collections::HashMap;
 use std::path::Path;
@@ -146,6 +146,23 @@ impl Served {
         }
     }
 
+    /// The likeliest classes of each image, at most so many, of what the model yielded for them: axis 0 is that of images.
+    pub(crate) fn likeliest(&self, output: &Tensor, count: usize) -> Result<Vec<Vec<Class>>, Failure> {
+        let mut elements = Vec::new();
+        let read = output.element_type.read(&output.bytes, &mut elements);
+        read.map_err(|e| Failure::new(Kind::Internal, format!("output '{}': {e}", output.name)))?;
+        let images = output.shape.first().copied().unwrap_or(1);
+        let of_one = elements.len().checked_div(images).filter(|&len| len > 0);
+        let are_probabilities = self.model.yields_probabilities();
+        let of_image = |image| ssl_images::likeliest(image, are_probabilities, count);
+        Ok(of_one.map_or_else(Vec::new, |len| elements.chunks_exact(len).map(of_image).collect()))
+    }
+
+    /// What the model calls a class.
+    pub(crate) fn label(&self, class: &Class) -> Option<&str> {
+        self.model.labels().get(class.index).map(String::as_str)
+    }
+
     /// The model's only input, made of an encoded image.
     pub(crate) fn of_image(&self, image: &Bytes) -> Result<Tensor, Failure> {
         let refused = |error: &anyhow::Error| Failure::new(Kind::Invalid, format!("image: {}", ssl_cli::causes(error)));
@@ -162,8 +179,6 @@ impl Served {
             anyhow::bail!("model '{}' has {} inputs: expected one for images", self.name, self.inputs.len())
         };
         let layout = Layout::of(&input.dims, input.element_type)?;
-        let rule = self.model.preprocessing().cloned().unwrap_or_else(|| layout.plain());
-        layout.check(&rule)?;
-        Ok((input, rule, layout))
+        Ok((input, layout.rule(self.model.preprocessing())?, layout))
     }
 }

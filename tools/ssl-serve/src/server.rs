@@ -48,6 +48,14 @@ pub(crate) struct Wanted {
     pub(crate) classes: Option<usize>,
 }
 
+impl Wanted {
+    /// An output by its name; for a `classification` other than 0, that many classes.
+    pub(crate) fn new(name: String, classification: Option<u64>) -> Self {
+        let count = classification.filter(|&count| count > 0);
+        Wanted { name, classes: count.map(|count| usize::try_from(count).unwrap_or(usize::MAX)) }
+    }
+}
+
 /// What a client gets of an output.
 pub(crate) enum Yielded {
     Tensor(Tensor),
@@ -149,21 +157,13 @@ async fn within<T>(time: Duration, answer: impl Future<Output = Result<T, Failur
 
 /// The likeliest classes of each image, as the protocol's extension for classification has them.
 fn classes(served: &Served, output: &Tensor, count: usize) -> Result<Yielded, Failure> {
-    let images = output.shape.first().copied().unwrap_or(1);
-    let mut elements = Vec::new();
-    let read = output.element_type.read(&output.bytes, &mut elements);
-    read.map_err(|e| Failure::new(Kind::Invalid, format!("output '{}': {e}", output.name)))?;
-    let of_one = elements.len().checked_div(images).unwrap_or(0);
-    let count = count.min(of_one);
-    let text = |class: ssl_images::Class| match served.model.labels().get(class.index) {
+    let found = served.likeliest(output, count)?;
+    let text = |class: &ssl_images::Class| match served.label(class) {
         Some(label) => format!("{}:{}:{label}", class.output, class.index),
         None => format!("{}:{}", class.output, class.index),
     };
-    let are_probabilities = served.model.yields_probabilities();
-    let of_image =
-        |image: &[f32]| ssl_images::likeliest(image, are_probabilities, count).into_iter().map(text).collect::<Vec<_>>();
-    let texts = if of_one == 0 { Vec::new() } else { elements.chunks_exact(of_one).flat_map(of_image).collect() };
-    Ok(Yielded::Classes { name: output.name.clone(), shape: vec![images, count], texts })
+    let shape = vec![output.shape.first().copied().unwrap_or(1), found.first().map_or(0, Vec::len)];
+    Ok(Yielded::Classes { name: output.name.clone(), shape, texts: found.iter().flatten().map(text).collect() })
 }
 
 /// Texts as the protocol's binary data has them: the length of each in four bytes, then its bytes.

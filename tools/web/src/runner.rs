@@ -72,8 +72,7 @@ impl Runner {
     /// The likeliest classes of an image of red, green, blue and alpha.
     pub(crate) fn classify(&mut self, size: [u32; 2], rgba: Vec<u8>, count: usize) -> Result<Vec<Class>> {
         let layout = Layout::of(&self.input.dims, self.input.element_type)?;
-        let rule = self.model.preprocessing().cloned().unwrap_or_else(|| layout.plain());
-        layout.check(&rule)?;
+        let rule = layout.rule(self.model.preprocessing())?;
         let (mut shape, mut elements) = ssl_images::of_pixels(size, 4, rgba, &rule, &self.input.dims, layout)?;
         // A model whose batch is fixed runs one image and blank ones.
         let batch = self.input_shape().first().copied().flatten().unwrap_or(1);

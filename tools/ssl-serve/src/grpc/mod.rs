@@ -132,10 +132,8 @@ async fn infer(
     }
     let is_plain = !is_raw && !request.inputs.is_empty();
     let inputs = request.inputs.into_iter().map(|input| tensor(input, raw.next())).collect::<std::result::Result<Vec<_>, _>>()?;
-    let wanted = request.outputs.iter().map(|output| {
-        let classes = whole(&output.parameters, "classification")?.filter(|&count| count > 0);
-        Ok(Wanted { name: output.name.clone(), classes: classes.map(|count| usize::try_from(count).unwrap_or(usize::MAX)) })
-    });
+    let wanted =
+        request.outputs.iter().map(|output| Ok(Wanted::new(output.name.clone(), whole(&output.parameters, "classification")?)));
     let wanted = wanted.collect::<std::result::Result<Vec<_>, Failure>>()?;
     let asked = whole(&request.parameters, "timeout")?.filter(|&us| us > 0).map(Duration::from_micros);
     let timeout = asked.into_iter().chain(deadline).min();

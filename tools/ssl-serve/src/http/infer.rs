@@ -163,19 +163,12 @@ async fn of_image(server: &Server, served: &Arc<Served>, image: Bytes, top: usiz
     let [Yielded::Tensor(output)] = &outputs[..] else {
         return Err(Failure::input(format!("outputs of model '{}'", served.name), "one, of classes", outputs.len()));
     };
-    let are_probabilities = served.model.yields_probabilities();
     if !ssl_images::is_one_a_class(&output.shape) {
         let what = format!("output of model '{}'", served.name);
         return Err(Failure::input(what, "one number for each class", format!("shape {:?}", output.shape)));
     }
-    let mut elements = Vec::new();
-    let read = output.element_type.read(&output.bytes, &mut elements);
-    read.map_err(|e| Failure::new(Kind::Internal, format!("output '{}': {e}", output.name)))?;
-    let class = |class: ssl_images::Class| {
-        let label = served.model.labels().get(class.index);
-        json!({ "index": class.index, "label": label, "probability": class.probability, "output": class.output })
-    };
-    let classes: Vec<_> = ssl_images::likeliest(&elements, are_probabilities, top).into_iter().map(class).collect();
+    let class = |class: &ssl_images::Class| json!({ "index": class.index, "label": served.label(class), "probability": class.probability, "output": class.output });
+    let classes: Vec<_> = served.likeliest(output, top)?.iter().flatten().map(class).collect();
     let answer = json!({ "model_name": served.name, "model_version": served.version.to_string(), "classes": classes });
     Ok(axum::Json(answer).into_response())
 }

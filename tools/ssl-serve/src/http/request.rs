@@ -68,10 +68,7 @@ pub(crate) fn read(body: &Bytes, json_len: Option<usize>) -> Result<InferRequest
     }
     let binary_else = flag(&json.parameters, "binary_data_output")?.unwrap_or(false);
     let binary = |output: &Output| Ok(flag(&output.parameters, "binary_data")?.unwrap_or(binary_else));
-    let wanted = |output: &Output| {
-        let classes = whole(&output.parameters, "classification")?.filter(|&count| count > 0);
-        Ok(Wanted { name: output.name.clone(), classes: classes.map(|count| usize::try_from(count).unwrap_or(usize::MAX)) })
-    };
+    let wanted = |output: &Output| Ok(Wanted::new(output.name.clone(), whole(&output.parameters, "classification")?));
     Ok(InferRequest {
         id: json.id,
         inputs,
