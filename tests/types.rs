@@ -376,6 +376,24 @@ fn sessions_take_and_yield_what_the_model_says() {
     assert!(TypedView::from_bytes(&[2, 4], ElementType::F16, &x).is_err());
 }
 
+/// Bytes that came over a network begin at any address.
+#[test]
+fn float32_is_read_wherever_it_lies() {
+    let mut net = Net::new(&["batch", "3"]);
+    let y = net.node("Neg", &["x"], &[]);
+    let mut session = model_of(&net.finish(&[&y])).prepare(&Options::new().batch(2)).expect("it can be prepared").session();
+    for round in 0..2u8 {
+        for before in 0..size_of::<f32>() {
+            let x = [1.5, -0.0, f32::MIN_POSITIVE, 3e38, f32::INFINITY, f32::from(round)];
+            let mut bytes = vec![0xA5; before];
+            bytes.extend(x.iter().flat_map(|x| x.to_ne_bytes()));
+            let view = TypedView::from_bytes(&[2, 3], ElementType::F32, &bytes[before..]).expect("six elements");
+            let found = session.run_typed(&[view]).expect("it runs");
+            assert_eq!(output(&found, 0).data(), x.map(|x| -x), "{before} bytes before");
+        }
+    }
+}
+
 #[test]
 fn what_float32_does_not_hold_is_refused_at_the_border() {
     let mut net = Net::new(&["batch", "1"]);

@@ -81,7 +81,7 @@ impl Plan {
         planning::mixes_images(&self.inner.model, self.input_shapes().map(<[usize]>::to_vec).collect())
     }
 
-    /// Bytes of memory that each session owns from its first run on, on a device if it runs there. Inputs of other types than `f32` take
+    /// Bytes of memory that each session owns from its first run on, on a device if it runs there. Inputs that have to be converted take
     /// as much again as `f32` elements ([`crate::Session::run_typed`]).
     pub fn session_bytes(&self) -> usize {
         self.inner.program.session_bytes()

@@ -128,8 +128,8 @@ impl Session {
         Ok(())
     }
 
-    /// As [`Self::run_all`], on elements of the types that the model declares for its inputs. Those of other types than `f32` are
-    /// converted into memory of the session, which the first such run takes.
+    /// As [`Self::run_all`], on elements of the types that the model declares for its inputs. Those that are not `f32` already, or do not
+    /// lie where an `f32` may, are converted into memory of the session, which the first such run takes.
     ///
     /// # Errors
     /// As [`Self::run_all`]; or if a type differs from the model's, or an element is beyond what `f32` holds exactly.
@@ -138,14 +138,15 @@ impl Session {
         converted.resize_with(inputs.len(), Vec::new);
         let done = self.convert(inputs, &mut converted).and_then(|()| {
             let both = inputs.iter().zip(&converted);
-            let views: Vec<TensorView<'_>> = both.map(|(input, x)| TensorView::new(input.shape(), x)).collect::<Result<_>>()?;
+            let view = both.map(|(input, converted)| TensorView::new(input.shape(), input.as_f32().unwrap_or(converted)));
+            let views: Vec<TensorView<'_>> = view.collect::<Result<_>>()?;
             self.run_all(&views).map(drop)
         });
         self.converted = converted;
         done.map(|()| Outputs { session: self })
     }
 
-    /// What inputs hold, as `f32`.
+    /// What inputs hold, as `f32`, where they are something else.
     fn convert(&self, inputs: &[TypedView<'_>], converted: &mut [Vec<f32>]) -> Result<()> {
         for ((input, port), elements) in inputs.iter().zip(&self.plan.inner.inputs).zip(converted) {
             let (expected, found) = (port.element_type, input.element_type());
@@ -153,6 +154,9 @@ impl Session {
                 return Err(Error::input(format!("elements of input '{}'", port.name), expected, found));
             }
             elements.clear();
+            if input.as_f32().is_some() {
+                continue;
+            }
             let done = found.read(input.bytes(), elements);
             done.map_err(|e| Error::new(ErrorKind::Input, e).within(format!("input '{}'", port.name)))?;
         }

@@ -127,6 +127,11 @@ impl<'a> TypedView<'a> {
     pub fn bytes(&self) -> &'a [u8] {
         self.bytes
     }
+
+    /// The elements as they lie, if they are `f32`, and their address is one that an `f32` may have.
+    pub(crate) fn as_f32(&self) -> Option<&'a [f32]> {
+        if self.element_type == ElementType::F32 { bytemuck::try_cast_slice(self.bytes).ok() } else { None }
+    }
 }
 
 /// A type of Rust whose values are elements of inputs and outputs.
