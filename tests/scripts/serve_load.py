@@ -1,14 +1,14 @@
 #!/usr/bin/env python3
 """Measures what ssl-serve adds to the library: requests a second, latencies, and what becomes of too many requests.
 
-    cargo build --release --bins -p ssl-serve -p ssl-run && cargo build --release -p ssl-serve --example load
+    cargo build --release --bins --examples -p ssl-serve
     python tests/scripts/serve_load.py target/release MODEL.sslm[:BATCH] ... [--onnx MODEL.onnx ...] [--rounds 5]
 
 The server and its worker are pinned to one core and the load to another, so two cores are needed, and nothing else to run on them. In
-each round, in turns: the library on the server's core (ssl-run --bench), the server as fast as answers come (4 connections), and one
-connection alone, which shows what a request costs beyond its run; with --onnx, onnxruntime behind a small server (serve_onnxruntime.py) on
-the same core. Medians of the rounds. Then, once: twice as many requests as it can answer, by an open loop. Needs Linux; --onnx needs
-onnxruntime and numpy.
+each round, in turns: the library on the server's core (the example `library`), the server as fast as answers come (4 connections), the
+same with the system's scheduling for batches (`chrt --batch 0`), and one connection alone, which shows what a request costs beyond its run;
+with --onnx, onnxruntime behind a small server (serve_onnxruntime.py) on the same core. Medians of the rounds. Then, once: twice as many
+requests as it can answer, by an open loop. Needs Linux; --onnx needs onnxruntime and numpy.
 """
 
 import argparse
@@ -55,20 +55,23 @@ def main():
         path, _, batch = text.partition(":")
         path, batch = Path(path), int(batch or 1)
         serve = [given.tools / "ssl-serve", path, "--listen", "127.0.0.1:0", "--workers", 1, "--log", "errors"]
-        library, whole, alone, others = [], [], [], []
+        library, whole, batch_scheduled, alone, others = [], [], [], [], []
+        options = {"batch": batch, "seconds": given.seconds}
         for _ in range(given.rounds):
-            run = [given.tools / "ssl-run", path, "--bench", 200 if batch > 1 or path.stat().st_size > 1 << 24 else 2000, "--threads", 1, "--json", "--batch", batch]
-            figures = json.loads(subprocess.run(pinned(SERVER, *run), check=True, capture_output=True, text=True).stdout)
-            library.append(figures["run_ms"]["median"] / 1e3)
+            run = pinned(SERVER, given.tools / "examples/library", path, "--batch", batch, "--seconds", given.seconds)
+            library.append(1 / float(subprocess.run(run, check=True, capture_output=True, text=True).stdout))
             with served(serve) as address:
-                whole.append(load(given.tools, address, path.stem, batch=batch, connections=4, seconds=given.seconds))
-                alone.append(load(given.tools, address, path.stem, batch=batch, connections=1, seconds=given.seconds))
+                whole.append(load(given.tools, address, path.stem, connections=4, **options))
+                alone.append(load(given.tools, address, path.stem, connections=1, **options))
+            with served(["chrt", "--batch", "0", *serve]) as address:
+                batch_scheduled.append(load(given.tools, address, path.stem, connections=4, **options))
             if index < len(given.onnx):
                 with served([sys.executable, SCRIPTS / "serve_onnxruntime.py", given.onnx[index], 8123]) as address:
-                    others.append(load(given.tools, address, path.stem, batch=batch, connections=4, seconds=given.seconds))
+                    others.append(load(given.tools, address, path.stem, connections=4, **options))
+        part = lambda served: statistics.median(s["requests_per_second"] * r for s, r in zip(served, library))
         run, rate = statistics.median(library), statistics.median(w["requests_per_second"] for w in whole)
         with served([*serve, "--queue", 16]) as address:
-            over = load(given.tools, address, path.stem, batch=batch, connections=64, rate=2 * rate, seconds=given.seconds)
+            over = load(given.tools, address, path.stem, connections=64, rate=2 * rate, **options)
         rows.append(
             {
                 "model": path.stem,
@@ -76,7 +79,8 @@ def main():
                 "library_us": run * 1e6,
                 "library_requests_per_second": 1 / run,
                 "requests_per_second": rate,
-                "part_of_library": statistics.median(w["requests_per_second"] * r for w, r in zip(whole, library)),
+                "part_of_library": part(whole),
+                "part_of_library_batch_scheduled": part(batch_scheduled),
                 "alone_p50_us": statistics.median(a["p50"] for a in alone) * 1e6,
                 "beyond_run_us": statistics.median(a["p50"] - r for a, r in zip(alone, library)) * 1e6,
                 "alone_p99_us": statistics.median(a["p99"] for a in alone) * 1e6,

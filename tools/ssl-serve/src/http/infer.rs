@@ -23,7 +23,7 @@ pub(super) async fn infer(State(server): Shared, Path(named): Path<Named>, reque
     let (parts, body) = request.into_parts();
     plain(&parts.headers)?;
     let json_len = json_len(&parts.headers)?;
-    let body = whole(body).await?;
+    let body = whole(body, json_len.unwrap_or(0)).await?;
     let begun = Instant::now();
     let result = of_tensors(&server, &served, &body, json_len).await;
     server.note(&served, "http", begun, result.as_ref().err());
@@ -144,7 +144,7 @@ pub(super) async fn classify(
     let served = server.served(&named)?;
     plain(request.headers())?;
     let Query(asked) = asked.map_err(|e| Failure::new(Kind::Invalid, format!("query: {}", e.body_text())))?;
-    let body = whole(request.into_body()).await?;
+    let body = whole(request.into_body(), 0).await?;
     let begun = Instant::now();
     let result = server.in_time(of_image(&server, &served, body, asked.top.unwrap_or(TOP))).await;
     server.note(&served, "classify", begun, result.as_ref().err());

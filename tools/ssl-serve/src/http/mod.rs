@@ -102,7 +102,7 @@ struct IndexRequest {
 }
 
 async fn index(State(server): Shared, request: Request) -> Result<Json<Value>, Failure> {
-    let body = whole(request.into_body()).await?;
+    let body = whole(request.into_body(), 0).await?;
     let asked: IndexRequest = if body.is_empty() { IndexRequest::default() } else { request::parsed(&body)? };
     let listed = server.repository.list().into_iter().map(|listed| {
         let (state, reason) = listed.state.words();
