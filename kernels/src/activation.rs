@@ -1,6 +1,6 @@
 //! Activations of vectors: the formulas stand in the table of functions, and this is how they reach the vectors of an instruction set.
 
-use crate::simd::{MAX_LANES, Simd};
+use crate::simd::{Isa, MAX_LANES, Simd, Vectorized};
 use crate::{Activation, Unary};
 use sslm_basics::functions::{Registers, UnaryVisitor};
 
@@ -51,7 +51,20 @@ pub(crate) fn of_vector<S: Simd>(simd: S, activation: Activation, x: S::Vector) 
     activation.apply(Vectors(simd), x)
 }
 
-/// `function` of each element of whole vectors. It is compiled once for each instruction set, not once for each tile.
+/// `function` of each element.
+pub(crate) fn in_place(isa: Isa, function: Unary, elements: &mut [f32]) {
+    struct InPlace<'a>(Unary, &'a mut [f32]);
+    impl Vectorized for InPlace<'_> {
+        type Output = ();
+        #[inline(always)]
+        fn run<S: Simd>(self, simd: S) {
+            of_elements(simd, self.0, self.1);
+        }
+    }
+    isa.dispatch(InPlace(function, elements));
+}
+
+/// `function` of each element. It is compiled once for each instruction set, not once for each tile.
 #[inline(never)]
 pub(crate) fn of_elements<S: Simd>(simd: S, function: Unary, elements: &mut [f32]) {
     function.dispatch(OfElements { simd, elements });

@@ -72,17 +72,17 @@ impl ReduceTask {
     /// If a slice has another length than the shapes call for.
     pub fn run(&self, x: &[f32], out: &mut [f32], exec: Exec) {
         let (axis, wide) = ([self.extent, self.inner], f64::from);
-        let sum = |a: f64, b: f64| a + b;
+        let add = |a: f64, b: f64| a + b;
         let larger = |a: f64, b: f64| if b > a || b.is_nan() { b } else { a };
         let smaller = |a: f64, b: f64| if b < a || b.is_nan() { b } else { a };
         match self.reduction {
             Reduction::Mean => mean(x, self.extent, self.inner, out, exec),
-            Reduction::Sum => Fold::new(0.0, |all, x| all + wide(x), sum).run(x, axis, out, exec),
+            Reduction::Sum => sum().run(x, axis, out, exec),
             Reduction::Product => Fold::new(1.0, |all, x| all * wide(x), |a, b| a * b).run(x, axis, out, exec),
             Reduction::Max => Fold::new(f64::NEG_INFINITY, |all, x| larger(all, wide(x)), larger).run(x, axis, out, exec),
             Reduction::Min => Fold::new(f64::INFINITY, |all, x| smaller(all, wide(x)), smaller).run(x, axis, out, exec),
-            Reduction::SumOfMagnitudes => Fold::new(0.0, |all, x| all + wide(x).abs(), sum).run(x, axis, out, exec),
-            Reduction::SumOfSquares => Fold::new(0.0, |all, x| all + wide(x) * wide(x), sum).run(x, axis, out, exec),
+            Reduction::SumOfMagnitudes => Fold::new(0.0, |all, x| all + wide(x).abs(), add).run(x, axis, out, exec),
+            Reduction::SumOfSquares => Fold::new(0.0, |all, x| all + wide(x) * wide(x), add).run(x, axis, out, exec),
         }
     }
 }
@@ -92,8 +92,12 @@ impl ReduceTask {
 /// # Panics
 /// If a slice has another length than the shapes call for.
 pub fn mean(x: &[f32], extent: usize, inner: usize, out: &mut [f32], exec: Exec) {
-    let sum = Fold::new(0.0, |sum, x| sum + f64::from(x), |a, b| a + b);
-    Fold { divisor: extent as f64, ..sum }.run(x, [extent, inner], out, exec);
+    Fold { divisor: extent as f64, ..sum() }.run(x, [extent, inner], out, exec);
+}
+
+/// The sum of a line.
+fn sum() -> Fold<impl Fn(f64, f32) -> f64 + Copy + Sync, impl Fn(f64, f64) -> f64 + Copy + Sync> {
+    Fold::new(0.0, |sum, x| sum + f64::from(x), |a, b| a + b)
 }
 
 /// Results that are made side by side where few elements lie between those of one line.

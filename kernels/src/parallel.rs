@@ -1,5 +1,6 @@
 //! Sharing an output between threads: stretches of it, or rectangles of planes by positions that do not overlap.
 
+use crate::team::Body;
 use crate::{Run, Threading};
 use get_size2::GetSize;
 use std::marker::PhantomData;
@@ -139,7 +140,7 @@ impl Partition {
         crate::expect_len("output", out, self.planes * self.plane_len);
         let start = Start(out.as_mut_ptr());
         let scratch = Chunks::new(&mut scratch[..self.shares.len() * scratch_len], scratch_len);
-        threading.for_each(self.shares.len(), |share| {
+        threading.for_each(self.shares.len(), &|share| {
             // SAFETY: each share comes once.
             let scratch = unsafe { scratch.get(share) };
             for i in self.shares[share].clone() {
@@ -169,7 +170,7 @@ impl<'a> Threading<'a> {
     }
 
     /// Calls `f` once for each index below `count`.
-    fn for_each(self, count: usize, f: impl Fn(usize) + Sync) {
+    fn for_each(self, count: usize, f: Body<'_>) {
         match self {
             Threading::Single => (0..count).for_each(f),
             Threading::Team(team) => team.for_each(count, f),
@@ -188,7 +189,7 @@ impl<'a> Threading<'a> {
     pub(crate) fn for_each_chunk(self, out: &mut [f32], len: usize, f: impl Fn(usize, &mut [f32]) + Sync) {
         let chunks = Chunks::new(out, len.max(1));
         // SAFETY: each index comes once.
-        self.for_each(chunks.count(), |i| f(i, unsafe { chunks.get(i) }));
+        self.for_each(chunks.count(), &|i| f(i, unsafe { chunks.get(i) }));
     }
 
     /// Calls `f(i, piece i of out, stretch i of scratch)` for the pieces of `out_len` elements, the last one perhaps shorter, each
@@ -210,7 +211,7 @@ impl<'a> Threading<'a> {
         let pieces = Chunks::new(out, out_len);
         let scratch = Chunks::new(&mut scratch[..pieces.count() * scratch_len], scratch_len);
         // SAFETY: each index comes once.
-        self.for_each(pieces.count(), |i| unsafe { f(i, pieces.get(i), scratch.get(i)) });
+        self.for_each(pieces.count(), &|i| unsafe { f(i, pieces.get(i), scratch.get(i)) });
     }
 }
 

@@ -69,11 +69,15 @@ impl Run<'_> {
     }
 }
 
-/// One loop: `call(body, range)` runs some of its `count` indices.
+/// What a loop calls with each of its indices. It is compiled once, behind a pointer, and so are loops, for all kernels: a call takes
+/// much longer than the jump to it.
+pub(crate) type Body<'a> = &'a (dyn Fn(usize) + Sync + 'a);
+
+/// One loop, over the indices below `count`.
 #[derive(Clone, Copy, Debug)]
 struct Loop {
-    call: unsafe fn(*const (), Range<usize>),
-    body: *const (),
+    /// Lives as long as helpers may be inside; `'static` only stands for that.
+    body: *const Body<'static>,
     count: usize,
 }
 
@@ -152,11 +156,10 @@ impl Team {
         if COUNTED_IN.swap(process, Ordering::Relaxed) != process {
             CALLERS.store(0, Ordering::Relaxed);
         }
-        unsafe fn nothing(_: *const (), _: Range<usize>) {}
         let shared = Shared {
             gate: Apart::default(),
             next: (0..threads.max(1)).map(|_| Apart::default()).collect(),
-            current: UnsafeCell::new(Loop { call: nothing, body: std::ptr::null(), count: 0 }),
+            current: UnsafeCell::new(Loop { body: std::ptr::null(), count: 0 }),
             taken: AtomicBool::new(false),
             panicked: AtomicBool::new(false),
             over: AtomicBool::new(false),
@@ -239,20 +242,13 @@ impl Team {
     ///
     /// # Panics
     /// If `f` does on any thread.
-    pub(crate) fn for_each<F: Fn(usize) + Sync>(&self, count: usize, f: F) {
-        /// # Safety
-        /// `body` must point to an `F`.
-        unsafe fn call<F: Fn(usize)>(body: *const (), range: Range<usize>) {
-            // SAFETY: the caller's promise.
-            let f = unsafe { &*body.cast::<F>() };
-            range.for_each(f);
-        }
+    pub(crate) fn for_each(&self, count: usize, f: Body<'_>) {
         let shared = &*self.shared;
         let alone = count <= 1 || self.helpers.is_empty() || self.forked.load(Ordering::Relaxed) || !shared.helps(1);
         if alone || shared.taken.swap(true, Ordering::Acquire) {
             return (0..count).for_each(f);
         }
-        let current = Loop { call: call::<F>, body: (&raw const f).cast(), count };
+        let current = Loop { body: (&raw const f).cast(), count };
         // SAFETY: this thread just took the team, and whoever had it before left the gate shut and nobody inside.
         shared.current.with_mut(|place| unsafe { *place = current });
         for (thread, next) in shared.next.iter().enumerate() {
@@ -403,8 +399,9 @@ impl Shared {
             while next.load(Ordering::Relaxed) < part.end {
                 let first = next.fetch_add(piece, Ordering::Relaxed);
                 if first < part.end {
-                    // SAFETY: `for_each` made the pair of `call` and `body`, and what `body` points to lives until nobody is inside.
-                    unsafe { (current.call)(current.body, first..(first + piece).min(part.end)) };
+                    // SAFETY: `for_each` made `body` of its `f`, which lives until nobody is inside.
+                    let f = unsafe { *current.body };
+                    (first..(first + piece).min(part.end)).for_each(f);
                 }
             }
         }
@@ -419,7 +416,7 @@ mod tests {
     /// How often each of `count` indices was visited.
     fn visits(team: &Team, count: usize) -> Vec<usize> {
         let visits: Vec<AtomicUsize> = (0..count).map(|_| AtomicUsize::new(0)).collect();
-        team.for_each(count, |i| {
+        team.for_each(count, &|i| {
             visits[i].fetch_add(1, Ordering::Relaxed);
         });
         visits.into_iter().map(AtomicUsize::into_inner).collect()
@@ -475,7 +472,7 @@ mod tests {
             }
             // Each thread waits for the other two.
             let arrived = AtomicUsize::new(0);
-            team.for_each(3, |_| {
+            team.for_each(3, &|_| {
                 arrived.fetch_add(1, Ordering::SeqCst);
                 while arrived.load(Ordering::SeqCst) < 3 {
                     thread::yield_now();
@@ -493,14 +490,14 @@ mod tests {
                 scope.spawn(|| (0..loops).for_each(|i| assert_eq!(visits(&team, i), vec![1; i])));
             }
         });
-        team.for_each(5, |i| assert_eq!(visits(&team, i), vec![1; i]));
+        team.for_each(5, &|i| assert_eq!(visits(&team, i), vec![1; i]));
     }
 
     #[test]
     fn a_panic_reaches_the_caller_and_the_team_lives_on() {
         let team = Team::new(2).expect("threads start");
         for bad in [0, 1, 7] {
-            let panics = || team.for_each(8, |i| assert_ne!(i, bad));
+            let panics = || team.for_each(8, &|i| assert_ne!(i, bad));
             assert!(catch_unwind(AssertUnwindSafe(panics)).is_err());
             assert_eq!(visits(&team, 100), [1; 100]);
         }
@@ -525,7 +522,7 @@ mod models {
             for _ in 0..loops {
                 let visits: Vec<Count> = (0..count).map(|_| Count::new(0)).collect();
                 let run = team.begin();
-                team.for_each(count, |i| _ = visits[i].fetch_add(1, Ordering::Relaxed));
+                team.for_each(count, &|i| _ = visits[i].fetch_add(1, Ordering::Relaxed));
                 drop(run);
                 assert!(visits.into_iter().all(|visits| visits.into_inner() == 1));
             }

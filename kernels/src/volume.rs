@@ -7,9 +7,8 @@
 
 use crate::conv::{Geometry, coverage, sums_along};
 use crate::cpu::{Call, Kernel};
-use crate::{Activation, Exec, Task, count_pieces, expect_len};
+use crate::{Activation, Exec, Task, activation, count_pieces, expect_len};
 use get_size2::GetSize;
-use sslm_basics::functions::UnaryVisitor;
 
 /// Volumes `[volumes][depth][height][width]` as stacks `[volumes][phases][rows][columns]`. Row r of phase p is row `r % pitch - before[1]`
 /// of slice `r / pitch * stride + p - before[0]`, behind `before[2]` zeros; what does not exist is zero.
@@ -160,30 +159,11 @@ impl UnstackTask {
     /// # Panics
     /// If a slice has another length than the shapes call for.
     pub fn run(&self, sums: &[f32], out: &mut [f32], exec: Exec) {
-        let unstack = Unstack { task: self, sums, out, exec };
-        match self.activation.function() {
-            Some(function) => function.dispatch(unstack),
-            None => unstack.visit(|x| x),
-        }
-    }
-}
-
-/// A run of an [`UnstackTask`].
-struct Unstack<'a> {
-    task: &'a UnstackTask,
-    sums: &'a [f32],
-    out: &'a mut [f32],
-    exec: Exec<'a>,
-}
-
-impl UnaryVisitor for Unstack<'_> {
-    fn visit(self, f: impl Fn(f32) -> f32 + Copy + Sync) {
-        let UnstackTask { output: [depth, height, width], pitch, rows, ref borders, accumulate, .. } = *self.task;
-        let volumes = count_pieces("output", self.out, depth * height * width);
-        expect_len("sums", self.sums, volumes * rows * width);
-        let sums = self.sums;
-        self.exec.for_each_chunk(
-            self.out,
+        let UnstackTask { output: [depth, height, width], pitch, rows, ref borders, activation, accumulate } = *self;
+        let volumes = count_pieces("output", out, depth * height * width);
+        expect_len("sums", sums, volumes * rows * width);
+        exec.for_each_chunk(
+            out,
             height * width,
             #[inline(always)]
             |i, out| {
@@ -197,7 +177,9 @@ impl UnaryVisitor for Unstack<'_> {
                 if let Some(borders) = borders {
                     borders.add(volume, slice, out);
                 }
-                out.iter_mut().for_each(|o| *o = f(*o));
+                if let Some(function) = activation.function() {
+                    activation::in_place(exec.isa, function, out);
+                }
             },
         );
     }
