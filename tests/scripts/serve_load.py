@@ -85,6 +85,7 @@ def main():
                 "beyond_run_us": statistics.median(a["p50"] - r for a, r in zip(alone, library)) * 1e6,
                 "alone_p99_us": statistics.median(a["p99"] for a in alone) * 1e6,
                 "twice_p99_us": over["p99"] * 1e6,
+                "twice_p99_from_sending_us": over["p99_from_sending"] * 1e6,
                 "twice_bound_us": 18 / rate * 1e6,
                 "twice_refused": over["refused"] / (over["refused"] + over["answered"]),
                 "twice_refused_p99_us": over["refused_p99"] * 1e6,
