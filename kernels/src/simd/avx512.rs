@@ -2,6 +2,7 @@
 
 use super::{Class, MAX_LANES, Simd};
 use std::arch::x86_64::*;
+use std::sync::LazyLock;
 
 /// A proof that the CPU has AVX-512 F, DQ, BW and VL, and FMA.
 #[derive(Clone, Copy)]
@@ -19,6 +20,22 @@ impl Avx512 {
     }
 }
 
+/// That of this CPU, which is asked once: every estimate of costs needs it, and where a hypervisor answers, each of the two questions
+/// takes some ten microseconds (measured on a virtual machine of an Intel Xeon).
+static CLASS: LazyLock<Class> = LazyLock::new(|| {
+    #[allow(unused_unsafe)] // recent compilers know what the next line says
+    // SAFETY: every 64-bit x86 CPU has this instruction.
+    let (vendor, version) = unsafe { (__cpuid(0), __cpuid(1)) };
+    let amd = [vendor.ebx, vendor.edx, vendor.ecx] == [b"Auth", b"enti", b"cAMD"].map(|part| u32::from_le_bytes(*part));
+    let (family, more) = (version.eax >> 8 & 0xf, version.eax >> 20 & 0xff);
+    match family + more {
+        // Of AMD's family 25, those that have AVX-512 are Zen 4.
+        25 if amd => Class::Avx512InHalves,
+        _ if amd => Class::Avx512OfAmd,
+        _ => Class::Avx512,
+    }
+});
+
 /// The first `count` of sixteen bits.
 #[inline(always)]
 fn first(count: usize) -> u16 {
@@ -34,17 +51,7 @@ impl Simd for Avx512 {
     type Vector = __m512;
 
     fn class(self) -> Class {
-        #[allow(unused_unsafe)] // recent compilers know what the next line says
-        // SAFETY: every 64-bit x86 CPU has this instruction.
-        let (vendor, version) = unsafe { (__cpuid(0), __cpuid(1)) };
-        let amd = [vendor.ebx, vendor.edx, vendor.ecx] == [b"Auth", b"enti", b"cAMD"].map(|part| u32::from_le_bytes(*part));
-        let (family, more) = (version.eax >> 8 & 0xf, version.eax >> 20 & 0xff);
-        match family + more {
-            // Of AMD's family 25, those that have AVX-512 are Zen 4.
-            25 if amd => Class::Avx512InHalves,
-            _ if amd => Class::Avx512OfAmd,
-            _ => Class::Avx512,
-        }
+        *CLASS
     }
 
     #[inline(always)]
