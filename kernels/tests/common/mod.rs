@@ -9,9 +9,9 @@ pub(crate) use defined::{activated, defined};
 pub(crate) use guarded::Guarded;
 
 use fastrand::Rng;
-use guarded::{Edge, edge, with_edge};
+use guarded::{edge, with_edge};
 use sslm_basics::panels;
-use sslm_devices::isas;
+use sslm_devices::{Edge, isas};
 use sslm_kernels::conv::Geometry;
 use sslm_kernels::cpu::{Call, Slices, Target};
 use sslm_kernels::cuda::{self, Buffer, Device, Stream, View};

@@ -2,8 +2,8 @@
 //! precision. Memory begins or ends right beside pages that may not be touched, and holds NaN until it is written.
 
 use crate::compile::library;
+use crate::pages::{Edge, Pages};
 use libloading::Library;
-use region::{Allocation, Protection};
 use sslm_kernels::cuda::{Buffer, Device, Error, Gemm, Launch, Matrix, Precision, Result, Stream, View, body, names};
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -22,15 +22,6 @@ pub enum Order {
     Ascending,
     /// The last one first.
     Descending,
-}
-
-/// The side on which memory ends right beside the elements of a buffer.
-#[derive(Clone, Copy, Debug)]
-pub enum Edge {
-    /// No element before them can be touched.
-    Before,
-    /// No element behind them can be touched.
-    Behind,
 }
 
 type Kernel = unsafe extern "C" fn(*const c_void);
@@ -134,25 +125,12 @@ impl Device for Emulated {
     fn allocate(&self, len: usize) -> Result<Buffer> {
         let bytes = len.saturating_mul(size_of::<f32>());
         self.free.fetch_update(Relaxed, Relaxed, |free| free.checked_sub(bytes)).map_err(|_| Error::OutOfMemory { bytes })?;
-        let page = region::page::size();
-        let between = bytes.max(1).next_multiple_of(page);
-        let pages = region::alloc(page + between + page, Protection::READ_WRITE).map_err(|e| Error::Failed(e.to_string()))?;
-        let start = pages.as_ptr::<u8>().cast_mut();
-        for gap in [0, page + between] {
-            // SAFETY: the page is one of the two gaps, which nothing refers to.
-            unsafe { region::protect(start.wrapping_add(gap), page, Protection::NONE) }
-                .map_err(|e| Error::Failed(e.to_string()))?;
-        }
-        let first = start.wrapping_add(page);
-        // SAFETY: these are the pages between the gaps.
-        unsafe { first.write_bytes(0xff, between) };
-        let place = match self.edge {
-            Edge::Before => first,
-            Edge::Behind => first.wrapping_add(between - bytes),
-        };
+        let mut pages = Pages::poisoned(len).map_err(|e| Error::Failed(e.to_string()))?;
+        let place = pages.place(len, self.edge);
+        let address = pages.elements_mut()[place].as_mut_ptr().expose_provenance() as u64;
         let memory = Memory { _pages: pages, bytes, free: Arc::clone(&self.free) };
-        // SAFETY: the elements lie between the gaps of pages that `memory` owns.
-        Ok(unsafe { Buffer::new(place.expose_provenance() as u64, len, Box::new(memory)) })
+        // SAFETY: the elements lie in pages that `memory` owns.
+        Ok(unsafe { Buffer::new(address, len, Box::new(memory)) })
     }
 
     fn stream(&self) -> Result<Box<dyn Stream>> {
@@ -162,15 +140,10 @@ impl Device for Emulated {
 }
 
 struct Memory {
-    _pages: Allocation,
+    _pages: Pages,
     bytes: usize,
     free: Arc<AtomicUsize>,
 }
-
-// SAFETY: it owns its pages and does nothing but free them.
-unsafe impl Send for Memory {}
-// SAFETY: as above.
-unsafe impl Sync for Memory {}
 
 impl Drop for Memory {
     fn drop(&mut self) {

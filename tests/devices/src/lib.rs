@@ -5,13 +5,15 @@
 
 mod compile;
 mod emulated;
+mod pages;
 mod require;
 mod stand_in;
 
 /// NVRTC, for what compiles the CUDA source. It is had from here, and no dev-dependency of the kernels, so that these are compiled
 /// with the same features whether tests want them or programs.
 pub use cudarc::nvrtc;
-pub use emulated::{Edge, Emulated, Order};
+pub use emulated::{Emulated, Order};
+pub use pages::{Edge, Pages};
 pub use stand_in::{Said, StandIn};
 
 use require::or_say;
