@@ -775,7 +775,7 @@ static void run(void *arguments) {
         (int (*)(void *, kernel, const void *, const unsigned *, int))emulated("emulate");
     struct launch *launch = arguments;
     if (broken) return;
-    if (!space) space = aligned_alloc(64, UP_TO(bytes(), 64));
+    if (!space) space = calloc(1, bytes());
     int error = emulate(space, launch->kernel, launch->arguments, launch->sizes, 1);
     if (error) broken = refuse(LAUNCH_FAILED, "a kernel failed, for reason %d of emulate.c", error);
 }

@@ -23,7 +23,7 @@ struct fiber {
     jmp_buf here;
 };
 
-// What a launch needs. Each thread of the test program has one of its own.
+// What launches need, one after the other. Each thread of the test program has one of its own, of zeros before the first.
 struct launch {
     void (*kernel)(const void *);
     const void *arguments;
@@ -32,6 +32,7 @@ struct launch {
     int overflow;
     jmp_buf scheduler;
     ucontext_t starter;
+    unsigned alive; // so many fibers wait for a block
     _Alignas(16) char shared[SHARED_BYTES];
     struct fiber fibers[THREADS];
     _Alignas(16) char stacks[THREADS][STACK];
@@ -81,9 +82,10 @@ static __attribute__((noinline)) void *shared_memory(size_t bytes) {
 }
 
 static void live(void) {
+    struct launch *l = now;
     for (;;) {
-        hand_over(FINISHED); // until the next block
-        now->kernel(now->arguments);
+        hand_over(FINISHED); // until the next block, of this launch or another one
+        l->kernel(l->arguments);
     }
 }
 
@@ -119,8 +121,9 @@ int emulate(struct launch *l, void (*kernel)(const void *), const void *argument
     now = l;
     for (unsigned i = 0; i < threads; i++) {
         l->fibers[i].index = (struct index){i % sizes[2], i / sizes[2], 0};
-        start(l, i);
+        if (i >= l->alive) start(l, i);
     }
+    l->alive = max(l->alive, threads);
     int error = 0;
     for (unsigned block = 0; block < sizes[0] * sizes[1] && !error; block++) {
         l->block = (struct index){block % sizes[0], block / sizes[0], 0};
@@ -138,6 +141,7 @@ int emulate(struct launch *l, void (*kernel)(const void *), const void *argument
         }
         if (l->overflow) error = 2;
     }
+    if (error) l->alive = 0; // some may wait within the kernel
     now = NULL;
     return error;
 }

@@ -194,9 +194,11 @@ impl EmulatedStream {
                 let (kernel_fn, arguments) = (compiled.kernels[kernel], arguments.as_ptr().cast());
                 thread_local!(static SPACE: RefCell<Vec<u128>> = const { RefCell::new(Vec::new()) });
                 // SAFETY: the caller's promise; the arguments are a copy of the kernel's structure, and the space is as large and aligned as
-                // it has to be.
+                // it has to be, and was zero before the first launch.
                 let error = SPACE.with_borrow_mut(|space| unsafe {
-                    space.resize(compiled.launch_bytes.div_ceil(size_of::<u128>()), 0);
+                    if space.is_empty() {
+                        *space = vec![0; compiled.launch_bytes.div_ceil(size_of::<u128>())];
+                    }
                     (compiled.emulate)(space.as_mut_ptr().cast(), kernel_fn, arguments, sizes.as_ptr(), descending)
                 });
                 match error {
