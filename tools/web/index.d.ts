@@ -1,5 +1,5 @@
 import type { load } from './sslm_web.js';
-export type { Class, Kept, Layer, Limits, Model } from './sslm_web.js';
+export type { Class, Kept, Layer, Model, Options } from './sslm_web.js';
 
 /**
  * `plain` runs everywhere; `simd` has vectors; `relaxed` also rounds products and sums at once where the machine can, so that it is faster

@@ -40,12 +40,15 @@ export interface Layer {
     kernel?: string;
 }
 
-/** What a model may take; what is left out is not bounded. A model beyond them is refused before it takes anything. */
-export interface Limits {
+/** What a model may take, and how it computes. What is left out is not bounded; a model beyond a limit is refused before it takes anything. */
+export interface Options {
     /** Bytes, besides the file. */
     memory?: number;
     /** Multiply-accumulates of a run; elements that are read or written count as one each. */
     macs?: number;
+    /** Results that are the same to the last bit in every build, on every machine and outside of browsers, for any batch; several times
+     * slower. */
+    reproducible?: boolean;
 }
 
 
@@ -84,7 +87,7 @@ export class Model {
 
 /**
  * Opens a model: checks every byte of a `.sslm` file and copies it. Throws an `Error` that says what is wrong with it. Of a model
- * by a stranger, `limits` bound what it may take.
+ * by a stranger, `options` bound what it may take.
  */
-export function load(bytes: Uint8Array | ArrayBuffer, limits?: Limits): Model;
+export function load(bytes: Uint8Array | ArrayBuffer, options?: Options): Model;
 

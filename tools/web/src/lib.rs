@@ -6,7 +6,7 @@ mod runner;
 
 use anyhow::Error;
 use js_sys::{Array, ArrayBuffer, Object, Reflect, Uint8Array, Uint8ClampedArray};
-use runner::{Limits, Runner};
+use runner::{Options, Runner};
 use wasm_bindgen::prelude::*;
 
 /// As many classes as people want to read.
@@ -20,19 +20,23 @@ pub struct Model {
 }
 
 /// Opens a model: checks every byte of a `.sslm` file and copies it. Throws an `Error` that says what is wrong with it. Of a model
-/// by a stranger, `limits` bound what it may take.
+/// by a stranger, `options` bound what it may take.
 #[wasm_bindgen]
 pub fn load(
     #[wasm_bindgen(unchecked_param_type = "Uint8Array | ArrayBuffer")] bytes: &JsValue,
-    #[wasm_bindgen(unchecked_optional_param_type = "Limits")] limits: &JsValue,
+    #[wasm_bindgen(unchecked_optional_param_type = "Options")] options: &JsValue,
 ) -> Result<Model, JsError> {
     let bytes = match bytes.dyn_ref::<Uint8Array>() {
         Some(bytes) => bytes.to_vec(),
         None if bytes.is_instance_of::<ArrayBuffer>() => Uint8Array::new(bytes).to_vec(),
         None => return Err(JsError::new("load: expected a Uint8Array or an ArrayBuffer, found something else")),
     };
-    let limits = Limits { memory: limit(limits, "memory")?, macs: limit(limits, "macs")? };
-    Ok(Model { runner: Runner::new(&bytes, limits).map_err(thrown)? })
+    let options = Options {
+        memory: limit(options, "memory")?,
+        macs: limit(options, "macs")?,
+        reproducible: property(options, "reproducible").is_truthy(),
+    };
+    Ok(Model { runner: Runner::new(&bytes, options).map_err(thrown)? })
 }
 
 #[wasm_bindgen]
@@ -103,11 +107,11 @@ fn side(image: &JsValue, name: &str) -> Result<u32, JsError> {
 }
 
 /// A limit, if there is one.
-fn limit(limits: &JsValue, name: &str) -> Result<Option<u64>, JsError> {
-    let found = property(limits, name);
+fn limit(options: &JsValue, name: &str) -> Result<Option<u64>, JsError> {
+    let found = property(options, name);
     if found.is_undefined() {
         return Ok(None);
     }
     let limit = found.as_f64().filter(|limit| *limit >= 0.0);
-    limit.map(|limit| Some(limit as u64)).ok_or_else(|| JsError::new(&format!("limits.{name}: expected a number of at least 0")))
+    limit.map(|limit| Some(limit as u64)).ok_or_else(|| JsError::new(&format!("options.{name}: expected a number of at least 0")))
 }

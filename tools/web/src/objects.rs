@@ -46,12 +46,15 @@ export interface Layer {
     kernel?: string;
 }
 
-/** What a model may take; what is left out is not bounded. A model beyond them is refused before it takes anything. */
-export interface Limits {
+/** What a model may take, and how it computes. What is left out is not bounded; a model beyond a limit is refused before it takes anything. */
+export interface Options {
     /** Bytes, besides the file. */
     memory?: number;
     /** Multiply-accumulates of a run; elements that are read or written count as one each. */
     macs?: number;
+    /** Results that are the same to the last bit in every build, on every machine and outside of browsers, for any batch; several times
+     * slower. */
+    reproducible?: boolean;
 }
 "#;
 

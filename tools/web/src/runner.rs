@@ -2,24 +2,25 @@
 
 use anyhow::{Context, Result, bail, ensure};
 use ssl_images::{Class, Layout, describe};
-use sslm::{Dim, Model, Options, Session, StepInfo, TensorInfo, TensorView, Threads};
+use sslm::{Dim, Model, Session, StepInfo, TensorInfo, TensorView, Threads};
 
-/// What plans may take.
+/// What plans may take, and whether results are the same to the last bit everywhere.
 #[derive(Clone, Copy)]
-pub(crate) struct Limits {
+pub(crate) struct Options {
     pub(crate) memory: Option<u64>,
     pub(crate) macs: Option<u64>,
+    pub(crate) reproducible: bool,
 }
 
 pub(crate) struct Runner {
     model: Model,
     input: TensorInfo,
-    limits: Limits,
+    options: Options,
     session: Option<Session>,
 }
 
 impl Runner {
-    pub(crate) fn new(bytes: &[u8], limits: Limits) -> Result<Self> {
+    pub(crate) fn new(bytes: &[u8], options: Options) -> Result<Self> {
         let model = Model::from_bytes(bytes)?;
         model.verify_weights()?;
         let mut inputs = model.inputs();
@@ -28,7 +29,7 @@ impl Runner {
             (Some(_), others) => bail!("the model: expected one input, found {}", others + 1),
             (None, _) => bail!("the model: expected one input, found none"),
         };
-        let mut runner = Runner { model, input, limits, session: None };
+        let mut runner = Runner { model, input, options, session: None };
         // Where one image has one shape, what it takes is known before there is one.
         if let [batch, rest @ ..] = &runner.input_shape()[..] {
             let rest: Option<Vec<usize>> = rest.iter().copied().collect();
@@ -118,12 +119,15 @@ impl Runner {
         let session = match self.session.take().filter(is_same) {
             Some(session) => session,
             None => {
-                let mut options = Options::new().threads(Threads::Single).shapes(&self.model, &[shape])?;
-                if let Some(memory) = self.limits.memory {
+                let mut options = sslm::Options::new().threads(Threads::Single).shapes(&self.model, &[shape])?;
+                if let Some(memory) = self.options.memory {
                     options = options.max_memory(usize::try_from(memory).unwrap_or(usize::MAX));
                 }
-                if let Some(macs) = self.limits.macs {
+                if let Some(macs) = self.options.macs {
                     options = options.max_macs(macs);
+                }
+                if self.options.reproducible {
+                    options = options.reproducible();
                 }
                 self.model.prepare(&options)?.session()
             }

@@ -20,6 +20,10 @@ const models = Object.fromEntries(
   ['lenet', 'resnet20'].map((name) => [name, read('tools', 'models', name, `${name}.sslm`)]),
 );
 const [images, logits] = ['images', 'logits'].map((name) => npy(read('tests', 'golden', 'lenet', `${name}.npy`)));
+const digests = read('tests', 'golden', 'digests.txt').toString().trim().split('\n').map((line) => {
+  const [name, digest] = line.split(' ');
+  return [name, BigInt(digest)];
+});
 const count = logits.length / 10;
 const side = 28;
 
@@ -67,6 +71,37 @@ function answers(load) {
   assert.ok(resnet.layers().filter((layer) => layer.op === 'Conv' && layer.macs === 0).length >= 6);
 }
 
+/** Elements between -1 and 1, as `runtime/tests/reproducible.rs` has them. */
+function noise(length) {
+  let state = 1;
+  return Float32Array.from({ length }, () => {
+    state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
+    return (state >>> 8) / (1 << 23) - 1;
+  });
+}
+
+/** FNV-1a of the elements' bits. */
+function digest(elements) {
+  const bytes = new Uint8Array(elements.buffer, elements.byteOffset, elements.byteLength);
+  return bytes.reduce((hash, byte) => BigInt.asUintN(64, (hash ^ BigInt(byte)) * 0x100000001b3n), 0xcbf29ce484222325n);
+}
+
+/** The bits that every machine must yield. */
+function sameBits(load) {
+  for (const [name, expected] of digests) {
+    const model = load(read('tools', 'models', name, `${name}.sslm`), { reproducible: true });
+    const length = model.inputShape.slice(1).reduce((product, extent) => product * extent);
+    const images = noise(6 * length);
+    for (const batch of [1, 2, 3, 6]) {
+      const outputs = Array.from({ length: 6 / batch }, (_, i) => [
+        ...model.run(images.subarray(i * batch * length, (i + 1) * batch * length)),
+      ]);
+      assert.equal(digest(Float32Array.from(outputs.flat())), expected, `${name}, batch ${batch}`);
+    }
+    model.free();
+  }
+}
+
 function refusals(load) {
   throws(() => load(), 'load: expected a Uint8Array');
   throws(() => load('lenet.sslm'), 'load: expected a Uint8Array');
@@ -79,7 +114,7 @@ function refusals(load) {
   throws(() => load(damaged), 'checksum');
   throws(() => load(models.lenet, { memory: 1000 }), 'bytes');
   throws(() => load(models.lenet, { macs: 1000 }), '1000');
-  throws(() => load(models.lenet, { macs: 'few' }), 'limits.macs');
+  throws(() => load(models.lenet, { macs: 'few' }), 'options.macs');
 
   const model = load(models.lenet, { memory: 1 << 24, macs: 1e8 });
   throws(() => model.run(new Float32Array(0)), 'found 0 elements');
@@ -125,6 +160,7 @@ for (const build of builds) {
     continue;
   }
   answers(load);
+  sameBits(load);
   refusals(load);
   console.log(`${build}: ok`);
 }

@@ -4,7 +4,7 @@ import { init, isSupported, type Class, type Layer, type Model } from 'sslm-web'
 
 export async function likeliest(bytes: ArrayBuffer, image: ImageData): Promise<string | undefined> {
   const { load, build } = await init(isSupported('relaxed') ? 'relaxed' : undefined);
-  const model: Model = load(bytes, { memory: 1 << 28 });
+  const model: Model = load(bytes, { memory: 1 << 28, reproducible: true });
   const logits: Float32Array = model.run(new Float32Array(784), [1, 1, 28, 28]);
   const classes: Class[] = model.classify(image, 3);
   const gone: Layer[] = model.layers().filter((layer) => layer.macs === 0 && (layer.filters?.of ?? 0) > 0);
