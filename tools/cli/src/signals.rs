@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, MutexGuard, Once, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use tempfile::NamedTempFile;
 
 /// Whether signals end this process as they end a tool.
@@ -61,6 +61,7 @@ pub(crate) fn end_tools() {
 /// Makes a write beyond the limit on the size of files (`ulimit -f`) fail like one to a full disk, instead of ending the process.
 #[cfg(unix)]
 fn limits_are_errors() {
+    use std::sync::{Arc, Once};
     static ONCE: Once = Once::new();
     // With a handler, whatever it does, the system goes on to yield the error. There is none to be had where signals cannot be caught.
     ONCE.call_once(|| _ = signal_hook::flag::register(signal_hook::consts::SIGXFSZ, Arc::default()));
