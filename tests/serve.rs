@@ -358,6 +358,34 @@ fn slow_and_broken_clients_hold_up_nobody() {
     server.wait_until("all connections ended", |server| server.metric("sslm_connections", "") == 1.0);
 }
 
+/// However small the pieces are in which it comes.
+#[test]
+fn a_body_takes_as_much_memory_as_it_has_bytes() {
+    let folder = models();
+    let server = Server::start(&[folder.path().to_str().expect("its path is text"), "--max-requests", "1"]);
+    let mut stream = server.connect();
+    let head =
+        b"POST /v2/models/lenet/infer HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ntransfer-encoding: chunked\r\n\r\n";
+    stream.write_all(head).expect("it is taken");
+    stream.write_all(&b"1\r\n{\r\n".repeat(3000)).expect("it is taken");
+    stream.write_all(b"0\r\n\r\n").expect("it is taken");
+    let answer = Answer::read(stream);
+    assert_eq!(answer.code, 400, "{}", answer.text());
+}
+
+/// Opening a pipe would wait for whoever writes into it.
+#[cfg(unix)]
+#[test]
+fn what_is_no_file_keeps_no_model_from_being_served() {
+    let folder = models();
+    let made = std::process::Command::new("mkfifo").arg(folder.path().join("pipe.sslm")).status().expect("the system has it");
+    assert!(made.success());
+    let server = Server::start(&[folder.path().to_str().expect("its path is text")]);
+    assert_eq!(server.ask("GET", "/v2/models/lenet/ready", &[], b"").code, 200);
+    let answer = server.ask("GET", "/v2/models/pipe/ready", &[], b"");
+    assert!(answer.code == 503 && answer.text().contains("expected a regular file"), "{}", answer.text());
+}
+
 #[test]
 fn who_may_ask() {
     let folder = models();

@@ -15,11 +15,16 @@ use tokio::time::Sleep;
 /// What a body takes of the server's memory, until it is dropped, and why it was cut off.
 #[derive(Default)]
 pub(crate) struct Held {
-    permits: Mutex<Vec<OwnedSemaphorePermit>>,
+    permit: Mutex<Option<OwnedSemaphorePermit>>,
     failure: Mutex<Option<(Failure, Body)>>,
 }
 
 impl Held {
+    /// How much it is, in KiB.
+    pub(crate) fn kib(&self) -> usize {
+        self.permit.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map_or(0, OwnedSemaphorePermit::num_permits)
+    }
+
     /// Why the body was cut off, if it was, and what is left of it.
     pub(crate) fn failure(&self) -> Option<(Failure, Body)> {
         self.failure.lock().unwrap_or_else(PoisonError::into_inner).take()
@@ -42,6 +47,16 @@ pub(crate) async fn discard(mut body: Body, max: usize) {
     let _ = tokio::time::timeout(LINGER, reading).await;
 }
 
+/// Bytes that memory is counted in.
+pub(crate) const KIB: usize = 1024;
+
+/// So much of the server's memory, until what is returned is dropped.
+pub(crate) fn taken(memory: &Arc<Semaphore>, kib: usize) -> Result<OwnedSemaphorePermit, Failure> {
+    let kib = u32::try_from(kib).unwrap_or(u32::MAX);
+    let permit = Arc::clone(memory).try_acquire_many_owned(kib);
+    permit.map_err(|_| Failure::new(Kind::Busy, "other requests take all memory: try again later"))
+}
+
 /// How long refused bodies are read.
 const LINGER: Duration = Duration::from_secs(1);
 
@@ -50,8 +65,8 @@ pub(crate) struct Bounded {
     body: Body,
     held: Arc<Held>,
     memory: Arc<Semaphore>,
-    /// Bytes that may still come, and that may come at all.
-    left: usize,
+    /// Bytes that came, and that may come.
+    len: usize,
     max: usize,
     late: Pin<Box<Sleep>>,
     timeout: Duration,
@@ -61,19 +76,23 @@ impl Bounded {
     pub(crate) fn new(body: Body, max: usize, timeout: Duration, memory: &Arc<Semaphore>) -> (Self, Arc<Held>) {
         let held = Arc::new(Held::default());
         let late = Box::pin(tokio::time::sleep(timeout));
-        (Bounded { body, held: Arc::clone(&held), memory: Arc::clone(memory), left: max, max, late, timeout }, held)
+        (Bounded { body, held: Arc::clone(&held), memory: Arc::clone(memory), len: 0, max, late, timeout }, held)
     }
 
     /// Takes note of bytes that came, or says what is wrong with them.
     fn take(&mut self, bytes: usize) -> Result<(), Failure> {
-        let Some(left) = self.left.checked_sub(bytes) else {
+        let before = self.len;
+        self.len = before.saturating_add(bytes);
+        if self.len > self.max {
             return Err(Failure::new(Kind::TooLarge, format!("the request has more than {} bytes", self.max)));
-        };
-        self.left = left;
-        let kib = u32::try_from(bytes.div_ceil(1024)).unwrap_or(u32::MAX);
-        let permit = Arc::clone(&self.memory).try_acquire_many_owned(kib);
-        let permit = permit.map_err(|_| Failure::new(Kind::Busy, "other requests take all memory: try again later"))?;
-        self.held.permits.lock().unwrap_or_else(PoisonError::into_inner).push(permit);
+        }
+        // Of all that came, however small the pieces are.
+        let more = taken(&self.memory, self.len.div_ceil(KIB) - before.div_ceil(KIB))?;
+        let mut held = self.held.permit.lock().unwrap_or_else(PoisonError::into_inner);
+        match &mut *held {
+            Some(permit) => permit.merge(more),
+            None => *held = Some(more),
+        }
         Ok(())
     }
 

@@ -57,6 +57,9 @@ impl Kind {
     }
 }
 
+/// Bytes of a message.
+const MAX_MESSAGE: usize = 1024;
+
 /// Why a request was not served.
 #[derive(Clone, Debug)]
 pub(crate) struct Failure {
@@ -66,7 +69,14 @@ pub(crate) struct Failure {
 
 impl Failure {
     pub(crate) fn new(kind: Kind, message: impl Into<String>) -> Self {
-        Failure { kind, message: message.into() }
+        let mut message = message.into();
+        // It may repeat what the request says, and stands in a header of gRPC.
+        if message.len() > MAX_MESSAGE {
+            let end = (0..=MAX_MESSAGE).rev().find(|&end| message.is_char_boundary(end)).unwrap_or_default();
+            message.truncate(end);
+            message.push_str(" ...");
+        }
+        Failure { kind, message }
     }
 
     /// Something of the request is other than it has to be.
@@ -108,5 +118,21 @@ impl IntoResponse for Failure {
         };
         response.headers_mut().extend(say);
         response
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_are_no_longer_than_headers_may_be() {
+        for (text, len) in
+            [("ä".repeat(MAX_MESSAGE), MAX_MESSAGE + 4), (format!("a{}", "ä".repeat(MAX_MESSAGE)), MAX_MESSAGE + 3)]
+        {
+            let message = Failure::new(Kind::Invalid, text).message;
+            assert!(message.len() == len && message.ends_with("ä ..."), "{}", message.len());
+        }
+        assert_eq!(Failure::new(Kind::Invalid, "x".repeat(MAX_MESSAGE)).message.len(), MAX_MESSAGE);
     }
 }

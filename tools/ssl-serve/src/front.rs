@@ -1,9 +1,10 @@
 //! What every request passes, before and after it is served: who may ask, how much may come, and the log.
 
-use crate::bounded::{Bounded, discard};
+use crate::bounded::{Bounded, Held, KIB, discard, taken};
 use crate::failure::{Failure, Kind};
 use crate::log;
 use crate::server::Server;
+use crate::traffic::{Asked, Traffic};
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, Uri, header};
@@ -16,23 +17,27 @@ use std::time::Instant;
 use subtle::ConstantTimeEq;
 use tracing::Instrument;
 
-/// Where a request came from, as the connection knows.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Peer(pub(crate) SocketAddr);
+/// The connection that a request came by.
+#[derive(Clone, Debug)]
+pub(crate) struct Peer {
+    pub(crate) address: SocketAddr,
+    pub(crate) traffic: Arc<Traffic>,
+}
 
 /// Passes on what may pass, and logs what became of it.
 pub(crate) async fn pass(State(server): State<Arc<Server>>, request: Request, next: Next) -> Response {
     let begun = Instant::now();
     let is_grpc =
         request.headers().get(header::CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"));
-    let peer = request.extensions().get::<Peer>().map(|peer| peer.0);
+    let peer = request.extensions().get::<Peer>().cloned();
+    let asked = peer.as_ref().map(|peer| peer.traffic.begin());
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
     let span = log::span(&request);
-    let response = match admit(&server, &request) {
+    let (response, held) = match admit(&server, &request) {
         Ok(()) => bounded(&server, request, next, is_grpc).instrument(span).await,
         Err(failure) => {
             server.metrics.refused.inc();
-            failure.response(is_grpc)
+            (failure.response(is_grpc), None)
         }
     };
     tracing::info!(
@@ -42,9 +47,23 @@ pub(crate) async fn pass(State(server): State<Arc<Server>>, request: Request, ne
         status = response.status().as_u16(),
         grpc = response.headers().get("grpc-status").and_then(|status| status.to_str().ok()),
         us = u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX),
-        peer = peer.map(tracing::field::display),
+        peer = peer.map(|peer| tracing::field::display(peer.address)),
     );
-    response
+    match asked {
+        Some(asked) => sent(&server, asked, held, response, is_grpc),
+        None => response,
+    }
+}
+
+/// An answer whose memory is counted until its client has read it, and that of its request, which a client that reads nothing may repeat.
+fn sent(server: &Server, asked: Asked, held: Option<Arc<Held>>, response: Response, is_grpc: bool) -> Response {
+    let len = usize::try_from(response.body().size_hint().lower()).unwrap_or(usize::MAX);
+    // What the request took has room for as much of its answer.
+    let more = len.div_ceil(KIB).saturating_sub(held.as_ref().map_or(0, |held| held.kib()));
+    match taken(&server.memory, more) {
+        Ok(permit) => response.map(|body| asked.answered(body, (held, permit))),
+        Err(failure) => failure.response(is_grpc).map(|body| asked.answered(body, ())),
+    }
 }
 
 /// Whether the client may ask for this.
@@ -88,7 +107,8 @@ fn is_of_this_machine(host: &str) -> bool {
     name == "localhost" || name.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
-async fn bounded(server: &Server, request: Request, next: Next, is_grpc: bool) -> Response {
+/// What is answered to a body within its bounds, and what that holds of the server's memory.
+async fn bounded(server: &Server, request: Request, next: Next, is_grpc: bool) -> (Response, Option<Arc<Held>>) {
     let (parts, whole) = request.into_parts();
     let max = server.terms.max_body;
     let len = whole.size_hint().lower();
@@ -96,18 +116,19 @@ async fn bounded(server: &Server, request: Request, next: Next, is_grpc: bool) -
         server.metrics.refused.inc();
         discard(whole, max).await;
         let what = format!("the request has {len} bytes: expected at most {max}");
-        return Failure::new(Kind::TooLarge, what).response(is_grpc);
+        return (Failure::new(Kind::TooLarge, what).response(is_grpc), None);
     }
     let (body, held) = Bounded::new(whole, max, server.terms.timeout, &server.memory);
     let response = next.run(Request::from_parts(parts, Body::new(body))).await;
-    match held.failure() {
+    let response = match held.failure() {
         None => response,
         Some((failure, rest)) => {
             server.metrics.refused.inc();
             discard(rest, max).await;
             failure.response(is_grpc)
         }
-    }
+    };
+    (response, Some(held))
 }
 
 #[cfg(test)]

@@ -4,23 +4,25 @@
 use crate::front::Peer;
 use crate::server::Server;
 use crate::tls::Tls;
+use crate::traffic::Traffic;
 use axum::Router;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
-use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use hyper_util::service::TowerToHyperService;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::timeout;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::time::{interval, timeout};
 
 /// How long a client may take for a handshake, or to answer whether it is still there.
 const GREETING: Duration = Duration::from_secs(10);
-/// How long a connection of HTTP/1 may lie idle, and take for the head of a request.
+/// How long a connection may lie idle, and one of HTTP/1 take for the head of a request.
 const IDLE: Duration = Duration::from_secs(30);
+/// How often it is seen to.
+const TICK: Duration = Duration::from_secs(1);
 /// Requests at a time on one connection of HTTP/2.
 const STREAMS: u32 = 256;
 /// Bytes of a head of HTTP/2, and of the buffer that a head of HTTP/1 has to fit into. Bodies pass through it, too: one that stays in the
@@ -52,7 +54,8 @@ impl Listener {
         http2.keep_alive_interval(Duration::from_secs(20)).keep_alive_timeout(GREETING);
         http2.initial_stream_window_size(WINDOWS[0]).initial_connection_window_size(WINDOWS[1]);
         let connections = Arc::new(Semaphore::new(self.max_connections.min(Semaphore::MAX_PERMITS)));
-        let graceful = GracefulShutdown::new();
+        // Told when the server ends; closed when the last connection is.
+        let draining = watch::Sender::new(());
         let mut stop = std::pin::pin!(stop);
         loop {
             // A client that finds no room waits in the backlog of the system.
@@ -62,10 +65,11 @@ impl Listener {
             };
             let (stream, peer, permit) = accepted;
             let connection = Connection { server: Arc::clone(&server), router: router.clone(), builder: builder.clone(), peer };
-            tokio::spawn(connection.run(stream, self.tls.clone(), graceful.watcher(), permit));
+            tokio::spawn(connection.run(stream, self.tls.clone(), draining.subscribe(), permit));
         }
         drop(self.listener);
-        timeout(drain, graceful.shutdown()).await.is_ok()
+        draining.send_replace(());
+        timeout(drain, draining.closed()).await.is_ok()
     }
 }
 
@@ -91,16 +95,16 @@ struct Connection {
 }
 
 impl Connection {
-    async fn run(self, stream: TcpStream, tls: Option<Tls>, watcher: Watcher, _permit: OwnedSemaphorePermit) {
+    async fn run(self, stream: TcpStream, tls: Option<Tls>, draining: watch::Receiver<()>, _permit: OwnedSemaphorePermit) {
         // Answers are written whole: waiting for more to send only delays them.
         let _ = stream.set_nodelay(true);
         let connections = self.server.metrics.connections.clone();
         connections.inc();
         match tls {
-            None => self.speak(stream, watcher).await,
+            None => self.speak(stream, draining).await,
             #[cfg(feature = "tls")]
             Some(tls) => match timeout(GREETING, tls.accept(stream)).await {
-                Ok(Ok(stream)) => self.speak(stream, watcher).await,
+                Ok(Ok(stream)) => self.speak(stream, draining).await,
                 Ok(Err(e)) => tracing::info!(peer = %self.peer, "no TLS: {e}"),
                 Err(_) => tracing::info!(peer = %self.peer, "no TLS within {} seconds", GREETING.as_secs()),
             },
@@ -110,11 +114,37 @@ impl Connection {
         connections.dec();
     }
 
-    async fn speak<S: AsyncRead + AsyncWrite + Unpin + 'static>(&self, stream: S, watcher: Watcher) {
-        let router = self.router.clone().layer(axum::Extension(Peer(self.peer)));
+    async fn speak<S: AsyncRead + AsyncWrite + Unpin + 'static>(&self, stream: S, mut draining: watch::Receiver<()>) {
+        let traffic = Arc::new(Traffic::new());
+        let peer = Peer { address: self.peer, traffic: Arc::clone(&traffic) };
+        let router = self.router.clone().layer(axum::Extension(peer));
         let connection = self.builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
-        if let Err(e) = watcher.watch(connection.into_owned()).await {
-            tracing::debug!(peer = %self.peer, "the connection ended: {e}");
+        let mut connection = std::pin::pin!(connection);
+        let (mut is_ending, mut tick) = (false, interval(TICK));
+        loop {
+            tokio::select! {
+                ended = connection.as_mut() => {
+                    if let Err(e) = ended {
+                        tracing::debug!(peer = %self.peer, "the connection ended: {e}");
+                    }
+                    return;
+                }
+                _ = draining.changed(), if !is_ending => {
+                    is_ending = true;
+                    connection.as_mut().graceful_shutdown();
+                }
+                _ = tick.tick() => {
+                    let idle = traffic.idle().unwrap_or_default();
+                    if traffic.unread().is_some_and(|unread| unread > self.server.terms.timeout) || idle > IDLE + GREETING {
+                        tracing::debug!(peer = %self.peer, "the client neither asks nor reads");
+                        return;
+                    }
+                    if idle > IDLE && !is_ending {
+                        is_ending = true;
+                        connection.as_mut().graceful_shutdown();
+                    }
+                }
+            }
         }
     }
 }

@@ -3,7 +3,7 @@
 use crate::failure::{Failure, Kind};
 use crate::measured::Measured;
 use crate::tensors::{Tensor, datatype};
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use bytes::Bytes;
 use ssl_cli::Limits;
 use ssl_images::{Class, Layout};
@@ -42,6 +42,9 @@ pub(crate) struct Served {
 impl Served {
     /// Opens a file, and prepares and runs the model once where its shapes are known, so that the first request finds it warm.
     pub(crate) fn open(path: &Path, name: &str, version: u64, preparing: &Preparing) -> Result<Self> {
+        // To open a pipe would be to wait for whoever writes into it.
+        let is_file = path.metadata().with_context(|| format!("cannot read {}", path.display()))?.is_file();
+        ensure!(is_file, "{}: expected a regular file, found something else", path.display());
         let model = ssl_cli::open_model(path)?;
         let options = preparing.limits.apply(preparing.options.clone(), &model, USUAL_REQUEST, 1);
         let (inputs, outputs) = (model.inputs(), model.outputs());

@@ -1,6 +1,7 @@
 //! What all requests share, and the way of an inference, whichever protocol it came by: named outputs are looked up, the request waits
 //! and runs, and is given up at its deadline or when its client leaves.
 
+use crate::bounded::KIB;
 use crate::failure::{Failure, Kind};
 use crate::metrics::{Answered, Metrics};
 use crate::queue::Queue;
@@ -33,7 +34,7 @@ pub(crate) struct Server {
     pub(crate) repository: Arc<Repository>,
     pub(crate) queue: Arc<Queue>,
     pub(crate) metrics: Metrics,
-    /// For each KiB of requests that may be in memory at a time.
+    /// For each KiB of requests and answers that may be in memory at a time.
     pub(crate) memory: Arc<Semaphore>,
     /// For each image that may be decoded at a time.
     pub(crate) decoders: Arc<Semaphore>,
@@ -56,6 +57,14 @@ impl Wanted {
     }
 }
 
+/// Bytes of what a client may call a request: answers repeat it.
+const MAX_ID: usize = 1024;
+
+/// Whether a client may call a request so.
+pub(crate) fn check_id(id: &str) -> Result<(), Failure> {
+    if id.len() > MAX_ID { Err(Failure::input("id", format!("at most {MAX_ID} bytes"), id.len())) } else { Ok(()) }
+}
+
 /// What a client gets of an output.
 pub(crate) enum Yielded {
     Tensor(Tensor),
@@ -74,7 +83,7 @@ impl Server {
             metrics: Metrics::new(Arc::clone(&repository), Arc::clone(&queue)),
             repository,
             queue,
-            memory: Arc::new(Semaphore::new(memory.div_ceil(1024).min(Semaphore::MAX_PERMITS))),
+            memory: Arc::new(Semaphore::new(memory.div_ceil(KIB).min(Semaphore::MAX_PERMITS))),
             decoders: Arc::new(Semaphore::new(decoders)),
             is_draining: AtomicBool::new(false),
         }
@@ -103,11 +112,15 @@ impl Server {
         wanted: &[Wanted],
         timeout: Option<Duration>,
     ) -> Result<Vec<Yielded>, Failure> {
-        for wanted in wanted {
-            if !served.outputs.iter().any(|output| output.name == wanted.name) {
+        for (index, Wanted { name, .. }) in wanted.iter().enumerate() {
+            if wanted[..index].iter().any(|before| before.name == *name) {
+                let what = format!("outputs of model '{}'", served.name);
+                return Err(Failure::input(what, "each at most once", format!("'{}' again", name)));
+            }
+            if !served.outputs.iter().any(|output| output.name == *name) {
                 let outputs: Vec<String> = served.outputs.iter().map(|output| format!("'{}'", output.name)).collect();
                 let what = format!("outputs of model '{}'", served.name);
-                return Err(Failure::input(what, format!("one of {}", outputs.join(", ")), format!("'{}'", wanted.name)));
+                return Err(Failure::input(what, format!("one of {}", outputs.join(", ")), format!("'{}'", name)));
             }
         }
         let inputs = served.arrange(inputs)?;

@@ -7,7 +7,7 @@ use crate::described::{EXTENSIONS, PLATFORM, shape};
 use crate::failure::{Failure, Kind};
 use crate::repository::{Repository, State};
 use crate::served::Served;
-use crate::server::{Server, Wanted, Yielded, length_prefixed};
+use crate::server::{Server, Wanted, Yielded, check_id, length_prefixed};
 use crate::tensors::{self, Tensor, datatype, of_datatype};
 use axum::Router;
 use bytes::Bytes;
@@ -125,6 +125,7 @@ async fn infer(
     request: ModelInferRequest,
     deadline: Option<Duration>,
 ) -> std::result::Result<ModelInferResponse, Failure> {
+    check_id(&request.id)?;
     let mut raw = request.raw_input_contents.into_iter();
     let is_raw = raw.len() > 0;
     if is_raw && raw.len() != request.inputs.len() {

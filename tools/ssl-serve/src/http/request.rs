@@ -1,13 +1,13 @@
 //! Requests for an inference over HTTP: JSON, behind which tensors may follow as binary data.
 
 use crate::failure::{Failure, Kind};
-use crate::server::Wanted;
+use crate::server::{Wanted, check_id};
 use crate::tensors::{self, Tensor};
 use bytes::Bytes;
 use serde::Deserialize;
-use serde::de::{DeserializeOwned, Deserializer, Error, SeqAccess, Visitor};
-use serde_json::{Map, Value};
+use serde::de::{DeserializeOwned, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use std::fmt;
+use std::marker::PhantomData;
 use std::time::Duration;
 
 /// What a client asks for.
@@ -27,19 +27,21 @@ pub(crate) struct InferRequest {
 struct Json {
     id: Option<String>,
     #[serde(default)]
-    parameters: Map<String, Value>,
+    parameters: Parameters,
+    #[serde(deserialize_with = "few")]
     inputs: Vec<Input>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "few")]
     outputs: Vec<Output>,
 }
 
 #[derive(Deserialize)]
 struct Input {
     name: String,
+    #[serde(deserialize_with = "few")]
     shape: Vec<usize>,
     datatype: String,
     #[serde(default)]
-    parameters: Map<String, Value>,
+    parameters: Parameters,
     data: Option<Numbers>,
 }
 
@@ -47,7 +49,25 @@ struct Input {
 struct Output {
     name: String,
     #[serde(default)]
-    parameters: Map<String, Value>,
+    parameters: Parameters,
+}
+
+/// The parameters that are known. Others may be anything: they are read over, and nothing of them is kept.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Parameters {
+    timeout: Option<Parameter>,
+    binary_data_output: Option<Parameter>,
+    binary_data_size: Option<Parameter>,
+    binary_data: Option<Parameter>,
+    classification: Option<Parameter>,
+}
+
+/// The value of a parameter, of which only those that some parameter has are kept.
+enum Parameter {
+    Flag(bool),
+    Whole(u64),
+    Other(&'static str),
 }
 
 /// Reads a request whose JSON has `json_len` bytes, or all where that is not said.
@@ -57,6 +77,7 @@ pub(crate) fn read(body: &Bytes, json_len: Option<usize>) -> Result<InferRequest
         return Err(Failure::input(INFERENCE_HEADER, format!("at most the {} bytes of the body", body.len()), json_len));
     }
     let json: Json = parsed(&body[..json_len])?;
+    check_id(json.id.as_deref().unwrap_or_default())?;
     let mut rest = body.slice(json_len..);
     let inputs = json.inputs.into_iter().map(|input| input.tensor(&mut rest)).collect::<Result<Vec<Tensor>, Failure>>()?;
     if !rest.is_empty() {
@@ -66,16 +87,17 @@ pub(crate) fn read(body: &Bytes, json_len: Option<usize>) -> Result<InferRequest
             format!("{} bytes more", rest.len()),
         ));
     }
-    let binary_else = flag(&json.parameters, "binary_data_output")?.unwrap_or(false);
-    let binary = |output: &Output| Ok(flag(&output.parameters, "binary_data")?.unwrap_or(binary_else));
-    let wanted = |output: &Output| Ok(Wanted::new(output.name.clone(), whole(&output.parameters, "classification")?));
+    let binary_else = flag(&json.parameters.binary_data_output, "binary_data_output")?.unwrap_or(false);
+    let binary = |output: &Output| Ok(flag(&output.parameters.binary_data, "binary_data")?.unwrap_or(binary_else));
+    let wanted =
+        |output: &Output| Ok(Wanted::new(output.name.clone(), whole(&output.parameters.classification, "classification")?));
     Ok(InferRequest {
         id: json.id,
         inputs,
         outputs: json.outputs.iter().map(wanted).collect::<Result<_, Failure>>()?,
         binary: json.outputs.iter().map(binary).collect::<Result<_, Failure>>()?,
         binary_else,
-        timeout: whole(&json.parameters, "timeout")?.filter(|&us| us > 0).map(Duration::from_micros),
+        timeout: whole(&json.parameters.timeout, "timeout")?.filter(|&us| us > 0).map(Duration::from_micros),
     })
 }
 
@@ -91,7 +113,7 @@ impl Input {
     /// The tensor, whose bytes are the next of `rest` if it says so.
     fn tensor(self, rest: &mut Bytes) -> Result<Tensor, Failure> {
         let Input { name, shape, datatype, parameters, data } = self;
-        match (data, whole(&parameters, "binary_data_size")?) {
+        match (data, whole(&parameters.binary_data_size, "binary_data_size")?) {
             (Some(numbers), None) => {
                 if let Some(lens) = numbers.nested.filter(|lens| *lens != shape) {
                     let what = format!("data of input '{name}'");
@@ -113,14 +135,101 @@ impl Input {
     }
 }
 
-fn flag(parameters: &Map<String, Value>, name: &str) -> Result<Option<bool>, Failure> {
-    let wrong = |value: &Value| Failure::input(format!("parameter '{name}'"), "true or false", value);
-    parameters.get(name).map(|value| value.as_bool().ok_or_else(|| wrong(value))).transpose()
+fn flag(parameter: &Option<Parameter>, name: &str) -> Result<Option<bool>, Failure> {
+    match parameter {
+        None => Ok(None),
+        Some(Parameter::Flag(flag)) => Ok(Some(*flag)),
+        Some(other) => Err(Failure::input(format!("parameter '{name}'"), "true or false", other)),
+    }
 }
 
-fn whole(parameters: &Map<String, Value>, name: &str) -> Result<Option<u64>, Failure> {
-    let wrong = |value: &Value| Failure::input(format!("parameter '{name}'"), "a whole number that is not negative", value);
-    parameters.get(name).map(|value| value.as_u64().ok_or_else(|| wrong(value))).transpose()
+fn whole(parameter: &Option<Parameter>, name: &str) -> Result<Option<u64>, Failure> {
+    match parameter {
+        None => Ok(None),
+        Some(Parameter::Whole(number)) => Ok(Some(*number)),
+        Some(other) => Err(Failure::input(format!("parameter '{name}'"), "a whole number that is not negative", other)),
+    }
+}
+
+impl fmt::Display for Parameter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Parameter::Flag(flag) => write!(f, "{flag}"),
+            Parameter::Whole(number) => write!(f, "{number}"),
+            Parameter::Other(what) => f.write_str(what),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Parameter {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        struct Any;
+        impl<'de> Visitor<'de> for Any {
+            type Value = Parameter;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a parameter")
+            }
+
+            fn visit_bool<E: Error>(self, flag: bool) -> Result<Parameter, E> {
+                Ok(Parameter::Flag(flag))
+            }
+
+            fn visit_u64<E: Error>(self, number: u64) -> Result<Parameter, E> {
+                Ok(Parameter::Whole(number))
+            }
+
+            fn visit_i64<E: Error>(self, _: i64) -> Result<Parameter, E> {
+                Ok(Parameter::Other("a negative number"))
+            }
+
+            fn visit_f64<E: Error>(self, _: f64) -> Result<Parameter, E> {
+                Ok(Parameter::Other("a fraction"))
+            }
+
+            fn visit_str<E: Error>(self, _: &str) -> Result<Parameter, E> {
+                Ok(Parameter::Other("a text"))
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Parameter, A::Error> {
+                while list.next_element::<IgnoredAny>()?.is_some() {}
+                Ok(Parameter::Other("a list"))
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Parameter, A::Error> {
+                while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+                Ok(Parameter::Other("an object"))
+            }
+        }
+        from.deserialize_any(Any)
+    }
+}
+
+/// Inputs or outputs that a request may name, and axes that these may have.
+const MANY: usize = 1024;
+
+/// A list of at most [`MANY`]: what describes one takes many times the memory of its JSON.
+fn few<'de, D: Deserializer<'de>, T: Deserialize<'de>>(from: D) -> Result<Vec<T>, D::Error> {
+    struct Few<T>(PhantomData<T>);
+    impl<'de, T: Deserialize<'de>> Visitor<'de> for Few<T> {
+        type Value = Vec<T>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            write!(f, "a list of at most {MANY}")
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Vec<T>, A::Error> {
+            let mut all = Vec::new();
+            while let Some(one) = list.next_element()? {
+                if all.len() == MANY {
+                    return Err(A::Error::custom(format!("expected a list of at most {MANY}, found more")));
+                }
+                all.push(one);
+            }
+            Ok(all)
+        }
+    }
+    from.deserialize_seq(Few(PhantomData))
 }
 
 /// Numbers, flat or in lists of lists.
@@ -229,6 +338,30 @@ mod tests {
             assert!(numbers(ragged).is_err(), "{ragged}");
         }
         assert!(numbers(&("[".repeat(100_000) + &"]".repeat(100_000))).is_err(), "no deeper than the stack");
+    }
+
+    #[test]
+    fn only_known_parameters_are_looked_at() {
+        let of = |json: &str| read(&Bytes::from(json.to_owned()), None).map_err(|failure| format!("{failure:?}"));
+        let lists = "[".repeat(100) + &"]".repeat(100);
+        let request =
+            of(&format!(r#"{{"parameters":{{"a":{lists},"b":{{"c":null}},"timeout":7}},"inputs":[]}}"#)).expect("sound");
+        assert_eq!(request.timeout, Some(Duration::from_micros(7)));
+        for (value, found) in
+            [("[7]", "a list"), ("{}", "an object"), ("-7", "a negative number"), ("0.5", "a fraction"), ("true", "true")]
+        {
+            let message = of(&format!(r#"{{"parameters":{{"timeout":{value}}},"inputs":[]}}"#)).err().expect("no time");
+            assert!(message.contains("parameter 'timeout': expected a whole number") && message.contains(found), "{message}");
+        }
+    }
+
+    #[test]
+    fn what_takes_much_memory_is_bounded() {
+        let outputs = |count| format!(r#"{{"inputs":[],"outputs":[{}]}}"#, vec![r#"{"name":"y"}"#; count].join(","));
+        assert_eq!(read(&outputs(MANY).into(), None).expect("sound").outputs.len(), MANY);
+        assert!(read(&outputs(MANY + 1).into(), None).is_err());
+        let id = |len| format!(r#"{{"id":"{}","inputs":[]}}"#, "i".repeat(len));
+        assert!(read(&id(1024).into(), None).is_ok() && read(&id(1025).into(), None).is_err());
     }
 
     #[test]
