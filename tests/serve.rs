@@ -554,6 +554,13 @@ fn wrong_calls_are_named() {
     let short = folder.path().join("token");
     std::fs::write(&short, "short").expect("there is room");
     let short = short.to_str().expect("its path is text").to_owned();
+    // A file and a folder that stand for the same version.
+    let twice = tempfile::tempdir().expect("a folder");
+    std::fs::create_dir_all(twice.path().join("lenet/1")).expect("there is room");
+    for place in ["lenet.sslm", "lenet/1/model.sslm"] {
+        std::fs::copy(&lenet, twice.path().join(place)).expect("there is room");
+    }
+    let twice = twice.path().to_str().expect("its path is text");
     for (arguments, expected) in [
         (&["/nowhere/model.sslm"][..], "/nowhere/model.sslm"),
         (&[&broken], "broken.sslm"),
@@ -565,6 +572,7 @@ fn wrong_calls_are_named() {
         (&[&lenet, "--tls-cert", &lenet, "--tls-key", &lenet], "lenet.sslm"),
         (&[&lenet, "--listen", "192.0.2.1:1"], "cannot listen on 192.0.2.1:1"),
         (&[&lenet, &lenet, "--timeout", "nan"], "--timeout"),
+        (&[twice], "two models are called 'lenet', version 1: expected one, found"),
     ] {
         let output = command("ssl-serve").args(arguments).output().expect("it starts");
         let message = String::from_utf8_lossy(&output.stderr);

@@ -13,7 +13,7 @@
 
 use crate::failure::{Failure, Kind};
 use crate::served::{Preparing, Served};
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::Metadata;
 use std::path::{Path, PathBuf};
@@ -83,9 +83,7 @@ impl Repository {
         let repository =
             Repository { places, preparing, models: RwLock::default(), unloaded: RwLock::default(), loading: Mutex::default() };
         let files: Vec<PathBuf> = repository.places.iter().filter(|place| !place.is_dir()).cloned().collect();
-        let mut names = BTreeSet::new();
         for ((name, version), path) in repository.found()? {
-            ensure!(names.insert((name.clone(), version)), "two models are called '{name}', version {version}: expected one");
             if files.contains(&path) {
                 let served = Served::open(&path, &name, version, &repository.preparing)?;
                 let file = FileId::of(&path.metadata().with_context(|| format!("cannot read {}", path.display()))?);
@@ -193,7 +191,7 @@ impl Repository {
         } else {
             match Served::open(path, name, version, &self.preparing) {
                 Ok(served) => {
-                    tracing::info!(model = name, version, "loaded {}", path.display());
+                    tracing::info!(model = name, version, "loaded {}", ssl_cli::printable(&path.display().to_string()));
                     State::Ready(Arc::new(served))
                 }
                 Err(e) => {
@@ -214,27 +212,33 @@ impl Repository {
     /// All files of models, by what they are called.
     fn found(&self) -> Result<BTreeMap<(String, u64), PathBuf>> {
         let mut found = BTreeMap::new();
+        let mut note = |name: String, version: u64, path: PathBuf| {
+            if let Some(other) = found.insert((name.clone(), version), path.clone()).filter(|other| *other != path) {
+                let [one, other] = [&path, &other].map(|path| path.display());
+                bail!("two models are called '{name}', version {version}: expected one, found {one} and {other}");
+            }
+            Ok(())
+        };
         for place in &self.places {
             if !place.is_dir() {
                 let name = stem(place).with_context(|| format!("{}: expected a file name for a model", place.display()))?;
-                ensure!(
-                    found.insert((name.clone(), 1), place.clone()).is_none_or(|other| other == *place),
-                    "two models are called '{name}': expected one"
-                );
+                note(name, 1, place.clone())?;
                 continue;
             }
             for path in entries(place)? {
                 if path.is_dir() {
-                    let name = path.file_name().and_then(|name| name.to_str()).map(str::to_owned);
-                    let versions = entries(&path)?.into_iter().filter_map(|version| {
-                        let number = version.file_name()?.to_str()?.parse::<u64>().ok()?;
-                        Some((number, version.join("model.sslm"))).filter(|(_, file)| file.is_file())
-                    });
-                    for (version, file) in versions {
-                        found.extend(name.clone().map(|name| ((name, version), file)));
+                    let Some(name) = path.file_name().and_then(|name| name.to_str()) else { continue };
+                    for version in entries(&path)? {
+                        let number = version.file_name().and_then(|number| number.to_str()?.parse::<u64>().ok());
+                        let file = version.join("model.sslm");
+                        if let Some(number) = number.filter(|_| file.is_file()) {
+                            note(name.to_owned(), number, file)?;
+                        }
                     }
-                } else if path.extension().is_some_and(|extension| extension == "sslm") {
-                    found.extend(stem(&path).map(|name| ((name, 1), path)));
+                } else if path.extension().is_some_and(|extension| extension == "sslm")
+                    && let Some(name) = stem(&path)
+                {
+                    note(name, 1, path)?;
                 }
             }
         }
