@@ -1,4 +1,5 @@
-//! `ssl-score` on networks that its own tests do not have: of open sizes, of a fixed batch, and such as cannot be scored in batches.
+//! `ssl-score` on what its own tests do not have: networks of open sizes, of a fixed batch, and such as cannot be scored in batches; tar
+//! files and folders of strangers, of which nothing may be left out without an error.
 
 use sslm_tests::onnx::{Net, Value::*, encode};
 use sslm_tests::tools::{Run, lenet, refuses, run, succeeds, text};
@@ -121,5 +122,191 @@ fn reproducible_results_do_not_depend_on_the_batch() {
     let expected = scores("1");
     for batch in ["3", "10", "32"] {
         assert!(scores(batch) == expected, "batch {batch}");
+    }
+}
+
+/// A member of a tar file as its header says it: of this kind, and of so many bytes.
+fn said_member(name: &[u8], kind: u8, size: u64, content: &[u8]) -> Vec<u8> {
+    let mut header = [0; 512];
+    header[..name.len()].copy_from_slice(name);
+    header[124..136].copy_from_slice(format!("{size:012o}").as_bytes());
+    header[156] = kind;
+    header[257..265].copy_from_slice(b"ustar\x0000");
+    header[148..156].fill(b' ');
+    let sum: u32 = header.iter().map(|&byte| u32::from(byte)).sum();
+    header[148..155].copy_from_slice(format!("{sum:06o}\0").as_bytes());
+    let mut member = [&header, content].concat();
+    member.resize(member.len().next_multiple_of(512), 0);
+    member
+}
+
+fn member(name: &[u8], kind: u8, content: &[u8]) -> Vec<u8> {
+    said_member(name, kind, content.len() as u64, content)
+}
+
+/// What PAX says of the member behind it.
+fn pax(kind: u8, records: &[(&str, &[u8])]) -> Vec<u8> {
+    let mut content = Vec::new();
+    for (key, value) in records {
+        let len = 5 + key.len() + value.len() + 2;
+        content.extend([format!("{len:04} {key}=").as_bytes(), value, b"\n"].concat());
+    }
+    member(b"pax", kind, &content)
+}
+
+const END: [u8; 1024] = [0; 1024];
+
+/// What bears an image's name and is no file is an error in its row; what bears another name is passed over.
+#[test]
+fn members_of_other_kinds_are_errors() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let at = |name: &str| text(folder.path().join(name));
+    let digit = std::fs::read(lenet().join("digits/7.png")).expect("a digit");
+    let members = [
+        member(b"first.png", b'0', &digit),
+        member(b"hard.png", b'1', b""),
+        member(b"symbolic.png", b'2', b""),
+        member(b"device.png", b'3', b""),
+        member(b"folder.png/", b'5', b""),
+        member(b"pipe.png", b'6', b""),
+        member(b"contiguous.png", b'7', &digit),
+        member(b"holes.png", b'S', b"12345"),
+        member(b"other.png", b'Z', b"12345"),
+        [pax(b'x', &[("GNU.sparse.major", b"1"), ("GNU.sparse.name", b"sparse.png")]), member(b"q", b'0', &digit)].concat(),
+        member(b"notes.txt", b'2', b""),
+        [member(b"", b'L', &[&[b'n'; 300], &b".png\0"[..]].concat()), member(b"n", b'0', &digit)].concat(),
+        [pax(b'x', &[("path", b"of pax.png"), ("size", digit.len().to_string().as_bytes())]), said_member(b"n", b'0', 0, &digit)]
+            .concat(),
+        member(b"\xff.png", b'0', &digit),
+        member(b"\xfe.png", b'0', &digit),
+        END.to_vec(),
+    ];
+    std::fs::write(at("in.tar"), members.concat()).expect("a writable folder");
+    let (model, out) = (text(lenet().join("lenet.sslm")), at("out.csv"));
+    let Run { code, stderr, .. } = run("ssl-score", &[&model, &at("in.tar"), "-o", &out]);
+    assert_eq!(code, 1, "{stderr}");
+    assert!(stderr.contains("9 of 13 images could not be scored"), "{stderr}");
+    let long = "n".repeat(300);
+    let expected = [
+        ("first", ""),
+        ("hard", "expected a file, found a hard link"),
+        ("symbolic", "expected a file, found a symbolic link"),
+        ("device", "expected a file, found a device"),
+        ("pipe", "expected a file, found a pipe"),
+        ("contiguous", ""),
+        ("holes", "expected a file, found a sparse file"),
+        ("other", "expected a file, found a member of another kind"),
+        ("sparse", "expected a file, found a sparse file"),
+        (&*long, ""),
+        ("of pax", ""),
+        ("\u{fffd}", r"expected a name in UTF-8, found '\xff.png'"),
+        ("\u{fffd}", r"expected a name in UTF-8, found '\xfe.png'"),
+    ];
+    let found = rows(&out);
+    assert_eq!(found.iter().map(|row| (&*row[0], &*row[5])).collect::<Vec<_>>(), expected);
+    assert!(found.iter().all(|row| (row[1] == "7") == row[5].is_empty()), "{found:?}");
+}
+
+/// An archive that is cut off anywhere, goes on behind its end, or asks for much memory by its headers is refused, and nothing is left.
+#[test]
+fn unsound_archives_are_refused() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let at = |name: &str| text(folder.path().join(name));
+    let digit = std::fs::read(lenet().join("digits/7.png")).expect("a digit");
+    let good = member(b"a.png", b'0', &digit);
+    let mut damaged = good.clone();
+    damaged[0] = b'b';
+    let before_good = |first: Vec<u8>| [&first, &good[..], &END].concat();
+    let long = member(b"", b'L', b"name.png\0");
+    let (model, input, out) = (text(lenet().join("lenet.sslm")), at("in.tar"), at("out.csv"));
+    for (name, archive, expected) in [
+        ("cut between members", good.clone(), "expected an end marker"),
+        ("cut in the marker", [&good[..], &END[..512]].concat(), "expected an end marker of two blocks"),
+        ("cut in a header", [&good[..], &good[..200]].concat(), "expected a header of 512 bytes, found 200"),
+        ("cut in a member", good[..700].to_vec(), "found 188: it was cut off"),
+        ("cut in another", said_member(b"a.txt", b'0', 5000, b"text"), "expected 5120 more bytes of a member, found 512"),
+        ("more members", [&good[..], &END, &good].concat(), "expected nothing behind the end marker"),
+        ("more, behind one block", [&good[..], &END[..512], &good].concat(), "expected nothing behind the end marker"),
+        ("more, behind many blocks", [&good[..], &[0; 40_960], b"x"].concat(), "expected nothing behind the end marker"),
+        ("a damaged header", before_good(damaged), "expected the header of a member"),
+        (
+            "a long name",
+            before_good(said_member(b"", b'L', 1 << 30, b"")),
+            "expected a name of at most 65536 bytes, found 1073741824",
+        ),
+        ("a long name of a link", before_good(said_member(b"", b'K', 65_537, b"")), "expected a name of at most"),
+        (
+            "a long name by PAX",
+            before_good(said_member(b"", b'x', 1 << 30, b"")),
+            "expected a PAX header of at most 1048576 bytes",
+        ),
+        ("a long name for all", before_good(said_member(b"", b'g', 1 << 30, b"")), "expected a PAX header of at most"),
+        ("two names", before_good([&long[..], &long].concat()), "expected one long name for a member"),
+        ("a name of nothing", [&long[..], &END].concat(), "expected a member behind what is said of it"),
+        ("one name for all", before_good(pax(b'g', &[("path", b"same.png")])), "for all members without 'path'"),
+        ("a size that is none", before_good(pax(b'x', &[("size", b"-5")])), "a number as size: found '-5'"),
+        ("a size beyond", before_good(pax(b'x', &[("size", b"99999999999999999999")])), "a number as size"),
+        ("the largest size", before_good(pax(b'x', &[("size", b"18446744073709551615")])), "expected a size, found"),
+        ("records of no length", before_good(member(b"", b'x', b"0 =\n")), "records with their lengths"),
+        ("records beyond", before_good(member(b"", b'x', b"999 path=x\n")), "records with their lengths"),
+    ] {
+        std::fs::write(&input, archive).expect("a writable folder");
+        let Run { code, stderr, .. } = run("ssl-score", &[&model, &input, "-o", &out]);
+        assert_eq!(code, 2, "{name}: {stderr}");
+        assert!(stderr.contains("in.tar: expected a sound tar file: ") && stderr.contains(expected), "{name}: {stderr}");
+        assert_eq!(std::fs::read_dir(folder.path()).expect("a folder").count(), 1, "{name}: something is left");
+    }
+}
+
+/// What bears an image's name below a folder is a row, be it a file or not, and nothing that is none is waited for.
+#[cfg(unix)]
+#[test]
+fn what_is_no_file_below_a_folder_is_an_error() {
+    use std::os::unix::ffi::OsStrExt;
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let at = |name: &str| folder.path().join(name);
+    let digit = lenet().join("digits/7.png");
+    std::fs::create_dir_all(at("in/folder.png")).expect("a writable folder");
+    for name in [&b"a.png"[..], b"folder.png/b.png", b"\xfe.png", b"\xff.png"] {
+        // Not all systems have such names.
+        let copied = std::fs::copy(&digit, at("in").join(std::ffi::OsStr::from_bytes(name)));
+        assert!(copied.is_ok() || !name.is_ascii(), "{copied:?}");
+    }
+    let made = std::process::Command::new("mkfifo").arg(at("in/pipe.png")).status().expect("mkfifo starts");
+    assert!(made.success());
+    for (name, target) in [("dangling.png", "nothing"), ("zero.png", "/dev/zero"), ("link.png", "a.png"), ("up.png", "..")] {
+        std::os::unix::fs::symlink(target, at("in").join(name)).expect("a writable folder");
+    }
+    let errors = [
+        ("dangling.png", "cannot open what it links to"),
+        ("pipe.png", "expected a file, found a pipe or a device"),
+        ("up.png", "expected a file, found a folder"),
+        ("zero.png", "expected a file, found a pipe or a device"),
+    ];
+    let (model, input, out) = (text(lenet().join("lenet.sslm")), text(at("in")), text(at("out.csv")));
+    let Run { code, stderr, .. } = run("ssl-score", &[&model, &input, "-o", &out]);
+    assert_eq!(code, 1, "{stderr}");
+    let found = rows(&out);
+    let error = |key: &str| found.iter().find(|row| row[0] == key).map(|row| &*row[5]);
+    for key in ["a.png", "folder.png/b.png", "link.png"] {
+        assert_eq!(error(key), Some(""), "{key}");
+    }
+    for (key, expected) in errors {
+        assert!(error(key).is_some_and(|error| error.starts_with(expected)), "{key}: {:?}", error(key));
+    }
+    let nameless: Vec<&str> = found.iter().filter(|row| row[0].contains('\u{fffd}')).map(|row| &*row[5]).collect();
+    assert_eq!(nameless.len(), found.len() - 7, "{found:?}");
+    assert!(nameless.iter().all(|error| error.starts_with("expected a name in UTF-8, found '\\xf")), "{nameless:?}");
+    // ssl-run, whose results have no keys, says the same of what is no file, whether a folder or a pattern names it.
+    for name in [&b"\xfe.png"[..], b"\xff.png"] {
+        let _ = std::fs::remove_file(at("in").join(std::ffi::OsStr::from_bytes(name)));
+    }
+    for images in [input.clone(), format!("{input}/*.png")] {
+        let Run { code, stdout, stderr } = run("ssl-run", &[&model, &images, "--format", "csv", "--top", "1"]);
+        assert_eq!(code, 1, "{stderr}");
+        assert!(stdout.contains("a.png,"), "{stdout}");
+        for (name, expected) in errors.into_iter().filter(|(name, _)| images == input || *name != "up.png") {
+            assert!(stderr.contains(&format!("{name}: {expected}")), "expected {name}: {expected}, found {stderr}");
+        }
     }
 }

@@ -1,11 +1,12 @@
 //! All images below a folder, one after the other: names of the folders on the way are in memory, not those of all images.
 
 use crate::is_named_as_image;
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
+use std::fs::File;
 use std::path::{Path, PathBuf};
 
-/// All files below a folder that are images by their names, sorted by their paths. What begins with a dot is hidden, and folders that
-/// others link to are met where they are.
+/// All that is below a folder and an image by its name, sorted by their paths; whether it is a file, [`open_found`] finds out. What begins
+/// with a dot is hidden, and folders that others link to are met where they are.
 #[derive(Debug)]
 pub struct ImagesBelow {
     /// What is left of each folder on the way, the next one last. A folder that is yet to be read is one of its parent's.
@@ -43,6 +44,18 @@ impl Iterator for ImagesBelow {
     }
 }
 
+/// Opens a file that was found rather than named. What else bears its name, such as a pipe, is an error: it may never end.
+///
+/// # Errors
+/// If it is no file, or cannot be opened.
+pub fn open_found(path: &Path) -> Result<File> {
+    let metadata = path.metadata();
+    let is_link = metadata.is_err() && path.is_symlink();
+    let metadata = metadata.context(if is_link { "cannot open what it links to" } else { "cannot open" })?;
+    ensure!(metadata.is_file(), "expected a file, found {}", if metadata.is_dir() { "a folder" } else { "a pipe or a device" });
+    File::open(path).context("cannot open")
+}
+
 /// The folders and images in a folder, the first one last.
 fn entries(folder: &Path) -> Result<Vec<Entry>> {
     let mut found = Vec::new();
@@ -53,7 +66,7 @@ fn entries(folder: &Path) -> Result<Vec<Entry>> {
             continue;
         }
         let is_folder = entry.file_type().with_context(|| path.display().to_string())?.is_dir();
-        if is_folder || is_named_as_image(&path) && path.is_file() {
+        if is_folder || is_named_as_image(&path) {
             found.push(Entry { path, is_folder });
         }
     }

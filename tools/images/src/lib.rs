@@ -43,7 +43,7 @@ pub use decode::MAX_FILE;
 #[cfg(feature = "flags")]
 pub use flags::Flags;
 #[cfg(feature = "files")]
-pub use folder::{ImagesBelow, images_below};
+pub use folder::{ImagesBelow, images_below, open_found};
 
 /// Images are not enlarged beyond this.
 const MAX_PIXELS: u64 = 1 << 26;

@@ -3,7 +3,7 @@
 
 use anyhow::{Context, Result, bail, ensure};
 use glob::MatchOptions;
-use ssl_images::{Layout, MAX_FILE, images_below};
+use ssl_images::{Layout, MAX_FILE, images_below, open_found};
 use sslm::{Dim, Preprocessing};
 use std::fmt;
 use std::io::{Cursor, Read};
@@ -17,6 +17,8 @@ pub(crate) struct Source {
     pub(crate) path: PathBuf,
     /// What standard input held.
     piped: Option<Arc<[u8]>>,
+    /// Whether it is of a folder or a pattern, and has to be a file: who names a pipe wants it to be read.
+    is_found: bool,
 }
 
 impl fmt::Display for Source {
@@ -38,6 +40,10 @@ impl Source {
     pub(crate) fn load(&self, rule: &Preprocessing, dims: &[Dim], layout: Layout) -> Result<(Vec<usize>, Vec<f32>)> {
         match &self.piped {
             Some(bytes) => ssl_images::read(Cursor::new(bytes), rule, dims, layout).context("standard input"),
+            None if self.is_found => {
+                let read = |file| ssl_images::read(file, rule, dims, layout);
+                open_found(&self.path).and_then(read).with_context(|| self.to_string())
+            }
             None => ssl_images::load(&self.path, rule, dims, layout),
         }
     }
@@ -51,16 +57,16 @@ pub(crate) fn all(arguments: &[PathBuf]) -> Result<Vec<Source>> {
             ensure!(sources.iter().all(|source| source.piped.is_none()), "-: expected standard input once, found it twice");
             let mut bytes = Vec::new();
             std::io::stdin().lock().take(MAX_FILE + 1).read_to_end(&mut bytes).context("cannot read standard input")?;
-            sources.push(Source { path: path.clone(), piped: Some(bytes.into()) });
+            sources.push(Source { path: path.clone(), piped: Some(bytes.into()), is_found: false });
             continue;
         }
-        let paths = match pattern(path) {
-            Some(pattern) => matching(pattern)?,
-            None => vec![path.clone()],
-        };
+        let pattern = pattern(path);
+        let paths = pattern.map_or_else(|| Ok(vec![path.clone()]), matching)?;
         for path in paths {
-            let files = if path.is_dir() { below(&path)? } else { vec![path] };
-            sources.extend(files.into_iter().map(|path| Source { path, piped: None }));
+            let is_folder = path.is_dir();
+            let files = if is_folder { below(&path)? } else { vec![path] };
+            let is_found = is_folder || pattern.is_some();
+            sources.extend(files.into_iter().map(|path| Source { path, piped: None, is_found }));
         }
     }
     Ok(sources)

@@ -43,8 +43,8 @@ use std::time::Instant;
   ssl-score resnet.sslm images.parquet -o scores/ --keep id,url    # parts in a folder, with columns of the input
 
 Memory: at most --threads + 2 chunks of --batch images are in memory as files and as inputs of the network, besides one page of a Parquet
-file or one record batch of Arrow, and at most some 64 MiB of a part. Exit codes: 0 success, 1 some images could not be scored (the column
-'error' says why), 2 error."
+file or one record batch of Arrow, and at most some 64 MiB of a part. Of a tar file, a chunk ends before its files exceed 64 MiB; only one
+file at a time may be larger. Exit codes: 0 success, 1 some images could not be scored (the column 'error' says why), 2 error."
 )]
 struct Arguments {
     /// The model

@@ -10,7 +10,6 @@ use arrow_schema::{DataType, Field};
 use serde_json::{Value, json};
 use ssl_images::{Layout, describe};
 use sslm::{Dim, Isa, Model, Options, PlanCache, Preprocessing, Resize, TensorInfo, TensorView, Threads};
-use std::fs::File;
 use std::sync::Arc;
 
 /// Images per run, unless the model or its user says otherwise: enough for matrix products to be efficient.
@@ -178,14 +177,16 @@ impl Scorer {
         };
         let dims = &self.input.dims;
         match images {
-            Images::Files(files) => ssl_images::read(File::open(&files[row]).context("cannot open")?, rule, dims, *layout),
-            Images::Bytes(files) => match &files[row] {
-                Ok(bytes) => ssl_images::read(&bytes[..], rule, dims, *layout),
-                Err(e) => Err(anyhow::Error::msg(e.clone())),
-            },
+            Images::Files(files) => ssl_images::read(ssl_images::open_found(sound(&files[row])?)?, rule, dims, *layout),
+            Images::Bytes(files) => ssl_images::read(&sound(&files[row])?.bytes[..], rule, dims, *layout),
             Images::Column(column) => ssl_images::read(column.bytes(row)?, rule, dims, *layout),
         }
     }
+}
+
+/// What can be read, or the error that says why it cannot.
+fn sound<T>(file: &Result<T, String>) -> Result<&T> {
+    file.as_ref().map_err(|e| anyhow::Error::msg(e.clone()))
 }
 
 /// The shape of a batch, unless the model leaves the size of images open and the source does not say it.

@@ -274,6 +274,9 @@ fn wrong_calls_are_refused_and_leave_nothing() {
     let at = |name: &str| text(folder.path().join(name));
     let (model, digits, out) = (model(), digits(), at("out.csv"));
     write_parquet(&at("in.parquet"), &table(20));
+    let sound = table(2);
+    let columns = [0, 0, 1].map(|i| (sound.schema().field(i).name().clone(), Arc::clone(sound.column(i))));
+    write_parquet(&at("twice.parquet"), &RecordBatch::try_from_iter(columns).expect("columns of one length"));
     std::fs::create_dir(at("empty")).expect("a writable folder");
     std::fs::write(at("cut.tar"), &tar(&[("0.png", &digit(0))])[..700]).expect("a writable folder");
     std::fs::create_dir(at("full")).expect("a writable folder");
@@ -290,7 +293,8 @@ fn wrong_calls_are_refused_and_leave_nothing() {
         (&[&digits, &digits, "-o", &out], &["digits"]),
         (&[&model, &at("cut.tar"), "-o", &out], &["cut.tar", "expected a sound tar file", "expected"]),
         (&[&model, &at("in.parquet"), "-o", &out, "--column", "id"], &["column 'id'", "expected binary", "found Utf8"]),
-        (&[&model, &at("in.parquet"), "-o", &out, "--keep", "id,id"], &["--keep id"]),
+        (&[&model, &at("in.parquet"), "-o", &out, "--keep", "id,id"], &["--keep id: expected each name once, found it twice"]),
+        (&[&model, &at("twice.parquet"), "-o", &out, "--keep", "id"], &["expected one column 'id', found several"]),
         (&[&model, &at("in.parquet"), "-o", &at("in.parquet")], &["--output", "INPUT"]),
         (&[&model, &digits, "-o", &at("full")], &["expected a new or empty folder", "of.txt"]),
         (&[&model, &digits, "-o", &at("none/out.csv")], &["expected a folder"]),
@@ -420,6 +424,27 @@ fn said(child: &mut Child) -> String {
     said
 }
 
+/// The most memory that a process had so far.
+#[cfg(target_os = "linux")]
+fn peak_kib(child: &Child) -> usize {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", child.id())).expect("Linux has it");
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("Linux tells it");
+    peak.trim().trim_end_matches(" kB").parse().expect("a number")
+}
+
+/// Adds so many images to a tar file that is piped, each of so many bytes: what follows the end of a PNG image is not read.
+#[cfg(target_os = "linux")]
+fn pipe_images(pipe: &mut tar::Builder<impl Write>, names: std::ops::Range<usize>, bytes: usize) {
+    let mut image = digit(4);
+    image.resize(bytes, 0);
+    for i in names {
+        let mut header = tar::Header::new_gnu();
+        header.set_size(bytes as u64);
+        header.set_cksum();
+        pipe.append_data(&mut header, format!("{i}.png"), &image[..]).expect("the tool reads");
+    }
+}
+
 /// A stream of some 300 MB takes no more than a few batches of it.
 #[cfg(target_os = "linux")]
 #[test]
@@ -434,26 +459,46 @@ fn long_streams_take_little_memory() {
     let arguments = [&*model(), "-", "-o", &out, "--batch", &batch.to_string(), "--threads", &threads.to_string()];
     let mut child = command(&arguments).stdin(Stdio::piped()).stdout(Stdio::null()).spawn().expect("the tool starts");
     let mut pipe = tar::Builder::new(child.stdin.take().expect("a pipe"));
-    // What follows the end of a PNG image is not read.
-    let mut image = digit(4);
-    image.resize(BYTES, 0);
-    let status = format!("/proc/{}/status", child.id());
-    let mut peak_kib = 0;
-    for i in 0..IMAGES {
-        let mut header = tar::Header::new_gnu();
-        header.set_size(BYTES as u64);
-        header.set_cksum();
-        pipe.append_data(&mut header, format!("{i}.png"), &image[..]).expect("the tool reads");
-        if i % 100 == 99 {
-            let status = std::fs::read_to_string(&status).expect("Linux has it");
-            let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("Linux tells it");
-            peak_kib = peak.trim().trim_end_matches(" kB").parse().expect("a number");
-        }
+    let mut peak = 0;
+    for i in (0..IMAGES).step_by(100) {
+        pipe_images(&mut pipe, i..i + 100, BYTES);
+        peak = peak_kib(&child);
     }
     drop(pipe.into_inner().expect("the tool reads"));
     assert!(child.wait().expect("it ends").success());
     let of_batches = (threads + 2) * batch * (BYTES + 28 * 28 * 4) / 1024;
-    println!("{} KiB of {} KiB; {of_batches} KiB in batches", peak_kib, IMAGES * BYTES / 1024);
-    assert!(peak_kib < of_batches + BESIDES_KIB, "{peak_kib} KiB; expected {of_batches} for batches and {BESIDES_KIB} besides");
-    assert!(peak_kib > 0);
+    println!("{peak} KiB of {} KiB; {of_batches} KiB in batches", IMAGES * BYTES / 1024);
+    assert!(peak < of_batches + BESIDES_KIB, "{peak} KiB; expected {of_batches} for batches and {BESIDES_KIB} besides");
+    assert!(peak > 0);
+}
+
+/// Large files take as much memory as chunks may have, not what a batch of them has; parts have the rows that were asked for.
+#[cfg(target_os = "linux")]
+#[test]
+fn large_files_take_bounded_memory() {
+    const MIB: usize = 1 << 20;
+    /// What the help says of each chunk.
+    const CHUNK_MIB: usize = 64;
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let out = text(folder.path().join("out"));
+    let threads = 2;
+    let arguments = [&*model(), "-", "-o", &out, "--threads", &threads.to_string(), "--part-rows", "32", "--format", "csv"];
+    let mut child = command(&arguments).stdin(Stdio::piped()).stdout(Stdio::null()).spawn().expect("the tool starts");
+    let mut pipe = tar::Builder::new(child.stdin.take().expect("a pipe"));
+    pipe_images(&mut pipe, 0..30, 30 * MIB);
+    pipe_images(&mut pipe, 30..34, 65 * MIB);
+    pipe_images(&mut pipe, 34..40, 30_000);
+    let peak = peak_kib(&child) / 1024;
+    drop(pipe.into_inner().expect("the tool reads"));
+    assert!(child.wait().expect("it ends").success());
+    // Each thread has one file more, as it decodes it, and some room to read it into.
+    let most = (threads + 2) * CHUNK_MIB + threads * 2 * CHUNK_MIB + 60;
+    println!("{peak} MiB of {}; {most} are allowed", 30 * 30 + 4 * 65);
+    assert!(peak < most, "{peak} MiB; expected at most {most}");
+    for (part, rows) in [("part-00000.csv", 0..32), ("part-00001.csv", 32..40)] {
+        let found = String::from_utf8(read(&format!("{out}/{part}"))).expect("text");
+        let keys: Vec<String> = found.lines().skip(1).map(|line| line.split(',').next().expect("a key").to_owned()).collect();
+        assert_eq!(keys, rows.map(|i| i.to_string()).collect::<Vec<_>>(), "{part}");
+        assert!(found.lines().skip(1).all(|line| line.contains(",4,4,")), "{found}");
+    }
 }

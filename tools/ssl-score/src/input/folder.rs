@@ -51,6 +51,12 @@ fn key(folder: &Path, image: &Path) -> String {
     parts.join("/")
 }
 
+/// An image that its key names.
+fn named(folder: &Path, image: PathBuf) -> Result<PathBuf, String> {
+    let inside = image.strip_prefix(folder).unwrap_or(&image).as_os_str();
+    if inside.to_str().is_none() { Err(super::not_utf8(inside.as_encoded_bytes())) } else { Ok(image) }
+}
+
 pub(crate) struct FolderChunks<'a> {
     folder: &'a Path,
     images: Skip<ImagesBelow>,
@@ -64,7 +70,8 @@ impl Iterator for FolderChunks<'_> {
         let files = self.images.by_ref().take(self.rows).collect::<Result<Vec<_>>>();
         let chunk = |files: Vec<PathBuf>| {
             let keys = StringArray::from_iter_values(files.iter().map(|file| key(self.folder, file)));
-            Chunk { keys: vec![Arc::new(keys)], images: Images::Files(files) }
+            let images = files.into_iter().map(|file| named(self.folder, file)).collect();
+            Chunk { keys: vec![Arc::new(keys)], images: Images::Files(images) }
         };
         files.map(|files| (!files.is_empty()).then(|| chunk(files))).transpose()
     }

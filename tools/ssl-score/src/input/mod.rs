@@ -1,7 +1,9 @@
 //! Where images come from: a folder, a tar file or a table, all of which yield chunks of so many rows, from any row on.
 
+mod archive;
 mod folder;
 mod guarded;
+mod large;
 mod table;
 mod tar;
 
@@ -17,6 +19,7 @@ use table::{Kind, Table};
 use tar::Tar;
 
 pub(crate) use table::Column;
+use tar::Content;
 
 /// Rows of an input.
 pub(crate) struct Chunk {
@@ -27,10 +30,10 @@ pub(crate) struct Chunk {
 
 /// The images of a chunk.
 pub(crate) enum Images {
-    /// Files, which are read where they are decoded.
-    Files(Vec<PathBuf>),
-    /// What files hold, or why one cannot be read.
-    Bytes(Vec<Result<Vec<u8>, String>>),
+    /// Files, which are read where they are decoded, or why one is not.
+    Files(Vec<Result<PathBuf, String>>),
+    /// What files hold, or why one is not read.
+    Bytes(Vec<Result<Content, String>>),
     Column(Column),
 }
 
@@ -141,6 +144,11 @@ impl Input {
             Input::Table(table) => run(&mut table.chunks(skip, rows)?),
         }
     }
+}
+
+/// Why an image is not read that has this name: keys are text, and names that are none would become the same one.
+fn not_utf8(name: &[u8]) -> String {
+    format!("expected a name in UTF-8, found '{}'", name.escape_ascii())
 }
 
 /// The kind of table that begins like this.

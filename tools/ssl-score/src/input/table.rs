@@ -53,12 +53,15 @@ impl Table {
         guarded(|| table.look()).with_context(|| table.name())?;
         let found = |name: &str| {
             let names = || table.schema.fields().iter().map(|field| field.name().as_str()).collect::<Vec<_>>().join("', '");
-            table
-                .schema
-                .index_of(name)
-                .ok()
-                .with_context(|| format!("{}: expected a column '{name}', found '{}'", table.name(), names()))
+            let mut places = (0..table.schema.fields().len()).filter(|&i| table.schema.field(i).name() == name);
+            let first =
+                places.next().with_context(|| format!("{}: expected a column '{name}', found '{}'", table.name(), names()))?;
+            ensure!(places.next().is_none(), "{}: expected one column '{name}', found several", table.name());
+            Ok(first)
         };
+        for (i, name) in keep.iter().enumerate() {
+            ensure!(!keep[..i].contains(name), "--keep {name}: expected each name once, found it twice");
+        }
         let keep = keep.iter().map(|name| found(name)).collect::<Result<_>>()?;
         let column = match column {
             Some(name) => found(name)?,

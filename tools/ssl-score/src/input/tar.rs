@@ -1,8 +1,9 @@
-//! The members of a tar file that are named as images, in their order, as datasets for training lie in such files: what else there is
-//! of a sample is passed over. It is read from its beginning to its end, so it may be a pipe.
+//! Tar files: a row for each member that is named as an image, in their order, as datasets for training lie in such files: what else there
+//! is of a sample is passed over. It is read from its beginning to its end, so it may be a pipe.
 
+use crate::input::archive::{Archive, Kind, Member};
+use crate::input::large::{Turn, Turns};
 use crate::input::{Chunk, Chunks, Images};
-use ::tar::{Archive, Entry};
 use anyhow::{Context, Result};
 use arrow_array::StringArray;
 use ssl_images::{MAX_FILE, is_named_as_image};
@@ -13,11 +14,20 @@ use std::sync::Arc;
 
 /// Bytes that are read at once.
 const BUFFER: usize = 1 << 18;
+/// Files of a chunk have at most so many bytes together, or there is just one: as many as a batch of photos has.
+const CHUNK_BYTES: u64 = 64 << 20;
 
 /// A tar file.
 pub(crate) struct Tar {
     /// Absent for standard input.
     pub(crate) path: Option<PathBuf>,
+}
+
+/// A file that was read.
+pub(crate) struct Content {
+    pub(crate) bytes: Vec<u8>,
+    /// Of one that is larger than a chunk may be: the next such one is read after this one is gone.
+    _turn: Option<Turn>,
 }
 
 impl Tar {
@@ -29,52 +39,81 @@ impl Tar {
             }
             None => ("standard input".to_owned(), Box::new(io::stdin().lock())),
         };
-        let sound = || format!("{name}: expected a sound tar file");
-        let mut archive = Archive::new(reader);
-        let mut images = archive.entries().with_context(sound)?.filter(|entry| entry.as_ref().map_or(true, is_image));
-        let mut left = skip;
-        let mut chunks = std::iter::from_fn(|| {
-            while left > 0 {
-                left -= 1;
-                if let Err(e) = images.next()? {
-                    return Some(Err(e).with_context(sound));
-                }
-            }
-            let mut next = || -> Result<Option<Chunk>> {
-                let (mut keys, mut files) = (Vec::new(), Vec::new());
-                for entry in images.by_ref().take(rows) {
-                    let mut entry = entry?;
-                    keys.push(key(&entry));
-                    files.push(content(&mut entry)?);
-                }
-                let keys: StringArray = keys.into_iter().map(Some).collect();
-                Ok((!files.is_empty()).then(|| Chunk { keys: vec![Arc::new(keys)], images: Images::Bytes(files) }))
-            };
-            next().with_context(sound).transpose()
-        });
-        run(&mut chunks)
+        let mut members = Members { archive: Archive::new(reader), next: None, skip, rows, taken: 0, turns: Turns::default() };
+        run(&mut std::iter::from_fn(|| members.chunk().with_context(|| format!("{name}: expected a sound tar file")).transpose()))
     }
 }
 
-fn is_image<R: Read>(entry: &Entry<'_, R>) -> bool {
-    let name = entry.path_bytes();
-    entry.header().entry_type().is_file() && is_named_as_image(Path::new(&*String::from_utf8_lossy(&name)))
+/// The images of a tar file on their way into chunks.
+struct Members<R> {
+    archive: Archive<R>,
+    /// One that was met and not taken.
+    next: Option<Member>,
+    /// How many are to be passed over.
+    skip: u64,
+    rows: usize,
+    /// How many were taken.
+    taken: usize,
+    turns: Turns,
+}
+
+impl<R: Read> Members<R> {
+    /// So many images, or fewer if these are large; the next chunk then ends where this one would have, so that parts of an output end
+    /// with a chunk.
+    fn chunk(&mut self) -> Result<Option<Chunk>> {
+        while self.skip > 0 && self.image()?.is_some() {
+            self.skip -= 1;
+        }
+        let (mut keys, mut files, mut bytes) = (Vec::new(), Vec::new(), 0);
+        while files.len() < self.rows - self.taken % self.rows {
+            let Some(member) = self.image()? else { break };
+            let file = match refusal(&member) {
+                Some(why) => Err(why),
+                None if bytes > 0 && bytes + member.size > CHUNK_BYTES => {
+                    self.next = Some(member);
+                    break;
+                }
+                None => {
+                    bytes += member.size;
+                    let turn = (member.size > CHUNK_BYTES).then(|| self.turns.take());
+                    Ok(Content { bytes: self.archive.content(&member)?, _turn: turn })
+                }
+            };
+            keys.push(Some(key(&member)));
+            files.push(file);
+        }
+        self.taken += files.len();
+        let keys: StringArray = keys.into_iter().collect();
+        Ok((!files.is_empty()).then(|| Chunk { keys: vec![Arc::new(keys)], images: Images::Bytes(files) }))
+    }
+
+    /// The next member that is named as an image. Folders may be, and what is in them are members of their own.
+    fn image(&mut self) -> Result<Option<Member>> {
+        if self.next.is_some() {
+            return Ok(self.next.take());
+        }
+        while let Some(member) = self.archive.next()? {
+            let is_image = is_named_as_image(Path::new(&*String::from_utf8_lossy(&member.name)));
+            if is_image && !matches!(member.kind, Kind::Folder) {
+                return Ok(Some(member));
+            }
+        }
+        Ok(None)
+    }
 }
 
 /// The name of a member without what says that it is an image: what the members of a sample have in common.
-fn key<R: Read>(entry: &Entry<'_, R>) -> String {
-    let name = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
-    name.rsplit_once('.').map_or(name.as_str(), |(key, _)| key).to_owned()
+fn key(member: &Member) -> String {
+    let name = String::from_utf8_lossy(&member.name);
+    name.rsplit_once('.').map_or(&*name, |(key, _)| key).to_owned()
 }
 
-/// What a member holds, or why it is not read.
-fn content<R: Read>(entry: &mut Entry<'_, R>) -> Result<Result<Vec<u8>, String>> {
-    let size = entry.size();
-    if size > MAX_FILE {
-        return Ok(Err(format!("expected an image file of at most {MAX_FILE} bytes, found {size}")));
+/// Why a member is not read, if it is not.
+fn refusal(Member { name, kind, size }: &Member) -> Option<String> {
+    match kind {
+        Kind::Other(found) => Some(format!("expected a file, found {found}")),
+        _ if std::str::from_utf8(name).is_err() => Some(super::not_utf8(name)),
+        _ if *size > MAX_FILE => Some(format!("expected an image file of at most {MAX_FILE} bytes, found {size}")),
+        _ => None,
     }
-    let mut bytes = Vec::new();
-    entry.read_to_end(&mut bytes)?;
-    anyhow::ensure!(bytes.len() as u64 == size, "member {}: expected {size} bytes, found {}", key(entry), bytes.len());
-    Ok(Ok(bytes))
 }
