@@ -262,6 +262,145 @@ fn external_data_is_read_and_confined() {
         let message = format!("{:#}", convert_file(&bad).expect_err(value));
         assert!(message.contains("tensor 'w0'"), "{key} {value}: {message}");
     }
+    for (key, value) in [("location", "other.bin"), ("offset", "0"), ("length", "4")] {
+        let mut bad = model.clone();
+        graph(&mut bad).initializer[0].external_data.push(StringStringEntryProto { key: key.into(), value: value.into() });
+        let message = format!("{:#}", convert_file(&bad).expect_err(key));
+        assert!(message.contains(&format!("tensor 'w0': external data: expected one {key}, found two")), "{message}");
+    }
+}
+
+/// Links lead out of a model's folder, or to what never ends, as plainly as names do.
+#[cfg(unix)]
+#[test]
+fn external_data_is_confined_wherever_links_lead() {
+    use std::os::unix::fs::symlink;
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let at = |name: &str| folder.path().join(name);
+    let mut model = small();
+    let initializer = &mut graph(&mut model).initializer[0];
+    let bytes = std::mem::take(&mut initializer.raw_data);
+    initializer.data_location = 1;
+    std::fs::create_dir_all(at("own/data")).expect("a writable folder");
+    std::fs::create_dir_all(at("cache")).expect("a writable folder");
+    for name in ["own/w.bin", "own/data/w.bin", "secret.bin", "cache/w.bin"] {
+        std::fs::write(at(name), &bytes).expect("a writable folder");
+    }
+    for (link, target) in [
+        ("own/within.bin", "data/w.bin"),
+        ("own/out.bin", "../secret.bin"),
+        ("own/up", ".."),
+        ("own/device.bin", "/dev/zero"),
+        ("own/circle.bin", "circle.bin"),
+        ("linked", "own"),
+        ("own/cached.onnx", "../cache/model.onnx"),
+        ("own/cached.bin", "../cache/w.bin"),
+    ] {
+        symlink(target, at(link)).expect("a writable folder");
+    }
+    assert!(std::process::Command::new("mkfifo").arg(at("own/pipe.bin")).status().expect("mkfifo starts").success());
+    let outside = Some("expected a file below the model's folder, found a link to");
+    for (path, location, expected) in [
+        ("own/model.onnx", "w.bin", None),
+        ("own/model.onnx", "./data/w.bin", None),
+        ("own/model.onnx", "within.bin", None),
+        ("linked/model.onnx", "data/w.bin", None),
+        ("linked/model.onnx", "within.bin", None),
+        // As caches of downloads have it: all files of a folder are links into another one.
+        ("own/cached.onnx", "cached.bin", None),
+        ("own/cached.onnx", "out.bin", outside),
+        ("own/model.onnx", "cached.bin", outside),
+        ("own/model.onnx", "out.bin", outside),
+        ("own/model.onnx", "up/secret.bin", outside),
+        ("linked/model.onnx", "out.bin", outside),
+        ("own/model.onnx", "device.bin", outside),
+        ("own/model.onnx", "pipe.bin", Some("expected a file, found something else")),
+        ("own/model.onnx", "data", Some("expected a file, found something else")),
+        ("own/model.onnx", "circle.bin", Some("cannot read")),
+    ] {
+        graph(&mut model).initializer[0].external_data =
+            vec![StringStringEntryProto { key: "location".into(), value: location.into() }];
+        std::fs::write(at(path), model.encode_to_vec()).expect("a writable folder");
+        let found = ssl_convert::convert(&at(path), &at("model.sslm"), &ssl_convert::Options::default()).err();
+        let found = found.map(|e| format!("{e:#}"));
+        let is_expected = match (&found, expected) {
+            (Some(found), Some(expected)) => found.contains("tensor 'w0': external data: ") && found.contains(expected),
+            (found, expected) => found.is_none() && expected.is_none(),
+        };
+        assert!(is_expected, "{path}, {location}: expected {expected:?}, found {found:?}");
+    }
+}
+
+/// What ONNX lets be defined once is refused where it is defined twice: which of both counts is anyone's guess.
+#[test]
+fn names_are_defined_once() {
+    let mut net = Net::new(&["1", "1", "2", "2"]);
+    let w = net.weights(&[1, 1, 2, 2], &[1.0; 4]);
+    let y = net.node("Add", &["x", &w], &[]);
+    let z = net.node("Relu", &[&y], &[]);
+    let model = net.finish(&[&z]);
+    convert(&model, false);
+    let change = |change: &dyn Fn(&mut GraphProto)| {
+        let mut changed = model.clone();
+        change(graph(&mut changed));
+        changed
+    };
+    let output_of_1 = |name: &str| {
+        let name = name.to_owned();
+        move |graph: &mut GraphProto| {
+            graph.node[1].output[0].clone_from(&name);
+            graph.output[0].name.clone_from(&name);
+        }
+    };
+    let with_branch = |name: &str| {
+        let name = name.to_owned();
+        let node = NodeProto { op_type: "Relu".into(), input: vec!["x".into()], output: vec![name], ..Default::default() };
+        move |graph: &mut GraphProto| {
+            let branch = GraphProto { node: vec![node.clone()], ..Default::default() };
+            graph.node[1].attribute.push(AttributeProto { name: "then_branch".into(), g: Some(branch), ..Default::default() });
+        }
+    };
+    for (name, changed) in [
+        (&*y, change(&output_of_1(&y))),
+        ("x", change(&output_of_1("x"))),
+        (&*w, change(&output_of_1(&w))),
+        ("x", change(&|graph| graph.input.push(graph.input[0].clone()))),
+        (&*w, change(&|graph| graph.initializer.push(graph.initializer[0].clone()))),
+        (&*y, change(&|graph| graph.node[0].output.push(y.clone()))),
+        (&*y, change(&with_branch(&y))),
+    ] {
+        let mut file = OnnxFile::decode(encode(&changed), PathBuf::new()).expect("it decodes");
+        let message = format!("{:#}", ssl_convert::network(&mut file, false).err().expect("a refusal"));
+        assert_eq!(message, format!("tensor '{name}': expected one definition, found two"));
+    }
+    // An input may have a default, what is left out may be so twice, and a branch may name what is only defined behind it.
+    for changed in [
+        change(&|graph| graph.input.push(value_info(&w, &["1", "1", "2", "2"]))),
+        change(&|graph| graph.node.iter_mut().for_each(|node| node.output.extend([String::new(), String::new()]))),
+        change(&with_branch(&z)),
+    ] {
+        convert(&changed, false);
+    }
+}
+
+/// Extents that are none are refused; those by which exporters say that a dim is open are not.
+#[test]
+fn extents_of_inputs_are_checked() {
+    for (extent, is_open) in [(1, true), (0, true), (-1, true), (-2, false), (i64::MIN, false)] {
+        let mut net = Net::new(&["1", "1", "2", "2"]);
+        let y = net.node("Relu", &["x"], &[]);
+        let mut model = net.finish(&[&y]);
+        let input = graph(&mut model).input[0].r#type.as_mut().and_then(|t| t.tensor_type.as_mut()).expect("a tensor");
+        input.shape.as_mut().expect("a shape").dim[0].dim_value = Some(extent);
+        let mut file = OnnxFile::decode(encode(&model), PathBuf::new()).expect("it decodes");
+        match ssl_convert::network(&mut file, false) {
+            Ok(_) => assert!(is_open, "{extent}"),
+            Err(e) => {
+                let expected = format!("input 'x': axis 0: expected a positive extent, or -1 for an open one, found {extent}");
+                assert!(!is_open && format!("{e:#}").contains(&expected), "{e:#}");
+            }
+        }
+    }
 }
 
 /// Reshapes `y` to the batch of `x`, what is left, and `last`.

@@ -320,3 +320,19 @@ fn outputs_keep_the_types_of_their_operators() {
     let model = Model::from_bytes(&convert(&net.finish(&[&y, "places"]), false)).expect("valid");
     assert_eq!(model.output_types(), [F32, I64]);
 }
+
+/// The help says which versions are read, and those beside them are refused.
+#[test]
+fn versions_are_those_that_the_help_says() {
+    let help = sslm_tests::tools::succeeds("ssl-convert", &["--help"]);
+    let said = help.split_once("(opsets ").and_then(|(_, rest)| rest.split_once(')')).expect("the help says them").0;
+    let (first, last) = said.split_once(" to ").expect("from one to another");
+    let [first, last] = [first, last].map(|version| version.parse::<i64>().expect("a version"));
+    for version in [first, last] {
+        assert_eq!(outputs(&one_node(version, &[2], "Relu", &[], &[]), &[2], &[-1.0, 2.0]), [0.0, 2.0], "opset {version}");
+    }
+    for version in [first - 1, last + 1] {
+        let message = refusal(&one_node(version, &[2], "Relu", &[], &[]));
+        assert_eq!(message, format!("opset: expected {first} to {last}, found {version}"));
+    }
+}

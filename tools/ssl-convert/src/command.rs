@@ -33,7 +33,7 @@ Results go to stdout, progress to stderr if it is a terminal. Exit codes: 0 succ
 --tolerance (nothing is written without --force) or the network cannot be exported (that file is not written), 2 error. Nothing is written unless the whole conversion succeeds."
 )]
 struct Arguments {
-    /// The masked model (opset 7 or later); it must not change while it is converted
+    /// The masked model (opsets 1 to 28); it must not change while it is converted
     input: PathBuf,
     /// The file to write
     #[arg(short, long)]

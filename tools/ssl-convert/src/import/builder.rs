@@ -76,7 +76,8 @@ impl Builder {
             info.r#type.as_ref().and_then(|t| t.tensor_type.as_ref()).context("expected a tensor, found another type")?;
         let element_type = types::at_border(tensor.elem_type)?;
         let shape = tensor.shape.as_ref().context("expected a shape (its dims may be symbolic), found none")?;
-        let dims: Vec<Dim> = shape.dim.iter().enumerate().map(|(axis, dim)| self.dim(&info.name, axis, dim)).collect();
+        let dims = shape.dim.iter().enumerate().map(|(axis, dim)| self.dim(&info.name, axis, dim));
+        let dims: Vec<Dim> = dims.collect::<Result<_>>()?;
         let input = Input { value: ValueId(0), dims };
         let value = self.add_value(&info.name, infer::of_input(&input))?;
         self.graph.graph.inputs.push(Input { value, ..input });
@@ -85,16 +86,17 @@ impl Builder {
         Ok(element_type)
     }
 
-    /// A dim of input `input`. Those of one name are equal, but for names by which exporters say that there is none.
-    fn dim(&mut self, input: &str, axis: usize, dim: &DimensionProto) -> Dim {
+    /// A dim of input `input`. Those of one name are equal, but for names by which exporters say that there is none, as they do by -1 and 0.
+    fn dim(&mut self, input: &str, axis: usize, dim: &DimensionProto) -> Result<Dim> {
         let name = match (dim.dim_value, dim.dim_param.as_deref().map(str::trim)) {
-            (Some(size), _) if size > 0 => return Dim::Fixed { size: size as u64 },
+            (Some(size), _) if size > 0 => return Ok(Dim::Fixed { size: size as u64 }),
+            (Some(size), _) if size < -1 => bail!("axis {axis}: expected a positive extent, or -1 for an open one, found {size}"),
             (_, Some(name)) if !["", "?", "-1", "None", "unk", "unknown"].contains(&name) => name.to_owned(),
             _ => format!("{input}_{axis}"),
         };
         let fixed = self.dims.get(&name).map(|&size| Dim::Fixed { size: size as u64 });
         self.met.insert(name.clone());
-        fixed.unwrap_or(Dim::Symbolic { name })
+        Ok(fixed.unwrap_or(Dim::Symbolic { name }))
     }
 
     /// That the dims which are to be fixed are there.

@@ -9,6 +9,7 @@ pub(crate) mod binding;
 mod builder;
 pub(crate) mod checks;
 mod cut;
+mod defined;
 mod evaluate;
 mod inline;
 pub(crate) mod node;
@@ -42,6 +43,7 @@ const OPSETS: std::ops::RangeInclusive<i64> = 1..=28;
 /// One error that names every node that cannot be converted, and why.
 pub fn import(file: &mut OnnxFile, dims: &BTreeMap<String, usize>) -> Result<Graph> {
     let opset = opset(&file.model)?;
+    defined::once(&file.model)?;
     let Inlined { graph, opsets } = inline(&file.model, opset)?;
     opsets.iter().try_for_each(|&version| check_opset(version))?;
     let needed = reachable(&graph);

@@ -5,8 +5,8 @@ use crate::onnx::proto::{ModelProto, TensorProto};
 use anyhow::{Context, Result, bail, ensure};
 use bytes::Bytes;
 use prost::Message;
-use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::{Component, Path, PathBuf};
@@ -30,7 +30,11 @@ impl OnnxFile {
         let bytes = open(path).and_then(|(mut file, len)| read(&mut file, len));
         let bytes = bytes.with_context(|| format!("cannot read {}", path.display()))?;
         let folder = path.parent().map(Path::to_path_buf).unwrap_or_default();
-        Self::decode(bytes, folder).with_context(|| format!("{}", path.display()))
+        let mut file = Self::decode(bytes, folder).with_context(|| format!("{}", path.display()))?;
+        // Caches of downloads have links in one folder to all files in another.
+        file.external.linked =
+            path.canonicalize().ok().filter(|_| path.is_symlink()).and_then(|path| Some(path.parent()?.to_owned()));
+        Ok(file)
     }
 
     /// Decodes a model that is in memory; files it refers to lie in `folder`.
@@ -40,13 +44,15 @@ impl OnnxFile {
     pub fn decode(bytes: Bytes, folder: PathBuf) -> Result<Self> {
         let model = ModelProto::decode(bytes.clone()).context("not an ONNX model: its protobuf cannot be decoded")?;
         ensure!(model.graph.is_some(), "not an ONNX model: expected a graph, found none");
-        Ok(OnnxFile { bytes, model, external: ExternalData { folder, open: HashMap::new() } })
+        Ok(OnnxFile { bytes, model, external: ExternalData { folder, linked: None, open: HashMap::new() } })
     }
 }
 
 /// Files beside the model that hold weights.
 pub struct ExternalData {
     folder: PathBuf,
+    /// Where the model itself lies, if its path is a link.
+    linked: Option<PathBuf>,
     /// Those that are open, with their sizes in bytes.
     open: HashMap<String, (File, usize)>,
 }
@@ -60,8 +66,12 @@ impl ExternalData {
     /// The bytes of a tensor whose data lies in another file.
     ///
     /// # Errors
-    /// If its location is not a plain path below the model's folder, or offset and length leave that file.
+    /// If its location is not a plain path to a file below the model's folder, or offset and length leave that file.
     pub fn bytes_of(&mut self, tensor: &TensorProto) -> Result<Bytes> {
+        let mut keys = HashSet::new();
+        for entry in &tensor.external_data {
+            ensure!(keys.insert(&entry.key), "external data: expected one {}, found two", entry.key);
+        }
         let entry = |key: &str| tensor.external_data.iter().find(|e| e.key == key).map(|e| e.value.as_str());
         let number = |key: &str| -> Result<Option<usize>> {
             let Some(text) = entry(key) else { return Ok(None) };
@@ -75,7 +85,10 @@ impl ExternalData {
         let cannot_read = || format!("external data: cannot read {}", self.folder.join(path).display());
         let (file, size) = match self.open.entry(location.to_owned()) {
             Entry::Occupied(found) => found.into_mut(),
-            Entry::Vacant(place) => place.insert(open(&self.folder.join(path)).with_context(cannot_read)?),
+            Entry::Vacant(place) => {
+                let confined = confined(path, &self.folder, self.linked.as_deref());
+                place.insert(confined.and_then(|path| open(&path)).with_context(cannot_read)?)
+            }
         };
         let offset = number("offset")?.unwrap_or(0);
         let len = number("length")?.unwrap_or_else(|| size.saturating_sub(offset));
@@ -87,12 +100,22 @@ impl ExternalData {
     }
 }
 
+/// Where a file of a model lies whose folder is this one, wherever links lead: below that folder, or where the model is linked to.
+fn confined(path: &Path, folder: &Path, linked: Option<&Path>) -> Result<PathBuf> {
+    let folder = Path::new(".").join(folder);
+    let path = folder.join(path).canonicalize()?;
+    let is_below = path.starts_with(folder.canonicalize()?) || linked.is_some_and(|linked| path.starts_with(linked));
+    ensure!(is_below, "expected a file below the model's folder, found a link to {}", path.display());
+    Ok(path)
+}
+
 /// A regular file, and its size in bytes.
 fn open(path: &Path) -> Result<(File, usize)> {
+    // To open a pipe would be to wait for it.
+    ensure!(path.metadata()?.is_file(), "expected a file, found something else");
     let file = File::open(path)?;
-    let metadata = file.metadata()?;
-    ensure!(metadata.is_file(), "expected a file, found something else");
-    Ok((file, usize::try_from(metadata.len())?))
+    let len = usize::try_from(file.metadata()?.len())?;
+    Ok((file, len))
 }
 
 /// The next `len` bytes of a file.
