@@ -689,6 +689,20 @@ fn an_image_from_standard_input() {
     let (code, [stdout, stderr]) = piped(b"this is no image".to_vec());
     assert_eq!((code, &*stdout), (Some(2), ""));
     assert!(stderr.contains("standard input: expected a PNG, JPEG"), "{stderr}");
+    // What does not begin as an image is not read to its end, which may never come.
+    let mut run = command("ssl-run");
+    let mut child = run.args([&*model, "-"]).stdin(std::process::Stdio::piped()).spawn().expect("the tool starts");
+    let mut pipe = child.stdin.take().expect("a pipe");
+    pipe.write_all(b"this is no image").expect("the tool reads");
+    let ended = (0..600).find_map(|_| {
+        std::thread::sleep(std::time::Duration::from_millis(50));
+        child.try_wait().expect("a process")
+    });
+    if ended.is_none() {
+        child.kill().expect("it runs");
+    }
+    assert_eq!(ended.and_then(|status| status.code()), Some(2), "it waits for more");
+    drop(pipe);
 }
 
 /// One image that cannot be read keeps none of the others from being run, and is named where they are.

@@ -9,7 +9,7 @@ use crate::size::ensure_size;
 #[cfg(feature = "codecs")]
 use crate::{bmp, gif, tiff, webp};
 use anyhow::{Context, Result, ensure};
-use std::io::{Cursor, Read};
+use std::io::{self, Cursor, Read};
 use zune_jpeg::JpegDecoder;
 use zune_jpeg::zune_core::{bytestream::ZCursor, colorspace::ColorSpace, options::DecoderOptions};
 
@@ -43,17 +43,28 @@ fn format(file: &[u8]) -> Option<(&'static str, Decoder)> {
     found.filter(|_| !is_other).map(|(_, name, decoder)| (*name, *decoder))
 }
 
-/// Reads an image, and converts it to 1 or 3 `colors`; alpha is dropped.
-pub(crate) fn decode(mut file: impl Read, colors: usize) -> Result<Pixels> {
+/// All bytes of an image file, or its first few where these are those of none: enough to be told so.
+///
+/// # Errors
+/// If it cannot be read.
+pub fn bytes_of(mut file: impl Read) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    file.by_ref().take(16).read_to_end(&mut bytes).context("cannot read")?;
+    file.by_ref().take(16).read_to_end(&mut bytes)?;
+    if format(&bytes).is_some() {
+        file.take(MAX_FILE + 1).read_to_end(&mut bytes)?;
+    }
+    Ok(bytes)
+}
+
+/// Reads an image, and converts it to 1 or 3 `colors`; alpha is dropped.
+pub(crate) fn decode(file: impl Read, colors: usize) -> Result<Pixels> {
+    let bytes = bytes_of(file).context("cannot read")?;
     let expected = if cfg!(feature = "codecs") {
         "expected a PNG, JPEG, WebP, GIF, BMP or TIFF image, found another kind of file"
     } else {
         "expected a PNG or JPEG image (this build decodes no other), found another kind of file"
     };
     let (name, decoder) = format(&bytes).context(expected)?;
-    file.take(MAX_FILE + 1).read_to_end(&mut bytes).context("cannot read")?;
     ensure!(bytes.len() as u64 <= MAX_FILE, "expected an image file of at most {MAX_FILE} bytes, found more");
     Ok(decoder(&bytes).with_context(|| format!("expected a sound {name} image"))?.of_colors(colors))
 }

@@ -39,7 +39,7 @@ use std::{fs::File, io::Read, path::Path};
 
 pub use classes::{Class, is_one_a_class, likeliest};
 #[cfg(feature = "files")]
-pub use decode::MAX_FILE;
+pub use decode::{MAX_FILE, bytes_of};
 #[cfg(feature = "flags")]
 pub use flags::Flags;
 #[cfg(feature = "files")]

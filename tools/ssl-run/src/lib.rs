@@ -1,4 +1,4 @@
-//! `ssl-run`: the command line of the runtime. `images` runs images, which `sources` names, and `answers` prints what was found; `tensors`
+//! `ssl-run`: the command line of the runtime. `images` runs images, which `sources` names (by `pattern`, too), and `answers` prints what was found; `tensors`
 //! runs arrays that `inputs` reads, `timing` (by [`Timing`], which others may use) and `tune` measure what `sample` gives them, `finite` looks
 //! for NaN; `outputs` writes what models yield, `preprocess` says how an image becomes a tensor.
 
@@ -7,6 +7,7 @@ mod finite;
 mod images;
 mod inputs;
 mod outputs;
+mod pattern;
 mod preprocess;
 mod sample;
 mod sources;

@@ -1,12 +1,12 @@
 //! Which images the command line names: files, all images below folders, what patterns match that no shell has expanded, and standard
 //! input.
 
+use crate::pattern::{is_pattern, matching};
 use anyhow::{Context, Result, bail, ensure};
-use glob::MatchOptions;
-use ssl_images::{Layout, MAX_FILE, images_below, open_found};
+use ssl_images::{Layout, bytes_of, images_below, open_found};
 use sslm::{Dim, Preprocessing};
 use std::fmt;
-use std::io::{Cursor, Read};
+use std::io::Cursor;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -55,13 +55,13 @@ pub(crate) fn all(arguments: &[PathBuf]) -> Result<Vec<Source>> {
     for path in arguments {
         if path.as_os_str() == "-" {
             ensure!(sources.iter().all(|source| source.piped.is_none()), "-: expected standard input once, found it twice");
-            let mut bytes = Vec::new();
-            std::io::stdin().lock().take(MAX_FILE + 1).read_to_end(&mut bytes).context("cannot read standard input")?;
+            let bytes = bytes_of(std::io::stdin().lock()).context("cannot read standard input")?;
             sources.push(Source { path: path.clone(), piped: Some(bytes.into()), is_found: false });
             continue;
         }
         let pattern = pattern(path);
         let paths = pattern.map_or_else(|| Ok(vec![path.clone()]), matching)?;
+        ensure!(!paths.is_empty(), "{}: expected at least one file that it matches, found none", path.display());
         for path in paths {
             let is_folder = path.is_dir();
             let files = if is_folder { below(&path)? } else { vec![path] };
@@ -74,16 +74,7 @@ pub(crate) fn all(arguments: &[PathBuf]) -> Result<Vec<Source>> {
 
 /// The path as a pattern, if it is one and no file of that name is there.
 fn pattern(path: &Path) -> Option<&str> {
-    path.to_str().filter(|text| text.contains(['*', '?', '[']) && !path.exists())
-}
-
-fn matching(pattern: &str) -> Result<Vec<PathBuf>> {
-    // As shells have it.
-    let options = MatchOptions { require_literal_separator: true, require_literal_leading_dot: true, ..MatchOptions::default() };
-    let found = glob::glob_with(pattern, options).with_context(|| format!("{pattern}: expected a file or a pattern of files"))?;
-    let found = found.collect::<Result<Vec<_>, _>>().with_context(|| pattern.to_owned())?;
-    ensure!(!found.is_empty(), "{pattern}: expected at least one file that it matches, found none");
-    Ok(found)
+    path.to_str().filter(|text| is_pattern(text) && !path.exists())
 }
 
 /// All images below a folder, of which there must be one.
@@ -119,6 +110,9 @@ mod tests {
             (&["a.png", "b"][..], &["a.png", "b/10.jpg", "b/2.PNG", "b/c/1.webp"][..]),
             (&["b/*"], &["b/10.jpg", "b/2.PNG", "b/c/1.webp", "b/notes.txt"]),
             (&["b/**/*.webp", "a.png"], &["b/c/1.webp", "a.png"]),
+            (&["b/**"], &["b/10.jpg", "b/2.PNG", "b/c/1.webp"]),
+            (&["**/[0-9]*.*"], &["b/10.jpg", "b/2.PNG", "b/c/1.webp"]),
+            (&["?/.*.png"], &["b/.hidden.png"]),
             (&["[x].png", "?.png"], &["[x].png", "a.png"]),
             (&["missing.png"], &["missing.png"]),
         ] {
