@@ -274,6 +274,7 @@ fn external_data_is_read_and_confined() {
 #[cfg(unix)]
 #[test]
 fn external_data_is_confined_wherever_links_lead() {
+    use sslm_tests::tools::make_pipe;
     use std::os::unix::fs::symlink;
     let folder = tempfile::tempdir().expect("a temporary folder");
     let at = |name: &str| folder.path().join(name);
@@ -298,7 +299,7 @@ fn external_data_is_confined_wherever_links_lead() {
     ] {
         symlink(target, at(link)).expect("a writable folder");
     }
-    assert!(std::process::Command::new("mkfifo").arg(at("own/pipe.bin")).status().expect("mkfifo starts").success());
+    make_pipe(&at("own/pipe.bin"));
     let outside = Some("expected a file below the model's folder, found a link to");
     for (path, location, expected) in [
         ("own/model.onnx", "w.bin", None),

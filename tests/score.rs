@@ -262,6 +262,7 @@ fn unsound_archives_are_refused() {
 #[cfg(unix)]
 #[test]
 fn what_is_no_file_below_a_folder_is_an_error() {
+    use sslm_tests::tools::make_pipe;
     use std::os::unix::ffi::OsStrExt;
     let folder = tempfile::tempdir().expect("a temporary folder");
     let at = |name: &str| folder.path().join(name);
@@ -272,8 +273,7 @@ fn what_is_no_file_below_a_folder_is_an_error() {
         let copied = std::fs::copy(&digit, at("in").join(std::ffi::OsStr::from_bytes(name)));
         assert!(copied.is_ok() || !name.is_ascii(), "{copied:?}");
     }
-    let made = std::process::Command::new("mkfifo").arg(at("in/pipe.png")).status().expect("mkfifo starts");
-    assert!(made.success());
+    make_pipe(&at("in/pipe.png"));
     for (name, target) in [("dangling.png", "nothing"), ("zero.png", "/dev/zero"), ("link.png", "a.png"), ("up.png", "..")] {
         std::os::unix::fs::symlink(target, at("in").join(name)).expect("a writable folder");
     }

@@ -375,9 +375,9 @@ fn a_body_takes_as_much_memory_as_it_has_bytes() {
 #[cfg(unix)]
 #[test]
 fn what_is_no_file_keeps_no_model_from_being_served() {
+    use sslm_tests::tools::make_pipe;
     let folder = models();
-    let made = std::process::Command::new("mkfifo").arg(folder.path().join("pipe.sslm")).status().expect("the system has it");
-    assert!(made.success());
+    make_pipe(&folder.path().join("pipe.sslm"));
     let server = Server::start(&[folder.path().to_str().expect("its path is text")]);
     assert_eq!(server.ask("GET", "/v2/models/lenet/ready", &[], b"").code, 200);
     let answer = server.ask("GET", "/v2/models/pipe/ready", &[], b"");

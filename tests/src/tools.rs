@@ -71,6 +71,15 @@ pub fn text(path: impl AsRef<Path>) -> String {
     path.as_ref().to_str().expect("a UTF-8 path").to_owned()
 }
 
+/// Makes a pipe with this path, which nobody ever writes into.
+///
+/// # Panics
+/// If the system has none, or something has this path.
+#[cfg(unix)]
+pub fn make_pipe(path: &Path) {
+    assert!(Command::new("mkfifo").arg(path).status().expect("mkfifo starts").success(), "{}", path.display());
+}
+
 /// Runs a tool that must succeed. Yields what it prints.
 ///
 /// # Panics

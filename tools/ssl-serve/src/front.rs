@@ -5,6 +5,7 @@ use crate::failure::{Failure, Kind};
 use crate::log;
 use crate::server::Server;
 use crate::traffic::{Asked, Traffic};
+use axum::Extension;
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, Uri, header};
@@ -25,12 +26,16 @@ pub(crate) struct Peer {
 }
 
 /// Passes on what may pass, and logs what became of it.
-pub(crate) async fn pass(State(server): State<Arc<Server>>, request: Request, next: Next) -> Response {
+pub(crate) async fn pass(
+    State(server): State<Arc<Server>>,
+    Extension(Peer { address, traffic }): Extension<Peer>,
+    request: Request,
+    next: Next,
+) -> Response {
     let begun = Instant::now();
     let is_grpc =
         request.headers().get(header::CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"));
-    let peer = request.extensions().get::<Peer>().cloned();
-    let asked = peer.as_ref().map(|peer| peer.traffic.begin());
+    let asked = traffic.begin();
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
     let span = log::span(&request);
     let (response, held) = match admit(&server, &request) {
@@ -47,12 +52,9 @@ pub(crate) async fn pass(State(server): State<Arc<Server>>, request: Request, ne
         status = response.status().as_u16(),
         grpc = response.headers().get("grpc-status").and_then(|status| status.to_str().ok()),
         us = u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX),
-        peer = peer.map(|peer| tracing::field::display(peer.address)),
+        peer = %address,
     );
-    match asked {
-        Some(asked) => sent(&server, asked, held, response, is_grpc),
-        None => response,
-    }
+    sent(&server, asked, held, response, is_grpc)
 }
 
 /// An answer whose memory is counted until its client has read it, and that of its request, which a client that reads nothing may repeat.
