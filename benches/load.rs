@@ -11,6 +11,7 @@
 use ssl_report::record::Measure;
 use sslm::{Model, Options, TensorView, Threads};
 use sslm_benches::compare::{self, Case, Form, Work, as_test};
+use sslm_benches::isa;
 use sslm_benches::machine;
 use sslm_benches::nets::{NETS, Net};
 use std::path::Path;
@@ -66,7 +67,7 @@ fn main() {
 }
 
 fn options() -> Options {
-    Options::new().threads(Threads::Single)
+    Options::new().isa(isa::measured()).threads(Threads::Single)
 }
 
 fn first_run(path: &Path) {

@@ -8,7 +8,7 @@
 //! {"cmd": "unload"}
 //! ```
 //!
-//! Calls come back to back, or each after so many microseconds of sleep. Answers have `ok` and either `error` or what was asked for:
+//! `SSLM_ISA` names the instruction set, if it shall not be the best. Calls come back to back, or each after so many microseconds of sleep. Answers have `ok` and either `error` or what was asked for:
 //! `load_s`, `call_s` and `version`; or `calls`, of each its seconds, its seconds of computing, and whether its threads waited for a
 //! core for less than 2 % of the time. The last two are those of all calls that were asked for: to learn them of each, the system had to
 //! be asked between two calls, and meanwhile helpers fell asleep.
@@ -17,6 +17,7 @@ use anyhow::{Context, Result, bail};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use sslm::{Model, Options, Session, TensorView, Threads};
+use sslm_benches::isa;
 use sslm_benches::pauses::{Pause, Series};
 use std::collections::HashMap;
 use std::fs;
@@ -73,7 +74,7 @@ fn answer(request: Request, threads: Threads, pause: Pause, nets: &mut HashMap<S
             let bytes = fs::read(&x).with_context(|| x.display().to_string())?;
             let elements = bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect();
             let start = Instant::now();
-            let plan = Model::read(&model)?.prepare(&Options::new().threads(threads))?;
+            let plan = Model::read(&model)?.prepare(&Options::new().isa(isa::measured()).threads(threads))?;
             let shape = plan.input_shapes().next().context("expected a model with an input")?.to_vec();
             let mut net = Net { session: plan.session(), shape, x: elements };
             let load = start.elapsed().as_secs_f64();

@@ -312,6 +312,25 @@ fn more_than_fits_is_refused_at_once() {
     assert_eq!(refused.code, 413, "{}", refused.text());
 }
 
+/// What reads requests does not interrupt runs, unless the server was told how its threads are to be scheduled.
+#[cfg(target_os = "linux")]
+#[test]
+fn runs_are_not_interrupted_by_what_arrives() {
+    let server = Server::start(&[&lenet().join("lenet.sslm").display().to_string()]);
+    let mut policies = std::collections::BTreeMap::new();
+    for thread in std::fs::read_dir(format!("/proc/{}/task", server.child.id())).expect("the server runs") {
+        let stat = std::fs::read_to_string(thread.expect("a thread").path().join("stat")).expect("it is text");
+        let (name, fields) = stat.split_once('(').and_then(|(_, rest)| rest.rsplit_once(") ")).expect("a name in brackets");
+        // The field of index 40, of which two stand before the others.
+        let policy = fields.split(' ').nth(38).expect("a policy").to_owned();
+        policies.entry(name.to_owned()).or_insert_with(Vec::new).push(policy);
+    }
+    let of = |name: &str| policies.get(name).map_or(&[][..], Vec::as_slice);
+    assert!(!of("ssl-worker-0").is_empty() && of("ssl-worker-0").iter().all(|policy| policy == "0"), "SCHED_OTHER: {policies:?}");
+    let reading = of("tokio-rt-worker");
+    assert!(!reading.is_empty() && reading.iter().all(|policy| policy == "3"), "SCHED_BATCH: {policies:?}");
+}
+
 #[test]
 fn slow_and_broken_clients_hold_up_nobody() {
     let folder = models();

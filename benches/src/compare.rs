@@ -4,6 +4,7 @@
 //! is as much less time; `SSLM_RECORD` keeps what it is made of.
 
 use crate::ceiling::Ceiling;
+use crate::isa;
 use crate::machine;
 use crate::table::Table;
 use criterion::{BenchmarkId, Criterion};
@@ -86,7 +87,7 @@ pub fn run(all: impl Fn(&mut Comparisons<'_>)) -> Record {
             println!("{count} threads are left out: there are fewer cores");
             continue;
         };
-        let isa = Isa::best();
+        let isa = isa::measured();
         let mut comparisons = Comparisons { criterion: &mut *criterion, isa, cores, measured: None, rows: Vec::new() };
         all(&mut comparisons);
         if let Some((ceiling, _)) = &comparisons.measured {

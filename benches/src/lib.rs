@@ -4,6 +4,7 @@
 
 pub mod ceiling;
 pub mod compare;
+pub mod isa;
 pub mod library;
 pub mod machine;
 pub mod nets;

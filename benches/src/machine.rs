@@ -1,5 +1,6 @@
 //! Notes for a record (on which machine, when, and of what it is), and the file that it is kept in.
 
+use crate::isa;
 use ssl_report::record::Record;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -79,15 +80,18 @@ fn usual(record: &Record) -> PathBuf {
     Path::new("benches/record").join(cpu.join("-")).join(format!("{date}.csv"))
 }
 
-/// The CPU's name, where the system tells it, and on x86 its family and model: virtual machines often hide all of the name but these.
+/// The CPU's name, where the system tells it, and on x86 its family and model: virtual machines often hide all of the name but these. An
+/// instruction set that was chosen makes it another one.
 fn cpu() -> String {
     let all = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let value = |key| all.lines().find_map(|line| Some(line.split_once(':').filter(|(found, _)| found.trim() == key)?.1.trim()));
     let name = value("model name").unwrap_or(std::env::consts::ARCH);
-    match (value("cpu family"), value("model")) {
-        (Some(family), Some(model)) => format!("{name}, family {family}, model {model}"),
-        _ => name.to_owned(),
-    }
+    let numbers = match (value("cpu family"), value("model")) {
+        (Some(family), Some(model)) => format!(", family {family}, model {model}"),
+        _ => String::new(),
+    };
+    let set = isa::forced().map_or(String::new(), |isa| format!(", {isa}"));
+    format!("{name}{numbers}{set}")
 }
 
 /// What a program prints; `None` where it is missing or fails.

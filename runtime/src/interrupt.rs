@@ -1,4 +1,4 @@
-//! Ending a session's runs from outside: at once, or when a time has come. Runs look at it between the steps of the network.
+//! Ending a session's runs from outside: at once, or when a time has come. Runs look at it between the steps of the network, but for very short ones.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};

@@ -1,11 +1,12 @@
 """Measures sslm beside other runtimes.
 
     cargo build --release --bins
-    python tests/scripts/peers.py --harness DIR --peers sslm,ort,sslm-paused,ort-paused --only 'lenet.*' [options of bench_peers.py]
+    python tests/scripts/peers.py --harness DIR --peers sslm,sslm-avx2,ort,sslm-paused,ort-paused --only 'lenet.*' [options of bench_peers.py]
 
 is one more peer of the harness bench_peers.py, which DIR holds, and which runs all peers in turns. Its --models holds ONNX files,
 which are converted into its --cache. Outputs are compared with the first peer's. `ssl-report RECORD.csv --peers results.json` sets
-the result beside a record. A peer's calls come back to back; with `-paused` behind its name, each comes after a millisecond of sleep.
+the result beside a record. `sslm-avx2` and `sslm-portable` are sslm by lower instruction sets than the CPU's best, which other runtimes
+keep. A peer's calls come back to back; with `-paused` behind its name, each comes after a millisecond of sleep.
 The harness alone asks the system about threads between two calls, which takes long enough to put some runtimes' threads to sleep.
 Whether a call counts as clean is therefore known by forced switches of context alone, and for sslm by how long its threads waited.
 
@@ -30,6 +31,9 @@ PROGRAMS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", 
 # Ends the name of a peer that is called after pauses, and how long these are.
 PAUSED, PAUSE_US = "-paused", 1000
 
+# What sslm's peers are called, and the instruction sets that they are told to use.
+OURS = {"sslm": {}, "sslm-avx2": {"SSLM_ISA": "avx2"}, "sslm-portable": {"SSLM_ISA": "portable"}}
+
 
 def register(harness):
     """Adds sslm, and every peer after pauses, to those that `harness` knows."""
@@ -39,7 +43,7 @@ def register(harness):
 
         def start(self):
             runtime = self.name.removesuffix(PAUSED)
-            if runtime != "sslm":
+            if runtime not in OURS:
                 if runtime in self.a.python:
                     self.a.python[self.name] = self.a.python[runtime]
                 return super().start()
@@ -47,11 +51,12 @@ def register(harness):
             command = [os.path.join(PROGRAMS, "sslm-peer"), "--threads", str(self.threads)]
             if self.name.endswith(PAUSED):
                 command += ["--asleep-us", str(PAUSE_US)]
-            self.p = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True)
+            env = {**os.environ, **OURS[runtime]}
+            self.p = subprocess.Popen(command, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True)
             self.stop()
 
         def ask(self, **request):
-            if self.name.removesuffix(PAUSED) != "sslm" or request["cmd"] != "load":
+            if self.name.removesuffix(PAUSED) not in OURS or request["cmd"] != "load":
                 return super().ask(**request)
             at = lambda name: os.path.join(self.a.cache, name)
             model, output = at(request["name"] + ".sslm"), request["out"]
@@ -67,7 +72,7 @@ def register(harness):
             return answer
 
     harness.Worker = Worker
-    harness.PEERS["sslm"] = (None, "json")
+    harness.PEERS.update({name: (None, "json") for name in OURS})
     harness.PEERS.update({name + PAUSED: peer for name, peer in harness.PEERS.items()})
 
 

@@ -5,9 +5,8 @@
     python tests/scripts/serve_load.py target/release MODEL.sslm[:BATCH] ... [--onnx MODEL.onnx ...] [--rounds 5]
 
 The server and its worker are pinned to one core and the load to another, so two cores are needed, and nothing else to run on them. In
-each round, in turns: the library on the server's core (the example `library`), the server as fast as answers come (4 connections), the
-same with the system's scheduling for batches (`chrt --batch 0`), and one connection alone, which shows what a request costs beyond its run;
-with --onnx, onnxruntime behind a small server (serve_onnxruntime.py) on the same core. Medians of the rounds. Then, once: twice as many
+each round, in turns: the library on the server's core (the example `library`), the server as fast as answers come (4 connections), and one
+connection alone, which shows what a request costs beyond its run; with --onnx, onnxruntime behind a small server (serve_onnxruntime.py) on the same core. Medians of the rounds. Then, once: twice as many
 requests as it can answer, by an open loop. Needs Linux; --onnx needs onnxruntime and numpy.
 """
 
@@ -55,7 +54,7 @@ def main():
         path, _, batch = text.partition(":")
         path, batch = Path(path), int(batch or 1)
         serve = [given.tools / "ssl-serve", path, "--listen", "127.0.0.1:0", "--workers", 1, "--log", "errors"]
-        library, whole, batch_scheduled, alone, others = [], [], [], [], []
+        library, whole, alone, others = [], [], [], []
         options = {"batch": batch, "seconds": given.seconds}
         for _ in range(given.rounds):
             run = pinned(SERVER, given.tools / "examples/library", path, "--batch", batch, "--seconds", given.seconds)
@@ -63,8 +62,6 @@ def main():
             with served(serve) as address:
                 whole.append(load(given.tools, address, path.stem, connections=4, **options))
                 alone.append(load(given.tools, address, path.stem, connections=1, **options))
-            with served(["chrt", "--batch", "0", *serve]) as address:
-                batch_scheduled.append(load(given.tools, address, path.stem, connections=4, **options))
             if index < len(given.onnx):
                 with served([sys.executable, SCRIPTS / "serve_onnxruntime.py", given.onnx[index], 8123]) as address:
                     others.append(load(given.tools, address, path.stem, connections=4, **options))
@@ -80,7 +77,6 @@ def main():
                 "library_requests_per_second": 1 / run,
                 "requests_per_second": rate,
                 "part_of_library": part(whole),
-                "part_of_library_batch_scheduled": part(batch_scheduled),
                 "alone_p50_us": statistics.median(a["p50"] for a in alone) * 1e6,
                 "beyond_run_us": statistics.median(a["p50"] - r for a, r in zip(alone, library)) * 1e6,
                 "alone_p99_us": statistics.median(a["p99"] for a in alone) * 1e6,

@@ -347,6 +347,10 @@ impl Program for CpuProgram {
     }
 }
 
+/// So much work, as [`About::work`](crate::step::About::work) has it, is done between two looks at whether a run may go on: tens of
+/// microseconds at most, beside which a look at the clock takes no time.
+const LOOK: usize = 1 << 19;
+
 impl Sequence {
     /// For `threads` threads at most. `kept_len` elements of transformed weights lie before its own.
     fn new(planned: Steps<'_>, targets: &Targets<'_>, threads: usize, kept_len: &mut usize, meter: &Meter) -> Result<Self> {
@@ -372,10 +376,15 @@ impl Sequence {
 
     /// Runs all steps, as far as it may, and notes what is asked for.
     fn run(&self, Running { weights, exec, notes, until }: Running<'_, '_>, arena: &mut [f32], scratch: &mut [f32]) {
+        let mut unseen = LOOK;
         for (i, step) in self.steps.iter().enumerate() {
-            if until.is_over() {
-                return;
+            if unseen >= LOOK {
+                if until.is_over() {
+                    return;
+                }
+                unseen = 0;
             }
+            unseen = unseen.saturating_add(step.about.work());
             let _span = trace::step(&step.about);
             let start = notes.map(|_| Instant::now());
             step.run(weights, arena, scratch, exec);

@@ -392,19 +392,26 @@ fn beside_peers(peers: &Peers, rows: &[Row]) -> Section {
         if both { &[("", ", back to back"), (PAUSED, ", each call after a pause")] } else { &[("", "")] };
     for &(ending, pattern) in patterns {
         let called_so = names.iter().filter_map(|name| name.strip_suffix(ending));
-        let others: Vec<&str> = called_so.filter(|&name| name != OWN_NAME && !name.ends_with(PAUSED)).collect();
+        let called_so = called_so.filter(|&name| name != OWN_NAME && !name.ends_with(PAUSED));
+        // Of sslm by lower instruction sets, nothing is said but its times.
+        let (lower, others): (Vec<&str>, Vec<&str>) = called_so.partition(|name| name.starts_with(OWN_NAME));
         for threads in [1, 2] {
-            let headings: Vec<&str> =
-                ["model", "fastest of the others", "it takes", "sslm"].into_iter().chain(others.iter().copied()).collect();
+            let headings = ["model", "fastest of the others", "it takes", OWN_NAME].iter().chain(&lower).chain(&others);
+            let headings: Vec<&str> = headings.copied().collect();
             let mut table = Table::new(format!("Other runtimes, {}{pattern}", count(threads, "thread")), &headings, 2);
             for (name, model) in &peers.results {
                 let time = |peer: &str| model.peers.get(&format!("{peer}{ending}"))?.get(&format!("t{threads}"))?.ms;
                 let own = if together { time(OWN_NAME) } else { recorded(name, threads, rows).filter(|_| ending.is_empty()) };
-                let theirs: Vec<Option<f64>> = others.iter().map(|peer| time(peer)).collect();
+                let times_of = |peers: &[&str]| -> Vec<Option<f64>> { peers.iter().map(|peer| time(peer)).collect() };
+                let theirs = times_of(&others);
                 let known = others.iter().zip(&theirs).filter_map(|(peer, ms)| Some((*peer, (*ms)?)));
                 let Some((fastest, ms)) = known.min_by(|a, b| a.1.total_cmp(&b.1)) else { continue };
                 let ratio = own.map_or("-".to_owned(), |own| times(ms / own));
-                let cells = [own].into_iter().chain(theirs).map(|ms| ms.map_or("-".to_owned(), |ms| format!("{ms:.3}")));
+                let cells = [own]
+                    .into_iter()
+                    .chain(times_of(&lower))
+                    .chain(theirs)
+                    .map(|ms| ms.map_or("-".to_owned(), |ms| format!("{ms:.3}")));
                 table.rows.push([name.clone(), fastest.to_owned(), ratio].into_iter().chain(cells).collect());
             }
             if !table.rows.is_empty() {
@@ -415,7 +422,7 @@ fn beside_peers(peers: &Peers, rows: &[Row]) -> Section {
     Section { title: "Other runtimes".to_owned(), parts }
 }
 
-/// What the harness calls sslm.
+/// What the harness calls sslm, and how it begins what it calls sslm by lower instruction sets.
 const OWN_NAME: &str = "sslm";
 
 /// Ends the name of a peer whose calls came after pauses.

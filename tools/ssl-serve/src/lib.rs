@@ -15,6 +15,7 @@ mod measured;
 mod metrics;
 mod queue;
 mod repository;
+mod scheduling;
 mod served;
 mod server;
 mod tensors;
@@ -138,8 +139,9 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> u8 {
 
 fn run(arguments: &Arguments) -> Result<()> {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(cores.min(4)).enable_all().build();
-    let runtime = runtime.context("cannot start threads")?;
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    builder.worker_threads(cores.min(4)).on_thread_start(scheduling::wait_for_turns).enable_all();
+    let runtime = builder.build().context("cannot start threads")?;
     #[cfg(feature = "otlp")]
     let otlp = arguments.otlp.as_deref();
     #[cfg(not(feature = "otlp"))]

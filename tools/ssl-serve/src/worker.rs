@@ -2,6 +2,7 @@
 
 use crate::failure::{Failure, Kind};
 use crate::queue::{Answer, Batch, Job, Queue};
+use crate::scheduling::Turn;
 use crate::served::Served;
 use crate::tensors::Tensor;
 use bytes::Bytes;
@@ -21,9 +22,11 @@ pub(crate) fn start(count: usize, queue: &Arc<Queue>) -> std::io::Result<Vec<Joi
 }
 
 fn work(queue: &Queue) {
+    let mut turn = Turn::begin();
     while let Some(batch) = queue.take() {
         // A defect ends the requests that met it, whose clients are told so, and no others.
         let _ = catch_unwind(AssertUnwindSafe(|| run(batch)));
+        turn.between_runs();
     }
 }
 
