@@ -75,6 +75,32 @@ fn images_of_any_size_and_batches_that_are_fixed() {
     refuses("ssl-score", &[&at("batch.sslm"), &images, "-o", &out, "--batch", "5"], &["--batch: expected 6"]);
 }
 
+/// Where a model yields NaN, no class is the likeliest, whatever stands first.
+#[test]
+fn an_image_of_which_the_model_yields_nan_is_an_error() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let at = |name: &str| text(folder.path().join(name));
+    let mut net = Net::new(&["N", "3", "2", "2"]);
+    let y = net.node("GlobalAveragePool", &["x"], &[]);
+    let y = net.node("Flatten", &[&y], &[]);
+    let y = net.node("Div", &[&y, &y], &[]);
+    let y = net.node("Softmax", &[&y], &[]);
+    std::fs::write(at("ratios.onnx"), encode(&net.finish(&[&y]))).expect("a writable folder");
+    let (sslm, images, out) = (at("ratios.sslm"), at("images"), at("out.csv"));
+    succeeds("ssl-convert", &[&at("ratios.onnx"), "-o", &sslm]);
+    std::fs::create_dir(&images).expect("a writable folder");
+    write_image(&folder.path().join("images/a.png"), [2, 2], [10, 20, 30]);
+    write_image(&folder.path().join("images/b.png"), [2, 2], [10, 0, 30]);
+    let Run { code, stderr, .. } = run("ssl-score", &[&sslm, &images, "-o", &out, "--top", "1"]);
+    assert_eq!(code, 1, "{stderr}");
+    let rows = rows(&out);
+    assert!(rows[0][0] == "a.png" && rows[0][1] == "0" && rows[0][4].is_empty(), "{rows:?}");
+    assert!(rows[1][0] == "b.png" && rows[1][1].is_empty() && rows[1][4].contains("found NaN for 3 of 3"), "{rows:?}");
+    let Run { code, stdout, stderr } = run("ssl-run", &[&sslm, &format!("{images}/a.png"), &format!("{images}/b.png")]);
+    assert_eq!(code, 1, "{stderr}");
+    assert!(stderr.contains("b.png") && stderr.contains("found NaN for 3 of 3") && stdout.contains("a.png"), "{stdout}{stderr}");
+}
+
 #[test]
 fn what_cannot_be_scored_is_refused() {
     let folder = tempfile::tempdir().expect("a temporary folder");

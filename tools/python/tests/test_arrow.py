@@ -103,6 +103,14 @@ def test_images_of_sizes_of_their_own(tmp_path):
     assert [error is None for error in scored.column("error").to_pylist()] == [True] * 9 + [False]
 
 
+def test_what_is_nan_has_no_classes(lenet_file):
+    x = np.zeros((3, 784), np.float32)
+    x[1] = np.nan
+    scored = arrow.Scorer(lenet_file, image="x")(pa.table({"x": pa.array(list(x), pa.list_(pa.float32()))}))
+    assert [index is None for index in scored.column("index_1").to_pylist()] == [False, True, False]
+    assert "found NaN for 10 of 10" in scored.column("error").to_pylist()[1]
+
+
 def test_nothing_of_it_is_imported_before_it_is_used():
     code = "import sys, sslm; print(sorted({'pyarrow', 'ray', 'pyspark', 'pandas'} & sys.modules.keys()))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"

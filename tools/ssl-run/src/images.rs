@@ -31,11 +31,13 @@ pub(crate) fn run(arguments: &Arguments, model: &Model) -> Result<()> {
     let load = |source| (source, Source::load(source, &rule, &input.dims, layout));
     let threads = available_parallelism().map_or(1, usize::from).min(MOST_DECODING).min(all);
     let done = ssl_cli::in_order(threads, sources, load, |(source, loaded)| {
-        let found = match runner.run(source, loaded) {
-            Ok(outputs) => {
-                last = outputs;
-                found(arguments, model, &labels, &last)
-            }
+        let outputs = runner.run(source, loaded);
+        let found = outputs.and_then(|outputs| {
+            last = outputs;
+            found(arguments, model, &labels, &last).map_err(|e| Failed::Image(e.context(source.to_string())))
+        });
+        let found = match found {
+            Ok(found) => found,
             Err(Failed::Call(e)) => return Err(e),
             Err(Failed::Image(e)) if all == 1 => return Err(e),
             Err(Failed::Image(e)) => {
@@ -129,14 +131,14 @@ fn of_one_image(view: TensorView<'_>, batch: usize) -> Result<Output> {
 
 /// The likeliest classes, if the model's only output is one number a class, and something says that these are classes: their names, or
 /// that it yields probabilities.
-fn found(arguments: &Arguments, model: &Model, labels: &[String], outputs: &[Output]) -> Found {
+fn found(arguments: &Arguments, model: &Model, labels: &[String], outputs: &[Output]) -> Result<Found> {
     let are_probabilities = model.yields_probabilities();
-    match outputs {
+    Ok(match outputs {
         [output] if ssl_images::is_one_a_class(&output.shape) && (are_probabilities || !labels.is_empty()) => {
-            Found::Classes(top(&output.elements, are_probabilities, labels, arguments.top))
+            Found::Classes(top(&output.elements, are_probabilities, labels, arguments.top)?)
         }
         _ => Found::Outputs(outputs.iter().zip(model.output_names().into_iter().zip(model.output_types())).map(tensor).collect()),
-    }
+    })
 }
 
 fn tensor((output, (name, element_type)): (&Output, (&str, sslm::ElementType))) -> Tensor {
@@ -157,12 +159,12 @@ fn labels(arguments: &Arguments, model: &Model) -> Result<Vec<String>> {
     Ok(text.lines().map(str::to_owned).collect())
 }
 
-fn top(outputs: &[f32], are_probabilities: bool, labels: &[String], count: usize) -> Vec<Class> {
+fn top(outputs: &[f32], are_probabilities: bool, labels: &[String], count: usize) -> Result<Vec<Class>> {
     let class = |ssl_images::Class { index, probability, output }| Class {
         index,
         label: labels.get(index).cloned(),
         probability,
         output,
     };
-    ssl_images::likeliest(outputs, are_probabilities, count).into_iter().map(class).collect()
+    Ok(ssl_images::likeliest(outputs, are_probabilities, count)?.into_iter().map(class).collect())
 }

@@ -87,10 +87,10 @@ impl Results {
     }
 
     /// The classes of one image, by all that a model yields for it.
-    pub(crate) fn classes(&self, outputs: &[f32]) -> Vec<Class> {
+    pub(crate) fn classes(&self, outputs: &[f32]) -> Result<Vec<Class>> {
         match self {
             Results::Classes { top, are_probabilities, .. } => likeliest(outputs, *are_probabilities, *top),
-            Results::Tensors(_) => Vec::new(),
+            Results::Tensors(_) => Ok(Vec::new()),
         }
     }
 
@@ -117,19 +117,26 @@ impl Results {
         columns
     }
 
-    /// Columns of what a run of a batch yields for its first rows, of which those are valid that are no errors.
-    pub(crate) fn of_outputs(&self, outputs: &Outputs<'_>, valid: &[bool]) -> Result<Vec<ArrayRef>> {
+    /// Columns of what a run of a batch yields for its first rows, but for those that have errors; one of which nothing can be said gets one.
+    pub(crate) fn of_outputs(&self, outputs: &Outputs<'_>, errors: &mut [Option<String>]) -> Result<Vec<ArrayRef>> {
         match self {
             Results::Classes { .. } => {
                 let view = outputs.get(0).context("the model has an output")?;
                 let one = view.data().len() / view.shape().first().copied().unwrap_or(1).max(1);
-                let rows = valid
-                    .iter()
-                    .enumerate()
-                    .map(|(row, valid)| if *valid { self.classes(&view.data()[row * one..(row + 1) * one]) } else { Vec::new() });
-                Ok(self.of_classes(&rows.collect::<Vec<_>>()))
+                let mut rows = Vec::new();
+                for (row, error) in errors.iter_mut().enumerate() {
+                    let classes = error.is_none().then(|| self.classes(&view.data()[row * one..(row + 1) * one])).transpose();
+                    rows.push(classes.unwrap_or_else(|e| {
+                        *error = Some(ssl_cli::message(&e));
+                        None
+                    }));
+                }
+                Ok(self.of_classes(&rows.into_iter().map(Option::unwrap_or_default).collect::<Vec<_>>()))
             }
-            Results::Tensors(tensors) => tensors.iter().enumerate().map(|(i, tensor)| tensor.column(outputs, i, valid)).collect(),
+            Results::Tensors(tensors) => {
+                let valid: Vec<bool> = errors.iter().map(Option::is_none).collect();
+                tensors.iter().enumerate().map(|(i, tensor)| tensor.column(outputs, i, &valid)).collect()
+            }
         }
     }
 }

@@ -142,8 +142,8 @@ impl Scorer {
         }
         let mut session = self.plans.session(&[shape])?;
         let outputs = session.run_all(&[TensorView::new(shape, &elements)?])?;
-        let valid: Vec<bool> = errors.iter().map(Option::is_none).collect();
-        Ok((self.results.of_outputs(&outputs, &valid)?, errors))
+        let found = self.results.of_outputs(&outputs, &mut errors)?;
+        Ok((found, errors))
     }
 
     /// Each image in a run of its own size. What is wrong with one concerns no other.
@@ -158,7 +158,7 @@ impl Scorer {
             ensure!(!mixes, "the model mixes the {} images of a batch", shape[0]);
             let outputs = session.run_all(&[TensorView::new(&shape, &pixels)?])?;
             let data = outputs.get(0).context("the model has an output")?.data();
-            Ok(self.results.classes(&data[..data.len() / shape[0]]))
+            self.results.classes(&data[..data.len() / shape[0]])
         };
         let (mut rows, mut errors) = (Vec::new(), Vec::new());
         for row in 0..images.len() {

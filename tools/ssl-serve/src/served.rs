@@ -157,8 +157,11 @@ impl Served {
         let images = output.shape.first().copied().unwrap_or(1);
         let of_one = elements.len().checked_div(images).filter(|&len| len > 0);
         let are_probabilities = self.model.yields_probabilities();
-        let of_image = |image| ssl_images::likeliest(image, are_probabilities, count);
-        Ok(of_one.map_or_else(Vec::new, |len| elements.chunks_exact(len).map(of_image).collect()))
+        let of_image = |image| {
+            let classes = ssl_images::likeliest(image, are_probabilities, count);
+            classes.map_err(|e| Failure::new(Kind::Invalid, format!("output '{}': {e}", output.name)))
+        };
+        of_one.map_or_else(|| Ok(Vec::new()), |len| elements.chunks_exact(len).map(of_image).collect())
     }
 
     /// What the model calls a class.

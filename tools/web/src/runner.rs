@@ -92,7 +92,7 @@ impl Runner {
         }
         let found = "the model's output: expected one element for each class";
         ensure!(ssl_images::is_one_a_class(&shape), "{found}, found the shape {shape:?}");
-        Ok(ssl_images::likeliest(&outputs, self.model.yields_probabilities(), count))
+        ssl_images::likeliest(&outputs, self.model.yields_probabilities(), count)
     }
 
     /// The shape of an input of so many elements.

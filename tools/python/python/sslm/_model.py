@@ -116,6 +116,8 @@ class Model(_sslm.Model):
             found = list(outputs) if isinstance(outputs, dict) else list(outputs.shape)
             raise exception("input", f"model: expected an output of one number a class, found {found}")
         outputs = outputs.ravel().astype(np.float32)
+        if nan := int(np.isnan(outputs).sum()):
+            raise exception("input", f"model: expected a number for each class, found NaN for {nan} of {outputs.size}")
         probabilities = outputs
         if not self.yields_probabilities:
             shifted = np.exp(outputs - outputs.max())

@@ -173,8 +173,11 @@ class Scorer:
 
     def _classes(self, outputs: np.ndarray, errors: list[str | None]) -> list[pa.Array]:
         model, rows = self.model, len(errors)
-        failed = np.array([error is not None for error in errors])
         outputs = outputs.reshape(rows, -1).astype(np.float32)
+        for row, nan in enumerate(np.isnan(outputs).sum(axis=1)):
+            if nan and errors[row] is None:
+                errors[row] = f"the model's output: expected a number for each class, found NaN for {nan} of {outputs.shape[1]}"
+        failed = np.array([error is not None for error in errors])
         probabilities = outputs
         if not model.yields_probabilities:
             shifted = np.exp(outputs - outputs.max(axis=1, keepdims=True))

@@ -1,6 +1,9 @@
-//! Files that are larger than a chunk may be are in memory one at a time.
+//! How many bytes a chunk may have. Files that are larger than that are in memory one at a time.
 
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
+
+/// The images of a chunk have at most so many bytes together, or there is just one: as many as a batch of photos has.
+pub(crate) const CHUNK_BYTES: u64 = 64 << 20;
 
 /// Whose turn it is.
 #[derive(Default)]

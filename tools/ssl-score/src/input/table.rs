@@ -1,6 +1,7 @@
 //! Tables with a column of images: Parquet, and Arrow's file and stream. Only the columns that are wanted are read.
 
 use crate::input::guarded::guarded;
+use crate::input::large::CHUNK_BYTES;
 use crate::input::{Chunk, Images};
 use anyhow::{Context, Result, bail, ensure};
 use arrow_array::cast::AsArray;
@@ -13,6 +14,7 @@ use arrow_select::concat::concat_batches;
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use parquet::basic::Compression;
+use parquet::file::metadata::{ParquetMetaData, RowGroupMetaData};
 use serde::Deserialize;
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -173,6 +175,7 @@ impl Table {
                 let builder = ParquetRecordBatchReaderBuilder::try_new(file)?;
                 let mask = ProjectionMask::roots(builder.parquet_schema(), columns);
                 let skip = usize::try_from(skip).context("too many rows")?;
+                let rows = rows_of_chunk(builder.metadata(), &mask).clamp(1, rows);
                 (Box::new(builder.with_projection(mask).with_batch_size(rows).with_offset(skip).build()?), 0)
             }
             Kind::File => (Box::new(FileReader::try_new_buffered(file, Some(columns))?), skip),
@@ -183,7 +186,9 @@ impl Table {
     /// Its rows from one on, in chunks.
     pub(crate) fn chunks(&self, skip: u64, rows: usize) -> Result<impl Iterator<Item = Result<Chunk>>> {
         let (batches, left) = guarded(|| self.batches(skip, rows)).with_context(|| self.name())?;
-        let rechunked = Rechunked { batches, pending: Vec::new(), rows: 0, skip: left, wanted: rows };
+        let pending = Vec::new();
+        let rechunked =
+            Rechunked { batches, pending, rows: 0, skip: left, wanted: rows, taken: 0, max_bytes: CHUNK_BYTES as usize };
         let mut next_row = skip as i64;
         Ok(rechunked.map(move |batch| self.chunk(batch?, &mut next_row)).map(|chunk| chunk.with_context(|| self.name())))
     }
@@ -206,7 +211,20 @@ impl Table {
     }
 }
 
-/// Record batches of any size as chunks of so many rows; rows are copied only where a chunk lies in several batches.
+/// How many rows of a Parquet file take as many bytes as a chunk may have, by what the file says of its largest rows.
+fn rows_of_chunk(metadata: &ParquetMetaData, mask: &ProjectionMask) -> usize {
+    let of_group = |group: &RowGroupMetaData| {
+        let columns = group.columns().iter().enumerate().filter(|(leaf, _)| mask.leaf_included(*leaf));
+        let bytes: u64 = columns.map(|(_, column)| u64::try_from(column.uncompressed_size()).unwrap_or(0)).sum();
+        let rows = u64::try_from(group.num_rows()).unwrap_or(0);
+        CHUNK_BYTES.saturating_mul(rows).checked_div(bytes).unwrap_or(u64::MAX)
+    };
+    let least = metadata.row_groups().iter().map(of_group).min();
+    least.and_then(|rows| usize::try_from(rows).ok()).unwrap_or(usize::MAX)
+}
+
+/// Record batches of any size as chunks of so many rows, or fewer if these are large; the next chunk then ends where this one would have.
+/// Rows are copied only where a chunk lies in several batches.
 struct Rechunked {
     batches: Batches,
     pending: Vec<RecordBatch>,
@@ -215,11 +233,17 @@ struct Rechunked {
     /// How many are to be passed over.
     skip: u64,
     wanted: usize,
+    /// How many were yielded.
+    taken: usize,
+    /// No batch is added to those pending while they have so many bytes.
+    max_bytes: usize,
 }
 
 impl Rechunked {
     fn next_chunk(&mut self) -> Result<Option<RecordBatch>> {
-        while self.rows < self.wanted {
+        let wanted = self.wanted - self.taken % self.wanted;
+        let bytes = |pending: &[RecordBatch]| pending.iter().map(RecordBatch::get_array_memory_size).sum::<usize>();
+        while self.rows == 0 || self.rows < wanted && bytes(&self.pending) < self.max_bytes {
             let Some(batch) = guarded(|| Ok(self.batches.next().transpose()?))? else { break };
             let skipped = batch.num_rows().min(usize::try_from(self.skip).unwrap_or(usize::MAX));
             self.skip -= skipped as u64;
@@ -229,7 +253,8 @@ impl Rechunked {
                 self.pending.push(batch);
             }
         }
-        let (mut parts, mut missing) = (Vec::new(), self.wanted.min(self.rows));
+        let (mut parts, mut missing) = (Vec::new(), wanted.min(self.rows));
+        self.taken += missing;
         while missing > 0 {
             let batch = self.pending.remove(0);
             let taken = batch.num_rows().min(missing);
@@ -329,5 +354,44 @@ impl Column {
         };
         ensure!(items.null_count() == 0, "expected elements, found null");
         Ok(items.as_primitive::<Float32Type>().values().to_vec())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use arrow_array::BinaryArray;
+
+    /// Rows of so many bytes each, in batches of so many rows.
+    fn batches(rows: usize, row: usize, of_batch: usize) -> Batches {
+        let schema = Arc::new(Schema::new(vec![Field::new("image", DataType::Binary, false)]));
+        let batch = move |first: usize| {
+            let rows = (first..rows.min(first + of_batch)).map(|i| vec![i as u8; row]);
+            let column = Arc::new(BinaryArray::from_iter_values(rows)) as ArrayRef;
+            RecordBatch::try_new(Arc::clone(&schema), vec![column])
+        };
+        Box::new((0..rows).step_by(of_batch).map(batch))
+    }
+
+    #[test]
+    fn chunks_of_large_rows_are_shorter_and_end_where_others_do() {
+        for (row, of_batch, expected) in [
+            (10, 3, vec![8, 8, 4]),
+            (10, 100, vec![8, 8, 4]),
+            // Three rows are as many bytes as fit.
+            (400, 1, vec![3, 3, 2, 3, 3, 2, 3, 1]),
+            // What the file has as one batch is there at once.
+            (400, 20, vec![8, 8, 4]),
+            (4000, 1, vec![1; 20]),
+        ] {
+            let batches = batches(20, row, of_batch);
+            let chunks = Rechunked { batches, pending: Vec::new(), rows: 0, skip: 0, wanted: 8, taken: 0, max_bytes: 1200 };
+            let chunks: Vec<RecordBatch> = chunks.map(|chunk| chunk.expect("sound batches")).collect();
+            let lens: Vec<usize> = chunks.iter().map(RecordBatch::num_rows).collect();
+            assert_eq!(lens, expected, "{row} {of_batch}");
+            let firsts =
+                chunks.iter().flat_map(|chunk| chunk.column(0).as_binary::<i32>().iter().flatten().map(|image| image[0]));
+            assert!(firsts.eq(0..20), "{row} {of_batch}: in order");
+        }
     }
 }

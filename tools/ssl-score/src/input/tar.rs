@@ -2,7 +2,7 @@
 //! is of a sample is passed over. It is read from its beginning to its end, so it may be a pipe.
 
 use crate::input::archive::{Archive, Kind, Member};
-use crate::input::large::{Turn, Turns};
+use crate::input::large::{CHUNK_BYTES, Turn, Turns};
 use crate::input::{Chunk, Chunks, Images};
 use anyhow::{Context, Result};
 use arrow_array::StringArray;
@@ -14,8 +14,6 @@ use std::sync::Arc;
 
 /// Bytes that are read at once.
 const BUFFER: usize = 1 << 18;
-/// Files of a chunk have at most so many bytes together, or there is just one: as many as a batch of photos has.
-const CHUNK_BYTES: u64 = 64 << 20;
 
 /// A tar file.
 pub(crate) struct Tar {

@@ -12,7 +12,8 @@ fn main() -> Result<()> {
     let folder = std::env::temp_dir().join(format!("ssl-serve-generate-{}", std::process::id()));
     std::fs::create_dir_all(&folder)?;
     // Tensors stay where the request has them.
-    let builder = tonic_prost_build::configure().build_client(false).bytes(".").out_dir(&folder);
+    let builder = tonic_prost_build::configure().build_client(false).bytes(".").codec_path("crate::grpc::codec::Codec");
+    let builder = builder.out_dir(&folder);
     builder.compile_fds(files)?;
     let made = folder.join("inference.rs");
     // As `cargo fmt` leaves it, to which it is a file like any other.

@@ -1,5 +1,6 @@
 //! The protocol over gRPC. `inference.rs` is made of `proto/inference.proto` by the crate in `generate/`.
 
+mod codec;
 #[allow(missing_docs, unreachable_pub, clippy::all, reason = "it is generated")]
 mod inference;
 
