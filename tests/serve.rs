@@ -312,23 +312,38 @@ fn more_than_fits_is_refused_at_once() {
     assert_eq!(refused.code, 413, "{}", refused.text());
 }
 
-/// What reads requests does not interrupt runs, unless the server was told how its threads are to be scheduled.
+/// While requests wait, what reads others does not interrupt runs; where none does, it may.
 #[cfg(target_os = "linux")]
 #[test]
-fn runs_are_not_interrupted_by_what_arrives() {
-    let server = Server::start(&[&lenet().join("lenet.sslm").display().to_string()]);
-    let mut policies = std::collections::BTreeMap::new();
-    for thread in std::fs::read_dir(format!("/proc/{}/task", server.child.id())).expect("the server runs") {
-        let stat = std::fs::read_to_string(thread.expect("a thread").path().join("stat")).expect("it is text");
-        let (name, fields) = stat.split_once('(').and_then(|(_, rest)| rest.rsplit_once(") ")).expect("a name in brackets");
-        // The field of index 40, of which two stand before the others.
-        let policy = fields.split(' ').nth(38).expect("a policy").to_owned();
-        policies.entry(name.to_owned()).or_insert_with(Vec::new).push(policy);
+fn runs_are_not_interrupted_while_requests_wait() {
+    let server = Server::start(&[&resnet(), "--workers", "1"]);
+    // What threads of a name are scheduled by.
+    let policies = |server: &Server, name: &str| -> Vec<String> {
+        let threads = std::fs::read_dir(format!("/proc/{}/task", server.child.id())).expect("the server runs");
+        let stats = threads.filter_map(|thread| std::fs::read_to_string(thread.ok()?.path().join("stat")).ok());
+        let policy = |stat: String| {
+            let (own, fields) = stat.split_once('(').and_then(|(_, rest)| rest.rsplit_once(") ")).expect("a name in brackets");
+            // The field of index 40, of which two stand before the others.
+            (own == name).then(|| fields.split(' ').nth(38).expect("a policy").to_owned())
+        };
+        stats.filter_map(policy).collect()
+    };
+    let [other, batch] = ["0", "3"];
+    let reading = policies(&server, "tokio-rt-worker");
+    assert!(!reading.is_empty() && reading.iter().all(|policy| policy == other), "{reading:?}");
+    let clients: Vec<TcpStream> = (0..2)
+        .map(|_| {
+            let mut stream = server.connect();
+            stream.write_all(&long(1024)).expect("it is taken");
+            stream
+        })
+        .collect();
+    server.wait_until("one waits", |server| server.metric("sslm_queue_requests", "") == 1.0);
+    server.wait_until("what reads has its turns", |server| policies(server, "tokio-rt-worker").iter().any(|p| p == batch));
+    assert_eq!(policies(&server, "ssl-worker-0"), [other]);
+    for client in clients {
+        assert_eq!(Answer::read(client).code, 200);
     }
-    let of = |name: &str| policies.get(name).map_or(&[][..], Vec::as_slice);
-    assert!(!of("ssl-worker-0").is_empty() && of("ssl-worker-0").iter().all(|policy| policy == "0"), "SCHED_OTHER: {policies:?}");
-    let reading = of("tokio-rt-worker");
-    assert!(!reading.is_empty() && reading.iter().all(|policy| policy == "3"), "SCHED_BATCH: {policies:?}");
 }
 
 #[test]

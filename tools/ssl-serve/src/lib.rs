@@ -138,9 +138,20 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> u8 {
 }
 
 fn run(arguments: &Arguments) -> Result<()> {
+    let at_least_one = |name: &str, count: usize| -> Result<usize> {
+        ensure!(count > 0, "--{name}: expected at least 1, found 0");
+        Ok(count)
+    };
+    let seconds = |name: &str, seconds: f64| {
+        Duration::try_from_secs_f64(seconds).with_context(|| format!("--{name}: expected a time, found {seconds}"))
+    };
+    let rules =
+        Rules { len: at_least_one("queue", arguments.queue)?, max_delay: seconds("max-delay", arguments.max_delay / 1000.0)? };
+    let queue = Arc::new(Queue::new(rules));
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let mut builder = tokio::runtime::Builder::new_multi_thread();
-    builder.worker_threads(cores.min(4)).on_thread_start(scheduling::wait_for_turns).enable_all();
+    let waiting = Arc::clone(&queue);
+    builder.worker_threads(cores.min(4)).on_thread_park(move || scheduling::before_waiting(waiting.len() > 0)).enable_all();
     let runtime = builder.build().context("cannot start threads")?;
     #[cfg(feature = "otlp")]
     let otlp = arguments.otlp.as_deref();
@@ -150,15 +161,8 @@ fn run(arguments: &Arguments) -> Result<()> {
         let _inside = runtime.enter();
         log::start(arguments.log, otlp)?
     };
-    let at_least_one = |name: &str, count: usize| -> Result<usize> {
-        ensure!(count > 0, "--{name}: expected at least 1, found 0");
-        Ok(count)
-    };
     let threads = at_least_one("threads", arguments.threads)?;
     let workers = at_least_one("workers", arguments.workers.unwrap_or((cores / threads).max(1)))?;
-    let seconds = |name: &str, seconds: f64| {
-        Duration::try_from_secs_f64(seconds).with_context(|| format!("--{name}: expected a time, found {seconds}"))
-    };
     let mut options = Options::new().threads(if threads == 1 { Threads::Single } else { Threads::Count(threads) });
     if arguments.reproducible {
         options = options.reproducible();
@@ -175,9 +179,6 @@ fn run(arguments: &Arguments) -> Result<()> {
     };
     let tls = tls(arguments)?;
     let repository = Arc::new(Repository::open(arguments.models.clone(), preparing)?);
-    let rules =
-        Rules { len: at_least_one("queue", arguments.queue)?, max_delay: seconds("max-delay", arguments.max_delay / 1000.0)? };
-    let queue = Arc::new(Queue::new(rules));
     let drain = seconds("drain", arguments.drain)?;
     let server = Server::new(terms, Arc::clone(&repository), Arc::clone(&queue), mib(arguments.max_requests), cores);
     let workers = worker::start(workers, &queue).context("cannot start workers")?;

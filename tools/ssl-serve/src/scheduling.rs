@@ -1,31 +1,47 @@
-//! How threads share cores: what reads requests and writes answers does not interrupt a run, and runs give way between two of them.
+//! How threads share cores: while requests wait, what reads requests and writes answers does not interrupt a run, and runs give way between
+//! two of them.
 //!
 //! Where a core has both to do, every packet that arrives would interrupt a run, which costs two changes of threads and what the run had in
-//! its caches.
+//! its caches. Where no request waits, an interruption makes an answer earlier, and other programs on the core are interrupted, too.
 
 use std::time::{Duration, Instant};
 
 /// How long a worker keeps its core, but for the run that it is in, before others that wait get their turn.
 const TURN: Duration = Duration::from_micros(250);
 
-/// Lets the thread that calls this wait for its turn when there is something to do, instead of interrupting others: the system's
-/// scheduling for batches. A core that has nothing else to do takes it at once, as ever. Whoever started the server with a scheduling of
-/// another kind keeps that.
+/// For a thread that reads and writes, before it waits for something to do: lets it wait for its turn then, instead of interrupting others,
+/// if `requests_wait`, by the system's scheduling for batches. A core that has nothing else to do takes it at once in either case. Whoever started
+/// the server with a scheduling of another kind keeps that.
 #[cfg(target_os = "linux")]
-pub(crate) fn wait_for_turns() {
-    let parameters = libc::sched_param { sched_priority: 0 };
-    // SAFETY: it asks about process 0, which is the thread that calls, and reads nothing of ours.
-    let is_usual = unsafe { libc::sched_getscheduler(0) } == libc::SCHED_OTHER;
-    // SAFETY: the parameters are those of this scheduling, and live until the call returns; process 0 is the thread that calls.
-    if is_usual && unsafe { libc::sched_setscheduler(0, libc::SCHED_BATCH, &parameters) } != 0 {
-        // Requests cost more then, and nothing else changes.
-        tracing::debug!("no scheduling for batches: {}", std::io::Error::last_os_error());
+pub(crate) fn before_waiting(requests_wait: bool) {
+    use std::cell::Cell;
+
+    thread_local! {
+        /// How the thread is scheduled, once that is known.
+        static POLICY: Cell<Option<i32>> = const { Cell::new(None) };
+        /// Whether it is ours to say.
+        static IS_OURS: Cell<bool> = const { Cell::new(false) };
     }
+    let policy = POLICY.get().unwrap_or_else(|| {
+        // SAFETY: it asks about process 0, which is the thread that calls, and reads nothing of ours.
+        let found = unsafe { libc::sched_getscheduler(0) };
+        IS_OURS.set(found == libc::SCHED_OTHER);
+        found
+    });
+    let wanted = if requests_wait { libc::SCHED_BATCH } else { libc::SCHED_OTHER };
+    if IS_OURS.get() && wanted != policy {
+        let parameters = libc::sched_param { sched_priority: 0 };
+        // SAFETY: the parameters are those of this scheduling, and live until the call returns; process 0 is the thread that calls.
+        let result = unsafe { libc::sched_setscheduler(0, wanted, &parameters) };
+        // Where that is not allowed, requests cost more, and nothing else changes.
+        IS_OURS.set(result == 0);
+    }
+    POLICY.set(Some(if IS_OURS.get() { wanted } else { policy }));
 }
 
 /// Elsewhere, threads interrupt each other as the system likes.
 #[cfg(not(target_os = "linux"))]
-pub(crate) fn wait_for_turns() {}
+pub(crate) fn before_waiting(_: bool) {}
 
 /// When a thread that runs models last waited, or let others have its core.
 pub(crate) struct Turn(Instant);

@@ -379,13 +379,13 @@ mod tests {
             (10, 3, vec![8, 8, 4]),
             (10, 100, vec![8, 8, 4]),
             // Three rows are as many bytes as fit.
-            (400, 1, vec![3, 3, 2, 3, 3, 2, 3, 1]),
+            (40_000, 1, vec![3, 3, 2, 3, 3, 2, 3, 1]),
             // What the file has as one batch is there at once.
-            (400, 20, vec![8, 8, 4]),
-            (4000, 1, vec![1; 20]),
+            (40_000, 20, vec![8, 8, 4]),
+            (400_000, 1, vec![1; 20]),
         ] {
             let batches = batches(20, row, of_batch);
-            let chunks = Rechunked { batches, pending: Vec::new(), rows: 0, skip: 0, wanted: 8, taken: 0, max_bytes: 1200 };
+            let chunks = Rechunked { batches, pending: Vec::new(), rows: 0, skip: 0, wanted: 8, taken: 0, max_bytes: 120_000 };
             let chunks: Vec<RecordBatch> = chunks.map(|chunk| chunk.expect("sound batches")).collect();
             let lens: Vec<usize> = chunks.iter().map(RecordBatch::num_rows).collect();
             assert_eq!(lens, expected, "{row} {of_batch}");
