@@ -236,6 +236,43 @@ fn a_value_without_channels_is_computed_if_any_of_it_is_read() {
     }
 }
 
+/// Whatever its readers want of it: then it is its input where that lies, and costs nothing.
+#[test]
+fn a_view_keeps_what_its_input_keeps() {
+    let mut net = Net::new(&["batch", "3", "2", "2"]);
+    let mut w = net.random(4 * 3);
+    zero_filters(&mut w, [4, 3, 1, 1], &[1]);
+    let x = net.conv("x", [4, 3, 1, 1], &w, &[0.1, 0.2, 0.3, 0.4], &[]);
+    let flat = net.node("Flatten", &[&x], &[]);
+    let mut w = net.random(2 * 16);
+    w.chunks_mut(16).for_each(|row| row[4..].fill(0.0));
+    let w = net.weights(&[2, 16], &w);
+    let y = net.node("Gemm", &[&flat, &w], &[("transB", Int(1))]);
+    let all = net.node("Relu", &[&x], &[]);
+    let graph = compact_equals_dense(&net.finish(&[&y, &all]), &[&[1, 3, 2, 2], &[2, 3, 2, 2]]);
+    assert_eq!(kept_channels(&graph, "Conv_0"), Some(vec![0, 2, 3]));
+    assert_eq!(kept_channels(&graph, "Flatten_1"), Some((0..4).chain(8..16).collect()));
+}
+
+/// Nothing is left of the weights of a layer that nobody reads a channel of, though there is a node that reads its output.
+#[test]
+fn a_layer_that_nobody_reads_keeps_no_columns() {
+    let mut net = Net::new(&IMAGE);
+    let w = net.random(3 * 3);
+    let straight = net.conv("x", [3, 3, 1, 1], &w, &[0.1; 3], &[]);
+    let w = net.random(3 * 3);
+    let scattered = net.weights(&[3, 3, 1, 1], &w);
+    let scattered = net.node("ConvTranspose", &["x", &scattered], &[]);
+    let both = net.node("Concat", &[&straight, &scattered, "x"], &[("axis", Int(1))]);
+    let mut w = net.random(2 * 9);
+    w.chunks_mut(9).for_each(|row| row[..6].fill(0.0));
+    let y = net.conv(&both, [2, 9, 1, 1], &w, &[0.0; 2], &[]);
+    let graph = compact_equals_dense(&net.finish(&[&y]), &SIZES);
+    assert_eq!(kept_columns(&graph, "Conv_0"), [0]);
+    let columns = graph.nodes.iter().find_map(|n| if let Op::ConvTranspose(c) = &n.op { Some(&c.conv.columns) } else { None });
+    assert_eq!(columns, Some(&vec![Kept::List(Vec::new())]));
+}
+
 #[test]
 fn windows_that_see_only_padding_are_refused() {
     let mut net = Net::new(&["batch", "1", "height", "width"]);

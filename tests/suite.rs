@@ -12,6 +12,7 @@ mod driver;
 mod embedding;
 mod export;
 mod finite;
+mod folding;
 mod frozen;
 mod fusion;
 mod fuzz_corpora;

@@ -185,25 +185,6 @@ impl AxisMap {
         (0..copied).map(|to| Link::Alike { to }).chain(rest.links.into_iter().map(behind)).collect()
     }
 
-    /// The axes of the output that the input's `axes` become parts of, increasing; `None` where one of them is lost.
-    pub fn image(&self, axes: &[usize]) -> Option<Vec<usize>> {
-        let mut image = Vec::new();
-        for &axis in axes {
-            match self.links.get(axis)? {
-                Link::Whole { .. } | Link::Windowed { .. } | Link::Summed => return None,
-                link @ (Link::Alike { .. }
-                | Link::Broadcast { .. }
-                | Link::Near { .. }
-                | Link::Picked { .. }
-                | Link::Joined { .. }
-                | Link::Regrouped { .. }) => image.extend(link.targets()),
-            }
-        }
-        image.sort_unstable();
-        image.dedup();
-        Some(image)
-    }
-
     /// The slice of the input, of `shape` and with slices over `own`, that each slice of the output depends on, if that is one each;
     /// `outer` are the output's slices.
     pub fn origins(&self, shape: &Shape, own: &SliceSpace, outer: &SliceSpace) -> Option<Vec<usize>> {
@@ -294,11 +275,6 @@ impl SliceSpace {
     pub fn along(shape: &Shape, axes: &[usize]) -> Option<Self> {
         let extents: Option<Vec<usize>> = axes.iter().map(|&axis| shape.get(axis)?.known()).collect();
         Some(SliceSpace { axes: axes.to_vec(), extents: extents? })
-    }
-
-    /// The axes on which a slice has one index each.
-    pub fn axes(&self) -> &[usize] {
-        &self.axes
     }
 
     /// How many slices there are.
@@ -490,6 +466,14 @@ mod tests {
         let reversed = Pick::Strided { start: 3, step: -2 };
         let picked = AxisMap::changing(2, |axis| (axis == 1).then_some(Link::Picked { to: 1, pick: reversed.clone() }));
         assert_eq!(reaches(&picked, (&x, &[1]), (&shape(&[1, 2]), &[1])), [Reach::One(3), Reach::One(1)]);
+    }
+
+    #[test]
+    fn planes_are_windowed_or_summed_over() {
+        let channels = [0, 1].map(|to| Link::Alike { to });
+        let windowed = [2, 3].map(|to| Link::Windowed { to });
+        assert_eq!(AxisMap::of_planes(4, false).links, [channels.clone(), windowed].concat());
+        assert_eq!(AxisMap::of_planes(4, true).links, [channels, [Link::Summed, Link::Summed]].concat());
     }
 
     #[test]

@@ -54,8 +54,8 @@ fn forward(g: &mut Graph) -> Vec<Channels> {
     channels
 }
 
-/// Marks the channels of each value that some output depends on (all of a value without channels: one mark), and lists the
-/// columns that each layer keeps.
+/// Marks the channels of each value that some output depends on (all of a value without channels: one mark), constant ones among
+/// them, and lists the columns that each layer keeps.
 fn backward(g: &mut Graph, channels: &[Channels]) -> Vec<Vec<bool>> {
     let mut needed: Vec<Vec<bool>> = channels.iter().map(|c| vec![false; c.as_ref().map_or(1, Vec::len)]).collect();
     for output in &g.graph.outputs {
@@ -74,13 +74,13 @@ fn backward(g: &mut Graph, channels: &[Channels]) -> Vec<Vec<bool>> {
         }
         let inputs: Vec<Slices<'_>> = node.inputs.iter().map(|&v| slices_of(shapes, channels, v)).collect();
         let reads = op.backward(&inputs, &slices_of(shapes, channels, node.output), wanted.as_deref());
-        for ((value, input), reads) in node.inputs.iter().zip(&inputs).zip(reads) {
+        for (value, reads) in node.inputs.iter().zip(reads) {
             let is_whole = channels[value.index()].is_none();
             for (slice, needed) in needed[value.index()].iter_mut().enumerate() {
                 *needed |= match &reads {
-                    Reads::All => input.is_live(slice),
+                    Reads::All => true,
                     Reads::Some(read) if is_whole => read.contains(&true),
-                    Reads::Some(read) => read[slice] && input.is_live(slice),
+                    Reads::Some(read) => read[slice],
                 };
             }
         }

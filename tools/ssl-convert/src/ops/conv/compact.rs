@@ -207,3 +207,28 @@ pub(super) fn stored_conv<'g>(conv: &'g Conv<Unpacked>, output: &Value, blobs: &
     let weights = blobs.panels(&conv.weights, blocks);
     Conv { group, channels, filters, window: conv.window.clone(), columns: conv.columns.clone(), weights, bias, taps }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Which taps of a kernel of three may leave a line, by dilation and padding.
+    #[test]
+    fn taps_leave_into_padding_that_reaches_them() {
+        let cases = [
+            (1, [0, 0], [false, false, false]),
+            (1, [1, 0], [true, false, false]),
+            (1, [2, 0], [true, true, false]),
+            (1, [0, 1], [false, false, true]),
+            (2, [2, 0], [true, false, false]),
+            (2, [3, 0], [true, true, false]),
+            (2, [0, 2], [false, false, true]),
+            (2, [0, 3], [false, true, true]),
+            (2, [4, 5], [true, true, true]),
+        ];
+        for (dilation, padding, expected) in cases {
+            let found = [0, 1, 2].map(|tap| leaves(tap, 3, dilation, padding));
+            assert_eq!(found, expected, "dilation {dilation}, padding {padding:?}");
+        }
+    }
+}
