@@ -735,8 +735,12 @@ mod tests {
             (h.scaled(2.0), h * 2),
             ((&(h + 1).quotient(&n(2)) + 1).quotient(&n(2)), (h + 3).quotient(&n(4))),
             ((&(h + -1).quotient(&n(4)) + -1).quotient(&n(2)), (h + -5).quotient(&n(8))),
+            (h.greatest(w), w.greatest(h)),
             (h.greatest(w).greatest(h), h.greatest(w)),
+            (h.greatest(&h.greatest(w)), h.greatest(w)),
             (w.least(&h.least(w)), h.least(w)),
+            (h.least(w).least(h), h.least(w)),
+            (&(h * 2) * &(w * 3), &(h * w) * 6),
         ];
         for (found, expected) in cases {
             assert_eq!(found, expected);
@@ -744,6 +748,46 @@ mod tests {
         assert_ne!(h.quotient(&n(2)), h.quotient(&n(3)));
         assert_eq!(n(-7).quotient(&n(2)), n(-4));
         assert_eq!(n(7).quotient(&n(-2)), n(-4));
+    }
+
+    /// Of extents of which neither is ever 1, it is the shorter expression, or the first one.
+    #[test]
+    fn what_is_never_1_is_what_others_become() {
+        let (h, w) = (&Extent::symbol("h"), &Extent::symbol("w"));
+        let (product, three) = (&(h * w) + 1, &(h + w) + &Extent::symbol("c"));
+        let (half, half_of_sum) = (&h.quotient(&n(2)) + 2, (&(h + w) + 5).quotient(&n(2)));
+        let cases = [
+            (&product, &(w + 1), w + 1),
+            (&(w + 1), &product, w + 1),
+            (&(h + 1), &(w + 1), h + 1),
+            (&(h + 1), w, h + 1),
+            (w, &(h + 1), h + 1),
+            (&half_of_sum, &product, product.clone()),
+            (&half, &three, half.clone()),
+            (h, w, h.greatest(w)),
+        ];
+        for (a, b, expected) in cases {
+            assert_eq!(a.joined(b), expected, "{a} and {b}");
+        }
+    }
+
+    #[test]
+    fn bounds_hold_for_all_values_of_symbols() {
+        let (h, w) = (&Extent::symbol("h"), &Extent::symbol("w"));
+        let (few, anything) = (&h.least(&n(100)), (-LIMIT, LIMIT));
+        let cases = [
+            (n(100).quotient(w), (0, 100)),
+            (n(-100).quotient(w), (-100, -1)),
+            (h.quotient(&(w + -3)), anything),
+            (few.scaled(1.5), (1, 150)),
+            ((few + -5).scaled(1.5), anything),
+            (n(4).quotient(&n(0)), anything),
+            // As a file may have it.
+            (Extent::of_factor(Factor::Quotient(h.clone(), n(0))), anything),
+        ];
+        for (e, expected) in cases {
+            assert_eq!(e.bounds(), expected, "{e}");
+        }
     }
 
     #[test]
@@ -771,6 +815,11 @@ mod tests {
         assert_eq!(e.bind(&value), n(5 * 20 + 4));
         assert_eq!(e.symbols().into_iter().collect::<Vec<_>>(), ["h", "w"]);
         assert_eq!(e.bind(&|name| (name == "h").then_some(9)).bind(&value), n(104));
+        assert_eq!(h.least(&n(4)).quotient(&n(4)).bind(&value), n(1));
+        assert_eq!(h.scaled(2.5).bind(&value), n(22));
+        // What is more than the smaller one, or a multiple of it, is not that.
+        assert_eq!((&h.least(w) + 1).least(h).bind(&value), n(9));
+        assert_eq!((&h.least(w) * &h.greatest(w)).least(h).bind(&value), n(9));
     }
 
     /// Whatever form an expression is brought into, it has the value of what it was made from, within its bounds.
@@ -808,7 +857,18 @@ mod tests {
 
     #[test]
     fn what_cannot_be_followed_is_said_so() {
-        assert!(!n(4).quotient(&n(0)).is_defined());
+        let undefined = &n(4).quotient(&n(0));
+        assert!(!undefined.is_defined());
+        let h = &Extent::symbol("h");
+        let operations: [fn(&Extent, &Extent) -> Extent; 6] =
+            [|a, b| a + b, |a, b| a - b, |a, b| a * b, Extent::quotient, Extent::least, Extent::greatest];
+        for (i, operation) in operations.iter().enumerate() {
+            assert!(!operation(undefined, h).is_defined() && !operation(h, undefined).is_defined(), "operation {i}");
+        }
+        // The longest sum, and one that is longer.
+        let sum = (1..MAX_SIZE).fold(h.clone(), |sum, i| &sum + &Extent::symbol(&format!("s{i}")));
+        assert!(sum.is_defined() && (&(&sum - h) * 2).is_defined());
+        assert!(!(&sum + &Extent::symbol("another")).is_defined());
         let mut e = Extent::symbol("a");
         for name in ["b", "c", "d", "e", "f", "g", "h", "i"] {
             e = &e * &(&Extent::symbol(name) + 1);
@@ -850,5 +910,9 @@ mod tests {
         assert_eq!((&(h * w) + -3).to_string(), "h*w - 3");
         assert_eq!((&h.quotient(&n(2)) * -2).to_string(), "-2*floor((h)/(2))");
         assert_eq!(n(7).to_string(), "7");
+        assert_eq!(n(0).to_string(), "0");
+        assert_eq!((&(h * w) - h).to_string(), "h*w - h");
+        assert_eq!((&(&(h * w) + h) + 3).to_string(), "h*w + h + 3");
+        assert_eq!(format!("{:?}", h * -2), "-2*h");
     }
 }
