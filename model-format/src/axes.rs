@@ -312,7 +312,7 @@ fn blocks(input: &Shape, output: &Shape) -> Option<Vec<(Range<usize>, Range<usiz
     let mut at = [0, 0];
     // Where everything but the first axes is equally much, so are the first axes.
     if let ([first, rest @ ..], [new_first, new_rest @ ..]) = (&input[..], &output[..])
-        && (first.known().is_none() || new_first.known().is_none() || first == new_first)
+        && (first.known().is_none() || new_first.known().is_none())
         && shape::product(rest) == shape::product(new_rest)
     {
         blocks.push((0..1, 0..1));
@@ -334,11 +334,10 @@ fn blocks(input: &Shape, output: &Shape) -> Option<Vec<(Range<usize>, Range<usiz
         while have != want {
             // Which side has less may depend on symbols; then the larger range says nothing more than both to their ends.
             let has_less = (&have - &want).bounds().1 < 0;
-            let wants_less = (&want - &have).bounds().1 < 0;
-            if from.end < input.len() && (has_less || (!wants_less && to.end == output.len())) {
+            if from.end < input.len() && (has_less || to.end == output.len()) {
                 have = &have * &input[from.end];
                 from.end += 1;
-            } else if to.end < output.len() && (wants_less || !has_less) {
+            } else if to.end < output.len() {
                 want = &want * &output[to.end];
                 to.end += 1;
             } else {
@@ -431,6 +430,13 @@ mod tests {
                 vec![Link::Alike { to: 0 }, Link::Alike { to: 1 }, regrouped(2..4, 2..3), regrouped(2..4, 2..3)],
             ),
             (shape(&[4, 6]), shape(&[6, 4]), vec![regrouped(0..2, 0..2); 2]),
+            // First axes that are as long as each other, though nothing but the others says so.
+            (open("n", &[6]), open("m", &[2, 3]), vec![Link::Alike { to: 0 }, regrouped(1..2, 1..3)]),
+            (open("n", &[6]), shape(&[2, 2, 3]), vec![Link::Alike { to: 0 }, regrouped(1..2, 1..3)]),
+            (shape(&[2, 6]), open("n", &[2, 3]), vec![Link::Alike { to: 0 }, regrouped(1..2, 1..3)]),
+            // An extent that is 1 whenever this is legal, which nothing says.
+            ([open("h", &[]), open("w", &[])].concat(), open("h", &[]), vec![regrouped(0..2, 0..1); 2]),
+            (open("h", &[]), [open("h", &[]), open("w", &[])].concat(), vec![regrouped(0..1, 0..2)]),
         ];
         for (from, to, expected) in cases {
             assert_eq!(AxisMap::regrouped(&from, &to).links, expected, "{from:?} to {to:?}");
@@ -460,6 +466,14 @@ mod tests {
         let expected: Vec<Reach> =
             [0..3, 0..4, 1..4, 2..4].into_iter().enumerate().map(|(own, range)| Reach::Near { own, range }).collect();
         assert_eq!(reaches(&near, (&x, &[1]), (&x, &[1])), expected);
+        // On the inner one of two axes, they are those within an index of the outer one.
+        let rows = shape(&[1, 3, 4]);
+        let near_in_rows = AxisMap::changing(3, |axis| (axis == 2).then_some(Link::Near { to: 2, before: 1, after: 2 }));
+        let own = |own: usize| {
+            let (row, range) = (own / 4 * 4, [0..3, 0..4, 1..4, 2..4][own % 4].clone());
+            Reach::Near { own, range: row + range.start..row + range.end }
+        };
+        assert_eq!(reaches(&near_in_rows, (&rows, &[1, 2]), (&rows, &[1, 2])), (0..12).map(own).collect::<Vec<_>>());
         let joined = AxisMap::changing(2, |axis| (axis == 1).then_some(Link::Joined { to: 1, first: 1 }));
         let expected = [Reach::Nothing, Reach::One(0), Reach::One(1), Reach::One(2), Reach::One(3), Reach::Nothing];
         assert_eq!(reaches(&joined, (&x, &[1]), (&shape(&[1, 6]), &[1])), expected);
