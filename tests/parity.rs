@@ -199,6 +199,43 @@ fn transposed_convolution_with_constant_inputs() {
     }
 }
 
+/// Every tap of every filter reads it, and each of them may be beside the image.
+#[test]
+fn a_constant_that_all_taps_read() {
+    let mut net = Net::new(&IMAGE);
+    let mut w = net.random(2 * 3);
+    zero_filters(&mut w, [2, 3, 1, 1], &[0]);
+    let y = net.conv("x", [2, 3, 1, 1], &w, &[0.7, 0.1], &[]);
+    let w = net.random(2 * 2 * 4);
+    let w = net.weights(&[2, 2, 2, 2], &w);
+    let y = net.node("ConvTranspose", &[&y, &w], &[]);
+    let graph = compact_equals_dense(&net.finish(&[&y]), &SIZES);
+    assert_eq!(kept_channels(&graph, "Conv_0"), Some(vec![1]));
+}
+
+/// What is added before and behind then depends on the size of the image.
+#[test]
+fn a_constant_before_padding_that_keeps_sizes() {
+    for auto_pad in ["SAME_UPPER", "SAME_LOWER"] {
+        let mut net = Net::new(&IMAGE);
+        let mut w = net.random(3 * 3);
+        zero_filters(&mut w, [3, 3, 1, 1], &[1]);
+        let y = net.conv("x", [3, 3, 1, 1], &w, &[0.1, 0.7, -0.2], &[]);
+        let w = net.random(2 * 3 * 9);
+        let attributes = [("auto_pad", Text(auto_pad)), ("strides", Ints(&[2, 2]))];
+        let y = net.conv(&y, [2, 3, 3, 3], &w, &[0.5, -0.5], &attributes);
+        // One tap alone sees no padding.
+        let mut w = net.random(2 * 2);
+        zero_filters(&mut w, [2, 2, 1, 1], &[0]);
+        let y = net.conv(&y, [2, 2, 1, 1], &w, &[0.3, 0.0], &[]);
+        let w = net.random(2 * 2);
+        let y = net.conv(&y, [2, 2, 1, 1], &w, &[0.1, 0.2], &[("auto_pad", Text(auto_pad))]);
+        let graph = compact_equals_dense(&net.finish(&[&y]), &SIZES);
+        assert_eq!(kept_columns(&graph, "Conv_3"), [1]);
+        assert!(matches!(&graph.nodes[3].op, Op::Conv(conv) if conv.taps.is_none()));
+    }
+}
+
 #[test]
 fn a_scale_of_zero_makes_a_constant() {
     let mut net = Net::new(&IMAGE);
