@@ -330,6 +330,28 @@ fn a_threshold_cuts_small_groups_and_shows_what_that_changes() {
     assert!((1e-4..0.1).contains(&change), "{change}: against the uncut model");
 }
 
+/// As other convolutions: what they keep and compute, constants that they take in, and what is cut of them.
+#[test]
+fn transposed_convolutions_are_layers() {
+    let mut net = Net::new(&["1", "3", "8", "8"]);
+    let y = with_constants(&mut net);
+    let mut w = net.random(4 * 2 * 4);
+    // Filter 1 is small.
+    (0..4).for_each(|channel| w[(channel * 2 + 1) * 4..][..4].fill(1e-3));
+    let w = net.weights(&[4, 2, 2, 2], &w);
+    let y = net.node("ConvTranspose", &[&y, &w], &[("strides", Ints(&[2, 2]))]);
+    let case = Case::new(net, &y);
+    let certificate = case.certificate(&[]);
+    adds_up(&certificate);
+    assert_eq!(certificate["refused"], json!([]));
+    let layer = &certificate["layers"][1];
+    assert_eq!(layer["columns_kept_per_group"], json!([8]));
+    assert_eq!(layer["macs"], json!({"before": 2 * 16 * 64, "after": 2 * 8 * 64}));
+    [case.at("m.sslm"), case.at("cert.json")].iter().for_each(|p| std::fs::remove_file(p).expect("it was written"));
+    let certificate = case.certificate(&["--zero-tol", "0.01", "--tolerance", "1"]);
+    assert_eq!(certificate["layers"][1]["filters"]["removed"], json!({"cut": 1}));
+}
+
 #[test]
 fn the_cut_follows_from_a_share_of_the_work() {
     let case = Case::lenet();

@@ -851,6 +851,19 @@ fn bad_models_are_refused_with_a_reason() {
 }
 
 #[test]
+fn weights_and_biases_that_are_not_finite_are_refused() {
+    for op in ["Conv", "ConvTranspose"] {
+        for (weight, bias) in [(f32::NAN, 0.0), (1.0, f32::INFINITY), (f32::NEG_INFINITY, f32::NAN)] {
+            let mut net = Net::new(&["batch", "2", "5", "5"]);
+            let (w, b) = (net.weights(&[2, 2, 1, 1], &[1.0, weight, 1.0, 1.0]), net.weights(&[2], &[1.0, bias]));
+            let y = net.node(op, &["x", &w, &b], &[]);
+            let message = refusal(&net.finish(&[&y]));
+            assert!(message.contains("expected finite weights, found NaN or infinity"), "{op}, {weight}, {bias}: {message}");
+        }
+    }
+}
+
+#[test]
 fn swish_by_its_name() {
     for alpha in [1.0, 0.25, 1.5] {
         let mut net = Net::new(&["300"]);
