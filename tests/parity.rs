@@ -199,6 +199,23 @@ fn transposed_convolution_with_constant_inputs() {
     }
 }
 
+/// What is infinite is computed, as in the masked network, from a constant that is not.
+#[test]
+fn a_constant_that_no_file_can_hold() {
+    let mut net = Net::new(&IMAGE);
+    let mut w = net.random(3 * 3);
+    zero_filters(&mut w, [3, 3, 1, 1], &[0, 2]);
+    let y = net.conv("x", [3, 3, 1, 1], &w, &[100.0, 0.1, 1.0], &[]);
+    let y = net.node("Exp", &[&y], &[]);
+    let model = net.finish(&[&y]);
+    let graph = compact_equals_dense(&model, &SIZES);
+    assert_eq!(kept_channels(&graph, "Conv_0"), Some(vec![1]));
+    assert_eq!(kept_channels(&graph, "Exp_1"), Some(vec![0, 1]));
+    let shape = [1, 3, 1, 1];
+    let (_, y) = run(&Model::from_bytes(&convert(&model, false)).expect("valid"), &shape, &input(&shape));
+    assert!(y[0] == f32::INFINITY && y[1].is_finite() && (y[2] - 1f32.exp()).abs() < 1e-6, "{y:?}");
+}
+
 /// Every tap of every filter reads it, and each of them may be beside the image.
 #[test]
 fn a_constant_that_all_taps_read() {

@@ -778,6 +778,7 @@ mod tests {
         let cases = [
             (n(100).quotient(w), (0, 100)),
             (n(-100).quotient(w), (-100, -1)),
+            (few.quotient(&w.least(&n(5))), (0, 100)),
             (h.quotient(&(w + -3)), anything),
             (few.scaled(1.5), (1, 150)),
             ((few + -5).scaled(1.5), anything),
@@ -820,6 +821,45 @@ mod tests {
         // What is more than the smaller one, or a multiple of it, is not that.
         assert_eq!((&h.least(w) + 1).least(h).bind(&value), n(9));
         assert_eq!((&h.least(w) * &h.greatest(w)).least(h).bind(&value), n(9));
+    }
+
+    /// What an expression takes is counted: nothing is added where there is nothing to add.
+    #[test]
+    fn evaluation_takes_no_more_than_there_is() {
+        struct Operations;
+        impl Algebra for Operations {
+            type Element = usize;
+            fn integer(&mut self, _: i64) -> usize {
+                0
+            }
+            fn symbol(&mut self, _: &str) -> usize {
+                0
+            }
+            fn sum(&mut self, a: usize, b: usize) -> usize {
+                a + b + 1
+            }
+            fn product(&mut self, a: usize, b: usize) -> usize {
+                a + b + 1
+            }
+            fn quotient(&mut self, a: usize, b: usize) -> usize {
+                a + b + 1
+            }
+            fn least(&mut self, a: usize, b: usize) -> usize {
+                a + b + 1
+            }
+            fn greatest(&mut self, a: usize, b: usize) -> usize {
+                a + b + 1
+            }
+            fn scaled(&mut self, a: usize, _: f32) -> usize {
+                a + 1
+            }
+        }
+        let (h, w) = (&Extent::symbol("h"), &Extent::symbol("w"));
+        for (e, expected) in
+            [(h.clone(), 0), (h + 1, 1), (h + w, 1), (&(h * w) * 3, 2), (&(h * 2).quotient(&n(3)) + 4, 3), (n(5), 0)]
+        {
+            assert_eq!(e.evaluate(&mut Operations), expected, "{e}");
+        }
     }
 
     /// Whatever form an expression is brought into, it has the value of what it was made from, within its bounds.
