@@ -112,6 +112,15 @@ mod tests {
     }
 
     #[test]
+    fn ranks_and_extents_are_what_is_expected() {
+        assert!(expect_rank(&of(&[1, 2, 3]), 3).is_ok());
+        assert!(expect_rank(&of(&[1, 2, 3]), 4).is_err() && expect_rank(&of(&[1, 2, 3]), 2).is_err());
+        assert!(expect_extent("channels", &Extent::from(3usize), 3).is_ok());
+        assert!(expect_extent("channels", &Extent::from(3usize), 4).is_err());
+        assert!(expect_extent("channels", &Extent::symbol("n"), 4).is_ok());
+    }
+
+    #[test]
     fn sizes_are_capped() {
         assert!(check_size(&of(&[1 << 30, 1 << 30])).is_err());
         assert!(check_size(&of(&[usize::MAX, usize::MAX])).is_err());

@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
 # Changes the code in small ways, one at a time, and says which changes no test notices.
 #
-#     tests/scripts/mutants.sh [format | compact | fold] [more arguments of cargo mutants]
+#     tests/scripts/mutants.sh [format | axes | compact | fold] [more arguments of cargo mutants]
 #
-# format   the file and its rules, by the tests of sslm-format alone (10 to 20 s a mutant)
-# compact  what can go: compact and slices, by the whole-system tests that are about it (minutes a mutant)
+# format   the file and its rules, shapes, extents and axis maps, by the tests of sslm-format alone (10 to 20 s a mutant)
+# axes     axis maps and shapes, by the whole-system tests that are about what walks them: most functions of these have no other tests
+# compact  what can go: compact, slices, and what a convolution answers, by the same (minutes a mutant)
 # fold     fewer nodes: fold, by the same
 #
 # Mutants that survive and are right to are listed, with reasons, in .cargo/mutants.toml.
@@ -16,13 +17,16 @@ cd "$(dirname "$0")/../.."
 part=${1:-format}
 [ $# = 0 ] || shift
 format=()
-for file in container codec check read write rules infer shape; do format+=(-f "model-format/src/$file.rs"); done
+for file in container codec check read write rules infer shape extent axes; do format+=(-f "model-format/src/$file.rs"); done
 convert=tools/ssl-convert/src
 system=(--test-package sslm-tests --test-package ssl-convert)
-about=(-- --test suite -- parity:: certificate:: random_graphs::exactly export:: products:: channels_first:: kept::)
+# The unit tests among them are those of what operators answer.
+about=(-- --lib --test suite -- ops:: parity:: folding:: kept:: products:: channels_first:: batch:: golden:: recurrent:: export::
+    certificate:: import:: fusion::)
 case "$part" in
     format) cargo mutants "${format[@]}" "$@" ;;
-    compact) cargo mutants -f $convert/compact.rs -f $convert/slices.rs "${system[@]}" "$@" "${about[@]}" ;;
+    axes) cargo mutants -f model-format/src/axes.rs -f model-format/src/shape.rs "${system[@]}" "$@" "${about[@]}" ;;
+    compact) cargo mutants -f $convert/compact.rs -f $convert/slices.rs -f $convert/ops/conv/compact.rs "${system[@]}" "$@" "${about[@]}" ;;
     fold) cargo mutants -f $convert/fold.rs "${system[@]}" "$@" "${about[@]}" ;;
     *) sed -n '2,/^set/s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
 esac
