@@ -8,7 +8,8 @@
 //! {"cmd": "unload"}
 //! ```
 //!
-//! `SSLM_ISA` names the instruction set, if it shall not be the best. Calls come back to back, or each after so many microseconds of sleep. Answers have `ok` and either `error` or what was asked for:
+//! `SSLM_ISA` names the instruction set, if it shall not be the best. Calls come back to back, or each after so many microseconds of
+//! sleep. Answers have `ok` and either `error` or what was asked for:
 //! `load_s`, `call_s` and `version`; or `calls`, of each its seconds, its seconds of computing, and whether its threads waited for a
 //! core for less than 2 % of the time. The last two are those of all calls that were asked for: to learn them of each, the system had to
 //! be asked between two calls, and meanwhile helpers fell asleep.

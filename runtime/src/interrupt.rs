@@ -1,4 +1,5 @@
-//! Ending a session's runs from outside: at once, or when a time has come. Runs look at it between the steps of the network, but for very short ones.
+//! Ending a session's runs from outside: at once, or when a time has come. Runs look at it between the steps of the network, if these
+//! are not very short.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};

@@ -6,8 +6,9 @@
 
 The server and its worker are pinned to one core and the load to another, so two cores are needed, and nothing else to run on them. In
 each round, in turns: the library on the server's core (the example `library`), the server as fast as answers come (4 connections), and one
-connection alone, which shows what a request costs beyond its run; with --onnx, onnxruntime behind a small server (serve_onnxruntime.py) on the same core. Medians of the rounds. Then, once: twice as many
-requests as it can answer, by an open loop. Needs Linux; --onnx needs onnxruntime and numpy.
+connection alone, which shows what a request costs beyond its run; with --onnx, onnxruntime behind a small server (serve_onnxruntime.py)
+on the same core. Medians of the rounds. Then, once: twice as many requests as it can answer, by an open loop. Needs Linux; --onnx needs
+onnxruntime and numpy.
 """
 
 import argparse

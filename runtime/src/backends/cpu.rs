@@ -347,8 +347,8 @@ impl Program for CpuProgram {
     }
 }
 
-/// So much work, as [`About::work`](crate::step::About::work) has it, is done between two looks at whether a run may go on: tens of
-/// microseconds at most, beside which a look at the clock takes no time.
+/// So much work, as [`About::work`](crate::step::About::work) has it, is done at most between two looks at whether a run may go on, but for
+/// the step that ends it: some ten microseconds of a core with vectors, beside which a look at the clock takes no time.
 const LOOK: usize = 1 << 19;
 
 impl Sequence {
