@@ -1,12 +1,10 @@
 //! What operators mean in other versions of ONNX's operator set: attributes that became inputs, defaults that changed, axes that were said
 //! in another way. Each is imported by what its own version says, or refused.
 
-use ssl_convert::onnx::load::OnnxFile;
 use ssl_convert::onnx::proto::*;
 use sslm::{ElementType, Model};
-use sslm_tests::compare::{convert, run};
-use sslm_tests::onnx::{Net, Value, Value::*, encode};
-use std::path::PathBuf;
+use sslm_tests::compare::{convert, refusal, run};
+use sslm_tests::onnx::{Net, Value, Value::*};
 
 /// A model of one node that reads `x` of these dims and stored tensors, each dims and elements.
 fn one_node(opset: i64, dims: &[usize], op: &str, stored: &[(&[usize], &[f32])], attributes: &[(&str, Value)]) -> ModelProto {
@@ -22,14 +20,6 @@ fn one_node(opset: i64, dims: &[usize], op: &str, stored: &[(&[usize], &[f32])],
 
 fn outputs(model: &ModelProto, dims: &[usize], x: &[f32]) -> Vec<f32> {
     run(&Model::from_bytes(&convert(model, false)).expect("valid"), dims, x).1
-}
-
-fn refusal(model: &ModelProto) -> String {
-    let mut file = OnnxFile::decode(encode(model), PathBuf::new()).expect("it decodes");
-    match ssl_convert::network(&mut file, false) {
-        Ok(_) => panic!("it was converted"),
-        Err(e) => format!("{e:#}"),
-    }
 }
 
 /// An operator with stored inputs and attributes, on x, and what comes out.

@@ -51,6 +51,13 @@ impl Server {
         stream
     }
 
+    /// A connection with a request on its way.
+    fn send(&self, request: &[u8]) -> TcpStream {
+        let mut stream = self.connect();
+        stream.write_all(request).expect("it is taken");
+        stream
+    }
+
     fn ask(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Answer {
         let mut stream = self.connect();
         // It may have refused before it read all of it.
@@ -253,10 +260,7 @@ fn joined_requests_are_answered_as_if_they_were_alone() {
 fn who_leaves_or_is_late_costs_no_further_steps() {
     let server = Server::start(&[&resnet(), "--workers", "1"]);
     // One runs, one waits; both clients leave.
-    let mut clients = [server.connect(), server.connect()];
-    for client in &mut clients {
-        client.write_all(&long(2048)).expect("it is taken");
-    }
+    let clients = [0, 1].map(|_| server.send(&long(2048)));
     server.wait_until("one request waits", |server| server.metric("sslm_queue_requests", "") == 1.0);
     let begun = Instant::now();
     drop(clients);
@@ -276,11 +280,7 @@ fn who_leaves_or_is_late_costs_no_further_steps() {
 #[test]
 fn more_than_fits_is_refused_at_once() {
     let server = Server::start(&[&resnet(), "--workers", "1", "--queue", "2", "--max-requests", "70"]);
-    let ask = |images: usize| {
-        let mut stream = server.connect();
-        stream.write_all(&long(images)).expect("it is taken");
-        stream
-    };
+    let ask = |images: usize| server.send(&long(images));
     let mut clients = vec![ask(1024)];
     server.wait_until("the first runs", |server| server.metric("sslm_queue_seconds_count", "") == 1.0);
     clients.push(ask(64));
@@ -331,13 +331,7 @@ fn runs_are_not_interrupted_while_requests_wait() {
     let [other, batch] = ["0", "3"];
     let reading = policies(&server, "tokio-rt-worker");
     assert!(!reading.is_empty() && reading.iter().all(|policy| policy == other), "{reading:?}");
-    let clients: Vec<TcpStream> = (0..2)
-        .map(|_| {
-            let mut stream = server.connect();
-            stream.write_all(&long(1024)).expect("it is taken");
-            stream
-        })
-        .collect();
+    let clients = [0, 1].map(|_| server.send(&long(1024)));
     server.wait_until("one waits", |server| server.metric("sslm_queue_requests", "") == 1.0);
     server.wait_until("what reads has its turns", |server| policies(server, "tokio-rt-worker").iter().any(|p| p == batch));
     assert_eq!(policies(&server, "ssl-worker-0"), [other]);
@@ -512,20 +506,13 @@ fn scopeguard(flag: &AtomicBool) -> impl Drop + '_ {
 #[test]
 fn who_was_accepted_is_answered_before_the_end() {
     let mut server = Server::start(&[&resnet(), "--workers", "2"]);
-    let clients: Vec<TcpStream> = (0..8)
-        .map(|_| {
-            let mut stream = server.connect();
-            stream.write_all(&long(128)).expect("it is taken");
-            stream
-        })
-        .collect();
+    let clients: Vec<TcpStream> = (0..8).map(|_| server.send(&long(128))).collect();
     server.wait_until("all have arrived", |server| {
         server.metric("sslm_connections", "") == 9.0 && server.metric("sslm_queue_requests", "") > 0.0
     });
     // A request that has only begun to arrive was not accepted yet, and still is answered.
-    let mut late = server.connect();
     let whole = long(1);
-    late.write_all(&whole[..whole.len() / 2]).expect("it is taken");
+    let mut late = server.send(&whole[..whole.len() / 2]);
     thread::sleep(Duration::from_millis(50));
     server.terminate();
     thread::sleep(Duration::from_millis(50));
@@ -541,8 +528,7 @@ fn who_was_accepted_is_answered_before_the_end() {
 #[test]
 fn who_takes_too_long_to_end_is_said_to() {
     let mut server = Server::start(&[&resnet(), "--workers", "1", "--drain", "0.05"]);
-    let mut client = server.connect();
-    client.write_all(&long(4096)).expect("it is taken");
+    let _client = server.send(&long(4096));
     server.wait_until("it runs", |server| server.metric("sslm_connections", "") == 2.0);
     thread::sleep(Duration::from_millis(300));
     server.terminate();
@@ -571,8 +557,7 @@ fn tls_is_spoken() {
     assert_eq!(Answer::read(client(roots).expect("it is trusted")).code, 200);
     assert!(client(RootCertStore::empty()).is_err(), "nobody vouches for it");
     // Who speaks plainly gets nothing.
-    let mut plain = server.connect();
-    plain.write_all(&request("GET", "/v2", &[], b"")).expect("it is taken");
+    let mut plain = server.send(&request("GET", "/v2", &[], b""));
     let mut answer = Vec::new();
     let _ = plain.read_to_end(&mut answer);
     assert!(!answer.starts_with(b"HTTP"), "{answer:?}");

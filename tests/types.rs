@@ -1,13 +1,11 @@
 //! Types of elements: every one in which ONNX files store tensors, quantised tensors, casts, and inputs and outputs that are not
 //! `f32`.
 
-use ssl_convert::onnx::load::OnnxFile;
 use ssl_convert::onnx::proto::*;
 use sslm::{ElementType, Model, Options, Outputs, TensorView, TypedView};
-use sslm_tests::compare::{compact_equals_dense, convert, kept_channels, run};
+use sslm_tests::compare::{compact_equals_dense, convert, kept_channels, refusal, run};
 use sslm_tests::file::{repair_checksums, section};
-use sslm_tests::onnx::{Net, Value::*, encode, float_tensor};
-use std::path::PathBuf;
+use sslm_tests::onnx::{Net, Value::*, float_tensor};
 
 /// Elements of a type as raw bytes.
 type Raw = fn(f32) -> Vec<u8>;
@@ -60,14 +58,6 @@ fn model_of(proto: &ModelProto) -> Model {
 /// The elements of the only output for an input of this shape.
 fn outputs(proto: &ModelProto, shape: &[usize], x: &[f32]) -> Vec<f32> {
     run(&model_of(proto), shape, x).1
-}
-
-fn refusal(model: &ModelProto) -> String {
-    let mut file = OnnxFile::decode(encode(model), PathBuf::new()).expect("it decodes");
-    match ssl_convert::network(&mut file, false) {
-        Ok(_) => panic!("it was converted"),
-        Err(e) => format!("{e:#}"),
-    }
 }
 
 /// `x` plus a tensor of three elements, which is cast to float32.

@@ -21,6 +21,18 @@ pub fn convert(model: &ModelProto, dense: bool) -> Vec<u8> {
     convert_by(model, |file| ssl_convert::network(file, dense))
 }
 
+/// Why a model cannot be converted.
+///
+/// # Panics
+/// If it can.
+pub fn refusal(model: &ModelProto) -> String {
+    let mut file = OnnxFile::decode(encode(model), PathBuf::new()).expect("it decodes");
+    match ssl_convert::network(&mut file, false) {
+        Ok(_) => panic!("it was converted"),
+        Err(e) => format!("{e:#}"),
+    }
+}
+
 /// The bytes of a file that holds a model as it was imported: nothing is folded, reordered or removed.
 ///
 /// # Panics
