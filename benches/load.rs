@@ -67,7 +67,7 @@ fn main() {
 }
 
 fn options() -> Options {
-    Options::new().isa(isa::measured()).threads(Threads::Single)
+    isa::options().threads(Threads::Single)
 }
 
 fn first_run(path: &Path) {

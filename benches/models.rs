@@ -13,7 +13,7 @@
 use fastrand::Rng;
 use ssl_quiet::cores::Cores;
 use ssl_report::record::Measure;
-use sslm::{Model, Options, TensorView, Threads};
+use sslm::{Model, TensorView, Threads};
 use sslm_benches::compare::{self, Case, Form, Work, as_test, quick};
 use sslm_benches::isa;
 use sslm_benches::machine;
@@ -43,7 +43,7 @@ fn main() {
 }
 
 fn run(model: &Model, batch: usize, cores: &Cores) -> Work<'static> {
-    let options = Options::new().batch(batch).isa(isa::measured()).threads(Threads::Count(cores.count()));
+    let options = isa::options().batch(batch).threads(Threads::Count(cores.count()));
     let plan = cores.adopt(|| model.prepare(&options)).expect("the model prepares");
     let mut session = plan.session();
     let shape = plan.input_shapes().next().expect("the model has an input").to_vec();

@@ -14,7 +14,7 @@
 use fastrand::Rng;
 use ssl_quiet::cores;
 use ssl_report::pauses::{Report, Row};
-use sslm::{Model, Options, Session, TensorView, Threads};
+use sslm::{Model, Session, TensorView, Threads};
 use sslm_benches::compare::as_test;
 use sslm_benches::isa;
 use sslm_benches::machine;
@@ -107,8 +107,7 @@ struct Caller {
 
 impl Caller {
     fn new(model: &Model, threads: usize) -> Self {
-        let plan =
-            model.prepare(&Options::new().isa(isa::measured()).threads(Threads::Count(threads))).expect("the model prepares");
+        let plan = model.prepare(&isa::options().threads(Threads::Count(threads))).expect("the model prepares");
         let shape = plan.input_shapes().next().expect("the model has an input").to_vec();
         let mut rng = Rng::with_seed(7);
         let image = (0..shape.iter().product()).map(|_| rng.f32() * 2.0 - 1.0).collect();

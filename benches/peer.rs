@@ -17,7 +17,7 @@
 use anyhow::{Context, Result, bail};
 use serde::Deserialize;
 use serde_json::{Value, json};
-use sslm::{Model, Options, Session, TensorView, Threads};
+use sslm::{Model, Session, TensorView, Threads};
 use sslm_benches::isa;
 use sslm_benches::pauses::{Pause, Series};
 use std::collections::HashMap;
@@ -75,7 +75,7 @@ fn answer(request: Request, threads: Threads, pause: Pause, nets: &mut HashMap<S
             let bytes = fs::read(&x).with_context(|| x.display().to_string())?;
             let elements = bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect();
             let start = Instant::now();
-            let plan = Model::read(&model)?.prepare(&Options::new().isa(isa::measured()).threads(threads))?;
+            let plan = Model::read(&model)?.prepare(&isa::options().threads(threads))?;
             let shape = plan.input_shapes().next().context("expected a model with an input")?.to_vec();
             let mut net = Net { session: plan.session(), shape, x: elements };
             let load = start.elapsed().as_secs_f64();

@@ -1,5 +1,6 @@
 //! The instruction set that is measured: the best one that the CPU has, or a lower one, as most CPUs have it.
 
+use sslm::Options;
 use sslm_kernels::Isa;
 
 /// The set that the environment names as `SSLM_ISA`.
@@ -17,4 +18,12 @@ pub fn forced() -> Option<Isa> {
 /// Like [`forced`].
 pub fn measured() -> Isa {
     forced().unwrap_or(Isa::best())
+}
+
+/// Options of plans that compute with it.
+///
+/// # Panics
+/// Like [`forced`].
+pub fn options() -> Options {
+    Options::new().isa(measured())
 }

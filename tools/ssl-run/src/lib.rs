@@ -1,5 +1,5 @@
-//! `ssl-run`: the command line of the runtime. `images` runs images, which `sources` names (by `pattern`, too), and `answers` prints what was found; `tensors`
-//! runs arrays that `inputs` reads, `timing` (by [`Timing`], which others may use) and `tune` measure what `sample` gives them, `finite` looks
+//! `ssl-run`: the command line of the runtime. `images` runs images, which `sources` names (by `pattern`, too), and `answers` prints what
+//! was found; `tensors` runs arrays that `inputs` reads, `timing` (by [`Timing`], which others may use) and `tune` measure what `sample` gives them, `finite` looks
 //! for NaN; `outputs` writes what models yield, `preprocess` says how an image becomes a tensor.
 
 mod answers;

@@ -125,13 +125,14 @@ impl Results {
                 let one = view.data().len() / view.shape().first().copied().unwrap_or(1).max(1);
                 let mut rows = Vec::new();
                 for (row, error) in errors.iter_mut().enumerate() {
-                    let classes = error.is_none().then(|| self.classes(&view.data()[row * one..(row + 1) * one])).transpose();
+                    let outputs = &view.data()[row * one..(row + 1) * one];
+                    let classes = if error.is_some() { Ok(Vec::new()) } else { self.classes(outputs) };
                     rows.push(classes.unwrap_or_else(|e| {
                         *error = Some(ssl_cli::message(&e));
-                        None
+                        Vec::new()
                     }));
                 }
-                Ok(self.of_classes(&rows.into_iter().map(Option::unwrap_or_default).collect::<Vec<_>>()))
+                Ok(self.of_classes(&rows))
             }
             Results::Tensors(tensors) => {
                 let valid: Vec<bool> = errors.iter().map(Option::is_none).collect();

@@ -16,27 +16,33 @@ const TURN: Duration = Duration::from_micros(250);
 pub(crate) fn before_waiting(requests_wait: bool) {
     use std::cell::Cell;
 
-    thread_local! {
-        /// How the thread is scheduled, once that is known.
-        static POLICY: Cell<Option<i32>> = const { Cell::new(None) };
-        /// Whether it is ours to say.
-        static IS_OURS: Cell<bool> = const { Cell::new(false) };
+    /// How a thread is scheduled.
+    #[derive(Clone, Copy)]
+    enum Policy {
+        /// It was not asked yet.
+        Unknown,
+        /// As somebody else wants it.
+        Kept,
+        /// As this function said last.
+        Ours(i32),
     }
-    let policy = POLICY.get().unwrap_or_else(|| {
+    thread_local!(static POLICY: Cell<Policy> = const { Cell::new(Policy::Unknown) });
+
+    if let Policy::Unknown = POLICY.get() {
         // SAFETY: it asks about process 0, which is the thread that calls, and reads nothing of ours.
         let found = unsafe { libc::sched_getscheduler(0) };
-        IS_OURS.set(found == libc::SCHED_OTHER);
-        found
-    });
+        POLICY.set(if found == libc::SCHED_OTHER { Policy::Ours(found) } else { Policy::Kept });
+    }
     let wanted = if requests_wait { libc::SCHED_BATCH } else { libc::SCHED_OTHER };
-    if IS_OURS.get() && wanted != policy {
+    if let Policy::Ours(policy) = POLICY.get()
+        && policy != wanted
+    {
         let parameters = libc::sched_param { sched_priority: 0 };
         // SAFETY: the parameters are those of this scheduling, and live until the call returns; process 0 is the thread that calls.
         let result = unsafe { libc::sched_setscheduler(0, wanted, &parameters) };
         // Where that is not allowed, requests cost more, and nothing else changes.
-        IS_OURS.set(result == 0);
+        POLICY.set(if result == 0 { Policy::Ours(wanted) } else { Policy::Kept });
     }
-    POLICY.set(Some(if IS_OURS.get() { wanted } else { policy }));
 }
 
 /// Elsewhere, threads interrupt each other as the system likes.

@@ -6,8 +6,8 @@ use prost::bytes::Buf;
 use prost::encoding::{DecodeContext, WireType, decode_key, decode_varint, skip_field};
 use std::marker::PhantomData;
 use tonic::Status;
-use tonic::codec::{BufferSettings, DecodeBuf, Decoder};
-use tonic_prost::{ProstCodec, ProstDecoder, ProstEncoder};
+use tonic::codec::{DecodeBuf, Decoder};
+use tonic_prost::{ProstDecoder, ProstEncoder};
 
 /// Names, tensors, parameters and texts of a message are at most so many together.
 const MAX_PARTS: usize = 4096;
@@ -36,7 +36,7 @@ where
     }
 
     fn decoder(&mut self) -> Bounded<U> {
-        Bounded(ProstCodec::<T, U>::raw_decoder(BufferSettings::default()))
+        Bounded(ProstDecoder::default())
     }
 }
 
