@@ -1,55 +1,50 @@
-//! Activations of vectors: the formulas stand in the table of functions, and this is how they reach the vectors of an instruction set.
+//! Activations of sums, in two parts. Bounds are applied to vectors in registers, by every kernel and whatever the activation is: where
+//! it has none, they are infinite. Any other function is applied to what a kernel has written, a row or more at a time, by code that is
+//! compiled once for each instruction set and not once for each tile.
 
-use crate::simd::{Isa, MAX_LANES, Simd, Vectorized};
-use crate::{Activation, Unary};
-use sslm_basics::functions::{Registers, UnaryVisitor};
+use crate::parallel::Window;
+use crate::simd::{Isa, Simd, Vectorized};
+use crate::{Activation, Unary, expect_len};
+use sslm_basics::functions::UnaryVisitor;
+use std::ops::Range;
 
-/// The vectors of an instruction set, as the table's formulas want them.
+/// The bounds of an activation, in every lane of two vectors.
 #[derive(Clone, Copy)]
-struct Vectors<S>(S);
+pub(crate) struct Bounds<S: Simd> {
+    low: S::Vector,
+    high: S::Vector,
+}
 
-impl<S: Simd> Registers for Vectors<S> {
-    type Vector = S::Vector;
-
+impl<S: Simd> Bounds<S> {
     #[inline(always)]
-    fn splat(self, x: f32) -> S::Vector {
-        self.0.splat(x)
+    pub(crate) fn new(simd: S, activation: Activation) -> Self {
+        let [low, high] = activation.bounds().unwrap_or([f32::NEG_INFINITY, f32::INFINITY]);
+        Bounds { low: simd.splat(low), high: simd.splat(high) }
     }
 
+    /// Each lane within them. NaN stays.
     #[inline(always)]
-    fn mul(self, a: S::Vector, b: S::Vector) -> S::Vector {
-        self.0.mul(a, b)
-    }
-
-    #[inline(always)]
-    fn max(self, a: S::Vector, b: S::Vector) -> S::Vector {
-        self.0.max(a, b)
-    }
-
-    #[inline(always)]
-    fn min(self, a: S::Vector, b: S::Vector) -> S::Vector {
-        self.0.min(a, b)
-    }
-
-    #[inline(always)]
-    fn where_negative(self, x: S::Vector, negative: S::Vector) -> S::Vector {
-        self.0.where_negative(x, negative)
-    }
-
-    #[inline(always)]
-    fn in_memory(self, function: Unary, x: S::Vector) -> S::Vector {
-        let mut elements = [0.0; MAX_LANES];
-        self.0.put(&mut elements, x);
-        of_elements(self.0, function, &mut elements[..S::LANES]);
-        self.0.get(&elements)
+    pub(crate) fn keep(self, simd: S, x: S::Vector) -> S::Vector {
+        simd.min(self.high, simd.max(self.low, x))
     }
 }
 
-/// `activation` of each lane.
+/// Applies to elements within the [`Bounds`] of an activation what is left of it.
 #[inline(always)]
-pub(crate) fn of_vector<S: Simd>(simd: S, activation: Activation, x: S::Vector) -> S::Vector {
-    activation.apply(Vectors(simd), x)
+pub(crate) fn finish<S: Simd>(simd: S, activation: Activation, elements: &mut [f32]) {
+    if let Some(function) = rest_of(activation) {
+        of_elements(simd, function, elements);
+    }
 }
+
+/// What is left of an activation when its bounds have been applied.
+#[inline(always)]
+pub(crate) fn rest_of(activation: Activation) -> Option<Unary> {
+    if activation.bounds().is_some() { None } else { activation.function() }
+}
+
+/// Elements that are copied at a time where a function is applied in place.
+const PART: usize = 128;
 
 /// `function` of each element.
 pub(crate) fn in_place(isa: Isa, function: Unary, elements: &mut [f32]) {
@@ -64,25 +59,72 @@ pub(crate) fn in_place(isa: Isa, function: Unary, elements: &mut [f32]) {
     isa.dispatch(InPlace(function, elements));
 }
 
-/// `function` of each element. It is compiled once for each instruction set, not once for each tile.
+/// `function` of each element of `x`.
+///
+/// # Panics
+/// If the slices differ in length.
+pub(crate) fn of_each(isa: Isa, function: Unary, x: &[f32], out: &mut [f32]) {
+    struct OfEach<'a>(Unary, &'a [f32], &'a mut [f32]);
+    impl Vectorized for OfEach<'_> {
+        type Output = ();
+        #[inline(always)]
+        fn run<S: Simd>(self, simd: S) {
+            map(simd, self.0, self.1, self.2);
+        }
+    }
+    isa.dispatch(OfEach(function, x, out));
+}
+
+/// `function` of each element of some planes.
+#[inline(never)]
+pub(crate) fn of_planes<S: Simd>(
+    simd: S,
+    function: Unary,
+    window: &mut Window<'_>,
+    planes: Range<usize>,
+    positions: Range<usize>,
+) {
+    for plane in planes {
+        of_elements(simd, function, window.part(plane, positions.clone()));
+    }
+}
+
+/// `function` of each element. Loops over its formula read one slice and write another: parts are copied.
 #[inline(never)]
 pub(crate) fn of_elements<S: Simd>(simd: S, function: Unary, elements: &mut [f32]) {
-    function.dispatch(OfElements { simd, elements });
+    let (parts, rest) = elements.as_chunks_mut::<PART>();
+    for part in parts {
+        let x = *part;
+        map(simd, function, &x, part);
+    }
+    if !rest.is_empty() {
+        let mut x = [0.0; PART];
+        x[..rest.len()].copy_from_slice(rest);
+        map(simd, function, &x[..rest.len()], rest);
+    }
 }
 
-/// What [`of_elements`] reads and writes.
-struct OfElements<'a, S> {
+/// `function` of each element of `x`. Its formulas are compiled here, once for each instruction set.
+#[inline(never)]
+fn map<S: Simd>(simd: S, function: Unary, x: &[f32], out: &mut [f32]) {
+    expect_len("input", x, out.len());
+    function.dispatch(Map { simd, x, out });
+}
+
+/// What [`map`] reads and writes.
+struct Map<'a, S> {
     simd: S,
-    elements: &'a mut [f32],
+    x: &'a [f32],
+    out: &'a mut [f32],
 }
 
-impl<S: Simd> UnaryVisitor for OfElements<'_, S> {
+impl<S: Simd> UnaryVisitor for Map<'_, S> {
     fn visit(self, f: impl Fn(f32) -> f32 + Copy + Sync) {
-        let OfElements { simd, elements } = self;
+        let Map { simd, x, out } = self;
         // What `f` holds is moved to where no write can change it.
         simd.vectorize(
             #[inline(always)]
-            move || elements.iter_mut().for_each(|x| *x = f(*x)),
+            move || out.iter_mut().zip(x).for_each(|(o, x)| *o = f(*x)),
         );
     }
 }

@@ -4,9 +4,9 @@ pub use crate::broadcast::Broadcast;
 use crate::cpu::{self, Call, Kernel};
 use crate::layout::{Extents, Forms, Layout, Layouts};
 use crate::simd::Isa;
-use crate::{Binary, Exec, Task, Unary, count_pieces, expect_len};
+use crate::{Binary, Exec, Task, Unary, activation, count_pieces, expect_len};
 use get_size2::GetSize;
-use sslm_basics::functions::{BinaryVisitor, UnaryVisitor};
+use sslm_basics::functions::BinaryVisitor;
 
 /// Elements that are handled at a time where nothing else divides them.
 const CHUNK: usize = 1 << 12;
@@ -44,29 +44,8 @@ impl Kernel for MapTask {
 /// If the slices differ in length.
 pub fn map(x: &[f32], out: &mut [f32], function: Unary, exec: Exec) {
     expect_len("input", x, out.len());
-    function.dispatch(Map { x, out, exec });
-}
-
-/// What [`map`] reads and writes.
-struct Map<'a> {
-    x: &'a [f32],
-    out: &'a mut [f32],
-    exec: Exec<'a>,
-}
-
-impl UnaryVisitor for Map<'_> {
-    fn visit(self, f: impl Fn(f32) -> f32 + Copy + Sync) {
-        self.exec.for_each_chunk(
-            self.out,
-            CHUNK,
-            #[inline(always)]
-            |i, out| {
-                for (o, &x) in out.iter_mut().zip(&self.x[i * CHUNK..]) {
-                    *o = f(x);
-                }
-            },
-        );
-    }
+    let each = out.len().div_ceil(exec.threading.pieces()).next_multiple_of(CHUNK);
+    exec.threading.for_each_chunk(out, each, |i, out| activation::of_each(exec.isa, function, &x[i * each..][..out.len()], out));
 }
 
 /// A function of the elements of two tensors, followed by a Relu or not.
@@ -89,7 +68,7 @@ impl BinaryTask {
     /// slices' lengths differ.
     pub fn run(&self, [a, b]: [&[f32]; 2], out: &mut [f32], exec: Exec) {
         self.broadcast.expect_lens([a, b], out);
-        self.function.dispatch(Pairs { broadcast: &self.broadcast, a, b, out, relu: self.relu, exec });
+        self.function.dispatch(Pairs { broadcast: &self.broadcast, a, b, out, least: least(self.relu), exec });
     }
 }
 
@@ -172,7 +151,7 @@ impl Kernel for GateOfBlocks {
         let len = extents.plane * lanes;
         expect_len("input", x, call.out.len());
         expect_len("gates", gates, count_pieces("output", call.out, len) * lanes);
-        function.dispatch(Gates { x, gates, out: call.out, len, lanes, relu, exec: call.exec });
+        function.dispatch(Gates { x, gates, out: call.out, len, lanes, least: least(relu), exec: call.exec });
     }
 }
 
@@ -183,19 +162,19 @@ struct Gates<'a> {
     out: &'a mut [f32],
     len: usize,
     lanes: usize,
-    relu: bool,
+    least: f32,
     exec: Exec<'a>,
 }
 
 impl BinaryVisitor for Gates<'_> {
     fn visit(self, f: impl Fn(f32, f32) -> f32 + Copy + Sync) {
-        let Gates { x, gates, out, len, lanes, relu, exec } = self;
+        let Gates { x, gates, out, len, lanes, least, exec } = self;
         exec.for_each_chunk(
             out,
             len,
             #[inline(always)]
             |i, out| {
-                let (f, relu) = (f, relu);
+                let (f, least) = (f, least);
                 // They recur, so that a loop over them is long enough to be made vectors.
                 let mut own = [0.0; GATES];
                 for own in own.chunks_exact_mut(lanes) {
@@ -203,7 +182,7 @@ impl BinaryVisitor for Gates<'_> {
                 }
                 for (out, x) in out.chunks_mut(GATES).zip(x[i * len..][..len].chunks(GATES)) {
                     for ((o, &x), &gate) in out.iter_mut().zip(x).zip(&own) {
-                        *o = relu_if(relu, f(x, gate));
+                        *o = at_least(least, f(x, gate));
                     }
                 }
             },
@@ -217,13 +196,13 @@ struct Pairs<'a> {
     a: &'a [f32],
     b: &'a [f32],
     out: &'a mut [f32],
-    relu: bool,
+    least: f32,
     exec: Exec<'a>,
 }
 
 impl BinaryVisitor for Pairs<'_> {
     fn visit(self, f: impl Fn(f32, f32) -> f32 + Copy + Sync) {
-        let Pairs { broadcast, a, b, out, relu, exec } = self;
+        let Pairs { broadcast, a, b, out, least, exec } = self;
         let [a_moves, b_moves] = broadcast.moves();
         // Where all is one run, any part of it will do.
         let one_run = broadcast.is_elementwise();
@@ -234,7 +213,7 @@ impl BinaryVisitor for Pairs<'_> {
             #[inline(always)]
             |i, out| {
                 // Copies, which no write to `out` can change.
-                let (f, relu) = (f, relu);
+                let (f, least) = (f, least);
                 let [at_a, at_b] = match one_run {
                     true => [a_moves, b_moves].map(|moves| if moves { i * len } else { 0 }),
                     false => broadcast.start_of(i),
@@ -243,32 +222,37 @@ impl BinaryVisitor for Pairs<'_> {
                 match (a_moves, b_moves) {
                     (true, true) => {
                         for (o, (&a, &b)) in out.iter_mut().zip(a.iter().zip(b)) {
-                            *o = relu_if(relu, f(a, b));
+                            *o = at_least(least, f(a, b));
                         }
                     }
                     (true, false) => {
                         let b = b[0];
                         for (o, &a) in out.iter_mut().zip(a) {
-                            *o = relu_if(relu, f(a, b));
+                            *o = at_least(least, f(a, b));
                         }
                     }
                     (false, true) => {
                         let a = a[0];
                         for (o, &b) in out.iter_mut().zip(b) {
-                            *o = relu_if(relu, f(a, b));
+                            *o = at_least(least, f(a, b));
                         }
                     }
-                    (false, false) => out.fill(relu_if(relu, f(a[0], b[0]))),
+                    (false, false) => out.fill(at_least(least, f(a[0], b[0]))),
                 }
             },
         );
     }
 }
 
+/// The least result of a function that a Relu follows or not.
+fn least(relu: bool) -> f32 {
+    if relu { 0.0 } else { f32::NEG_INFINITY }
+}
+
+/// The larger one; NaN stays.
 #[inline(always)]
-fn relu_if(relu: bool, x: f32) -> f32 {
-    // NaN stays.
-    if relu && x < 0.0 { 0.0 } else { x }
+fn at_least(least: f32, x: f32) -> f32 {
+    if x < least { least } else { x }
 }
 
 /// The elements of `[condition, x, y]`: x where the condition is not 0, else y.

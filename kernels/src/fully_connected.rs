@@ -1,10 +1,11 @@
 //! Fully connected layers over kept columns: `y = x W^T + bias`.
 
+use crate::activation::{self, Bounds};
 use crate::cpu::{self, Call, Kernel};
 use crate::filter_tile::{FilterItem, Product};
 use crate::parallel::{Part, Partition};
 use crate::simd::{Isa, Simd, Vectorized};
-use crate::{Activation, Task, Threading, activation, expect_len};
+use crate::{Activation, Task, Threading, expect_len};
 use get_size2::GetSize;
 use sslm_basics::panels::Panels;
 
@@ -128,10 +129,12 @@ impl Vectorized for Finish<'_> {
         simd.vectorize(
             #[inline(always)]
             || {
+                let bounds = Bounds::new(simd, activation);
                 for ((out, sums), bias) in out.chunks_mut(S::LANES).zip(sums.chunks(S::LANES)).zip(bias.chunks(S::LANES)) {
                     let x = simd.add(simd.get_first(sums), simd.get_first(bias));
-                    simd.put_first(out, activation::of_vector(simd, activation, x));
+                    simd.put_first(out, bounds.keep(simd, x));
                 }
+                activation::finish(simd, activation, out);
             },
         );
     }

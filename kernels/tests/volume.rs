@@ -65,7 +65,7 @@ fn geometry(axes: [[usize; 5]; 2]) -> Geometry {
 fn slices_taken_apart() {
     let cases = sample(80, |c| {
         let axes = [axis(c), axis(c), axis(c)];
-        let activation = c.of(&[Activation::None, Activation::Relu, Activation::InMemory(Unary::Sigmoid)]);
+        let activation = c.of(&[Activation::None, Activation::Relu, Activation::Other(Unary::Sigmoid)]);
         (axes, c.of(&[false, true]), c.of(&[0, 1, 3]), activation, c.of(&[false, true]), [c.of(&[1, 2]), c.of(&[1, 3])])
     });
     check_all(&cases, |&(axes, has_borders, between, activation, accumulate, [images, filters])| {

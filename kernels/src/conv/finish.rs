@@ -1,11 +1,12 @@
 //! What becomes of sums whose lanes are filters: they are transposed into planes, where the output's former elements, bias and
 //! activation are applied.
 
+use crate::Activation;
+use crate::activation::{self, Bounds};
 use crate::filter_tile::Sums;
 use crate::parallel::Window;
 use crate::simd::{Simd, Vectorized};
 use crate::tile::each_column;
-use crate::{Activation, activation};
 
 /// What becomes of the sums of some filters.
 #[derive(Clone, Copy)]
@@ -32,6 +33,7 @@ impl Vectorized for Finish<'_, '_> {
         simd.vectorize(
             #[inline(always)]
             || {
+                let bounds = Bounds::new(simd, finishing.activation);
                 for (first, elements) in positions.clone().step_by(S::LANES).zip(elements.chunks(S::LANES * width)) {
                     let here = first..positions.end.min(first + S::LANES);
                     for (vector, first_row) in rows.clone().step_by(S::LANES).enumerate() {
@@ -46,11 +48,14 @@ impl Vectorized for Finish<'_, '_> {
                                 if let Some(out) = planes.get(lane) {
                                     let x = if finishing.add { simd.add(x, simd.get_first(out)) } else { x };
                                     let x = simd.add(x, simd.splat(finishing.bias[rows.start + lane]));
-                                    simd.put_first(out, activation::of_vector(simd, finishing.activation, x));
+                                    simd.put_first(out, bounds.keep(simd, x));
                                 }
                             },
                         );
                     }
+                }
+                if let Some(function) = activation::rest_of(finishing.activation) {
+                    activation::of_planes(simd, function, window, rows, positions);
                 }
             },
         );

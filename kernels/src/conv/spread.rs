@@ -27,16 +27,13 @@ impl<'x, F: Fn([usize; 2]) -> &'x [f32]> Vectorized for Spread<'_, F> {
             #[inline(always)]
             || match (self.lanes, self.add) {
                 (1, None) => self.elements(|out, x| *out = x),
-                (1, Some(activation)) => {
-                    self.elements(|out, x| *out += x);
-                    for out in self.out.chunks_mut(S::LANES) {
-                        let x = simd.get_first(out);
-                        simd.put_first(out, activation::of_vector(simd, activation, x));
-                    }
-                }
+                (1, Some(_)) => self.elements(|out, x| *out += x),
                 _ => self.vectors(simd),
             },
         );
+        if let Some(function) = self.add.and_then(Activation::function) {
+            activation::of_elements(simd, function, self.out);
+        }
     }
 }
 
@@ -79,11 +76,7 @@ impl<'x, F: Fn([usize; 2]) -> &'x [f32]> Spread<'_, F> {
                 let places = out.chunks_exact_mut(S::LANES).skip(column).step_by(phases);
                 for (out, x) in places.zip(x.chunks_exact(S::LANES)) {
                     let x = simd.get(x);
-                    let x = match add {
-                        None => x,
-                        Some(activation) => activation::of_vector(simd, activation, simd.add(x, simd.get(out))),
-                    };
-                    simd.put(out, x);
+                    simd.put(out, if add.is_some() { simd.add(x, simd.get(out)) } else { x });
                 }
             }
         }

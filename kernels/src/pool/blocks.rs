@@ -49,7 +49,7 @@ impl Vectorized for Block<'_> {
     type Output = ();
 
     #[inline(always)]
-    fn run<S: Simd>(self, simd: S) {
+    fn run<S: Simd>(mut self, simd: S) {
         simd.vectorize(
             #[inline(always)]
             || match self.pool.task.reduce {
@@ -69,12 +69,15 @@ impl Vectorized for Block<'_> {
                 ),
             },
         );
+        if let Some(function) = self.pool.task.activation.function() {
+            activation::of_elements(simd, function, self.out);
+        }
     }
 }
 
 impl Block<'_> {
     #[inline(always)]
-    fn combine<S: Simd>(self, simd: S, start: f32, f: impl Fn(S::Vector, S::Vector) -> S::Vector, divides: bool) {
+    fn combine<S: Simd>(&mut self, simd: S, start: f32, f: impl Fn(S::Vector, S::Vector) -> S::Vector, divides: bool) {
         let PoolBlocks { task, taps: [rows, columns], counts: [row_counts, column_counts], .. } = self.pool;
         let geometry = &task.geometry;
         let width = geometry.output[1];
@@ -93,7 +96,6 @@ impl Block<'_> {
                     let count = (row_counts[row] * column_counts[column]).max(1.0);
                     out.iter_mut().for_each(|o| *o /= count);
                 }
-                simd.put(out, activation::of_vector(simd, task.activation, simd.get(out)));
             }
         }
     }

@@ -211,11 +211,8 @@ impl Planes<'_> {
                 }
             },
         );
-        if self.pool.activation != Activation::None {
-            simd.vectorize(
-                #[inline(always)]
-                || self.activate(simd),
-            );
+        if let Some(function) = self.pool.activation.function() {
+            activation::of_elements(simd, function, self.out);
         }
     }
 
@@ -249,14 +246,6 @@ impl Planes<'_> {
                     Taps { x: row, step, count: taps, stride }.combine::<S, TAPS, STRIDE>(simd, start, out, f);
                 }
             }
-        }
-    }
-
-    #[inline(always)]
-    fn activate<S: Simd>(&mut self, simd: S) {
-        for out in self.out.chunks_mut(S::LANES) {
-            let x = activation::of_vector(simd, self.pool.activation, simd.get_first(out));
-            simd.put_first(out, x);
         }
     }
 

@@ -89,12 +89,6 @@ impl Simd for Avx2 {
     }
 
     #[inline(always)]
-    fn where_negative(self, x: __m256, negative: __m256) -> __m256 {
-        // SAFETY: see above.
-        unsafe { _mm256_blendv_ps(x, negative, _mm256_cmp_ps::<_CMP_LT_OQ>(x, _mm256_setzero_ps())) }
-    }
-
-    #[inline(always)]
     unsafe fn load(self, from: *const f32) -> __m256 {
         // SAFETY: see above.
         unsafe { _mm256_loadu_ps(from) }

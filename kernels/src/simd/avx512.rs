@@ -104,12 +104,6 @@ impl Simd for Avx512 {
     }
 
     #[inline(always)]
-    fn where_negative(self, x: __m512, negative: __m512) -> __m512 {
-        // SAFETY: see above.
-        unsafe { _mm512_mask_mov_ps(x, _mm512_cmp_ps_mask::<_CMP_LT_OQ>(x, _mm512_setzero_ps()), negative) }
-    }
-
-    #[inline(always)]
     unsafe fn load(self, from: *const f32) -> __m512 {
         // SAFETY: see above.
         unsafe { _mm512_loadu_ps(from) }

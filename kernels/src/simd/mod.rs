@@ -54,8 +54,6 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     fn min(self, a: Self::Vector, b: Self::Vector) -> Self::Vector;
     /// The larger one; NaN where either is.
     fn maximum(self, a: Self::Vector, b: Self::Vector) -> Self::Vector;
-    /// `x` where it is not negative, else `negative`.
-    fn where_negative(self, x: Self::Vector, negative: Self::Vector) -> Self::Vector;
 
     /// # Safety
     /// `from` must be valid for reads of [`Self::LANES`] elements.

@@ -78,12 +78,6 @@ impl Simd for Neon {
     }
 
     #[inline(always)]
-    fn where_negative(self, x: float32x4_t, negative: float32x4_t) -> float32x4_t {
-        // SAFETY: see above.
-        unsafe { vbslq_f32(vcltzq_f32(x), negative, x) }
-    }
-
-    #[inline(always)]
     unsafe fn load(self, from: *const f32) -> float32x4_t {
         // SAFETY: see above.
         unsafe { vld1q_f32(from) }

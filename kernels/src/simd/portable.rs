@@ -64,11 +64,6 @@ impl Simd for Portable {
     }
 
     #[inline(always)]
-    fn where_negative(self, x: [f32; 4], negative: [f32; 4]) -> [f32; 4] {
-        lanes(|i| if x[i] < 0.0 { negative[i] } else { x[i] })
-    }
-
-    #[inline(always)]
     unsafe fn load(self, from: *const f32) -> [f32; 4] {
         // SAFETY: the caller promises four elements; arrays of f32 need no more alignment than f32, which pointers to it have.
         unsafe { from.cast::<[f32; 4]>().read() }

@@ -76,11 +76,6 @@ impl Simd for Simd128 {
     }
 
     #[inline(always)]
-    fn where_negative(self, x: v128, negative: v128) -> v128 {
-        v128_bitselect(negative, x, f32x4_lt(x, f32x4_splat(0.0)))
-    }
-
-    #[inline(always)]
     unsafe fn load(self, from: *const f32) -> v128 {
         // SAFETY: see above.
         unsafe { v128_load(from.cast()) }

@@ -70,8 +70,8 @@ impl<E: Stored> Vectorized for InPlacePart<'_, '_, E> {
         match (&lowering.runs_of_vectors, lowering.masked()) {
             (Runs::One(segments), true) => self.multiply::<S, 1, true>(simd, segments),
             (Runs::One(segments), false) => self.multiply::<S, 1, false>(simd, segments),
-            (Runs::Two(segments), true) => self.multiply::<S, 2, true>(simd, segments),
-            (Runs::Two(segments), false) => self.multiply::<S, 2, false>(simd, segments),
+            // Vectors are put together by masks anyway.
+            (Runs::Two(segments), _) => self.multiply::<S, 2, true>(simd, segments),
             (Runs::More, _) => unreachable!("vectors of more runs than are read in place"),
         }
     }

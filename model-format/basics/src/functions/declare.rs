@@ -1,17 +1,17 @@
 //! The macros that turn the tables of functions into enums, and each column of a table into a method of its enum.
 
-/// Declares the functions of one element: [`super::Unary`], and [`super::Activation`], which tells those that are applied to sums in
-/// registers from the others.
+/// Declares the functions of one element: [`super::Unary`], and [`super::Activation`], which tells short ones from the others.
 macro_rules! unary {
     (
-        in registers {
+        short {
             $($(#[$doc:meta])* $code:literal $variant:ident
             $({ $($(#[$parameter_doc:meta])* $parameter:ident),+ $(,)? })? = $onnx:literal {
-                formula: |$r:ident, $v:ident| $formula:expr,
+                formula: |$v:ident| $formula:expr,
+                bounds: $bounds:expr,
                 cuda: $cuda:literal,
             })+
         }
-        in memory {
+        others {
             $($(#[$other_doc:meta])* $other_code:literal $other:ident
             $({ $($(#[$other_parameter_doc:meta])* $other_parameter:ident),+ $(,)? })? = $other_onnx:literal {
                 exact: |$e:ident| $exact:expr,
@@ -22,14 +22,14 @@ macro_rules! unary {
     ) => {
         $crate::functions::declare::activations! {
             $($(#[$doc])* $code $variant $({ $($(#[$parameter_doc])* $parameter),+ })? => {
-                formula: |$r, $v| $formula,
+                bounds: $bounds,
                 cuda: $cuda,
             })+
         }
         $crate::functions::declare::functions_of_one! {
             $($(#[$doc])* $code $variant $({ $($(#[$parameter_doc])* $parameter),+ })? = $onnx {
-                exact: |$v| { let $r = $crate::functions::registers::OneElement; $formula },
-                kernel: |$v| { let $r = $crate::functions::registers::OneElement; $formula },
+                exact: |$v| $formula,
+                kernel: |$v| $formula,
                 cuda: $cuda,
             })+
             $($(#[$other_doc])* $other_code $other $({ $($(#[$other_parameter_doc])* $other_parameter),+ })? = $other_onnx {
@@ -41,10 +41,10 @@ macro_rules! unary {
     };
 }
 
-/// The rows of [`unary`] that are applied to sums in registers.
+/// The rows of [`unary`] that are short.
 macro_rules! activations {
     ($($(#[$doc:meta])* $code:literal $variant:ident $({ $($(#[$parameter_doc:meta])* $parameter:ident),+ })? => {
-        formula: |$r:ident, $v:ident| $formula:expr,
+        bounds: $bounds:expr,
         cuda: $cuda:literal,
     })+) => {
         /// What a convolution, a fully connected layer or a pool applies to its sums.
@@ -54,21 +54,19 @@ macro_rules! activations {
             #[default]
             None,
             $($(#[$doc])* $variant $({ $($(#[$parameter_doc])* $parameter: f32),+ })?,)+
-            /// Any other function: what registers hold goes to memory for it, tile by tile, and back.
-            InMemory(Unary),
+            /// Any other function.
+            Other(Unary),
         }
 
         impl Activation {
-            /// Of each lane of a register.
-            #[inline(always)]
-            pub fn apply<R: Registers>(self, registers: R, x: R::Vector) -> R::Vector {
+            /// The bounds that it keeps an element within, if it does nothing else: `min(high, max(low, x))` of `[low, high]`, where a bound
+            /// that is NaN is none, and NaN stays NaN.
+            #[expect(unused_variables, reason = "parameters of functions that are more than bounds")]
+            pub fn bounds(self) -> Option<[f32; 2]> {
                 match self {
-                    Activation::None => x,
-                    $(Activation::$variant $({ $($parameter),+ })? => {
-                        let ($r, $v) = (registers, x);
-                        $formula
-                    })+
-                    Activation::InMemory(function) => registers.in_memory(function, x),
+                    Activation::None => Some([f32::NEG_INFINITY, f32::INFINITY]),
+                    $(Activation::$variant $({ $($parameter),+ })? => $bounds,)+
+                    Activation::Other(_) => None,
                 }
             }
 
@@ -77,7 +75,7 @@ macro_rules! activations {
                 match self {
                     Activation::None => None,
                     $(Activation::$variant $({ $($parameter),+ })? => Some(Unary::$variant $({ $($parameter),+ })?),)+
-                    Activation::InMemory(function) => Some(function),
+                    Activation::Other(function) => Some(function),
                 }
             }
         }
@@ -87,13 +85,13 @@ macro_rules! activations {
             fn from(function: Unary) -> Self {
                 match function {
                     $(Unary::$variant $({ $($parameter),+ })? => Activation::$variant $({ $($parameter),+ })?,)+
-                    other => Activation::InMemory(other),
+                    other => Activation::Other(other),
                 }
             }
         }
 
-        /// [`Activation`] in C: 0 is none, anything else is a function's code plus 1. Functions that are not applied in registers are
-        /// called: inlined, they would make every kernel that calls this twice as long.
+        /// [`Activation`] in C: 0 is none, anything else is a function's code plus 1. Functions that are not short are called: inlined, they
+        /// would make every kernel that calls this twice as long.
         const ACTIVATION_IN_C: &str = concat!(
             "CALLED float other_activation(int code, float p, float q, float x) { return unary(code, p, q, x); }\n",
             "DEVICE float activate(int activation, float p, float q, float x) {\n",

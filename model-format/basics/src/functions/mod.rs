@@ -3,11 +3,9 @@
 //! file takes functions from here and knows none by name, except for the ways from ONNX and back.
 
 mod declare;
-mod registers;
 
 use crate::{math, wide};
 use declare::{binary, unary};
-pub use registers::Registers;
 use std::f64::consts::FRAC_1_SQRT_2;
 
 /// Most parameters that a function has: `p` and `q` of CUDA kernels.
@@ -17,11 +15,13 @@ const MOST_PARAMETERS: usize = 2;
 const SQRT_2_BY_PI: f32 = 0.797_884_6;
 
 unary! {
-    // Those that convolutions apply to sums that are still in registers. There is one formula, of a register's lanes.
-    in registers {
+    // Those that CUDA kernels inline. Kernels for CPUs apply those that are no more than bounds to sums that are still in registers. One
+    // formula serves kernels and constants.
+    short {
         /// `max(x, 0)`.
         0 Relu = "Relu" {
-            formula: |r, x| r.max(r.splat(0.0), x),
+            formula: |x| if x < 0.0 { 0.0 } else { x },
+            bounds: Some([0.0, f32::INFINITY]),
             cuda: "x < 0.0f ? 0.0f : x",
         }
 
@@ -30,7 +30,8 @@ unary! {
             /// Slope of the negative part.
             alpha,
         } = "LeakyRelu" {
-            formula: |r, x| r.where_negative(x, r.mul(r.splat(alpha), x)),
+            formula: |x| if x < 0.0 { alpha * x } else { x },
+            bounds: None,
             cuda: "x < 0.0f ? p * x : x",
         }
 
@@ -41,14 +42,18 @@ unary! {
             /// Greatest result; wins where it is below `low`.
             high,
         } = "Clip" {
-            formula: |r, x| r.min(r.splat(high), r.max(r.splat(low), x)),
+            formula: |x| {
+                let x = if low > x { low } else { x };
+                if high < x { high } else { x }
+            },
+            bounds: Some([low, high]),
             cuda: "between(x, p, q)",
         }
     }
 
-    // All others, for which convolutions write a tile of sums to memory. Constants are folded by the exact formula. That of kernels has
-    // to be one that compilers turn into vectors: no calls that are not inlined, and no branches.
-    in memory {
+    // All others. Constants are folded by the exact formula. That of kernels has to be one that compilers turn into vectors: no calls that
+    // are not inlined, and no branches.
+    others {
         /// `1 / (1 + exp(-x))`.
         3 Sigmoid = "Sigmoid" {
             exact: |x| 1.0 / (1.0 + (-x).exp()),
@@ -460,29 +465,6 @@ pub trait BinaryVisitor {
     fn visit(self, f: impl Fn(f32, f32) -> f32 + Copy + Sync);
 }
 
-impl Activation {
-    /// Of one element.
-    #[inline(always)]
-    pub fn of(self, x: f32) -> f32 {
-        self.apply(registers::OneElement, x)
-    }
-}
-
-impl Unary {
-    /// Of one element, by the formula of kernels.
-    fn of(self, x: f32) -> f32 {
-        struct OfOne<'a>(&'a mut f32);
-        impl UnaryVisitor for OfOne<'_> {
-            fn visit(self, f: impl Fn(f32) -> f32) {
-                *self.0 = f(*self.0);
-            }
-        }
-        let mut element = x;
-        self.dispatch(OfOne(&mut element));
-        element
-    }
-}
-
 impl Binary {
     /// Whether the result is 1 or 0: the truth of a comparison.
     pub fn is_comparison(self) -> bool {
@@ -542,24 +524,28 @@ mod tests {
     }
 
     #[test]
-    fn what_sums_become_is_the_same_function() {
-        struct Compare(Activation);
+    fn bounds_are_the_same_function() {
+        struct Compare([f32; 2]);
         impl UnaryVisitor for Compare {
             fn visit(self, f: impl Fn(f32) -> f32) {
-                for x in [-2.0, 0.0, 1.0, 3.0, f32::NAN] {
-                    assert_eq!(self.0.of(x).to_bits(), f(x).to_bits(), "{:?} of {x}", self.0);
+                let [low, high] = self.0;
+                for x in [-2.0, -0.0, 0.0, 1.0, 3.0, f32::NAN] {
+                    let bounded = if low > x { low } else { x };
+                    let bounded = if high < bounded { high } else { bounded };
+                    assert_eq!(bounded.to_bits(), f(x).to_bits(), "{x} within {low} and {high}");
                 }
             }
         }
-        let mut in_registers = 0;
+        let mut of_bounds = 0;
         for function in every() {
             let activation = Activation::from(function);
             assert_eq!(activation.function(), Some(function));
-            in_registers += usize::from(activation != Activation::InMemory(function));
-            function.dispatch(Compare(activation));
+            if let Some(bounds) = activation.bounds() {
+                of_bounds += 1;
+                function.dispatch(Compare(bounds));
+            }
         }
-        assert_eq!(in_registers, 3);
-        assert_eq!(Activation::None.of(-1.0), -1.0);
+        assert_eq!(of_bounds, 2);
     }
 
     #[test]

@@ -4,7 +4,7 @@ use super::magnitudes;
 use super::sizes::{ByPoints, Sizes};
 use super::transforms::{OUTPUTS, transform_sums};
 use super::weights::TransformWeights;
-use crate::activation;
+use crate::activation::{self, Bounds};
 use crate::conv::methods::each_group::GroupOperands;
 use crate::filter_tile;
 use crate::layout::Layout;
@@ -100,6 +100,7 @@ impl<E: Stored> ByPoints for Filters<'_, '_, E> {
                     );
                 }
             }
+            self.finish(simd, filters);
         }
     }
 }
@@ -129,6 +130,21 @@ impl<E: Stored> Filters<'_, '_, E> {
         filter_tile::multiply_lines(simd, weights, x, places, vectors, sums, adds);
     }
 
+    /// Applies what is left of the activation to the outputs of a vector of filters.
+    #[inline(always)]
+    fn finish<S: Simd>(&mut self, simd: S, filters: Range<usize>) {
+        let Some(function) = activation::rest_of(self.operands.finishing.activation) else { return };
+        let ([height, width], rows) = (self.sizes.geometry.output, &self.image.rows);
+        let positions = rows.start * OUTPUTS * width..height.min(rows.end * OUTPUTS) * width;
+        match self.sizes.layouts.writes {
+            Layout::Planes => activation::of_planes(simd, function, self.out, filters, positions),
+            Layout::Blocks => {
+                let block = positions.start * S::LANES..positions.end * S::LANES;
+                activation::of_elements(simd, function, self.out.part(filters.start / S::LANES, block));
+            }
+        }
+    }
+
     /// The outputs of a vector of `filters`, whose index among so many is `vector`, from the sums of products. `rows` is
     /// `[row][column][filter]` of a few tiles.
     #[inline(always)]
@@ -141,7 +157,8 @@ impl<E: Stored> Filters<'_, '_, E> {
         rows: &mut [f32],
     ) {
         let ([height, width], across, sums_len) = (self.sizes.geometry.output, self.sizes.grid[1], self.sizes.sums_len(vectors));
-        let bias = simd.get_first(&self.operands.finishing.bias[filters.clone()]);
+        let finishing = self.operands.finishing;
+        let (bias, bounds) = (simd.get_first(&finishing.bias[filters.clone()]), Bounds::new(simd, finishing.activation));
         for (r, row) in self.image.rows.clone().enumerate() {
             if self.is_plain(row) {
                 continue;
@@ -175,8 +192,8 @@ impl<E: Stored> Filters<'_, '_, E> {
                             if let Some(out) = planes.get(filter) {
                                 // More rows than the hardware follows by itself.
                                 simd.prefetch(out.as_ptr().wrapping_add(S::LANES));
-                                let x = if self.operands.finishing.add { simd.add(x, simd.get_first(out)) } else { x };
-                                simd.put_first(out, activation::of_vector(simd, self.operands.finishing.activation, x));
+                                let x = if finishing.add { simd.add(x, simd.get_first(out)) } else { x };
+                                simd.put_first(out, bounds.keep(simd, x));
                             }
                         },
                     );
@@ -196,7 +213,7 @@ impl<E: Stored> Filters<'_, '_, E> {
     ) {
         let ([height, width], across, sums_len) = (self.sizes.geometry.output, self.sizes.grid[1], self.sizes.sums_len(vectors));
         let (finishing, block) = (self.operands.finishing, filters.start / S::LANES);
-        let bias = simd.get_first(&finishing.bias[filters]);
+        let (bias, bounds) = (simd.get_first(&finishing.bias[filters]), Bounds::new(simd, finishing.activation));
         for (r, row) in self.image.rows.clone().enumerate() {
             if self.is_plain(row) {
                 continue;
@@ -220,7 +237,7 @@ impl<E: Stored> Filters<'_, '_, E> {
                             let out = &mut out[place..place + S::LANES];
                             let y = simd.add(y, bias);
                             let y = if finishing.add { simd.add(y, simd.get(out)) } else { y };
-                            simd.put(out, activation::of_vector(simd, finishing.activation, y));
+                            simd.put(out, bounds.keep(simd, y));
                         }
                     },
                 );

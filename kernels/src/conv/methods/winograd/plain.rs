@@ -5,7 +5,7 @@ use super::filters::Filters;
 use super::sizes::Taps;
 use super::transforms::OUTPUTS;
 use super::weights::RowsOfPanels;
-use crate::activation;
+use crate::activation::Bounds;
 use crate::layout::Layout;
 use crate::simd::{MAX_LANES, Simd, Stored};
 use std::ops::Range;
@@ -63,7 +63,7 @@ impl<E: Stored> Filters<'_, '_, E> {
         let finishing = self.operands.finishing;
         let finish = |sum, before| {
             let sum = if finishing.add { simd.add(sum, before) } else { sum };
-            activation::of_vector(simd, finishing.activation, sum)
+            Bounds::new(simd, finishing.activation).keep(simd, sum)
         };
         match self.sizes.layouts.writes {
             Layout::Blocks => {
