@@ -230,15 +230,16 @@ impl<E: Stored, F: FnMut(Sums<'_>)> Vectorized for Strips<'_, '_, E, F> {
             let width = vectors * S::LANES;
             // The last vector of rows, which may reach into a second panel.
             let last = rows.start + (vectors - 1) * S::LANES;
-            let panels = [last, last + ROWS];
+            let at = |row: usize| place_of(self.matrix, row, columns.start);
+            let count = |row: usize| rows.end.saturating_sub(row).min(ROWS).min(S::LANES);
             let (first, panel_len) = (place_of(self.matrix, rows.start, columns.start), ROWS * self.matrix.columns());
             let weights = InPanels {
                 first,
                 panel_len,
                 last: Last {
-                    weights: panels.map(|row| place_of(self.matrix, row, columns.start)),
-                    strides: panels.map(|row| self.matrix.height(row)),
-                    rows: panels.map(|row| rows.end.saturating_sub(row).min(ROWS).min(S::LANES)),
+                    weights: [at(last), at(last + ROWS)],
+                    strides: [self.matrix.height(last), self.matrix.height(last + ROWS)],
+                    rows: [count(last), count(last + ROWS)],
                 },
                 next: first,
                 to_other: 0,

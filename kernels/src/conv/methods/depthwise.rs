@@ -304,8 +304,8 @@ impl<E: Stored> Planes<'_, '_, E> {
                         continue;
                     }
                     let source =
-                        [0, 1].map(|axis| start[axis] + inside[axis].start * geometry.strides[axis] - geometry.pad_before[axis]);
-                    let x = &x[source[0] * width + source[1]..];
+                        |axis: usize| start[axis] + inside[axis].start * geometry.strides[axis] - geometry.pad_before[axis];
+                    let x = &x[source(0) * width + source(1)..];
                     for (row, out) in patch[inside[0].clone()].iter_mut().enumerate() {
                         stage::every(simd, stride, &x[row * row_stride * width..], &mut out[inside[1].clone()]);
                     }

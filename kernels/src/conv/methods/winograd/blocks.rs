@@ -39,8 +39,8 @@ impl TransformBlock<'_> {
         let copy = &mut scratch[..POINTS * POINTS * S::LANES];
         let tiles = rows.flat_map(|row| (0..sizes.grid[1]).map(move |column| [row, column]));
         for (tile, at) in tiles.enumerate() {
-            let first = [0, 1].map(|axis| (at[axis] * OUTPUTS).checked_sub(pads[axis]));
-            let inside = match first {
+            let first = |axis: usize| (at[axis] * OUTPUTS).checked_sub(pads[axis]);
+            let inside = match [first(0), first(1)] {
                 [Some(top), Some(left)] if top + POINTS <= height && left + POINTS <= width => Some([top, left]),
                 _ => None,
             };

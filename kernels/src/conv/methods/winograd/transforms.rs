@@ -4,6 +4,11 @@
 //! Polynomials are evaluated at 0, at infinity, and at points of either sign: +-a and +-b with a^2 = 1/2 and b^2 = 2 for six
 //! points, which keeps all factors of the transforms near 1; +-1/2, +-1 and +-2 for eight, which left the smallest errors of 455
 //! triples.
+//!
+//! Closures are handed on by value: references to them are called by functions of the standard library, which are not inlined where a
+//! program is compiled without optimisation across units of code. Layers would take more than twice as long.
+
+#![expect(clippy::redundant_closure, reason = "closures that are inlined, in place of references")]
 
 use crate::simd::Simd;
 use crate::tile::{unrolled, vectors};
@@ -78,9 +83,13 @@ fn transform_input_end<S: Simd, const POINTS: usize>(simd: S, is_last: bool, d: 
 
 /// The elements of `B^T d` of a pair of points.
 #[inline(always)]
-fn transform_input_pair<S: Simd, const POINTS: usize>(simd: S, pair: &Pair, d: impl Fn(usize) -> S::Vector) -> [S::Vector; 2] {
-    let even = powers::<S, POINTS>(simd, &d, 2, pair);
-    let odd = simd.mul(simd.splat(pair.p), powers::<S, POINTS>(simd, &d, 1, pair));
+fn transform_input_pair<S: Simd, const POINTS: usize>(
+    simd: S,
+    pair: &Pair,
+    d: impl Fn(usize) -> S::Vector + Copy,
+) -> [S::Vector; 2] {
+    let even = powers::<S, POINTS>(simd, d, 2, pair);
+    let odd = simd.mul(simd.splat(pair.p), powers::<S, POINTS>(simd, d, 1, pair));
     [simd.add(even, odd), simd.sub(even, odd)]
 }
 
@@ -131,7 +140,13 @@ pub(super) fn transform_tile<S: Simd, const POINTS: usize>(
                 )
             },
         );
-        store_points(simd, row, down, &mut store);
+        store_points(
+            simd,
+            row,
+            down,
+            #[inline(always)]
+            |row, column, x| store(row, column, x),
+        );
     }
     each_pair::<POINTS>(
         #[inline(always)]
@@ -148,8 +163,18 @@ pub(super) fn transform_tile<S: Simd, const POINTS: usize>(
                     );
                 },
             );
-            store_points(simd, plus, down[0], &mut store);
-            store_points(simd, minus, down[1], &mut store);
+            unrolled::<2, 1>(
+                #[inline(always)]
+                |i, _| {
+                    store_points(
+                        simd,
+                        [plus, minus][i],
+                        down[i],
+                        #[inline(always)]
+                        |row, column, x| store(row, column, x),
+                    );
+                },
+            );
         },
     );
 }
@@ -160,7 +185,7 @@ fn store_points<S: Simd, const POINTS: usize>(
     simd: S,
     row: usize,
     down: [S::Vector; POINTS],
-    store: &mut impl FnMut(usize, usize, S::Vector),
+    mut store: impl FnMut(usize, usize, S::Vector),
 ) {
     let points = transform_input(simd, down);
     unrolled::<POINTS, 1>(
