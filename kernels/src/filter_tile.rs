@@ -5,7 +5,7 @@
 
 use crate::parallel::{FAR, Window};
 use crate::simd::{Isa, Simd, Stored, Vectorized};
-use crate::tile::{Epilogue, bound, unrolled};
+use crate::tile::{Epilogue, activate, unrolled};
 use crate::{Activation, balanced};
 use get_size2::GetSize;
 use sslm_basics::panels::{Panels, ROWS};
@@ -285,17 +285,9 @@ impl<E: Stored, F: FnMut(Sums<'_>)> Vectorized for Strips<'_, '_, E, F> {
                 };
                 if rows.end <= whole { call.run(simd, vectors) } else { call.but_last().run(simd, vectors) }
             }
-            match &mut self.to {
-                _ if !is_last => {}
-                SumsTo::Scratch { sums, finish } => {
-                    let elements = &sums[..positions.len() * width];
-                    finish(Sums { rows, positions: positions.clone(), elements, width });
-                }
-                SumsTo::Blocks { window, epilogue } => {
-                    let blocks = rows.start / S::LANES..rows.start / S::LANES + vectors;
-                    let elements = positions.start * S::LANES..positions.end * S::LANES;
-                    epilogue.finish_written(simd, window, blocks, elements);
-                }
+            if let (SumsTo::Scratch { sums, finish }, true) = (&mut self.to, is_last) {
+                let elements = &sums[..positions.len() * width];
+                finish(Sums { rows, positions: positions.clone(), elements, width });
             }
         }
     }
@@ -560,7 +552,7 @@ impl<W: Copy> FilterTileCall<'_, W> {
                             );
                         },
                     );
-                    bound(simd, activation, &mut sums);
+                    activate(simd, activation, &mut sums);
                 }
                 unrolled::<POSITIONS, VECTORS>(
                     #[inline(always)]

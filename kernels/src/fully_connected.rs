@@ -134,7 +134,9 @@ impl Vectorized for Finish<'_> {
                     let x = simd.add(simd.get_first(sums), simd.get_first(bias));
                     simd.put_first(out, bounds.keep(simd, x));
                 }
-                activation::finish(simd, activation, out);
+                if let Some(function) = activation::besides_bounds(activation) {
+                    activation::of_elements(simd, function, out);
+                }
             },
         );
     }

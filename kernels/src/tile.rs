@@ -6,6 +6,7 @@ use crate::activation::{self, Bounds};
 use crate::parallel::Window;
 use crate::simd::{MAX_LANES, Simd};
 use get_size2::GetSize;
+use sslm_basics::functions::InRegisters;
 use sslm_basics::panels::{self, Element, Panel};
 use std::ops::Range;
 
@@ -24,16 +25,6 @@ pub(crate) struct Epilogue<'a> {
     pub(crate) add: bool,
     /// Bias of each row of the panel, and the activation.
     pub(crate) finish: Option<(&'a [f32], Activation)>,
-}
-
-impl Epilogue<'_> {
-    /// Applies what is left of the activation to what tiles have written to some planes.
-    #[inline(always)]
-    pub(crate) fn finish_written<S: Simd>(self, simd: S, window: &mut Window<'_>, planes: Range<usize>, positions: Range<usize>) {
-        if let Some(function) = self.finish.and_then(|(_, activation)| activation::rest_of(activation)) {
-            activation::of_planes(simd, function, window, planes, positions);
-        }
-    }
 }
 
 /// The weights of a tile: some columns of a panel.
@@ -252,7 +243,7 @@ pub(crate) fn multiply<S: Simd, E: Element>(
     let positions = place.positions.len();
     let fits = vectors >= 1 && positions <= vectors * S::LANES && positions > (vectors - 1) * S::LANES;
     assert!(fits, "{positions} positions in {vectors} vectors");
-    let to = place.window.tile(place.plane..place.plane + rows, place.positions.clone());
+    let to = place.window.tile(place.plane..place.plane + rows, place.positions);
     let mut call = TileCall { weights, lowered, to, plane_len: place.window.plane_len(), positions, epilogue, first_row: 0 };
     while call.first_row < rows {
         let height = (rows - call.first_row).min(S::TILE[0]);
@@ -270,7 +261,6 @@ pub(crate) fn multiply<S: Simd, E: Element>(
         tile!(1 2 3 4 5 6 7 8: (1 2 3 4));
         call.first_row += height;
     }
-    epilogue.finish_written(simd, place.window, place.plane..place.plane + rows, place.positions);
 }
 
 /// What [`multiply`] checked.
@@ -368,7 +358,7 @@ fn run<S: Simd, E: Element, L: Lowered<S>, const ROWS: usize, const VECTORS: usi
                     #[inline(always)]
                     |row, vector| sums[row][vector] = simd.add(sums[row][vector], simd.splat(bias[row])),
                 );
-                bound(simd, activation, &mut sums);
+                activate(simd, activation, &mut sums);
             }
             unrolled::<ROWS, VECTORS>(
                 #[inline(always)]
@@ -382,18 +372,44 @@ fn run<S: Simd, E: Element, L: Lowered<S>, const ROWS: usize, const VECTORS: usi
     );
 }
 
-/// Keeps a tile of sums within the bounds of an activation.
+/// Applies `activation` to a tile of sums.
 #[inline(always)]
-pub(crate) fn bound<S: Simd, const ROWS: usize, const VECTORS: usize>(
+pub(crate) fn activate<S: Simd, const ROWS: usize, const VECTORS: usize>(
     simd: S,
     activation: Activation,
     sums: &mut [[S::Vector; VECTORS]; ROWS],
 ) {
-    let bounds = Bounds::new(simd, activation);
-    unrolled::<ROWS, VECTORS>(
-        #[inline(always)]
-        |row, vector| sums[row][vector] = bounds.keep(simd, sums[row][vector]),
-    );
+    match activation.in_registers() {
+        Some(InRegisters::Bounds(_)) => {
+            let bounds = Bounds::new(simd, activation);
+            unrolled::<ROWS, VECTORS>(
+                #[inline(always)]
+                |row, vector| sums[row][vector] = bounds.keep(simd, sums[row][vector]),
+            );
+        }
+        Some(InRegisters::Slope(slope)) => unrolled::<ROWS, VECTORS>(
+            #[inline(always)]
+            |row, vector| {
+                let x = sums[row][vector];
+                sums[row][vector] = simd.max(simd.mul(simd.splat(slope), x), x);
+            },
+        ),
+        None => {
+            let Some(function) = activation.function() else { return };
+            let mut elements = [[[0.0; MAX_LANES]; VECTORS]; ROWS];
+            let elements = elements.as_flattened_mut().as_flattened_mut();
+            let first = |row: usize, vector: usize| (row * VECTORS + vector) * S::LANES;
+            unrolled::<ROWS, VECTORS>(
+                #[inline(always)]
+                |row, vector| simd.put(&mut elements[first(row, vector)..], sums[row][vector]),
+            );
+            activation::of_elements(simd, function, &mut elements[..ROWS * VECTORS * S::LANES]);
+            unrolled::<ROWS, VECTORS>(
+                #[inline(always)]
+                |row, vector| sums[row][vector] = simd.get(&elements[first(row, vector)..]),
+            );
+        }
+    }
 }
 
 /// `N` vectors, at most eight, made one by one: [`std::array::from_fn`] may not be inlined into code of another instruction set.

@@ -54,7 +54,7 @@ impl Vectorized for Finish<'_, '_> {
                         );
                     }
                 }
-                if let Some(function) = activation::rest_of(finishing.activation) {
+                if let Some(function) = activation::besides_bounds(finishing.activation) {
                     activation::of_planes(simd, function, window, rows, positions);
                 }
             },

@@ -12,7 +12,7 @@ use crate::conv::stage;
 use crate::parallel::{Part, Partition, Window};
 use crate::simd::{Isa, MAX_LANES, Simd, Stored, Vectorized};
 use crate::tile::{self, unrolled};
-use crate::{Activation, Threading, activation, balanced};
+use crate::{Activation, Threading, balanced};
 use get_size2::GetSize;
 use sslm_basics::panels::ROWS as PANEL_ROWS;
 use std::ops::Range;
@@ -398,16 +398,11 @@ impl Blocks<'_> {
                                 },
                             );
                         }
-                        tile::bound(simd, activation, &mut sums);
+                        tile::activate(simd, activation, &mut sums);
                         unrolled::<ROWS, 1>(
                             #[inline(always)]
                             |row, _| simd.put_first(&mut out[row * width + at..row * width + end], sums[row][0]),
                         );
-                    }
-                    if let Some(function) = activation::rest_of(activation) {
-                        for row in out.chunks_exact_mut(width) {
-                            activation::of_elements(simd, function, &mut row[columns.clone()]);
-                        }
                     }
                 }
             },

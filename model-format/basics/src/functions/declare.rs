@@ -7,7 +7,7 @@ macro_rules! unary {
             $($(#[$doc:meta])* $code:literal $variant:ident
             $({ $($(#[$parameter_doc:meta])* $parameter:ident),+ $(,)? })? = $onnx:literal {
                 formula: |$v:ident| $formula:expr,
-                bounds: $bounds:expr,
+                in_registers: $in_registers:expr,
                 cuda: $cuda:literal,
             })+
         }
@@ -22,7 +22,7 @@ macro_rules! unary {
     ) => {
         $crate::functions::declare::activations! {
             $($(#[$doc])* $code $variant $({ $($(#[$parameter_doc])* $parameter),+ })? => {
-                bounds: $bounds,
+                in_registers: $in_registers,
                 cuda: $cuda,
             })+
         }
@@ -44,7 +44,7 @@ macro_rules! unary {
 /// The rows of [`unary`] that are short.
 macro_rules! activations {
     ($($(#[$doc:meta])* $code:literal $variant:ident $({ $($(#[$parameter_doc:meta])* $parameter:ident),+ })? => {
-        bounds: $bounds:expr,
+        in_registers: $in_registers:expr,
         cuda: $cuda:literal,
     })+) => {
         /// What a convolution, a fully connected layer or a pool applies to its sums.
@@ -59,13 +59,11 @@ macro_rules! activations {
         }
 
         impl Activation {
-            /// The bounds that it keeps an element within, if it does nothing else: `min(high, max(low, x))` of `[low, high]`, where a bound
-            /// that is NaN is none, and NaN stays NaN.
-            #[expect(unused_variables, reason = "parameters of functions that are more than bounds")]
-            pub fn bounds(self) -> Option<[f32; 2]> {
+            /// What kernels apply to sums in registers, if it is no more than that.
+            pub fn in_registers(self) -> Option<InRegisters> {
                 match self {
-                    Activation::None => Some([f32::NEG_INFINITY, f32::INFINITY]),
-                    $(Activation::$variant $({ $($parameter),+ })? => $bounds,)+
+                    Activation::None => Some(InRegisters::Bounds([f32::NEG_INFINITY, f32::INFINITY])),
+                    $(Activation::$variant $({ $($parameter),+ })? => $in_registers,)+
                     Activation::Other(_) => None,
                 }
             }

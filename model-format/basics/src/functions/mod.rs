@@ -15,13 +15,13 @@ const MOST_PARAMETERS: usize = 2;
 const SQRT_2_BY_PI: f32 = 0.797_884_6;
 
 unary! {
-    // Those that CUDA kernels inline. Kernels for CPUs apply those that are no more than bounds to sums that are still in registers. One
-    // formula serves kernels and constants.
+    // Those that CUDA kernels inline and that kernels for CPUs apply to sums that are still in registers. One formula serves kernels and
+    // constants.
     short {
         /// `max(x, 0)`.
         0 Relu = "Relu" {
             formula: |x| if x < 0.0 { 0.0 } else { x },
-            bounds: Some([0.0, f32::INFINITY]),
+            in_registers: Some(InRegisters::Bounds([0.0, f32::INFINITY])),
             cuda: "x < 0.0f ? 0.0f : x",
         }
 
@@ -31,7 +31,7 @@ unary! {
             alpha,
         } = "LeakyRelu" {
             formula: |x| if x < 0.0 { alpha * x } else { x },
-            bounds: None,
+            in_registers: (0.0 < alpha && alpha <= 1.0).then_some(InRegisters::Slope(alpha)),
             cuda: "x < 0.0f ? p * x : x",
         }
 
@@ -46,7 +46,7 @@ unary! {
                 let x = if low > x { low } else { x };
                 if high < x { high } else { x }
             },
-            bounds: Some([low, high]),
+            in_registers: Some(InRegisters::Bounds([low, high])),
             cuda: "between(x, p, q)",
         }
     }
@@ -453,6 +453,15 @@ pub fn in_c() -> String {
     [HELPERS_IN_C, UNARY_IN_C, ACTIVATION_IN_C, BINARY_IN_C, &named].concat()
 }
 
+/// What kernels apply to sums that are still in registers.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum InRegisters {
+    /// `min(high, max(low, x))` of `[low, high]`, where a bound that is NaN is none, and NaN stays NaN.
+    Bounds([f32; 2]),
+    /// `max(slope * x, x)`, of a slope above 0 and at most 1.
+    Slope(f32),
+}
+
 /// Takes the formula of a function of one element, as a type of its own, so that loops over it are compiled for each function.
 pub trait UnaryVisitor {
     /// Called with the formula, which is always inlined.
@@ -524,28 +533,33 @@ mod tests {
     }
 
     #[test]
-    fn bounds_are_the_same_function() {
-        struct Compare([f32; 2]);
+    fn what_registers_hold_becomes_the_same() {
+        struct Compare(InRegisters);
         impl UnaryVisitor for Compare {
             fn visit(self, f: impl Fn(f32) -> f32) {
-                let [low, high] = self.0;
-                for x in [-2.0, -0.0, 0.0, 1.0, 3.0, f32::NAN] {
-                    let bounded = if low > x { low } else { x };
-                    let bounded = if high < bounded { high } else { bounded };
-                    assert_eq!(bounded.to_bits(), f(x).to_bits(), "{x} within {low} and {high}");
+                let [max, min] = [|a, b| if a > b { a } else { b }, |a, b| if a < b { a } else { b }];
+                for x in [-2.0, -0.0, 0.0, 1.0, 3.0, f32::NEG_INFINITY, f32::INFINITY, f32::NAN] {
+                    let in_registers = match self.0 {
+                        InRegisters::Bounds([low, high]) => min(high, max(low, x)),
+                        InRegisters::Slope(slope) => max(slope * x, x),
+                    };
+                    assert_eq!(in_registers.to_bits(), f(x).to_bits(), "{:?} of {x}", self.0);
                 }
             }
         }
-        let mut of_bounds = 0;
+        let mut in_registers = 0;
         for function in every() {
             let activation = Activation::from(function);
             assert_eq!(activation.function(), Some(function));
-            if let Some(bounds) = activation.bounds() {
-                of_bounds += 1;
-                function.dispatch(Compare(bounds));
+            if let Some(form) = activation.in_registers() {
+                in_registers += 1;
+                function.dispatch(Compare(form));
             }
         }
-        assert_eq!(of_bounds, 2);
+        assert_eq!(in_registers, 3);
+        for alpha in [-0.5, 0.0, 1.5, f32::NAN] {
+            assert_eq!(Activation::LeakyRelu { alpha }.in_registers(), None);
+        }
     }
 
     #[test]

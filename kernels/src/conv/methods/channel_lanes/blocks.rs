@@ -6,8 +6,8 @@ use crate::conv::geometry::Geometry;
 use crate::conv::method::{ConvKernel, Operands, PlacedGroup, Problem};
 use crate::parallel::{Part, Partition, Window};
 use crate::simd::{Grid, GridMut, Isa, MAX_LANES, Simd, Stored, Vectorized};
-use crate::tile::{bound, unrolled};
-use crate::{Activation, Threading, activation, balanced};
+use crate::tile::{activate, unrolled};
+use crate::{Activation, Threading, balanced};
 use get_size2::GetSize;
 use std::ops::Range;
 
@@ -275,7 +275,6 @@ impl Outputs<'_> {
                 }
                 tile!(1 2 3 4 5 6 7 8);
             }
-            activation::finish(simd, self.activation, out);
         }
     }
 
@@ -299,7 +298,7 @@ impl Outputs<'_> {
                 sums[i][0] = simd.add(sum, bias);
             },
         );
-        bound(simd, self.activation, &mut sums);
+        activate(simd, self.activation, &mut sums);
         unrolled::<COUNT, 1>(
             #[inline(always)]
             |i, _| out.put(i, 0, sums[i][0]),

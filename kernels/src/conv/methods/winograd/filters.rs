@@ -133,7 +133,7 @@ impl<E: Stored> Filters<'_, '_, E> {
     /// Applies what is left of the activation to the outputs of a vector of filters.
     #[inline(always)]
     fn finish<S: Simd>(&mut self, simd: S, filters: Range<usize>) {
-        let Some(function) = activation::rest_of(self.operands.finishing.activation) else { return };
+        let Some(function) = activation::besides_bounds(self.operands.finishing.activation) else { return };
         let ([height, width], rows) = (self.sizes.geometry.output, &self.image.rows);
         let positions = rows.start * OUTPUTS * width..height.min(rows.end * OUTPUTS) * width;
         match self.sizes.layouts.writes {
