@@ -1,7 +1,9 @@
-//! Where memory comes from: a run allocates nothing, plans and sessions say what they take, weights stay in the map of their file, and
-//! where there is no more memory, a session says so. This program has no test harness, because the harness's threads would allocate, too.
+//! Where memory comes from: a run allocates nothing, plans, sessions and images say what they take, weights stay in the map of their file,
+//! and where there is no more memory, a session says so. This program has no test harness, because the harness's threads would allocate,
+//! too.
 
 use sslm::{Model, Threads};
+use sslm_format::{Dim, ElementType, Preprocessing, Resize};
 use sslm_tests::compare::{convert, input, prepare};
 use sslm_tests::nets::every_operator;
 use sslm_tests::onnx::{Net, Value::*};
@@ -14,12 +16,14 @@ struct Counted;
 
 static ALLOCATIONS: AtomicUsize = AtomicUsize::new(0);
 static LIVE_BYTES: AtomicUsize = AtomicUsize::new(0);
+static MOST_BYTES: AtomicUsize = AtomicUsize::new(0);
 
 // SAFETY: every call goes on to the system's allocator as it came.
 unsafe impl GlobalAlloc for Counted {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         ALLOCATIONS.fetch_add(1, Relaxed);
-        LIVE_BYTES.fetch_add(layout.size(), Relaxed);
+        let live = LIVE_BYTES.fetch_add(layout.size(), Relaxed) + layout.size();
+        MOST_BYTES.fetch_max(live, Relaxed);
         // SAFETY: the caller's promise.
         unsafe { System.alloc(layout) }
     }
@@ -37,6 +41,7 @@ static ALLOCATOR: Counted = Counted;
 fn main() {
     runs_allocate_nothing();
     weights_stay_where_they_are();
+    images_take_what_they_ask_for();
     // Elsewhere a process cannot be given less.
     if cfg!(target_os = "linux") {
         plans_and_sessions_say_what_they_take();
@@ -91,6 +96,111 @@ fn weights_stay_where_they_are() {
     // Activations come from the operating system and are not counted here.
     assert!(grown < model.weight_bytes() / 50, "{grown} bytes of tables");
     assert!(plan.session_bytes() < model.weight_bytes() / 50, "{} bytes of activations", plan.session_bytes());
+}
+
+/// Whoever decodes an image is told what it takes before it is taken: enough, and not far more.
+fn images_take_what_they_ask_for() {
+    let fixed = |size: [u64; 4]| size.map(|size| Dim::Fixed { size });
+    let open = |axis: &str| Dim::Symbolic { name: axis.to_owned() };
+    let inputs = [
+        ("gray", fixed([1, 1, 28, 28]), Resize::Stretch),
+        ("cropped", fixed([1, 3, 24, 24]), Resize::CenterCrop { short_side: 28 }),
+        ("as large as the image", [open("n"), Dim::Fixed { size: 3 }, open("h"), open("w")], Resize::Stretch),
+    ];
+    let mut wrong = Vec::new();
+    for (name, file) in image_files() {
+        for (input, dims, resize) in &inputs {
+            let layout = ssl_images::Layout::of(dims, ElementType::F32).expect("dims of images");
+            let rule = Preprocessing { resize: resize.clone(), ..layout.plain() };
+            let mut asked = 0;
+            let mut admit = |bytes| {
+                asked = asked.max(bytes);
+                Ok(())
+            };
+            let before = LIVE_BYTES.load(Relaxed);
+            MOST_BYTES.store(before, Relaxed);
+            let read = ssl_images::read_within(&file, &rule, dims, layout, &mut admit);
+            let took = MOST_BYTES.load(Relaxed) - before;
+            drop(read.unwrap_or_else(|e| panic!("{name}: {e:#}")));
+            // What is smaller than a page is not asked for.
+            if took as u64 > asked + 4096 || asked > 3 * took as u64 + (1 << 20) {
+                wrong.push(format!("{name}, {input}: expected to take the {asked} bytes that it asked for, found {took}"));
+            }
+            // Whoever is refused has not taken much.
+            MOST_BYTES.store(before, Relaxed);
+            let refused =
+                ssl_images::read_within(&file, &rule, dims, layout, &mut |_| Err(std::io::Error::other("no room").into()));
+            let took = MOST_BYTES.load(Relaxed) - before;
+            assert!(refused.is_err() && took < 400_000, "{name}, {input}: {took} bytes taken before it was refused");
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+/// Images of every format, large enough that pixels are most of what they take, and thin ones, of which rows are.
+fn image_files() -> Vec<(String, Vec<u8>)> {
+    use jpeg_encoder::SamplingFactor::{F_1_1, F_2_2, F_4_1};
+    let mut files = Vec::new();
+    for (width, height) in [(1200u32, 900u32), (8, 60_000), (60_000, 8)] {
+        let size = format!("{width}x{height}");
+        let pixels = |samples: usize| vec![90u8; width as usize * height as usize * samples];
+        let mut add = |what: &str, file: Vec<u8>| files.push((format!("{what} of {size}"), file));
+        for (color, samples) in [(png::ColorType::Grayscale, 1), (png::ColorType::Rgb, 3), (png::ColorType::Rgba, 4)] {
+            for (depth, bytes) in [(png::BitDepth::Eight, 1), (png::BitDepth::Sixteen, 2)] {
+                let mut file = Vec::new();
+                let mut encoder = png::Encoder::new(&mut file, width, height);
+                encoder.set_color(color);
+                encoder.set_depth(depth);
+                let written = encoder.write_header().and_then(|mut file| file.write_image_data(&pixels(samples * bytes)));
+                written.expect("memory takes everything");
+                add(&format!("PNG {color:?} {depth:?}"), file);
+            }
+        }
+        for (color, samples) in
+            [(jpeg_encoder::ColorType::Luma, 1), (jpeg_encoder::ColorType::Rgb, 3), (jpeg_encoder::ColorType::CmykAsYcck, 4)]
+        {
+            for (sampling, is_progressive) in [(F_1_1, false), (F_2_2, false), (F_4_1, false), (F_1_1, true), (F_2_2, true)] {
+                let mut file = Vec::new();
+                let mut encoder = jpeg_encoder::Encoder::new(&mut file, 80);
+                encoder.set_sampling_factor(sampling);
+                encoder.set_progressive(is_progressive);
+                encoder.encode(&pixels(samples), width as u16, height as u16, color).expect("memory takes everything");
+                add(&format!("JPEG {color:?} {sampling:?} {is_progressive}"), file);
+            }
+        }
+        let mut file = Vec::new();
+        let mut encoder = gif::Encoder::new(&mut file, width as u16, height as u16, &[90; 6]).expect("memory takes everything");
+        let buffer = vec![1; width as usize * height as usize].into();
+        let frame = gif::Frame { width: width as u16, height: height as u16, buffer, ..gif::Frame::default() };
+        encoder.write_frame(&frame).expect("memory takes everything");
+        drop(encoder);
+        add("GIF", file);
+        let mut bmp = b"BM\0\0\0\0\0\0\0\0".to_vec();
+        bmp.extend([54, 40, width, height, 1 | 24 << 16, 0, 0, 0, 0, 0, 0].into_iter().flat_map(u32::to_le_bytes));
+        add("BMP", [bmp, pixels(3)].concat());
+        if width.max(height) < 1 << 14 {
+            for (color, samples) in [(image_webp::ColorType::Rgb8, 3), (image_webp::ColorType::Rgba8, 4)] {
+                let mut file = Vec::new();
+                image_webp::WebPEncoder::new(&mut file).encode(&pixels(samples), width, height, color).expect("it has a size");
+                add(&format!("WebP {samples}"), file);
+            }
+        }
+        add("TIFF RGB", tiff_file::<tiff::encoder::colortype::RGB8>([width, height], &pixels(3)));
+        let wide: Vec<u16> = pixels(4).into_iter().map(|sample| u16::from(sample) * 257).collect();
+        add("TIFF CMYK of 16 bits", tiff_file::<tiff::encoder::colortype::CMYK16>([width, height], &wide));
+    }
+    files
+}
+
+fn tiff_file<C: tiff::encoder::colortype::ColorType>([width, height]: [u32; 2], samples: &[C::Inner]) -> Vec<u8>
+where
+    [C::Inner]: tiff::encoder::TiffValue,
+{
+    let mut file = std::io::Cursor::new(Vec::new());
+    let encoder = tiff::encoder::TiffEncoder::new(&mut file).expect("memory takes everything");
+    let mut encoder = encoder.with_compression(tiff::encoder::Compression::Lzw);
+    encoder.write_image::<C>(width, height, samples).expect("memory takes everything");
+    file.into_inner()
 }
 
 /// What is reserved is there: the first run needs nothing from the system any more.

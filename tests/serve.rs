@@ -399,6 +399,62 @@ fn a_body_takes_as_much_memory_as_it_has_bytes() {
     assert_eq!(answer.code, 400, "{}", answer.text());
 }
 
+/// A PNG file of so many pixels, all black.
+fn picture(width: u32, height: u32) -> Vec<u8> {
+    let mut file = Vec::new();
+    let mut encoder = png::Encoder::new(&mut file, width, height);
+    encoder.set_color(png::ColorType::Rgb);
+    let pixels = vec![0; width as usize * height as usize * 3];
+    encoder.write_header().and_then(|mut file| file.write_image_data(&pixels)).expect("memory takes everything");
+    file
+}
+
+/// Images that are large once they are decoded wait for memory, and keep nobody from being answered.
+#[cfg(target_os = "linux")]
+#[test]
+fn images_take_no_more_memory_than_there_is() {
+    let folder = models();
+    // Each takes 48 MB.
+    let (large, most) = (picture(4000, 4000), 60);
+    let server = Server::start(&[folder.path().to_str().expect("its path is text"), "--max-requests", &most.to_string()]);
+    let classify = |image: &[u8]| server.ask("POST", "/v2/models/lenet/classify?top=1", &[], image);
+    let digit = std::fs::read(lenet().join("digits/7.png")).expect("it is there");
+    let resident = |server: &Server, what: &str| -> usize {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", server.child.id())).expect("the server runs");
+        let line = status.lines().find_map(|line| line.strip_prefix(what)).expect("it is there");
+        line.trim_matches(|c: char| !c.is_ascii_digit()).parse().expect("a number of KiB")
+    };
+    assert_eq!(classify(&digit).code, 200);
+    let before = resident(&server, "VmRSS:");
+    let (left, answered) = (AtomicUsize::new(6), AtomicUsize::new(0));
+    thread::scope(|scope| {
+        for _ in 0..left.load(Relaxed) {
+            scope.spawn(|| {
+                let answer = classify(&large);
+                assert_eq!(answer.code, 200, "{}", answer.text());
+                left.fetch_sub(1, Relaxed);
+            });
+        }
+        scope.spawn(|| {
+            while left.load(Relaxed) > 1 {
+                let answer = classify(&digit);
+                assert_eq!(answer.json()["classes"][0]["label"], "7", "{}", answer.text());
+                answered.fetch_add(1, Relaxed);
+            }
+        });
+    });
+    let grown = (resident(&server, "VmHWM:") - before) / 1024;
+    eprintln!("{grown} MiB more were used; {} small images were answered meanwhile", answered.load(Relaxed));
+    // What is no image takes some, too.
+    assert!(grown < most + 16, "expected at most {most} MiB more, found {grown}");
+    assert!(answered.load(Relaxed) > 20, "{} small images were answered", answered.load(Relaxed));
+    // What there is never room for is refused by its first bytes.
+    let answer = classify(&picture(9000, 3000)[..200]);
+    assert_eq!(answer.code, 413, "{}", answer.text());
+    let expected = "image: takes 78 MiB while it is decoded: expected at most 59";
+    assert!(answer.text().contains(expected), "expected '{expected}', found '{}'", answer.text());
+}
+
 /// Opening a pipe would wait for whoever writes into it.
 #[cfg(unix)]
 #[test]

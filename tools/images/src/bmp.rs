@@ -1,14 +1,17 @@
 //! BMP files, of palettes, of 16, 24 or 32 bits a pixel, and run-length coded ones. There is so little to the format that no crate is asked.
 
+use crate::Admit;
 use crate::decoded::{Decoded, Samples, buffer};
 use crate::exif::Orientation;
-use crate::size::ensure_size;
+use crate::size::{ask, ensure_size};
 use anyhow::{Context, Result, bail, ensure};
 
-pub(crate) fn decode(file: &[u8]) -> Result<Decoded> {
+pub(crate) fn decode(file: &[u8], admit: &mut Admit<'_>) -> Result<Decoded> {
     let header = Header::of(file)?;
     let Header { width, height, bits, .. } = header;
     ensure_size(width, height, file)?;
+    let of_pixel = if header.coding == Coding::Runs { 1 + 3 } else { 3 };
+    ask(admit, file, u64::from(width) * u64::from(height) * of_pixel)?;
     let rows = match header.coding {
         Coding::Plain => header.rows(file)?,
         Coding::Runs => Rows::Owned(runs(file.get(header.offset..).unwrap_or_default(), bits, width as usize, height as usize)?),
@@ -224,6 +227,10 @@ mod tests {
         [&file[..], between, pixels].concat()
     }
 
+    fn decode(file: &[u8]) -> Result<Decoded> {
+        super::decode(file, &mut |_| Ok(()))
+    }
+
     const RED: [u8; 3] = [255, 0, 0];
     const GREEN: [u8; 3] = [0, 255, 0];
     const PALETTE: &[u8] = &[0, 0, 255, 0, 0, 255, 0, 0];
@@ -274,7 +281,7 @@ mod tests {
     #[test]
     fn pixels_are_as_they_were() {
         for (name, file, expected) in files() {
-            let image = decode(&file).unwrap_or_else(|e| panic!("{name}: {e:#}")).of_colors(3);
+            let image = decode(&file).unwrap_or_else(|e| panic!("{name}: {e:#}")).in_colors(3);
             assert_eq!((image.width, image.height, image.bytes), (3, 2, expected.concat()), "{name}");
         }
     }

@@ -1,11 +1,12 @@
 //! Files of images of all formats as pixels, gray or of three colors. The decoders are used as they are: a library of many formats brings
 //! color management that takes longer to compile than `ssl-run` itself, and nothing here uses it.
 
+use crate::Admit;
 use crate::decoded::{Decoded, Samples, buffer};
 use crate::exif::Orientation;
 use crate::jpeg::ensure_whole;
 use crate::pixels::Pixels;
-use crate::size::ensure_size;
+use crate::size::{ask, ensure_size};
 #[cfg(feature = "codecs")]
 use crate::{bmp, gif, tiff, webp};
 use anyhow::{Context, Result, ensure};
@@ -17,7 +18,7 @@ use zune_jpeg::zune_core::{bytestream::ZCursor, colorspace::ColorSpace, options:
 pub const MAX_FILE: u64 = 1 << 29;
 
 /// What makes an image of a file's bytes.
-type Decoder = fn(&[u8]) -> Result<Decoded>;
+type Decoder = fn(&[u8], &mut Admit<'_>) -> Result<Decoded>;
 
 /// A format by the first bytes of its files: its name, and what reads it.
 fn format(file: &[u8]) -> Option<(&'static str, Decoder)> {
@@ -56,31 +57,38 @@ pub fn bytes_of(mut file: impl Read) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Reads an image, and converts it to 1 or 3 `colors`; alpha is dropped.
-pub(crate) fn decode(file: impl Read, colors: usize) -> Result<Pixels> {
-    let bytes = bytes_of(file).context("cannot read")?;
+/// The image of a file, converted to 1 or 3 `colors`; alpha is dropped.
+pub(crate) fn decode(file: &[u8], colors: usize, admit: &mut Admit<'_>) -> Result<Pixels> {
     let expected = if cfg!(feature = "codecs") {
         "expected a PNG, JPEG, WebP, GIF, BMP or TIFF image, found another kind of file"
     } else {
         "expected a PNG or JPEG image (this build decodes no other), found another kind of file"
     };
-    let (name, decoder) = format(&bytes).context(expected)?;
-    ensure!(bytes.len() as u64 <= MAX_FILE, "expected an image file of at most {MAX_FILE} bytes, found more");
-    Ok(decoder(&bytes).with_context(|| format!("expected a sound {name} image"))?.of_colors(colors))
+    let (name, decoder) = format(file).context(expected)?;
+    ensure!(file.len() as u64 <= MAX_FILE, "expected an image file of at most {MAX_FILE} bytes, found more");
+    let decoded = decoder(file, admit).with_context(|| format!("expected a sound {name} image"))?;
+    decoded.of_colors(colors, admit)
 }
 
-fn decode_png(file: &[u8]) -> Result<Decoded> {
+fn decode_png(file: &[u8], admit: &mut Admit<'_>) -> Result<Decoded> {
     let mut options = png::DecodeOptions::default();
     // What is damaged anywhere may be damaged elsewhere.
     options.set_skip_ancillary_crc_failures(false);
     let mut decoder = png::Decoder::new_with_options(Cursor::new(file), options);
     // Palettes become colors, and samples of less than 8 bits become 8.
     decoder.set_transformations(png::Transformations::EXPAND);
+    // Of no use here, and small ones may become large.
+    decoder.set_ignore_text_chunk(true);
+    decoder.set_ignore_iccp_chunk(true);
     let (width, height) = decoder.read_header_info()?.size();
     ensure_size(width, height, file)?;
     let mut reader = decoder.read_info()?;
     let (color, depth) = reader.output_color_type();
-    let mut bytes = buffer(reader.output_buffer_size())?;
+    let len = reader.output_buffer_size();
+    // Rows are unpacked some at a time, into what grows.
+    let rows = reader.output_line_size(width).map_or(0, |row| row.saturating_mul(20));
+    ask(admit, file, len.map_or(u64::MAX, |len| len.saturating_add(rows.min(len.saturating_mul(4))) as u64))?;
+    let mut bytes = buffer(len)?;
     reader.next_frame(&mut bytes)?;
     // Up to the end marker: the file is whole.
     reader.finish()?;
@@ -92,8 +100,8 @@ fn decode_png(file: &[u8]) -> Result<Decoded> {
     Ok(Decoded { width, height, samples, channels: color.samples(), orientation })
 }
 
-fn decode_jpeg(file: &[u8]) -> Result<Decoded> {
-    ensure_whole(file)?;
+fn decode_jpeg(file: &[u8], admit: &mut Admit<'_>) -> Result<Decoded> {
+    ensure_whole(file, admit)?;
     let options = DecoderOptions::default().set_strict_mode(false).set_max_width(usize::MAX).set_max_height(usize::MAX);
     let mut decoder = JpegDecoder::new_with_options(ZCursor::new(file), options);
     decoder.decode_headers()?;
@@ -113,6 +121,14 @@ fn decode_jpeg(file: &[u8]) -> Result<Decoded> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn decode_png(file: &[u8]) -> Result<Decoded> {
+        super::decode_png(file, &mut |_| Ok(()))
+    }
+
+    fn decode_jpeg(file: &[u8]) -> Result<Decoded> {
+        super::decode_jpeg(file, &mut |_| Ok(()))
+    }
 
     /// Pixels of some contrast.
     fn pixels(width: u16, height: u16, channels: usize) -> Vec<u8> {
@@ -191,7 +207,7 @@ mod tests {
                         assert!(message.contains("expected no component larger than the first"), "{message}");
                         continue;
                     }
-                    let image = decode_jpeg(&file).expect("a sound image").of_colors(3);
+                    let image = decode_jpeg(&file).expect("a sound image").in_colors(3);
                     let is_near = |pixel: &[u8]| pixel.iter().zip(expected).all(|(&found, e)| found.abs_diff(e) <= 3);
                     let all = image.bytes.chunks(3).all(is_near);
                     assert!(all, "{color:?} {sampling:?} {inks:?}: expected {expected:?}, found {:?}", &image.bytes[..3]);
@@ -214,7 +230,7 @@ mod tests {
         let encoder = png::Encoder::with_info(&mut png, info).expect("a sound header");
         encoder.write_header().and_then(|mut file| file.write_image_data(&pixels)).expect("memory takes everything");
         for (name, decoded) in [("JPEG", decode_jpeg(&jpeg)), ("PNG", decode_png(&png))] {
-            let image = decoded.expect("a sound image").of_colors(3);
+            let image = decoded.expect("a sound image").in_colors(3);
             let is_near = |(&found, &e): (&u8, &u8)| name == "JPEG" || found == e;
             assert_eq!((image.width, image.height), (8, 16), "{name}");
             assert!(image.bytes[..3].iter().zip(&pixels[15 * 3..]).all(is_near), "{name}");
@@ -224,7 +240,7 @@ mod tests {
     #[test]
     fn other_files_are_told_from_images() {
         for file in [&b"RIFF\x24\0\0\0WAVEfmt "[..], b"RIFF", b"GIF90a", b"", b"this is no image"] {
-            let message = format!("{:#}", decode(file, 3).err().expect("none of an image"));
+            let message = format!("{:#}", decode(file, 3, &mut |_| Ok(())).err().expect("none of an image"));
             assert!(message.contains("expected a PNG, JPEG, WebP, GIF, BMP or TIFF image"), "{message}");
         }
     }

@@ -1,5 +1,6 @@
 //! What decoders of all formats yield, and how it becomes pixels of 8 bits a channel, gray or of three colors.
 
+use crate::Admit;
 use crate::colors::{convert, of_eight_bits};
 use crate::exif::Orientation;
 use crate::pixels::Pixels;
@@ -33,15 +34,30 @@ pub(crate) fn buffer(bytes: Option<usize>) -> Result<Vec<u8>> {
 
 impl Decoded {
     /// As 1 or 3 `colors`, the way up that it is meant to be seen; alpha is dropped.
-    pub(crate) fn of_colors(self, colors: usize) -> Pixels {
+    pub(crate) fn of_colors(self, colors: usize, admit: &mut Admit<'_>) -> Result<Pixels> {
         let Decoded { width, height, samples, channels, orientation } = self;
+        let (Samples::Eight(stored) | Samples::Sixteen(stored)) = &samples;
+        let (stored, bytes) = (stored.len() as u64, u64::from(width) * u64::from(height) * colors as u64);
+        if stored < bytes {
+            admit(stored + bytes)?;
+        }
+        if orientation != Orientation::UPRIGHT {
+            admit(stored.max(bytes) + bytes)?;
+        }
         let bytes = match samples {
             Samples::Eight(samples) => of_eight_bits(samples, channels, colors),
             Samples::Sixteen(samples) => {
-                let (samples, _) = samples.as_chunks::<2>();
-                convert(samples, channels, colors, |&sample| f32::from(u16::from_be_bytes(sample)) * (1.0 / 65535.0))
+                convert(samples, channels, colors, |sample| f32::from(u16::from_be_bytes(sample)) * (1.0 / 65535.0))
             }
         };
-        orientation.upright(Pixels { width, height, channels: colors, bytes })
+        Ok(orientation.upright(Pixels { width, height, channels: colors, bytes }))
+    }
+}
+
+#[cfg(test)]
+impl Decoded {
+    /// The same, whatever it takes.
+    pub(crate) fn in_colors(self, colors: usize) -> Pixels {
+        self.of_colors(colors, &mut |_| Ok(())).expect("there is room")
     }
 }

@@ -1,12 +1,13 @@
 //! GIF files: the first image, on the background that it leaves free.
 
+use crate::Admit;
 use crate::decoded::{Decoded, Samples, buffer};
 use crate::exif::Orientation;
-use crate::size::ensure_size;
+use crate::size::{ask, ensure_size};
 use anyhow::{Context, Result, bail};
 use gif::{DecodeOptions, MemoryLimit};
 
-pub(crate) fn decode(file: &[u8]) -> Result<Decoded> {
+pub(crate) fn decode(file: &[u8], admit: &mut Admit<'_>) -> Result<Decoded> {
     ensure_whole(file)?;
     let mut options = DecodeOptions::new();
     options.check_frame_consistency(true);
@@ -16,6 +17,8 @@ pub(crate) fn decode(file: &[u8]) -> Result<Decoded> {
     let mut decoder = options.read_info(file)?;
     let [width, height] = [decoder.width(), decoder.height()].map(u32::from);
     ensure_size(width, height, file)?;
+    // Its indices, twice, and their colors.
+    ask(admit, file, u64::from(width) * u64::from(height) * (2 + 3))?;
     let background = decoder.global_palette().zip(decoder.bg_color()).and_then(|(colors, index)| colors.as_chunks().0.get(index));
     let background: [u8; 3] = background.copied().unwrap_or_default();
     let frame = decoder.read_next_frame()?.context("expected an image, found none")?;
@@ -68,6 +71,10 @@ mod tests {
     use gif::{Encoder, Frame};
     use std::borrow::Cow;
 
+    fn decode(file: &[u8]) -> Result<Decoded> {
+        super::decode(file, &mut |_| Ok(()))
+    }
+
     /// Two images, the first of which leaves a border of two pixels of the background, which is blue.
     fn file() -> Vec<u8> {
         let mut file = Vec::new();
@@ -85,7 +92,7 @@ mod tests {
 
     #[test]
     fn the_first_image_lies_on_its_background() {
-        let image = decode(&file()).expect("a sound image").of_colors(3);
+        let image = decode(&file()).expect("a sound image").in_colors(3);
         let is_within = |i: usize| (2..7).contains(&(i % 9)) && (2..6).contains(&(i / 9));
         let expected: Vec<u8> = (0..72).flat_map(|i| if is_within(i) { [255, 0, 0] } else { [0, 0, 255] }).collect();
         assert_eq!((image.width, image.height, image.bytes), (9, 8, expected));

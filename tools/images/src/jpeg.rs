@@ -3,15 +3,16 @@
 //! its frame says, each code must be one of its table, and nothing may be left over. What is damaged and still fits all of that is an
 //! image like any other to every decoder.
 
-use crate::size::ensure_size;
+use crate::Admit;
+use crate::size::{ask, ensure_size};
 use anyhow::{Context, Error, Result, bail, ensure};
 
 /// Refuses a file that ends before its image does, or whose scans are damaged.
 ///
 /// # Errors
-/// If it does, or holds more pixels than it may.
-pub(crate) fn ensure_whole(file: &[u8]) -> Result<()> {
-    let mut walk = Walk { file, at: 2, frame: None, tables: Default::default(), restart_interval: 0 };
+/// If it does, or holds more pixels than it may, or there is no room to decode them.
+pub(crate) fn ensure_whole(file: &[u8], admit: &mut Admit<'_>) -> Result<()> {
+    let mut walk = Walk { file, admit, at: 2, frame: None, tables: Default::default(), restart_interval: 0 };
     while walk.segment()? {}
     let frame = walk.frame.context("expected a frame, found none")?;
     ensure!(frame.components.iter().all(|c| c.is_there), "expected a scan of each component, found none of some");
@@ -19,8 +20,10 @@ pub(crate) fn ensure_whole(file: &[u8]) -> Result<()> {
 }
 
 /// The way through the segments of a file.
-struct Walk<'a> {
+struct Walk<'a, 'b> {
     file: &'a [u8],
+    /// Asked for what decoding takes, as soon as it is known.
+    admit: &'a mut Admit<'b>,
     at: usize,
     frame: Option<Frame>,
     /// Huffman tables of DC and of AC coefficients.
@@ -33,6 +36,8 @@ struct Walk<'a> {
 struct Frame {
     is_progressive: bool,
     components: Vec<Component>,
+    /// Width and height.
+    size: [usize; 2],
     /// MCUs in a row, and rows of them.
     mcus: [usize; 2],
 }
@@ -58,7 +63,7 @@ struct Scan {
     is_refinement: bool,
 }
 
-impl Walk<'_> {
+impl Walk<'_, '_> {
     /// The next segment, with the scan behind it if it begins one; false at the end of the image.
     fn segment(&mut self) -> Result<bool> {
         let file = self.file;
@@ -80,7 +85,7 @@ impl Walk<'_> {
         self.at += len.max(2);
         match marker {
             0xc4 => self.huffman_tables(body)?,
-            0xc0..=0xc2 => self.frame = Some(Frame::of(body, marker == 0xc2, file).context("the frame")?),
+            0xc0..=0xc2 => self.frame = Some(Frame::of(body, marker == 0xc2, file, self.admit).context("the frame")?),
             0xc3 | 0xc5..=0xc7 | 0xc9..=0xcb | 0xcd..=0xcf => bail!("expected baseline or progressive coding, found another one"),
             0xdd => {
                 let interval = body.first_chunk().context("the restart interval ends early")?;
@@ -109,6 +114,9 @@ impl Walk<'_> {
     fn scan(&mut self, header: &[u8]) -> Result<()> {
         let frame = self.frame.as_mut().context("expected a frame before it, found none")?;
         let scan = Scan::of(header, frame)?;
+        if scan.components.len() < frame.components.len() {
+            ask(self.admit, self.file, frame.bytes(true))?;
+        }
         let mcus = match &scan.components[..] {
             [(only, _)] => frame.components[*only].blocks,
             _ => frame.mcus,
@@ -133,7 +141,7 @@ impl Walk<'_> {
 }
 
 impl Frame {
-    fn of(body: &[u8], is_progressive: bool, file: &[u8]) -> Result<Frame> {
+    fn of(body: &[u8], is_progressive: bool, file: &[u8], admit: &mut Admit<'_>) -> Result<Frame> {
         let (&[_, h0, h1, w0, w1, count], list) = body.split_first_chunk().context("it ends early")?;
         let [width, height] = [[w0, w1], [h0, h1]].map(u16::from_be_bytes);
         ensure_size(width.into(), height.into(), file)?;
@@ -150,10 +158,27 @@ impl Frame {
         let component = |entry: &[u8; 3]| {
             let sampling = sampling(entry);
             let blocks = [0, 1].map(|axis| (size[axis] * sampling[axis]).div_ceil(8 * largest[axis]));
-            let stored = if is_progressive { mcus[0] * sampling[0] * mcus[1] * sampling[1] } else { 0 };
-            Component { id: entry[0], sampling, blocks, nonzero: vec![0; stored], is_there: false }
+            Component { id: entry[0], sampling, blocks, nonzero: Vec::new(), is_there: false }
         };
-        Ok(Frame { is_progressive, components: list.iter().map(component).collect(), mcus })
+        let mut frame = Frame { is_progressive, components: list.iter().map(component).collect(), size, mcus };
+        ask(admit, file, frame.bytes(is_progressive))?;
+        if is_progressive {
+            frame.components.iter_mut().for_each(|c| c.nonzero = vec![0; mcus[0] * c.sampling[0] * mcus[1] * c.sampling[1]]);
+        }
+        Ok(frame)
+    }
+
+    /// What decoding takes: pixels, some rows of MCUs as they are scaled to the same size, and, if it `keeps` them since they come by several
+    /// scans, all coefficients.
+    fn bytes(&self, keeps: bool) -> u64 {
+        const COEFFICIENT: u64 = 2;
+        let [wide, high] = self.mcus.map(|count| count as u64);
+        let blocks = |component: &Component| component.sampling[0] as u64 * component.sampling[1] as u64;
+        let of_block = 64 * COEFFICIENT;
+        let colors = if self.components.len() == 1 { 1 } else { 3 };
+        let rows = 3 * self.components.len() as u64 * wide * blocks(&self.components[0]) * of_block;
+        let kept = if keeps { wide * high * self.components.iter().map(blocks).sum::<u64>() * of_block } else { 0 };
+        self.size[0] as u64 * self.size[1] as u64 * colors + rows + kept
     }
 }
 

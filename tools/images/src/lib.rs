@@ -45,6 +45,10 @@ pub use flags::Flags;
 #[cfg(feature = "files")]
 pub use folder::{ImagesBelow, images_below, open_found};
 
+/// Asked before an image takes memory, for as many bytes as it then has altogether: whoever has no room for them refuses. It is asked
+/// several times, and the greatest count is what the image takes.
+pub type Admit<'a> = dyn FnMut(u64) -> Result<()> + 'a;
+
 /// Images are not enlarged beyond this.
 const MAX_PIXELS: u64 = 1 << 26;
 
@@ -168,7 +172,22 @@ pub fn load(path: &Path, rule: &Preprocessing, dims: &[Dim], layout: Layout) -> 
 /// As [`load`].
 #[cfg(feature = "files")]
 pub fn read(image: impl Read, rule: &Preprocessing, dims: &[Dim], layout: Layout) -> Result<(Vec<usize>, Vec<f32>)> {
-    prepared(decode::decode(image, layout.channels)?, rule, dims, layout)
+    read_within(&bytes_of(image).context("cannot read")?, rule, dims, layout, &mut |_| Ok(()))
+}
+
+/// As [`load`], of a file in memory, for those who have to know what it takes beside the file.
+///
+/// # Errors
+/// As [`load`], or if `admit` refuses.
+#[cfg(feature = "files")]
+pub fn read_within(
+    file: &[u8],
+    rule: &Preprocessing,
+    dims: &[Dim],
+    layout: Layout,
+    admit: &mut Admit<'_>,
+) -> Result<(Vec<usize>, Vec<f32>)> {
+    prepared(decode::decode(file, layout.channels, admit)?, rule, dims, layout, admit)
 }
 
 /// As [`load`], of pixels as arrays and canvases have them: row by row, the `samples` of a pixel beside each other. One is gray, three are
@@ -194,11 +213,17 @@ pub fn of_pixels(
     );
     let channels = layout.channels;
     let image = Pixels { width, height, channels, bytes: colors::of_eight_bits(bytes, samples, channels) };
-    prepared(image, rule, dims, layout)
+    prepared(image, rule, dims, layout, &mut |_| Ok(()))
 }
 
 /// The shape and the elements of an input made of `image`, which has the colors of the layout.
-fn prepared(image: Pixels, rule: &Preprocessing, dims: &[Dim], layout: Layout) -> Result<(Vec<usize>, Vec<f32>)> {
+fn prepared(
+    image: Pixels,
+    rule: &Preprocessing,
+    dims: &[Dim],
+    layout: Layout,
+    admit: &mut Admit<'_>,
+) -> Result<(Vec<usize>, Vec<f32>)> {
     let (channels, [y, x]) = (layout.channels, layout.size_axes);
     let extent = |axis: usize, own: u32| match &dims[axis] {
         Dim::Fixed { size } => u32::try_from(*size).unwrap_or(u32::MAX),
@@ -210,13 +235,15 @@ fn prepared(image: Pixels, rule: &Preprocessing, dims: &[Dim], layout: Layout) -
             let factor = f64::from(short_side) / f64::from(image.width.min(image.height));
             let [width, height] = [image.width, image.height].map(|side| (f64::from(side) * factor).round() as u32);
             let rule = || format!("the rule crop:{short_side}");
-            let image = scale(&image, width, height).with_context(rule)?;
+            let image = scale(image, width, height, admit).with_context(rule)?;
             let (width, height) = (extent(x, image.width).min(image.width), extent(y, image.height).min(image.height));
+            admit(2 * image.bytes.capacity() as u64)?;
             image.crop((image.width - width) / 2, (image.height - height) / 2, width, height)
         }
     };
     let (width, height) = (extent(x, image.width), extent(y, image.height));
-    let image = scale(&image, width, height).with_context(|| format!("the model's input is {}", describe(dims)))?;
+    let image = scale(image, width, height, admit).with_context(|| format!("the model's input is {}", describe(dims)))?;
+    admit((image.bytes.capacity() + image.bytes.len() * size_of::<f32>()) as u64)?;
 
     let plane = width as usize * height as usize;
     let element = |pixel: usize, c: usize| {
@@ -224,19 +251,20 @@ fn prepared(image: Pixels, rule: &Preprocessing, dims: &[Dim], layout: Layout) -
         (f32::from(image.bytes[pixel * channels + stored]) * rule.scale - rule.mean[c]) / rule.std[c]
     };
     let (width, height) = (width as usize, height as usize);
+    let mut elements = Vec::with_capacity(plane * channels);
     Ok(if layout.is_channels_last() {
-        let elements = (0..plane).flat_map(|pixel| (0..channels).map(move |c| (pixel, c)));
-        (vec![1, height, width, channels], elements.map(|(pixel, c)| element(pixel, c)).collect())
+        (0..plane).for_each(|pixel| elements.extend((0..channels).map(|c| element(pixel, c))));
+        (vec![1, height, width, channels], elements)
     } else {
-        let elements = (0..channels).flat_map(|c| (0..plane).map(move |pixel| (pixel, c)));
-        (vec![1, channels, height, width], elements.map(|(pixel, c)| element(pixel, c)).collect())
+        (0..channels).for_each(|c| elements.extend((0..plane).map(|pixel| element(pixel, c))));
+        (vec![1, channels, height, width], elements)
     })
 }
 
-fn scale(image: &Pixels, width: u32, height: u32) -> Result<Pixels> {
+fn scale(image: Pixels, width: u32, height: u32, admit: &mut Admit<'_>) -> Result<Pixels> {
     let own = (image.width, image.height);
     if own == (width, height) {
-        return Ok(image.clone());
+        return Ok(image);
     }
     let pixels = |(width, height)| u64::from(width) * u64::from(height);
     ensure!(
@@ -245,6 +273,7 @@ fn scale(image: &Pixels, width: u32, height: u32) -> Result<Pixels> {
         own.0,
         own.1
     );
+    admit(image.bytes.capacity() as u64 + image.scaling(width, height))?;
     Ok(image.scale(width, height))
 }
 

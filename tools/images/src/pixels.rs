@@ -27,6 +27,16 @@ impl Pixels {
         Pixels { width, height, channels: self.channels, bytes: rows.flat_map(|row| &row[columns.clone()]).copied().collect() }
     }
 
+    /// What scaling to this size takes: its pixels, sums of a row, and what each new index takes from the old ones.
+    pub(crate) fn scaling(&self, width: u32, height: u32) -> u64 {
+        let of_axis = |from: u32, to: u32| {
+            let weights = 2 * (u64::from(from) + 2 * u64::from(to));
+            weights * size_of::<f32>() as u64 + u64::from(to) * size_of::<Share>() as u64
+        };
+        let (pixels, sums) = (u64::from(width) * u64::from(height), u64::from(self.width) * size_of::<f32>() as u64);
+        (pixels + sums) * self.channels as u64 + of_axis(self.width, width) + of_axis(self.height, height)
+    }
+
     /// Bilinear, widened when shrinking so that every pixel counts.
     pub(crate) fn scale(&self, width: u32, height: u32) -> Pixels {
         let row = self.width as usize * self.channels;

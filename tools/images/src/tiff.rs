@@ -1,16 +1,17 @@
 //! TIFF files: of those of several pages, the first. Pixels are gray, of three colors or of four inks, of up to 16 bits a sample, plain or
 //! packed without loss. What else there is of TIFF (JPEG within, palettes, floating point) is refused by name.
 
+use crate::Admit;
 use crate::decoded::{Decoded, Samples, buffer};
 use crate::exif::Orientation;
-use crate::size::ensure_size;
+use crate::size::{ask, ensure_size};
 use anyhow::{Context, Result, bail, ensure};
 use std::io::Cursor;
 use tiff::ColorType;
 use tiff::decoder::{Decoder, DecodingResult, Limits};
 use tiff::tags::Tag;
 
-pub(crate) fn decode(file: &[u8]) -> Result<Decoded> {
+pub(crate) fn decode(file: &[u8], admit: &mut Admit<'_>) -> Result<Decoded> {
     let mut decoder = Decoder::new(Cursor::new(file))?;
     let (width, height) = decoder.dimensions()?;
     ensure_size(width, height, file)?;
@@ -28,6 +29,10 @@ pub(crate) fn decode(file: &[u8]) -> Result<Decoded> {
     let (wide, high) = (width as usize, height as usize);
     let row = (wide * in_memory * usize::from(bits)).div_ceil(8);
     let bytes = row.checked_mul(high).context("its pixels take more memory than there is")?;
+    // Samples as they are stored and as they become, and a row of what they are stored in, which may have more of them.
+    let all: u64 = decoder.find_tag_unsigned(Tag::SamplesPerPixel)?.unwrap_or(1);
+    let stored_row = u64::from(decoder.chunk_dimensions().0).saturating_mul(all).saturating_mul(2);
+    ask(admit, file, stored_row.saturating_add(2 * bytes as u64 + u64::from(width) * u64::from(height)))?;
     drop(buffer(Some(bytes))?);
     let mut limits = Limits::default();
     limits.decoding_buffer_size = bytes;
@@ -82,6 +87,10 @@ mod tests {
     use tiff::encoder::colortype::{self, ColorType};
     use tiff::encoder::{Compression, DeflateLevel, TiffEncoder, TiffValue};
 
+    fn decode(file: &[u8]) -> Result<Decoded> {
+        super::decode(file, &mut |_| Ok(()))
+    }
+
     const SIZE: (u32, u32) = (7, 5);
 
     /// A file of these samples, packed or not, with an orientation or none.
@@ -110,12 +119,12 @@ mod tests {
         let wide: Vec<u16> = bytes(105).into_iter().map(|byte| u16::from(byte) * 257).collect();
         for way in WAYS {
             for file in [file::<colortype::RGB8>(&bytes(105), way, None), file::<colortype::RGB16>(&wide, way, None)] {
-                let image = decode(&file).expect("a sound image").of_colors(3);
+                let image = decode(&file).expect("a sound image").in_colors(3);
                 assert_eq!((image.width, image.height, image.bytes), (7, 5, bytes(105)));
             }
         }
         let gray = file::<colortype::Gray8>(&bytes(35), Compression::Uncompressed, None);
-        assert_eq!(decode(&gray).expect("a sound image").of_colors(1).bytes, bytes(35));
+        assert_eq!(decode(&gray).expect("a sound image").in_colors(1).bytes, bytes(35));
     }
 
     #[test]
@@ -128,7 +137,7 @@ mod tests {
                 file::<colortype::CMYK16>(&wide, Compression::Uncompressed, None),
             ];
             for file in files {
-                assert_eq!(decode(&file).expect("a sound image").of_colors(3).bytes[..3], expected);
+                assert_eq!(decode(&file).expect("a sound image").in_colors(3).bytes[..3], expected);
             }
         };
         pixel([0, 0, 0, 0], [255, 255, 255]);
@@ -147,7 +156,7 @@ mod tests {
 
     #[test]
     fn orientation_is_obeyed() {
-        let image = decode(&file::<colortype::RGB8>(&bytes(105), WAYS[0], Some(6))).expect("a sound image").of_colors(3);
+        let image = decode(&file::<colortype::RGB8>(&bytes(105), WAYS[0], Some(6))).expect("a sound image").in_colors(3);
         assert_eq!((image.width, image.height, &image.bytes[..3]), (5, 7, &bytes(105)[84..87]));
     }
 

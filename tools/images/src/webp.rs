@@ -1,17 +1,27 @@
 //! WebP files: of moving ones, the first image.
 
+use crate::Admit;
 use crate::decoded::{Decoded, Samples, buffer};
 use crate::exif::Orientation;
-use crate::size::ensure_size;
+use crate::size::{ask, ensure_size};
 use anyhow::{Context, Result, ensure};
 use image_webp::WebPDecoder;
 use std::io::Cursor;
 
-pub(crate) fn decode(file: &[u8]) -> Result<Decoded> {
-    ensure_whole(file)?;
+pub(crate) fn decode(file: &[u8], admit: &mut Admit<'_>) -> Result<Decoded> {
+    let lossy = ensure_whole(file)?;
     let mut decoder = WebPDecoder::new(Cursor::new(file))?;
     let (width, height) = decoder.dimensions();
     ensure_size(width, height, file)?;
+    // Of a moving image, the canvas, a frame and its alpha; of a still one, alpha, or its colors with alpha and what they are predicted
+    // from; in each case what is returned.
+    let of_pixel = match (decoder.is_animated(), decoder.is_lossy(), decoder.has_alpha()) {
+        (true, ..) => 4 + 4 + 5 + 4,
+        (_, true, true) => 5 + 4,
+        (_, true, false) => 3,
+        (_, false, _) => 5 + 4,
+    };
+    ask(admit, file, u64::from(width) * u64::from(height) * of_pixel + lossy)?;
     let mut samples = buffer(decoder.output_buffer_size())?;
     decoder.read_image(&mut samples)?;
     let orientation = Orientation::of_exif(decoder.exif_metadata()?.as_deref());
@@ -20,8 +30,10 @@ pub(crate) fn decode(file: &[u8]) -> Result<Decoded> {
 }
 
 /// Refuses a file that was cut off: WebP has no checksums, but each part says how long it is. The images within may say that they are
-/// larger than what they are parts of, so their sizes are looked at here.
-fn ensure_whole(file: &[u8]) -> Result<()> {
+/// larger than what they are parts of, so their sizes are looked at here. Yields how many bytes the largest of the lossy ones takes before it
+/// has colors: luminance of each pixel, and two more planes of a quarter each, in blocks of 16x16.
+fn ensure_whole(file: &[u8]) -> Result<u64> {
+    let mut lossy = 0;
     let said = file.get(4..8).and_then(<[u8]>::first_chunk).map_or(0, |len| u32::from_le_bytes(*len) as usize);
     let body = file.get(8..).and_then(|rest| rest.get(..said));
     let mut parts = body.and_then(|body| body.get(4..)).with_context(|| {
@@ -37,10 +49,12 @@ fn ensure_whole(file: &[u8]) -> Result<()> {
         if let (b"VP8 ", Some(&[w0, w1, h0, h1])) = (name, image.get(6..10).and_then(<[u8]>::first_chunk)) {
             let [width, height] = [[w0, w1], [h0, h1]].map(|size| u32::from(u16::from_le_bytes(size) & 0x3fff));
             ensure_size(width, height, file)?;
+            let blocks = |size: u32| u64::from(size.div_ceil(16));
+            lossy = lossy.max(blocks(width) * blocks(height) * (256 + 128));
         }
         parts = rest;
     }
-    Ok(())
+    Ok(lossy)
 }
 
 /// The name of the first part, what it holds, and what follows.
@@ -60,6 +74,10 @@ mod tests {
     use super::*;
     use image_webp::{ColorType, WebPEncoder};
 
+    fn decode(file: &[u8]) -> Result<Decoded> {
+        super::decode(file, &mut |_| Ok(()))
+    }
+
     /// One pixel each: lossy, lossy with alpha, and an animation.
     const LOSSY: &[u8] = b"RIFF\"\0\0\0WEBPVP8 \x16\0\0\0\x30\x01\0\x9d\x01*\x01\0\x01\0\x0e\xc0\xfe%\xa4\0\x03p\0\0\0\0";
     const ALPHA: &[u8] = b"RIFFJ\0\0\0WEBPVP8X\x0a\0\0\0\x10\0\0\0\0\0\0\0\0\0ALPH\x0c\0\0\0\x11\x07\x10\x11\xfd\x0fDD\xff\x03\0\0VP8 \x18\0\0\0\x14\x01\0\x9d\x01*\x01\0\x01\0\0\0\xfe\0\0\x0d\xc0\0\xfe\xe6\xb5\0\0\0";
@@ -78,7 +96,7 @@ mod tests {
     #[test]
     fn lossless_pixels_are_as_they_were() {
         for (color, channels) in [(ColorType::Rgb8, 3), (ColorType::Rgba8, 4)] {
-            let image = decode(&file(color, None)).expect("a sound image").of_colors(3);
+            let image = decode(&file(color, None)).expect("a sound image").in_colors(3);
             let at = |i: usize| (i * 37 % 251) as u8;
             let expected: Vec<u8> = (0..19 * 7).flat_map(|i| (0..3).map(move |c| at(i * channels + c))).collect();
             assert_eq!((image.width, image.height, image.bytes), (19, 7, expected));
@@ -87,7 +105,7 @@ mod tests {
 
     #[test]
     fn orientation_is_obeyed() {
-        let image = decode(&file(ColorType::Rgb8, Some(crate::exif::block(6)))).expect("a sound image").of_colors(3);
+        let image = decode(&file(ColorType::Rgb8, Some(crate::exif::block(6)))).expect("a sound image").in_colors(3);
         assert_eq!((image.width, image.height), (7, 19));
     }
 
@@ -100,7 +118,7 @@ mod tests {
     #[test]
     fn lossy_and_moving_images_are_read() {
         for file in [LOSSY, ALPHA, MOVING] {
-            let image = decode(file).expect("a sound image").of_colors(3);
+            let image = decode(file).expect("a sound image").in_colors(3);
             assert_eq!((image.width, image.height, image.bytes.len()), (1, 1, 3));
         }
     }

@@ -1,6 +1,7 @@
 //! Bodies of requests, of which none may be larger, slower, or, together with all others, more than the server has agreed to.
 
 use crate::failure::{Failure, Kind};
+use crate::memory::{KIB, Memory, Taken};
 use axum::body::Body;
 use bytes::{Buf, Bytes};
 use http_body::{Frame, SizeHint};
@@ -9,20 +10,18 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Sleep;
 
 /// What a body takes of the server's memory, until it is dropped, and why it was cut off.
-#[derive(Default)]
 pub(crate) struct Held {
-    permit: Mutex<Option<OwnedSemaphorePermit>>,
+    taken: Mutex<Taken>,
     failure: Mutex<Option<(Failure, Body)>>,
 }
 
 impl Held {
     /// How much it is, in KiB.
     pub(crate) fn kib(&self) -> usize {
-        self.permit.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map_or(0, OwnedSemaphorePermit::num_permits)
+        self.taken.lock().unwrap_or_else(PoisonError::into_inner).kib()
     }
 
     /// Why the body was cut off, if it was, and what is left of it.
@@ -47,16 +46,6 @@ pub(crate) async fn discard(mut body: Body, max: usize) {
     let _ = tokio::time::timeout(LINGER, reading).await;
 }
 
-/// Bytes that memory is counted in.
-pub(crate) const KIB: usize = 1024;
-
-/// So much of the server's memory, until what is returned is dropped.
-pub(crate) fn taken(memory: &Arc<Semaphore>, kib: usize) -> Result<OwnedSemaphorePermit, Failure> {
-    let kib = u32::try_from(kib).unwrap_or(u32::MAX);
-    let permit = Arc::clone(memory).try_acquire_many_owned(kib);
-    permit.map_err(|_| Failure::new(Kind::Busy, "other requests take all memory: try again later"))
-}
-
 /// How long refused bodies are read.
 const LINGER: Duration = Duration::from_secs(1);
 
@@ -64,7 +53,6 @@ const LINGER: Duration = Duration::from_secs(1);
 pub(crate) struct Bounded {
     body: Body,
     held: Arc<Held>,
-    memory: Arc<Semaphore>,
     /// Bytes that came, and that may come.
     len: usize,
     max: usize,
@@ -73,27 +61,20 @@ pub(crate) struct Bounded {
 }
 
 impl Bounded {
-    pub(crate) fn new(body: Body, max: usize, timeout: Duration, memory: &Arc<Semaphore>) -> (Self, Arc<Held>) {
-        let held = Arc::new(Held::default());
+    pub(crate) fn new(body: Body, max: usize, timeout: Duration, memory: &Arc<Memory>) -> (Self, Arc<Held>) {
+        let held = Arc::new(Held { taken: Mutex::new(memory.none()), failure: Mutex::default() });
         let late = Box::pin(tokio::time::sleep(timeout));
-        (Bounded { body, held: Arc::clone(&held), memory: Arc::clone(memory), len: 0, max, late, timeout }, held)
+        (Bounded { body, held: Arc::clone(&held), len: 0, max, late, timeout }, held)
     }
 
     /// Takes note of bytes that came, or says what is wrong with them.
     fn take(&mut self, bytes: usize) -> Result<(), Failure> {
-        let before = self.len;
-        self.len = before.saturating_add(bytes);
+        self.len = self.len.saturating_add(bytes);
         if self.len > self.max {
             return Err(Failure::new(Kind::TooLarge, format!("the request has more than {} bytes", self.max)));
         }
         // Of all that came, however small the pieces are.
-        let more = taken(&self.memory, self.len.div_ceil(KIB) - before.div_ceil(KIB))?;
-        let mut held = self.held.permit.lock().unwrap_or_else(PoisonError::into_inner);
-        match &mut *held {
-            Some(permit) => permit.merge(more),
-            None => *held = Some(more),
-        }
-        Ok(())
+        self.held.taken.lock().unwrap_or_else(PoisonError::into_inner).grow_to(self.len.div_ceil(KIB))
     }
 
     fn fail(&mut self, failure: Failure) -> std::io::Error {

@@ -1,8 +1,9 @@
 //! What every request passes, before and after it is served: who may ask, how much may come, and the log.
 
-use crate::bounded::{Bounded, Held, KIB, discard, taken};
+use crate::bounded::{Bounded, Held, discard};
 use crate::failure::{Failure, Kind};
 use crate::log;
+use crate::memory::KIB;
 use crate::server::Server;
 use crate::traffic::{Asked, Traffic};
 use axum::Extension;
@@ -62,8 +63,9 @@ fn sent(server: &Server, asked: Asked, held: Option<Arc<Held>>, response: Respon
     let len = usize::try_from(response.body().size_hint().lower()).unwrap_or(usize::MAX);
     // What the request took has room for as much of its answer.
     let more = len.div_ceil(KIB).saturating_sub(held.as_ref().map_or(0, |held| held.kib()));
-    match taken(&server.memory, more) {
-        Ok(permit) => response.map(|body| asked.answered(body, (held, permit))),
+    let mut taken = server.memory.none();
+    match taken.grow_to(more) {
+        Ok(()) => response.map(|body| asked.answered(body, (held, taken))),
         Err(failure) => failure.response(is_grpc).map(|body| asked.answered(body, ())),
     }
 }

@@ -1,9 +1,10 @@
 //! `ssl-serve`: serves models by the Open Inference Protocol. A request passes `front`, which says who may ask and how much may come; `http`
 //! or `grpc` reads it; `server` looks up what it names in the `repository`, and lets it wait in the `queue`, from which a `worker` takes
-//! it, maybe with others, and runs it on what was `served`. `listen` has the connections, `traffic` what the requests of each are up to,
+//! it, maybe with others, and runs it on what was `served`. Images are `decoding` before that. All of it takes `memory` that is counted. `listen` has the connections, `traffic` what the requests of each are up to,
 //! `scheduling` who interrupts whom, `metrics` what was counted.
 
 mod bounded;
+mod decoding;
 mod described;
 mod failure;
 mod front;
@@ -12,6 +13,7 @@ mod http;
 mod listen;
 mod log;
 mod measured;
+mod memory;
 mod metrics;
 mod queue;
 mod repository;
@@ -90,7 +92,7 @@ struct Arguments {
     /// Refuse requests of more than so many MiB
     #[arg(long, value_name = "MIB", default_value_t = 64)]
     max_body: usize,
-    /// Refuse requests while those that are there have more than so many MiB
+    /// Refuse requests while those that are there have more than so many MiB. Images that are decoded count, and wait for room
     #[arg(long, value_name = "MIB", default_value_t = 512)]
     max_requests: usize,
     /// How long a request may take to arrive, and then to be answered, in seconds. Clients may ask for less

@@ -6,7 +6,7 @@ use crate::tensors::{Tensor, datatype};
 use anyhow::{Context, Result, ensure};
 use bytes::Bytes;
 use ssl_cli::Limits;
-use ssl_images::{Class, Layout};
+use ssl_images::{Admit, Class, Layout};
 use sslm::{Dim, Model, Options, PlanCache, Preprocessing, TensorInfo, TypedView};
 use std::collections::HashMap;
 use std::path::Path;
@@ -169,11 +169,12 @@ impl Served {
         self.model.labels().get(class.index).map(String::as_str)
     }
 
-    /// The model's only input, made of an encoded image.
-    pub(crate) fn of_image(&self, image: &Bytes) -> Result<Tensor, Failure> {
+    /// The model's only input, made of an encoded image, if there is room for what that takes.
+    pub(crate) fn of_image(&self, image: &Bytes, admit: &mut Admit<'_>) -> Result<Tensor, Failure> {
         let refused = |error: &anyhow::Error| Failure::new(Kind::Invalid, format!("image: {}", ssl_cli::causes(error)));
         let (input, rule, layout) = self.image_rule().map_err(|e| refused(&e))?;
-        let (shape, elements) = ssl_images::read(&image[..], &rule, &input.dims, layout).map_err(|e| refused(&e))?;
+        let (shape, elements) = ssl_images::read_within(image, &rule, &input.dims, layout, admit).map_err(|e| refused(&e))?;
+        admit((elements.len() as u64) * (size_of::<f32>() + input.element_type.size()) as u64).map_err(|e| refused(&e))?;
         let mut bytes = Vec::with_capacity(elements.len() * input.element_type.size());
         let written = input.element_type.write(&elements, &mut bytes);
         written.map_err(|e| Failure::new(Kind::Invalid, format!("image: {e}")))?;

@@ -1,8 +1,8 @@
 //! What all requests share, and the way of an inference, whichever protocol it came by: named outputs are looked up, the request waits
 //! and runs, and is given up at its deadline or when its client leaves.
 
-use crate::bounded::KIB;
 use crate::failure::{Failure, Kind};
+use crate::memory::Memory;
 use crate::metrics::{Answered, Metrics};
 use crate::queue::Queue;
 use crate::repository::Repository;
@@ -34,8 +34,8 @@ pub(crate) struct Server {
     pub(crate) repository: Arc<Repository>,
     pub(crate) queue: Arc<Queue>,
     pub(crate) metrics: Metrics,
-    /// For each KiB of requests and answers that may be in memory at a time.
-    pub(crate) memory: Arc<Semaphore>,
+    /// Of requests, answers, and images that are decoded.
+    pub(crate) memory: Arc<Memory>,
     /// For each image that may be decoded at a time.
     pub(crate) decoders: Arc<Semaphore>,
     is_draining: AtomicBool,
@@ -83,7 +83,7 @@ impl Server {
             metrics: Metrics::new(Arc::clone(&repository), Arc::clone(&queue)),
             repository,
             queue,
-            memory: Arc::new(Semaphore::new(memory.div_ceil(KIB).min(Semaphore::MAX_PERMITS))),
+            memory: Memory::new(memory),
             decoders: Arc::new(Semaphore::new(decoders)),
             is_draining: AtomicBool::new(false),
         }

@@ -2,6 +2,7 @@
 
 use super::parts::{Named, Shared, whole};
 use super::request::{self, INFERENCE_HEADER, InferRequest};
+use crate::decoding::decoded;
 use crate::failure::{Failure, Kind};
 use crate::served::Served;
 use crate::server::{Server, Yielded, length_prefixed};
@@ -152,13 +153,8 @@ pub(super) async fn classify(
 }
 
 async fn of_image(server: &Server, served: &Arc<Served>, image: Bytes, top: usize) -> Result<Response, Failure> {
-    let decoding = Arc::clone(&server.decoders).acquire_owned().await;
-    let owner = Arc::clone(served);
-    let input = tokio::task::spawn_blocking(move || {
-        let _decoding = decoding;
-        owner.of_image(&image)
-    });
-    let input = input.await.map_err(|_| Failure::new(Kind::Internal, "the image could not be decoded"))??;
+    let (input, _taken) = decoded(server, served, &image).await?;
+    drop(image);
     let outputs = server.infer(served, vec![input], &[], None).await?;
     let [Yielded::Tensor(output)] = &outputs[..] else {
         return Err(Failure::input(format!("outputs of model '{}'", served.name), "one, of classes", outputs.len()));
