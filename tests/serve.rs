@@ -124,7 +124,10 @@ impl Answer {
         let split = bytes.windows(4).position(|four| four == b"\r\n\r\n").unwrap_or_else(|| panic!("no answer: {result:?}"));
         let head = String::from_utf8(bytes[..split].to_vec()).expect("heads are text").to_lowercase();
         let code = head.split(' ').nth(1).and_then(|code| code.parse().ok()).expect("a status");
-        let body = bytes[split + 4..].to_vec();
+        let mut body = bytes[split + 4..].to_vec();
+        if head.contains("transfer-encoding: chunked") {
+            body = of_chunks(&body).unwrap_or_else(|| panic!("expected whole chunks: {head}"));
+        }
         let len = head.lines().find_map(|line| line.strip_prefix("content-length: ")?.parse::<usize>().ok());
         assert!(len.is_none_or(|len| len == body.len()), "{len:?} bytes were promised, {} came", body.len());
         Answer { code, head, body }
@@ -136,6 +139,21 @@ impl Answer {
 
     fn json(&self) -> Value {
         serde_json::from_slice(&self.body).unwrap_or_else(|e| panic!("{e}: {}", self.text()))
+    }
+}
+
+/// A body that comes in chunks, each behind its length.
+fn of_chunks(mut chunks: &[u8]) -> Option<Vec<u8>> {
+    let mut body = Vec::new();
+    loop {
+        let line = chunks.windows(2).position(|two| two == b"\r\n")?;
+        let len = usize::from_str_radix(std::str::from_utf8(&chunks[..line]).ok()?, 16).ok()?;
+        let rest = &chunks[line + 2..];
+        if len == 0 {
+            return Some(body);
+        }
+        body.extend_from_slice(rest.get(..len)?);
+        chunks = rest.get(len + 2..)?;
     }
 }
 
@@ -453,6 +471,94 @@ fn images_take_no_more_memory_than_there_is() {
     assert_eq!(answer.code, 413, "{}", answer.text());
     let expected = "image: takes 78 MiB while it is decoded: expected at most 59";
     assert!(answer.text().contains(expected), "expected '{expected}', found '{}'", answer.text());
+}
+
+/// What packs and unpacks bodies, by the name that HTTP has for it.
+type Packing = (&'static str, fn(&[u8]) -> Vec<u8>, fn(&[u8]) -> Vec<u8>);
+
+const PACKINGS: [Packing; 2] = [
+    (
+        "gzip",
+        |bytes| read_whole(flate2::read::GzEncoder::new(bytes, flate2::Compression::default())),
+        |bytes| read_whole(flate2::read::GzDecoder::new(bytes)),
+    ),
+    (
+        "deflate",
+        |bytes| read_whole(flate2::read::ZlibEncoder::new(bytes, flate2::Compression::default())),
+        |bytes| read_whole(flate2::read::ZlibDecoder::new(bytes)),
+    ),
+];
+
+fn read_whole(mut from: impl Read) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    from.read_to_end(&mut bytes).expect("it is sound");
+    bytes
+}
+
+#[test]
+fn bodies_are_unpacked_and_packed_as_clients_ask() {
+    let folder = models();
+    let server = Server::start(&[folder.path().to_str().expect("its path is text")]);
+    let shape = [500, 2];
+    let data: Vec<f32> = (0..1000).map(|i| i as f32 / 8.0).collect();
+    let input = |name| json!({ "name": name, "shape": shape, "datatype": "FP32", "data": data });
+    let body = json!({ "inputs": [input("a"), input("b")], "parameters": { "binary_data_output": true } }).to_string();
+    let ask = |headers: &[(&str, &str)], body: &[u8]| server.ask("POST", "/v2/models/sum/infer", headers, body);
+    let plain = ask(&[], body.as_bytes());
+    assert_eq!(plain.code, 200, "{}", plain.text());
+    assert!(!plain.head.contains("content-encoding"), "{}", plain.head);
+    let digit = std::fs::read(lenet().join("digits/7.png")).expect("it is there");
+    for (name, pack, unpack) in PACKINGS {
+        let answer = ask(&[("content-encoding", name), ("accept-encoding", name)], &pack(body.as_bytes()));
+        assert_eq!(answer.code, 200, "{name}: {}", answer.text());
+        assert!(answer.head.contains(&format!("content-encoding: {name}")), "{name}: {}", answer.head);
+        assert!(answer.head.contains("vary: accept-encoding"), "{name}: {}", answer.head);
+        assert!(answer.body.len() < plain.body.len() && unpack(&answer.body) == plain.body, "{name}: another answer");
+        // Where the JSON ends is said of what is unpacked.
+        let len = |answer: &Answer| answer.head.lines().find(|line| line.starts_with("inference-header")).map(str::to_owned);
+        assert!(len(&answer).is_some() && len(&answer) == len(&plain), "{name}: {}", answer.head);
+        let answer = server.ask("POST", "/v2/models/lenet/classify?top=1", &[("content-encoding", name)], &pack(&digit));
+        assert_eq!(answer.json()["classes"][0]["label"], "7", "{name}: {}", answer.text());
+        // What is short is sent as it is.
+        let answer = server.ask("GET", "/v2", &[("accept-encoding", name)], b"");
+        assert_eq!(answer.json()["name"], "ssl-serve");
+        let packed = pack(body.as_bytes());
+        for damaged in [&packed[..packed.len() - 1], &packed[1..], body.as_bytes(), b"", &[&packed[..], b"x"].concat()] {
+            let answer = ask(&[("content-encoding", name)], damaged);
+            assert_eq!(answer.code, 400, "{name}: {}", answer.text());
+            let expected = format!("content-encoding {name}: expected a whole and sound body");
+            assert!(answer.text().contains(&expected), "{name}: {}", answer.text());
+        }
+    }
+    let answer = ask(&[("content-encoding", "br")], body.as_bytes());
+    assert_eq!(answer.code, 415, "{}", answer.text());
+    assert!(answer.text().contains("content-encoding: expected gzip, deflate or none, found 'br'"), "{}", answer.text());
+    assert!(answer.json()["error"].is_string());
+}
+
+/// What a body becomes is bounded, not only what comes of it.
+#[test]
+fn packed_bodies_take_no_more_than_others() {
+    let folder = models();
+    let place = folder.path().to_str().expect("its path is text");
+    let server = Server::start(&[place, "--max-body", "8", "--max-requests", "6"]);
+    for (name, pack, _) in PACKINGS {
+        let classify =
+            |len: usize| server.ask("POST", "/v2/models/lenet/classify", &[("content-encoding", name)], &pack(&vec![0; len]));
+        let answer = classify(7 << 20);
+        assert_eq!(answer.code, 503, "{}", answer.text());
+        assert!(answer.text().contains("other requests take all memory"), "{}", answer.text());
+        let answer = classify(5 << 20);
+        assert_eq!(answer.code, 400, "{}", answer.text());
+        assert!(answer.text().contains("image:"), "{}", answer.text());
+    }
+    let server = Server::start(&[place, "--max-body", "2"]);
+    // A hundred kilobytes that would become a hundred megabytes.
+    for (name, pack, _) in PACKINGS {
+        let answer = server.ask("POST", "/v2/models/lenet/classify", &[("content-encoding", name)], &pack(&vec![0; 100_000_000]));
+        assert_eq!(answer.code, 413, "{}", answer.text());
+        assert!(answer.text().contains("the request has more than 2097152 bytes"), "{}", answer.text());
+    }
 }
 
 /// Opening a pipe would wait for whoever writes into it.

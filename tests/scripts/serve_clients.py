@@ -5,7 +5,7 @@
     cargo build -p ssl-serve -p ssl-convert -p ssl-run
     python tests/scripts/serve_clients.py target/debug
 
-Metadata, inference with JSON and binary data, several inputs and outputs of several types, classification, the model repository, deadlines
+Metadata, inference with JSON and binary data, packed and not, several inputs and outputs of several types, classification, the model repository, deadlines
 and errors; what LeNet yields has the bits that ssl-run yields. Exit code 0 if all of it holds.
 """
 
@@ -99,6 +99,27 @@ def check(module, address, tools):
         expect("two classes of each image", classes.shape == (6, 2))
         texts = [text.decode() if isinstance(text, bytes) else text for text in classes[:, 0]]
         expect("the likeliest first", [int(text.split(":")[1]) for text in texts] == list(expected.argmax(1)))
+
+    # Packed bodies, the answer's among them, which has more than a packet's bytes.
+    many = np.tile(images, (20, 1, 1, 1))
+    given = module.InferInput(image, many.shape, "FP32")
+    given.set_data_from_numpy(many)
+    plain = client.infer("lenet", [given]).as_numpy(logits)
+    for name in ["gzip", "deflate"]:
+        ways = {"request_compression_algorithm": name, "response_compression_algorithm": name} if is_http else {"compression_algorithm": name}
+        found = client.infer("lenet", [given], outputs=[module.InferRequestedOutput(logits)], **ways)
+        expect(f"the same bits by {name}", np.array_equal(found.as_numpy(logits).view(np.int32), plain.view(np.int32)))
+        # What is small until it is unpacked is as large as it then is.
+        zeros = np.zeros((25_000, 1, 28, 28), np.float32)
+        large = module.InferInput(image, zeros.shape, "FP32")
+        large.set_data_from_numpy(zeros)
+        ways.pop("response_compression_algorithm", None)
+        try:
+            client.infer("lenet", [large], **ways)
+            raise SystemExit("expected an error: 78 MB are more than --max-body")
+        except InferenceServerException as error:
+            expect(f"more than it may have, found {error}", "the request has more than 67108864 bytes" in error.message())
+            expect(f"413 or OUT_OF_RANGE, found {error.status()}", error.status() in ("413", "StatusCode.OUT_OF_RANGE"))
 
     # Every type, there and back.
     random = np.random.default_rng(6)

@@ -4,6 +4,7 @@ use crate::bounded::{Bounded, Held, discard};
 use crate::failure::{Failure, Kind};
 use crate::log;
 use crate::memory::KIB;
+use crate::packed::{Encoding, Unpacking, packed};
 use crate::server::Server;
 use crate::traffic::{Asked, Traffic};
 use axum::Extension;
@@ -37,6 +38,7 @@ pub(crate) async fn pass(
     let is_grpc =
         request.headers().get(header::CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"));
     let asked = traffic.begin();
+    let wanted = if is_grpc { None } else { Encoding::of_answer(request.headers()) };
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
     let span = log::span(&request);
     let (response, held) = match admit(&server, &request) {
@@ -55,17 +57,27 @@ pub(crate) async fn pass(
         us = u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX),
         peer = %address,
     );
-    sent(&server, asked, held, response, is_grpc)
+    sent(&server, asked, held, response, wanted, is_grpc)
 }
 
 /// An answer whose memory is counted until its client has read it, and that of its request, which a client that reads nothing may repeat.
-fn sent(server: &Server, asked: Asked, held: Option<Arc<Held>>, response: Response, is_grpc: bool) -> Response {
+fn sent(
+    server: &Server,
+    asked: Asked,
+    held: Option<Arc<Held>>,
+    response: Response,
+    wanted: Option<Encoding>,
+    is_grpc: bool,
+) -> Response {
     let len = usize::try_from(response.body().size_hint().lower()).unwrap_or(usize::MAX);
     // What the request took has room for as much of its answer.
     let more = len.div_ceil(KIB).saturating_sub(held.as_ref().map_or(0, |held| held.kib()));
     let mut taken = server.memory.none();
     match taken.grow_to(more) {
-        Ok(()) => response.map(|body| asked.answered(body, (held, taken))),
+        Ok(()) => {
+            let response = wanted.into_iter().fold(response, packed);
+            response.map(|body| asked.answered(body, (held, taken)))
+        }
         Err(failure) => failure.response(is_grpc).map(|body| asked.answered(body, ())),
     }
 }
@@ -113,7 +125,7 @@ fn is_of_this_machine(host: &str) -> bool {
 
 /// What is answered to a body within its bounds, and what that holds of the server's memory.
 async fn bounded(server: &Server, request: Request, next: Next, is_grpc: bool) -> (Response, Option<Arc<Held>>) {
-    let (parts, whole) = request.into_parts();
+    let (mut parts, whole) = request.into_parts();
     let max = server.terms.max_body;
     let len = whole.size_hint().lower();
     if len > max as u64 {
@@ -122,7 +134,15 @@ async fn bounded(server: &Server, request: Request, next: Next, is_grpc: bool) -
         let what = format!("the request has {len} bytes: expected at most {max}");
         return (Failure::new(Kind::TooLarge, what).response(is_grpc), None);
     }
-    let (body, held) = Bounded::new(whole, max, server.terms.timeout, &server.memory);
+    let unpacking = match unpacking(&mut parts.headers, is_grpc) {
+        Ok(unpacking) => unpacking,
+        Err(failure) => {
+            server.metrics.refused.inc();
+            discard(whole, max).await;
+            return (failure.response(is_grpc), None);
+        }
+    };
+    let (body, held) = Bounded::new(whole, unpacking, max, server.terms.timeout, &server.memory);
     let response = next.run(Request::from_parts(parts, Body::new(body))).await;
     let response = match held.failure() {
         None => response,
@@ -133,6 +153,20 @@ async fn bounded(server: &Server, request: Request, next: Next, is_grpc: bool) -
         }
     };
     (response, Some(held))
+}
+
+/// What unpacks the body of a request with these headers, where it is packed. Whoever reads it finds it as if it were not.
+fn unpacking(headers: &mut HeaderMap, is_grpc: bool) -> Result<Option<Unpacking>, Failure> {
+    if is_grpc {
+        let encoding = Encoding::of_messages(headers);
+        if encoding.is_some() {
+            headers.remove("grpc-encoding");
+        }
+        return Ok(encoding.map(Unpacking::messages));
+    }
+    let encoding = Encoding::of_request(headers)?;
+    headers.remove(header::CONTENT_ENCODING);
+    Ok(encoding.map(Unpacking::whole))
 }
 
 #[cfg(test)]

@@ -15,6 +15,7 @@ mod log;
 mod measured;
 mod memory;
 mod metrics;
+mod packed;
 mod queue;
 mod repository;
 mod scheduling;

@@ -22,7 +22,6 @@ const TOP: usize = 5;
 pub(super) async fn infer(State(server): Shared, Path(named): Path<Named>, request: Request) -> Result<Response, Failure> {
     let served = server.served(&named)?;
     let (parts, body) = request.into_parts();
-    plain(&parts.headers)?;
     let json_len = json_len(&parts.headers)?;
     let body = whole(body, json_len.unwrap_or(0)).await?;
     let begun = Instant::now();
@@ -36,16 +35,6 @@ async fn of_tensors(server: &Server, served: &Arc<Served>, body: &Bytes, json_le
     let inputs = std::mem::take(&mut request.inputs);
     let outputs = server.infer(served, inputs, &request.outputs, request.timeout).await?;
     response(served, &request, &outputs)
-}
-
-/// Bodies come as they are.
-fn plain(headers: &HeaderMap) -> Result<(), Failure> {
-    match headers.get(header::CONTENT_ENCODING) {
-        Some(encoding) if encoding != "identity" => {
-            Err(Failure::new(Kind::Unsupported, format!("content-encoding: expected none, found {}", shown(encoding))))
-        }
-        _ => Ok(()),
-    }
 }
 
 /// A header as messages show it.
@@ -143,7 +132,6 @@ pub(super) async fn classify(
     request: Request,
 ) -> Result<Response, Failure> {
     let served = server.served(&named)?;
-    plain(request.headers())?;
     let Query(asked) = asked.map_err(|e| Failure::new(Kind::Invalid, format!("query: {}", e.body_text())))?;
     let body = whole(request.into_body(), 0).await?;
     let begun = Instant::now();
