@@ -417,6 +417,41 @@ fn a_body_takes_as_much_memory_as_it_has_bytes() {
     assert_eq!(answer.code, 400, "{}", answer.text());
 }
 
+#[test]
+fn statistics_are_of_all_requests_and_runs() {
+    let server = Server::start(&[&resnet(), "--workers", "1", "--max-batch", "8"]);
+    let ask = |images: usize, side: usize| {
+        let shape = [images, 3, side, side];
+        let data = vec![0; shape.iter().product()];
+        let input = json!({ "name": "image", "shape": shape, "datatype": "FP32", "data": data });
+        server.infer("resnet20", &json!({ "inputs": [input] })).code
+    };
+    let stats = || server.ask("GET", "/v2/models/resnet20/stats", &[], b"").json()["model_stats"][0].clone();
+    let none = json!({ "count": 0, "ns": 0 });
+    let before = stats();
+    assert_eq!([&before["inference_stats"]["success"], &before["last_inference"]], [&none, &json!(0)]);
+    for (images, side, code) in [(1, 32, 200), (3, 32, 200), (3, 32, 200), (2, 31, 400)] {
+        assert_eq!(ask(images, side), code);
+    }
+    let after = stats();
+    let counts = ["success", "fail", "queue", "compute_input", "compute_infer", "compute_output"];
+    assert_eq!(counts.map(|name| after["inference_stats"][name]["count"].as_u64()), [3, 1, 3, 3, 3, 3].map(Some), "{after}");
+    assert_eq!([&after["inference_count"], &after["execution_count"]], [7, 3], "{after}");
+    let sizes = after["batch_stats"].as_array().expect("a list").iter();
+    let sizes: Vec<_> = sizes.map(|size| [&size["batch_size"], &size["compute_infer"]["count"]].map(Value::as_u64)).collect();
+    assert_eq!(sizes, [[1, 1], [3, 2]].map(|size| size.map(Some)), "{after}");
+    // What is a part takes no longer than the whole, all of it some time, and less than the test.
+    let [all, run, wait] =
+        ["success", "compute_infer", "queue"].map(|name| after["inference_stats"][name]["ns"].as_u64().expect("a time"));
+    assert!(run > 0 && run + wait <= all && all < 60_000_000_000, "{after}");
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("it is later").as_millis() as u64;
+    assert!(after["last_inference"].as_u64().is_some_and(|last| (now - 60_000..=now).contains(&last)), "{after}");
+    assert_eq!(server.metric("sslm_images_total", "resnet20"), 7.0);
+    let config = server.ask("GET", "/v2/models/resnet20/config", &[], b"").json();
+    let batching = json!({ "preferred_batch_size": [8], "max_queue_delay_microseconds": 0 });
+    assert_eq!(config["dynamic_batching"], batching, "{config}");
+}
+
 /// A PNG file of so many pixels, all black.
 fn picture(width: u32, height: u32) -> Vec<u8> {
     let mut file = Vec::new();

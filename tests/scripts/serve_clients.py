@@ -5,8 +5,8 @@
     cargo build -p ssl-serve -p ssl-convert -p ssl-run
     python tests/scripts/serve_clients.py target/debug
 
-Metadata, inference with JSON and binary data, packed and not, several inputs and outputs of several types, classification, the model repository, deadlines
-and errors; what LeNet yields has the bits that ssl-run yields. Exit code 0 if all of it holds.
+Metadata, inference with JSON and binary data, packed and not, several inputs and outputs of several types, classification, statistics,
+configurations, the model repository, deadlines and errors; what LeNet yields has the bits that ssl-run yields. Exit code 0 if all of it holds.
 """
 
 import argparse
@@ -22,6 +22,7 @@ import onnx
 import tritonclient.grpc as over_grpc
 import tritonclient.http as over_http
 from onnx import TensorProto, helper
+from tritonclient.grpc import model_config_pb2
 from tritonclient.utils import InferenceServerException
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -100,6 +101,9 @@ def check(module, address, tools):
         texts = [text.decode() if isinstance(text, bytes) else text for text in classes[:, 0]]
         expect("the likeliest first", [int(text.split(":")[1]) for text in texts] == list(expected.argmax(1)))
 
+    six = module.InferInput(image, images.shape, "FP32")
+    six.set_data_from_numpy(images)
+
     # Packed bodies, the answer's among them, which has more than a packet's bytes.
     many = np.tile(images, (20, 1, 1, 1))
     given = module.InferInput(image, many.shape, "FP32")
@@ -140,6 +144,33 @@ def check(module, address, tools):
             y = found.as_numpy(f"{name.lower()}_out")
             expect(f"{name} as it was given {ways}", y.dtype == x.dtype and np.array_equal(y, x))
         expect("the sum", np.array_equal(found.as_numpy("sum"), (elements["INT64"] + elements["UINT8"]).astype(np.float32)))
+
+    # Statistics and configurations.
+    def first(name, *arguments):
+        return field(client.get_inference_statistics(name, *arguments), "model_stats")[0]
+
+    def count(stats, name):
+        return int(field(field(field(stats, "inference_stats"), name), "count"))
+
+    before, runs = first("lenet", "1"), 3
+    for _ in range(runs):
+        client.infer("lenet", [six])
+    after = first("lenet")
+    for name in ["success", "queue", "compute_infer"]:
+        expect(f"{runs} more of {name}", count(after, name) - count(before, name) == runs)
+    more = int(field(after, "inference_count")) - int(field(before, "inference_count"))
+    expect(f"{runs * len(images)} more images, found {more}", more == runs * len(images))
+    expect("batches of six", any(int(field(size, "batch_size")) == len(images) for size in field(after, "batch_stats")))
+    expect("statistics of all models", len(field(client.get_inference_statistics(), "model_stats")) == 2)
+    config = client.get_model_config("casts")
+    config = config if is_http else config.config
+    expect("the model's name and a batch", field(config, "name") == "casts" and field(config, "max_batch_size") > 1)
+    inputs = {field(own, "name"): own for own in field(config, "input")}
+    for name in TYPES:
+        own = inputs[name.lower()]
+        data_type = field(own, "data_type")
+        data_type = data_type if is_http else model_config_pb2.DataType.Name(data_type)
+        expect(f"TYPE_{name}, found {data_type}", data_type == f"TYPE_{name}" and list(field(own, "dims")) == [3])
 
     # Errors, by what they say and by their codes.
     given = module.InferInput(image, [1, 1, 28, 27], "FP32")

@@ -134,6 +134,11 @@ impl Queue {
         Queue { rules, inner: Mutex::default(), changed: Condvar::new() }
     }
 
+    /// How long a worker waits for more to join.
+    pub(crate) fn max_delay(&self) -> Duration {
+        self.rules.max_delay
+    }
+
     /// How many wait.
     pub(crate) fn len(&self) -> usize {
         lock(&self.inner).jobs.len()

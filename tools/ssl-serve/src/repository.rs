@@ -40,6 +40,15 @@ pub(crate) enum State {
     Unloaded,
 }
 
+impl State {
+    fn ready(self) -> Option<Arc<Served>> {
+        match self {
+            State::Ready(served) => Some(served),
+            State::Failed(_) | State::Unloaded => None,
+        }
+    }
+}
+
 pub(crate) struct Repository {
     places: Vec<PathBuf>,
     preparing: Preparing,
@@ -133,10 +142,24 @@ impl Repository {
         })
     }
 
+    /// What is ready: a version of a model, all versions of one, or all of all.
+    pub(crate) fn ready(&self, name: Option<&str>, version: Option<&str>) -> Result<Vec<Arc<Served>>, Failure> {
+        if let (Some(name), Some(_)) = (name, version) {
+            return self.get(name, version).map(|served| vec![served]);
+        }
+        let wanted = |listed: &Listed| name.is_none_or(|name| listed.name == name);
+        let found: Vec<Arc<Served>> = self.list().into_iter().filter(wanted).filter_map(|listed| listed.state.ready()).collect();
+        match name {
+            // Why there is none.
+            Some(name) if found.is_empty() => self.get(name, None).map(|served| vec![served]),
+            _ => Ok(found),
+        }
+    }
+
     /// Versions of a model that are ready.
     pub(crate) fn versions(&self, name: &str) -> Vec<String> {
-        let models = self.list().into_iter().filter(|listed| listed.name == name && matches!(listed.state, State::Ready(_)));
-        models.map(|listed| listed.version.to_string()).collect()
+        let ready = self.ready(Some(name), None).unwrap_or_default();
+        ready.into_iter().map(|served| served.version.to_string()).collect()
     }
 
     /// Loads a model that was unloaded or is new, or failed before, and looks for its new versions.

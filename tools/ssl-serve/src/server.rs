@@ -157,8 +157,9 @@ impl Server {
 
     /// Notes how a request for a model ended.
     pub(crate) fn note(&self, served: &Served, protocol: &'static str, begun: Instant, failed: Option<&Failure>) {
-        let code = failed.map_or(200, |failure| failure.kind.code());
-        self.metrics.answered(Answered { model: served.name.clone(), version: served.version, protocol, code }, begun.elapsed());
+        let (code, took) = (failed.map_or(200, |failure| failure.kind.code()), begun.elapsed());
+        served.measured.answered(took, failed.is_none());
+        self.metrics.answered(Answered { model: served.name.clone(), version: served.version, protocol, code }, took);
     }
 }
 

@@ -1,6 +1,7 @@
 //! Threads that run what waits: one request, or several that are joined to a batch and taken apart again.
 
 use crate::failure::{Failure, Kind};
+use crate::measured::Ran;
 use crate::queue::{Answer, Batch, Job, Queue};
 use crate::scheduling::Turn;
 use crate::served::Served;
@@ -54,9 +55,12 @@ fn run(batch: Batch) {
             Err(failure) => jobs.iter().map(|_| Err(failure.clone())).collect(),
         },
     };
-    served.measured.computed.observe(begun.elapsed().as_secs_f64());
-    served.measured.batches.observe(images as f64);
-    served.measured.images.inc_by(images as u64);
+    let ran = batch.jobs.iter().zip(&answers).map(|(job, answer)| Ran {
+        images: job.images(),
+        waited: begun.duration_since(job.since),
+        is_success: answer.is_ok(),
+    });
+    served.measured.ran(begun.elapsed(), ran);
     for (job, answer) in batch.jobs.into_iter().zip(answers) {
         if answer.as_ref().is_err_and(|failure| failure.kind == Kind::Gone) {
             served.measured.abandoned.inc();

@@ -3,6 +3,7 @@
 mod codec;
 #[allow(missing_docs, unreachable_pub, clippy::all, reason = "it is generated")]
 mod inference;
+mod statistics;
 
 use crate::described::{EXTENSIONS, PLATFORM, shape};
 use crate::failure::{Failure, Kind};
@@ -82,6 +83,20 @@ impl GrpcInferenceService for Service {
         }))
     }
 
+    async fn model_statistics(&self, request: Request<ModelStatisticsRequest>) -> Result<Response<ModelStatisticsResponse>> {
+        let ModelStatisticsRequest { name, version } = request.into_inner();
+        let served = self.0.repository.ready(said(&name), said(&version))?;
+        Ok(Response::new(ModelStatisticsResponse {
+            model_stats: served.iter().map(|served| statistics::statistics(served)).collect(),
+        }))
+    }
+
+    async fn model_config(&self, request: Request<ModelConfigRequest>) -> Result<Response<ModelConfigResponse>> {
+        let ModelConfigRequest { name, version } = request.into_inner();
+        let served = self.0.repository.get(&name, Some(&version))?;
+        Ok(Response::new(ModelConfigResponse { config: Some(statistics::config(&served, &self.0)) }))
+    }
+
     async fn model_infer(&self, request: Request<ModelInferRequest>) -> Result<Response<ModelInferResponse>> {
         let begun = Instant::now();
         let deadline = request.metadata().get("grpc-timeout").and_then(|value| deadline(value.to_str().ok()?));
@@ -118,6 +133,11 @@ impl GrpcInferenceService for Service {
         self.0.control(request.into_inner().model_name, Repository::unload).await?;
         Ok(Response::new(RepositoryModelUnloadResponse {}))
     }
+}
+
+/// What a request says, if it says something.
+fn said(text: &str) -> Option<&str> {
+    Some(text).filter(|text| !text.is_empty())
 }
 
 async fn infer(

@@ -1,9 +1,10 @@
-//! The protocol over HTTP: its paths, and what of it is JSON. Inference has a file of its own, and so has the page.
+//! The protocol over HTTP: its paths, and what of it is JSON. Inference has a file of its own, and so have statistics and the page.
 
 mod infer;
 mod page;
 mod parts;
 mod request;
+mod statistics;
 
 use crate::described::{EXTENSIONS, PLATFORM, shape};
 use crate::failure::{Failure, Kind};
@@ -29,11 +30,14 @@ pub(crate) fn router(server: &Arc<Server>, grpc: Router) -> Router {
         .route("/ready", get(model_ready))
         .route("/infer", post(infer::infer))
         .route("/classify", post(infer::classify))
+        .route("/stats", get(statistics::of_model))
+        .route("/config", get(statistics::config))
         .route("/layers", get(layers));
     let paths = Router::new()
         .route("/v2", get(metadata))
         .route("/v2/health/live", get(live))
         .route("/v2/health/ready", get(ready))
+        .route("/v2/models/stats", get(statistics::all))
         .nest("/v2/models/{model}", of_model.clone())
         .nest("/v2/models/{model}/versions/{version}", of_model)
         .route("/v2/repository/index", post(index))

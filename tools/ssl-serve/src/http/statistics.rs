@@ -1,0 +1,71 @@
+//! Statistics and configurations of models over HTTP, as Triton has them.
+
+use super::parts::{Named, Shared};
+use crate::described::{BACKEND, PLATFORM, config_dims, joining, max_batch_size};
+use crate::failure::Failure;
+use crate::measured::{Total, Totals};
+use crate::served::Served;
+use crate::tensors::datatype;
+use axum::Json;
+use axum::extract::{Path, State};
+use serde_json::{Value, json};
+use sslm::TensorInfo;
+use std::sync::Arc;
+
+pub(super) async fn all(State(server): Shared) -> Result<Json<Value>, Failure> {
+    server.repository.ready(None, None).map(|served| statistics(&served))
+}
+
+pub(super) async fn of_model(State(server): Shared, Path(named): Path<Named>) -> Result<Json<Value>, Failure> {
+    server.repository.ready(Some(&named.model), named.version.as_deref()).map(|served| statistics(&served))
+}
+
+fn statistics(all: &[Arc<Served>]) -> Json<Value> {
+    let of_one = |served: &Arc<Served>| {
+        let totals = served.measured.totals();
+        let Totals { success, fail, queue, compute, .. } = totals;
+        // What reads inputs and writes outputs is a part of the run and not measured apart, and answers are not kept for others.
+        let none = Total { count: compute.count, ns: 0 };
+        let size = |(size, total): (&usize, &Total)| {
+            let none = Total { count: total.count, ns: 0 };
+            json!({ "batch_size": size, "compute_input": none, "compute_infer": total, "compute_output": none })
+        };
+        json!({
+            "name": served.name,
+            "version": served.version.to_string(),
+            "last_inference": totals.last,
+            "inference_count": totals.images,
+            "execution_count": totals.runs,
+            "inference_stats": {
+                "success": success, "fail": fail, "queue": queue,
+                "compute_input": none, "compute_infer": compute, "compute_output": none,
+                "cache_hit": Total::default(), "cache_miss": Total::default(),
+            },
+            "batch_stats": totals.sizes.iter().map(size).collect::<Vec<_>>(),
+        })
+    };
+    Json(json!({ "model_stats": all.iter().map(of_one).collect::<Vec<_>>() }))
+}
+
+pub(super) async fn config(State(server): Shared, Path(named): Path<Named>) -> Result<Json<Value>, Failure> {
+    let served = server.served(&named)?;
+    let batch = max_batch_size(&served, &server);
+    let tensor = |info: &TensorInfo| {
+        let data_type = format!("TYPE_{}", datatype(info.element_type));
+        json!({ "name": info.name, "data_type": data_type, "dims": config_dims(info, batch) })
+    };
+    let mut config = json!({
+        "name": served.name,
+        "platform": PLATFORM,
+        "backend": BACKEND,
+        "version_policy": { "all": {} },
+        "max_batch_size": batch.unwrap_or(0),
+        "input": served.inputs.iter().map(tensor).collect::<Vec<_>>(),
+        "output": served.outputs.iter().map(tensor).collect::<Vec<_>>(),
+        "model_transaction_policy": { "decoupled": false },
+    });
+    if let Some((size, delay)) = joining(&served, &server) {
+        config["dynamic_batching"] = json!({ "preferred_batch_size": [size], "max_queue_delay_microseconds": delay });
+    }
+    Ok(Json(config))
+}
