@@ -15,16 +15,15 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicU32, AtomicUsize as Count};
 use std::time::Duration;
 use sync::{Arc, AtomicBool, AtomicU64, AtomicUsize, Condvar, Instant, JoinHandle, Mutex, Ordering, UnsafeCell, mpsc, thread};
+use waking::Waking;
 
 #[cfg_attr(loom, path = "team/modelled.rs")]
 #[cfg_attr(not(loom), path = "team/system.rs")]
 mod sync;
+mod waking;
 
 /// How often a thread looks before it lets others run and, if it is a helper, sees whether it is time to sleep.
 const LOOKS: u32 = if cfg!(loom) { 1 } else { 64 };
-
-/// Runs that take no longer are over before a helper that sleeps could be of use.
-const WORTH_WAKING: Duration = Duration::from_micros(150);
 
 /// Pieces that each thread's part of a loop is cut into: threads that were late get fewer of them.
 const PIECES: usize = 4;
@@ -47,18 +46,27 @@ pub struct Team {
     /// The process that they are threads of, and whether a caller has found itself in another one.
     process: u32,
     forked: AtomicBool,
-    /// When the team was made; when, in nanoseconds since, a run of loops ended last; and how many that one took.
+    /// When the team was made, and when, in nanoseconds since, a run of loops ended last.
     made: Instant,
     ended: AtomicU64,
-    took: AtomicU64,
+    waking: Waking,
 }
 
 /// A run of loops of one caller, until it is dropped.
 #[derive(GetSize, Debug)]
 #[must_use = "it ends when it is dropped"]
 pub struct Run<'a> {
-    /// The team that helps, if one does, and when the run began, in nanoseconds since that team was made.
-    helped: Option<(&'a Team, u64)>,
+    helped: Option<Helped<'a>>,
+}
+
+/// What helps with a run.
+#[derive(GetSize, Debug)]
+struct Helped<'a> {
+    team: &'a Team,
+    /// When the run began, in nanoseconds since the team was made.
+    began: u64,
+    /// Where helpers slept, whether they were woken.
+    woken: Option<bool>,
 }
 
 impl Run<'_> {
@@ -170,7 +178,6 @@ impl Team {
             bed: Mutex::new(()),
             bell: Condvar::new(),
         };
-        let (ended, took) = (AtomicU64::new(0), AtomicU64::new(u64::MAX));
         // Helpers that were started before one could not be are sent home by the team's end.
         let mut team = Team {
             shared: Arc::new(shared),
@@ -180,8 +187,8 @@ impl Team {
             process,
             forked: AtomicBool::new(false),
             made: Instant::now(),
-            ended,
-            took,
+            ended: AtomicU64::new(0),
+            waking: Waking::default(),
         };
         let (started, starts) = mpsc::channel();
         for i in 1..threads {
@@ -210,11 +217,11 @@ impl Team {
         PIECES * self.threads()
     }
 
-    /// Announces loops of the calling thread, until what it returns is dropped. Helpers that sleep are woken if the last run took long
-    /// enough, or was over so recently that they will find the next one without sleeping; and all of them leave the caller's core.
+    /// Announces loops of the calling thread, until what it returns is dropped. Helpers that sleep are woken if that [pays](Waking), or
+    /// the last run was over so recently that they will find the next one without sleeping; and all of them leave the caller's core.
     pub(crate) fn begin(&self) -> Run<'_> {
         let mut run = Run::alone();
-        let began = self.now();
+        let (began, mut woken) = (self.now(), None);
         if self.process != std::process::id() {
             self.forked.store(true, Ordering::Relaxed);
         } else if !self.helpers.is_empty() && self.shared.helps(1) {
@@ -223,13 +230,15 @@ impl Team {
                 self.places.iter().for_each(|place| place.keep_off(cpu));
             }
             let since_last = Duration::from_nanos(began.saturating_sub(self.ended.load(Ordering::Relaxed)));
-            let pays = Duration::from_nanos(self.took.load(Ordering::Relaxed)) > WORTH_WAKING || since_last < self.shared.spin;
-            self.shared.wakes.store(pays, Ordering::Relaxed);
-            if pays && self.shared.asleep.load(Ordering::SeqCst) > 0 {
+            let sleep = self.shared.asleep.load(Ordering::SeqCst) > 0;
+            woken = (sleep && since_last >= self.shared.spin).then(|| self.waking.pays());
+            let wakes = woken.unwrap_or(true);
+            self.shared.wakes.store(wakes, Ordering::Relaxed);
+            if wakes && sleep {
                 self.shared.wake();
             }
         }
-        run.helped = Some((self, began));
+        run.helped = Some(Helped { team: self, began, woken });
         run
     }
 
@@ -271,10 +280,12 @@ impl Team {
 
 impl Drop for Run<'_> {
     fn drop(&mut self) {
-        if let Some((team, began)) = self.helped {
+        if let Some(Helped { team, began, woken }) = self.helped {
             let now = team.now();
             team.ended.store(now, Ordering::Relaxed);
-            team.took.store(now.saturating_sub(began), Ordering::Relaxed);
+            if let Some(woken) = woken {
+                team.waking.took(woken, Duration::from_nanos(now.saturating_sub(began)));
+            }
         }
         // A run that began before the count was started anew is not among them.
         let _ = CALLERS.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |callers| callers.checked_sub(1));
