@@ -106,3 +106,15 @@ pub enum Forms {
         costs: Vec<(Layouts, f64)>,
     },
 }
+
+impl Forms {
+    /// Those of an axis that is rebuilt, if it lies inside of channels' planes, whose sizes are `in_planes` of input and output. In blocks,
+    /// what lies side by side are elements of channels, and each vector of the output costs `operations`. In planes it costs `single` times
+    /// as much where the axis is the last one, so that elements are taken one by one.
+    pub(crate) fn of_axis(in_planes: Option<[Extents; 2]>, inner: usize, operations: usize, single: f64, isa: Isa) -> Forms {
+        let Some([reads, writes]) = in_planes else { return Forms::Planes };
+        let blocks = (writes.len(Layout::Blocks, isa) / isa.lanes() * operations) as f64;
+        let planes = if inner == 1 { single * blocks } else { blocks };
+        Forms::Some { reads: vec![reads], writes, costs: vec![(Layouts::PLANES, planes), (Layouts::BLOCKS, blocks)] }
+    }
+}

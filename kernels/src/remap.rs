@@ -5,7 +5,7 @@
 //! in, and keeps the rules: a small file must not ask for tables that outweigh its tensors.
 
 use crate::cpu::{self, Call, Kernel};
-use crate::layout::{Extents, Forms, Layout, Layouts};
+use crate::layout::{Extents, Forms};
 use crate::{Exec, Task, count_pieces, expect_len};
 use get_size2::GetSize;
 
@@ -289,12 +289,8 @@ impl Task for RemapTask {
 }
 
 impl cpu::Task for RemapTask {
-    /// In blocks, what lies side by side are elements of channels.
     fn forms(&self, target: &cpu::Target) -> Forms {
-        let Some([reads, writes]) = self.in_planes else { return Forms::Planes };
-        let blocks = (writes.len(Layout::Blocks, target.isa) / target.isa.lanes()) as f64;
-        let planes = if self.inner == 1 { 2.0 * blocks } else { blocks };
-        Forms::Some { reads: vec![reads], writes, costs: vec![(Layouts::PLANES, planes), (Layouts::BLOCKS, blocks)] }
+        Forms::of_axis(self.in_planes, self.inner, 1, 2.0, target.isa)
     }
 
     fn most_table_bytes(&self, _: &cpu::Target) -> usize {

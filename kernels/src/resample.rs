@@ -2,7 +2,7 @@
 //! are mixed, [`crate::remap::RemapTask`] is cheaper.
 
 use crate::cpu::{self, Call, Kernel};
-use crate::layout::{Extents, Forms, Layout, Layouts};
+use crate::layout::{Extents, Forms};
 use crate::{Exec, Task, count_pieces, expect_len};
 use get_size2::GetSize;
 
@@ -93,13 +93,9 @@ impl Task for ResampleTask {
 }
 
 impl cpu::Task for ResampleTask {
-    /// In blocks, what lies side by side are elements of channels.
     fn forms(&self, target: &cpu::Target) -> Forms {
-        let Some([reads, writes]) = self.in_planes else { return Forms::Planes };
         let taps = self.windows.weights.len().div_ceil(self.windows.len().max(1));
-        let blocks = (writes.len(Layout::Blocks, target.isa) / target.isa.lanes() * (1 + taps)) as f64;
-        let planes = if self.inner == 1 { 4.0 * blocks } else { blocks };
-        Forms::Some { reads: vec![reads], writes, costs: vec![(Layouts::PLANES, planes), (Layouts::BLOCKS, blocks)] }
+        Forms::of_axis(self.in_planes, self.inner, 1 + taps, 4.0, target.isa)
     }
 
     fn most_table_bytes(&self, _: &cpu::Target) -> usize {
