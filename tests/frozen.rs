@@ -33,10 +33,10 @@ fn they_are_read_to_the_last_bit() {
         loaded.verify_weights(&file).unwrap_or_else(|e| panic!("{name}: {e}"));
         let weights = sslm_tests::file::section(&file, "WGTS").offset;
         let blobs = &loaded.model.graph.blobs;
-        let fill = |i: usize, elements: &mut Vec<f32>| {
+        let fill = |i: usize, sink: &mut sslm_format::Sink<'_>| {
             let start = (weights + blobs[i].offset) as usize;
             let bytes = &file[start..start + 4 * blobs[i].len as usize];
-            elements.extend(bytes.as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes)));
+            sink(&bytes.as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect::<Vec<f32>>())
         };
         let mut again = Cursor::new(Vec::new());
         sslm_format::write(&mut again, &loaded.model, fill).unwrap_or_else(|e| panic!("{name}: {e}"));

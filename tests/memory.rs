@@ -2,13 +2,17 @@
 //! and where there is no more memory, a session says so. This program has no test harness, because the harness's threads would allocate,
 //! too.
 
+use ssl_convert::emit;
+use ssl_convert::onnx::load::OnnxFile;
+use ssl_convert::onnx::proto::ModelProto;
 use sslm::{Model, Threads};
 use sslm_format::{Dim, ElementType, Preprocessing, Resize};
 use sslm_tests::compare::{convert, input, prepare};
 use sslm_tests::nets::every_operator;
-use sslm_tests::onnx::{Net, Value::*};
+use sslm_tests::onnx::{Net, Value::*, encode};
 use sslm_tests::tools::{lenet, root};
 use std::alloc::{GlobalAlloc, Layout, System};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 /// The system's allocator, counted.
@@ -16,6 +20,7 @@ struct Counted;
 
 static ALLOCATIONS: AtomicUsize = AtomicUsize::new(0);
 static LIVE_BYTES: AtomicUsize = AtomicUsize::new(0);
+/// The most that were live at a time.
 static MOST_BYTES: AtomicUsize = AtomicUsize::new(0);
 
 // SAFETY: every call goes on to the system's allocator as it came.
@@ -42,6 +47,7 @@ fn main() {
     runs_allocate_nothing();
     weights_stay_where_they_are();
     images_take_what_they_ask_for();
+    weights_are_packed_some_at_a_time();
     // Elsewhere a process cannot be given less.
     if cfg!(target_os = "linux") {
         plans_and_sessions_say_what_they_take();
@@ -73,7 +79,7 @@ fn runs_allocate_nothing() {
 }
 
 /// A model whose weights are far more than its activations.
-fn weights_stay_where_they_are() {
+fn heavy() -> ModelProto {
     let mut net = Net::new(&["batch", "16", "12", "12"]);
     let (w, b) = (net.random(64 * 16 * 9), net.random(64));
     let y = net.conv("x", [64, 16, 3, 3], &w, &b, &[]);
@@ -81,8 +87,12 @@ fn weights_stay_where_they_are() {
     let w = net.random(1000 * 6400);
     let w = net.weights(&[1000, 6400], &w);
     let y = net.node("Gemm", &[&y, &w], &[("transB", Int(1))]);
+    net.finish(&[&y])
+}
+
+fn weights_stay_where_they_are() {
     let file = tempfile::NamedTempFile::new().expect("a temporary file");
-    std::fs::write(file.path(), convert(&net.finish(&[&y]), false)).expect("a file");
+    std::fs::write(file.path(), convert(&heavy(), false)).expect("a file");
 
     let before = LIVE_BYTES.load(Relaxed);
     // SAFETY: nobody else knows the file.
@@ -201,6 +211,18 @@ where
     let mut encoder = encoder.with_compression(tiff::encoder::Compression::Lzw);
     encoder.write_image::<C>(width, height, samples).expect("memory takes everything");
     file.into_inner()
+/// A file is written while the network that it is made of is in memory: of its weights, once.
+fn weights_are_packed_some_at_a_time() {
+    let mut onnx = OnnxFile::decode(encode(&heavy()), PathBuf::new()).expect("it decodes");
+    for dense in [true, false] {
+        let graph = ssl_convert::network(&mut onnx, dense).expect("it converts");
+        let mut file = tempfile::tempfile().expect("a temporary file");
+        let before = LIVE_BYTES.load(Relaxed);
+        MOST_BYTES.store(before, Relaxed);
+        emit::write(&graph, emit::Metadata::default(), &mut file).expect("there is room for it");
+        let (taken, written) = (MOST_BYTES.load(Relaxed) - before, file.metadata().expect("a size").len() as usize);
+        assert!(written > 25_000_000 && taken < written / 20, "{taken} bytes to write {written}");
+    }
 }
 
 /// What is reserved is there: the first run needs nothing from the system any more.

@@ -85,4 +85,4 @@ pub use value::{Blob, BlobId, Compaction, Kept, Value, ValueId};
 pub(crate) use weights::InFile;
 pub use weights::{Stored, Weights};
 pub use window::{Padding, Window};
-pub use write::write;
+pub use write::{Sink, write};

@@ -8,17 +8,24 @@ use crate::error::{Error, Result};
 use crate::graph::Model;
 use crate::op::Operator;
 use crate::read::read_section;
-use std::io::{Seek, SeekFrom, Write};
+use std::io::{self, Seek, SeekFrom, Write};
 
 /// The minor version that defines types of elements.
 const TYPES_SINCE: u16 = 4;
 
-/// Writes a file: metadata from `model`, and the elements of blob `i` from `fill(i, buffer)`, called once for each in order with
-/// an empty buffer, so that only one blob is in memory at a time. What is written passes [`crate::validate`].
+/// What takes in the elements of a blob, as many at a time as whoever has them likes.
+pub type Sink<'a> = dyn FnMut(&[f32]) -> io::Result<()> + 'a;
+
+/// Writes a file: metadata from `model`, and the elements of blob `i` from `fill(i, sink)`, called once for each in order, which hands
+/// them to the sink part by part, so that no whole blob has to be in memory. What is written passes [`crate::validate`].
 ///
 /// # Errors
 /// If `model` breaks a rule of the format, if `fill` yields another count than `model.graph.blobs[i].len`, or if `out` fails.
-pub fn write<W: Write + Seek>(out: &mut W, model: &Model, mut fill: impl FnMut(usize, &mut Vec<f32>)) -> Result<()> {
+pub fn write<W: Write + Seek>(
+    out: &mut W,
+    model: &Model,
+    mut fill: impl FnMut(usize, &mut Sink<'_>) -> io::Result<()>,
+) -> Result<()> {
     let weights_len = model.graph.blobs.iter().map(|b| b.offset + b.len * 4).max().unwrap_or(0);
     check_model(model, weights_len)?;
 
@@ -66,34 +73,41 @@ pub fn write<W: Write + Seek>(out: &mut W, model: &Model, mut fill: impl FnMut(u
 
     let weights_at = pad(out, at, WEIGHT_ALIGN)?;
     let mut hasher = crc32fast::Hasher::new();
-    let mut written = 0;
-    let mut buffer = Vec::new();
+    let mut written = 0u64;
     for (i, blob) in model.graph.blobs.iter().enumerate() {
-        buffer.clear();
-        fill(i, &mut buffer);
-        if blob.offset != (written as u64).next_multiple_of(ALIGN) || buffer.len() as u64 != blob.len {
-            let expected = format!("{} elements at byte {}", blob.len, blob.offset);
-            return Err(Error::invalid(format!("blob {i}"), expected, format!("{} elements after byte {written}", buffer.len())));
+        let at = written.next_multiple_of(ALIGN);
+        if blob.offset != at {
+            return Err(Error::invalid(
+                format!("blob {i}"),
+                format!("its elements at byte {at}"),
+                format!("byte {}", blob.offset),
+            ));
         }
-        let padding = [0; ALIGN as usize];
-        let swapped: Vec<u8>;
-        let bytes: &[u8] = if cfg!(target_endian = "little") {
-            bytemuck::cast_slice(&buffer)
-        } else {
-            swapped = buffer.iter().flat_map(|x| x.to_le_bytes()).collect();
-            &swapped
+        let padding = &[0; ALIGN as usize][..(at - written) as usize];
+        let mut put = |bytes: &[u8]| {
+            hasher.update(bytes);
+            out.write_all(bytes)
         };
-        for part in [&padding[..blob.offset as usize - written], bytes] {
-            hasher.update(part);
-            out.write_all(part)?;
-            written += part.len();
+        put(padding)?;
+        let mut count = 0;
+        fill(i, &mut |elements| {
+            count += elements.len() as u64;
+            if cfg!(target_endian = "little") {
+                put(bytemuck::cast_slice(elements))
+            } else {
+                put(&elements.iter().flat_map(|x| x.to_le_bytes()).collect::<Vec<u8>>())
+            }
+        })?;
+        if count != blob.len {
+            return Err(Error::invalid(format!("blob {i}"), format!("{} elements", blob.len), count));
         }
+        written = at + 4 * count;
     }
     table.push(Section {
         tag: tag::WEIGHTS,
         flags: MUST_UNDERSTAND,
         offset: weights_at,
-        len: written as u64,
+        len: written,
         crc: hasher.finalize(),
         reserved: 0,
     });
@@ -104,7 +118,7 @@ pub fn write<W: Write + Seek>(out: &mut W, model: &Model, mut fill: impl FnMut(u
     let mut header = MAGIC.to_vec();
     (u32::from(VERSION[0]) | u32::from(minor) << 16).write(&mut header);
     (count as u32).write(&mut header);
-    (weights_at + written as u64).write(&mut header);
+    (weights_at + written).write(&mut header);
     0u32.write(&mut header);
     0u32.write(&mut header);
     let mut table_bytes = Vec::new();

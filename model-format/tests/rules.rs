@@ -59,9 +59,9 @@ fn model() -> Model {
 
 fn written(model: &Model) -> Result<Vec<u8>> {
     let mut out = Cursor::new(Vec::new());
-    write(&mut out, model, |blob, elements| {
+    write(&mut out, model, |blob, sink| {
         let len = model.graph.blobs[blob].len as usize;
-        elements.extend((0..len).map(|i| (blob + i) as f32));
+        (0..len).try_for_each(|i| sink(&[(blob + i) as f32]))
     })?;
     Ok(out.into_inner())
 }

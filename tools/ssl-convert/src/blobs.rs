@@ -2,7 +2,11 @@
 
 use crate::onnx::tensor::Floats;
 use crate::weights::Matrix;
-use sslm_format::{Blob, BlobId, Value, panels};
+use sslm_format::{Blob, BlobId, Sink, Value, panels};
+use std::io;
+
+/// About so many elements of a weight matrix or a stored tensor are in memory at a time: a panel may have more.
+const PART: usize = 1 << 16;
 
 /// Blobs in the order in which they are written.
 #[derive(Default)]
@@ -71,17 +75,34 @@ impl<'g> Blobs<'g> {
         self.share(data.len(), Source::Tensor(data))
     }
 
-    /// Appends the elements of blob `i` to `buffer`.
-    pub fn fill(&self, i: usize, buffer: &mut Vec<f32>) {
+    /// Hands the elements of blob `i` to `sink`.
+    ///
+    /// # Errors
+    /// If that fails.
+    pub fn fill(&self, i: usize, sink: &mut Sink<'_>) -> io::Result<()> {
+        let mut part = Vec::new();
         match &self.sources[i] {
-            Source::Ready(elements) => buffer.extend(elements),
-            Source::Tensor(data) => buffer.extend(data.iter()),
+            Source::Ready(elements) => sink(elements)?,
+            Source::Tensor(data) => {
+                for first in (0..data.len()).step_by(PART) {
+                    part.clear();
+                    part.extend((first..data.len().min(first + PART)).map(|i| data.at(i)));
+                    sink(&part)?;
+                }
+            }
             Source::Panels { matrix, blocks } => {
                 for Block { rows, columns } in blocks {
-                    panels::pack(rows.len(), columns.len(), |r, c| matrix.at(rows[r], columns[c]), buffer);
+                    // Whole panels: each one is packed like a matrix of its own.
+                    let few = (PART / columns.len().max(1)).max(1).next_multiple_of(panels::ROWS);
+                    for rows in rows.chunks(few) {
+                        part.clear();
+                        panels::pack(rows.len(), columns.len(), |r, c| matrix.at(rows[r], columns[c]), &mut part);
+                        sink(&part)?;
+                    }
                 }
             }
         }
+        Ok(())
     }
 }
 

@@ -1,4 +1,4 @@
-//! Writing: a `.sslm` model from a graph, its weights packed into panels one layer at a time.
+//! Writing: a `.sslm` model from a graph, its weights packed into panels some at a time.
 
 use crate::blobs::Blobs;
 use crate::graph::Graph;
@@ -42,6 +42,6 @@ pub fn write(g: &Graph, metadata: Metadata, out: &mut (impl Write + Seek)) -> Re
     let output_names = if own_names.eq(&g.output_names) { Vec::new() } else { g.output_names.clone() };
     let Metadata { labels, preprocessing, provenance } = metadata;
     let model = Model { graph, types: Some(g.types.clone()), output_names, labels, preprocessing, provenance };
-    format::write(out, &model, |blob, buffer| blobs.fill(blob, buffer)).context("the model cannot be written")?;
+    format::write(out, &model, |blob, sink| blobs.fill(blob, sink)).context("the model cannot be written")?;
     Ok(out.flush()?)
 }

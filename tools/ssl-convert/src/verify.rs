@@ -167,6 +167,7 @@ impl<'a> Reference<'a> {
         let rounds = (0..original.graph.nodes.len()).any(|i| original.op(i).function() == Some(Activation::Round));
         let tolerance = checks.tolerance.unwrap_or(if rounds { TOLERANCE_OF_ROUNDING } else { TOLERANCE });
         let file = written_beside(target, &original, metadata)?;
+        drop(original);
         let model = ssl_cli::open_model(&file.path())?;
         let answers = checks.onnxruntime.as_ref().map(|python| {
             progress.step("run onnxruntime")?;
