@@ -164,6 +164,29 @@ fn each_limit_is_an_error_of_its_kind() {
     prepare(Options::new().max_macs(400_000).max_time(Duration::MAX)).expect("LeNet takes fewer");
 }
 
+/// Lists of positions are counted before they are made, and no longer when kernels own what became of them.
+#[test]
+fn lists_are_counted_once() {
+    let (layers, extent) = (3, 5000);
+    let mut random = fastrand::Rng::with_seed(1);
+    let bytes = repeated(&["1", "1", "1", "5000"], layers, |net, x, _| {
+        // In no order that a rule describes.
+        let indices = net.integers(&std::iter::repeat_with(|| random.i64(0..extent)).take(extent as usize).collect::<Vec<_>>());
+        let picked = net.node("Gather", &[x, &indices], &[("axis", Int(3))]);
+        net.node("Sigmoid", &[&picked], &[])
+    });
+    let model = Model::from_bytes(&bytes).expect("what was written is valid");
+    let prepare = |memory: usize| model.prepare(&Options::new().threads(Threads::Single).max_memory(memory));
+    let refusal = prepare(4 * extent as usize).expect_err("a list takes more than the elements").to_string();
+    let list = refusal.strip_suffix(" bytes").and_then(|text| text.split_once("memory for lists of positions: "));
+    let list: usize = list.and_then(|(_, text)| text.rsplit(' ').next()?.parse().ok()).unwrap_or_else(|| panic!("{refusal}"));
+    let plan = prepare(usize::MAX).expect("there is room");
+    let owned = plan.prepared_bytes() / layers;
+    assert!(owned > plan.session_bytes(), "{owned} bytes of a layer's tables");
+    prepare(layers * list + plan.session_bytes()).expect("tables take less than lists, and do not come on top of them");
+    assert!(prepare(layers * list - 1).is_err(), "lists of all layers are there at once");
+}
+
 #[test]
 fn a_run_ends_at_its_time() {
     let layers = repeated(&["batch", "8", "256", "256"], 400, |net, x, _| net.node("Sigmoid", &[x], &[]));

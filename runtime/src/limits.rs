@@ -140,6 +140,11 @@ impl Meter {
         Ok(())
     }
 
+    /// Counts bytes no longer that were taken: they are gone, or part of what is counted next.
+    pub(crate) fn give_back(&self, bytes: usize) {
+        self.taken.set(self.taken.get().saturating_sub(bytes));
+    }
+
     /// Checks what a run costs.
     ///
     /// # Errors

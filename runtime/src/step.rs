@@ -28,6 +28,8 @@ pub(crate) struct Step<'m> {
     pub(crate) layouts: Layouts,
     /// The sizes of what it writes, if that lies in blocks.
     pub(crate) blocks: Option<Extents>,
+    /// Bytes counted of lists that are this step's or those of steps before it, until the step's kernel owns what is left of them.
+    pub(crate) listed: usize,
 }
 
 /// What reports say of a step.

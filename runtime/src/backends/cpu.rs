@@ -356,11 +356,12 @@ impl Sequence {
     fn new(planned: Steps<'_>, targets: &Targets<'_>, threads: usize, kept_len: &mut usize, meter: &Meter) -> Result<Self> {
         let prepare = |step: Step<'_>| {
             meter.expect_time()?;
-            let Step { about, task, reads, parameters, write, layouts, blocks } = step;
+            let Step { about, task, reads, parameters, write, layouts, blocks, listed } = step;
             let target = targets.of(about.node, threads);
             let (task, target): (Box<dyn cpu::Task + '_>, Target) = (task, Target { layouts, ..target });
             meter.expect_room(task.most_table_bytes(&target), "tables of a step")?;
             let kernel = task.prepare(&target);
+            meter.give_back(listed);
             meter.take(kernel.table_bytes(), "tables of all steps")?;
             let timed = kernel.method().is_some() && about.node.is_some_and(|node| targets.methods.of(node).1);
             let kept = *kept_len..*kept_len + kernel.kept_len();

@@ -41,6 +41,8 @@ struct Draft<'m> {
     layouts: Layouts,
     /// The sizes of what it writes, if that lies in blocks.
     blocks: Option<Extents>,
+    /// As [`Step::listed`].
+    listed: usize,
 }
 
 /// A step to be added.
@@ -96,6 +98,8 @@ pub(crate) struct Builder<'m> {
     selected: HashMap<(ValueId, Option<Vec<u32>>), Operand>,
     /// What the plan may take.
     meter: &'m Meter,
+    /// Bytes counted of lists that no step has yet.
+    listed: usize,
 }
 
 impl<'m> Builder<'m> {
@@ -111,19 +115,36 @@ impl<'m> Builder<'m> {
     ) -> Result<Self> {
         let places = vec![None; shapes.len()];
         let (steps, buffers, selected) = Default::default();
-        let builder = Builder { model, shapes, steps, buffers, places, selected, meter };
+        let builder = Builder { model, shapes, steps, buffers, places, selected, meter, listed: 0 };
         let largest = (0..builder.places.len()).map(|i| builder.physical_len(ValueId(i as u32))).max().unwrap_or(0);
         meter.expect_room(largest.saturating_mul(size_of::<f32>()), "the largest tensor")?;
         can_be_had(largest)?;
         Ok(builder)
     }
 
-    /// Counts bytes of a list that a step is about to make: one that stays as long as the plan.
+    /// Counts the most bytes of a list that a step is about to make.
     ///
     /// # Errors
     /// If the plan may not take so many.
-    pub(crate) fn list(&self, bytes: usize) -> Result<()> {
-        self.meter.take(bytes, "lists of positions")
+    pub(crate) fn list(&mut self, bytes: usize) -> Result<()> {
+        self.meter.take(bytes, "lists of positions")?;
+        self.listed = self.listed.saturating_add(bytes);
+        Ok(())
+    }
+
+    /// How many steps there are so far.
+    pub(crate) fn step_count(&self) -> usize {
+        self.steps.len()
+    }
+
+    /// The last of the steps of a node, which are those from `first` on, has the lists that were counted for them: what kernels keep of
+    /// lists, they count themselves.
+    pub(crate) fn settle_lists(&mut self, first: usize) {
+        let listed = std::mem::take(&mut self.listed);
+        match self.steps[first..].last_mut() {
+            Some(step) => step.listed = listed,
+            None => self.meter.give_back(listed),
+        }
     }
 
     /// # Errors
@@ -250,7 +271,7 @@ impl<'m> Builder<'m> {
             operations: task.operations(len),
             elements,
         };
-        self.steps.push(Draft { about, task, reads, parameters, write, adds, layouts: Layouts::PLANES, blocks: None });
+        self.steps.push(Draft { about, task, reads, parameters, write, adds, layouts: Layouts::PLANES, blocks: None, listed: 0 });
         Operand::Buffer(write)
     }
 
@@ -388,7 +409,7 @@ impl<'m> Builder<'m> {
         };
         let (reads, parameters, layouts) = (vec![Operand::Buffer(from)], Vec::new(), Layouts::PLANES);
         let blocks = (to == Layout::Blocks).then_some(extents);
-        self.steps.push(Draft { about, task: Box::new(task), reads, parameters, write, adds: false, layouts, blocks });
+        self.steps.push(Draft { about, task: Box::new(task), reads, parameters, write, adds: false, layouts, blocks, listed: 0 });
         held[wanted] = Some(write);
         write
     }
@@ -436,9 +457,9 @@ impl<'m> Builder<'m> {
         self.add_in_place();
         let (places, arena_len) = arena::place(&self.buffers);
         let places = Places(places);
-        let placed = |Draft { about, task, reads, parameters, write, layouts, blocks, .. }| {
+        let placed = |Draft { about, task, reads, parameters, write, layouts, blocks, listed, .. }| {
             let reads = reads.into_iter().map(|operand| places.of(operand)).collect();
-            Step { about, task, reads, parameters, write: places.of_buffer(write), layouts, blocks }
+            Step { about, task, reads, parameters, write: places.of_buffer(write), layouts, blocks, listed }
         };
         let steps = self.steps.into_iter().map(placed).collect();
         (Steps { steps, arena_len }, places)

@@ -215,8 +215,10 @@ fn add<'m>(builder: &mut Builder<'m>, chain: &Fused<'m>) -> Result<()> {
         return Ok(());
     }
     builder.expect_time()?;
-    let Node { name, op, .. } = chain.node;
-    op.lower(&mut Lowering::new(builder, chain)).map_err(|e| e.within(format!("node '{name}' ({})", op.name())))
+    let (Node { name, op, .. }, first) = (chain.node, builder.step_count());
+    op.lower(&mut Lowering::new(builder, chain)).map_err(|e| e.within(format!("node '{name}' ({})", op.name())))?;
+    builder.settle_lists(first);
+    Ok(())
 }
 
 /// The part of a network that is computed image by image, with the batch and the shapes of all values for one image. It does not depend on
