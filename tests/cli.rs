@@ -246,6 +246,33 @@ fn outputs_without_a_batch() {
 }
 
 /// Images lie in inputs with channels first or last, as numbers or as the bytes that they are.
+/// A tensor that a model lists twice is two outputs, as it is for onnxruntime. Files that hold outputs by their names have one of each.
+#[test]
+fn an_output_may_be_listed_twice() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let mut net = Net::new(&["1", "2"]);
+    let y = net.node("Neg", &["x"], &[]);
+    let z = net.node("Abs", &[&y], &[]);
+    let model = converted(folder.path(), "twice", &net.finish(&[&y, &z, &y]));
+    let loaded = sslm::Model::read(&model).expect("it opens");
+    assert_eq!(loaded.output_names(), [&y, &z, &y]);
+    let mut session = loaded.prepare(&sslm::Options::new()).expect("it is prepared").session();
+    let x = sslm::TensorView::new(&[1, 2], &[3.0, -0.5]).expect("it fits");
+    let outputs = session.run_all(&[x]).expect("it runs");
+    let found: Vec<&[f32]> = outputs.iter().map(|(_, output)| output.data()).collect();
+    assert_eq!(found, [[-3.0, 0.5], [3.0, 0.5], [-3.0, 0.5]]);
+    let [x, npz, rows] = ["x.npy", "y.npz", "rows.arrow"].map(|name| text(folder.path().join(name)));
+    write_npy(&x, &[1, 2], &[3.0, -0.5]);
+    let expected = format!("expected outputs of different names, found '{y}' twice");
+    refuses("ssl-run", &[&model, "--input", &x, "--output", &npz], &["y.npz", &expected]);
+
+    let mut images = Net::new(&["N", "1", "2", "2"]);
+    let y = images.node("Relu", &["x"], &[]);
+    let model = converted(folder.path(), "images", &images.finish(&[&y, &y]));
+    let expected = format!("column '{y}': expected names that differ");
+    refuses("ssl-score", &[&model, &text(lenet().join("digits")), "-o", &rows, "--raw"], &[&expected]);
+}
+
 #[test]
 fn images_of_any_layout() {
     let folder = tempfile::tempdir().expect("a temporary folder");

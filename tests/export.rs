@@ -134,7 +134,8 @@ fn outputs_keep_their_names() {
     let behind = net.node("Dropout", &[&twice], &[]);
     let cast = net.node("Cast", &[&y], &[("to", Int(1))]);
     let given = net.node("Identity", &["x"], &[]);
-    let names = ["2", &twice, &behind, &cast, &given, "x", &stored];
+    // The last ones are listed for the second time.
+    let names = ["2", &twice, &behind, &cast, &given, "x", &stored, "2", &twice, &given, &stored];
     let (models, exported_names) = both(&net.finish(&names));
     assert_eq!(exported_names, names);
     let x = input(&shape);
@@ -149,7 +150,12 @@ fn outputs_keep_their_names() {
     for i in [4, 5] {
         assert_eq!(file[i].1, x, "{}", names[i]);
     }
-    assert_eq!(file[6].1, [5.0, 6.0]);
+    for i in [6, 10] {
+        assert_eq!(file[i].1, [5.0, 6.0], "{}", names[i]);
+    }
+    for (first, again) in [(0, 7), (1, 8), (4, 9)] {
+        assert_eq!(file[first], file[again]);
+    }
     for ((name, expected), (_, found)) in file.iter().zip(&export) {
         assert!(expected.iter().zip(found).all(|(a, b)| (a - b).abs() < 1e-5), "{name}");
     }

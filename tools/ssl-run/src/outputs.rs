@@ -27,6 +27,13 @@ impl<'a> Target<'a> {
             names.len(),
             names.join("', '")
         );
+        for (i, name) in names.iter().enumerate() {
+            ensure!(
+                names.len() == 1 || !names[..i].contains(name),
+                "--output {}: expected outputs of different names, found '{name}' twice",
+                path.display()
+            );
+        }
         Ok(Some(Target { is_archive: is_archive(path), file: ssl_cli::file_beside(path)?, names, types }))
     }
 

@@ -175,7 +175,7 @@ fn schema(input: &Input, scorer: &Scorer, output: &Output) -> Result<Schema> {
         let name = field.name();
         ensure!(
             fields[..i].iter().all(|other| other.name() != name),
-            "--keep {name}: expected names that the results do not have"
+            "column '{name}': expected names that differ, of --keep, of what the model yields and 'error', found it twice"
         );
         let is_nested = field.data_type().is_nested();
         ensure!(

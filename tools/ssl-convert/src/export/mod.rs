@@ -138,9 +138,11 @@ pub fn export(dense: &Graph, g: &Graph, metadata: &[StringStringEntryProto]) -> 
     }
     for ((&output, name), &element_type) in g.graph.outputs.iter().zip(&g.output_names).zip(&g.types.outputs) {
         let tensor = e.tensor(output)?;
-        if element_type != ElementType::F32 {
+        // A tensor that is listed twice is defined once.
+        let is_new = e.w.graph.output.iter().all(|other| other.name != *name);
+        if is_new && element_type != ElementType::F32 {
             e.w.push("Cast", &[&tensor], name, vec![int("to", data_type::of(element_type).into())]);
-        } else if tensor != *name {
+        } else if is_new && tensor != *name {
             e.w.push("Identity", &[&tensor], name, vec![]);
         }
         // An extent that is computed from the input's is left open.
