@@ -211,6 +211,8 @@ where
     let mut encoder = encoder.with_compression(tiff::encoder::Compression::Lzw);
     encoder.write_image::<C>(width, height, samples).expect("memory takes everything");
     file.into_inner()
+}
+
 /// A file is written while the network that it is made of is in memory: of its weights, once.
 fn weights_are_packed_some_at_a_time() {
     let mut onnx = OnnxFile::decode(encode(&heavy()), PathBuf::new()).expect("it decodes");
