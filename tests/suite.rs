@@ -1,6 +1,7 @@
 //! All whole-system tests in one program: each program more would be linked with everything again. One file is one subject; what needs
 //! a program of its own, because it counts allocations or forks, is `memory.rs` and `fork.rs`.
 
+mod axes;
 mod batch;
 mod c;
 mod certificate;
