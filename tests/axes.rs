@@ -91,6 +91,11 @@ fn layers() -> Vec<Case> {
         bias: shift,
         taps: None,
     };
+    // Two slices of two rows each.
+    let volume = VolumeConv {
+        depth: Depth { kernel: 2, stride: 1, dilation: 1, before: 0, after: 0 },
+        conv: Conv { window: Window { kernel: [4, 2], ..window() }, ..conv.clone() },
+    };
     let recurrent = Recurrent {
         cell: Cell::Tanh,
         direction: Direction::Forward,
@@ -114,6 +119,7 @@ fn layers() -> Vec<Case> {
         case(ConvTranspose { conv, output_padding: [0, 0] }, &[&[2, 3, 4, 4]], "=0 summed windowed2 windowed3").weights(&[72, 4]),
         case(Gemm { features: 4, rows: 3, columns: Kept::All, weights: scale, bias: shift }, &[&[2, 5, 4]], "=0 =1 summed")
             .weights(&[12, 3]),
+        case(volume, &[&[2, 3, 4, 5, 3]], "=0 summed windowed2 windowed3 windowed4").weights(&[96, 4]),
         case(recurrent, &[&[2, 3, 5], &[2, 4]], "=0 summed whole2, =0 summed").weights(&[12, 16, 4]),
     ]
 }

@@ -8,6 +8,7 @@ use crate::error::{Error, Result};
 use crate::graph::Model;
 use crate::op::Operator;
 use crate::read::read_section;
+use crate::value::Blob;
 use std::io::{self, Seek, SeekFrom, Write};
 
 /// The minor version that defines types of elements.
@@ -24,7 +25,7 @@ pub type Sink<'a> = dyn FnMut(&[f32]) -> io::Result<()> + 'a;
 pub fn write<W: Write + Seek>(
     out: &mut W,
     model: &Model,
-    mut fill: impl FnMut(usize, &mut Sink<'_>) -> io::Result<()>,
+    fill: impl FnMut(usize, &mut Sink<'_>) -> io::Result<()>,
 ) -> Result<()> {
     let weights_len = model.graph.blobs.iter().map(|b| b.offset + b.len * 4).max().unwrap_or(0);
     check_model(model, weights_len)?;
@@ -72,9 +73,37 @@ pub fn write<W: Write + Seek>(
     }
 
     let weights_at = pad(out, at, WEIGHT_ALIGN)?;
+    let (written, crc) = write_weights(out, &model.graph.blobs, fill)?;
+    table.push(Section { tag: tag::WEIGHTS, flags: MUST_UNDERSTAND, offset: weights_at, len: written, crc, reserved: 0 });
+
+    let of_types = types.map(|_| TYPES_SINCE);
+    let of_names = (!model.output_names.is_empty()).then_some(4);
+    let minor = model.graph.nodes.iter().map(|node| node.op.since()).chain(of_types).chain(of_names).max().unwrap_or(1);
+    let mut header = MAGIC.to_vec();
+    (u32::from(VERSION[0]) | u32::from(minor) << 16).write(&mut header);
+    (count as u32).write(&mut header);
+    (weights_at + written).write(&mut header);
+    0u32.write(&mut header);
+    0u32.write(&mut header);
+    let mut table_bytes = Vec::new();
+    table.iter().for_each(|s| s.write(&mut table_bytes));
+    let crc = header_crc(&header, &table_bytes);
+    header[24..28].copy_from_slice(&crc.to_le_bytes());
+    out.seek(SeekFrom::Start(start))?;
+    out.write_all(&header)?;
+    out.write_all(&table_bytes)?;
+    Ok(())
+}
+
+/// Writes the blobs one behind the other, and yields how many bytes that are, and their checksum.
+fn write_weights(
+    out: &mut impl Write,
+    blobs: &[Blob],
+    mut fill: impl FnMut(usize, &mut Sink<'_>) -> io::Result<()>,
+) -> Result<(u64, u32)> {
     let mut hasher = crc32fast::Hasher::new();
     let mut written = 0u64;
-    for (i, blob) in model.graph.blobs.iter().enumerate() {
+    for (i, blob) in blobs.iter().enumerate() {
         let at = written.next_multiple_of(ALIGN);
         if blob.offset != at {
             return Err(Error::invalid(
@@ -103,32 +132,7 @@ pub fn write<W: Write + Seek>(
         }
         written = at + 4 * count;
     }
-    table.push(Section {
-        tag: tag::WEIGHTS,
-        flags: MUST_UNDERSTAND,
-        offset: weights_at,
-        len: written,
-        crc: hasher.finalize(),
-        reserved: 0,
-    });
-
-    let of_types = types.map(|_| TYPES_SINCE);
-    let of_names = (!model.output_names.is_empty()).then_some(4);
-    let minor = model.graph.nodes.iter().map(|node| node.op.since()).chain(of_types).chain(of_names).max().unwrap_or(1);
-    let mut header = MAGIC.to_vec();
-    (u32::from(VERSION[0]) | u32::from(minor) << 16).write(&mut header);
-    (count as u32).write(&mut header);
-    (weights_at + written).write(&mut header);
-    0u32.write(&mut header);
-    0u32.write(&mut header);
-    let mut table_bytes = Vec::new();
-    table.iter().for_each(|s| s.write(&mut table_bytes));
-    let crc = header_crc(&header, &table_bytes);
-    header[24..28].copy_from_slice(&crc.to_le_bytes());
-    out.seek(SeekFrom::Start(start))?;
-    out.write_all(&header)?;
-    out.write_all(&table_bytes)?;
-    Ok(())
+    Ok((written, hasher.finalize()))
 }
 
 /// Writes zeros up to the next multiple of `align`.

@@ -64,7 +64,7 @@ pub fn round_trip(data: &[u8]) {
 /// The file that the writer makes of a model. It lays blobs out one behind the other, and refuses models that have them elsewhere.
 fn written(loaded: &Loaded, file: &[u8]) -> sslm_format::Result<Vec<u8>> {
     let mut out = Cursor::new(Vec::new());
-    sslm_format::write(&mut out, &loaded.model, |blob, sink| sink(&loaded.blob(file, BlobId(blob as u32))))?;
+    sslm_format::write(&mut out, &loaded.model, |blob, sink| sink(loaded.blob(file, BlobId(blob as u32))))?;
     Ok(out.into_inner())
 }
 
