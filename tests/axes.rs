@@ -1,7 +1,8 @@
 //! What operators say of their axes ([`AxisMap`]) against what they do: where elements at one index of an axis change, only those of the
 //! output may change that the map names. How much a map says is compared with the table, since one that says nothing is right, too.
 
-use sslm::{Options, TensorView, Threads};
+use ssl_convert::slices::{self, Slices};
+use sslm::{Options, Session, TensorView, Threads};
 use sslm_format::*;
 use std::io::Cursor;
 
@@ -29,6 +30,21 @@ impl Case {
 
     fn weights(self, weights: &[usize]) -> Self {
         Case { weights: weights.to_vec(), ..self }
+    }
+
+    /// Any element for this input.
+    fn element(&self, input: usize, random: &mut fastrand::Rng) -> f32 {
+        match self.indices.iter().find(|(which, _)| *which == input) {
+            Some((_, below)) => random.usize(..*below) as f32,
+            None => random.f32() * 2.0 - 1.0,
+        }
+    }
+
+    fn run(&self, session: &mut Session, inputs: &[Vec<f32>]) -> Vec<f32> {
+        let views: Vec<TensorView> =
+            self.inputs.iter().zip(inputs).map(|(dims, x)| TensorView::new(dims, x).expect("it fits")).collect();
+        let outputs = session.run_all(&views).expect("it runs");
+        outputs.iter().next().expect("an output").1.data().to_vec()
     }
 }
 
@@ -294,17 +310,9 @@ fn problems(case: &Case) -> Vec<String> {
         problems.push(format!("expected {}, found {found}", case.expected));
     }
     let mut random = fastrand::Rng::with_seed(1);
-    let mut element = |input: usize| match case.indices.iter().find(|(which, _)| *which == input) {
-        Some((_, below)) => random.usize(..*below) as f32,
-        None => random.f32() * 2.0 - 1.0,
-    };
+    let mut element = |input: usize| case.element(input, &mut random);
     let mut session = model.prepare(&Options::new().threads(Threads::Single)).expect("it is prepared").session();
-    let mut run = |inputs: &[Vec<f32>]| {
-        let views: Vec<TensorView> =
-            case.inputs.iter().zip(inputs).map(|(dims, x)| TensorView::new(dims, x).expect("it fits")).collect();
-        let outputs = session.run_all(&views).expect("it runs");
-        outputs.iter().next().expect("an output").1.data().to_vec()
-    };
+    let mut run = |inputs: &[Vec<f32>]| case.run(&mut session, inputs);
     let inputs: Vec<Vec<f32>> =
         case.inputs.iter().enumerate().map(|(i, dims)| (0..dims.iter().product()).map(|_| element(i)).collect()).collect();
     let before = run(&inputs);
@@ -332,6 +340,62 @@ fn problems(case: &Case) -> Vec<String> {
     }
     problems.truncate(4);
     problems
+}
+
+/// Whether a case yields the constants that its operator says it does, where some channels of its inputs are constant; counts them.
+fn constants(case: &Case, count: &mut usize) -> Result<(), String> {
+    let (model, dims) = model_of(case);
+    let shapes: Vec<shape::Shape> = case.inputs.iter().map(|dims| shape::of(dims)).collect();
+    let output = shape::of(&dims);
+    let mut session = model.prepare(&Options::new().threads(Threads::Single)).expect("it is prepared").session();
+    let mut random = fastrand::Rng::with_seed(2);
+    for _ in 0..40 {
+        // Often all of them are, and equal.
+        let one = [0.0, 1.0, -2.0, 0.5][random.usize(..4)];
+        let mut constant = |input: usize| match random.u8(..4) {
+            _ if case.indices.iter().any(|(which, _)| *which == input) => None,
+            0 if one != 0.0 => None,
+            1 => Some(0.0),
+            _ => Some(one),
+        };
+        let all: Vec<Option<Vec<Option<f32>>>> = shapes
+            .iter()
+            .enumerate()
+            .map(|(input, shape)| Some((0..slices::count(shape)?).map(|_| constant(input)).collect()))
+            .collect();
+        let inputs: Vec<Vec<f32>> = (0..shapes.len())
+            .map(|input| {
+                let own = &case.inputs[input];
+                let known = |place: usize| all[input].as_ref().and_then(|all| all[indices(own, place)[1]]);
+                let elements = 0..own.iter().product();
+                elements.map(|place| known(place).unwrap_or_else(|| case.element(input, &mut random))).collect()
+            })
+            .collect();
+        let known: Vec<Slices> = shapes.iter().zip(&all).map(|(shape, all)| Slices::new(shape, all.as_deref())).collect();
+        let unknown = vec![None; slices::count(&output).unwrap_or(0)];
+        let said = slices::follow(&case.op, &known, &Slices::new(&output, slices::count(&output).map(|_| &unknown[..])));
+        *count += said.iter().flatten().count();
+        for (place, found) in case.run(&mut session, &inputs).into_iter().enumerate() {
+            let Some(&Some(expected)) = indices(&dims, place).get(1).and_then(|&channel| said.get(channel)) else { continue };
+            if (found - expected).abs() > 1e-5 * expected.abs() {
+                return Err(format!("{:?} of {all:?}: {:?}: expected {expected}, found {found}", case.op, indices(&dims, place)));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// How many channels are found constant in all: fewer would be a loss.
+const CONSTANT_CHANNELS: usize = 3601;
+
+#[test]
+fn constants_are_what_operators_yield() {
+    let (mut wrong, mut count) = (Vec::new(), 0);
+    for case in cases().iter().chain(&other_cases()).chain(&layers()) {
+        wrong.extend(constants(case, &mut count).err());
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    assert_eq!(count, CONSTANT_CHANNELS);
 }
 
 #[test]
