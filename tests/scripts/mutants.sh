@@ -1,12 +1,14 @@
 #!/usr/bin/env bash
 # Changes the code in small ways, one at a time, and says which changes no test notices.
 #
-#     tests/scripts/mutants.sh [format | axes | compact | fold] [more arguments of cargo mutants]
+#     tests/scripts/mutants.sh [format | axes | ops | compact | fold | patterns] [more arguments of cargo mutants]
 #
 # format   the file and its rules, shapes, extents and axis maps, by the tests of sslm-format alone (10 to 20 s a mutant)
 # axes     axis maps and shapes, by the whole-system tests that are about what walks them: most functions of these have no other tests
+# ops      what operators say of themselves: axis maps, constants, shapes, by the same
 # compact  what can go: compact, slices, and what a convolution answers, by the same (minutes a mutant)
 # fold     fewer nodes: fold, by the same
+# patterns what exporters write as several nodes: gates, norms, shuffle, and normalisations, by the same
 #
 # Mutants that survive and are right to are listed, with reasons, in .cargo/mutants.toml.
 #
@@ -21,12 +23,14 @@ for file in container codec check read write rules infer shape extent axes; do f
 convert=tools/ssl-convert/src
 system=(--test-package sslm-tests --test-package ssl-convert)
 # The unit tests among them are those of what operators answer.
-about=(-- --lib --test suite -- ops:: parity:: folding:: kept:: products:: channels_first:: batch:: golden:: recurrent:: export::
-    certificate:: import:: fusion::)
+about=(-- --lib --test suite -- ops:: axes:: parity:: folding:: kept:: products:: channels_first:: batch:: golden:: recurrent:: export::
+    certificate:: import:: fusion:: indices:: opsets::)
 case "$part" in
     format) cargo mutants "${format[@]}" "$@" ;;
     axes) cargo mutants -f model-format/src/axes.rs -f model-format/src/shape.rs "${system[@]}" "$@" "${about[@]}" ;;
+    ops) cargo mutants -f 'model-format/src/op/*.rs' "${system[@]}" "$@" "${about[@]}" ;;
     compact) cargo mutants -f $convert/compact.rs -f $convert/slices.rs -f $convert/ops/conv/compact.rs "${system[@]}" "$@" "${about[@]}" ;;
     fold) cargo mutants -f $convert/fold.rs "${system[@]}" "$@" "${about[@]}" ;;
+    patterns) cargo mutants -f $convert/gates.rs -f $convert/norms.rs -f $convert/shuffle.rs -f $convert/ops/normalize.rs "${system[@]}" "$@" "${about[@]}" ;;
     *) sed -n '2,/^set/s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
 esac
