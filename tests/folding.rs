@@ -1,7 +1,8 @@
 //! What goes into the layer before it, and what does not: by the nodes that are left, and by what they compute.
 
+use sslm::Model;
 use sslm_format::Operator;
-use sslm_tests::compare::compact_equals_dense;
+use sslm_tests::compare::{as_imported, compact_equals_dense, convert, graph_of, input, run};
 use sslm_tests::onnx::{Net, Value::*};
 
 /// A network of which every value has four channels, and is four elements wide.
@@ -98,5 +99,37 @@ fn what_others_read_is_not_changed() {
         let inner = with(&mut chain, "Mul", &y, &[4, 1, 1]);
         let more = with(&mut chain, "Add", &inner, &[4, 1, 1]);
         assert_eq!(left(chain, &if first { [&*inner, &*more] } else { [&*more, &*inner] }), ["Conv", "Add"]);
+    }
+}
+
+/// What exporters write as a Reshape, a Transpose and a Reshape is a DepthToSpace or a SpaceToDepth, in either order of channels.
+#[test]
+fn blocks_of_positions_are_recognised() {
+    for [c, h, w, b] in [[2, 3, 5, 2], [3, 5, 2, 3], [1, 2, 3, 2]] {
+        let (large, deep) = ([2, c, h * b, w * b], [2, c * b * b, h, w]);
+        let mut in_order = vec!["SpaceToDepth"];
+        if c > 1 {
+            in_order.push("Gather");
+        }
+        for (x, split, axes, y, expected) in [
+            (deep, [b, b, c, h, w], [0, 3, 4, 1, 5, 2], large, vec!["DepthToSpace"]),
+            (deep, [c, b, b, h, w], [0, 1, 4, 2, 5, 3], large, vec!["DepthToSpace"]),
+            (large, [c, h, b, w, b], [0, 3, 5, 1, 2, 4], deep, vec!["SpaceToDepth"]),
+            (large, [c, h, b, w, b], [0, 1, 3, 5, 2, 4], deep, in_order),
+        ] {
+            let mut net = Net::new(&x.map(|extent| extent.to_string()).each_ref().map(String::as_str));
+            let split = net.integers(&[&[2], &split[..]].concat().iter().map(|&n| n as i64).collect::<Vec<_>>());
+            let joined = net.integers(&y.map(|n| n as i64));
+            let z = net.node("Reshape", &["x", &split], &[]);
+            let z = net.node("Transpose", &[&z], &[("perm", Ints(&axes))]);
+            let z = net.node("Reshape", &[&z, &joined], &[]);
+            let model = net.finish(&[&z]);
+            let (folded, original) = (convert(&model, false), as_imported(&model));
+            let left: Vec<&str> = graph_of(&folded).nodes.iter().map(|node| node.op.name()).collect();
+            assert_eq!(left, expected, "{x:?} to {y:?} by {axes:?}");
+            let [found, original] =
+                [folded, original].map(|file| run(&Model::from_bytes(&file).expect("what was written is valid"), &x, &input(&x)));
+            assert_eq!(found, original, "{x:?} to {y:?} by {axes:?}");
+        }
     }
 }

@@ -210,7 +210,8 @@ fn blocks(g: &Graph, nodes: &[usize]) -> Option<Blocks> {
             if to_positions { elements[i] == deep as i64 } else { elements[deep] == i as i64 }
         })
     };
-    let neighbours = [true, false].into_iter().find(|&neighbours| fits(neighbours))?;
+    // Of one channel both orders are the same, and a SpaceToDepth in the first one is that alone.
+    let neighbours = [false, true].into_iter().find(|&neighbours| fits(neighbours))?;
     let block = u32::try_from(block).ok()?;
     if to_positions {
         return Some(Blocks { op: DepthToSpace { block, neighbours }.into(), order: None });
