@@ -324,6 +324,9 @@ trait Weights<S: Simd>: Copy {
     /// Whether the sums of one or two positions may be split, and then be rounded in another way than those of more.
     const SPLITS: bool;
 
+    /// Whether sums may be finished by a bias and an activation; else nothing is compiled for that.
+    const FINISHES: bool;
+
     /// Asks for a little of what is needed next, once for each column.
     fn fetch(self, simd: S, column: usize);
 }
@@ -362,6 +365,7 @@ impl<E: Stored, const WHOLE: bool> InPanels<E, WHOLE> {
 
 impl<S: Simd, E: Stored, const WHOLE: bool> Weights<S> for InPanels<E, WHOLE> {
     const SPLITS: bool = true;
+    const FINISHES: bool = true;
 
     #[inline(always)]
     unsafe fn vector<const VECTORS: usize>(self, simd: S, column: usize, vector: usize) -> S::Vector {
@@ -390,6 +394,7 @@ struct Lines(*const f32);
 
 impl<S: Simd> Weights<S> for Lines {
     const SPLITS: bool = false;
+    const FINISHES: bool = false;
 
     #[inline(always)]
     unsafe fn vector<const VECTORS: usize>(self, simd: S, column: usize, vector: usize) -> S::Vector {
@@ -541,7 +546,9 @@ impl<W: Copy> FilterTileCall<'_, W> {
                         },
                     );
                 }
-                if let Some((bias, activation)) = finish {
+                if const { W::FINISHES }
+                    && let Some((bias, activation)) = finish
+                {
                     unrolled::<1, VECTORS>(
                         #[inline(always)]
                         |_, vector| {
