@@ -41,9 +41,6 @@ pub(crate) fn besides_bounds(activation: Activation) -> Option<Unary> {
     }
 }
 
-/// Elements that are copied at a time where a function reads one slice and writes another.
-const PART: usize = 1024;
-
 /// `function` of each element.
 pub(crate) fn in_place(isa: Isa, function: Unary, elements: &mut [f32]) {
     struct InPlace<'a>(Unary, &'a mut [f32]);
@@ -62,11 +59,15 @@ pub(crate) fn in_place(isa: Isa, function: Unary, elements: &mut [f32]) {
 /// # Panics
 /// If the slices differ in length.
 pub(crate) fn of_each(isa: Isa, function: Unary, x: &[f32], out: &mut [f32]) {
-    expect_len("input", x, out.len());
-    for (x, out) in x.chunks(PART).zip(out.chunks_mut(PART)) {
-        out.copy_from_slice(x);
-        in_place(isa, function, out);
+    struct OfEach<'a>(Unary, &'a [f32], &'a mut [f32]);
+    impl Vectorized for OfEach<'_> {
+        type Output = ();
+        #[inline(always)]
+        fn run<S: Simd>(self, simd: S) {
+            map(simd, self.0, self.1, self.2);
+        }
     }
+    isa.dispatch(OfEach(function, x, out));
 }
 
 /// `function` of each element of some planes.
@@ -89,6 +90,16 @@ pub(crate) fn of_elements<S: Simd>(simd: S, function: Unary, elements: &mut [f32
     function.dispatch(OfElements { simd, elements });
 }
 
+/// `function` of each element of `x`. That the loops in [`of_elements`] would do, after a copy, takes up to a third longer.
+///
+/// # Panics
+/// If the slices differ in length.
+#[inline(never)]
+fn map<S: Simd>(simd: S, function: Unary, x: &[f32], out: &mut [f32]) {
+    expect_len("input", x, out.len());
+    function.dispatch(Map { simd, x, out });
+}
+
 /// What [`of_elements`] reads and writes.
 struct OfElements<'a, S> {
     simd: S,
@@ -102,6 +113,23 @@ impl<S: Simd> UnaryVisitor for OfElements<'_, S> {
         simd.vectorize(
             #[inline(always)]
             move || elements.iter_mut().for_each(|x| *x = f(*x)),
+        );
+    }
+}
+
+/// What [`map`] reads and writes.
+struct Map<'a, S> {
+    simd: S,
+    x: &'a [f32],
+    out: &'a mut [f32],
+}
+
+impl<S: Simd> UnaryVisitor for Map<'_, S> {
+    fn visit(self, f: impl Fn(f32) -> f32 + Copy + Sync) {
+        let Map { simd, x, out } = self;
+        simd.vectorize(
+            #[inline(always)]
+            move || out.iter_mut().zip(x).for_each(|(o, x)| *o = f(*x)),
         );
     }
 }
