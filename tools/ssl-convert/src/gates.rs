@@ -57,10 +57,10 @@ enum Gate {
 const ITSELF: Gate = Gate::Clamped { slope: 1.0, offset: 0.0, bounds: [f32::NEG_INFINITY, f32::INFINITY] };
 
 impl Gate {
-    /// `scale` times it, and `shift` added. Scales are positive.
+    /// `scale` times it, and `shift` added. A negative scale swaps the bounds; in that order they are those of no function that is recognised.
     fn scaled(self, scale: f32, shift: f32) -> Option<Self> {
         match self {
-            Gate::Clamped { slope, offset, bounds } if scale > 0.0 => Some(Gate::Clamped {
+            Gate::Clamped { slope, offset, bounds } => Some(Gate::Clamped {
                 slope: slope * scale,
                 offset: offset * scale + shift,
                 bounds: bounds.map(|bound| bound * scale + shift),
@@ -68,7 +68,7 @@ impl Gate {
             Gate::Erf { slope, scale: own, offset } => {
                 Some(Gate::Erf { slope, scale: own * scale, offset: offset * scale + shift })
             }
-            Gate::Clamped { .. } | Gate::Sigmoid { .. } | Gate::Softplus | Gate::TanhOfSoftplus => None,
+            Gate::Sigmoid { .. } | Gate::Softplus | Gate::TanhOfSoftplus => None,
         }
     }
 

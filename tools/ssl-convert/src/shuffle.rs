@@ -7,11 +7,11 @@
 //!
 //! What such a chain of nodes does is found by doing it to a tensor whose elements are their own indices.
 
-use crate::graph::{Graph, drop_unused_values, retain_nodes};
+use crate::graph::{Graph, drop_unread};
 use crate::onnx::tensor::{Data, Tensor};
 use crate::operator::answers;
 use crate::weights::Op;
-use sslm_format::{DepthToSpace, Extent, Flatten, Gather, Link, Operator, SpaceToDepth, ValueId, infer};
+use sslm_format::{DepthToSpace, Extent, Flatten, Gather, Link, Operator, SpaceToDepth, infer};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Tensors of more elements are not followed.
@@ -54,28 +54,13 @@ pub fn fold_shuffles(g: &mut Graph) {
         let node = &mut g.graph.nodes[last];
         (node.op, node.inputs) = (Gather { axis: 1, indices: picked.indices }.into(), vec![x]);
     }
-    drop_unread(g, &moves);
-    drop_unused_values(g);
+    drop_unread(g);
 }
 
 /// Node `last` and the nodes before it that do nothing but move elements, backwards.
 fn chain(g: &Graph, producers: &[Option<usize>], moves: &[bool], last: usize) -> Vec<usize> {
     let before = |&i: &usize| producers[g.graph.nodes[i].inputs[0].index()].filter(|&before| moves[before]);
     std::iter::successors(Some(last), before).collect()
-}
-
-/// Drops nodes that move elements nobody reads.
-fn drop_unread(g: &mut Graph, moves: &[bool]) {
-    let mut readers: Vec<usize> = g.readers().iter().map(Vec::len).collect();
-    let output = |v: ValueId| g.graph.outputs.contains(&v);
-    let mut gone = vec![false; moves.len()];
-    for (i, node) in g.graph.nodes.iter().enumerate().rev() {
-        gone[i] = moves[i] && readers[node.output.index()] == 0 && !output(node.output);
-        if gone[i] {
-            node.inputs.iter().for_each(|v| readers[v.index()] -= 1);
-        }
-    }
-    retain_nodes(g, |i, _| !gone[i]);
 }
 
 /// What a chain of nodes picks.
