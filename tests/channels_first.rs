@@ -162,6 +162,40 @@ fn a_flatten_of_channels_last() {
     assert_eq!(count(&graph, "Transpose"), 0);
 }
 
+/// Where anybody else needs what is between both, or no layer the elements, the flattened image is not one of channels first.
+#[test]
+fn a_flatten_of_channels_last_that_stays() {
+    let make = |other: &str, first: bool| {
+        let mut t = Twin::new(&["batch", "3", "4", "5"], true);
+        let y = t.net.node("Relu", &["x"], &[]);
+        let transposed = t.enter(&y);
+        let shape = t.net.integers(&[-1, 60]);
+        let flat = t.net.node("Reshape", &[&transposed, &shape], &[]);
+        let w = t.net.random(60 * 7);
+        let w = t.net.weights(&[60, 7], &w);
+        let y = match other {
+            "not weighted" => t.net.node("Sin", &[&flat], &[]),
+            _ => t.net.node("MatMul", &[&flat, &w], &[]),
+        };
+        let z = match other {
+            "read" => t.net.node("Sin", &[&transposed], &[]),
+            "flat" => flat,
+            _ => transposed,
+        };
+        match other {
+            "not weighted" => t.net.finish(&[&y]),
+            _ => t.net.finish(&if first { [&*y, &*z] } else { [&*z, &*y] }),
+        }
+    };
+    for other in ["transposed", "read", "flat", "not weighted"] {
+        // Only the first output is compared.
+        for first in [true, false] {
+            let graph = compact_equals_dense(&make(other, first), &[&[1, 3, 4, 5], &[2, 3, 4, 5]]);
+            assert_eq!(count(&graph, "Gather"), 0, "{other}");
+        }
+    }
+}
+
 /// Which element of a line the last one is depends on how long it is.
 #[test]
 fn the_last_position_of_any_length() {

@@ -2,7 +2,7 @@
 
 use sslm::Model;
 use sslm_format::Operator;
-use sslm_tests::compare::{as_imported, compact_equals_dense, convert, graph_of, input, run};
+use sslm_tests::compare::{as_imported, compact_equals_dense, convert, graph_of, input, run_all};
 use sslm_tests::onnx::{Net, Value::*};
 
 /// A network of which every value has four channels, and is four elements wide.
@@ -118,18 +118,101 @@ fn blocks_of_positions_are_recognised() {
             (large, [c, h, b, w, b], [0, 1, 3, 5, 2, 4], deep, in_order),
         ] {
             let mut net = Net::new(&x.map(|extent| extent.to_string()).each_ref().map(String::as_str));
-            let split = net.integers(&[&[2], &split[..]].concat().iter().map(|&n| n as i64).collect::<Vec<_>>());
-            let joined = net.integers(&y.map(|n| n as i64));
-            let z = net.node("Reshape", &["x", &split], &[]);
-            let z = net.node("Transpose", &[&z], &[("perm", Ints(&axes))]);
-            let z = net.node("Reshape", &[&z, &joined], &[]);
-            let model = net.finish(&[&z]);
-            let (folded, original) = (convert(&model, false), as_imported(&model));
-            let left: Vec<&str> = graph_of(&folded).nodes.iter().map(|node| node.op.name()).collect();
-            assert_eq!(left, expected, "{x:?} to {y:?} by {axes:?}");
-            let [found, original] =
-                [folded, original].map(|file| run(&Model::from_bytes(&file).expect("what was written is valid"), &x, &input(&x)));
-            assert_eq!(found, original, "{x:?} to {y:?} by {axes:?}");
+            let [split, joined] =
+                [&[&[2], &split[..]].concat()[..], &y].map(|dims| dims.iter().map(|&n| n as i64).collect::<Vec<_>>());
+            let [_, z] = moved(&mut net, "x", &split, &axes, &joined);
+            assert_eq!(left_of_moves(net, &[&z], &x), expected, "{x:?} to {y:?} by {axes:?}");
         }
     }
+}
+
+/// Adds a Reshape, a Transpose and a Reshape. Yields what the last two yield.
+fn moved(net: &mut Net, x: &str, split: &[i64], axes: &[i64], joined: &[i64]) -> [String; 2] {
+    let [split, joined] = [split, joined].map(|dims| net.integers(dims));
+    let split = net.node("Reshape", &[x, &split], &[]);
+    let transposed = net.node("Transpose", &[&split], &[("perm", Ints(axes))]);
+    let joined = net.node("Reshape", &[&transposed, &joined], &[]);
+    [transposed, joined]
+}
+
+/// The operators that are left, compact or not, of a network that yields the very elements that it yields as it was imported.
+fn left_of_moves(net: Net, outputs: &[&str], shape: &[usize]) -> Vec<&'static str> {
+    let model = net.finish(outputs);
+    let [compact, dense, original] = [convert(&model, false), convert(&model, true), as_imported(&model)];
+    let ops = [&compact, &dense].map(|file| graph_of(file).nodes.iter().map(|node| node.op.name()).collect::<Vec<_>>());
+    assert_eq!(ops[0], ops[1]);
+    let run = |file: &[u8]| {
+        let model = Model::from_bytes(file).expect("what was written is valid");
+        run_all(&model, shape, &input(shape)).into_iter().map(|(_, shape, elements)| (shape, elements)).collect::<Vec<_>>()
+    };
+    let expected = run(&original);
+    [compact, dense].iter().for_each(|file| assert_eq!(run(file), expected));
+    let [ops, _] = ops;
+    ops
+}
+
+/// Of any height that is a multiple of the block.
+#[test]
+fn blocks_of_positions_of_any_height_are_recognised() {
+    let mut net = Net::new(&["2", "3", "height", "6"]);
+    let [_, y] = moved(&mut net, "x", &[2, 3, -1, 3, 2, 3], &[0, 3, 5, 1, 2, 4], &[2, 27, -1, 2]);
+    assert_eq!(left_of_moves(net, &[&y], &[2, 3, 12, 6]), ["SpaceToDepth"]);
+}
+
+/// What differs from a move of blocks in one place.
+#[test]
+fn near_moves_of_blocks_are_none() {
+    // The elements are in the same order, in an image of another shape.
+    let mut net = Net::new(&["1", "4", "2", "3"]);
+    let [_, y] = moved(&mut net, "x", &[1, 2, 2, 1, 2, 3], &[0, 3, 4, 1, 5, 2], &[1, 1, 8, 3]);
+    assert_eq!(left_of_moves(net, &[&y], &[1, 4, 2, 3]), ["Reshape", "Transpose", "Reshape"]);
+
+    // Of a part of the rows, which is that of all for each element that is there.
+    let mut net = Net::new(&["1", "1", "5", "4"]);
+    let [start, end, axis] = [0, 4, 2].map(|n| net.integers(&[n]));
+    let part = net.node("Slice", &["x", &start, &end, &axis], &[]);
+    let [_, y] = moved(&mut net, &part, &[1, 1, 2, 2, 2, 2], &[0, 3, 5, 1, 2, 4], &[1, 4, 2, 2]);
+    assert_eq!(left_of_moves(net, &[&y], &[1, 1, 5, 4]), ["Slice", "SpaceToDepth"]);
+
+    // What is between both is needed by others, too.
+    for read in [false, true] {
+        let mut net = Net::new(&["2", "2", "6", "4"]);
+        let [transposed, y] = moved(&mut net, "x", &[2, 2, 3, 2, 2, 2], &[0, 1, 3, 5, 2, 4], &[2, 8, 3, 2]);
+        let other = if read { net.node("Relu", &[&transposed], &[]) } else { transposed };
+        let mut expected = vec!["Reshape", "Transpose", "Reshape"];
+        if read {
+            expected.push("Relu");
+        }
+        assert_eq!(left_of_moves(net, &[&y, &other], &[2, 2, 6, 4]), expected);
+    }
+}
+
+/// Channels, or the elements of rows, in another order. What moves anything else is no such Gather, and what moves nothing is gone.
+#[test]
+fn nothing_but_channels_is_picked() {
+    type Case<'a> = (&'a [usize], &'a [i64], &'a [i64], &'a [i64], &'a [&'static str]);
+    let all = ["Reshape", "Transpose", "Reshape"];
+    let cases: [Case; 5] = [
+        (&[2, 8], &[2, 2, 4], &[0, 2, 1], &[2, 8], &["Gather"]),
+        (&[2, 8, 3, 3], &[2, 2, 4, 3, 3], &[0, 2, 1, 3, 4], &[2, 8, 3, 3], &["Gather"]),
+        // Rows become columns besides.
+        (&[2, 4, 3, 3], &[2, 2, 2, 3, 3], &[0, 2, 1, 4, 3], &[2, 4, 3, 3], &all),
+        // Images are mixed.
+        (&[2, 8], &[2, 2, 4], &[1, 0, 2], &[2, 8], &all),
+        (&[2, 8, 3, 3], &[2, 2, 4, 3, 3], &[0, 1, 2, 3, 4], &[2, 8, 3, 3], &[]),
+    ];
+    for (shape, split, axes, joined, expected) in cases {
+        let dims: Vec<String> = shape.iter().map(ToString::to_string).collect();
+        let mut net = Net::new(&dims.iter().map(String::as_str).collect::<Vec<_>>());
+        let y = net.node("Relu", &["x"], &[]);
+        let [_, y] = moved(&mut net, &y, split, axes, joined);
+        let y = net.node("Sin", &[&y], &[]);
+        assert_eq!(left_of_moves(net, &[&y], shape), [&["Relu"], expected, &["Sin"]].concat(), "{shape:?} by {axes:?}");
+    }
+    // A vector has no channels.
+    let mut net = Net::new(&["4"]);
+    let (twice, dims) = (net.integers(&[0, 0, 1, 1, 2, 2, 3, 3]), net.integers(&[4, 2]));
+    let y = net.node("Gather", &["x", &twice], &[]);
+    let y = net.node("Reshape", &[&y, &dims], &[]);
+    assert_eq!(left_of_moves(net, &[&y], &[4]), ["Gather", "Reshape"]);
 }

@@ -97,7 +97,7 @@ fn one_and_erf(net: &mut Net, x: &str, op: &str, constant: f32) -> String {
 #[test]
 fn gates_behind_convolutions() {
     type Form = fn(&mut Net, &str) -> String;
-    let forms: [(&str, Form); 11] = [
+    let forms: [(&str, Form); 13] = [
         ("Swish", |net, x| {
             let gate = net.node("Sigmoid", &[x], &[]);
             net.node("Mul", &[x, &gate], &[])
@@ -127,6 +127,31 @@ fn gates_behind_convolutions() {
             let gate = net.node("Div", &[&gate, &six], &[]);
             net.node("Mul", &[x, &gate], &[])
         }),
+        // By a Relu and a bound above.
+        ("HardSwish", |net, x| {
+            let [three, six] = [3.0, 6.0].map(|constant| net.weights(&[], &[constant]));
+            let gate = net.node("Add", &[x, &three], &[]);
+            let gate = relu(net, &gate);
+            let gate = net.node("Clip", &[&gate, "", &six], &[]);
+            let gate = net.node("Div", &[&gate, &six], &[]);
+            net.node("Mul", &[x, &gate], &[])
+        }),
+        // Shifted behind the bounds.
+        ("HardSwish", |net, x| {
+            let [low, high, six, half] = [-3.0, 3.0, 6.0, 0.5].map(|constant| net.weights(&[], &[constant]));
+            let gate = net.node("Clip", &[x, &low, &high], &[]);
+            let gate = net.node("Div", &[&gate, &six], &[]);
+            let gate = net.node("Add", &[&gate, &half], &[]);
+            net.node("Mul", &[x, &gate], &[])
+        }),
+        // A negative factor swaps the bounds, and another one swaps them back.
+        ("HardSwish", |net, x| {
+            let [factor, low, high] = [-1.0 / 6.0, -0.5, 0.5].map(|constant| net.weights(&[], &[constant]));
+            let gate = net.node("Mul", &[x, &factor], &[]);
+            let gate = net.node("Clip", &[&gate, &low, &high], &[]);
+            let gate = net.node("Sub", &[&high, &gate], &[]);
+            net.node("Mul", &[x, &gate], &[])
+        }),
         ("Gelu", |net, x| {
             let (half, sum) = (net.weights(&[], &[0.5]), one_and_erf(net, x, "Div", SQRT_2));
             let product = net.node("Mul", &[x, &sum], &[]);
@@ -147,29 +172,185 @@ fn gates_behind_convolutions() {
             let gate = net.node("Tanh", &[&soft], &[]);
             net.node("Mul", &[x, &gate], &[])
         }),
-        // Another constant is another function.
-        ("", |net, x| {
-            let gate = net.node("HardSigmoid", &[x], &[("alpha", Float(0.2)), ("beta", Float(0.5))]);
-            net.node("Mul", &[&gate, x], &[])
-        }),
     ];
     for (fused, form) in forms {
         let mut net = net();
         let y = conv(&mut net, "x", &[1]);
         let y = form(&mut net, &y);
         let y = conv(&mut net, &y, &[]);
-        let steps = check(net, &[&y]);
-        match fused {
-            "" => assert_eq!(steps, ["Conv", "HardSigmoid", "Mul", "Conv"]),
-            _ => assert_eq!(steps, [format!("Conv+{fused}"), "Conv".into()]),
-        }
+        assert_eq!(check(net, &[&y]), [format!("Conv+{fused}"), "Conv".into()]);
     }
-    // What somebody else reads stays.
+}
+
+/// Adds `op` of a value and a constant.
+fn with(net: &mut Net, op: &str, x: &str, constant: f32) -> String {
+    let constant = net.weights(&[], &[constant]);
+    net.node(op, &[x, &constant], &[])
+}
+
+/// Adds a value kept between two bounds.
+fn clip(net: &mut Net, x: &str, low: f32, high: f32) -> String {
+    let [low, high] = [low, high].map(|constant| net.weights(&[], &[constant]));
+    net.node("Clip", &[x, &low, &high], &[])
+}
+
+/// Each differs from a gate in one place, and is no gate.
+#[test]
+fn near_gates_are_none() {
+    type Form = fn(&mut Net, &str) -> String;
+    let forms: [(&[&str], Form); 20] = [
+        // Other functions of two.
+        (&["Sigmoid", "Add"], |net, x| {
+            let gate = net.node("Sigmoid", &[x], &[]);
+            add(net, x, &gate)
+        }),
+        (&["Sigmoid", "Div"], |net, x| {
+            let gate = net.node("Sigmoid", &[x], &[]);
+            net.node("Div", &[x, &gate], &[])
+        }),
+        // Other factors and terms of the value.
+        (&["Mul", "Sigmoid", "Mul"], |net, x| {
+            let (value, gate) = (with(net, "Mul", x, 2.0), net.node("Sigmoid", &[x], &[]));
+            net.node("Mul", &[&value, &gate], &[])
+        }),
+        (&["Add", "Sigmoid", "Mul"], |net, x| {
+            let (value, gate) = (with(net, "Add", x, 1.0), net.node("Sigmoid", &[x], &[]));
+            net.node("Mul", &[&value, &gate], &[])
+        }),
+        (&["Mul", "Softplus", "Tanh", "Mul"], |net, x| {
+            let (value, gate) = (with(net, "Mul", x, 2.0), net.node("Softplus", &[x], &[]));
+            let gate = net.node("Tanh", &[&gate], &[]);
+            net.node("Mul", &[&value, &gate], &[])
+        }),
+        // Other arguments of the function.
+        (&["Add", "Sigmoid", "Mul"], |net, x| {
+            let gate = with(net, "Add", x, 1.0);
+            let gate = net.node("Sigmoid", &[&gate], &[]);
+            net.node("Mul", &[x, &gate], &[])
+        }),
+        (&["Relu", "Sigmoid", "Mul"], |net, x| {
+            let gate = relu(net, x);
+            let gate = net.node("Sigmoid", &[&gate], &[]);
+            net.node("Mul", &[x, &gate], &[])
+        }),
+        (&["Mul", "Softplus", "Tanh", "Mul"], |net, x| {
+            let gate = with(net, "Mul", x, 2.0);
+            let gate = net.node("Softplus", &[&gate], &[]);
+            let gate = net.node("Tanh", &[&gate], &[]);
+            net.node("Mul", &[x, &gate], &[])
+        }),
+        (&["Softplus", "Mul"], |net, x| {
+            let gate = net.node("Softplus", &[x], &[]);
+            net.node("Mul", &[x, &gate], &[])
+        }),
+        (&["Tanh", "Mul"], |net, x| {
+            let gate = net.node("Tanh", &[x], &[]);
+            net.node("Mul", &[x, &gate], &[])
+        }),
+        // Another slope, factor and term of a Gelu.
+        (&["Div", "Erf", "Add", "Mul", "Mul"], |net, x| {
+            let sum = one_and_erf(net, x, "Div", 1.3);
+            let product = net.node("Mul", &[x, &sum], &[]);
+            with(net, "Mul", &product, 0.5)
+        }),
+        (&["Div", "Erf", "Mul", "Add", "Mul"], |net, x| {
+            let gate = with(net, "Div", x, SQRT_2);
+            let gate = net.node("Erf", &[&gate], &[]);
+            let gate = with(net, "Mul", &gate, 0.4);
+            let gate = with(net, "Add", &gate, 0.5);
+            net.node("Mul", &[x, &gate], &[])
+        }),
+        (&["Div", "Erf", "Mul", "Add", "Mul"], |net, x| {
+            let gate = with(net, "Div", x, SQRT_2);
+            let gate = net.node("Erf", &[&gate], &[]);
+            let gate = with(net, "Mul", &gate, 0.5);
+            let gate = with(net, "Add", &gate, 0.4);
+            net.node("Mul", &[x, &gate], &[])
+        }),
+        // Another slope, term and bounds of a HardSwish.
+        (&["HardSigmoid", "Mul"], |net, x| {
+            let gate = net.node("HardSigmoid", &[x], &[("alpha", Float(0.2)), ("beta", Float(0.5))]);
+            net.node("Mul", &[&gate, x], &[])
+        }),
+        (&["HardSigmoid", "Mul"], |net, x| {
+            let gate = net.node("HardSigmoid", &[x], &[("alpha", Float(1.0 / 6.0)), ("beta", Float(0.4))]);
+            net.node("Mul", &[&gate, x], &[])
+        }),
+        (&["Add", "Clip", "Div", "Mul"], |net, x| {
+            let gate = with(net, "Add", x, 3.0);
+            let gate = clip(net, &gate, 2.8, 6.0);
+            let gate = with(net, "Div", &gate, 6.0);
+            net.node("Mul", &[x, &gate], &[])
+        }),
+        (&["Add", "Clip", "Div", "Mul"], |net, x| {
+            let gate = with(net, "Add", x, 3.0);
+            let gate = clip(net, &gate, 0.0, 3.2);
+            let gate = with(net, "Div", &gate, 6.0);
+            net.node("Mul", &[x, &gate], &[])
+        }),
+        // A factor that is right, with a term.
+        (&["Add", "Clip", "Mul", "BatchNormalization"], |net, x| {
+            let gate = relu_6_of_more(net, x);
+            let product = net.node("Mul", &[x, &gate], &[]);
+            let [scale, shift, mean, variance] = [1.0 / 6.0, 1.0, 0.0, 1.0].map(|c| net.weights(&[CHANNELS], &[c; CHANNELS]));
+            net.node("BatchNormalization", &[&product, &scale, &shift, &mean, &variance], &[("epsilon", Float(0.0))])
+        }),
+        // A factor for each channel.
+        (&["Mul", "Sigmoid", "Mul"], |net, x| {
+            let factors = net.weights(&[CHANNELS, 1, 1], &[1.0, 1.0, 1.0, 1.0, 1.0, 2.0]);
+            let gate = net.node("Mul", &[x, &factors], &[]);
+            let gate = net.node("Sigmoid", &[&gate], &[]);
+            net.node("Mul", &[x, &gate], &[])
+        }),
+        // A factor that adds an axis.
+        (&["Mul", "Sigmoid", "Mul"], |net, x| {
+            let factor = net.weights(&[1; 5], &[1.702]);
+            let gate = net.node("Mul", &[x, &factor], &[]);
+            let gate = net.node("Sigmoid", &[&gate], &[]);
+            let product = net.node("Mul", &[x, &gate], &[]);
+            let axes = net.integers(&[0]);
+            net.node("Squeeze", &[&product, &axes], &[])
+        }),
+    ];
+    for (expected, form) in forms {
+        let mut net = net();
+        let y = conv(&mut net, "x", &[1]);
+        let y = form(&mut net, &y);
+        let y = conv(&mut net, &y, &[]);
+        assert_eq!(check(net, &[&y]), [&["Conv"], expected, &["Conv"]].concat());
+    }
+}
+
+/// What somebody else reads of a gate stays.
+#[test]
+fn gates_of_which_parts_are_read() {
+    // The function, a part of it, the value with its factor, and the product without one.
     let mut net = net();
     let y = conv(&mut net, "x", &[]);
     let gate = net.node("Sigmoid", &[&y], &[]);
-    let y = net.node("Mul", &[&y, &gate], &[]);
-    assert_eq!(check(net, &[&y, &gate]), ["Conv", "Sigmoid", "Mul"]);
+    let product = net.node("Mul", &[&y, &gate], &[]);
+    assert_eq!(check(net, &[&product, &gate]), ["Conv", "Sigmoid", "Mul"]);
+
+    let mut net = self::net();
+    let y = conv(&mut net, "x", &[]);
+    let soft = net.node("Softplus", &[&y], &[]);
+    let gate = net.node("Tanh", &[&soft], &[]);
+    let product = net.node("Mul", &[&y, &gate], &[]);
+    let other = net.node("Sin", &[&soft], &[]);
+    assert_eq!(check(net, &[&product, &other]), ["Conv", "Softplus", "Tanh", "Mul", "Sin"]);
+
+    let mut net = self::net();
+    let y = conv(&mut net, "x", &[]);
+    let (half, sum) = (with(&mut net, "Mul", &y, 0.5), one_and_erf(&mut net, &y, "Div", SQRT_2));
+    let product = net.node("Mul", &[&half, &sum], &[]);
+    assert_eq!(check(net, &[&product, &half]), ["Conv", "Mul", "Div", "Erf", "Add", "Mul"]);
+
+    let mut net = self::net();
+    let y = conv(&mut net, "x", &[]);
+    let gate = relu_6_of_more(&mut net, &y);
+    let product = net.node("Mul", &[&y, &gate], &[]);
+    let sixth = with(&mut net, "Div", &product, 6.0);
+    assert_eq!(check(net, &[&sixth, &product]), ["Conv", "Add", "Clip", "Mul", "Div"]);
 }
 
 /// As exporters write it before opset 17: over the last axis, with and without scale and shift, and over channels, where it stays.
@@ -179,6 +360,12 @@ fn layer_normalisation_written_out() {
         (&[-1][..], &[7][..], 2, &["LayerNormalization"][..]),
         (&[-2, -1], &[5, 7], 1, &["LayerNormalization"]),
         (&[3], &[7], 0, &["LayerNormalization"]),
+        (&[-3, -2, -1], &[6, 5, 7], 2, &["LayerNormalization"]),
+        (&[-1], &[1, 7], 1, &["LayerNormalization"]),
+        // Parameters that are no element for each index of the axes.
+        (&[-1], &[5, 7], 1, &["LayerNormalization", "Mul"]),
+        (&[-1], &[1], 1, &["LayerNormalization", "Mul"]),
+        (&[-1], &[1, 1, 1, 1, 7], 1, &["LayerNormalization", "Mul"]),
         (&[1], &[6, 1, 1], 1, &["ReduceMean", "Sub", "Mul", "ReduceMean", "Add", "Sqrt", "Div", "Mul"]),
     ] {
         let mut net = Net::new(&["1", "6", "5", "7"]);
@@ -196,16 +383,86 @@ fn layer_normalisation_written_out() {
             let elements = net.weights(extents, &elements);
             y = net.node(op, &[&y, &elements], &[]);
         }
-        let model = net.finish(&[&y]);
-        let open = |model: &ModelProto| Model::from_bytes(&convert(model, true)).expect("what was written is valid");
-        let (model, reference, shape) = (open(&model), open(&all_values(&model)), [1, 6, 5, 7]);
-        let steps: Vec<String> = prepare(&model, &shape, Threads::Single).steps().map(|s| s.op.to_owned()).collect();
-        assert_eq!(steps, expected, "{axes:?}");
-        let x = input(&shape);
-        let (found, all) = (run_all(&model, &shape, &x), run_all(&reference, &shape, &x));
-        let written_out = all.iter().find(|(name, ..)| *name == y).expect("every value is an output");
-        let error = found[0].2.iter().zip(&written_out.2).fold(0f32, |m, (a, b)| m.max((a - b).abs()));
-        assert!(error <= 1e-5, "{axes:?}: {error:e}");
+        assert_eq!(steps_of_tokens(net, &[&y]), expected, "{axes:?} with {extents:?}");
+    }
+}
+
+/// The steps of a network of one shape, which computes the same as one whose every value is an output.
+fn steps_of_tokens(net: Net, outputs: &[&str]) -> Vec<String> {
+    let model = net.finish(outputs);
+    let open = |model: &ModelProto| Model::from_bytes(&convert(model, true)).expect("what was written is valid");
+    let (model, reference, shape) = (open(&model), open(&all_values(&model)), [1, 6, 5, 7]);
+    let x = input(&shape);
+    let (found, all) = (run_all(&model, &shape, &x), run_all(&reference, &shape, &x));
+    for (name, _, found) in &found {
+        let (_, _, expected) = all.iter().find(|(other, ..)| other == name).expect("every value is an output");
+        let error = found.iter().zip(expected).fold(0f32, |m, (a, b)| m.max((a - b).abs()));
+        assert!(error <= 1e-5 && found.len() == expected.len(), "{name}: {error:e}");
+    }
+    prepare(&model, &shape, Threads::Single).steps().map(|s| s.op.to_owned()).collect()
+}
+
+/// What differs from a layer normalisation in one place is none, and what somebody else reads of one stays.
+#[test]
+fn near_layer_normalisations_are_none() {
+    let differences = [
+        "mean of others",
+        "mean over others",
+        "variance over others",
+        "other root",
+        "other square",
+        "product",
+        "mean minus value",
+        "many epsilons",
+        "mean is read",
+        "distance is read",
+        "deviation is read",
+        "deviation is an output",
+    ];
+    for difference in differences {
+        let is = |name: &str| difference == name;
+        let mut net = Net::new(&["1", "6", "5", "7"]);
+        let over = |others: bool| [("axes", Ints(if others { &[-2, -1] } else { &[-1] }))];
+        let of = if is("mean of others") { relu(&mut net, "x") } else { "x".to_owned() };
+        let mean = net.node("ReduceMean", &[&of], &over(is("mean over others")));
+        let distance = net.node("Sub", &if is("mean minus value") { [&*mean, "x"] } else { ["x", &mean] }, &[]);
+        let square = net.node("Mul", &[&distance, if is("other square") { "x" } else { &distance }], &[]);
+        let variance = net.node("ReduceMean", &[&square], &over(is("variance over others")));
+        // Large enough that a root of a sum that is no variance is one of something positive.
+        let epsilon =
+            if is("many epsilons") { net.weights(&[5, 1], &[2.0, 3.0, 4.0, 5.0, 6.0]) } else { net.weights(&[], &[2.0]) };
+        let sum = add(&mut net, &epsilon, &variance);
+        let deviation = net.node(if is("other root") { "Exp" } else { "Sqrt" }, &[&sum], &[]);
+        let y = net.node(if is("product") { "Mul" } else { "Div" }, &[&distance, &deviation], &[]);
+        let part = match difference {
+            "mean is read" => Some(&mean),
+            "distance is read" => Some(&distance),
+            "deviation is read" => Some(&deviation),
+            _ => None,
+        };
+        let other = part.map(|part| net.node("Sin", &[part], &[]));
+        let other = other.as_deref().or(is("deviation is an output").then_some(&deviation));
+        let steps = steps_of_tokens(net, &[&[&*y], other.as_slice()].concat());
+        assert!(!steps.iter().any(|step| step == "LayerNormalization"), "{difference}: {steps:?}");
+        assert!(steps.iter().filter(|step| *step == "ReduceMean").count() == 2, "{difference}: {steps:?}");
+    }
+    // Nor is a parameter taken in where somebody reads what there is without it.
+    for read in [false, true] {
+        let mut net = Net::new(&["1", "6", "5", "7"]);
+        let elements = net.random(7);
+        let elements = net.weights(&[7], &elements);
+        let over = [("axes", Ints(&[-1]))];
+        let mean = net.node("ReduceMean", &["x"], &over);
+        let distance = net.node("Sub", &["x", &mean], &[]);
+        let square = net.node("Mul", &[&distance, &distance], &[]);
+        let variance = net.node("ReduceMean", &[&square], &over);
+        let sum = with(&mut net, "Add", &variance, 1e-3);
+        let deviation = net.node("Sqrt", &[&sum], &[]);
+        let y = net.node("Div", &[&distance, &deviation], &[]);
+        let scaled = net.node("Mul", &[&elements, &y], &[]);
+        let other = if read { net.node("Sin", &[&y], &[]) } else { y };
+        let expected: &[_] = if read { &["LayerNormalization", "Mul", "Sin"] } else { &["LayerNormalization", "Mul"] };
+        assert_eq!(steps_of_tokens(net, &[&scaled, &other]), expected);
     }
 }
 
