@@ -755,6 +755,30 @@ fn batch_normalisation_in_training_uses_the_batch() {
     }
 }
 
+/// What training would go on with: the statistics of before, and as much of those of the batch as momentum leaves.
+#[test]
+fn batch_normalisation_in_training_yields_running_statistics() {
+    for opset in [14, 15] {
+        let mut net = Net::new(&["2", "2", "1", "2"]);
+        net.model.opset_import[0].version = opset;
+        let parameters = [[2.0, 1.0], [0.5, 0.0], [9.0, 5.0], [4.0, 8.0]].map(|elements| net.weights(&[2], &elements));
+        let inputs: Vec<&str> = std::iter::once("x").chain(parameters.iter().map(String::as_str)).collect();
+        let attributes = [("training_mode", Int(1)), ("momentum", Float(0.75)), ("epsilon", Float(3.0))];
+        let y = net.node("BatchNormalization", &inputs, &attributes);
+        net.last_node().output.extend(["mean".into(), "variance".into()]);
+        let model = Model::from_bytes(&convert(&net.finish(&[&y, "mean", "variance"]), false)).expect("valid");
+        let outputs = run_all(&model, &[2, 2, 1, 2], &[1.0, 3.0, 6.0, 0.0, 1.0, 3.0, 0.0, 6.0]);
+        // Means 2 and 3, variances 1 and 9, to which epsilon is added for the first output alone.
+        let low = 3.0 / 12f32.sqrt();
+        let normal = [-0.5, 1.5, low, -low, -0.5, 1.5, -low, low];
+        for ((name, _, found), expected) in outputs.iter().zip([&normal[..], &[7.25, 4.5], &[3.25, 8.25]]) {
+            let close = found.len() == expected.len() && found.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-5);
+            assert!(close, "{name} of opset {opset}: {found:?}, expected {expected:?}");
+        }
+        assert_eq!(outputs.len(), 3);
+    }
+}
+
 #[test]
 fn functions_of_other_domains() {
     let mut net = Net::new(&["3"]);

@@ -215,6 +215,13 @@ fn batch_normalisation_of_older_versions() {
         case(6, stored, &[epsilon, ("is_test", Int(0)), ("momentum", Float(0.5))], &by_batch),
         case(6, stored, &[epsilon, ("is_test", Int(1))], &by_stored),
         case(7, stored, &[epsilon, ("momentum", Float(0.5))], &by_stored),
+        // The root of 4 and 5.
+        case(
+            7,
+            stored,
+            &[("epsilon", Float(5.0))],
+            &[-29.0 / 6.0, -3.5, -29.0 / 6.0, -3.5, -29.0 / 6.0, -3.5, -29.0 / 6.0, -3.5],
+        ),
         case(6, each, &[epsilon, ("is_test", Int(1)), ("spatial", Int(0))], &by_element),
         case(8, each, &[epsilon, ("spatial", Int(0))], &by_element),
     ]);
