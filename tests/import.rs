@@ -766,7 +766,11 @@ fn batch_normalisation_in_training_yields_running_statistics() {
         let attributes = [("training_mode", Int(1)), ("momentum", Float(0.75)), ("epsilon", Float(3.0))];
         let y = net.node("BatchNormalization", &inputs, &attributes);
         net.last_node().output.extend(["mean".into(), "variance".into()]);
-        let model = Model::from_bytes(&convert(&net.finish(&[&y, "mean", "variance"]), false)).expect("valid");
+        let file = convert(&net.finish(&[&y, "mean", "variance"]), false);
+        let graph = graph_of(&file);
+        let names: Vec<&str> = graph.outputs.iter().map(|v| graph.values[v.index()].name.as_str()).collect();
+        assert_eq!(names, [&*y, "mean", "variance"]);
+        let model = Model::from_bytes(&file).expect("valid");
         let outputs = run_all(&model, &[2, 2, 1, 2], &[1.0, 3.0, 6.0, 0.0, 1.0, 3.0, 0.0, 6.0]);
         // Means 2 and 3, variances 1 and 9, to which epsilon is added for the first output alone.
         let low = 3.0 / 12f32.sqrt();

@@ -3,7 +3,7 @@
 
 use ssl_convert::onnx::proto::*;
 use sslm::{ElementType, Model};
-use sslm_tests::compare::{convert, refusal, run};
+use sslm_tests::compare::{convert, refusal, run, run_all};
 use sslm_tests::onnx::{Net, Value, Value::*};
 
 /// A model of one node that reads `x` of these dims and stored tensors, each dims and elements.
@@ -227,6 +227,54 @@ fn batch_normalisation_of_older_versions() {
     ]);
     let message = refusal(&one_node(6, &[2, 1, 4], "BatchNormalization", each, &[("spatial", Int(0))]));
     assert!(message.contains("spatial: expected 1 in training, found 0"), "{message}");
+}
+
+/// By default over the last axis, with a scale and a shift for each of its elements or for all, and with what they are made of.
+#[test]
+fn normalisations_of_lines() {
+    let (two, one): (&[usize], &[usize]) = (&[2], &[1]);
+    let (none, x) = ([("epsilon", Float(0.0))], [1.0, 3.0, 5.0, 9.0]);
+    let layer = |stored, expected| {
+        let op = "LayerNormalization";
+        Case { opset: 17, op, dims: &[1, 2, 2], x: &x, stored, attributes: &none, expected }
+    };
+    let [low, high] = [3.0 / 12.5f32.sqrt(), 8.0 / 12.5f32.sqrt()];
+    check(&[
+        layer(&[(two, &[2.0, 3.0]), (two, &[0.5, -1.0])], &[-1.5, 2.0, -1.5, 2.0]),
+        layer(&[(one, &[2.0]), (one, &[0.5])], &[-1.5, 2.5, -1.5, 2.5]),
+        Case {
+            opset: 23,
+            op: "RMSNormalization",
+            dims: &[1, 2, 2],
+            x: &[3.0, 4.0, 6.0, 8.0],
+            stored: &[(two, &[1.0, 2.0])],
+            attributes: &none,
+            expected: &[low, high, low, high],
+        },
+        Case {
+            opset: 13,
+            op: "Hardmax",
+            dims: &[1, 2, 3],
+            x: &[1.0, 5.0, 3.0, 4.0, 2.0, 6.0],
+            stored: &[],
+            attributes: &[("axis", Int(1))],
+            expected: &[0.0, 1.0, 0.0, 1.0, 0.0, 1.0],
+        },
+    ]);
+    // A name of a further output says that it is wanted.
+    let mut model = one_node(17, &[1, 2, 2], "LayerNormalization", &[(two, &[2.0, 3.0])], &[("epsilon", Float(5.0))]);
+    let graph = model.graph.as_mut().expect("it has one");
+    for name in ["mean", "inverse"] {
+        graph.node[0].output.push(name.into());
+        let output = ValueInfoProto { name: name.into(), ..graph.output[0].clone() };
+        graph.output.push(output);
+    }
+    let found = run_all(&Model::from_bytes(&convert(&model, false)).expect("valid"), &[1, 2, 2], &x);
+    let expected = [[2.0, 7.0], [1.0 / 6f32.sqrt(), 1.0 / 3.0]];
+    assert_eq!(found.len(), 3);
+    for ((name, _, found), expected) in found[1..].iter().zip(expected) {
+        assert!(found.len() == 2 && found.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-6), "{name}: {found:?}");
+    }
 }
 
 #[test]
