@@ -57,7 +57,8 @@ enum Gate {
 const ITSELF: Gate = Gate::Clamped { slope: 1.0, offset: 0.0, bounds: [f32::NEG_INFINITY, f32::INFINITY] };
 
 impl Gate {
-    /// `scale` times it, and `shift` added. A negative scale swaps the bounds; in that order they are those of no function that is recognised.
+    /// `scale` times it, and `shift` added. A negative scale swaps the bounds, and in that order they are
+    /// those of no function that is recognised.
     fn scaled(self, scale: f32, shift: f32) -> Option<Self> {
         match self {
             Gate::Clamped { slope, offset, bounds } => Some(Gate::Clamped {
