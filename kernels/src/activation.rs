@@ -19,10 +19,14 @@ impl<S: Simd> Bounds<S> {
     /// Infinite ones where the activation has none.
     #[inline(always)]
     pub(crate) fn new(simd: S, activation: Activation) -> Self {
-        let [low, high] = match activation.in_registers() {
-            Some(InRegisters::Bounds(bounds)) => bounds,
-            _ => [f32::NEG_INFINITY, f32::INFINITY],
-        };
+        match activation.in_registers() {
+            Some(InRegisters::Bounds(bounds)) => Bounds::of(simd, bounds),
+            _ => Bounds::of(simd, [f32::NEG_INFINITY, f32::INFINITY]),
+        }
+    }
+
+    #[inline(always)]
+    pub(crate) fn of(simd: S, [low, high]: [f32; 2]) -> Self {
         Bounds { low: simd.splat(low), high: simd.splat(high) }
     }
 

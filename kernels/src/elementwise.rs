@@ -44,8 +44,9 @@ impl Kernel for MapTask {
 /// If the slices differ in length.
 pub fn map(x: &[f32], out: &mut [f32], function: Unary, exec: Exec) {
     expect_len("input", x, out.len());
-    let each = out.len().div_ceil(exec.threading.pieces()).next_multiple_of(CHUNK);
-    exec.threading.for_each_chunk(out, each, |i, out| activation::of_each(exec.isa, function, &x[i * each..][..out.len()], out));
+    exec.threading.for_each_piece(out, CHUNK, |first, out| {
+        activation::of_each(exec.isa, function, &x[first..][..out.len()], out);
+    });
 }
 
 /// A function of the elements of two tensors, followed by a Relu or not.

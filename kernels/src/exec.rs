@@ -17,13 +17,12 @@ impl Exec<'_> {
     pub(crate) fn for_each_chunk(self, out: &mut [f32], len: usize, f: impl Fn(usize, &mut [f32]) + Sync) {
         let len = len.max(1);
         // Each thread takes many chunks at a time.
-        let each = out.len().div_ceil(len).div_ceil(self.threading.pieces()).max(1);
-        self.threading.for_each_chunk(out, each * len, |piece, out| {
+        self.threading.for_each_piece(out, len, |first, out| {
             self.isa.vectorize(
                 #[inline(always)]
                 || {
                     for (i, chunk) in out.chunks_mut(len).enumerate() {
-                        f(piece * each + i, chunk);
+                        f(first / len + i, chunk);
                     }
                 },
             );

@@ -232,7 +232,7 @@ impl<E: Stored, F: FnMut(Sums<'_>)> Vectorized for Strips<'_, '_, E, F> {
             let last = rows.start + (vectors - 1) * S::LANES;
             let at = |row: usize| place_of(self.matrix, row, columns.start);
             let count = |row: usize| rows.end.saturating_sub(row).min(ROWS).min(S::LANES);
-            let (first, panel_len) = (place_of(self.matrix, rows.start, columns.start), ROWS * self.matrix.columns());
+            let (first, panel_len) = (at(rows.start), ROWS * self.matrix.columns());
             let weights = InPanels {
                 first,
                 panel_len,

@@ -185,6 +185,13 @@ impl<'a> Threading<'a> {
         }
     }
 
+    /// Calls `f(first, piece)` for as many pieces of `out` as it is best cut into, of which each begins at an element `first` that is a
+    /// multiple of `len`.
+    pub(crate) fn for_each_piece(self, out: &mut [f32], len: usize, f: impl Fn(usize, &mut [f32]) + Sync) {
+        let each = out.len().div_ceil(self.pieces()).next_multiple_of(len);
+        self.for_each_chunk(out, each, |i, out| f(i * each, out));
+    }
+
     /// Calls `f(i, chunk)` for the `i`-th chunk of `len` elements of `out`.
     pub(crate) fn for_each_chunk(self, out: &mut [f32], len: usize, f: impl Fn(usize, &mut [f32]) + Sync) {
         let chunks = Chunks::new(out, len.max(1));

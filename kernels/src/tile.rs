@@ -380,8 +380,8 @@ pub(crate) fn activate<S: Simd, const ROWS: usize, const VECTORS: usize>(
     sums: &mut [[S::Vector; VECTORS]; ROWS],
 ) {
     match activation.in_registers() {
-        Some(InRegisters::Bounds(_)) => {
-            let bounds = Bounds::new(simd, activation);
+        Some(InRegisters::Bounds(bounds)) => {
+            let bounds = Bounds::of(simd, bounds);
             unrolled::<ROWS, VECTORS>(
                 #[inline(always)]
                 |row, vector| sums[row][vector] = bounds.keep(simd, sums[row][vector]),

@@ -3,7 +3,8 @@
 use crate::repository::State;
 use crate::served::Served;
 use crate::server::Server;
-use sslm::{Dim, TensorInfo};
+use crate::tensors::datatype;
+use sslm::{Dim, ElementType, TensorInfo};
 
 /// Extensions of the protocol that this server speaks.
 pub(crate) const EXTENSIONS: [&str; 6] =
@@ -48,6 +49,11 @@ pub(crate) fn config_dims(info: &TensorInfo, max_batch_size: Option<i32>) -> Vec
         dims.remove(0);
     }
     dims
+}
+
+/// A type of elements as configurations have it.
+pub(crate) fn config_type(element_type: ElementType) -> String {
+    format!("TYPE_{}", datatype(element_type))
 }
 
 /// How requests are joined to batches: the size of these and for how many microseconds a worker waits, if it is done.

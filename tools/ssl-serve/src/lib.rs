@@ -1,7 +1,8 @@
 //! `ssl-serve`: serves models by the Open Inference Protocol. A request passes `front`, which says who may ask and how much may come; `http`
 //! or `grpc` reads it; `server` looks up what it names in the `repository`, and lets it wait in the `queue`, from which a `worker` takes
-//! it, maybe with others, and runs it on what was `served`. Images are `decoding` before that. All of it takes `memory` that is counted. `listen` has the connections, `traffic` what the requests of each are up to,
-//! `scheduling` who interrupts whom, `metrics` what was counted.
+//! it, maybe with others, and runs it on what was `served`. Images are decoded before that, by `decoding`. All of it takes `memory`, which is
+//! counted. `listen` has the connections, `traffic` what the requests of each are up to, `scheduling` who interrupts whom, `metrics` what was
+//! counted.
 
 mod bounded;
 mod decoding;

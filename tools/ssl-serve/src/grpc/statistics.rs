@@ -5,23 +5,20 @@ use super::inference::{
     DataType, InferBatchStatistics, InferStatistics, ModelConfig, ModelDynamicBatching, ModelInput, ModelOutput, ModelStatistics,
     ModelTransactionPolicy, ModelVersionPolicy, StatisticDuration,
 };
-use crate::described::{BACKEND, PLATFORM, config_dims, joining, max_batch_size};
+use crate::described::{BACKEND, PLATFORM, config_dims, config_type, joining, max_batch_size};
 use crate::measured::Total;
 use crate::served::Served;
 use crate::server::Server;
-use crate::tensors::datatype;
 use sslm::{ElementType, TensorInfo};
 
 pub(super) fn statistics(served: &Served) -> ModelStatistics {
     let totals = served.measured.totals();
     let duration = |Total { count, ns }: Total| Some(StatisticDuration { count, ns });
-    // What reads inputs and writes outputs is a part of the run and not measured apart, and answers are not kept for others.
-    let none = |of: Total| Some(StatisticDuration { count: of.count, ns: 0 });
     let size = |(&size, &total): (&usize, &Total)| InferBatchStatistics {
         batch_size: size as u64,
-        compute_input: none(total),
+        compute_input: duration(total.untimed()),
         compute_infer: duration(total),
-        compute_output: none(total),
+        compute_output: duration(total.untimed()),
     };
     ModelStatistics {
         name: served.name.clone(),
@@ -33,9 +30,10 @@ pub(super) fn statistics(served: &Served) -> ModelStatistics {
             success: duration(totals.success),
             fail: duration(totals.fail),
             queue: duration(totals.queue),
-            compute_input: none(totals.compute),
+            compute_input: duration(totals.compute.untimed()),
             compute_infer: duration(totals.compute),
-            compute_output: none(totals.compute),
+            compute_output: duration(totals.compute.untimed()),
+            // Answers are not kept for others.
             cache_hit: duration(Total::default()),
             cache_miss: duration(Total::default()),
         }),
@@ -70,8 +68,7 @@ pub(super) fn config(served: &Served, server: &Server) -> ModelConfig {
 }
 
 fn data_type(element_type: ElementType) -> i32 {
-    let name = format!("TYPE_{}", datatype(element_type));
-    DataType::from_str_name(&name).map_or(0, i32::from)
+    DataType::from_str_name(&config_type(element_type)).map_or(0, i32::from)
 }
 
 #[cfg(test)]

@@ -1,11 +1,10 @@
 //! Statistics and configurations of models over HTTP, as Triton has them.
 
 use super::parts::{Named, Shared};
-use crate::described::{BACKEND, PLATFORM, config_dims, joining, max_batch_size};
+use crate::described::{BACKEND, PLATFORM, config_dims, config_type, joining, max_batch_size};
 use crate::failure::Failure;
 use crate::measured::{Total, Totals};
 use crate::served::Served;
-use crate::tensors::datatype;
 use axum::Json;
 use axum::extract::{Path, State};
 use serde_json::{Value, json};
@@ -24,11 +23,9 @@ fn statistics(all: &[Arc<Served>]) -> Json<Value> {
     let of_one = |served: &Arc<Served>| {
         let totals = served.measured.totals();
         let Totals { success, fail, queue, compute, .. } = totals;
-        // What reads inputs and writes outputs is a part of the run and not measured apart, and answers are not kept for others.
-        let none = Total { count: compute.count, ns: 0 };
         let size = |(size, total): (&usize, &Total)| {
-            let none = Total { count: total.count, ns: 0 };
-            json!({ "batch_size": size, "compute_input": none, "compute_infer": total, "compute_output": none })
+            let untimed = total.untimed();
+            json!({ "batch_size": size, "compute_input": untimed, "compute_infer": total, "compute_output": untimed })
         };
         json!({
             "name": served.name,
@@ -38,7 +35,8 @@ fn statistics(all: &[Arc<Served>]) -> Json<Value> {
             "execution_count": totals.runs,
             "inference_stats": {
                 "success": success, "fail": fail, "queue": queue,
-                "compute_input": none, "compute_infer": compute, "compute_output": none,
+                "compute_input": compute.untimed(), "compute_infer": compute, "compute_output": compute.untimed(),
+                // Answers are not kept for others.
                 "cache_hit": Total::default(), "cache_miss": Total::default(),
             },
             "batch_stats": totals.sizes.iter().map(size).collect::<Vec<_>>(),
@@ -50,10 +48,7 @@ fn statistics(all: &[Arc<Served>]) -> Json<Value> {
 pub(super) async fn config(State(server): Shared, Path(named): Path<Named>) -> Result<Json<Value>, Failure> {
     let served = server.served(&named)?;
     let batch = max_batch_size(&served, &server);
-    let tensor = |info: &TensorInfo| {
-        let data_type = format!("TYPE_{}", datatype(info.element_type));
-        json!({ "name": info.name, "data_type": data_type, "dims": config_dims(info, batch) })
-    };
+    let tensor = |info: &TensorInfo| json!({ "name": info.name, "data_type": config_type(info.element_type), "dims": config_dims(info, batch) });
     let mut config = json!({
         "name": served.name,
         "platform": PLATFORM,

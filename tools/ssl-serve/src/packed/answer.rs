@@ -63,14 +63,15 @@ impl http_body::Body for Packed {
     }
 }
 
-enum Packer {
+/// Packs bytes as they come.
+pub(super) enum Packer {
     Gzip(GzEncoder<Vec<u8>>),
     Deflate(ZlibEncoder<Vec<u8>>),
 }
 
 impl Packer {
     /// As fast as it goes: what packs better takes several times as long.
-    fn new(encoding: Encoding) -> Self {
+    pub(super) fn new(encoding: Encoding) -> Self {
         match encoding {
             Encoding::Gzip => Packer::Gzip(GzEncoder::new(Vec::new(), Compression::fast())),
             Encoding::Deflate => Packer::Deflate(ZlibEncoder::new(Vec::new(), Compression::fast())),
@@ -78,7 +79,7 @@ impl Packer {
     }
 
     /// What these bytes add, as far as it is decided.
-    fn pack(&mut self, bytes: &[u8]) -> io::Result<Vec<u8>> {
+    pub(super) fn pack(&mut self, bytes: &[u8]) -> io::Result<Vec<u8>> {
         let found = match self {
             Packer::Gzip(encoder) => encoder.write_all(bytes).map(|()| encoder.get_mut()),
             Packer::Deflate(encoder) => encoder.write_all(bytes).map(|()| encoder.get_mut()),
@@ -86,7 +87,7 @@ impl Packer {
         found.map(std::mem::take)
     }
 
-    fn finish(self) -> io::Result<Vec<u8>> {
+    pub(super) fn finish(self) -> io::Result<Vec<u8>> {
         match self {
             Packer::Gzip(encoder) => encoder.finish(),
             Packer::Deflate(encoder) => encoder.finish(),

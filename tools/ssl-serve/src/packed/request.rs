@@ -205,22 +205,13 @@ impl Stream {
 
 #[cfg(test)]
 mod tests {
+    use super::super::answer::Packer;
     use super::*;
-    use flate2::Compression;
-    use flate2::write::{GzEncoder, ZlibEncoder};
 
     fn packed(encoding: Encoding, bytes: &[u8]) -> Vec<u8> {
-        let packed = match encoding {
-            Encoding::Gzip => {
-                let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
-                encoder.write_all(bytes).and_then(|()| encoder.finish())
-            }
-            Encoding::Deflate => {
-                let mut encoder = ZlibEncoder::new(Vec::new(), Compression::fast());
-                encoder.write_all(bytes).and_then(|()| encoder.finish())
-            }
-        };
-        packed.expect("memory takes everything")
+        let mut packer = Packer::new(encoding);
+        let first = packer.pack(bytes).expect("memory takes everything");
+        [first, packer.finish().expect("memory takes everything")].concat()
     }
 
     /// What comes of `packed`, which comes in pieces of `len` bytes; no more is handed over than was told of before, nor far less.

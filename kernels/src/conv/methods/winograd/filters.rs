@@ -136,13 +136,11 @@ impl<E: Stored> Filters<'_, '_, E> {
         let Some(function) = activation::besides_bounds(self.operands.finishing.activation) else { return };
         let ([height, width], rows) = (self.sizes.geometry.output, &self.image.rows);
         let positions = rows.start * OUTPUTS * width..height.min(rows.end * OUTPUTS) * width;
-        match self.sizes.layouts.writes {
-            Layout::Planes => activation::of_planes(simd, function, self.out, filters, positions),
-            Layout::Blocks => {
-                let block = positions.start * S::LANES..positions.end * S::LANES;
-                activation::of_elements(simd, function, self.out.part(filters.start / S::LANES, block));
-            }
-        }
+        let (planes, lanes) = match self.sizes.layouts.writes {
+            Layout::Planes => (filters, 1),
+            Layout::Blocks => (filters.start / S::LANES..filters.start / S::LANES + 1, S::LANES),
+        };
+        activation::of_planes(simd, function, self.out, planes, positions.start * lanes..positions.end * lanes);
     }
 
     /// The outputs of a vector of `filters`, whose index among so many is `vector`, from the sums of products. `rows` is
