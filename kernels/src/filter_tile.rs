@@ -1,10 +1,11 @@
 //! The other register tile: lanes are filters (rows of weights). A few vectors of weights times a few broadcast elements of the
 //! input, summed over columns. It is the innermost loop of fully connected layers, whose positions are the images of a batch, of
 //! convolutions whose lanes are filters, whose positions are those of the output, and of Winograd's method, whose positions are
-//! tiles. The first two read weights where they lie in their panels, the last one lines of vectors that it has transformed.
+//! tiles. The first two read weights where they lie in their panels, or pack some of them first; the last one has lines of vectors
+//! that it has transformed.
 
 use crate::parallel::{FAR, Window};
-use crate::simd::{Isa, Simd, Stored, Vectorized};
+use crate::simd::{Class, Isa, Simd, Stored, Vectorized};
 use crate::tile::{Epilogue, activate, unrolled};
 use crate::{Activation, balanced};
 use get_size2::GetSize;
@@ -19,7 +20,12 @@ const MAX_POSITIONS: usize = 8;
 const BLOCK_COLUMNS: usize = 512;
 
 /// Most tiles of positions whose sums are computed together: for each of them all weights are read once.
-const TILES: usize = 16;
+const TILES: usize = 32;
+
+/// As many tiles as this share weights that are packed first, where a vector of rows spans two panels: reading one from there takes
+/// an operation on the units that multiply, besides two loads. On an Intel Xeon (Emerald Rapids), layers of 14x14 positions, which
+/// are 28 tiles, take 92 to 97 % as long so; of 7x7, which are 7, up to 107 %.
+const PACKED_TILES: usize = 12;
 
 /// How many times as long products take where rows fill no more than one vector: operands are loaded, then, for one product.
 pub(crate) const LONE_VECTOR: f64 = 1.7;
@@ -51,6 +57,8 @@ pub(crate) struct Product {
     tiles: Vec<Range<usize>>,
     /// The columns in blocks; there is one block at least.
     blocks: Vec<Range<usize>>,
+    /// Whether weights that many tiles share are packed. On AMD's CPUs, whose units do not compete so, they are not.
+    packs: bool,
 }
 
 impl Product {
@@ -64,7 +72,8 @@ impl Product {
         let most_columns = if tiles.len() > 1 { BLOCK_COLUMNS } else { columns.len().max(1) };
         let blocks = balanced(columns.len(), most_columns).chain(columns.is_empty().then_some(0..0)).collect();
         let reach = columns.iter().max().zip(positions.iter().max()).map_or(0, |(column, position)| column + position + 1);
-        Product { isa, rows, columns, positions, reach, tile, tiles, blocks }
+        let packs = matches!(isa.class(), Class::Avx512);
+        Product { isa, rows, columns, positions, reach, tile, tiles, blocks, packs }
     }
 
     /// Size of the largest register tile, for reports: positions x filters.
@@ -121,9 +130,21 @@ impl Product {
         tiles.first().map_or(0, |t| t.start)..tiles.last().map_or(0, |t| t.end)
     }
 
-    /// Elements of scratch memory that [`Self::run`] needs.
+    /// Elements of scratch memory that [`Self::run`] and [`Self::run_into_blocks`] need.
     pub(crate) fn scratch_len(&self) -> usize {
-        (TILES.min(self.tiles.len()) * self.tile[0] * self.tile[1] * self.isa.lanes()).max(1)
+        self.scratch_lens().iter().sum::<usize>().max(1)
+    }
+
+    /// Elements of packed weights, and of sums.
+    fn scratch_lens(&self) -> [usize; 2] {
+        let width = self.tile[0] * self.isa.lanes();
+        let packed = if self.packs_for(self.tiles.len()) { self.blocks.iter().map(|block| block.len()).max() } else { None };
+        [packed.unwrap_or(0) * width, TILES.min(self.tiles.len()) * self.tile[1] * width]
+    }
+
+    /// Whether the weights of so many tiles are packed.
+    fn packs_for(&self, tiles: usize) -> bool {
+        self.packs && tiles >= PACKED_TILES
     }
 
     /// Multiplies the rows of an item by its positions of `x`. It calls `finish` for a few rows and positions after the other.
@@ -140,10 +161,12 @@ impl Product {
         mut finish: impl FnMut(Sums<'_>),
     ) {
         self.check(matrix, item, x);
+        let [packed_len, sums_len] = self.scratch_lens();
+        let (packed, sums) = scratch[..packed_len + sums_len].split_at_mut(packed_len);
         for part in balanced(item.tiles.len(), TILES) {
             let tiles = &self.tiles[item.tiles.clone()][part];
-            let to = SumsTo::Scratch { sums: &mut scratch[..self.scratch_len()], finish: &mut finish };
-            self.isa.dispatch(Strips { product: self, matrix, rows: item.rows.clone(), x, tiles, to });
+            let to = SumsTo::Scratch { sums, finish: &mut finish };
+            self.isa.dispatch(Strips { product: self, matrix, rows: item.rows.clone(), x, tiles, packed, to });
         }
     }
 
@@ -158,14 +181,16 @@ impl Product {
         matrix: Panels<'_, E>,
         item: &FilterItem,
         x: &[f32],
+        scratch: &mut [f32],
         window: &mut Window<'_>,
         epilogue: Epilogue<'_>,
     ) {
         self.check(matrix, item, x);
+        let packed = &mut scratch[..self.scratch_lens()[0]];
         for part in balanced(item.tiles.len(), TILES) {
             let tiles = &self.tiles[item.tiles.clone()][part];
             let to: SumsTo<'_, '_, fn(Sums<'_>)> = SumsTo::Blocks { window, epilogue };
-            self.isa.dispatch(Strips { product: self, matrix, rows: item.rows.clone(), x, tiles, to });
+            self.isa.dispatch(Strips { product: self, matrix, rows: item.rows.clone(), x, tiles, packed, to });
         }
     }
 
@@ -212,6 +237,8 @@ struct Strips<'a, 'w, E, F> {
     rows: Range<usize>,
     x: &'a [f32],
     tiles: &'a [Range<usize>],
+    /// Where weights are packed, as much as [`Product::scratch_lens`] says.
+    packed: &'a mut [f32],
     to: SumsTo<'a, 'w, F>,
 }
 
@@ -223,6 +250,8 @@ impl<E: Stored, F: FnMut(Sums<'_>)> Vectorized for Strips<'_, '_, E, F> {
         let (Some(first), Some(last)) = (self.tiles.first(), self.tiles.last()) else { return };
         let positions = first.start..last.end;
         let whole = self.whole_rows::<S>();
+        // What the set decides is a constant, so that nothing is compiled for those that never pack.
+        let packs = S::LANES > ROWS && self.product.packs_for(self.tiles.len());
         let blocks = &self.product.blocks;
         let mut work = self.strips::<S>().flat_map(|rows| blocks.iter().map(move |columns| (rows.clone(), columns))).peekable();
         while let Some((rows, columns)) = work.next() {
@@ -241,21 +270,28 @@ impl<E: Stored, F: FnMut(Sums<'_>)> Vectorized for Strips<'_, '_, E, F> {
                     strides: [self.matrix.height(last), self.matrix.height(last + ROWS)],
                     rows: [count(last), count(last + ROWS)],
                 },
-                next: first,
-                to_other: 0,
+                ahead: Ahead { next: first, to_other: 0 },
             };
+            let is_whole = rows.end <= whole;
+            let packed = packs.then(|| {
+                let packed = &mut self.packed[..columns.len() * width];
+                // SAFETY: all columns and vectors of this strip are there.
+                unsafe {
+                    if is_whole { weights.pack(simd, vectors, packed) } else { weights.but_last().pack(simd, vectors, packed) }
+                }
+                packed.as_ptr()
+            });
             // Tiles share the fetching, so that it is spread over the time that there is: two panels each. What is fetched where there
             // is nothing next is there already.
             let next = work.peek().filter(|_| self.tiles.len() > 1);
-            let (ahead, count) = next.map_or((first, 1), |(rows, columns)| {
+            let (next, count) = next.map_or((first, 1), |(rows, columns)| {
                 (place_of(self.matrix, rows.start, columns.start), rows.len().div_ceil(ROWS))
             });
             let is_last = columns.end == self.product.columns.len();
             let mut panel = 0;
             for tile in self.tiles {
                 let other = if panel + 1 < count { 1 } else { -(panel as isize) };
-                let next = ahead.wrapping_add(panel * panel_len);
-                let weights = InPanels { next, to_other: other * panel_len as isize, ..weights };
+                let ahead = Ahead { next: next.wrapping_add(panel * panel_len), to_other: other * panel_len as isize };
                 panel = if panel + 2 < count { panel + 2 } else { 0 };
                 let to = match &mut self.to {
                     SumsTo::Scratch { sums, .. } => {
@@ -277,13 +313,17 @@ impl<E: Stored, F: FnMut(Sums<'_>)> Vectorized for Strips<'_, '_, E, F> {
                     }
                 };
                 let call = FilterTileCall {
-                    weights,
                     x: self.x.as_ptr(),
                     columns: &self.product.columns[columns.clone()],
                     positions: &self.product.positions[tile.clone()],
                     to,
                 };
-                if rows.end <= whole { call.run(simd, vectors) } else { call.but_last().run(simd, vectors) }
+                let weights = InPanels { ahead, ..weights };
+                match packed {
+                    Some(first) => call.run(simd, vectors, Lines(first)),
+                    None if is_whole => call.run(simd, vectors, weights),
+                    None => call.run(simd, vectors, weights.but_last()),
+                }
             }
             if let (SumsTo::Scratch { sums, finish }, true) = (&mut self.to, is_last) {
                 let elements = &sums[..positions.len() * width];
@@ -339,9 +379,22 @@ struct InPanels<E, const WHOLE: bool> {
     /// Elements of a panel of eight rows.
     panel_len: usize,
     last: Last<E>,
-    /// The first column of one panel of those that are needed next, and how many elements behind it that of another one lies.
+    ahead: Ahead<E>,
+}
+
+/// The first column of one panel of those that are needed next, and how many elements behind it that of another one lies.
+#[derive(Clone, Copy)]
+struct Ahead<E> {
     next: *const E,
     to_other: isize,
+}
+
+impl<E> Ahead<E> {
+    /// Every other column the other panel: a line of a cache holds two columns.
+    #[inline(always)]
+    fn fetch<S: Simd>(self, simd: S, column: usize) {
+        simd.prefetch(self.next.wrapping_add(column * ROWS).wrapping_offset((column % LINE_COLUMNS) as isize * self.to_other));
+    }
 }
 
 /// A vector of rows in one panel, or two where vectors are longer, that may have fewer rows than a vector has lanes.
@@ -360,6 +413,51 @@ impl<E: Stored, const WHOLE: bool> InPanels<E, WHOLE> {
     fn panel<S: Simd>(&self, first: *const E, vector: usize, panel: usize) -> *const E {
         let row = vector * S::LANES + panel * ROWS;
         first.wrapping_add(row / ROWS * self.panel_len + row % ROWS)
+    }
+
+    /// Writes `vectors` vectors of each column that has room in `packed`: `[columns][vectors][lanes]`.
+    ///
+    /// # Safety
+    /// So many columns and vectors must be there.
+    #[inline(always)]
+    unsafe fn pack<S: Simd>(self, simd: S, vectors: usize, packed: &mut [f32])
+    where
+        E: Stored,
+    {
+        simd.vectorize(
+            #[inline(always)]
+            // SAFETY: the caller's promise.
+            || unsafe {
+                match vectors {
+                    1 => self.pack_vectors::<S, 1>(simd, packed),
+                    2 => self.pack_vectors::<S, 2>(simd, packed),
+                    _ => self.pack_vectors::<S, 3>(simd, packed),
+                }
+            },
+        );
+    }
+
+    /// # Safety
+    /// As for [`Self::pack`].
+    #[inline(always)]
+    unsafe fn pack_vectors<S: Simd, const VECTORS: usize>(self, simd: S, packed: &mut [f32])
+    where
+        E: Stored,
+    {
+        for (column, line) in packed.chunks_exact_mut(VECTORS * S::LANES).enumerate() {
+            for (vector, to) in line.chunks_exact_mut(S::LANES).enumerate() {
+                // SAFETY: the caller's promise.
+                simd.put(to, unsafe { Weights::<S>::vector::<VECTORS>(self, simd, column, vector) });
+            }
+        }
+    }
+}
+
+impl<E> InPanels<E, true> {
+    /// With a last vector that is not whole.
+    fn but_last(self) -> InPanels<E, false> {
+        let InPanels { first, panel_len, last, ahead } = self;
+        InPanels { first, panel_len, last, ahead }
     }
 }
 
@@ -383,8 +481,7 @@ impl<S: Simd, E: Stored, const WHOLE: bool> Weights<S> for InPanels<E, WHOLE> {
 
     #[inline(always)]
     fn fetch(self, simd: S, column: usize) {
-        // Every other column the other panel: a line of a cache holds two columns.
-        simd.prefetch(self.next.wrapping_add(column * ROWS).wrapping_offset((column % LINE_COLUMNS) as isize * self.to_other));
+        self.ahead.fetch(simd, column);
     }
 }
 
@@ -394,7 +491,7 @@ struct Lines(*const f32);
 
 impl<S: Simd> Weights<S> for Lines {
     const SPLITS: bool = false;
-    const FINISHES: bool = false;
+    const FINISHES: bool = S::LANES > ROWS;
 
     #[inline(always)]
     unsafe fn vector<const VECTORS: usize>(self, simd: S, column: usize, vector: usize) -> S::Vector {
@@ -427,8 +524,9 @@ pub(crate) fn multiply_lines<S: Simd>(
     assert!(columns.len() * vectors * S::LANES <= weights.len(), "{} columns of weights", columns.len());
     for tile in balanced(positions.len(), positions_for(S::FILTER_TILE, vectors)) {
         let sums = &mut sums[tile.start * vectors * S::LANES..tile.end * vectors * S::LANES];
-        let (weights, x, to) = (Lines(weights.as_ptr()), x.as_ptr(), TilePlace::lines::<S>(sums, vectors, add));
-        FilterTileCall { weights, x, columns, positions: &positions[tile], to }.run(simd, vectors);
+        let (x, to) = (x.as_ptr(), TilePlace::lines::<S>(sums, vectors, add));
+        let weights = Lines(weights.as_ptr());
+        FilterTileCall { x, columns, positions: &positions[tile], to }.run(simd, vectors, weights);
     }
 }
 
@@ -459,9 +557,7 @@ impl<'a> TilePlace<'a> {
 }
 
 /// Some vectors of rows times a few positions, over a block of columns.
-struct FilterTileCall<'a, W> {
-    /// Of the first column.
-    weights: W,
+struct FilterTileCall<'a> {
     x: *const f32,
     /// Invariant: the sum of one of these and one of the next lies inside `x`.
     columns: &'a [usize],
@@ -469,30 +565,19 @@ struct FilterTileCall<'a, W> {
     to: TilePlace<'a>,
 }
 
-impl<'a, E> FilterTileCall<'a, InPanels<E, true>> {
-    /// With a last vector that is not whole.
-    fn but_last(self) -> FilterTileCall<'a, InPanels<E, false>> {
-        let FilterTileCall { weights: InPanels { first, panel_len, last, next, to_other }, x, columns, positions, to } = self;
-        FilterTileCall { weights: InPanels { first, panel_len, last, next, to_other }, x, columns, positions, to }
-    }
-}
-
-impl<W: Copy> FilterTileCall<'_, W> {
-    /// With so many vectors.
+impl FilterTileCall<'_> {
+    /// With so many vectors of `weights`, which begin with the first column.
     #[inline(always)]
-    fn run<S: Simd>(self, simd: S, vectors: usize)
-    where
-        W: Weights<S>,
-    {
+    fn run<S: Simd, W: Weights<S>>(self, simd: S, vectors: usize, weights: W) {
         // Where there are few sums, each addition would wait for the one before: they may be split over every second or fourth
         // column.
         macro_rules! tile {
             ($($positions:literal => $chains:literal)*) => {
                 match (self.positions.len(), vectors) {
                     $(
-                        ($positions, 1) => self.tile::<S, $positions, $chains, 1>(simd),
-                        ($positions, 2) => self.tile::<S, $positions, $chains, 2>(simd),
-                        ($positions, 3) => self.tile::<S, $positions, $chains, 3>(simd),
+                        ($positions, 1) => self.tile::<S, W, $positions, $chains, 1>(simd, weights),
+                        ($positions, 2) => self.tile::<S, W, $positions, $chains, 2>(simd, weights),
+                        ($positions, 3) => self.tile::<S, W, $positions, $chains, 3>(simd, weights),
                     )*
                     (positions, _) => unreachable!("a tile of {vectors} vectors by {positions}"),
                 }
@@ -506,10 +591,11 @@ impl<W: Copy> FilterTileCall<'_, W> {
         }
     }
 
-    fn tile<S: Simd, const POSITIONS: usize, const CHAINS: usize, const VECTORS: usize>(self, simd: S)
-    where
-        W: Weights<S>,
-    {
+    fn tile<S: Simd, W: Weights<S>, const POSITIONS: usize, const CHAINS: usize, const VECTORS: usize>(
+        self,
+        simd: S,
+        weights: W,
+    ) {
         // A constant, so that nothing is compiled for sizes that the set does not have.
         if const { VECTORS > S::FILTER_TILE[1] || POSITIONS * VECTORS > S::FILTER_TILE[0] * S::FILTER_TILE[1] } {
             unreachable!("a tile of {VECTORS} vectors by {POSITIONS}");
@@ -524,7 +610,7 @@ impl<W: Copy> FilterTileCall<'_, W> {
                     |i, _| x[i] = self.x.wrapping_add(positions[i]),
                 );
                 let mut sums = [[simd.splat(0.0); VECTORS]; CHAINS];
-                self.add_all::<S, POSITIONS, CHAINS, VECTORS>(simd, &x, &mut sums);
+                self.add_all::<S, W, POSITIONS, CHAINS, VECTORS>(simd, weights, &x, &mut sums);
                 unrolled::<CHAINS, VECTORS>(
                     #[inline(always)]
                     |chain, vector| {
@@ -574,23 +660,22 @@ impl<W: Copy> FilterTileCall<'_, W> {
 
     /// Adds the products of all columns.
     #[inline(always)]
-    fn add_all<S: Simd, const POSITIONS: usize, const CHAINS: usize, const VECTORS: usize>(
+    fn add_all<S: Simd, W: Weights<S>, const POSITIONS: usize, const CHAINS: usize, const VECTORS: usize>(
         &self,
         simd: S,
+        weights: W,
         x: &[*const f32; POSITIONS],
         sums: &mut [[S::Vector; VECTORS]; CHAINS],
-    ) where
-        W: Weights<S>,
-    {
+    ) {
         let (mut column, count) = (0, self.columns.len());
         while column + CHAINS / POSITIONS <= count {
             // SAFETY: these columns are there.
-            unsafe { self.add_columns::<S, POSITIONS, CHAINS, VECTORS, CHAINS>(simd, x, column, sums) };
+            unsafe { self.add_columns::<S, W, POSITIONS, CHAINS, VECTORS, CHAINS>(simd, weights, x, column, sums) };
             column += CHAINS / POSITIONS;
         }
         while const { CHAINS > POSITIONS } && column < count {
             // SAFETY: this column is there.
-            unsafe { self.add_columns::<S, POSITIONS, CHAINS, VECTORS, POSITIONS>(simd, x, column, sums) };
+            unsafe { self.add_columns::<S, W, POSITIONS, CHAINS, VECTORS, POSITIONS>(simd, weights, x, column, sums) };
             column += 1;
         }
     }
@@ -600,37 +685,79 @@ impl<W: Copy> FilterTileCall<'_, W> {
     /// # Safety
     /// These columns must be there.
     #[inline(always)]
-    unsafe fn add_columns<S: Simd, const POSITIONS: usize, const CHAINS: usize, const VECTORS: usize, const STEP: usize>(
+    unsafe fn add_columns<
+        S: Simd,
+        W: Weights<S>,
+        const POSITIONS: usize,
+        const CHAINS: usize,
+        const VECTORS: usize,
+        const STEP: usize,
+    >(
         &self,
         simd: S,
+        weights: W,
         x: &[*const f32; POSITIONS],
         column: usize,
         sums: &mut [[S::Vector; VECTORS]; CHAINS],
-    ) where
-        W: Weights<S>,
-    {
-        let (mut weights, mut offset) = ([simd.splat(0.0); VECTORS], 0);
+    ) {
+        let (mut line, mut offset) = ([simd.splat(0.0); VECTORS], 0);
         unrolled::<STEP, 1>(
             #[inline(always)]
             |chain, _| {
                 if chain % POSITIONS == 0 {
                     let column = column + chain / POSITIONS;
-                    self.weights.fetch(simd, column);
+                    weights.fetch(simd, column);
                     // SAFETY: the caller promises that this column is there.
                     offset = unsafe { *self.columns.get_unchecked(column) };
                     unrolled::<1, VECTORS>(
                         #[inline(always)]
                         // SAFETY: as above.
-                        |_, vector| weights[vector] = unsafe { self.weights.vector::<VECTORS>(simd, column, vector) },
+                        |_, vector| line[vector] = unsafe { weights.vector::<VECTORS>(simd, column, vector) },
                     );
                 }
                 // SAFETY: by the invariant, the sum of these two offsets lies inside of the input.
                 let element = simd.splat(unsafe { *x[chain % POSITIONS].wrapping_add(offset) });
                 unrolled::<1, VECTORS>(
                     #[inline(always)]
-                    |_, vector| sums[chain][vector] = simd.mul_add(element, weights[vector], sums[chain][vector]),
+                    |_, vector| sums[chain][vector] = simd.mul_add(element, line[vector], sums[chain][vector]),
                 );
             },
         );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// On CPUs that never pack, too.
+    #[test]
+    fn packed_weights_yield_the_same_bits() {
+        let mut random = fastrand::Rng::with_seed(17);
+        let mut elements = |count: usize| -> Vec<f32> { (0..count).map(|_| random.f32() - 0.5).collect() };
+        let positions = PACKED_TILES * MAX_POSITIONS + 3;
+        for (rows, columns) in [(3, 9), (16, 1), (40, 7), (50, 30), (96, 0), (100, BLOCK_COLUMNS + 2)] {
+            let (weights, x) = (elements(rows * columns), elements(columns * positions));
+            for isa in Isa::available() {
+                let columns_at = (0..columns).map(|column| column * positions).collect();
+                let mut product = Product::new(isa, rows, columns_at, (0..positions).collect());
+                let [panels, packed] = [false, true].map(|packs| {
+                    product.packs = packs;
+                    let mut scratch = vec![f32::NAN; product.scratch_len()];
+                    let mut found = vec![f32::NAN; rows * positions];
+                    let matrix = Panels::new(&weights, rows, columns);
+                    for item in product.share(1) {
+                        product.run(matrix, &item, &x, &mut scratch, |sums| {
+                            for (position, line) in sums.positions.clone().zip(sums.elements.chunks_exact(sums.width)) {
+                                found[position * rows..][sums.rows.clone()].copy_from_slice(&line[..sums.rows.len()]);
+                            }
+                        });
+                    }
+                    found
+                });
+                assert!(packed.iter().all(|sum| sum.is_finite()), "{rows}x{columns}, {isa}: every sum is written");
+                assert_eq!(panels, packed, "{rows}x{columns}, {isa}");
+            }
+        }
     }
 }

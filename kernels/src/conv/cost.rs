@@ -1,8 +1,8 @@
 //! What convolutions are expected to cost: one model for each class of instruction sets. Costs are counted in multiply-adds of
 //! vectors, so a factor says how many of these an operation takes as long as.
 //!
-//! The factors are fits to the times of 726 layers on one thread, with AVX-512 and with AVX2 (Zen 5): 2x2 to 56x56 positions, 3 to
-//! 1024 channels, 4 to 256 filters, of which all columns or down to a seventh are kept. Those of 5x5 layers by Winograd's method
+//! Where nothing else is said, the factors are fits to the times of 726 layers on one thread, with AVX-512 and with AVX2 (Zen 5): 2x2 to
+//! 56x56 positions, 3 to 1024 channels, 4 to 256 filters, of which all columns or down to a seventh are kept. Those of 5x5 layers by Winograd's method
 //! are fits to 15 layers on a Zen 4 with AVX-512: 7x7 to 32x32 positions, 3 to 48 channels, 15 to 128 filters. What differs between
 //! classes stands at the class. Those of blocks of channels and of depthwise layers, by which layouts are chosen, are fits to the
 //! layers of MobileNetV2 on an Intel Xeon with AVX-512.
@@ -152,8 +152,10 @@ pub(super) struct PhasesCosts {
     pub(super) weight: f64,
 }
 
-/// AVX-512 with whole vectors. It has masked loads that cost no more than others.
-const AVX512: CostModel = CostModel {
+/// AVX-512 on AMD's CPUs with whole vectors (Zen 5). It has masked loads that cost no more than others. Weights stream from its L3 as
+/// fast as from L2, and from memory at 40 GB/s: 24 layers of 64 channels of 8x8, whose transformed weights take 14 MB, need 9.7 us each,
+/// as 6 of them do; 12 of 128 channels of 28x28, whose weights take 28 MB, need 334 us each, and 2 of them 277.
+const AVX512_OF_AMD: CostModel = CostModel {
     tiles: TileCosts {
         packed: PackedCosts { product: 0.8, gathered_whole: 9.0, gathered_in_runs: 16.0, column: 0.21 },
         in_place: InPlaceCosts { product: 0.57, column_of_one_run: 0.45, column_of_one_masked_run: 0.7, column_of_two_runs: 1.1 },
@@ -171,7 +173,7 @@ const AVX512: CostModel = CostModel {
     },
     winograd: WinogradCosts {
         product: 1.2,
-        kept_weight: [2.0, 8.5, 36.0],
+        kept_weight: [2.0, 2.5, 15.0],
         six: TransformCosts {
             tile: 330.0,
             tile_in_block: 400.0,
@@ -205,15 +207,59 @@ const AVX512: CostModel = CostModel {
     phases: PhasesCosts { copied: 10.0, output: 10.0, weight: 1.5 },
 };
 
-/// AVX-512 on AMD's CPUs with whole vectors (Zen 5). Weights stream from its L3 as fast as from L2, and from memory at 40 GB/s: 24 layers
-/// of 64 channels of 8x8, whose transformed weights take 14 MB, need 9.7 us each, as 6 of them do; 12 of 128 channels of 28x28, whose
-/// weights take 28 MB, need 334 us each, and 2 of them 277.
-const AVX512_OF_AMD: CostModel =
-    CostModel { winograd: WinogradCosts { kept_weight: [2.0, 2.5, 15.0], ..AVX512.winograd }, ..AVX512 };
+/// AVX-512 on other CPUs: a fit to 1213 times on an Intel Xeon (Emerald Rapids), of 126 layers of 1x1 to 11x11 kernels that keep all,
+/// half or a quarter of their columns, by every method and in every layout. In planes, the choice took 6.1 % more time than the fastest
+/// method by the factors of Zen 5, and takes 0.9 %. What weights from memory cost is a guess from their cost from L3.
+const AVX512: CostModel = CostModel {
+    tiles: TileCosts {
+        packed: PackedCosts { product: 0.77, gathered_whole: 10.0, gathered_in_runs: 16.6, column: 0.19 },
+        in_place: InPlaceCosts {
+            product: 0.67,
+            column_of_one_run: 0.48,
+            column_of_one_masked_run: 0.64,
+            column_of_two_runs: 1.34,
+        },
+        output: 0.5,
+        staged_row: 38.0,
+        ..AVX512_OF_AMD.tiles
+    },
+    filter_lanes: FilterLanesCosts {
+        product: 1.08,
+        output: 33.0,
+        output_to_blocks: 8.2,
+        staged_row: 37.0,
+        ..AVX512_OF_AMD.filter_lanes
+    },
+    winograd: WinogradCosts {
+        product: 1.27,
+        kept_weight: [2.6, 9.3, 39.0],
+        six: TransformCosts {
+            tile: 350.0,
+            tile_in_block: 530.0,
+            transposed: 13.0,
+            weights: 370.0,
+            outputs: 540.0,
+            outputs_to_block: 400.0,
+        },
+        eight: TransformCosts {
+            tile: 365.0,
+            tile_in_block: 1030.0,
+            transposed: 19.0,
+            weights: 900.0,
+            outputs: 1070.0,
+            outputs_to_block: 590.0,
+        },
+        scale: 1.0,
+    },
+    ..AVX512_OF_AMD
+};
 
 /// AVX-512 on CPUs that compute a vector as two halves (Zen 4), beside which what is not arithmetic costs less. It is fitted to
 /// 203 layers, on which the choice took 1.4 % more time than the fastest method, and takes 0.8 %.
-const AVX512_IN_HALVES: CostModel = CostModel { winograd: WinogradCosts { scale: 0.87, ..AVX512.winograd }, ..AVX512 };
+const AVX512_IN_HALVES: CostModel = CostModel {
+    winograd: WinogradCosts { kept_weight: [2.0, 8.5, 36.0], scale: 0.87, ..AVX512_OF_AMD.winograd },
+    ..AVX512_OF_AMD
+};
 
 /// AVX2, where masking a vector takes an operation of its own. CPUs without AVX-512 read L2 at half the rate of those with it. So
 /// does a Zen 4, and the first factor of what is read in place is fitted to 203 layers on one: the choice took 7.7 % more time than
@@ -224,16 +270,16 @@ const AVX512_IN_HALVES: CostModel = CostModel { winograd: WinogradCosts { scale:
 /// columns and of products where lanes are filters are fits to 20 layers of every kind there.
 const AVX2: CostModel = CostModel {
     tiles: TileCosts {
-        packed: PackedCosts { product: 0.86, column: 0.23, ..AVX512.tiles.packed },
+        packed: PackedCosts { product: 0.86, column: 0.23, ..AVX512_OF_AMD.tiles.packed },
         in_place: InPlaceCosts {
             column_of_one_run: 0.8,
             column_of_one_masked_run: 1.5,
             column_of_two_runs: 1.5,
-            ..AVX512.tiles.in_place
+            ..AVX512_OF_AMD.tiles.in_place
         },
-        ..AVX512.tiles
+        ..AVX512_OF_AMD.tiles
     },
-    filter_lanes: FilterLanesCosts { product: 1.15, product_in_blocks: 1.03, ..AVX512.filter_lanes },
+    filter_lanes: FilterLanesCosts { product: 1.15, product_in_blocks: 1.03, ..AVX512_OF_AMD.filter_lanes },
     winograd: WinogradCosts {
         product: 1.15,
         kept_weight: [2.0, 3.3, 18.0],
@@ -255,8 +301,8 @@ const AVX2: CostModel = CostModel {
         },
         scale: 1.0,
     },
-    phases: PhasesCosts { copied: 5.0, output: 4.0, ..AVX512.phases },
-    ..AVX512
+    phases: PhasesCosts { copied: 5.0, output: 4.0, ..AVX512_OF_AMD.phases },
+    ..AVX512_OF_AMD
 };
 
 /// NEON. It was not measured on any CPU: the factors are those of AVX2 where instructions are alike, and else follow from counts of

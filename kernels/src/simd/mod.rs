@@ -217,6 +217,7 @@ pub(crate) enum Class {
     Portable,
     #[cfg_attr(not(all(target_arch = "x86_64", feature = "avx2")), expect(dead_code, reason = "there are no kernels for it"))]
     Avx2,
+    /// On a CPU that is none of the next two: of Intel.
     #[cfg_attr(not(all(target_arch = "x86_64", feature = "avx512")), expect(dead_code, reason = "there are no kernels for it"))]
     Avx512,
     /// On a CPU of AMD with whole vectors (Zen 5 and later).

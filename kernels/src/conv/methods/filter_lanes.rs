@@ -174,7 +174,7 @@ impl<E: Stored> GroupKernel<E> for FilterLanesGroup {
                 }),
                 Layout::Blocks => {
                     let epilogue = Epilogue { add: finishing.add, finish: Some((finishing.bias, finishing.activation)) };
-                    self.product.run_into_blocks(panels, item, x, window, epilogue);
+                    self.product.run_into_blocks(panels, item, x, scratch, window, epilogue);
                 }
             }
         });
