@@ -19,8 +19,9 @@ const MAX_POSITIONS: usize = 8;
 /// 16 rows times these are 96 KiB, which stay in L2.
 const BLOCK_COLUMNS: usize = 512;
 
-/// Most tiles of positions whose sums are computed together: for each of them all weights are read once.
-const TILES: usize = 32;
+/// Most tiles of positions whose sums are computed together, without packing and with it: for each of them all weights are read, or
+/// packed, once.
+const TILES: [usize; 2] = [16, 32];
 
 /// As many tiles as this share weights that are packed first, where a vector of rows spans two panels: reading one from there takes
 /// an operation on the units that multiply, besides two loads. On an Intel Xeon (Emerald Rapids), layers of 14x14 positions, which
@@ -139,7 +140,11 @@ impl Product {
     fn scratch_lens(&self) -> [usize; 2] {
         let width = self.tile[0] * self.isa.lanes();
         let packed = if self.packs_for(self.tiles.len()) { self.blocks.iter().map(|block| block.len()).max() } else { None };
-        [packed.unwrap_or(0) * width, TILES.min(self.tiles.len()) * self.tile[1] * width]
+        [packed.unwrap_or(0) * width, self.most_together().min(self.tiles.len()) * self.tile[1] * width]
+    }
+
+    fn most_together(&self) -> usize {
+        TILES[usize::from(self.packs)]
     }
 
     /// Whether the weights of so many tiles are packed.
@@ -163,7 +168,7 @@ impl Product {
         self.check(matrix, item, x);
         let [packed_len, sums_len] = self.scratch_lens();
         let (packed, sums) = scratch[..packed_len + sums_len].split_at_mut(packed_len);
-        for part in balanced(item.tiles.len(), TILES) {
+        for part in balanced(item.tiles.len(), self.most_together()) {
             let tiles = &self.tiles[item.tiles.clone()][part];
             let to = SumsTo::Scratch { sums, finish: &mut finish };
             self.isa.dispatch(Strips { product: self, matrix, rows: item.rows.clone(), x, tiles, packed, to });
@@ -187,7 +192,7 @@ impl Product {
     ) {
         self.check(matrix, item, x);
         let packed = &mut scratch[..self.scratch_lens()[0]];
-        for part in balanced(item.tiles.len(), TILES) {
+        for part in balanced(item.tiles.len(), self.most_together()) {
             let tiles = &self.tiles[item.tiles.clone()][part];
             let to: SumsTo<'_, '_, fn(Sums<'_>)> = SumsTo::Blocks { window, epilogue };
             self.isa.dispatch(Strips { product: self, matrix, rows: item.rows.clone(), x, tiles, packed, to });
