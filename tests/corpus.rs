@@ -6,7 +6,7 @@ use sslm::{Model, Options, TensorView, Threads};
 use sslm_tests::compare::convert;
 use sslm_tests::file::{entry_of, find, repair_checksums, section};
 use sslm_tests::onnx::{Net, Value::*};
-use sslm_tests::tools::{refuses, root};
+use sslm_tests::tools::{refuses, root, text};
 
 /// A small model that has every kind of record: groups, kept lists, constants, taps.
 fn sample() -> Vec<u8> {
@@ -271,15 +271,12 @@ fn every_broken_file_is_refused_with_a_reason() {
         if case.repair {
             repair_checksums(&mut file);
         }
-        let path = folder.path().join(case.name).with_extension("sslm");
+        let path = text(folder.path().join(case.name).with_extension("sslm"));
         std::fs::write(&path, &file).expect("a writable folder");
         let name = format!("{}.sslm", case.name);
         for tool in ["ssl-inspect", "ssl-run"] {
-            let message = refuses(
-                tool,
-                &[path.as_os_str(), "--bench".as_ref(), "1".as_ref()][..if tool == "ssl-run" { 3 } else { 1 }],
-                &[&name, case.expected],
-            );
+            let arguments = [&path, "--bench", "1"];
+            let message = refuses(tool, if tool == "ssl-run" { &arguments } else { &arguments[..1] }, &[&name, case.expected]);
             assert_eq!(message.lines().count(), 1, "{}: one message: {message}", case.name);
         }
     }

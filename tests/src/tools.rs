@@ -1,6 +1,5 @@
 //! Running the command-line tools as a user would, and libraries for other languages. All are built once, in the profile that the tests run in.
 
-use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::LazyLock;
@@ -55,7 +54,7 @@ pub fn command(tool: &str) -> Command {
 ///
 /// # Panics
 /// If it cannot be started or is killed by a signal.
-pub fn run<S: AsRef<OsStr>>(tool: &str, arguments: &[S]) -> Run {
+pub fn run(tool: &str, arguments: &[&str]) -> Run {
     let Output { status, stdout, stderr } = command(tool).args(arguments).output().expect("the tool starts");
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("output is UTF-8");
     let (stdout, stderr) = (text(stdout), text(stderr));
@@ -94,7 +93,7 @@ pub fn succeeds(tool: &str, arguments: &[&str]) -> String {
 ///
 /// # Panics
 /// If it does anything else.
-pub fn refuses<S: AsRef<OsStr>>(tool: &str, arguments: &[S], expected: &[&str]) -> String {
+pub fn refuses(tool: &str, arguments: &[&str], expected: &[&str]) -> String {
     let Run { code, stdout, stderr } = run(tool, arguments);
     assert_eq!(code, 2, "{tool}: exit code\n{stdout}\n{stderr}");
     assert_eq!(stdout, "", "{tool}: nothing on stdout");

@@ -181,11 +181,10 @@ impl Record {
 
     /// Adds a note unless it is there; control characters have no place in one.
     pub fn note(&mut self, key: &str, value: &str) {
-        let note = [key, value].map(|text| text.replace(char::is_control, " "));
-        if let [key, value] = note
-            && !self.notes.contains(&(key.clone(), value.clone()))
-        {
-            self.notes.push((key, value));
+        let [key, value] = [key, value].map(|text| text.replace(char::is_control, " "));
+        let note = (key, value);
+        if !self.notes.contains(&note) {
+            self.notes.push(note);
         }
     }
 
