@@ -203,7 +203,7 @@ fn with_constants(net: &mut Net) -> String {
 #[test]
 fn refusals_are_named_with_their_reasons() {
     type Build = fn(&mut Net, &str) -> String;
-    let cases: [(Build, usize, &str); 13] = [
+    let cases: [(Build, usize, &str); 14] = [
         (
             |net, y| {
                 let pool = [("kernel_shape", Ints(&[3, 3])), ("pads", Ints(&[1, 1, 1, 1])), ("count_include_pad", Int(1))];
@@ -223,6 +223,7 @@ fn refusals_are_named_with_their_reasons() {
             "pads with something else",
         ),
         (|net, y| net.node("LRN", &[y], &[("size", Int(3))]), 2, "windows"),
+        (|net, y| net.node("Flatten", &[y], &[("axis", Int(2))]), 2, "mixes channels"),
         (|net, y| net.node("Softmax", &[y], &[("axis", Int(1))]), 2, "every channel"),
         (|net, y| net.node("LogSoftmax", &[y], &[("axis", Int(1))]), 2, "every channel"),
         (|net, y| net.node("ReduceL1", &[y], &[("axes", Ints(&[2, 3]))]), 2, "depends on how many there are"),
@@ -284,6 +285,38 @@ fn refusals_are_named_with_their_reasons() {
         };
         assert_eq!((refusal["node"].as_str(), refusal["channels"].as_u64()), (Some(y.as_str()), Some(channels as u64)));
         assert!(refusal["reason"].as_str().is_some_and(|r| r.contains(reason)), "{refusal}: expected '{reason}'");
+    }
+}
+
+#[test]
+fn a_threshold_cuts_matrices_as_well() {
+    let mut net = Net::new(&["1", "2"]);
+    let [w, other] = [[1.0, 0.001, 2.0, -1.0, 0.002, 0.5], [1.0, 2.0, 1.0, 2.0, 3.0, 4.0]].map(|w| net.weights(&[2, 3], &w));
+    let y = net.node("Gemm", &["x", &w], &[]);
+    let y = net.node("Gemm", &[&y, &other], &[("transB", Int(1))]);
+    let certificate = Case::new(net, &y).certificate(&["--zero-tol", "0.02", "--tolerance", "0.1"]);
+    assert_eq!(certificate["layers"][0]["filters"]["removed"], json!({"cut": 1}));
+    assert_eq!(certificate["refused"], json!([]), "the other matrix takes the constant in");
+}
+
+/// What picks channels that are not constant loses none.
+#[test]
+fn picking_channels_refuses_nothing() {
+    let picks: [fn(&mut Net, &str) -> String; 2] = [
+        |net, y| {
+            let (start, end, axis) = (net.integers(&[3]), net.integers(&[4]), net.integers(&[1]));
+            net.node("Slice", &[y, &start, &end, &axis], &[])
+        },
+        |net, y| {
+            let indices = net.integers(&[0, 3]);
+            net.node("Gather", &[y, &indices], &[("axis", Int(1))])
+        },
+    ];
+    for pick in picks {
+        let mut net = Net::new(&["1", "3", "8", "8"]);
+        let y = with_constants(&mut net);
+        let y = pick(&mut net, &y);
+        assert_eq!(Case::new(net, &y).certificate(&[])["refused"], json!([]), "{y}");
     }
 }
 

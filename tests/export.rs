@@ -66,6 +66,7 @@ fn evaluate(model: &ModelProto, x: f64) -> f64 {
             ("Mul", [a, b]) => a * b,
             ("Erf", [x]) => libm::erf(*x),
             ("Tanh", [x]) => x.tanh(),
+            ("Sigmoid", [x]) => 1.0 / (1.0 + (-x).exp()),
             (other, _) => panic!("{other}: no part of the definition"),
         };
         values.insert(&node.output[0], y);
@@ -89,6 +90,21 @@ fn gelu_is_written_by_its_definition() {
             };
             let (found, expected) = (evaluate(&small, x), 0.5 * x * (1.0 + odd));
             assert!((found - expected).abs() <= 1e-6 * x.abs(), "{approximate} of {x}: {found}, not {expected}");
+        }
+    }
+}
+
+#[test]
+fn swish_is_written_by_its_definition() {
+    for (alpha, nodes) in [(1.0, 2), (0.5, 3)] {
+        let mut net = Net::new(&["1"]);
+        net.model.opset_import[0].version = 24;
+        let y = net.node("Swish", &["x"], &[("alpha", Float(alpha))]);
+        let small = exported(&net.finish(&[&y]), &[]);
+        assert_eq!(small.graph.as_ref().map(|graph| graph.node.len()), Some(nodes), "{alpha}");
+        for x in [-2.0f64, 0.0, 0.5, 3.0] {
+            let (found, expected) = (evaluate(&small, x), x / (1.0 + (-f64::from(alpha) * x).exp()));
+            assert!((found - expected).abs() <= 1e-6 * x.abs(), "{alpha}, {x}: {found}, not {expected}");
         }
     }
 }
@@ -225,7 +241,23 @@ fn nothing_takes_more_nodes_than_before() {
     let y = net.node("Reshape", &[&y, &shape], &[]);
     let whole = (net.finish(&[&y]), vec![16]);
 
-    let cases = [("borders", borders), ("depthwise", depthwise), ("residual", residual), ("removed", removed), ("whole", whole)];
+    // Each channel becomes a run of features.
+    let mut net = new();
+    let y = pruned(&mut net, "x", [16, 3, 3], 4);
+    let y = net.node("Flatten", &[&y], &[]);
+    let w = net.random(3 * 16 * 64);
+    let w = net.weights(&[3, 16 * 64], &w);
+    let y = net.node("Gemm", &[&y, &w], &[("transB", Int(1))]);
+    let runs = (net.finish(&[&y]), vec![4]);
+
+    let cases = [
+        ("borders", borders),
+        ("depthwise", depthwise),
+        ("residual", residual),
+        ("removed", removed),
+        ("whole", whole),
+        ("runs", runs),
+    ];
     for (name, (model, expected)) in cases {
         let small = exported(&model, &[]);
         let [before, after] = [size(&model), size(&small)];
@@ -244,6 +276,43 @@ fn nothing_takes_more_nodes_than_before() {
         let largest = expected.1.iter().fold(0.1f32, |m, x| m.max(x.abs()));
         let error = expected.1.iter().zip(&found.1).fold(0f32, |m, (a, b)| m.max((a - b).abs())) / largest;
         assert!(expected.0 == found.0 && error < 1e-5, "{name}: {error:e}");
+    }
+}
+
+/// Matrices that are multiplied with lines of the last axis, or are computed, and what normalises lines.
+#[test]
+fn products_and_norms_of_lines_are_written() {
+    type Build = fn(&mut Net) -> String;
+    let cases: [(&[usize], Build); 4] = [
+        (&[2, 5, 4], |net| {
+            let w = net.random(4 * 6);
+            let w = net.weights(&[4, 6], &w);
+            net.node("MatMul", &["x", &w], &[])
+        }),
+        (&[2, 5, 4], |net| {
+            let (w, b) = (net.random(4 * 6), net.weights(&[6], &[0.5, 0.0, 1.0, 2.0, -1.0, 3.0]));
+            let w = net.weights(&[4, 6], &w);
+            let y = net.node("MatMul", &["x", &w], &[]);
+            net.node("Add", &[&y, &b], &[])
+        }),
+        (&[3, 4], |net| {
+            let y = net.node("Relu", &["x"], &[]);
+            net.node("Gemm", &["x", &y], &[("transB", Int(1)), ("alpha", Float(0.5))])
+        }),
+        (&[2, 5, 4], |net| {
+            let (scale, shift) = (net.random(4), net.random(4));
+            let (scale, shift) = (net.weights(&[4], &scale), net.weights(&[4], &shift));
+            net.node("LayerNormalization", &["x", &scale, &shift], &[])
+        }),
+    ];
+    for (shape, build) in cases {
+        let mut net = Net::fixed(shape);
+        let y = build(&mut net);
+        let ([file, export], _) = both(&net.finish(&[&y]));
+        let x = input(shape);
+        let (expected, found) = (run(&file, shape, &x), run(&export, shape, &x));
+        assert_eq!(expected.0, found.0, "{y}");
+        assert!(expected.1.iter().zip(&found.1).all(|(a, b)| (a - b).abs() < 1e-5), "{y}");
     }
 }
 

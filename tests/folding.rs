@@ -47,6 +47,39 @@ fn constants_of_one_element_for_each_channel_are_taken_in() {
     }
 }
 
+/// The rows of a matrix are channels where there are two axes.
+#[test]
+fn matrices_take_in_what_is_behind_them() {
+    for (dims, factors, expected) in [
+        (&[2, 4][..], &[4][..], &["Gemm"][..]),
+        (&[2, 4, 4], &[4, 1], &["Gemm", "Mul"]),
+        (&[2, 4, 5, 4], &[4, 1, 1], &["Gemm", "Mul"]),
+    ] {
+        let mut net = Net::fixed(dims);
+        let w = net.random(16);
+        let w = net.weights(&[4, 4], &w);
+        let y = net.node("MatMul", &["x", &w], &[]);
+        let y = with(&mut net, "Mul", &y, factors);
+        let graph = compact_equals_dense(&net.finish(&[&y]), &[dims]);
+        let left: Vec<&str> = graph.nodes.iter().map(|node| node.op.name()).filter(|name| *name != "Constant").collect();
+        assert_eq!(left, expected, "{dims:?}");
+    }
+}
+
+/// A divisor whose inverse is no number stays one.
+#[test]
+fn divisors_without_an_inverse_are_not_taken_in() {
+    for (divisor, expected) in [(2.0, &["Conv"][..]), (0.0, &["Conv", "Div"]), (1e-39, &["Conv", "Div"])] {
+        let mut net = net();
+        let y = conv(&mut net, "x");
+        let constant = net.weights(&[], &[divisor]);
+        let y = net.node("Div", &[&y, &constant], &[]);
+        let graph = graph_of(&convert(&net.finish(&[&y]), false));
+        let left: Vec<&str> = graph.nodes.iter().map(|node| node.op.name()).filter(|name| *name != "Constant").collect();
+        assert_eq!(left, expected, "{divisor}");
+    }
+}
+
 /// One by one, in their order, whichever operand the constant is.
 #[test]
 fn chains_are_taken_in_from_front_to_back() {

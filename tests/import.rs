@@ -100,6 +100,47 @@ fn constant_of_shape_and_reshaped_weights() {
     assert_eq!(y, [[10.0; 4], [11.0; 4], [12.0; 4]].concat());
 }
 
+#[test]
+fn constants_in_every_form() {
+    let mut net = Net::new(&["1", "2", "3"]);
+    let terms = net.node("Constant", &[], &[("value_floats", Floats(&[1.0, 2.0, 3.0]))]);
+    let factor = net.node("Constant", &[], &[("value_float", Float(10.0))]);
+    let row = net.node("Constant", &[], &[("value_int", Int(1))]);
+    let last = net.node("Constant", &[], &[("value_ints", Ints(&[2, 2]))]);
+    let y = net.node("Add", &["x", &terms], &[]);
+    let y = net.node("Mul", &[&y, &factor], &[]);
+    let y = net.node("Gather", &[&y, &row], &[("axis", Int(1))]);
+    let y = net.node("Gather", &[&y, &last], &[("axis", Int(1))]);
+    let model = Model::from_bytes(&convert(&net.finish(&[&y]), false)).expect("valid");
+    assert_eq!(run(&model, &[1, 2, 3], &[1.0, 2.0, 3.0, 4.0, 5.0, 6.0]), (vec![1, 2], vec![90.0; 2]));
+
+    // As many integers as anybody needs for shapes.
+    let repeated = |len: i64, value: TensorProto| {
+        let mut net = Net::new(&["1", "3"]);
+        let shape = net.integers(&[len]);
+        let y = net.node("ConstantOfShape", &[&shape], &[]);
+        net.last_node().attribute =
+            vec![AttributeProto { name: "value".into(), t: Some(value), r#type: 5, ..Default::default() }];
+        let relu = net.node("Relu", &["x"], &[]);
+        net.finish(&[&y, &relu])
+    };
+    let integers = |elements: &[i64]| TensorProto {
+        dims: vec![elements.len() as i64],
+        data_type: data_type::INT64,
+        int64_data: elements.to_vec(),
+        ..Default::default()
+    };
+    for len in [3, 1 << 16] {
+        let model = Model::from_bytes(&convert(&repeated(len, integers(&[7])), false)).expect("valid");
+        assert_eq!(run(&model, &[1, 3], &[0.0; 3]), (vec![len as usize], vec![7.0; len as usize]));
+    }
+    let message = refusal(&repeated((1 << 16) + 1, integers(&[7])));
+    assert!(message.contains("shape: expected at most 65536 integers, found 65537"), "{message}");
+    for value in [integers(&[7, 8]), float_tensor("", &[2], &[1.0, 2.0])] {
+        assert!(refusal(&repeated(3, value)).contains("value: expected one element"));
+    }
+}
+
 /// A stored tensor of integers or booleans.
 fn stored(net: &mut Net, dims: &[i64], data_type: i32, elements: &[i32]) -> String {
     let name = format!("s{}", net.graph().initializer.len());
@@ -676,6 +717,12 @@ fn integers_are_computed_with_as_integers() {
     {
         assert_eq!(of_integers(move |net, x| net.node(op, &[x], &[])), expected, "{op}");
     }
+    // A half is none.
+    let powers = of_integers(|net, x| {
+        let two = net.integers(&[2]);
+        net.node("Pow", &[&two, x], &[])
+    });
+    assert_eq!(powers, [0.0, 1.0, 2.0]);
     assert_eq!(of_integers(|net, x| net.node("ReduceSum", &[x], &[])), [0.0]);
     assert_eq!(of_integers(|net, x| net.node("ReduceMin", &[x], &[])), [-1.0]);
 }
@@ -715,10 +762,13 @@ fn stored_operands_are_computed_at_once() {
     let is_negative = net.node("Less", &[&shape, &zero], &[]);
     let is_large = net.node("GreaterOrEqual", &[&shape, &four], &[]);
     let either = net.node("Or", &[&is_negative, &is_large], &[]);
+    let differ = net.node("Xor", &[&is_negative, &is_large], &[]);
+    let either = net.node("And", &[&either, &differ], &[]);
     let larger = net.node("Max", &[&shape, &minus], &[]);
     let negated = net.node("Neg", &[&larger], &[]);
     let magnitudes = net.node("Abs", &[&negated], &[]);
     let remainder = net.node("Mod", &[&magnitudes, &four], &[]);
+    let remainder = net.node("Pow", &[&remainder, &four], &[]);
     // 0, 1, 0, of which the last two are replaced by 2 and 4.
     let two_and_four = net.integers(&[9, 2, 4]);
     let dims = net.node("Where", &[&either, &two_and_four, &remainder], &[]);
@@ -875,6 +925,32 @@ fn weights_and_biases_that_are_not_finite_are_refused() {
             let y = net.node(op, &["x", &w, &b], &[]);
             let message = refusal(&net.finish(&[&y]));
             assert!(message.contains("expected finite weights, found NaN or infinity"), "{op}, {weight}, {bias}: {message}");
+        }
+    }
+    for (op, weight, bias) in [("Gemm", f32::NAN, 0.0), ("Gemm", 1.0, f32::INFINITY), ("Add", f32::NAN, 0.0)] {
+        let mut net = Net::new(&["batch", "2"]);
+        let (w, b) = (net.weights(&[2, 2], &[1.0, weight, 1.0, 1.0]), net.weights(&[2], &[1.0, bias]));
+        let inputs: &[&str] = if op == "Gemm" { &["x", &w, &b] } else { &["x", &w] };
+        let y = net.node(op, inputs, &[]);
+        let message = refusal(&net.finish(&[&y]));
+        assert!(message.contains("expected finite weights, found NaN or infinity"), "{op}, {weight}, {bias}: {message}");
+    }
+    let groups: &[_] = &[("num_groups", Int(1))];
+    let cases = [
+        ("BatchNormalization", 4, &[][..]),
+        ("InstanceNormalization", 2, &[]),
+        ("GroupNormalization", 2, groups),
+        ("LayerNormalization", 2, &[]),
+    ];
+    for (op, count, attributes) in cases {
+        for wrong in 0..2 {
+            let mut net = Net::new(&["batch", "2", "2"]);
+            net.model.opset_import[0].version = 21;
+            let parameters = (0..count).map(|i| net.weights(&[2], &[1.0, if i == wrong { f32::NAN } else { 1.0 }]));
+            let inputs = [vec!["x".to_owned()], parameters.collect()].concat();
+            let y = net.node(op, &inputs.iter().map(String::as_str).collect::<Vec<_>>(), attributes);
+            let message = refusal(&net.finish(&[&y]));
+            assert!(message.contains("expected finite weights, found NaN or infinity"), "{op}, parameter {wrong}: {message}");
         }
     }
 }
@@ -1190,6 +1266,102 @@ fn transposed_convolutions_of_any_size() {
             None => assert!(std::panic::catch_unwind(|| convert(&model, false)).is_err(), "positions that nothing reaches"),
         }
     }
+}
+
+#[test]
+fn what_is_no_shape_is_refused() {
+    let with = |op: &str, integers: &[&[i64]], attributes: &[(&str, sslm_tests::onnx::Value)], outputs: usize| {
+        let mut net = Net::new(&["1", "2", "6"]);
+        let integers: Vec<String> = integers.iter().map(|elements| net.integers(elements)).collect();
+        let inputs: Vec<&str> = std::iter::once("x").chain(integers.iter().map(String::as_str)).collect();
+        let y = net.node(op, &inputs, attributes);
+        net.last_node().output.extend((1..outputs).map(|i| format!("part{i}")));
+        net.finish(&[&y])
+    };
+    for (model, expected) in [
+        (with("Reshape", &[&[0, 12]], &[("allowzero", Int(1))], 1), "found 0 with allowzero"),
+        (with("Split", &[&[1, 2, 3]], &[("axis", Int(2))], 2), "split: expected a length for each of 2 outputs"),
+        (with("Split", &[&[7, -1]], &[("axis", Int(2))], 2), "split: expected a length for each of 2 outputs"),
+    ] {
+        let message = refusal(&model);
+        assert!(message.contains(expected), "{message}");
+    }
+    let reshaped = with("Reshape", &[&[3, -1]], &[("allowzero", Int(1))], 1);
+    assert_eq!(run(&Model::from_bytes(&convert(&reshaped, false)).expect("valid"), &[1, 2, 6], &[0.0; 12]).0, [3, 4]);
+    // Steps beyond every extent.
+    let x: Vec<f32> = (0..12).map(|i| i as f32).collect();
+    for (start, end, step, expected) in [(1, i64::MAX, i64::MAX, [1.0, 7.0]), (-1, i64::MIN, i64::MIN, [5.0, 11.0])] {
+        let model = with("Slice", &[&[start], &[end], &[2], &[step]], &[], 1);
+        assert_eq!(run(&Model::from_bytes(&convert(&model, false)).expect("valid"), &[1, 2, 6], &x).1, expected);
+    }
+}
+
+/// onnxruntime's product may have the first axis of an operand behind the others of its batch.
+#[test]
+fn products_of_transposed_batches() {
+    let flags = [("transBatchA", Int(1)), ("transBatchB", Int(1)), ("transB", Int(1)), ("alpha", Float(0.5))];
+    for dims in [&[2, 4][..], &[2, 3, 4], &[2, 3, 5, 4]] {
+        let mut net = Net::fixed(dims);
+        let y = net.node("FusedMatMul", &["x", "x"], &flags);
+        net.last_node().domain = "com.microsoft".into();
+        let model = Model::from_bytes(&convert(&net.finish(&[&y]), false)).expect("valid");
+        let x: Vec<f32> = (0..dims.iter().product()).map(|i| (i % 7) as f32).collect();
+        let batch: usize = dims[1..dims.len() - 1].iter().product();
+        let row = |first: usize, b: usize| &x[(first * batch + b) * 4..][..4];
+        let dot = |i: usize, j: usize, b: usize| row(i, b).iter().zip(row(j, b)).map(|(a, b)| a * b / 2.0).sum::<f32>();
+        let expected: Vec<f32> = (0..batch).flat_map(|b| [dot(0, 0, b), dot(0, 1, b), dot(1, 0, b), dot(1, 1, b)]).collect();
+        let shape = [&dims[1..dims.len() - 1], &[2, 2]].concat();
+        assert_eq!(run(&model, dims, &x), (shape, expected), "{dims:?}");
+    }
+}
+
+/// The odd one of what is cut off lies behind for `SAME_UPPER`, and else in front.
+#[test]
+fn transposed_convolutions_are_cut_as_padding_says() {
+    /// Weights, attributes, and what comes out.
+    type Case<'a> = (&'a [f32], &'a [(&'a str, sslm_tests::onnx::Value<'a>)], &'a [f32]);
+    let (three, four): (&[f32], &[f32]) = (&[1.0, 2.0, 4.0], &[1.0, 2.0, 4.0, 8.0]);
+    let (upper, lower) = (("auto_pad", Text("SAME_UPPER")), ("auto_pad", Text("SAME_LOWER")));
+    let one_more = ("output_padding", Ints(&[1]));
+    let cases: [Case; 7] = [
+        (three, &[upper], &[1.0, 2.0, 14.0, 20.0]),
+        (three, &[lower], &[2.0, 14.0, 20.0, 40.0]),
+        (four, &[upper], &[2.0, 14.0, 28.0, 40.0]),
+        (three, &[("output_shape", Ints(&[4]))], &[2.0, 14.0, 20.0, 40.0]),
+        (three, &[("output_shape", Ints(&[3]))], &[2.0, 14.0, 20.0]),
+        (three, &[("output_shape", Ints(&[5])), one_more], &[2.0, 14.0, 20.0, 40.0, 0.0]),
+        (three, &[lower, one_more], &[2.0, 14.0, 20.0, 40.0]),
+    ];
+    for (elements, attributes, expected) in cases {
+        let mut net = Net::new(&["1", "1", "2"]);
+        let w = net.weights(&[1, 1, elements.len()], elements);
+        let attributes = [&[("strides", Ints(&[2]))], attributes].concat();
+        let y = net.node("ConvTranspose", &["x", &w], &attributes);
+        let model = Model::from_bytes(&convert(&net.finish(&[&y]), false)).expect("valid");
+        assert_eq!(run(&model, &[1, 1, 2], &[1.0, 10.0]).1, expected);
+    }
+}
+
+/// Weights of a transposed convolution are stored by input channel, of which each group has its own.
+#[test]
+fn transposed_convolutions_of_groups() {
+    let mut net = Net::new(&["batch", "4", "1", "2"]);
+    let elements = net.random(4 * 3 * 2);
+    let w = net.weights(&[4, 3, 1, 2], &elements);
+    let y = net.node("ConvTranspose", &["x", &w], &[("group", Int(2))]);
+    let model = Model::from_bytes(&convert(&net.finish(&[&y]), false)).expect("valid");
+    let shape = [1, 4, 1, 2];
+    let x = input(&shape);
+    let mut expected = [[0f32; 3]; 6];
+    for (channel, filter, position, tap) in
+        (0..4).flat_map(|c| (0..3).flat_map(move |f| (0..4).map(move |i| (c, f, i / 2, i % 2))))
+    {
+        let weight = elements[(channel * 3 + filter) * 2 + tap];
+        expected[channel / 2 * 3 + filter][position + tap] += x[channel * 2 + position] * weight;
+    }
+    let (found_shape, found) = run(&model, &shape, &x);
+    assert_eq!(found_shape, [1, 6, 1, 3]);
+    assert!(found.iter().zip(expected.as_flattened()).all(|(a, b)| (a - b).abs() < 1e-6), "{found:?}, expected {expected:?}");
 }
 
 #[test]

@@ -8,8 +8,7 @@ use sslm_tests::onnx::{Net, Value, Value::*};
 
 /// A model of one node that reads `x` of these dims and stored tensors, each dims and elements.
 fn one_node(opset: i64, dims: &[usize], op: &str, stored: &[(&[usize], &[f32])], attributes: &[(&str, Value)]) -> ModelProto {
-    let texts: Vec<String> = dims.iter().map(ToString::to_string).collect();
-    let mut net = Net::new(&texts.iter().map(String::as_str).collect::<Vec<_>>());
+    let mut net = Net::fixed(dims);
     net.model.opset_import[0].version = opset;
     net.model.ir_version = 3;
     let stored: Vec<String> = stored.iter().map(|(dims, elements)| net.weights(dims, elements)).collect();
@@ -56,6 +55,35 @@ fn operands_are_aligned_as_their_version_says() {
         case("Div", &[(rows, &[1.0, 2.0])], at_1, &[1.0, 2.0, 3.0, 2.0, 2.5, 3.0]),
         case("Pow", &[(rows, &[1.0, 2.0])], at_1, &[1.0, 2.0, 3.0, 16.0, 25.0, 36.0]),
         case("Add", &[(&[3], &[10.0, 20.0, 30.0])], &[("broadcast", Int(1))], &[11.0, 22.0, 33.0, 14.0, 25.0, 36.0]),
+        // Which axis it is counts where it is broadcast only.
+        case("Add", &[(&[1, 2, 3], &SIX)], &[("axis", Int(1))], &[2.0, 4.0, 6.0, 8.0, 10.0, 12.0]),
+        Case {
+            opset: 7,
+            op: "Add",
+            dims: &[1, 2, 2],
+            x: &SIX[..4],
+            stored: &[(rows, &[10.0, 20.0])],
+            attributes: at_1,
+            expected: &[11.0, 22.0, 13.0, 24.0],
+        },
+        Case {
+            opset: 7,
+            op: "PRelu",
+            dims: &[1, 2, 2],
+            x: &[-1.0, -2.0, -3.0, 4.0],
+            stored: &[(rows, &[0.5, 2.0])],
+            attributes: &[],
+            expected: &[-0.5, -4.0, -1.5, 4.0],
+        },
+        Case {
+            opset: 6,
+            op: "PRelu",
+            dims: &[2],
+            x: &[-1.0, -2.0],
+            stored: &[(rows, &[0.5, 2.0])],
+            attributes: &[],
+            expected: &[-0.5, -4.0],
+        },
         // One slope for each channel.
         Case {
             opset: 6,
@@ -76,6 +104,39 @@ fn operands_are_aligned_as_their_version_says() {
             expected: &[321.5, 654.5],
         },
     ]);
+}
+
+/// A square is a product; other powers are none, whatever shape the exponents have.
+#[test]
+fn powers() {
+    let case = |stored, expected| Case { opset: 13, op: "Pow", dims: &[2, 3], x: &SIX, stored, attributes: &[], expected };
+    check(&[
+        case(&[(&[], &[2.0])], &[1.0, 4.0, 9.0, 16.0, 25.0, 36.0]),
+        case(&[(&[1], &[3.0])], &[1.0, 8.0, 27.0, 64.0, 125.0, 216.0]),
+        case(&[(&[3], &[2.0, 3.0, 1.0])], &[1.0, 8.0, 3.0, 16.0, 125.0, 6.0]),
+    ]);
+    let more_axes = one_node(13, &[2, 3], "Pow", &[(&[1, 1, 1], &[2.0])], &[]);
+    let model = Model::from_bytes(&convert(&more_axes, false)).expect("valid");
+    assert_eq!(run(&model, &[2, 3], &SIX), (vec![1, 2, 3], vec![1.0, 4.0, 9.0, 16.0, 25.0, 36.0]));
+}
+
+/// A stored matrix is a layer; where there are several, or they have more axes than what they are multiplied with, they are none.
+#[test]
+fn products_with_stored_matrices() {
+    type Case<'a> = (&'a [usize], &'a [usize], &'a [f32], &'a [usize], &'a [f32]);
+    let cases: [Case; 6] = [
+        (&[2, 3], &[3, 1], &[1.0, 0.0, 2.0], &[2, 1], &[7.0, 16.0]),
+        (&[2, 3], &[1, 3, 1], &[1.0, 0.0, 2.0], &[1, 2, 1], &[7.0, 16.0]),
+        (&[2, 1, 3], &[1, 3, 1], &[1.0, 0.0, 2.0], &[2, 1, 1], &[7.0, 16.0]),
+        (&[2, 1, 3], &[2, 3, 1], &[1.0, 0.0, 2.0, 0.0, 1.0, 0.0], &[2, 1, 1], &[7.0, 5.0]),
+        (&[2, 3], &[3], &[1.0, 0.0, 2.0], &[2], &[7.0, 16.0]),
+        (&[6], &[6, 1], &[1.0, 1.0, 1.0, 1.0, 1.0, 2.0], &[1], &[27.0]),
+    ];
+    for (dims, stored, elements, shape, expected) in cases {
+        let model = one_node(13, dims, "MatMul", &[(stored, elements)], &[]);
+        let found = run(&Model::from_bytes(&convert(&model, false)).expect("valid"), dims, &SIX);
+        assert_eq!(found, (shape.to_vec(), expected.to_vec()), "{dims:?} and {stored:?}");
+    }
 }
 
 /// What are inputs now were attributes.
@@ -99,6 +160,7 @@ fn attributes_that_became_inputs() {
         case(1, "ReduceL2", &[("axes", Ints(&[0]))], &[17f32.sqrt(), 29f32.sqrt(), 45f32.sqrt()]),
     ]);
     check(&[
+        Case { opset: 13, op: "Squeeze", dims: &[1, 6, 1], x: &SIX, stored: &[], attributes: &[], expected: &SIX },
         Case {
             opset: 9,
             op: "Squeeze",
@@ -107,6 +169,15 @@ fn attributes_that_became_inputs() {
             stored: &[],
             attributes: &[("axes", Ints(&[2]))],
             expected: &SIX,
+        },
+        Case {
+            opset: 11,
+            op: "Clip",
+            dims: &[2, 3],
+            x: &SIX,
+            stored: &[(&[], &[2.5]), (&[], &[4.5])],
+            attributes: &[],
+            expected: &[2.5, 2.5, 3.0, 4.0, 4.5, 4.5],
         },
         // Once a single axis was repeated.
         Case {
@@ -154,6 +225,9 @@ fn functions_of_older_versions() {
         case(1, "HardSigmoid", &hard),
         case(1, "Elu", &x.map(|x| if x < 0.0 { e(x) - 1.0 } else { x })),
     ]);
+    let celu = x.map(|x| if x < 0.0 { 2.0 * (e(x / 2.0) - 1.0) } else { x });
+    let stretched = ("alpha", Float(2.0));
+    check(&[Case { opset: 12, op: "Celu", dims: &[1, 2, 3], x: &x, stored: &[], attributes: &[stretched], expected: &celu }]);
 }
 
 #[test]
@@ -254,13 +328,15 @@ fn normalisations_of_lines() {
         Case {
             opset: 13,
             op: "Hardmax",
-            dims: &[1, 2, 3],
-            x: &[1.0, 5.0, 3.0, 4.0, 2.0, 6.0],
+            dims: &[2, 2, 2],
+            x: &[1.0, 5.0, 3.0, 4.0, 2.0, 6.0, 7.0, 5.0],
             stored: &[],
             attributes: &[("axis", Int(1))],
-            expected: &[0.0, 1.0, 0.0, 1.0, 0.0, 1.0],
+            expected: &[0.0, 1.0, 1.0, 0.0, 0.0, 1.0, 1.0, 0.0],
         },
     ]);
+    let flat = one_node(11, &[2, 3, 2], "Hardmax", &[], &[]);
+    assert_eq!(run(&Model::from_bytes(&convert(&flat, false)).expect("valid"), &[2, 3, 2], &[0.0; 12]).0, [2, 3, 2]);
     // A name of a further output says that it is wanted.
     let mut model = one_node(17, &[1, 2, 2], "LayerNormalization", &[(two, &[2.0, 3.0])], &[("epsilon", Float(5.0))]);
     let graph = model.graph.as_mut().expect("it has one");
@@ -294,6 +370,40 @@ fn dropout_drops_nothing_where_it_is_known() {
     let model = Model::from_bytes(&convert(&net.finish(&["mask", &y]), false)).expect("valid");
     assert_eq!(model.output_types(), [ElementType::Bool, ElementType::F32]);
     assert_eq!(run(&model, &[2, 3], &SIX), (vec![2, 3], vec![1.0; 6]));
+}
+
+/// Whether it is trained is an input since opset 12, and the mask of what is dropped can be read since opset 10.
+#[test]
+fn dropout_by_its_inputs() {
+    let net = |opset: i64, ratio: f32, training: Option<i32>, mask: bool| {
+        let mut net = Net::new(&["2", "3"]);
+        net.model.opset_import[0].version = opset;
+        let ratio = net.weights(&[], &[ratio]);
+        let mode = training.map(|mode| TensorProto { int32_data: vec![mode], data_type: data_type::BOOL, ..Default::default() });
+        let mut inputs = vec!["x"];
+        if let Some(mode) = mode {
+            net.graph().initializer.push(TensorProto { name: "mode".into(), ..mode });
+            inputs.extend([ratio.as_str(), "mode"]);
+        }
+        let y = net.node("Dropout", &inputs, &[]);
+        net.last_node().output.push("mask".into());
+        net.finish(&[if mask { "mask" } else { &y }])
+    };
+    for opset in [12, 13] {
+        for (ratio, training, trains) in [(0.5, Some(1), true), (0.0, Some(1), false), (0.5, Some(0), false), (0.5, None, false)]
+        {
+            let model = net(opset, ratio, training, false);
+            if trains {
+                assert!(refusal(&model).contains("expected inference, found training"), "{opset}");
+            } else {
+                assert_eq!(outputs(&model, &[2, 3], &SIX), SIX, "{opset}, {ratio}, {training:?}");
+            }
+        }
+    }
+    assert!(refusal(&net(9, 0.5, None, true)).contains("mask"));
+    for opset in [10, 11, 13] {
+        assert_eq!(outputs(&net(opset, 0.5, None, true), &[2, 3], &SIX), [1.0; 6]);
+    }
 }
 
 /// Types were texts.

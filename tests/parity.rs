@@ -417,9 +417,8 @@ fn group_normalisation_behind_pruned_filters() {
     let mut w = net.random(9 * 3 * 9);
     zero_filters(&mut w, [9, 3, 3, 3], &[0, 1, 2, 4]);
     let y = net.conv("x", [9, 3, 3, 3], &w, &[0.1, 0.5, -0.4, 0.2, 0.3, 0.1, 0.0, 0.7, 1.0], &[("pads", Ints(&[1; 4]))]);
-    let scale = net.weights(&[9], &[1.0, 2.0, 0.5, 1.0, -1.0, 0.3, 0.0, 1.0, 1.0]);
-    let shift = net.random(9);
-    let shift = net.weights(&[9], &shift);
+    let scale = net.weights(&[9], &[1.0, 2.0, 0.5, 1.0, -1.0, 0.3, 1.0, 0.0, 1.0]);
+    let shift = net.weights(&[9], &[0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9]);
     let y = net.node("GroupNormalization", &[&y, &scale, &shift], &[("num_groups", Int(3)), ("epsilon", Float(1e-2))]);
     let y = net.node("Relu", &[&y], &[]);
     let w = net.random(4 * 9 * 9);
@@ -427,7 +426,43 @@ fn group_normalisation_behind_pruned_filters() {
     let graph = compact_equals_dense(&net.finish(&[&y]), &SIZES);
     // The filters of the convolution go, whatever is behind them. Of the normalised channels those stay whose group is not constant.
     assert_eq!(kept_channels(&graph, "Conv_0"), Some(vec![3, 5, 6, 7, 8]));
-    assert_eq!(kept_channels(&graph, "GroupNormalization_1"), Some(vec![3, 4, 5, 7, 8]));
+    assert_eq!(kept_channels(&graph, "GroupNormalization_1"), Some(vec![3, 4, 5, 6, 8]));
+}
+
+/// What is scaled by zero is not needed.
+#[test]
+fn normalisations_ask_for_nothing_where_they_scale_by_zero() {
+    let mut net = Net::new(&["batch", "3", "6", "6"]);
+    let w = net.random(4 * 3 * 9);
+    let y = net.conv("x", [4, 3, 3, 3], &w, &[0.5; 4], &[("pads", Ints(&[1, 1, 1, 1]))]);
+    let (scale, shift) = (net.weights(&[4], &[1.0, 0.0, -2.0, 0.5]), net.weights(&[4], &[0.1, 0.2, 0.3, 0.4]));
+    let y = net.node("InstanceNormalization", &[&y, &scale, &shift], &[]);
+    let w = net.random(2 * 4 * 9);
+    let y = net.conv(&y, [2, 4, 3, 3], &w, &[0.1; 2], &[]);
+    let graph = compact_equals_dense(&net.finish(&[&y]), &[&[1, 3, 6, 6], &[3, 3, 6, 6]]);
+    assert_eq!(kept_channels(&graph, "Conv_0"), Some(vec![0, 2, 3]));
+}
+
+/// What a LayerNormalization makes of a constant channel is constant where it normalises each channel and shifts all of its elements alike.
+#[test]
+fn layer_normalisation_of_constant_channels() {
+    let all: &[u32] = &[0, 1, 2, 3];
+    for (axis, dims, last, kept) in [(2, &[6, 6][..], 0.25, &[0, 2, 3][..]), (2, &[6, 6], 0.5, all), (1, &[4, 6, 6], 0.25, all)] {
+        let mut shift = vec![0.25; dims.iter().product()];
+        shift[35] = last;
+        let mut net = Net::new(&["batch", "3", "6", "6"]);
+        let mut w = net.random(4 * 3 * 9);
+        zero_filters(&mut w, [4, 3, 3, 3], &[1]);
+        let y = net.conv("x", [4, 3, 3, 3], &w, &[0.5; 4], &[("pads", Ints(&[1, 1, 1, 1]))]);
+        let scale = net.random(shift.len());
+        let (scale, shift) = (net.weights(dims, &scale), net.weights(dims, &shift));
+        let y = net.node("LayerNormalization", &[&y, &scale, &shift], &[("axis", Int(axis))]);
+        let w = net.random(2 * 4 * 9);
+        let y = net.conv(&y, [2, 4, 3, 3], &w, &[0.1; 2], &[]);
+        let graph = compact_equals_dense(&net.finish(&[&y]), &[&[1, 3, 6, 6], &[3, 3, 6, 6]]);
+        let found = kept_channels(&graph, "LayerNormalization_1");
+        assert_eq!(found.as_deref().unwrap_or(all), kept, "axis {axis}, {last}");
+    }
 }
 
 /// Functions of one, two and three elements, and reductions over planes, pass on what they know of constant channels.
@@ -450,6 +485,24 @@ fn functions_and_reductions_behind_pruned_filters() {
     assert_eq!(kept_channels(&graph, "Max_3"), Some(vec![0, 2, 3, 4]));
     assert_eq!(kept_channels(&graph, "Where_5"), Some(vec![0, 2, 3, 4]));
     assert_eq!(kept_channels(&graph, "ReduceMax_6"), Some(vec![0, 2, 3, 4]));
+}
+
+/// Planes of stored tensors that are one element each are known, and others and empty ones are not.
+#[test]
+fn stored_planes_of_one_element_are_constants() {
+    let joined = |dims: &[usize], elements: &[f32], axis: i64| {
+        let mut net = Net::new(&["1", "2", "2", "3"]);
+        let stored = net.weights(dims, elements);
+        let both = net.node("Concat", &["x", &stored], &[("axis", Int(axis))]);
+        let channels = if axis == 1 { 6 } else { 2 };
+        let w = net.random(3 * channels * 4);
+        let y = net.conv(&both, [3, channels, 2, 2], &w, &[0.1; 3], &[("pads", Ints(&[1; 4]))]);
+        net.finish(&[&y])
+    };
+    let planes = [[0.5; 6], [-1.0; 6], [0.5, 0.5, 0.5, 0.5, 0.5, 0.25], [2.0; 6]];
+    let graph = compact_equals_dense(&joined(&[1, 4, 2, 3], planes.as_flattened(), 1), &[&[1, 2, 2, 3]]);
+    assert_eq!(kept_channels(&graph, "Concat_0"), Some(vec![0, 1, 4]));
+    convert(&joined(&[1, 2, 2, 0], &[], 3), false);
 }
 
 /// Of channels that a Pad puts around others, what they are is known, as behind a Concat with zeros.

@@ -28,6 +28,7 @@ mod mapped;
 mod numerics;
 mod onnxruntime;
 mod opsets;
+mod orders;
 mod parity;
 mod partial;
 mod products;

@@ -42,6 +42,12 @@ impl Net {
         net
     }
 
+    /// The same of dims that are all fixed.
+    pub fn fixed(dims: &[usize]) -> Self {
+        let texts: Vec<String> = dims.iter().map(ToString::to_string).collect();
+        Self::new(&texts.iter().map(String::as_str).collect::<Vec<_>>())
+    }
+
     /// The graph's message.
     pub fn graph(&mut self) -> &mut GraphProto {
         self.model.graph.as_mut().expect("new() made one")

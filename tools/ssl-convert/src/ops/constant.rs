@@ -18,6 +18,9 @@ use sslm_format::{Constant, Expand, Value};
 pub(super) const IMPORTS: &[Import] =
     &[Import::computing("Constant", constant), Import::computing("ConstantOfShape", constant_of_shape)];
 
+/// How many integers are repeated at once: more than any shape has.
+const MAX_INTEGERS: usize = 1 << 16;
+
 fn constant(node: &mut OnnxNode<'_>) -> Result<Binding> {
     if let Some(t) = node.attribute("value").and_then(|a| a.t.as_ref()) {
         data_type::element_type(t.data_type).into_iter().for_each(|t| node.yields(0, t));
@@ -49,7 +52,10 @@ fn constant_of_shape(node: &mut OnnxNode<'_>) -> Result<Binding> {
     let value = repeated_value(node)?;
     let data = match &value.data {
         Data::Floats(f) if f.len() == 1 => Data::Floats(Floats::Repeated { value: f.at(0), len }),
-        Data::Ints(i) if i.len() == 1 && len <= 1 << 16 => Data::Ints(vec![i[0]; len].into()),
+        Data::Ints(i) if i.len() == 1 => {
+            ensure!(len <= MAX_INTEGERS, "shape: expected at most {MAX_INTEGERS} integers, found {len}");
+            Data::Ints(vec![i[0]; len].into())
+        }
         _ => bail!("value: expected one element"),
     };
     Tensor::new(dims, data).map(Binding::Tensor)

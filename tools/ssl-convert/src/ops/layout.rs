@@ -240,3 +240,27 @@ fn settle(op: &impl Operator, existing: &mut Existing<'_>, node: &Node) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is not copied or inferred stays as it is said.
+    #[test]
+    fn reshapes_have_as_few_symbols_as_can_be() {
+        let (n, h, m) = (Extent::symbol("n"), Extent::symbol("h"), Extent::symbol("m"));
+        let of = |extent: i64| Extent::from(extent);
+        let cases = [
+            (vec![n.clone(), of(4), of(3)], vec![n.clone(), of(12)], vec![of(0), of(12)]),
+            (vec![n.clone(), of(4)], vec![&n * 4], vec![of(-1)]),
+            (vec![n.clone(), of(4), h.clone()], vec![n.clone(), &h * 4], vec![of(0), of(-1)]),
+            (vec![n.clone(), of(4), h.clone()], vec![&n * &h, of(4)], vec![of(-1), of(4)]),
+            (vec![n.clone(), h.clone()], vec![h.clone(), n.clone()], vec![h.clone(), n.clone()]),
+            (vec![n.clone(), of(4)], vec![m.clone()], vec![m]),
+            (vec![of(4), n.clone(), of(2)], vec![n.clone(), of(-1)], vec![n, of(-1)]),
+        ];
+        for (own, target, expected) in cases {
+            assert_eq!(dims_to(&own, &target), expected, "{own:?} to {target:?}");
+        }
+    }
+}

@@ -83,5 +83,6 @@ mod tests {
         let count = names.len();
         names.dedup();
         assert_eq!(names.len(), count, "{names:?}");
+        assert!(names.is_sorted() && names.contains(&"Conv") && names.contains(&"If"), "{names:?}");
     }
 }

@@ -96,13 +96,13 @@ fn by_statistics_of_batch(node: &mut OnnxNode<'_>, x: ValueId, epsilon: f32) -> 
         return Ok(result);
     }
     let momentum = node.float("momentum", 0.9)?;
-    for (i, (of_batch, what)) in [(mean, "mean"), (variance, "var")].into_iter().enumerate() {
-        let Some(name) = node.outputs().get(1 + i).cloned() else { break };
-        let (before, [old, new]) = (along_channels(node, 3 + i, what)?, [momentum, 1.0 - momentum]);
+    let further: Vec<String> = node.outputs().iter().skip(1).cloned().collect();
+    for (name, (i, of_batch, what)) in further.iter().zip([(3, mean, "mean"), (4, variance, "var")]) {
+        let (before, [old, new]) = (along_channels(node, i, what)?, [momentum, 1.0 - momentum]);
         let (old, new) = (node.inner_constant(old, rank)?, node.inner_constant(new, rank)?);
         let (old, new) = (node.inner(Binary::Mul, vec![before, old])?, node.inner(Binary::Mul, vec![of_batch, new])?);
         let running = node.inner(Binary::Add, vec![old, new])?;
-        let running = node.push_as(&name, Reshape::to(&[-1]), vec![running])?;
+        let running = node.push_as(name, Reshape::to(&[-1]), vec![running])?;
         node.further_output(Binding::Value(running));
     }
     Ok(result)
@@ -422,10 +422,6 @@ impl Convert for LayerNorm<Unpacked> {
 }
 
 impl Convert for ChannelNorm<Unpacked> {
-    fn is_finite(&self) -> bool {
-        self.scale.is_finite() && self.shift.is_finite()
-    }
-
     /// Where the scale is zero, the shift is what is left of a channel.
     fn forward(&mut self, _: &[Slices<'_>], output: &Slices<'_>) -> Vec<Option<f32>> {
         let count = output.constants().map_or(0, <[_]>::len);

@@ -13,7 +13,6 @@ pub(super) const IMPORTS: &[Import] = &[Import::moving("Identity", |node| node.f
 fn dropout(node: &mut OnnxNode<'_>) -> Result<Binding> {
     let trains = match node.opset() {
         ..7 => !node.flag("is_test", false)?,
-        7..12 => false,
         _ => node.tensor(2, "training_mode")?.is_some_and(|mode| !mode.ints().is_ok_and(|ints| ints.iter().all(|&i| i == 0))),
     };
     if trains {
