@@ -156,6 +156,7 @@ fn other_cases() -> Vec<Case> {
     let product = |transposed| MatMul { transposed, alpha: 1.0 };
     vec![
         case(Transpose { axes: vec![2, 0, 1] }, &[&[2, 3, 4]], "=1 =2 =0"),
+        case(Transpose { axes: vec![2, 1, 0] }, &[&[2, 3, 4]], "=2 =1 =0"),
         case(product([false; 2]), &[&[2, 3, 4], &[2, 4, 5]], "=0 =1 summed, =0 summed =2"),
         case(product([true, false]), &[&[2, 4, 3], &[4, 5]], "=0 summed =1, summed =2"),
         case(product([false, true]), &[&[3, 4], &[2, 5, 4]], "=1 summed, =0 =2 summed"),
@@ -394,7 +395,7 @@ fn constants(case: &Case, count: &mut usize) -> Result<(), String> {
 }
 
 /// How many channels are found constant in all: fewer would be a loss.
-const CONSTANT_CHANNELS: usize = 3883;
+const CONSTANT_CHANNELS: usize = 3982;
 
 #[test]
 fn constants_are_what_operators_yield() {

@@ -299,6 +299,22 @@ fn a_threshold_cuts_matrices_as_well() {
     assert_eq!(certificate["refused"], json!([]), "the other matrix takes the constant in");
 }
 
+#[test]
+fn layers_over_volumes_are_layers() {
+    let mut net = Net::new(&["1", "1", "3", "4", "4"]);
+    let (w, b) = (net.weights(&[2, 1, 1, 1, 1], &[1.5, 0.0]), net.weights(&[2], &[0.0, 0.5]));
+    let y = net.node("Conv", &["x", &w, &b], &[]);
+    let w = net.weights(&[1, 2, 2, 2, 2], &[0.5; 16]);
+    let y = net.node("Conv", &[&y, &w], &[]);
+    let certificate = Case::new(net, &y).certificate(&[]);
+    adds_up(&certificate);
+    let [first, second] = [0, 1].map(|i| &certificate["layers"][i]);
+    assert_eq!(first["filters"]["removed"], json!({"zero": 1}));
+    assert_eq!(first["macs"], json!({"before": 96, "after": 48}));
+    assert_eq!(second["macs"], json!({"before": 16 * 18, "after": 8 * 18}));
+    assert_eq!(certificate["refused"], json!([]));
+}
+
 /// What picks channels that are not constant loses none.
 #[test]
 fn picking_channels_refuses_nothing() {

@@ -305,15 +305,40 @@ fn products_and_norms_of_lines_are_written() {
             net.node("LayerNormalization", &["x", &scale, &shift], &[])
         }),
     ];
-    for (shape, build) in cases {
-        let mut net = Net::fixed(shape);
-        let y = build(&mut net);
-        let ([file, export], _) = both(&net.finish(&[&y]));
-        let x = input(shape);
-        let (expected, found) = (run(&file, shape, &x), run(&export, shape, &x));
-        assert_eq!(expected.0, found.0, "{y}");
-        assert!(expected.1.iter().zip(&found.1).all(|(a, b)| (a - b).abs() < 1e-5), "{y}");
+    cases.iter().for_each(|(shape, build)| same_when_read(shape, build));
+}
+
+/// Builds a network of these extents and compares its export with itself.
+fn same_when_read(shape: &[usize], build: impl Fn(&mut Net) -> String) {
+    let mut net = Net::fixed(shape);
+    net.model.opset_import[0].version = 19;
+    let y = build(&mut net);
+    let ([file, export], _) = both(&net.finish(&[&y]));
+    let x = input(shape);
+    let (expected, found) = (run(&file, shape, &x), run(&export, shape, &x));
+    assert_eq!(expected.0, found.0, "{y}");
+    assert!(expected.1.iter().zip(&found.1).all(|(a, b)| (a - b).abs() < 1e-5), "{y}");
+}
+
+#[test]
+fn windows_and_sizes_are_written() {
+    let window = [("kernel_shape", Ints(&[2, 2])), ("strides", Ints(&[2, 2])), ("pads", Ints(&[1, 1, 0, 0]))];
+    for flag in ["ceil_mode", "count_include_pad"] {
+        same_when_read(&[1, 2, 5, 6], |net| net.node("AveragePool", &["x"], &[&window[..], &[(flag, Int(1))]].concat()));
     }
+    same_when_read(&[1, 2, 5, 6], |net| net.node("MaxPool", &["x"], &[&window[..], &[("ceil_mode", Int(1))]].concat()));
+    same_when_read(&[1, 2, 4, 6], |net| net.node("SpaceToDepth", &["x"], &[("blocksize", Int(2))]));
+    for amounts in [[0, 0, 1, 0, 0, 0, 0, 2], [0, 0, 1, 1, 0, 0, 2, 0]] {
+        same_when_read(&[1, 2, 4, 6], |net| {
+            let pads = net.integers(&amounts);
+            net.node("Pad", &["x", &pads], &[("mode", Text("wrap"))])
+        });
+    }
+    let mode = ("coordinate_transformation_mode", Text("tf_crop_and_resize"));
+    same_when_read(&[1, 1, 4, 6], |net| {
+        let (roi, sizes) = (net.weights(&[4], &[0.25, 0.5, 0.75, 1.0]), net.integers(&[3, 2]));
+        net.node("Resize", &["x", &roi, "", &sizes], &[("axes", Ints(&[2, 3])), ("mode", Text("linear")), mode])
+    });
 }
 
 #[test]

@@ -546,6 +546,40 @@ fn grids_follow_the_size_of_the_input() {
     }
 }
 
+#[test]
+fn lists_of_numbers() {
+    // Of numbers that are known, and of those that are whole multiples of a width that is not.
+    let mut net = Net::new(&["1", "width"]);
+    let number = |net: &mut Net, x: f32| net.weights(&[], &[x]);
+    let width = net.node("Shape", &["x"], &[("start", Int(1))]);
+    let one = net.integers(&[0]);
+    let width = net.node("Squeeze", &[&width, &one], &[]);
+    let width = net.node("Cast", &[&width], &FLOAT);
+    let two = number(&mut net, 2.0);
+    let twice = net.node("Mul", &[&width, &two], &[]);
+    let bounds = [(0.5, 2.0, 0.5), (3.0, 0.5, -1.0)].map(|(a, b, c)| [a, b, c].map(|x| number(&mut net, x)));
+    let mut lists: Vec<String> =
+        bounds.iter().map(|[start, limit, step]| net.node("Range", &[start, limit, step], &[])).collect();
+    let (zero, three) = (number(&mut net, 0.0), number(&mut net, 3.0));
+    lists.push(net.node("Range", &[&zero, &twice, &three], &[]));
+    let [five, none, minus] = [5, 0, -2].map(|i| {
+        let list = net.integers(&[i]);
+        net.node("Squeeze", &[&list], &[])
+    });
+    let down = net.node("Range", &[&five, &none, &minus], &[]);
+    lists.push(net.node("Cast", &[&down], &FLOAT));
+    let elements = net.integers(&[0, 3, 0, 5]);
+    let places = net.node("NonZero", &[&elements], &[]);
+    lists.push(net.node("Cast", &[&places], &FLOAT));
+    let size = net.node("Size", &["x"], &[]);
+    lists.push(net.node("Cast", &[&size], &FLOAT));
+    let model = net.finish(&lists.iter().map(String::as_str).collect::<Vec<_>>());
+    let model = Model::from_bytes(&convert(&model, false)).expect("valid");
+    let found: Vec<Vec<f32>> = run_all(&model, &[1, 4], &[0.0; 4]).into_iter().map(|(_, _, list)| list).collect();
+    let expected: [&[f32]; 6] = [&[0.5, 1.0, 1.5], &[3.0, 2.0, 1.0], &[0.0, 3.0, 6.0], &[5.0, 3.0, 1.0], &[1.0, 3.0], &[4.0]];
+    assert_eq!(found, expected);
+}
+
 /// An exporter that took height and width for known ones (of MobileViT, by tracing) says so where it says all sizes but the batch.
 #[test]
 fn sizes_that_were_baked_in_are_known_behind() {
@@ -843,6 +877,15 @@ fn functions_of_other_domains() {
     assert!(
         run(&model, &[3], &[-1.0, 0.0, 2.0]).1.iter().zip(expected).all(|(y, expected)| (f64::from(*y) - expected).abs() < 1e-6)
     );
+    for (activation, expected) in [(None, [-1.0, 2.0]), (Some("Relu"), [0.0, 2.0])] {
+        let mut net = Net::fixed(&[1, 1, 1, 2]);
+        let w = net.weights(&[1, 1, 1, 1], &[1.0]);
+        let attributes: Vec<_> = activation.iter().map(|name| ("activation", Text(name))).collect();
+        let y = net.node("FusedConv", &["x", &w], &attributes);
+        net.last_node().domain = "com.microsoft".into();
+        let model = Model::from_bytes(&convert(&net.finish(&[&y]), false)).expect("valid");
+        assert_eq!(run(&model, &[1, 1, 1, 2], &[-1.0, 2.0]).1, expected);
+    }
     let mut net = Net::new(&["3"]);
     let y = net.node("Sigmoid", &["x"], &[]);
     net.last_node().domain = "somebody.else".into();
@@ -927,6 +970,10 @@ fn weights_and_biases_that_are_not_finite_are_refused() {
             assert!(message.contains("expected finite weights, found NaN or infinity"), "{op}, {weight}, {bias}: {message}");
         }
     }
+    let mut net = Net::fixed(&[1, 1, 2, 2, 2]);
+    let w = net.weights(&[1, 1, 1, 1, 1], &[f32::NAN]);
+    let y = net.node("Conv", &["x", &w], &[]);
+    assert!(refusal(&net.finish(&[&y])).contains("expected finite weights, found NaN or infinity"));
     for (op, weight, bias) in [("Gemm", f32::NAN, 0.0), ("Gemm", 1.0, f32::INFINITY), ("Add", f32::NAN, 0.0)] {
         let mut net = Net::new(&["batch", "2"]);
         let (w, b) = (net.weights(&[2, 2], &[1.0, weight, 1.0, 1.0]), net.weights(&[2], &[1.0, bias]));
@@ -1156,6 +1203,25 @@ fn one_axis_is_resized_in_every_way() {
         let close = found.len() == expected.len() && found.iter().zip(expected).all(|(a, b)| (a - b).abs() < 2e-5);
         assert!(close, "factor {factor} or size {size:?}: {found:?}, expected {expected:?}");
     }
+}
+
+#[test]
+fn regions_of_several_axes() {
+    let mut net = Net::new(&["1", "1", "2", "4"]);
+    net.model.opset_import[0].version = 19;
+    let (roi, sizes) = (net.weights(&[4], &[0.0, 1.0 / 3.0, 1.0, 2.0 / 3.0]), net.integers(&[2, 2]));
+    let mode = ("coordinate_transformation_mode", Text("tf_crop_and_resize"));
+    let y = net.node("Resize", &["x", &roi, "", &sizes], &[("axes", Ints(&[2, 3])), ("mode", Text("linear")), mode]);
+    let model = Model::from_bytes(&convert(&net.finish(&[&y]), false)).expect("valid");
+    let found = run(&model, &[1, 1, 2, 4], &[0.0, 1.0, 2.0, 3.0, 10.0, 11.0, 12.0, 13.0]).1;
+    assert!(found.iter().zip([1.0, 2.0, 11.0, 12.0]).all(|(a, b)| (a - b).abs() < 1e-5), "{found:?}");
+    // Sizes are an input since opset 11.
+    let mut net = Net::new(&["1", "1", "1", "2"]);
+    net.model.opset_import[0].version = 11;
+    let (roi, sizes) = (net.weights(&[0], &[]), net.integers(&[1, 1, 1, 4]));
+    let y = net.node("Resize", &["x", &roi, &roi, &sizes], &[]);
+    let model = Model::from_bytes(&convert(&net.finish(&[&y]), false)).expect("valid");
+    assert_eq!(run(&model, &[1, 1, 1, 2], &[1.0, 2.0]).1, [1.0, 1.0, 2.0, 2.0]);
 }
 
 #[test]
@@ -1417,6 +1483,96 @@ fn channels_of_volumes_are_removed_with_what_they_add_at_borders() {
         let columns = conv.sizes.columns.expect("columns");
         assert_eq!([columns.kept, columns.of], [36, 72]);
         assert!(conv.sizes.has_border_constants);
+    }
+}
+
+/// Places of a volume, in row-major order.
+fn places(dims: [usize; 3]) -> impl Iterator<Item = [usize; 3]> {
+    (0..dims.iter().product()).map(move |i| [i / dims[2] / dims[1], i / dims[2] % dims[1], i % dims[2]])
+}
+
+/// Windows over three axes, of which some are one element wide or tile what they lie on, by their definition.
+#[test]
+fn windows_over_volumes_are_what_they_say() {
+    let dims = [3, 4, 5];
+    for (kernel, strides) in [([2, 3, 2], [1, 2, 2]), ([1, 2, 3], [2, 2, 1]), ([3, 1, 1], [1, 1, 1]), ([1, 3, 1], [1, 1, 2])] {
+        let sizes = [0, 1, 2].map(|a| (dims[a] - kernel[a]) / strides[a] + 1);
+        let x = input(&[1, 1, 3, 4, 5]);
+        let at = |out: [usize; 3], tap: [usize; 3]| {
+            let [d, h, w] = [0, 1, 2].map(|a| out[a] * strides[a] + tap[a]);
+            x[(d * dims[1] + h) * dims[2] + w]
+        };
+        let [integers, steps] = [kernel, strides].map(|list| list.map(|n| n as i64));
+        for op in ["MaxPool", "AveragePool", "Conv"] {
+            let mut net = Net::fixed(&[1, 1, 3, 4, 5]);
+            let weights = net.random(kernel.iter().product());
+            let mut inputs = vec!["x".to_owned()];
+            if op == "Conv" {
+                inputs.push(net.weights(&[1, 1, kernel[0], kernel[1], kernel[2]], &weights));
+            }
+            let inputs: Vec<&str> = inputs.iter().map(String::as_str).collect();
+            let y = net.node(op, &inputs, &[("kernel_shape", Ints(&integers)), ("strides", Ints(&steps))]);
+            let model = Model::from_bytes(&convert(&net.finish(&[&y]), false)).expect("valid");
+            let (found_dims, found) = run(&model, &[1, 1, 3, 4, 5], &x);
+            assert_eq!(found_dims[2..], sizes, "{op} of {kernel:?}");
+            for (out, y) in places(sizes).zip(found) {
+                let elements: Vec<f32> = places(kernel).map(|tap| at(out, tap)).collect();
+                let expected = match op {
+                    "MaxPool" => elements.iter().copied().fold(f32::MIN, f32::max),
+                    "AveragePool" => elements.iter().sum::<f32>() / elements.len() as f32,
+                    _ => elements.iter().zip(&weights).map(|(x, w)| x * w).sum(),
+                };
+                assert!((y - expected).abs() < 1e-5, "{op} of {kernel:?} at {out:?}: {y}, expected {expected}");
+            }
+        }
+    }
+}
+
+/// Each element's window is added to where it lies.
+#[test]
+fn transposed_convolutions_over_volumes_are_what_they_say() {
+    let (dims, w_dims) = ([3, 4, 5], [2, 2, 3]);
+    let ones = [1; 3];
+    for (strides, dilations, pads, more, group, bias) in [
+        ([1, 2, 2], ones, [0; 6], [0; 3], 1, true),
+        ([2, 2, 1], ones, [1, 0, 1, 0, 1, 1], [1, 0, 0], 1, true),
+        ([2, 2, 3], ones, [0; 6], [0; 3], 2, true),
+        ([1, 1, 1], [2, 1, 2], [1, 1, 0, 0, 0, 0], [0; 3], 2, false),
+        ([2, 1, 1], ones, [1, 0, 0, 0, 0, 0], [0; 3], 1, false),
+    ] {
+        let mut net = Net::fixed(&[1, 2, 3, 4, 5]);
+        let weights = net.random(2 * 3 * 12);
+        let filters = 3 * group;
+        let bias: Vec<f32> = (0..filters).map(|i| if bias { i as f32 - 0.5 } else { 0.0 }).collect();
+        let (w, b) = (net.weights(&[2, 3, 2, 2, 3], &weights), net.weights(&[filters], &bias));
+        let [steps, gaps, further] = [strides, dilations, more].map(|list: [usize; 3]| list.map(|n| n as i64));
+        let amounts = pads.map(|n: usize| n as i64);
+        let attributes = [
+            ("strides", Ints(&steps)),
+            ("dilations", Ints(&gaps)),
+            ("pads", Ints(&amounts)),
+            ("output_padding", Ints(&further)),
+            ("group", Int(group as i64)),
+        ];
+        let y = net.node("ConvTranspose", &["x", &w, &b], &attributes);
+        let model = Model::from_bytes(&convert(&net.finish(&[&y]), false)).expect("valid");
+        let x = input(&[1, 2, 3, 4, 5]);
+        let (found_dims, found) = run(&model, &[1, 2, 3, 4, 5], &x);
+        let reach = |a: usize| (dims[a] - 1) * strides[a] + (w_dims[a] - 1) * dilations[a] + 1;
+        let sizes = [0, 1, 2].map(|a| reach(a) + more[a] - pads[a] - pads[3 + a]);
+        assert_eq!(found_dims, [&[1, filters][..], &sizes].concat());
+        let mut expected: Vec<f32> = bias.iter().flat_map(|&b| vec![b; sizes.iter().product()]).collect();
+        for (channel, of_group) in [(0, 0), (0, 1), (0, 2), (1, 0), (1, 1), (1, 2)] {
+            let filter = channel * group / 2 * 3 + of_group;
+            for (place, (t, tap)) in places(dims).flat_map(|place| places(w_dims).enumerate().map(move |tap| (place, tap))) {
+                let at = |a: usize| (place[a] * strides[a] + tap[a] * dilations[a]).checked_sub(pads[a]);
+                let [Some(d), Some(h), Some(w)] = [0, 1, 2].map(|a| at(a).filter(|&i| i < sizes[a])) else { continue };
+                let element = x[((channel * 3 + place[0]) * 4 + place[1]) * 5 + place[2]];
+                let weight = weights[(channel * 3 + of_group) * 12 + t];
+                expected[((filter * sizes[0] + d) * sizes[1] + h) * sizes[2] + w] += element * weight;
+            }
+        }
+        assert!(found.iter().zip(&expected).all(|(a, b)| (a - b).abs() < 1e-4), "{strides:?}, {dilations:?}, {pads:?}, {group}");
     }
 }
 

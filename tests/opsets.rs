@@ -120,6 +120,20 @@ fn powers() {
     assert_eq!(run(&model, &[2, 3], &SIX), (vec![1, 2, 3], vec![1.0, 4.0, 9.0, 16.0, 25.0, 36.0]));
 }
 
+/// Windows that begin inside may hang over the end, if they overlap.
+#[test]
+fn sums_of_windows_that_hang_over() {
+    let line: Vec<f32> = (1..=6).map(|n| n as f32).collect();
+    let pool = |kernel, stride, pads| {
+        let attributes = [("kernel_shape", Ints(kernel)), ("strides", Ints(stride)), ("pads", Ints(pads)), ("p", Int(1))];
+        one_node(22, &[1, 1, 6], "LpPool", &[], &[&attributes[..], &[("ceil_mode", Int(1))]].concat())
+    };
+    assert_eq!(outputs(&pool(&[3], &[2], &[0, 0]), &[1, 1, 6], &line), [6.0, 12.0, 11.0]);
+    assert_eq!(outputs(&pool(&[2], &[2], &[0, 0]), &[1, 1, 6], &line), [3.0, 7.0, 11.0]);
+    let message = refusal(&pool(&[2], &[2], &[0, 1]));
+    assert!(message.contains("ceil_mode: expected windows that overlap"), "{message}");
+}
+
 /// A stored matrix is a layer; where there are several, or they have more axes than what they are multiplied with, they are none.
 #[test]
 fn products_with_stored_matrices() {
@@ -158,7 +172,24 @@ fn attributes_that_became_inputs() {
         case(17, "ReduceMax", &[("axes", Ints(&[0]))], &[4.0, 5.0, 6.0]),
         case(1, "ReduceMean", &[("axes", Ints(&[1]))], &[2.0, 5.0]),
         case(1, "ReduceL2", &[("axes", Ints(&[0]))], &[17f32.sqrt(), 29f32.sqrt(), 45f32.sqrt()]),
+        case(13, "ArgMin", &[("axis", Int(1))], &[0.0, 0.0]),
+        case(15, "Shape", &[("start", Int(-1))], &[3.0]),
+        case(15, "Shape", &[("end", Int(-1))], &[2.0]),
+        case(2, "Pad", &[("pads", Ints(&[1, 0, 0, 1]))], &[0.0, 0.0, 0.0, 0.0, 1.0, 2.0, 3.0, 0.0, 4.0, 5.0, 6.0, 0.0]),
     ]);
+    // Of no axes, each element is reduced alone.
+    let (x, alone): (_, &[_]) = ([-1.0, 2.0], &[("noop_with_empty_axes", Int(1))]);
+    for (op, expected) in [
+        ("ReduceMean", x),
+        ("ReduceSum", x),
+        ("ReduceMax", x),
+        ("ReduceL1", [1.0, 2.0]),
+        ("ReduceL2", [1.0, 2.0]),
+        ("ReduceSumSquare", [1.0, 4.0]),
+        ("ReduceLogSumExp", x),
+    ] {
+        check(&[Case { opset: 18, op, dims: &[1, 2], x: &x, stored: &[], attributes: alone, expected: &expected }]);
+    }
     check(&[
         Case { opset: 13, op: "Squeeze", dims: &[1, 6, 1], x: &SIX, stored: &[], attributes: &[], expected: &SIX },
         Case {
@@ -261,7 +292,20 @@ fn windows_and_sizes_of_older_versions() {
         // One that shrinks takes the position behind.
         case(10, "Resize", &[(&[4], &[1.0, 1.0, 1.0, 0.5])], &[], &[1.0, 3.0]),
         case(1, "DepthToSpace", &[], &[("blocksize", Int(1))], &plane),
+        // Regions of interest are an input since opset 11, and positions are those of half elements.
+        case(
+            11,
+            "Resize",
+            &[(&[0], &[]), (&[4], &[1.0, 1.0, 1.0, 2.0])],
+            &[("mode", Text("linear"))],
+            &[1.0, 1.25, 1.75, 2.0, 3.0, 3.25, 3.75, 4.0],
+        ),
     ]);
+    let line: Vec<f32> = (1..=5).map(|n| n as f32).collect();
+    for (factor, expected) in [(0.6, &[1.0, 3.0, 5.0][..]), (1.5, &[1.0, 1.0, 2.0, 3.0, 3.0, 4.0, 5.0])] {
+        let scales: &[(&[usize], &[f32])] = &[(&[4], &[1.0, 1.0, 1.0, factor])];
+        check(&[Case { opset: 10, op: "Resize", dims: &[1, 1, 1, 5], x: &line, stored: scales, attributes: &[], expected }]);
+    }
 }
 
 /// Whether a BatchNormalization is by stored statistics, by those of the batch, or for each element on its own.

@@ -351,3 +351,23 @@ fn expect_per_channel(site: &Site<'_>, output: &Shape, scale: usize) -> Result<(
     let kept = site.output.compaction.as_ref().map_or(channels, |c| c.kept.len());
     equal("elements of scale", kept, scale)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Zero stays zero beside anything where the divisor is positive.
+    #[test]
+    fn a_channel_of_zeros_is_normalised_to_zeros() {
+        let of = |alpha: f32, bias: f32, around: Option<f32>| {
+            let slices = [around, Some(0.0), Some(0.0)];
+            Lrn { size: 3, alpha, beta: 0.75, bias }.constant(&[Source::Near { slices: &slices, own: 1 }])
+        };
+        for alpha in [0.0, 0.5] {
+            assert_eq!(of(alpha, 1.0, None), Some(0.0));
+            assert_eq!(of(alpha, 0.0, None), None, "nothing is said of 0 / 0");
+        }
+        assert_eq!(of(-0.5, 1.0, None), None);
+        assert_eq!(of(-0.5, 1.0, Some(1.0)), Some(0.0));
+    }
+}

@@ -181,7 +181,7 @@ fn in_2d(resample: &Resample, own: &[Extent]) -> Option<Resize2d> {
     }
     let exact = |factor: f32| linear || factor.fract() == 0.0 || (1.0 / f64::from(factor)).fract() == 0.0;
     let (mut factors, mut extents) = ([1.0; 2], [own[2].integer(), own[3].integer()]);
-    let mut sizes = 0;
+    let mut by_size = false;
     for ResampledAxis { axis, target } in &resample.axes {
         let place = (*axis as usize).checked_sub(2)?;
         match target {
@@ -189,18 +189,18 @@ fn in_2d(resample: &Resample, own: &[Extent]) -> Option<Resize2d> {
             AxisTarget::Extent { extent } => {
                 let extent = extent.integer()?;
                 let is_multiple = own[2 + place].integer().is_some_and(|old| old > 0 && extent % old == 0);
-                (extents[place], sizes) = (Some(extent).filter(|_| linear || is_multiple), sizes + 1);
+                (extents[place], by_size) = (Some(extent).filter(|_| linear || is_multiple), true);
             }
             AxisTarget::Factor { .. } | AxisTarget::Scaled { .. } => return None,
         }
     }
-    let target = match sizes {
-        0 => Target::Scales { factors },
-        _ if factors == [1.0; 2] => {
+    let target = match by_size {
+        false => Target::Scales { factors },
+        true if factors == [1.0; 2] => {
             let extent = |place: usize| u32::try_from(extents[place]?).ok();
             Target::Sizes { extents: [extent(0)?, extent(1)?] }
         }
-        _ => return None,
+        true => return None,
     };
     Some(Resize2d { coordinates: resample.coordinates.clone(), interpolation: resample.interpolation.clone(), target })
 }
@@ -271,7 +271,7 @@ fn at_one_scale(policy: &str, own: &[Extent], axes: &[usize], sizes: &[Extent]) 
         "not_smaller" => scales.reduce(f32::max),
         other => bail!("keep_aspect_ratio_policy: expected stretch, not_larger or not_smaller, found {other}"),
     };
-    let scale = scale.filter(|scale| *scale > 0.0 && scale.is_finite()).context("sizes: expected positive ones, found others")?;
+    let scale = scale.context("sizes: expected one at least, found none")?;
     let target = |&(axis, old, _): &(usize, i64, i64)| {
         let extent = positive((scale * old as f32).round() as i64, "sizes")?;
         Ok(ResampledAxis { axis: axis as u32, target: AxisTarget::Scaled { extent, scale } })
@@ -448,4 +448,62 @@ fn attributes(interpolation: &Interpolation, coordinates: &Coordinates) -> Vec<A
         Coordinates::TfCropAndResize { .. } => "tf_crop_and_resize",
     };
     vec![text("mode", mode), text("nearest_mode", nearest), text("coordinate_transformation_mode", coordinates)]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(axes: Vec<ResampledAxis>, interpolation: Interpolation) -> Resample {
+        Resample { axes, coordinates: Coordinates::HalfPixel, interpolation, antialias: false, exclude_outside: false }
+    }
+
+    fn factor(axis: u32, factor: f32) -> ResampledAxis {
+        ResampledAxis { axis, target: AxisTarget::Factor { factor } }
+    }
+
+    fn extent(axis: u32, extent: usize) -> ResampledAxis {
+        ResampledAxis { axis, target: AxisTarget::Extent { extent: Extent::from(extent) } }
+    }
+
+    /// By scales or by sizes, where both records mean the same.
+    #[test]
+    fn the_older_record_stands_for_what_it_means() {
+        use Interpolation::{Floor, Linear};
+        let own = |extents: &[usize]| extents.iter().map(|&extent| Extent::from(extent)).collect::<Vec<_>>();
+        let plane = own(&[2, 3, 4, 5]);
+        let open = [own(&[2, 3]), vec![Extent::symbol("h"), Extent::from(5usize)]].concat();
+        let scales = |factors| Some(Target::Scales { factors });
+        let sizes = |extents| Some(Target::Sizes { extents });
+        let scaled = ResampledAxis { axis: 2, target: AxisTarget::Scaled { extent: 8, scale: 2.0 } };
+        let cubic = Interpolation::Cubic { coefficient: -0.5 };
+        let cases = [
+            (of(vec![factor(2, 1.5), factor(3, 0.4)], Linear), &plane, scales([1.5, 0.4])),
+            (of(vec![], Linear), &plane, scales([1.0, 1.0])),
+            (of(vec![factor(2, 0.5), factor(3, 3.0)], Floor), &plane, scales([0.5, 3.0])),
+            (of(vec![factor(2, 1.5)], Floor), &plane, None),
+            (of(vec![factor(3, 0.4)], Floor), &plane, None),
+            (of(vec![extent(2, 7)], Linear), &plane, sizes([7, 5])),
+            (of(vec![extent(2, 7), extent(3, 9)], Linear), &plane, sizes([7, 9])),
+            (of(vec![extent(2, 7)], Linear), &open, sizes([7, 5])),
+            (of(vec![extent(3, 9)], Linear), &open, None),
+            (of(vec![extent(3, 10)], Floor), &plane, sizes([4, 10])),
+            (of(vec![extent(3, 12)], Floor), &plane, None),
+            (of(vec![extent(2, 8)], Floor), &own(&[2, 3, 0, 5]), None),
+            (of(vec![factor(2, 2.0), extent(3, 10)], Linear), &plane, None),
+            (of(vec![factor(1, 2.0)], Linear), &plane, None),
+            (of(vec![scaled], Linear), &plane, None),
+            (of(vec![factor(2, 2.0)], Linear), &own(&[2, 3, 4]), None),
+            (of(vec![factor(2, 2.0)], cubic), &plane, None),
+            (Resample { antialias: true, ..of(vec![factor(2, 2.0)], Linear) }, &plane, None),
+            (Resample { coordinates: Coordinates::HalfPixelSymmetric, ..of(vec![], Linear) }, &plane, None),
+        ];
+        for (resample, own, expected) in cases {
+            let found = in_2d(&resample, own);
+            let as_it_was =
+                |found: &Resize2d| (&found.coordinates, &found.interpolation) == (&resample.coordinates, &resample.interpolation);
+            assert!(found.as_ref().is_none_or(as_it_was), "{resample:?}");
+            assert_eq!(found.map(|found| found.target), expected, "{resample:?} of {own:?}");
+        }
+    }
 }
