@@ -286,18 +286,18 @@ impl<E: Stored, F: FnMut(Sums<'_>)> Vectorized for Strips<'_, '_, E, F> {
                 }
                 packed.as_ptr()
             });
-            // Tiles share the fetching, so that it is spread over the time that there is: two panels each. What is fetched where there
-            // is nothing next is there already.
+            // Tiles share the fetching, so that it is spread over the time that there is: a panel each, or two where there are more
+            // panels than tiles. What is fetched where there is nothing next is there already.
             let next = work.peek().filter(|_| self.tiles.len() > 1);
             let (next, count) = next.map_or((first, 1), |(rows, columns)| {
                 (place_of(self.matrix, rows.start, columns.start), rows.len().div_ceil(ROWS))
             });
             let is_last = columns.end == self.product.columns.len();
-            let mut panel = 0;
+            let (mut panel, together) = (0, if self.tiles.len() < count { 2 } else { 1 });
             for tile in self.tiles {
-                let other = if panel + 1 < count { 1 } else { -(panel as isize) };
+                let other = if together == 1 { 0 } else if panel + 1 < count { 1 } else { -(panel as isize) };
                 let ahead = Ahead { next: next.wrapping_add(panel * panel_len), to_other: other * panel_len as isize };
-                panel = if panel + 2 < count { panel + 2 } else { 0 };
+                panel = if panel + together < count { panel + together } else { 0 };
                 let to = match &mut self.to {
                     SumsTo::Scratch { sums, .. } => {
                         let at = (tile.start - positions.start) * width;
