@@ -1,27 +1,28 @@
 #!/usr/bin/env python3
-"""Random zero-masked graphs: onnxruntime on the masked ONNX against ssl-run on the compact and the dense .sslm.
+"""Random zero-masked graphs: onnxruntime on the masked ONNX against sslm on the compact and the dense network.
 
-    python tests/scripts/fuzz_onnxruntime.py --graphs 1000 [--seed 0] [--bin target/release] [--keep DIR] [--models DIR]
+    python tests/scripts/fuzz_onnxruntime.py --graphs 1000 [--seed 0] [--keep DIR] [--models DIR]
 
-Needs numpy, onnx and onnxruntime. Every graph mixes operators, masks (filters, channels, columns, whole layers), biases that are
+Needs the package sslm (`pip install ./tools/python`), numpy, onnx and onnxruntime. Every graph mixes operators, masks (filters, channels, columns, whole layers), biases that are
 not zero behind zero filters, BatchNormalization, residual sums, concatenations, groups, asymmetric pads, dilations and strides.
 Where a size is open, two are run. With --models, the .onnx files of a folder are checked instead, such as those that tests/random_graphs.rs saves, which have more
 operators and several outputs. Exit code 1 if any graph is wrong, refused or crashes; the graphs that failed stay in --keep.
-What onnxruntime cannot run is skipped, and counted by its reason.
+What onnxruntime cannot run is skipped, and counted by its reason. A process for each core checks one graph after the other.
 """
 import argparse
 import collections
 import concurrent.futures
-import os
+import functools
+import multiprocessing
 import pathlib
 import re
-import subprocess
 import sys
 import tempfile
 
 import numpy as np
 import onnx
 import onnxruntime
+import sslm
 from onnx import TensorProto, helper, numpy_helper
 
 from fuzz_layers import Layers
@@ -329,23 +330,26 @@ class Graph(Layers):
         return model, self.size
 
 
-def run(command):
-    return subprocess.run([str(c) for c in command], capture_output=True, text=True, timeout=120)
-
-
 def reason(error):
     """Why onnxruntime refuses, without names and numbers of the one graph."""
     return re.sub(r"/\S+|'[^']*'|\"[^\"]*\"|\w*\d+\w*", "_", str(error).splitlines()[0])[-120:]
 
 
-def check(model, size, rng, binaries):
+def answers(model, inputs):
+    """What onnxruntime answers."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    return [session.run(None, {"x": x}) for x in inputs]
+
+
+def check(model, size, rng):
     """"passed", "skipped: " and why, or "failed: " and what is wrong. Images have `size`; where the model leaves it open, another one, too."""
     _, channels, *dims = model.graph.input[0].type.tensor_type.shape.dim
     sizes = [size, [n + int(rng.integers(0, 6)) for n in size]] if not all(d.dim_value for d in dims) else [[d.dim_value for d in dims]]
     inputs = [rng.normal(0, 1, (int(rng.integers(1, 4)), channels.dim_value, *size)).astype(np.float32) for size in sizes]
     try:
-        session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
-        expected = [session.run(None, {"x": x}) for x in inputs]
+        expected = answers(model.SerializeToString(), inputs)
     except Exception as e:  # what onnxruntime refuses proves nothing about us
         return f"skipped: {reason(e)}"
     if not all(np.isfinite(e).all() for outputs in expected for e in outputs):
@@ -365,61 +369,63 @@ def check(model, size, rng, binaries):
         return None
 
     with tempfile.TemporaryDirectory() as folder:
-        folder = pathlib.Path(folder)
-        path, sslm, small, y = (folder / name for name in ("model.onnx", "model.sslm", "small.onnx", "y.npz"))
-        onnx.save(model, path)
-        for flags in ([], ["--dense"]):
-            # Once for each model, the compact network as ONNX is compared, too.
-            export = [] if flags else ["--export-onnx", small]
-            done = run([binaries / "ssl-convert", path, "-o", sslm, *flags, *export])
-            if done.returncode != 0:
-                return f"failed: {' '.join(flags)}: ssl-convert: {done.stderr}"
-            if export:
-                try:
-                    exported = onnxruntime.InferenceSession(str(small), providers=["CPUExecutionProvider"])
-                    found = [exported.run(None, {"x": x}) for x in inputs]
-                except Exception as e:
-                    return f"failed: --export-onnx: {e}"
-                for x, one, wanted in zip(inputs, found, expected):
-                    if problem := wrong(one, wanted):
-                        return f"failed: {problem} --export-onnx at {x.shape}"
-            for x, wanted in zip(inputs, expected):
-                np.save(folder / "x.npy", x)
-                done = run([binaries / "ssl-run", sslm, "--input", folder / "x.npy", "--output", y, "--threads", rng.integers(1, 3)])
-                if done.returncode != 0:
-                    return f"failed: {' '.join(flags)}: ssl-run: {done.stderr}"
-                found = np.load(y)
-                if problem := wrong([found[name] for name in names], wanted):
-                    return f"failed: {problem} {' '.join(flags)} at {x.shape}"
+        small = pathlib.Path(folder, "small.onnx")
+        for dense in (False, True):
+            form = "dense" if dense else "compact"
+            try:
+                # Once for each model, the compact network as ONNX is compared, too.
+                file = sslm.convert(model, dense=dense, export_onnx=None if dense else small).sslm
+                network = sslm.Model(file, threads=int(rng.integers(1, 3)))
+                for x, wanted in zip(inputs, expected):
+                    found = network(x)
+                    if problem := wrong(found.values() if isinstance(found, dict) else [found], wanted):
+                        return f"failed: {form} at {x.shape}: {problem}"
+            except sslm.Error as e:
+                return f"failed: {form}: {e}"
+        try:
+            exported = answers(str(small), inputs)
+        except Exception as e:
+            return f"failed: export: {e}"
+        for x, found, wanted in zip(inputs, exported, expected):
+            if problem := wrong(found, wanted):
+                return f"failed: export at {x.shape}: {problem}"
     return "passed"
+
+
+def one(keep, task):
+    """Checks one graph, grown from a seed or read from a file; tells of it if it fails. Yields "passed", "failed", or why it was skipped."""
+    seed, path = task
+    rng = np.random.default_rng(seed)
+    model, size = (onnx.load(path), (13, 11)) if path else Graph(rng).build()
+    name = path.name if path else f"{seed}.onnx"
+    try:
+        outcome = check(model, size, rng)
+    except BaseException:  # a panic is one
+        onnx.save(model, keep / name)
+        print(f"{name}: ended the check", flush=True)
+        raise
+    if not outcome.startswith("failed"):
+        return outcome
+    onnx.save(model, keep / name)
+    print(f"{name}: {outcome}", flush=True)
+    return "failed"
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--graphs", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--bin", type=pathlib.Path, default=pathlib.Path("target/release"))
     parser.add_argument("--keep", type=pathlib.Path, default=pathlib.Path("target/fuzz-failures"))
     parser.add_argument("--models", type=pathlib.Path, help="check the .onnx files of this folder instead of random graphs")
     arguments = parser.parse_args()
-    onnxruntime.set_default_logger_severity(4)
-
-    def one(task):
-        seed, path = task
-        rng = np.random.default_rng(seed)
-        model, size = (onnx.load(path), (13, 11)) if path else Graph(rng).build()
-        outcome = check(model, size, rng, arguments.bin)
-        if outcome.startswith("failed"):
-            arguments.keep.mkdir(parents=True, exist_ok=True)
-            name = path.name if path else f"{seed}.onnx"
-            onnx.save(model, arguments.keep / name)
-            print(f"{name}: {outcome}", flush=True)
-        return outcome.split(": ")[0] if outcome.startswith("failed") else outcome
-
     seeds = range(arguments.seed, arguments.seed + arguments.graphs)
     tasks = list(enumerate(sorted(arguments.models.glob("*.onnx")))) if arguments.models else [(seed, None) for seed in seeds]
-    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
-        tally = collections.Counter(pool.map(one, tasks))
+    arguments.keep.mkdir(parents=True, exist_ok=True)
+    # Processes that are forked may hang where a library has threads already.
+    processes = multiprocessing.get_context("spawn")
+    quiet = dict(initializer=onnxruntime.set_default_logger_severity, initargs=(4,))
+    with concurrent.futures.ProcessPoolExecutor(mp_context=processes, **quiet) as pool:
+        tally = collections.Counter(pool.map(functools.partial(one, arguments.keep), tasks, chunksize=16))
     for outcome, count in tally.most_common():
         print(f"{count:6} {outcome}")
     return 1 if tally["failed"] else 0
