@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Fuzzing of everything that reads a stranger's bytes, and of compaction.
+# Fuzzing of everything that reads a stranger's bytes, of compaction, and of what others call: the server and the C interface.
 #
 #     tests/scripts/fuzz.sh [TARGET | all] [SECONDS for each target]
 #
@@ -16,13 +16,14 @@ cd "$(dirname "$0")/../.."
 
 readers="container records round_trip onnx_messages npy image record json"
 networks="sslm onnx graph"
+front_ends="http grpc dataset c"
 targets=${1:-all}
 seconds=${2:-60}
-[ "$targets" != all ] || targets="$readers $networks"
+[ "$targets" != all ] || targets="$readers $networks $front_ends"
 for target in $targets; do
-    if ! [[ " $readers $networks " == *" $target "* ]]; then
+    if ! [[ " $readers $networks $front_ends " == *" $target "* ]]; then
         sed -n '2,/^set/s/^# \{0,1\}//p' "$0" >&2
-        echo "expected one of all $readers $networks, found $target" >&2
+        echo "expected one of all $readers $networks $front_ends, found $target" >&2
         exit 2
     fi
 done

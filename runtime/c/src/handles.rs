@@ -3,7 +3,7 @@
 //! C keeps the promises that the header states: a handle comes from this library and is not used after it was freed; a pointer to data is
 //! null, or points to as many elements as is said beside it, aligned, and not written meanwhile. Only null can be checked.
 
-use crate::status::Failure;
+use super::status::Failure;
 use std::ffi::{CStr, c_char};
 
 /// What a pointer points to.

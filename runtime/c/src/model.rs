@@ -1,7 +1,7 @@
 //! Models: opening them, and what they take and yield.
 
-use crate::handles::{free, hand_out, place, reference, slice, text};
-use crate::status::{Failure, SslmStatus, guarded};
+use super::handles::{free, hand_out, place, reference, slice, text};
+use super::status::{Failure, SslmStatus, guarded};
 use sslm::{Dim, ElementType, Model, TensorInfo};
 use std::ffi::{CString, c_char};
 

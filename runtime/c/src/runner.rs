@@ -1,8 +1,8 @@
 //! Running models: a runner has plans and sessions, which threads share; a run yields outputs that live until they are freed.
 
-use crate::handles::{free, hand_out, place, reference, slice};
-use crate::model::{SslmModel, element_type_of, type_of};
-use crate::status::{Failure, SslmStatus, guarded};
+use super::handles::{free, hand_out, place, reference, slice};
+use super::model::{SslmModel, element_type_of, type_of};
+use super::status::{Failure, SslmStatus, guarded};
 use sslm::{ElementType, Interrupt, Options, PlanCache, PooledSession, Threads, TypedView};
 use std::ffi::c_void;
 use std::time::Duration;

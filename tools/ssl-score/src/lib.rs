@@ -24,7 +24,7 @@ use ssl_images::Flags;
 use sslm::Model;
 use std::ffi::OsString;
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::available_parallelism;
 use std::time::Instant;
@@ -202,6 +202,26 @@ fn score(arguments: &Arguments, model: &Model, input: &Input, scorer: &Scorer, p
     progress.finish();
     result?;
     parts.end(model)
+}
+
+/// Reads all rows of a dataset, as the tool does, and scores none: for tests and fuzzing. Yields how many there are, and of how many of them
+/// there is something to decode.
+///
+/// # Errors
+/// As the tool has them.
+pub fn read(dataset: &Path) -> Result<[u64; 2]> {
+    /// As many rows a chunk as a small batch has.
+    const ROWS: usize = 8;
+    let (input, mut rows, mut sound) = (Input::open(dataset, None, &[])?, 0, 0);
+    input.with_chunks(0, ROWS, |chunks| {
+        for chunk in chunks {
+            let images = chunk?.images;
+            rows += images.len() as u64;
+            sound += (0..images.len()).filter(|&row| images.is_sound(row)).count() as u64;
+        }
+        Ok(())
+    })?;
+    Ok([rows, sound])
 }
 
 /// Results on their way into files of so many rows.

@@ -11,6 +11,7 @@ mod failure;
 mod front;
 mod grpc;
 mod http;
+mod inside;
 mod listen;
 mod log;
 mod measured;
@@ -29,6 +30,7 @@ mod worker;
 
 use anyhow::{Context, Result, bail, ensure};
 use clap::Parser;
+pub use inside::{Answer, Inside};
 use listen::Listener;
 use log::Log;
 use queue::{Queue, Rules};
@@ -41,6 +43,7 @@ use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::thread::JoinHandle;
 use std::time::Duration;
 use tls::Tls;
 use tokio::net::TcpListener;
@@ -142,21 +145,8 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> u8 {
 }
 
 fn run(arguments: &Arguments) -> Result<()> {
-    let at_least_one = |name: &str, count: usize| -> Result<usize> {
-        ensure!(count > 0, "--{name}: expected at least 1, found 0");
-        Ok(count)
-    };
-    let seconds = |name: &str, seconds: f64| {
-        Duration::try_from_secs_f64(seconds).with_context(|| format!("--{name}: expected a time, found {seconds}"))
-    };
-    let rules =
-        Rules { len: at_least_one("queue", arguments.queue)?, max_delay: seconds("max-delay", arguments.max_delay / 1000.0)? };
-    let queue = Arc::new(Queue::new(rules));
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let mut builder = tokio::runtime::Builder::new_multi_thread();
-    let waiting = Arc::clone(&queue);
-    builder.worker_threads(cores.min(4)).on_thread_park(move || scheduling::before_waiting(waiting.len() > 0)).enable_all();
-    let runtime = builder.build().context("cannot start threads")?;
+    let queue = Arc::new(queue(arguments)?);
+    let runtime = runtime(&queue)?;
     #[cfg(feature = "otlp")]
     let otlp = arguments.otlp.as_deref();
     #[cfg(not(feature = "otlp"))]
@@ -165,8 +155,52 @@ fn run(arguments: &Arguments) -> Result<()> {
         let _inside = runtime.enter();
         log::start(arguments.log, otlp)?
     };
+    let tls = tls(arguments)?;
+    let drain = seconds("drain", arguments.drain)?;
+    let (server, workers) = server(arguments, &queue)?;
+    let connections = at_least_one("max-connections", arguments.max_connections)?;
+    let served = runtime.block_on(serve(arguments.listen, tls, connections, server, drain));
+    queue.close();
+    let is_done = served?;
+    if is_done {
+        workers.into_iter().for_each(|worker| drop(worker.join()));
+        return Ok(());
+    }
+    // What still runs is of no use to anybody.
+    runtime.shutdown_background();
+    bail!(CheckFailed(format!("not all requests could be answered within {}", ssl_cli::time(drain.as_secs_f64()))))
+}
+
+fn at_least_one(name: &str, count: usize) -> Result<usize> {
+    ensure!(count > 0, "--{name}: expected at least 1, found 0");
+    Ok(count)
+}
+
+fn seconds(name: &str, seconds: f64) -> Result<Duration> {
+    Duration::try_from_secs_f64(seconds).with_context(|| format!("--{name}: expected a time, found {seconds}"))
+}
+
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+fn queue(arguments: &Arguments) -> Result<Queue> {
+    let max_delay = seconds("max-delay", arguments.max_delay / 1000.0)?;
+    Ok(Queue::new(Rules { len: at_least_one("queue", arguments.queue)?, max_delay }))
+}
+
+/// The threads that read and write, which stand back while something waits in `queue`.
+fn runtime(queue: &Arc<Queue>) -> Result<tokio::runtime::Runtime> {
+    let waiting = Arc::clone(queue);
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    builder.worker_threads(cores().min(4)).on_thread_park(move || scheduling::before_waiting(waiting.len() > 0)).enable_all();
+    builder.build().context("cannot start threads")
+}
+
+/// What the arguments ask for, but for connections: it answers requests by its workers, which take them from `queue`.
+fn server(arguments: &Arguments, queue: &Arc<Queue>) -> Result<(Arc<Server>, Vec<JoinHandle<()>>)> {
     let threads = at_least_one("threads", arguments.threads)?;
-    let workers = at_least_one("workers", arguments.workers.unwrap_or((cores / threads).max(1)))?;
+    let workers = at_least_one("workers", arguments.workers.unwrap_or((cores() / threads).max(1)))?;
     let mut options = Options::new().threads(if threads == 1 { Threads::Single } else { Threads::Count(threads) });
     if arguments.reproducible {
         options = options.reproducible();
@@ -181,22 +215,10 @@ fn run(arguments: &Arguments) -> Result<()> {
         token: arguments.token_file.as_deref().map(token).transpose()?,
         is_loopback: arguments.listen.ip().is_loopback(),
     };
-    let tls = tls(arguments)?;
     let repository = Arc::new(Repository::open(arguments.models.clone(), preparing)?);
-    let drain = seconds("drain", arguments.drain)?;
-    let server = Server::new(terms, Arc::clone(&repository), Arc::clone(&queue), mib(arguments.max_requests), cores);
-    let workers = worker::start(workers, &queue).context("cannot start workers")?;
-    let connections = at_least_one("max-connections", arguments.max_connections)?;
-    let served = runtime.block_on(serve(arguments.listen, tls, connections, Arc::new(server), drain));
-    queue.close();
-    let is_done = served?;
-    if is_done {
-        workers.into_iter().for_each(|worker| drop(worker.join()));
-        return Ok(());
-    }
-    // What still runs is of no use to anybody.
-    runtime.shutdown_background();
-    bail!(CheckFailed(format!("not all requests could be answered within {}", ssl_cli::time(drain.as_secs_f64()))))
+    let server = Server::new(terms, repository, Arc::clone(queue), mib(arguments.max_requests), cores());
+    let workers = worker::start(workers, queue).context("cannot start workers")?;
+    Ok((Arc::new(server), workers))
 }
 
 async fn serve(

@@ -45,6 +45,15 @@ impl Images {
             Images::Column(column) => column.len(),
         }
     }
+
+    /// Whether there is something to decode, or elements.
+    pub(crate) fn is_sound(&self, row: usize) -> bool {
+        match self {
+            Images::Files(files) => files[row].is_ok(),
+            Images::Bytes(files) => files[row].is_ok(),
+            Images::Column(column) => column.is_sound(row),
+        }
+    }
 }
 
 /// Chunks, as they are read.

@@ -344,6 +344,14 @@ impl Column {
         })
     }
 
+    /// Whether there is an encoded image, or a tensor.
+    pub(crate) fn is_sound(&self, row: usize) -> bool {
+        match self.0.data_type() {
+            DataType::FixedSizeList(..) | DataType::List(_) | DataType::LargeList(_) => self.elements(row).is_ok(),
+            _ => self.bytes(row).is_ok(),
+        }
+    }
+
     /// The elements of a tensor.
     pub(crate) fn elements(&self, row: usize) -> Result<Vec<f32>> {
         ensure!(self.0.is_valid(row), "expected a tensor, found null");
