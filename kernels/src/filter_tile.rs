@@ -295,7 +295,13 @@ impl<E: Stored, F: FnMut(Sums<'_>)> Vectorized for Strips<'_, '_, E, F> {
             let is_last = columns.end == self.product.columns.len();
             let (mut panel, together) = (0, if self.tiles.len() < count { 2 } else { 1 });
             for tile in self.tiles {
-                let other = if together == 1 { 0 } else if panel + 1 < count { 1 } else { -(panel as isize) };
+                let other = if together == 1 {
+                    0
+                } else if panel + 1 < count {
+                    1
+                } else {
+                    -(panel as isize)
+                };
                 let ahead = Ahead { next: next.wrapping_add(panel * panel_len), to_other: other * panel_len as isize };
                 panel = if panel + together < count { panel + together } else { 0 };
                 let to = match &mut self.to {

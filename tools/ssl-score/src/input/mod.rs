@@ -1,6 +1,7 @@
 //! Where images come from: a folder, a tar file or a table, all of which yield chunks of so many rows, from any row on.
 
 mod archive;
+mod claims;
 mod folder;
 mod guarded;
 mod large;

@@ -1,5 +1,6 @@
 //! Tables with a column of images: Parquet, and Arrow's file and stream. Only the columns that are wanted are read.
 
+use crate::input::claims::ensure_there;
 use crate::input::guarded::guarded;
 use crate::input::large::CHUNK_BYTES;
 use crate::input::{Chunk, Images};
@@ -77,6 +78,9 @@ impl Table {
             field.name(),
             field.data_type()
         );
+        // Rows without a byte would cost nothing to state.
+        let has_elements = !matches!(field.data_type(), DataType::FixedSizeList(_, 0));
+        ensure!(has_elements, "{}: column '{}': expected tensors with elements, found lists of none", table.name(), field.name());
         let shape = tensor_shape(field).with_context(|| format!("{}: column '{}'", table.name(), field.name()))?;
         Ok(Table { keep, column, shape, ..table })
     }
@@ -116,6 +120,7 @@ impl Table {
 
     /// Learns which columns there are, and how many rows where that is known.
     fn look(&mut self) -> Result<()> {
+        ensure_there(&self.file()?, self.kind)?;
         match self.kind {
             Kind::Parquet => {
                 let builder = ParquetRecordBatchReaderBuilder::try_new(self.file()?)?;
