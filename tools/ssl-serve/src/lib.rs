@@ -2,7 +2,7 @@
 //! or `grpc` reads it; `server` looks up what it names in the `repository`, and lets it wait in the `queue`, from which a `worker` takes
 //! it, maybe with others, and runs it on what was `served`. Images are decoded before that, by `decoding`. All of it takes `memory`, which is
 //! counted. `listen` has the connections, `traffic` what the requests of each are up to, `scheduling` who interrupts whom, `metrics` what was
-//! counted.
+//! counted. `inside` asks without a connection.
 
 mod bounded;
 mod decoding;

@@ -1,7 +1,6 @@
 //! What an Arrow file says of lengths, compared with what it has before its reader believes it: Arrow's crate takes as much memory as a block,
 //! or a packed buffer, says that it needs.
 
-use crate::input::table::Kind;
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use arrow_ipc::{MessageHeader, RecordBatch, root_as_footer, root_as_message};
 use std::fs::File;
@@ -16,14 +15,15 @@ const TRAILER: usize = 10;
 /// Before the bytes of a packed buffer: how many it stands for.
 const PREFIX: u64 = 8;
 
-/// Refuses an Arrow file of whose lengths one is more than there can be.
-pub(crate) fn ensure_there(file: &File, kind: Kind) -> Result<()> {
-    let claims = Claims { file, len: file.metadata()?.len() };
-    match kind {
-        Kind::Parquet => Ok(()),
-        Kind::File => claims.of_blocks(),
-        Kind::Stream => claims.of_stream(),
-    }
+/// Refuses an Arrow file if one of its lengths is more than there can be.
+pub(crate) fn ensure_blocks(file: &File) -> Result<()> {
+    Claims::of(file)?.of_blocks()
+}
+
+/// Refuses an Arrow stream if one of its lengths is more than there can be. What it is read from is at its beginning again, if it is sound.
+pub(crate) fn ensure_messages(mut file: &File) -> Result<()> {
+    Claims::of(file)?.of_stream()?;
+    Ok(file.rewind()?)
 }
 
 struct Claims<'a> {
@@ -31,7 +31,11 @@ struct Claims<'a> {
     len: u64,
 }
 
-impl Claims<'_> {
+impl<'a> Claims<'a> {
+    fn of(file: &'a File) -> Result<Self> {
+        Ok(Claims { file, len: file.metadata()?.len() })
+    }
+
     /// The bytes at a place, if there are so many.
     fn bytes(&self, at: u64, len: u64) -> Result<Vec<u8>> {
         let is_there = at.checked_add(len).is_some_and(|end| end <= self.len);
@@ -129,12 +133,12 @@ mod tests {
     use std::sync::Arc;
 
     /// A table of a column that LZ4 packs well.
-    fn table(kind: Kind) -> Vec<u8> {
+    fn table(is_stream: bool) -> Vec<u8> {
         let column: ArrayRef = Arc::new(BinaryArray::from_iter_values([vec![7; 10_000]]));
         let batch = RecordBatch::try_from_iter([("image", column)]).expect("one column");
         let options = IpcWriteOptions::default().try_with_compression(Some(CompressionType::LZ4_FRAME)).expect("LZ4");
         let (mut bytes, schema) = (Vec::new(), batch.schema());
-        if kind == Kind::File {
+        if !is_stream {
             let mut writer = FileWriter::try_new_with_options(&mut bytes, &schema, options).expect("a writer");
             writer.write(&batch).and_then(|()| writer.finish()).expect("memory takes everything");
         } else {
@@ -144,28 +148,29 @@ mod tests {
         bytes
     }
 
-    fn looked_at(bytes: &[u8], kind: Kind) -> String {
+    fn looked_at(bytes: &[u8], is_stream: bool) -> String {
         let mut file = tempfile::tempfile().expect("a file");
         file.write_all(bytes).expect("it is written");
-        ensure_there(&file, kind).map_or_else(|e| e.to_string(), |()| "sound".to_owned())
+        let found = if is_stream { ensure_messages(&file) } else { ensure_blocks(&file) };
+        found.map_or_else(|e| e.to_string(), |()| "sound".to_owned())
     }
 
     #[test]
     fn what_is_not_there_is_refused() {
-        for kind in [Kind::File, Kind::Stream] {
-            let sound = table(kind);
-            assert_eq!(looked_at(&sound, kind), "sound");
+        for is_stream in [false, true] {
+            let sound = table(is_stream);
+            assert_eq!(looked_at(&sound, is_stream), "sound");
             let place = |bytes: &[u8]| (0..sound.len() - 8).rfind(|&at| sound[at..].starts_with(bytes)).expect("it is there");
             // What a packed buffer stands for.
             let mut large = sound.clone();
             large[place(&10_000u64.to_le_bytes()) + 6] = 1;
-            let message = looked_at(&large, kind);
+            let message = looked_at(&large, is_stream);
             assert!(message.ends_with(", found 281474976720656") && message.starts_with("expected at most "), "{message}");
             // What is no length may be anything here: the reader finds it.
             let others = (0..sound.len())
                 .map(|at| sound.iter().enumerate().map(|(i, byte)| byte ^ if i == at { 0x80 } else { 0 }).collect());
             for other in others.chain((1..sound.len()).map(|len| sound[..len].to_vec())) {
-                let message = looked_at(&other, kind);
+                let message = looked_at(&other, is_stream);
                 assert!(message == "sound" || message.starts_with("expected "), "{message}");
             }
         }

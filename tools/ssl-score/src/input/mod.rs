@@ -4,6 +4,7 @@ mod archive;
 mod claims;
 mod folder;
 mod guarded;
+mod headers;
 mod large;
 mod table;
 mod tar;

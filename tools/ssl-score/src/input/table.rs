@@ -1,7 +1,8 @@
 //! Tables with a column of images: Parquet, and Arrow's file and stream. Only the columns that are wanted are read.
 
-use crate::input::claims::ensure_there;
+use crate::input::claims::{ensure_blocks, ensure_messages};
 use crate::input::guarded::guarded;
+use crate::input::headers::{ensure_footer, ensure_pages};
 use crate::input::large::CHUNK_BYTES;
 use crate::input::{Chunk, Images};
 use anyhow::{Context, Result, bail, ensure};
@@ -120,10 +121,12 @@ impl Table {
 
     /// Learns which columns there are, and how many rows where that is known.
     fn look(&mut self) -> Result<()> {
-        ensure_there(&self.file()?, self.kind)?;
+        let file = self.file()?;
         match self.kind {
             Kind::Parquet => {
+                ensure_footer(&file)?;
                 let builder = ParquetRecordBatchReaderBuilder::try_new(self.file()?)?;
+                ensure_pages(&file, builder.metadata())?;
                 self.schema = Arc::clone(builder.schema());
                 let groups = builder.metadata().row_groups().iter();
                 for compression in groups.flat_map(|group| group.columns()).map(|column| column.compression()) {
@@ -142,8 +145,14 @@ impl Table {
                 }
                 self.count = u64::try_from(builder.metadata().file_metadata().num_rows()).ok();
             }
-            Kind::File => self.schema = FileReader::try_new_buffered(self.file()?, None)?.schema(),
-            Kind::Stream => self.schema = StreamReader::try_new_buffered(self.file()?, None)?.schema(),
+            Kind::File => {
+                ensure_blocks(&file)?;
+                self.schema = FileReader::try_new_buffered(file, None)?.schema();
+            }
+            Kind::Stream => {
+                ensure_messages(&file)?;
+                self.schema = StreamReader::try_new_buffered(file, None)?.schema();
+            }
         }
         Ok(())
     }
