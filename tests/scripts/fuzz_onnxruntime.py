@@ -373,8 +373,9 @@ def check(model, size, rng):
         for dense in (False, True):
             form = "dense" if dense else "compact"
             try:
-                # Once for each model, the compact network as ONNX is compared, too.
-                file = sslm.convert(model, dense=dense, export_onnx=None if dense else small).sslm
+                # Once for each model, the compact network as ONNX is compared, too. The converter's own comparison is left out: it has
+                # no least magnitude, and refuses what is left of outputs that cancel.
+                file = sslm.convert(model, dense=dense, verify=0, export_onnx=None if dense else small).sslm
                 network = sslm.Model(file, threads=int(rng.integers(1, 3)))
                 for x, wanted in zip(inputs, expected):
                     found = network(x)
