@@ -336,6 +336,17 @@ fn picking_channels_refuses_nothing() {
     }
 }
 
+/// The size of the input is a node that reads nothing, with as many axes as what is divided by it.
+#[test]
+fn what_is_divided_by_its_size_is_certified() {
+    let mut net = Net::new(&IMAGE);
+    let y = with_constants(&mut net);
+    let height = net.node("Shape", &[&y], &[("start", Int(2)), ("end", Int(3))]);
+    let height = net.node("Cast", &[&height], &[("to", Int(1))]);
+    let y = net.node("Div", &[&y, &height], &[]);
+    assert_eq!(Case::new(net, &y).certificate(&[])["refused"], json!([]));
+}
+
 #[test]
 fn a_threshold_cuts_small_groups_and_shows_what_that_changes() {
     let mut net = Net::new(&["1", "2", "5", "5"]);

@@ -521,6 +521,71 @@ fn sizes_are_computed_from_sizes() {
     }
 }
 
+/// Integers that a height makes of this one, and is added to, as ONNX computes them.
+#[test]
+fn sizes_are_rounded_towards_zero_as_integers_are() {
+    let cases = [(0, 1), (0, -1), (5, -1), (-5, 1), (-7, 2)];
+    let divisors = [2, -3];
+    let mut net = Net::new(&["1", "1", "h", "2"]);
+    let height = extent_of(&mut net, "x", 2);
+    let minus = net.node("Neg", &[&height], &[]);
+    let mut outputs = vec![minus];
+    for (constant, factor) in cases {
+        let (constant, factor) = (net.integers(&[constant]), net.integers(&[factor]));
+        let product = net.node("Mul", &[&height, &factor], &[]);
+        let size = net.node("Add", &[&constant, &product], &[]);
+        let fraction = net.node("Cast", &[&size], &FLOAT);
+        for divisor in divisors {
+            let by = net.integers(&[divisor]);
+            outputs.push(net.node("Div", &[&size, &by], &[]));
+            outputs.push(net.node("Mod", &[&size, &by], &[]));
+            outputs.push(net.node("Mod", &[&size, &by], &[("fmod", Int(1))]));
+            let by = net.weights(&[1], &[divisor as f32]);
+            let quotient = net.node("Div", &[&fraction, &by], &[]);
+            outputs.push(net.node("Cast", &[&quotient], &[("to", Int(7))]));
+            let factor = net.weights(&[1], &[divisor as f32 * 0.35]);
+            let product = net.node("Mul", &[&fraction, &factor], &[]);
+            outputs.push(net.node("Cast", &[&product], &[("to", Int(7))]));
+        }
+        outputs.push(net.node("Cast", &[&size], &[("to", Int(3))]));
+    }
+    outputs.push(net.node("Cast", &[&height], &[("to", Int(9))]));
+    let outputs: Vec<String> = outputs.iter().map(|y| net.node("Cast", &[y], &FLOAT)).collect();
+    let model = net.finish(&outputs.iter().map(String::as_str).collect::<Vec<_>>());
+    let model = Model::from_bytes(&convert(&model, false)).expect("valid");
+    for height in [1i64, 2, 3, 4, 5, 6, 9, 200] {
+        let mut expected = vec![-height];
+        for (constant, factor) in cases {
+            let size = constant + factor * height;
+            for divisor in divisors {
+                let rest = size - divisor * (size as f64 / divisor as f64).floor() as i64;
+                let product = (size as f32 * (divisor as f32 * 0.35)) as i64;
+                expected.extend([size / divisor, rest, size % divisor, size / divisor, product]);
+            }
+            expected.push(i64::from(size as i8));
+        }
+        expected.push(1);
+        let shape = [1, 1, height as usize, 2];
+        let found: Vec<i64> = run_all(&model, &shape, &input(&shape)).into_iter().map(|(_, _, y)| y[0] as i64).collect();
+        assert_eq!(found, expected, "of {height}");
+    }
+}
+
+/// A divisor whose sign follows from the input makes no size, but a number.
+#[test]
+fn quotients_of_any_sign_are_computed_at_run_time() {
+    let mut net = Net::new(&["1", "1", "h", "2"]);
+    let (height, five, four) = (extent_of(&mut net, "x", 2), net.integers(&[5]), net.integers(&[-7]));
+    let divisor = net.node("Sub", &[&height, &five], &[]);
+    let y = net.node("Div", &[&four, &divisor], &[]);
+    let y = net.node("Cast", &[&y], &FLOAT);
+    let model = Model::from_bytes(&convert(&net.finish(&[&y]), false)).expect("valid");
+    for height in [1i64, 2, 3, 4, 6, 7, 8] {
+        let shape = [1, 1, height as usize, 2];
+        assert_eq!(run(&model, &shape, &input(&shape)).1, [(-7 / (height - 5)) as f32], "of {height}");
+    }
+}
+
 #[test]
 fn grids_follow_the_size_of_the_input() {
     // Adds to each element its column: a Range of the width, as float32.

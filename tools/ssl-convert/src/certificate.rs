@@ -379,6 +379,8 @@ fn refusal(g: &Graph, i: usize) -> Option<Refusal> {
     let shape = g.shape(node.output);
     let output = Channels::of(g, node.output);
     let inputs: Vec<Channels> = node.inputs.iter().map(|&v| Channels::of(g, v)).collect();
+    // What reads nothing ends no run of constants.
+    let first = inputs.first()?;
     let constants: usize = inputs.iter().map(Channels::missing).sum();
     let shapes: Vec<&Shape> = node.inputs.iter().map(|&v| g.shape(v)).collect();
     let (op, needs_whole) = (g.op(i), node.op.needs_whole(&shapes));
@@ -396,7 +398,7 @@ fn refusal(g: &Graph, i: usize) -> Option<Refusal> {
         (channels, format!("the axes of its operands, {:?} and {:?}, do not line up", shapes[0], shapes[1]))
     } else {
         let lost = match shapes[0].get(1) == shape.get(1) {
-            true => inputs[0].missing_from(&output),
+            true => first.missing_from(&output),
             false => constants * usize::from(output.missing() == 0),
         };
         (lost, op.why_lost().to_owned())

@@ -3,6 +3,7 @@
 
 use crate::graph::Graph;
 use crate::import::binding::{Binding, Follows};
+use crate::import::sizes::Extents;
 use crate::import::types::{self, Types};
 use crate::onnx::proto::{DimensionProto, GraphProto, ValueInfoProto};
 use crate::onnx::tensor::{Data, Tensor};
@@ -30,6 +31,8 @@ pub(crate) struct Builder {
     met: BTreeSet<String>,
     /// What the names that are defined so far stand for.
     names: HashMap<String, Binding>,
+    /// Those of all values.
+    extents: Extents,
 }
 
 impl Builder {
@@ -37,7 +40,7 @@ impl Builder {
     pub(crate) fn new(dims: BTreeMap<String, usize>) -> Self {
         let types = ElementTypes { inputs: Vec::new(), outputs: Vec::new() };
         let graph = Graph { graph: format::Graph::default(), types, shapes: Vec::new(), output_names: Vec::new() };
-        Builder { graph, dims, met: BTreeSet::new(), names: HashMap::new() }
+        Builder { graph, dims, met: BTreeSet::new(), names: HashMap::new(), extents: Extents::default() }
     }
 
     /// Defines a name.
@@ -63,6 +66,11 @@ impl Builder {
     /// The shape of `v`.
     pub(crate) fn shape(&self, v: ValueId) -> &Shape {
         self.graph.shape(v)
+    }
+
+    /// The extents of all values.
+    pub(crate) fn extents(&self) -> &Extents {
+        &self.extents
     }
 
     /// The node that defines `v`; `None` if that is an input of the model.
@@ -114,6 +122,7 @@ impl Builder {
             ensure!(channels < most, "axis 1: expected fewer than {most} channels, found {channels}");
         }
         let value = ValueId(self.graph.graph.values.len() as u32);
+        self.extents.add(&shape);
         self.graph.graph.values.push(Value { name: name.to_owned(), compaction: None });
         self.graph.shapes.push(shape);
         Ok(value)

@@ -4,6 +4,7 @@
 use crate::import::binding::Binding;
 use crate::import::builder::Builder;
 use crate::import::checks;
+use crate::import::sizes::Extents;
 use crate::onnx::attributes::Attributes;
 use crate::onnx::load::ExternalData;
 use crate::onnx::proto::{AttributeProto, NodeProto, SparseTensorProto, TensorProto};
@@ -307,6 +308,11 @@ impl OnnxNode<'_> {
     /// The extents of `v`.
     pub(crate) fn extents_of(&self, v: ValueId) -> &[Extent] {
         self.builder.shape(v)
+    }
+
+    /// The extents of all values.
+    pub(crate) fn extents_so_far(&self) -> &Extents {
+        self.builder.extents()
     }
 
     /// The node that defines `v`; `None` if that is an input of the model.

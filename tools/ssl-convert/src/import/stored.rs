@@ -1,6 +1,6 @@
 //! Operators on stored tensors, whose results are known at conversion.
 
-use crate::import::sizes;
+use crate::import::sizes::{self, Extents};
 use crate::onnx::tensor::{Data, Floats, Tensor};
 use crate::weights::Op;
 use anyhow::{Context, Result, bail, ensure};
@@ -81,10 +81,10 @@ pub(crate) fn joined(tensors: &[&Tensor], axis: usize) -> Result<Tensor> {
     Tensor::new(dims, data)
 }
 
-/// A function of each element. That of integers is an integer.
-pub(crate) fn mapped(function: Activation, x: &Tensor) -> Result<Tensor> {
+/// A function of each element. That of integers is an integer. `extents` are those of the graph's values.
+pub(crate) fn mapped(function: Activation, x: &Tensor, extents: &Extents) -> Result<Tensor> {
     if let Some(sizes) = x.scaled().filter(|_| !x.is_known()) {
-        let whole = |size: sizes::Scaled| Ok((sizes::rounded(function, &size)?, 1.0));
+        let whole = |size: sizes::Scaled| Ok((sizes::rounded(function, &size, extents)?, 1.0));
         return Tensor::of_scaled(x.dims.clone(), sizes.into_iter().map(whole).collect::<Result<_>>()?);
     }
     let data = match (&x.data, &x.as_floats()?.data) {
@@ -98,8 +98,8 @@ pub(crate) fn mapped(function: Activation, x: &Tensor) -> Result<Tensor> {
     Tensor::new(x.dims.clone(), data)
 }
 
-/// A function of two tensors' elements, by numpy's broadcasting. Truth is integers.
-pub(crate) fn combined(function: Binary, a: &Tensor, b: &Tensor) -> Result<Tensor> {
+/// A function of two tensors' elements, by numpy's broadcasting. Truth is integers. `extents` are those of the graph's values.
+pub(crate) fn combined(function: Binary, a: &Tensor, b: &Tensor, extents: &Extents) -> Result<Tensor> {
     let dims = dims_of(function, &[a, b])?;
     let len = count(&dims, stored([a, b]))?;
     let [place_a, place_b] = [a, b].map(|t| places(t, &dims));
@@ -115,16 +115,16 @@ pub(crate) fn combined(function: Binary, a: &Tensor, b: &Tensor) -> Result<Tenso
         (Data::Ints(_) | Data::Sizes(_), Data::Ints(_) | Data::Sizes(_)) => {
             let (a, b) = (a.sizes().unwrap_or_default(), b.sizes().unwrap_or_default());
             if function.is_comparison() {
-                let of = |i: usize| sizes::compared(function, &a[place_a(i)], &b[place_b(i)]).map(i64::from);
+                let of = |i: usize| sizes::compared(function, &a[place_a(i)], &b[place_b(i)], extents).map(i64::from);
                 Data::Ints((0..len).map(of).collect::<Result<_>>()?)
             } else {
-                let of = |i: usize| sizes::combined(function, &a[place_a(i)], &b[place_b(i)]);
+                let of = |i: usize| sizes::combined(function, &a[place_a(i)], &b[place_b(i)], extents);
                 return Tensor::of_sizes(dims, (0..len).map(of).collect::<Result<_>>()?);
             }
         }
         (Data::Scaled(_), Data::Floats(_) | Data::Scaled(_)) | (Data::Floats(_), Data::Scaled(_)) => {
             let (a, b) = (a.scaled().unwrap_or_default(), b.scaled().unwrap_or_default());
-            let of = |i: usize| sizes::combined_scaled(function, &a[place_a(i)], &b[place_b(i)]);
+            let of = |i: usize| sizes::combined_scaled(function, &a[place_a(i)], &b[place_b(i)], extents);
             return Tensor::of_scaled(dims, (0..len).map(of).collect::<Result<_>>()?);
         }
         (Data::Ints(_) | Data::Sizes(_), Data::Floats(_) | Data::Scaled(_)) => {

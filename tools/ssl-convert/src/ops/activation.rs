@@ -79,7 +79,7 @@ pub(super) const IMPORTS: &[Import] = &[
 /// Of a stored tensor at once.
 fn function(node: &mut OnnxNode<'_>, function: Activation) -> Result<Binding> {
     match node.tensor_if_known(0) {
-        Some(x) => stored::mapped(function, x).map(Binding::Tensor),
+        Some(x) => stored::mapped(function, x, node.extents_so_far()).map(Binding::Tensor),
         None => node.unary(function),
     }
 }

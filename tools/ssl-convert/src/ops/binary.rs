@@ -55,15 +55,20 @@ fn function(node: &mut OnnxNode<'_>, function: Binary) -> Result<Binding> {
 /// As [`function`], of operands of which numpy's broadcasting says how they meet. A stored one gets the rank of the other one, so that
 /// channels meet channels.
 fn combine(node: &mut OnnxNode<'_>, function: Binary, [a, b]: [usize; 2]) -> Result<Binding> {
-    if let (Some(a), Some(b)) = (node.tensor_if_known(a), node.tensor_if_known(b)) {
-        match stored::combined(function, a, b) {
-            // What cannot be followed is computed at run time.
-            Err(_) if !(a.is_known() && b.is_known()) => {}
-            combined => return combined.map(Binding::Tensor),
-        }
+    if let Some(combined) = at_once(node, function, [a, b])? {
+        return Ok(combined);
     }
     let operands = operands(node, [a, b])?;
     node.push(function, operands)
+}
+
+/// The result, if both operands are stored and can be followed; what cannot is computed at run time.
+fn at_once(node: &OnnxNode<'_>, function: Binary, [a, b]: [usize; 2]) -> Result<Option<Binding>> {
+    let (Some(a), Some(b)) = (node.tensor_if_known(a), node.tensor_if_known(b)) else { return Ok(None) };
+    match stored::combined(function, a, b, node.extents_so_far()) {
+        Err(_) if !(a.is_known() && b.is_known()) => Ok(None),
+        combined => combined.map(|combined| Some(Binding::Tensor(combined))),
+    }
 }
 
 /// Both operands as values.
@@ -100,9 +105,11 @@ fn align(node: &mut OnnxNode<'_>, first: usize) -> Result<()> {
 /// Of integers, without what follows the point.
 fn div(node: &mut OnnxNode<'_>) -> Result<Binding> {
     align_as_told(node)?;
-    let of_integers = node.is_integers(0);
-    if !of_integers || node.tensor_if_known(0).is_some() && node.tensor_if_known(1).is_some() {
+    if !node.is_integers(0) {
         return combine(node, Binary::Div, [0, 1]);
+    }
+    if let Some(quotient) = at_once(node, Binary::Div, [0, 1])? {
+        return Ok(quotient);
     }
     let operands = operands(node, [0, 1])?;
     let quotient = node.inner(Binary::Div, operands)?;
@@ -161,7 +168,7 @@ fn truth(node: &mut OnnxNode<'_>, computed: Binding) -> Binding {
 fn xor(node: &mut OnnxNode<'_>) -> Result<Binding> {
     align_as_told(node)?;
     let equal = match (node.tensor_if_known(0), node.tensor_if_known(1)) {
-        (Some(a), Some(b)) => Binding::Tensor(stored::combined(Binary::Equal, a, b)?),
+        (Some(a), Some(b)) => Binding::Tensor(stored::combined(Binary::Equal, a, b, node.extents_so_far())?),
         _ => {
             let operands = operands(node, [0, 1])?;
             node.inner(Binary::Equal, operands).map(Binding::Integers)?
@@ -179,10 +186,10 @@ fn not(node: &mut OnnxNode<'_>) -> Result<Binding> {
 fn with_constant(node: &mut OnnxNode<'_>, function: Binary, constant: i8, first: bool) -> Result<Binding> {
     if let Some(x) = node.tensor_if_known(0) {
         let data =
-            if x.ints().is_ok() { Data::Ints([constant.into()].into()) } else { Data::Floats(vec![constant.into()].into()) };
+            if x.is_integers() { Data::Ints([constant.into()].into()) } else { Data::Floats(vec![constant.into()].into()) };
         let constant = Tensor::new(vec![], data)?;
         let operands = if first { [&constant, x] } else { [x, &constant] };
-        return stored::combined(function, operands[0], operands[1]).map(Binding::Tensor);
+        return stored::combined(function, operands[0], operands[1], node.extents_so_far()).map(Binding::Tensor);
     }
     let x = node.value(0)?;
     let constant = node.inner_constant(constant.into(), node.rank(x))?;
@@ -218,7 +225,8 @@ fn chain(node: &mut OnnxNode<'_>, function: Binary) -> Result<Binding> {
     let count = node.input_count();
     if let Some(tensors) = (0..count).map(|i| node.tensor_if_known(i)).collect::<Option<Vec<_>>>() {
         let (first, others) = tensors.split_first().context("expected an input, found none")?;
-        let all = others.iter().try_fold((*first).clone(), |all, next| stored::combined(function, &all, next));
+        let all =
+            others.iter().try_fold((*first).clone(), |all, next| stored::combined(function, &all, next, node.extents_so_far()));
         return all.map(Binding::Tensor);
     }
     let rank = (0..count).map(|i| node.rank_of_input(i)).max().unwrap_or(0);

@@ -4,12 +4,12 @@
 use crate::import::binding::Binding;
 use crate::import::node::OnnxNode;
 use crate::import::registry::Import;
-use crate::import::sizes;
+use crate::import::sizes::{self, Extents};
 use crate::onnx::proto::data_type;
 use crate::onnx::tensor::{Data, Tensor};
 use crate::weights::Op;
-use anyhow::{Context, Result, bail};
-use sslm_format::{Activation, Binary, Constant, ElementType, ValueId};
+use anyhow::{Context, Result, anyhow, bail};
+use sslm_format::{Activation, Binary, Constant, ElementType, Extent, ValueId};
 
 pub(super) const IMPORTS: &[Import] = &[
     Import::moving("Cast", |node| {
@@ -37,14 +37,21 @@ fn target(node: &OnnxNode<'_>) -> Result<ElementType> {
 
 fn cast(node: &mut OnnxNode<'_>, to: ElementType) -> Result<Binding> {
     node.yields(0, to);
-    match (node.first()?, to.is_float()) {
-        (Binding::Tensor(t), _) => stored(&t, to).map(Binding::Tensor),
-        (Binding::Value(v) | Binding::Integers(v), true) => Ok(Binding::Value(v)),
-        (Binding::Integers(v), false) if node.input_type(0) == to => Ok(Binding::Integers(v)),
-        (Binding::Value(v) | Binding::Integers(v), false) if to == ElementType::Bool => is_not_zero(node, v),
-        (Binding::Value(v), false) => integers(node, Activation::Trunc, vec![v]),
-        (Binding::Integers(v), false) => wrapped(node, v, to),
-        (Binding::Missing, _) => bail!("input 0: expected a tensor, found none"),
+    let (v, of_integers) = match node.first()? {
+        Binding::Tensor(t) => match stored(&t, to, node.extents_so_far())? {
+            Some(cast) => return Ok(Binding::Tensor(cast)),
+            None => (node.value(0)?, t.is_integers()),
+        },
+        Binding::Value(v) => (v, false),
+        Binding::Integers(v) => (v, true),
+        Binding::Missing => bail!("input 0: expected a tensor, found none"),
+    };
+    match of_integers {
+        _ if to.is_float() => Ok(Binding::Value(v)),
+        true if node.input_type(0) == to => Ok(Binding::Integers(v)),
+        _ if to == ElementType::Bool => is_not_zero(node, v),
+        false => integers(node, Activation::Trunc, vec![v]),
+        true => wrapped(node, v, to),
     }
 }
 
@@ -90,16 +97,20 @@ fn scalar(node: &mut OnnxNode<'_>, part: &str, x: f32) -> Result<ValueId> {
     node.push_as(&name, Constant { dims: Vec::new(), data: vec![x].into() }, Vec::new())
 }
 
-/// A stored tensor as another type.
-fn stored(t: &Tensor, to: ElementType) -> Result<Tensor> {
+/// A stored tensor as another type; `None` if what becomes of sizes is different from input to input.
+fn stored(t: &Tensor, to: ElementType, extents: &Extents) -> Result<Option<Tensor>> {
     let data = match &t.data {
         Data::Sizes(sizes) if to.is_float() => {
-            return Tensor::of_scaled(t.dims.clone(), sizes.iter().map(|size| (size.clone(), 1.0)).collect());
+            return Tensor::of_scaled(t.dims.clone(), sizes.iter().map(|size| (size.clone(), 1.0)).collect()).map(Some);
         }
-        // Sizes are not negative, and of no type that lacks room for them.
-        Data::Sizes(sizes) => Data::Sizes(sizes.clone()),
+        Data::Sizes(sizes) => return of_type(&t.dims, sizes.to_vec(), to, extents),
         Data::Scaled(sizes) if to.is_float() => Data::Scaled(sizes.clone()),
-        Data::Scaled(list) => return Tensor::of_sizes(t.dims.clone(), list.iter().map(sizes::floor).collect::<Result<_>>()?),
+        // Truth is not whether there is a whole part.
+        Data::Scaled(_) if to == ElementType::Bool => return Ok(None),
+        Data::Scaled(list) => {
+            let whole = list.iter().map(|size| sizes::truncated(size, extents)).collect::<Result<_>>()?;
+            return of_type(&t.dims, whole, to, extents);
+        }
         Data::Floats(floats) if to.is_float() => Data::Floats(floats.clone()),
         Data::Floats(floats) if to == ElementType::Bool => Data::Ints(floats.iter().map(|x| i64::from(x != 0.0)).collect()),
         // What the type has no room for is not defined.
@@ -107,7 +118,29 @@ fn stored(t: &Tensor, to: ElementType) -> Result<Tensor> {
         Data::Ints(ints) if to.is_float() => Data::Floats(ints.iter().map(|&n| n as f32).collect::<Vec<f32>>().into()),
         Data::Ints(ints) => Data::Ints(ints.iter().map(|&n| lower_bits(n, to)).collect()),
     };
-    Tensor::new(t.dims.clone(), data)
+    Tensor::new(t.dims.clone(), data).map(Some)
+}
+
+/// Integers that depend on symbolic dims, as integers of type `to`; `None` if some have other bits there, or may be 0 and are truth.
+fn of_type(dims: &[usize], sizes: Vec<Extent>, to: ElementType, extents: &Extents) -> Result<Option<Tensor>> {
+    use ElementType::{Bool, I8, I16, U8, U16, U32, U64};
+    let bounds = || sizes.iter().map(Extent::bounds);
+    match to {
+        Bool if bounds().all(|(low, high)| low > 0 || high < 0) => {
+            Tensor::of_sizes(dims.to_vec(), vec![Extent::from(1i64); sizes.len()])
+        }
+        Bool => return Ok(None),
+        U8 | I8 | U16 | I16 if !bounds().all(|(low, high)| [low, high].iter().all(|&n| lower_bits(n, to) == n)) => {
+            return Ok(None);
+        }
+        U32 | U64 => {
+            let negative = sizes.iter().find(|size| !extents.hold_no_less_than(size));
+            negative.map_or(Ok(()), |size| Err(anyhow!("expected integers of at least 0 as {to}, found '{size}'")))?;
+            Tensor::of_sizes(dims.to_vec(), sizes)
+        }
+        _ => Tensor::of_sizes(dims.to_vec(), sizes),
+    }
+    .map(Some)
 }
 
 /// An integer as a type that may have fewer bits.
