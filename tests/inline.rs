@@ -76,6 +76,36 @@ fn functions_are_what_they_are_made_of() {
     let mut older = function("Older", &["x"], &["y"], both);
     older.opset_import[0].version = 11;
     assert_eq!(outputs(&model(vec![call("Older", &["x"], &["y"])], vec![older])), X);
+    // Before 13, a Softmax is one over all axes from the second one on.
+    for (version, expected) in [(11, 0.25), (17, 0.5)] {
+        let (shape, softmax) = (node("Constant", &[], &["s"]), node("Softmax", &["t"], &["u"]));
+        let list = TensorProto { data_type: data_type::INT64, dims: vec![3], int64_data: vec![1, 2, 2], ..Default::default() };
+        let value = AttributeProto { name: "value".into(), t: Some(list), r#type: 4, ..Default::default() };
+        let flat = AttributeProto { name: "axis".into(), i: 1, r#type: 2, ..Default::default() };
+        let nodes = vec![
+            node("Sub", &["x", "x"], &["z"]),
+            NodeProto { attribute: vec![value], ..shape },
+            node("Reshape", &["z", "s"], &["t"]),
+            softmax,
+            NodeProto { attribute: vec![flat], ..node("Flatten", &["u"], &["y"]) },
+        ];
+        let mut shares = function("Shares", &["x"], &["y"], nodes);
+        shares.opset_import[0].version = version;
+        assert_eq!(outputs(&model(vec![call("Shares", &["x"], &["y"])], vec![shares])), [expected; 4], "of {version}");
+    }
+}
+
+/// A function that is called like an operator of ONNX's own stands beside it, not in its place.
+#[test]
+fn functions_replace_no_operators() {
+    for domain in ["", "ai.onnx"] {
+        let relu = FunctionProto { domain: domain.into(), ..function("Relu", &["x"], &["y"], vec![node("Neg", &["x"], &["y"])]) };
+        let call = NodeProto { domain: domain.into(), ..node("Relu", &["x"], &["y"]) };
+        assert_eq!(outputs(&model(vec![call], vec![relu])), [1.0, 0.0, 3.0, 0.0]);
+    }
+    let own = FunctionProto { domain: String::new(), ..function("Mine", &["x"], &["y"], vec![node("Neg", &["x"], &["y"])]) };
+    let said = refusal(&model(vec![node("Mine", &["x"], &["y"])], vec![own]));
+    assert!(said.contains("operator Mine is not supported"), "{said}");
 }
 
 #[test]

@@ -40,6 +40,11 @@ pub(super) fn inline(model: &ModelProto, opset: i64) -> Result<Inlined<'_>> {
     Ok(Inlined { graph: Cow::Owned(graph), opsets })
 }
 
+/// Whether a domain is ONNX's own.
+fn is_standard(domain: &str) -> bool {
+    matches!(domain, "" | "ai.onnx")
+}
+
 struct Inliner<'a> {
     /// By domain, name and overload.
     functions: HashMap<[&'a str; 3], &'a FunctionProto>,
@@ -55,10 +60,13 @@ impl Inliner<'_> {
     fn all(&mut self, nodes: Vec<NodeProto>, opset: i64, depth: usize) -> Result<Vec<(NodeProto, i64)>> {
         let mut all = Vec::with_capacity(nodes.len());
         for mut node in nodes {
-            if let Some(&function) = self.functions.get(&[&*node.domain, &*node.op_type, &*node.overload]) {
+            // What bears the name of an operator of ONNX's own is that operator, whatever functions there are.
+            let own = is_standard(&node.domain);
+            let function = self.functions.get(&[&*node.domain, &*node.op_type, &*node.overload]).filter(|_| !own);
+            if let Some(&function) = function {
                 let place = || format!("node '{}' (function {})", node.name, node.op_type);
                 ensure!(depth < MAX_DEPTH, "{}: expected at most {MAX_DEPTH} calls within calls, found more", place());
-                let version = function.opset_import.iter().find(|o| matches!(o.domain.as_str(), "" | "ai.onnx"));
+                let version = function.opset_import.iter().find(|o| is_standard(&o.domain));
                 let body = self.body(function, &node).with_context(place)?;
                 all.extend(self.all(body, version.map_or(opset, |o| o.version), depth + 1)?);
                 continue;
