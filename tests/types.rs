@@ -309,6 +309,97 @@ fn casts_of_what_is_computed() {
     assert_eq!(outputs(&net.finish(&[&y]), &[1, 3], &[1.5, -1.5, 0.25]), [1.0, -1.0, 0.0]);
 }
 
+/// A network of one input of these integers, and what `build` makes of it and of a stored tensor of the type.
+fn of_integers(of: i32, stored: i64, build: impl Fn(&mut Net, &str, &str) -> String) -> ModelProto {
+    let mut net = Net::new(&["batch", "n"]);
+    let tensor = TensorProto { data_type: data_type::INT64, dims: vec![1], int64_data: vec![stored], ..Default::default() };
+    let tensor = add(&mut net, tensor);
+    let tensor = net.node("Cast", &[&tensor], &[("to", Int(of.into()))]);
+    let y = build(&mut net, "x", &tensor);
+    let mut model = net.finish(&[&y]);
+    set_type(&mut model.graph.as_mut().expect("a graph").input[0], of);
+    model
+}
+
+#[test]
+fn integers_of_few_bits_lose_the_upper_ones() {
+    use data_type::*;
+    let x = [7.0, 100.0, 3.0];
+    for (op, of, stored, expected) in [
+        ("Sub", UINT8, 10, [253.0, 90.0, 249.0]),
+        ("Add", UINT8, 200, [207.0, 44.0, 203.0]),
+        ("Mul", UINT8, 51, [101.0, 236.0, 153.0]),
+        ("Add", INT8, 100, [107.0, -56.0, 103.0]),
+        ("Mul", INT8, -3, [-21.0, -44.0, -9.0]),
+        ("Sub", UINT16, 10, [65533.0, 90.0, 65529.0]),
+        ("Add", INT16, 32700, [32707.0, -32736.0, 32703.0]),
+    ] {
+        let model = of_integers(of, stored, |net, x, stored| {
+            let y = net.node(op, &[x, stored], &[]);
+            net.node("Cast", &[&y], &TO_FLOAT)
+        });
+        assert_eq!(outputs(&model, &[1, 3], &x), expected, "{op} of {}", name(of));
+    }
+    let squares = of_integers(UINT8, 2, |net, x, two| {
+        let y = net.node("Pow", &[x, two], &[]);
+        net.node("Cast", &[&y], &TO_FLOAT)
+    });
+    assert_eq!(outputs(&squares, &[1, 3], &x), [49.0, 16.0, 9.0]);
+}
+
+#[test]
+fn powers_of_integers_are_cut_off() {
+    let mut net = Net::new(&["batch", "3"]);
+    let powers = net.weights(&[3], &[0.5, 2.5, 3.0]);
+    let y = net.node("Pow", &["x", &powers], &[]);
+    let y = net.node("Cast", &[&y], &TO_FLOAT);
+    let mut model = net.finish(&[&y]);
+    set_type(&mut model.graph.as_mut().expect("a graph").input[0], data_type::INT32);
+    assert_eq!(outputs(&model, &[1, 3], &[2.0, 3.0, -2.0]), [1.0, 15.0, -8.0]);
+}
+
+/// What float32 may have rounded is not computed with; it may leave the network, where it is looked at.
+#[test]
+fn integers_that_float32_may_lack_are_not_computed_with() {
+    use data_type::*;
+    let product = |net: &mut Net, x: &str, stored: &str| net.node("Mul", &[x, stored], &[]);
+    let beyond = "input 0: expected int32 of magnitude at most 16777216 (what is computed with is float32), found what may be";
+    for (of, op, first, message) in [
+        (INT32, "Mod", "Mul", beyond),
+        (INT32, "Div", "Mul", beyond),
+        (INT32, "Less", "Add", beyond),
+        (UINT32, "Add", "Sub", "input 0: expected uint32 that is not negative for sure, found a difference"),
+        (UINT64, "Cast", "Sub", "input 0: expected uint64 that is not negative for sure, found a difference"),
+        (INT16, "Add", "Mul", "input 0: expected int16 of magnitude at most 16777216"),
+    ] {
+        let model = of_integers(of, 5003, |net, x, stored| {
+            let y = net.node(first, &[x, stored], &[]);
+            let shape = net.integers(&[-1]);
+            let y = net.node("Reshape", &[&y, &shape], &[]);
+            if op == "Cast" { net.node(op, &[&y], &TO_FLOAT) } else { net.node(op, &[&y, stored], &[]) }
+        });
+        let said = refusal(&model);
+        assert!(said.contains(message), "{op} of {first}: {said}");
+    }
+    let narrow = of_integers(INT64, 5003, |net, x, stored| {
+        let y = product(net, x, stored);
+        net.node("Cast", &[&y], &[("to", Int(UINT8.into()))])
+    });
+    assert!(refusal(&narrow).contains("input 0: expected int64 of magnitude at most 16777216"));
+    let as_float = of_integers(INT64, 5003, |net, x, stored| {
+        let y = product(net, x, stored);
+        net.node("Cast", &[&y], &TO_FLOAT)
+    });
+    assert_eq!(outputs(&as_float, &[1, 1], &[5001.0]), [(5001i64 * 5003) as f32]);
+    // As an output, it is looked at.
+    let model = model_of(&of_integers(INT64, 5003, product));
+    let mut session = model.prepare(&Options::new().dim("n", 1)).expect("it can be prepared").session();
+    let mut of = |n: i64| session.run_typed(&[TypedView::new(&[1, 1], &[n]).expect("one")]).and_then(|y| y.typed::<i64>(0));
+    assert_eq!(of(3).expect("it is exact"), [15009]);
+    let message = of(5001).expect_err("it is not exact").to_string();
+    assert!(message.contains("int64 of magnitude at most 16777216"), "{message}");
+}
+
 #[test]
 fn stored_tensors_are_cast_at_once() {
     for (to, expected) in [

@@ -98,6 +98,21 @@ impl ElementType {
         matches!(self, ElementType::F32 | ElementType::F16 | ElementType::F64)
     }
 
+    /// The least and the greatest of its integers that `f32` has; `None` if it is no type of integers.
+    pub fn integers(self) -> Option<(i64, i64)> {
+        use ElementType::{Bool, F16, F32, F64, I8, I16, I32, I64, U8, U16, U32, U64};
+        let exact = EXACT as i64;
+        match self {
+            U8 => Some((0, u8::MAX.into())),
+            I8 => Some((i8::MIN.into(), i8::MAX.into())),
+            U16 => Some((0, u16::MAX.into())),
+            I16 => Some((i16::MIN.into(), i16::MAX.into())),
+            U32 | U64 => Some((0, exact)),
+            I32 | I64 => Some((-exact, exact)),
+            F32 | F16 | F64 | Bool => None,
+        }
+    }
+
     /// Whether its elements are whole numbers.
     pub fn is_integer(self) -> bool {
         !self.is_float() && self != ElementType::Bool
@@ -149,10 +164,11 @@ fn write<T: NoUninit>(of: ElementType, elements: &[f32], bytes: &mut Vec<u8>, co
 }
 
 fn beyond(of: ElementType, found: impl fmt::Display) -> Error {
-    let expected = if of.is_integer() {
-        format!("{of} of magnitude at most {EXACT} (what is computed with is float32)")
-    } else {
-        format!("{of} that float32 holds")
+    let expected = match of.integers() {
+        Some((least, most)) if of.size() < 4 => format!("{of} from {least} to {most}"),
+        Some((0, most)) => format!("{of} from 0 to {most} (what is computed with is float32)"),
+        Some((_, most)) => format!("{of} of magnitude at most {most} (what is computed with is float32)"),
+        None => format!("{of} that float32 holds"),
     };
     Error::invalid("elements", expected, found)
 }
@@ -213,9 +229,12 @@ mod tests {
         ] {
             let bytes = written(of, &[least, most]).expect("both are within");
             assert_eq!(read_all(of, &bytes).expect("both are exact"), [least, most], "{of}");
+            assert_eq!(of.integers(), Some((least as i64, most as i64)), "{of}");
             for beyond in [least - 2.0, most + 2.0, f32::NAN, f32::INFINITY] {
                 let e = written(of, &[0.0, beyond]).expect_err("it is beyond").to_string();
                 assert!(e.starts_with(&format!("elements: expected {of}")), "{e}");
+                let named = if least == -most { format!("magnitude at most {most}") } else { format!("from {least} to {most}") };
+                assert!(e.contains(&named), "{e}");
             }
         }
         assert_eq!(written(Bool, &[0.0, -0.0, 0.5, f32::NAN]).expect("all are"), [0, 0, 1, 1]);

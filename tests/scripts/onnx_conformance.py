@@ -274,7 +274,7 @@ def document(results, known, sources, others):
         "ssl-convert says that it cannot convert it, and why; it never converts to something wrong. Weights are initialisers; an",
         "operator with several equal operands counts once for each operand that is the network's input, and once where all of them",
         "are computed; a case with outputs that may be left out counts once with and once without them. Inputs and outputs have the",
-        f"types of the case; float16 is computed in float32, to {HALF_TOLERANCES[1]:g} + {HALF_TOLERANCES[0]:g} * |expected|. *Versions* are those of the operator, by the opset that introduced them.",
+        f"types of the case; float16 is computed in float32, to {HALF_TOLERANCES[1]:g} + {HALF_TOLERANCES[0]:g} * |expected|. Integers are computed in float32, too: [what that means](numerics.md#integers). *Versions* are those of the operator, by the opset that introduced them.",
         "",
         "| operator | versions passed | passed | refused | why refused (cases) |",
         "|---|---|---:|---:|---|",

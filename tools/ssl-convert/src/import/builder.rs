@@ -3,6 +3,7 @@
 
 use crate::graph::Graph;
 use crate::import::binding::{Binding, Follows};
+use crate::import::reach::{EXACT, Reaches};
 use crate::import::sizes::Extents;
 use crate::import::types::{self, Types};
 use crate::onnx::proto::{DimensionProto, GraphProto, ValueInfoProto};
@@ -33,6 +34,8 @@ pub(crate) struct Builder {
     names: HashMap<String, Binding>,
     /// Those of all values.
     extents: Extents,
+    /// Those of integers that are computed.
+    reaches: Reaches,
 }
 
 impl Builder {
@@ -40,7 +43,14 @@ impl Builder {
     pub(crate) fn new(dims: BTreeMap<String, usize>) -> Self {
         let types = ElementTypes { inputs: Vec::new(), outputs: Vec::new() };
         let graph = Graph { graph: format::Graph::default(), types, shapes: Vec::new(), output_names: Vec::new() };
-        Builder { graph, dims, met: BTreeSet::new(), names: HashMap::new(), extents: Extents::default() }
+        Builder {
+            graph,
+            dims,
+            met: BTreeSet::new(),
+            names: HashMap::new(),
+            extents: Extents::default(),
+            reaches: Reaches::default(),
+        }
     }
 
     /// Defines a name.
@@ -68,6 +78,25 @@ impl Builder {
         self.graph.shape(v)
     }
 
+    /// How large the integers of a value of type `of` may be, as far as that is known.
+    pub(crate) fn reach(&self, v: ValueId, of: ElementType) -> f64 {
+        self.reaches.of(v, of)
+    }
+
+    /// Says how large the integers of a value may be.
+    pub(crate) fn set_reach(&mut self, v: ValueId, reach: f64) {
+        self.reaches.set(v, reach);
+    }
+
+    /// Says how large those of `outputs` are at most of which nothing is said.
+    pub(crate) fn reach_at_most(&mut self, outputs: &[Binding], reach: f64) {
+        for output in outputs {
+            if let Binding::Integers(v) = output {
+                self.reaches.set_if_new(*v, reach);
+            }
+        }
+    }
+
     /// The extents of all values.
     pub(crate) fn extents(&self) -> &Extents {
         &self.extents
@@ -90,6 +119,9 @@ impl Builder {
         let value = self.add_value(&info.name, infer::of_input(&input))?;
         self.graph.graph.inputs.push(Input { value, ..input });
         self.graph.types.inputs.push(element_type);
+        if element_type.is_integer() && element_type.size() >= 4 {
+            self.reaches.set(value, EXACT);
+        }
         self.bind(&info.name, if element_type.is_float() { Binding::Value(value) } else { Binding::Integers(value) });
         Ok(element_type)
     }
@@ -194,6 +226,7 @@ impl Builder {
         taken.graph.nodes = self.graph.graph.nodes.split_off(mark.nodes);
         taken.graph.values = self.graph.graph.values.split_off(mark.values);
         taken.shapes = self.graph.shapes.split_off(mark.values);
+        self.reaches.forget(mark.values);
         let renumber = |v: &mut ValueId| v.0 -= mark.values as u32;
         taken.graph.outputs.iter_mut().for_each(renumber);
         for node in &mut taken.graph.nodes {

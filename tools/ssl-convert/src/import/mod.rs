@@ -13,6 +13,7 @@ mod defined;
 mod evaluate;
 mod inline;
 pub(crate) mod node;
+pub(crate) mod reach;
 pub(crate) mod registry;
 pub(crate) mod sizes;
 pub(crate) mod stored;
@@ -179,6 +180,12 @@ impl Importer<'_> {
         let mark = self.builder.mark();
         let facts = Facts { opset: self.opset, integers: computed.is_some() || all_integers, types, read: &self.read };
         let mut node = OnnxNode::new(node, name, facts, &mut self.builder, self.external)?;
+        let computed = |i: &usize| matches!(node.input(*i), Some(Binding::Integers(_)));
+        let computed: Vec<usize> = (0..node.input_count()).filter(computed).collect();
+        for &i in computed.iter().filter(|_| !import.moves) {
+            reach::expect_exact(node.reach(i), node.input_type(i)).with_context(|| format!("input {i}"))?;
+        }
+        let reach = computed.iter().map(|&i| node.reach(i)).fold(0.0, f64::max);
         let first = (import.import)(&mut node)?;
         // What moves integers leaves them as they are.
         let moved = import.takes_integers.then(|| node.moved_type());
@@ -186,6 +193,9 @@ impl Importer<'_> {
             node.output_type(i).or(moved).into_iter().for_each(|t| self.types.set(name, t));
         }
         let outputs = node.into_outputs(first);
+        if reach > reach::EXACT {
+            self.builder.reach_at_most(&outputs, reach);
+        }
         if all_known { evaluate::evaluate(&mut self.builder, mark, outputs) } else { Ok(outputs) }
     }
 }

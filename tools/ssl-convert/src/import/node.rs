@@ -224,6 +224,22 @@ impl OnnxNode<'_> {
         }
     }
 
+    /// Of which magnitude the integers of input `i` may be, as far as that is known; 0 if nothing is.
+    pub(crate) fn reach(&self, i: usize) -> f64 {
+        match self.input(i) {
+            Some(Binding::Tensor(t)) => {
+                t.ints().map_or(0.0, |ints| ints.iter().map(|n| n.unsigned_abs()).max().unwrap_or(0) as f64)
+            }
+            Some(Binding::Integers(v)) => self.builder.reach(*v, self.input_type(i)),
+            Some(Binding::Value(_) | Binding::Missing) | None => 0.0,
+        }
+    }
+
+    /// Says of which magnitude the integers of `v` may be.
+    pub(crate) fn set_reach(&mut self, v: ValueId, reach: f64) {
+        self.builder.set_reach(v, reach);
+    }
+
     /// The values of all inputs.
     pub(crate) fn values(&mut self) -> Result<Vec<ValueId>> {
         (0..self.input_count()).map(|i| self.value(i)).collect()

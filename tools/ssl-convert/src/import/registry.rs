@@ -15,6 +15,8 @@ pub(crate) struct Import {
     /// Whether it also takes integers that are computed at run time (those of an ArgMax, the truth of a comparison): it moves them, or
     /// computes with the float32 that stand for them, which are exact below 2^24.
     pub(crate) takes_integers: bool,
+    /// Whether it moves elements, or says itself which ones it takes.
+    pub(crate) moves: bool,
     /// Yields the first output.
     pub(crate) import: ImportFn,
 }
@@ -22,12 +24,12 @@ pub(crate) struct Import {
 impl Import {
     /// An operator that computes.
     pub(crate) const fn computing(name: &'static str, import: ImportFn) -> Self {
-        Import { name, takes_integers: false, import }
+        Import { name, takes_integers: false, moves: false, import }
     }
 
     /// An operator that moves elements, whatever they are.
     pub(crate) const fn moving(name: &'static str, import: ImportFn) -> Self {
-        Import { name, takes_integers: true, import }
+        Import { name, takes_integers: true, moves: true, import }
     }
 
     /// That the operator also computes with integers.

@@ -1,9 +1,11 @@
 //! Functions of two tensors' elements, with numpy's broadcasting, those of any number of tensors, and choices between two.
 
+use super::cast;
 use crate::export::exporter::{Call, Write};
 use crate::export::writer::{Writer, int};
 use crate::import::binding::Binding;
 use crate::import::node::OnnxNode;
+use crate::import::reach::EXACT;
 use crate::import::registry::Import;
 use crate::import::stored;
 use crate::onnx::proto::data_type;
@@ -59,7 +61,32 @@ fn combine(node: &mut OnnxNode<'_>, function: Binary, [a, b]: [usize; 2]) -> Res
         return Ok(combined);
     }
     let operands = operands(node, [a, b])?;
+    if node.is_integers(a) && node.is_integers(b) && !function.is_comparison() && node.input_type(a).is_integer() {
+        return on_integers(node, function, operands, [node.reach(a), node.reach(b)]);
+    }
     node.push(function, operands)
+}
+
+/// A function of integers of one type, which reach as far as `reaches` says. Results of few bits lose the upper ones, as in two's complement.
+fn on_integers(node: &mut OnnxNode<'_>, function: Binary, operands: Vec<ValueId>, reaches: [f64; 2]) -> Result<Binding> {
+    let (of, [a, b]) = (node.input_type(0), reaches);
+    let reach = match function {
+        Binary::Add | Binary::Sub => a + b,
+        Binary::Mul => a * b,
+        Binary::Modulus | Binary::Remainder => b,
+        _ => a.max(b),
+    };
+    let may_leave = matches!(function, Binary::Add | Binary::Sub | Binary::Mul);
+    if may_leave && of.size() < 4 && reach <= EXACT {
+        let result = node.inner(function, operands)?;
+        return cast::wrapped(node, result, of);
+    }
+    let result = node.push_as(&node.outputs()[0], function, operands)?;
+    let may_be_negative = function == Binary::Sub && matches!(of, ElementType::U32 | ElementType::U64);
+    if may_be_negative || reach > 0.0 {
+        node.set_reach(result, if may_be_negative { f64::INFINITY } else { reach });
+    }
+    Ok(Binding::Integers(result))
 }
 
 /// The result, if both operands are stored and can be followed; what cannot is computed at run time.
@@ -116,7 +143,7 @@ fn div(node: &mut OnnxNode<'_>) -> Result<Binding> {
     node.push(Activation::Trunc, vec![quotient])
 }
 
-/// A square is a product. Powers of integers are integers.
+/// A square is a product. Powers of integers are integers: what follows the point is cut off.
 fn pow(node: &mut OnnxNode<'_>) -> Result<Binding> {
     let squares = node.tensor_if_known(1).is_some_and(|b| {
         b.dims.len() <= node.rank_of_input(0)
@@ -124,21 +151,33 @@ fn pow(node: &mut OnnxNode<'_>) -> Result<Binding> {
             && b.as_floats().is_ok_and(|b| b.floats().is_ok_and(|b| b.at(0) == 2.0))
     });
     node.yields(0, node.input_type(0));
-    let of_integers = node.is_integers(0);
     match node.input(0) {
-        Some(&(Binding::Value(x) | Binding::Integers(x))) if squares => node.push(Binary::Mul, vec![x, x]),
-        Some(Binding::Tensor(_)) if node.tensor_if_known(1).is_some() => function(node, Binary::Pow),
-        _ => {
-            align_as_told(node)?;
-            let operands = operands(node, [0, 1])?;
-            if !of_integers {
-                let output = &node.outputs()[0];
-                return node.push_as(output, Binary::Pow, operands).map(Binding::Value);
-            }
-            let power = node.inner(Binary::Pow, operands)?;
-            node.push(Activation::Round, vec![power])
+        Some(&Binding::Value(x)) if squares => return node.push(Binary::Mul, vec![x, x]),
+        Some(&Binding::Integers(x)) if squares => return on_integers(node, Binary::Mul, vec![x, x], [node.reach(0); 2]),
+        _ => align_as_told(node)?,
+    }
+    let of_integers = node.is_integers(0);
+    if !of_integers || node.is_integers(1) {
+        if let Some(power) = at_once(node, Binary::Pow, [0, 1])? {
+            return Ok(power);
         }
     }
+    let operands = operands(node, [0, 1])?;
+    let output = &node.outputs()[0];
+    if !of_integers {
+        return node.push_as(output, Binary::Pow, operands).map(Binding::Value);
+    }
+    let exponents = node.tensor_if_known(1).and_then(|b| Some(b.as_floats().ok()?.floats().ok()?.iter().collect::<Vec<f32>>()));
+    let are_whole = node.is_integers(1) || exponents.as_ref().is_some_and(|all| all.iter().all(|b| b.fract() == 0.0));
+    // A power that is an integer may be off in its last digit on a device.
+    let whole = if are_whole { Activation::Round } else { Activation::Trunc };
+    let power = node.inner(Binary::Pow, operands)?;
+    let power = node.push_as(output, whole, vec![power])?;
+    let largest = exponents.into_iter().flatten().fold(0.0, |most: f64, b| most.max(b.into()));
+    let reach = node.reach(0).powf(largest).min(1e30);
+    let fits = node.input_type(0).integers().is_none_or(|(_, most)| reach <= most as f64);
+    node.set_reach(power, if fits { reach } else { reach.max(2.0 * EXACT) });
+    Ok(Binding::Integers(power))
 }
 
 /// Before opset 7, several slopes are one for each channel.

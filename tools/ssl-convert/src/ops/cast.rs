@@ -3,6 +3,7 @@
 
 use crate::import::binding::Binding;
 use crate::import::node::OnnxNode;
+use crate::import::reach;
 use crate::import::registry::Import;
 use crate::import::sizes::{self, Extents};
 use crate::onnx::proto::data_type;
@@ -37,6 +38,10 @@ fn target(node: &OnnxNode<'_>) -> Result<ElementType> {
 
 fn cast(node: &mut OnnxNode<'_>, to: ElementType) -> Result<Binding> {
     node.yields(0, to);
+    let (reach, few_bits) = (node.reach(0), to.is_integer() && to.size() < 4);
+    if reach == f64::INFINITY || few_bits && matches!(node.first()?, Binding::Integers(_)) {
+        reach::expect_exact(reach, node.input_type(0)).context("input 0")?;
+    }
     let (v, of_integers) = match node.first()? {
         Binding::Tensor(t) => match stored(&t, to, node.extents_so_far())? {
             Some(cast) => return Ok(Binding::Tensor(cast)),
@@ -66,11 +71,13 @@ fn is_not_zero(node: &mut OnnxNode<'_>, v: ValueId) -> Result<Binding> {
     let zero = scalar(node, "zero", 0.0)?;
     let is_zero = node.push_as(&name, Binary::Equal, vec![v, zero])?;
     let one = scalar(node, "one", 1.0)?;
-    integers(node, Binary::Sub, vec![one, is_zero])
+    let truth = node.push_as(&node.outputs()[0], Binary::Sub, vec![one, is_zero])?;
+    node.set_reach(truth, 1.0);
+    Ok(Binding::Integers(truth))
 }
 
 /// Integers as a type that may have fewer bits: the lower ones, as all of them are in two's complement.
-fn wrapped(node: &mut OnnxNode<'_>, v: ValueId, to: ElementType) -> Result<Binding> {
+pub(super) fn wrapped(node: &mut OnnxNode<'_>, v: ValueId, to: ElementType) -> Result<Binding> {
     use ElementType::{Bool, I8, I16, U8, U16};
     let (count, least) = match (node.input_type(0), to) {
         (Bool, _) | (U8, U16 | I16) | (I8, I16) => return Ok(Binding::Integers(v)),
