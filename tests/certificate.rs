@@ -426,6 +426,13 @@ fn the_cut_follows_from_a_share_of_the_work() {
     }
     let sslm = text(case.at("other.sslm"));
     refuses("ssl-convert", &[&case.onnx, "-o", &sslm, "--target-macs", "0"], &["target-macs: expected a share above 0"]);
+    for cut in ["--target-macs", "--zero-tol"] {
+        let unmeasured = [case.onnx.as_str(), "-o", &sslm, cut, "0.08", "--verify", "0"];
+        refuses("ssl-convert", &unmeasured, &["expected a comparison with the original", "found none", "force"]);
+        assert!(!Path::new(&sslm).exists());
+        assert_eq!(run("ssl-convert", &[&unmeasured[..], &["--force"]].concat()).code, 0);
+        std::fs::remove_file(&sslm).expect("it was written");
+    }
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use serde_json::Value;
 use ssl_convert::onnx::proto::{ModelProto, StringStringEntryProto, ValueInfoProto, data_type};
 use ssl_npy::Array;
-use sslm::ElementType;
+use sslm::{ElementType, Model};
 use sslm_tests::golden::golden;
 use sslm_tests::onnx::{Net, Value::*, encode};
 use sslm_tests::tools::{Run, command, lenet, refuses, root, run, succeeds, text};
@@ -548,6 +548,18 @@ fn convert_prints_what_it_kept() {
     assert_eq!(left, [PathBuf::from(&sslm)], "no partial files stay");
 }
 
+/// As some editors save text.
+#[test]
+fn a_mark_of_the_byte_order_is_no_part_of_a_label() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let at = |name: &str| text(folder.path().join(name));
+    let (labels, sslm) = (at("labels.txt"), at("m.sslm"));
+    let names: Vec<String> = (0..10).map(|i| format!("label {i}")).collect();
+    std::fs::write(&labels, format!("\u{feff}{}\r\n", names.join("\r\n"))).expect("a writable folder");
+    succeeds("ssl-convert", &[&text(lenet().join("lenet.onnx")), "-o", &sslm, "--labels", &labels]);
+    assert_eq!(Model::read(&sslm).expect("a model").labels(), names);
+}
+
 /// The pixels of a gray PNG, scaled by linear interpolation.
 fn bigger(path: &str, width: u16, height: u16) -> Vec<u8> {
     let file = std::io::BufReader::new(std::fs::File::open(path).expect("a shipped digit"));
@@ -863,6 +875,7 @@ fn wrong_use_is_explained() {
             &["preprocessing: expected 1 channels (the model's input), found 3 (rgb)"],
         ),
         (&[&onnx, "-o", &out, "--labels", "missing.txt"], &["missing.txt"]),
+        (&[&onnx, "-o", &out, "--dim", "batch=1", "--dim", "batch=2"], &["--dim: expected one extent of 'batch', found two"]),
     ];
     for (arguments, expected) in convert_cases {
         refuses("ssl-convert", arguments, expected);

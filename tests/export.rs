@@ -376,7 +376,7 @@ fn equal_matrices_of_other_channels_are_no_shared_weight() {
 }
 
 #[test]
-fn what_has_no_form_is_not_written() {
+fn without_a_form_nothing_is_written() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let at = |name: &str| folder.path().join(name).display().to_string();
     let mut net = Net::new(&["1", "2", "9", "9"]);
@@ -391,9 +391,17 @@ fn what_has_no_form_is_not_written() {
     let (small, report) = (at("small.onnx"), at("report.json"));
     let Run { code, stderr, .. } = convert(&["--export-onnx", &small, "--report", &report]);
     assert_eq!(code, 1, "{stderr}");
-    for part in ["small.onnx is not written", "node 'AveragePool_0' (AveragePool) has no form in ONNX", "opset 19", "m.sslm is"] {
+    let said = [
+        "small.onnx: node 'AveragePool_0' (AveragePool) has no form in ONNX",
+        "opset 19",
+        "nothing is written",
+        "m.sslm would be",
+    ];
+    for part in said {
         assert!(stderr.contains(part), "expected '{part}', found: {stderr}");
     }
     let there: Vec<bool> = ["m.sslm", "report.json", "small.onnx"].map(|name| folder.path().join(name).exists()).to_vec();
-    assert_eq!(there, [true, true, false]);
+    assert_eq!(there, [false; 3]);
+    assert_eq!(convert(&["--export-onnx", &small, "--force"]).code, 1, "nobody can insist on what there is not");
+    assert_eq!(convert(&[]).code, 0);
 }

@@ -5,6 +5,7 @@ use crate::{Options, Summary, convert_beside, metadata, report};
 use anyhow::{Context, Result, bail, ensure};
 use clap::Parser;
 use ssl_cli::{CheckFailed, Kind, Limits, Named, Progress, printable, thousands};
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -30,7 +31,7 @@ use std::path::{Path, PathBuf};
       --preprocessing '{\"color\":\"bgr\",\"resize\":{\"short_side\":256},\"scale\":1,\"mean\":[104,117,123],\"std\":[1,1,1]}'
 
 Results go to stdout, progress to stderr if it is a terminal. Exit codes: 0 success, 1 done but the outputs differ by more than
---tolerance (nothing is written without --force) or the network cannot be exported (that file is not written), 2 error. Nothing is written unless the whole conversion succeeds."
+--tolerance (without --force) or the network cannot be exported, 2 error. Nothing is written unless the whole conversion succeeds."
 )]
 struct Arguments {
     /// The masked model (opsets 1 to 28); it must not change while it is converted
@@ -43,10 +44,11 @@ struct Arguments {
     dense: bool,
     /// Also cut filters and columns (per group) that are nearly zero: those whose Euclidean norm is at most X times the largest
     /// of their kind in their layer. This changes the outputs: by how much is measured against the uncut model, and to accept
-    /// more than --tolerance takes a larger --tolerance or --force. 0: exact zeros only
+    /// more than --tolerance, or not to measure it (--verify 0), takes a larger --tolerance or --force. 0: exact zeros only
     #[arg(long, value_name = "X", default_value_t = 0.0)]
     zero_tol: f64,
-    /// Choose the smallest --zero-tol that leaves at most this share of the multiply-accumulates (0.25: a quarter)
+    /// Choose the smallest --zero-tol that leaves at most this share of the multiply-accumulates (0.25: a quarter); what that changes
+    /// must be measured, too, or accepted by --force
     #[arg(long, value_name = "F", conflicts_with_all = ["zero_tol", "dense"])]
     target_macs: Option<f64>,
     /// Fix the symbolic dim NAME of the model's inputs to N, for example batch=1; repeatable
@@ -63,7 +65,8 @@ struct Arguments {
     /// removed columns of channels that stay are zeros
     #[arg(long, value_name = "FILE")]
     export_onnx: Option<PathBuf>,
-    /// Compare with the original on N random inputs; 0: on none
+    /// Compare with the original on N random inputs; 0: on none, which --zero-tol and --target-macs refuse without another comparison
+    /// or --force
     #[arg(long, value_name = "N", default_value_t = 4)]
     verify: usize,
     /// Compare with the original on the images of a folder, preprocessed as the model says (to 0..1 if it does not)
@@ -81,7 +84,7 @@ struct Arguments {
     /// network rounds to integers, as quantised ones do: what lies half way may fall to either side]
     #[arg(long, value_name = "T")]
     tolerance: Option<f64>,
-    /// Write the file even if the outputs differ by more than --tolerance, and succeed
+    /// Write the file even if the outputs differ by more than --tolerance, or nobody measured what a cut changes, and succeed
     #[arg(long)]
     force: bool,
     #[command(flatten)]
@@ -125,17 +128,20 @@ fn run(arguments: &Arguments) -> Result<()> {
     // Before files are put in place, so that nothing is written by a call that fails.
     print(arguments, &converted.summary)?;
     let Summary { certificate, written, .. } = converted.put_in_place(report_file)?;
+    let refused = certificate.export.and_then(|export| export.refused);
     if let Some(failed) = certificate.verification.filter(|v| !v.passed) {
         let cause = if certificate.zero_tol > 0.0 { " (what the threshold cut is part of that)" } else { "" };
         let difference = failed.difference() + cause;
-        if !written {
+        if !arguments.force {
             bail!(CheckFailed(format!("{difference}; nothing is written (--force and a larger --tolerance allow it)")));
         }
-        ssl_cli::note("ssl-convert", format!("warning: {difference}; written because of --force"));
+        if written {
+            ssl_cli::note("ssl-convert", format!("warning: {difference}; written because of --force"));
+        }
     }
-    if let (Some(path), Some(reason)) = (&arguments.export_onnx, certificate.export.and_then(|export| export.refused)) {
+    if let (Some(path), Some(reason)) = (&arguments.export_onnx, refused) {
         let [path, output] = [path, output].map(|path| path.display());
-        bail!(CheckFailed(format!("{path} is not written: {reason}; {output} is")));
+        bail!(CheckFailed(format!("{path}: {reason}; nothing is written (without --export-onnx, {output} would be)")));
     }
     Ok(())
 }
@@ -173,14 +179,27 @@ fn dim(text: &str) -> Result<(String, usize), String> {
     named.ok_or_else(|| "expected NAME=N with N of at least 1, such as batch=1".to_owned())
 }
 
+/// The dims that are fixed, each once.
+fn fixed(dims: &[(String, usize)]) -> Result<BTreeMap<String, usize>> {
+    let mut fixed = BTreeMap::new();
+    for (name, extent) in dims {
+        ensure!(fixed.insert(name.clone(), *extent).is_none(), "--dim: expected one extent of '{name}', found two");
+    }
+    Ok(fixed)
+}
+
+/// The lines of a file. A mark of the byte order, as some editors write it, belongs to none.
+fn labels_of(path: &Path) -> Result<Vec<String>> {
+    let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+    Ok(text.strip_prefix('\u{feff}').unwrap_or(&text).lines().map(str::to_owned).collect())
+}
+
 fn options(arguments: &Arguments) -> Result<Options> {
     let Arguments { zero_tol, verify, tolerance, .. } = *arguments;
     if let Some(tolerance) = tolerance {
         ensure!(tolerance.is_finite() && tolerance >= 0.0, "--tolerance: expected a number of at least 0, found {tolerance}");
     }
-    let read = |path: &Path| std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()));
-    let labels =
-        arguments.labels.as_deref().map(|p| read(p).map(|text| text.lines().map(str::to_owned).collect())).transpose()?;
+    let labels = arguments.labels.as_deref().map(labels_of).transpose()?;
     let preprocessing = arguments.preprocessing.as_deref().map(metadata::parse_preprocessing).transpose();
     let (images, with) = (arguments.verify_images.clone(), arguments.verify_with.clone());
     let onnxruntime = arguments.verify_onnxruntime.clone();
@@ -193,7 +212,7 @@ fn options(arguments: &Arguments) -> Result<Options> {
         preprocessing: preprocessing.context("--preprocessing")?,
         checks: is_checked.then_some(Checks { random: verify, images, with, onnxruntime, tolerance, limits: arguments.limits }),
         target_macs: arguments.target_macs,
-        dims: arguments.dims.iter().cloned().collect(),
+        dims: fixed(&arguments.dims)?,
         export_onnx: arguments.export_onnx.clone(),
         force: arguments.force,
         progress: Progress::on_terminal(),

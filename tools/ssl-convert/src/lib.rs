@@ -79,7 +79,8 @@ pub struct Options {
 pub struct Summary {
     /// All of it.
     pub certificate: Certificate,
-    /// Whether the file is put in place: it is not if it failed verification and nobody insisted.
+    /// Whether the files are put in place: they are not if verification failed and nobody insisted, or if the network has no form in ONNX that
+    /// was asked for.
     pub written: bool,
 }
 
@@ -122,16 +123,7 @@ pub fn convert(source: &Path, target: &Path, options: &Options) -> Result<Summar
 /// # Errors
 /// As [`convert`].
 pub fn convert_beside(source: &Path, target: &Path, options: &Options) -> Result<Converted> {
-    ensure!(
-        (0.0..1.0).contains(&options.zero_tol),
-        "zero-tol: expected a number of at least 0 and below 1, found {}",
-        options.zero_tol
-    );
-    ensure!(
-        options.target_macs.is_none_or(|share| share > 0.0 && share <= 1.0),
-        "target-macs: expected a share above 0 and at most 1, found {}",
-        options.target_macs.unwrap_or(0.0)
-    );
+    expect_possible(options)?;
     let progress = &options.progress;
     let mut temporary = ssl_cli::file_beside(target)?;
     progress.step(format!("read {}", source.display()))?;
@@ -209,13 +201,34 @@ pub fn convert_beside(source: &Path, target: &Path, options: &Options) -> Result
         exported.iter_mut().for_each(|exported| exported.verify(&reference, options.force));
     }
     progress.finish();
-    let written = options.force || certificate.verification.as_ref().is_none_or(|v| v.passed);
+    let passed = options.force || certificate.verification.as_ref().is_none_or(|v| v.passed);
     let mut files = vec![temporary];
     if let Some(export::Written { file, report, .. }) = exported {
         files.extend(file);
         certificate.export = Some(report);
     }
+    let written = passed && certificate.export.as_ref().is_none_or(|export| export.refused.is_none());
     Ok(Converted { summary: Summary { certificate, written }, external, files })
+}
+
+/// Refuses choices that are none.
+fn expect_possible(options: &Options) -> Result<()> {
+    ensure!(
+        (0.0..1.0).contains(&options.zero_tol),
+        "zero-tol: expected a number of at least 0 and below 1, found {}",
+        options.zero_tol
+    );
+    ensure!(
+        options.target_macs.is_none_or(|share| share > 0.0 && share <= 1.0),
+        "target-macs: expected a share above 0 and at most 1, found {}",
+        options.target_macs.unwrap_or(0.0)
+    );
+    ensure!(
+        options.checks.is_some() || options.force || options.zero_tol == 0.0 && options.target_macs.is_none(),
+        "zero-tol, target-macs: expected a comparison with the original (verify and its kind), as what is cut changes the outputs, found none \
+        (force does without)"
+    );
+    Ok(())
 }
 
 /// The graph of an ONNX file, folded, and compacted unless `dense`.

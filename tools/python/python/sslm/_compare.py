@@ -146,7 +146,7 @@ def _converted(
     if not names:
         return {}
     try:
-        model = Model(convert(source, outputs=names, verify=0, zero_tol=zero_tol).sslm)
+        model = Model(convert(source, outputs=names, verify=0, zero_tol=zero_tol, force=True).sslm)
         found = model({info.name: inputs[info.name] for info in model.inputs})
         return found if isinstance(found, dict) else {names[0]: found}
     except Error as error:
