@@ -1495,6 +1495,23 @@ fn transposed_convolutions_of_groups() {
     assert!(found.iter().zip(expected.as_flattened()).all(|(a, b)| (a - b).abs() < 1e-6), "{found:?}, expected {expected:?}");
 }
 
+/// Strides that leave out more than windows see need no padding, and no padding is negative.
+#[test]
+fn windows_that_reach_the_end_are_not_moved() {
+    for (op, auto_pad) in
+        ["Conv", "AveragePool", "MaxPool", "LpPool"].iter().flat_map(|op| [(op, "SAME_UPPER"), (op, "SAME_LOWER")])
+    {
+        let mut net = Net::new(&["1", "1", "7", "9"]);
+        let attributes = [("kernel_shape", Ints(&[1, 1])), ("strides", Ints(&[5, 5])), ("auto_pad", Text(auto_pad))];
+        let w = net.weights(&[1, 1, 1, 1], &[1.0]);
+        let inputs: &[&str] = if *op == "Conv" { &["x", &w] } else { &["x"] };
+        let y = net.node(op, inputs, &attributes);
+        let model = Model::from_bytes(&convert(&net.finish(&[&y]), false)).expect("valid");
+        let x: Vec<f32> = (1..=63).map(|i| i as f32).collect();
+        assert_eq!(run(&model, &[1, 1, 7, 9], &x), (vec![1, 1, 2, 2], vec![1.0, 6.0, 46.0, 51.0]), "{op} {auto_pad}");
+    }
+}
+
 #[test]
 fn pools_of_any_norm() {
     let x = [1.0, -2.0, 3.0, 4.0, -5.0, 6.0];
