@@ -157,10 +157,10 @@ fn pow(node: &mut OnnxNode<'_>) -> Result<Binding> {
         _ => align_as_told(node)?,
     }
     let of_integers = node.is_integers(0);
-    if !of_integers || node.is_integers(1) {
-        if let Some(power) = at_once(node, Binary::Pow, [0, 1])? {
-            return Ok(power);
-        }
+    if (!of_integers || node.is_integers(1))
+        && let Some(power) = at_once(node, Binary::Pow, [0, 1])?
+    {
+        return Ok(power);
     }
     let operands = operands(node, [0, 1])?;
     let output = &node.outputs()[0];
