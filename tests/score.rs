@@ -71,8 +71,36 @@ fn images_of_any_size_and_batches_that_are_fixed() {
         }
         assert!(rows[20][1].is_empty() && rows[20][7].starts_with("expected a PNG"), "{name}: {:?}", rows[20]);
     }
+    for name in ["open", "fixed", "batch", "both"] {
+        all_that_is_yielded(&at(&format!("{name}.sslm")), &images, &at("out.jsonl"));
+    }
     refuses("ssl-score", &[&at("open.sslm"), &images, "-o", &out, "--batch", "0"], &["--batch"]);
     refuses("ssl-score", &[&at("batch.sslm"), &images, "-o", &out, "--batch", "5"], &["--batch: expected 6"]);
+}
+
+/// Tensors of these 21 images, of which the last is none, whatever size the others have: as ssl-run writes them.
+fn all_that_is_yielded(sslm: &str, images: &str, out: &str) {
+    let Run { code, stderr, .. } = run("ssl-score", &[sslm, images, "-o", out, "--raw"]);
+    assert_eq!(code, 1, "{sslm}: {stderr}");
+    let lines = std::fs::read_to_string(out).expect("lines");
+    let rows: Vec<serde_json::Value> = lines.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    assert_eq!(rows.len(), 21, "{sslm}");
+    for (i, row) in rows.iter().enumerate() {
+        let row = row.as_object().expect("a row");
+        let found = row.iter().find(|(name, _)| !["key", "error"].contains(&name.as_str())).expect("a column of tensors").1;
+        if i == 20 {
+            assert!(found.is_null() && row["error"].is_string(), "{sslm}: {row:?}");
+            continue;
+        }
+        let shown = succeeds("ssl-run", &[sslm, &format!("{images}/{i:02}.png"), "--format", "csv", "--top", "3"]);
+        let shown = shown.lines().skip(1).map(|line| line.split(',').collect::<Vec<_>>());
+        assert!(row["error"].is_null(), "{sslm}: {row:?}");
+        for class in shown {
+            let [place, said] = [class[1], class[4]];
+            let found = found[place.parse::<usize>().expect("an index")].as_f64().expect("a number");
+            assert!((found - said.parse::<f64>().expect("a number")).abs() < 1e-6, "{sslm}: {row:?}, {class:?}");
+        }
+    }
 }
 
 /// Where a model yields NaN, no class is the likeliest, whatever stands first.

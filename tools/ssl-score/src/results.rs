@@ -8,13 +8,13 @@ use arrow_cast::cast;
 use arrow_schema::{DataType, Field, FieldRef};
 use serde_json::{Value, json};
 use ssl_images::{Class, is_one_a_class, likeliest};
-use sslm::{ElementType, Model, Outputs};
+use sslm::{ElementType, Model};
 use std::collections::HashMap;
 use std::sync::Arc;
 
 /// What a row holds, besides its key and its error.
 pub(crate) enum Results {
-    Classes { top: usize, labels: Vec<String>, are_probabilities: bool },
+    Classes { top: usize, count: usize, labels: Vec<String>, are_probabilities: bool },
     Tensors(Vec<Tensor>),
 }
 
@@ -44,7 +44,8 @@ impl Results {
             && !is_raw
             && let Some(shape) = &one_a_class
         {
-            return Ok(Results::Classes { top: top.unwrap_or(1).min(shape[0]), labels, are_probabilities });
+            let count = shape.iter().product();
+            return Ok(Results::Classes { top: top.unwrap_or(1).min(shape[0]), count, labels, are_probabilities });
         }
         ensure!(top.is_none(), "--top: expected a model with one output of one number a class, found {}", shown());
         let infos = model.output_names().into_iter().zip(model.output_types()).zip(shapes);
@@ -86,19 +87,18 @@ impl Results {
         }
     }
 
-    /// The classes of one image, by all that a model yields for it.
-    pub(crate) fn classes(&self, outputs: &[f32]) -> Result<Vec<Class>> {
+    /// How many elements each output has for one image.
+    pub(crate) fn sizes(&self) -> Vec<usize> {
         match self {
-            Results::Classes { top, are_probabilities, .. } => likeliest(outputs, *are_probabilities, *top),
-            Results::Tensors(_) => Ok(Vec::new()),
+            Results::Classes { count, .. } => vec![*count],
+            Results::Tensors(tensors) => tensors.iter().map(|tensor| tensor.size() as usize).collect(),
         }
     }
 
     /// Columns of the classes of each row; of none for errors.
-    pub(crate) fn of_classes(&self, rows: &[Vec<Class>]) -> Vec<ArrayRef> {
-        let Results::Classes { top, labels, .. } = self else { return Vec::new() };
+    fn of_classes(rows: &[Vec<Class>], top: usize, labels: &[String]) -> Vec<ArrayRef> {
         let mut columns: Vec<ArrayRef> = Vec::new();
-        for place in 0..*top {
+        for place in 0..top {
             let (mut index, mut label) = (Int32Builder::new(), StringBuilder::new());
             let (mut probability, mut output) = (Float32Builder::new(), Float32Builder::new());
             for class in rows.iter().map(|classes| classes.get(place)) {
@@ -117,26 +117,25 @@ impl Results {
         columns
     }
 
-    /// Columns of what a run of a batch yields for its first rows, but for those that have errors; one of which nothing can be said gets one.
-    pub(crate) fn of_outputs(&self, outputs: &Outputs<'_>, errors: &mut [Option<String>]) -> Result<Vec<ArrayRef>> {
+    /// Columns of what the model yields: of each output, the elements of all images, one behind the other, of which those of images that have
+    /// errors do not count. An image of which nothing can be said gets an error.
+    pub(crate) fn of_outputs(&self, outputs: &[&[f32]], errors: &mut [Option<String>]) -> Result<Vec<ArrayRef>> {
         match self {
-            Results::Classes { .. } => {
-                let view = outputs.get(0).context("the model has an output")?;
-                let one = view.data().len() / view.shape().first().copied().unwrap_or(1).max(1);
+            Results::Classes { top, count, labels, are_probabilities } => {
                 let mut rows = Vec::new();
-                for (row, error) in errors.iter_mut().enumerate() {
-                    let outputs = &view.data()[row * one..(row + 1) * one];
-                    let classes = if error.is_some() { Ok(Vec::new()) } else { self.classes(outputs) };
+                let elements = outputs.first().context("the model has an output")?;
+                for (image, error) in elements.chunks(*count).zip(errors) {
+                    let classes = if error.is_some() { Ok(Vec::new()) } else { likeliest(image, *are_probabilities, *top) };
                     rows.push(classes.unwrap_or_else(|e| {
                         *error = Some(ssl_cli::message(&e));
                         Vec::new()
                     }));
                 }
-                Ok(self.of_classes(&rows))
+                Ok(Self::of_classes(&rows, *top, labels))
             }
             Results::Tensors(tensors) => {
                 let valid: Vec<bool> = errors.iter().map(Option::is_none).collect();
-                tensors.iter().enumerate().map(|(i, tensor)| tensor.column(outputs, i, &valid)).collect()
+                tensors.iter().zip(outputs).map(|(tensor, elements)| tensor.column(elements, &valid)).collect()
             }
         }
     }
@@ -181,9 +180,8 @@ impl Tensor {
             .with_metadata(metadata.into_iter().collect::<HashMap<_, _>>())
     }
 
-    fn column(&self, outputs: &Outputs<'_>, index: usize, valid: &[bool]) -> Result<ArrayRef> {
+    fn column(&self, elements: &[f32], valid: &[bool]) -> Result<ArrayRef> {
         let (item, rows) = (self.item(), valid.len() * self.size() as usize);
-        let elements = outputs.get(index).context("the model has the output")?.data();
         // Elements of all types are such that `f32` has them exactly.
         let elements = cast(&Float32Array::from(elements[..rows].to_vec()), item.data_type())?;
         let nulls = NullBuffer::from(valid.to_vec());

@@ -116,7 +116,7 @@ impl Scorer {
         let Chunk { keys, images } = chunk;
         let (found, errors) = match &self.shape {
             Some(shape) => self.together(&images, shape)?,
-            None => self.one_by_one(&images),
+            None => self.one_by_one(&images)?,
         };
         let failed = errors.iter().flatten().count() as u64;
         let errors: ArrayRef = Arc::new(StringArray::from(errors));
@@ -142,31 +142,44 @@ impl Scorer {
         }
         let mut session = self.plans.session(&[shape])?;
         let outputs = session.run_all(&[TensorView::new(shape, &elements)?])?;
-        let found = self.results.of_outputs(&outputs, &mut errors)?;
+        let elements: Vec<&[f32]> = outputs.iter().map(|(_, output)| output.data()).collect();
+        let found = self.results.of_outputs(&elements, &mut errors)?;
         Ok((found, errors))
     }
 
     /// Each image in a run of its own size. What is wrong with one concerns no other.
-    fn one_by_one(&self, images: &Images) -> (Vec<ArrayRef>, Vec<Option<String>>) {
-        let classes = |row: usize| {
-            let (mut shape, mut pixels) = self.load(images, row)?;
-            // A model that fixes its batch runs one image and blank ones.
-            shape[0] = if matches!(self.input.dims.first(), Some(Dim::Fixed { .. })) { self.batch } else { 1 };
-            pixels.resize(shape.iter().product(), 0.0);
-            let mut session = self.plans.session(&[&shape])?;
-            let mixes = shape[0] > 1 && session.plan().mixes_images();
-            ensure!(!mixes, "the model mixes the {} images of a batch", shape[0]);
-            let outputs = session.run_all(&[TensorView::new(&shape, &pixels)?])?;
-            let data = outputs.get(0).context("the model has an output")?.data();
-            self.results.classes(&data[..data.len() / shape[0]])
-        };
-        let (mut rows, mut errors) = (Vec::new(), Vec::new());
+    fn one_by_one(&self, images: &Images) -> Result<(Vec<ArrayRef>, Vec<Option<String>>)> {
+        let sizes = self.results.sizes();
+        let (mut elements, mut errors) = (vec![Vec::new(); sizes.len()], Vec::new());
         for row in 0..images.len() {
-            let (found, error) = classes(row).map_or_else(|e| (Vec::new(), Some(ssl_cli::message(&e))), |found| (found, None));
-            rows.push(found);
+            let (found, error) = match self.alone(images, row, &sizes) {
+                Ok(found) => (found, None),
+                Err(e) => (sizes.iter().map(|&size| vec![0.0; size]).collect(), Some(ssl_cli::message(&e))),
+            };
+            elements.iter_mut().zip(found).for_each(|(all, found)| all.extend(found));
             errors.push(error);
         }
-        (self.results.of_classes(&rows), errors)
+        let elements: Vec<&[f32]> = elements.iter().map(|all| &all[..]).collect();
+        Ok((self.results.of_outputs(&elements, &mut errors)?, errors))
+    }
+
+    /// What the model yields for an image: the elements of each output, of which there are so many.
+    fn alone(&self, images: &Images, row: usize, sizes: &[usize]) -> Result<Vec<Vec<f32>>> {
+        let (mut shape, mut pixels) = self.load(images, row)?;
+        // A model that fixes its batch runs one image and blank ones.
+        shape[0] = if matches!(self.input.dims.first(), Some(Dim::Fixed { .. })) { self.batch } else { 1 };
+        pixels.resize(shape.iter().product(), 0.0);
+        let mut session = self.plans.session(&[&shape])?;
+        let mixes = shape[0] > 1 && session.plan().mixes_images();
+        ensure!(!mixes, "the model mixes the {} images of a batch", shape[0]);
+        let outputs = session.run_all(&[TensorView::new(&shape, &pixels)?])?;
+        let of_image = |((_, output), &size): ((&str, TensorView<'_>), &usize)| {
+            let (found, rows) = (output.shape(), shape[0]);
+            let is_a_row_each = found.first() == Some(&rows) && output.data().len() == rows * size;
+            ensure!(is_a_row_each, "expected {rows} rows of {size} elements as an output, found one of shape {found:?}");
+            Ok(output.data()[..size].to_vec())
+        };
+        outputs.iter().zip(sizes).map(of_image).collect()
     }
 
     /// The input that an image is: its shape, but for tensors, and its elements.
