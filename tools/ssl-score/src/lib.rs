@@ -1,10 +1,11 @@
 //! `ssl-score`: runs a model on all images of a dataset. `input` reads them in chunks, each of which `scorer` decodes and runs on a thread
 //! of its own, and `results` makes columns of what was found; `parts` writes them in files of so many rows, `progress` notes which of
-//! these are complete, so that the same call goes on after them, and `join` makes one file of them if that was asked for.
+//! these are complete, and `marks` by what they are known again, so that the same call goes on after them, and `join` makes one file of them if that was asked for.
 
 mod format;
 mod input;
 mod join;
+mod marks;
 mod parts;
 mod progress;
 mod results;
@@ -134,7 +135,7 @@ fn run(arguments: &Arguments) -> Result<()> {
     let done = work.done().clone();
     if output.is_one_file() {
         if !done.joined {
-            join::into_one(&output, done.parts)?;
+            join::into_one(&output, &work.marks()?)?;
         }
         work.remove()?;
     }
@@ -250,8 +251,9 @@ impl Parts<'_> {
     fn close(&mut self, model: &Model) -> Result<()> {
         let Some((part, rows, failed)) = self.part.take() else { return Ok(()) };
         model.ensure_unchanged()?;
-        part.end()?;
+        let mark = part.end()?;
         let done = self.work.done().clone();
+        self.work.mark(done.parts, mark)?;
         self.work.note(Done { parts: done.parts + 1, rows: done.rows + rows, failed: done.failed + failed, ..done })
     }
 

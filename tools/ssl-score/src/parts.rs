@@ -1,6 +1,7 @@
 //! One part of an output: a file of so many rows that appears when it is complete.
 
 use crate::format::{Format, Output};
+use crate::marks::{Mark, Marked};
 use anyhow::{Context, Result};
 use arrow_array::{ArrayRef, RecordBatch};
 use arrow_csv::WriterBuilder as CsvBuilder;
@@ -10,7 +11,6 @@ use arrow_schema::Schema;
 use parquet::arrow::ArrowWriter;
 use parquet::basic::Compression;
 use parquet::file::properties::WriterProperties;
-use ssl_cli::PartialFile;
 use std::io::BufWriter;
 use std::path::Path;
 use std::sync::Arc;
@@ -18,7 +18,7 @@ use std::sync::Arc;
 /// A row group of Parquet that has so many bytes is written: it is in memory until then.
 const ROW_GROUP_BYTES: usize = 64 << 20;
 
-type File = BufWriter<PartialFile>;
+type File = BufWriter<Marked>;
 
 /// What writes a format.
 enum Writer {
@@ -42,7 +42,7 @@ impl Part {
 
     /// A file of rows.
     pub(crate) fn at(path: &Path, format: Format, schema: &Arc<Schema>, has_headings: bool) -> Result<Self> {
-        let file = BufWriter::new(ssl_cli::file_beside(path)?);
+        let file = Marked::beside(path)?;
         let writer = match format {
             Format::Parquet => {
                 let properties = WriterProperties::builder().set_compression(Compression::SNAPPY).build();
@@ -82,7 +82,7 @@ impl Part {
     }
 
     /// Puts the part in place, when all of it lies on the disk.
-    pub(crate) fn end(self) -> Result<()> {
+    pub(crate) fn end(self) -> Result<Mark> {
         let file = match self.writer {
             Writer::Parquet(writer) => writer.into_inner()?,
             Writer::Arrow(writer) => writer.into_inner()?,
@@ -97,8 +97,6 @@ impl Part {
 }
 
 /// Puts a file in place, when all of it lies on the disk.
-pub(crate) fn put(file: File) -> Result<()> {
-    let file = file.into_inner().map_err(std::io::IntoInnerError::into_error)?;
-    file.as_file().sync_all().context("cannot write to the disk")?;
-    ssl_cli::put_in_place(vec![file])
+pub(crate) fn put(file: File) -> Result<Mark> {
+    file.into_inner().map_err(std::io::IntoInnerError::into_error)?.put()
 }

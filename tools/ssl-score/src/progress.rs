@@ -2,7 +2,8 @@
 //! in one step, so it never says more than there is; a part that it does not tell of yet is made again, with the same bytes.
 
 use crate::format::Output;
-use anyhow::{Context, Result, bail, ensure};
+use crate::marks::{self, MARKS, Mark};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::fs::File;
@@ -60,17 +61,10 @@ impl Work {
                 "{}: a run on standard input was ended, and cannot be gone on with: {remove}",
                 folder.display()
             );
-            let needed = if note.done.joined { output.file.clone() } else { None };
-            let parts = if note.done.joined { 0..0 } else { 0..note.done.parts };
-            for part in parts.map(|part| output.part(part)).chain(needed) {
-                ensure!(
-                    part.is_file(),
-                    "{}: expected a complete file, found none: {}: {remove}",
-                    part.display(),
-                    folder.display()
-                );
-            }
-            return Ok(Work { folder, is_given, note });
+            let work = Work { folder, is_given, note };
+            let in_vain = |e: anyhow::Error| anyhow!("{e:#}: {}: {remove}", work.folder.display());
+            work.ensure_sound(output).map_err(in_vain)?;
+            return Ok(work);
         }
         for entry in folder.read_dir().with_context(cannot_write)? {
             let name = entry.with_context(cannot_write)?.file_name();
@@ -81,6 +75,33 @@ impl Work {
         let mut work = Work { folder, is_given, note: Note { made_of, done: Done::default() } };
         work.note(Done::default())?;
         Ok(work)
+    }
+
+    /// Refuses to go on with parts that are not what they were when they were complete. Lengths are compared first: they cost no reading.
+    fn ensure_sound(&self, output: &Output) -> Result<()> {
+        if self.note.done.joined {
+            if let Some(file) = output.file.as_ref().filter(|file| !file.is_file()) {
+                bail!("{}: expected a complete file, found none", file.display());
+            }
+            return Ok(());
+        }
+        let marks = self.marks()?;
+        for ensure in [Mark::ensure_length, Mark::ensure_bytes] {
+            for (index, &mark) in (0..).zip(&marks) {
+                ensure(mark, &output.part(index))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// By what complete parts are known again.
+    pub(crate) fn marks(&self) -> Result<Vec<Mark>> {
+        marks::read(&self.folder, self.note.done.parts)
+    }
+
+    /// Notes by what a part is known again. It counts when the note counts the part.
+    pub(crate) fn mark(&self, part: u64, mark: Mark) -> Result<()> {
+        marks::write(&self.folder, part, mark)
     }
 
     pub(crate) fn done(&self) -> &Done {
@@ -104,7 +125,9 @@ impl Work {
     pub(crate) fn abandon(&self) {
         if self.note.done == Done::default() {
             // The error that calls for this is told.
-            let _ = std::fs::remove_file(self.folder.join(NOTE));
+            for name in [MARKS, NOTE] {
+                let _ = std::fs::remove_file(self.folder.join(name));
+            }
             if !self.is_given {
                 let _ = std::fs::remove_dir(&self.folder);
             }
@@ -151,6 +174,8 @@ fn ensure_same(found: &Value, expected: &Value, folder: &Path) -> Result<()> {
 mod tests {
     use super::*;
     use crate::format::Format;
+    use crate::marks::Marked;
+    use crate::parts::put;
     use serde_json::json;
 
     #[test]
@@ -160,7 +185,9 @@ mod tests {
         let begin = |top: usize, is_repeatable| Work::begin(&output, json!({ "model": 1, "top": top }), is_repeatable);
         let mut work = begin(5, true).expect("a new folder");
         assert_eq!(*work.done(), Done::default());
-        std::fs::write(output.part(0), "a part").expect("a writable folder");
+        let mut part = Marked::beside(&output.part(0)).expect("a writable folder");
+        part.write_all(b"a part").expect("a writable folder");
+        work.mark(0, put(part).expect("a writable folder")).expect("a writable folder");
         let done = Done { parts: 1, rows: 64, failed: 2, complete: false, joined: false };
         work.note(done.clone()).expect("a writable folder");
         assert_eq!(*begin(5, true).expect("the same").done(), done);
@@ -168,8 +195,15 @@ mod tests {
             let message = result.err().expect("a refusal").to_string();
             assert!(message.contains(expected), "{message}");
         }
+        for (bytes, expected) in [(&b"a Part"[..], "expected the checksum"), (b"a par", "expected 6 bytes"), (b"", "found 0")] {
+            std::fs::write(output.part(0), bytes).expect("a part");
+            let message = format!("{:#}", begin(5, true).err().expect("a refusal"));
+            assert!(message.contains("part-00000.csv: expected") && message.contains(expected), "{message}");
+            assert!(message.contains("remove it to begin anew"), "{message}");
+        }
         std::fs::remove_file(output.part(0)).expect("a part");
-        assert!(begin(5, true).err().expect("a refusal").to_string().contains("part-00000.csv: expected a complete file"));
+        let message = format!("{:#}", begin(5, true).err().expect("a refusal"));
+        assert!(message.contains("part-00000.csv: expected a complete file"), "{message}");
         for text in ["", "{}", "{\"made_of\": 1, \"done\": {\"parts\": -1}}", "[[[["] {
             std::fs::write(output.folder.join(NOTE), text).expect("a writable folder");
             let message = format!("{:#}", begin(5, true).err().expect("a refusal"));

@@ -417,6 +417,53 @@ fn killed_at_any_moment_it_goes_on_exactly() {
     assert!(gone_on >= 3, "runs that went on after parts: {gone_on} of 6");
 }
 
+/// What is done to a file, and what a message has to say of it.
+type Harm = (fn(&mut Vec<u8>), &'static str);
+
+/// Parts that were damaged or edited since they were complete become a part of nothing, whether all are there or some.
+#[test]
+fn parts_that_changed_are_named() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let at = |name: &str| text(folder.path().join(name));
+    write_parquet(&at("in.parquet"), &table(3000));
+    let harms: [Harm; 4] = [
+        (|bytes| bytes.clear(), "found 0"),
+        (|bytes| bytes.truncate(bytes.len() - 1), "as when it was complete, found"),
+        (|bytes| bytes[9] ^= 4, "expected the checksum"),
+        (|bytes| bytes.extend(*b"\n"), "as when it was complete, found"),
+    ];
+    for (output, format) in [("out", "parquet"), ("rows", "csv"), ("out.csv", ""), ("out.jsonl", ""), ("out.arrow", "")] {
+        let (model, input, out) = (model(), at("in.parquet"), at(output));
+        let format = if format.is_empty() { vec![] } else { vec!["--format", format] };
+        let arguments = [&[&*model, &*input, "-o", &*out, "--part-rows", "96"], &format[..]].concat();
+        let parts = if format.is_empty() { format!("{out}.parts") } else { out.clone() };
+        let mut child = command(&arguments).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("the tool starts");
+        let is_begun = || Path::new(&parts).is_dir() && names(Path::new(&parts)).iter().any(|name| name.contains("00003"));
+        while !is_begun() && child.try_wait().expect("a process").is_none() {
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        child.kill().expect("a process");
+        child.wait().expect("it ends");
+        let part = names(Path::new(&parts)).into_iter().find(|name| name.contains("00001")).expect("a part");
+        let path = format!("{parts}/{part}");
+        let sound = read(&path);
+        for (harm, expected) in harms {
+            let mut bytes = sound.clone();
+            harm(&mut bytes);
+            std::fs::write(&path, bytes).expect("a writable folder");
+            refuses(&arguments, &[&part, expected, "remove it to begin anew"]);
+            assert_eq!(Path::new(&out).exists(), !parts.ends_with(".parts"), "{output}");
+        }
+        std::fs::write(&path, sound).expect("a writable folder");
+        assert_eq!(run(&arguments).code, 1, "{output}: damaged images, and sound parts");
+        if output == "out" {
+            // All are there, and none is scored again.
+            std::fs::write(&path, "").expect("a writable folder");
+            refuses(&arguments, &[&part, "found 0", "remove it to begin anew"]);
+        }
+    }
+}
+
 fn said(child: &mut Child) -> String {
     let mut said = String::new();
     child.stdout.take().expect("a pipe").read_to_string(&mut said).expect("UTF-8");
