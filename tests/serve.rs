@@ -291,7 +291,8 @@ fn who_leaves_or_is_late_costs_no_further_steps() {
                  "inputs": [{ "name": "image", "shape": [64, 3, 32, 32], "datatype": "FP32", "data": vec![0; 64 * 3 * 32 * 32] }] }),
     );
     assert_eq!((answer.code, &*answer.json()["error"].to_string()), (504, "\"not done within 1.00 ms\""));
-    server.wait_until("the late one was given up", |server| server.metric("sslm_abandoned_total", "resnet20") == 3.0);
+    server.wait_until("the late one was given up", |server| server.metric("sslm_late_total", "resnet20") == 1.0);
+    assert_eq!(server.metric("sslm_abandoned_total", "resnet20"), 2.0, "its client did not leave");
     assert_eq!(server.metric("sslm_requests_total", "code=\"200\""), 0.0);
 }
 
@@ -649,7 +650,7 @@ fn models_come_change_and_go_without_a_request_being_lost() {
         std::fs::copy(from, &beside).expect("there is room");
         std::fs::rename(beside, to).expect("they lie in one folder");
     };
-    let server = Server::start(&[folder.path().to_str().expect("its path is text")]);
+    let server = Server::start(&[folder.path().to_str().expect("its path is text"), "--allow-control"]);
     let weights = |server: &Server| server.metric("sslm_weights_bytes", "model=\"lenet\",version=\"1\"");
     let first = weights(&server);
     let (is_over, answered) = (AtomicBool::new(false), AtomicUsize::new(0));
@@ -671,9 +672,26 @@ fn models_come_change_and_go_without_a_request_being_lost() {
         // What is no model takes nobody's place.
         std::fs::write(place(".new"), b"not a model").expect("there is room");
         std::fs::rename(place(".new"), place("lenet.sslm")).expect("they lie in one folder");
-        thread::sleep(Duration::from_millis(1500));
+        let listed = |server: &Server| {
+            let all = server.ask("POST", "/v2/repository/index", &[], b"").json();
+            let mut all = all.as_array().expect("a list").iter();
+            all.find(|model| model["name"] == "lenet").expect("it is one of them").clone()
+        };
+        let is_told = |server: &Server| listed(server)["reason"].as_str().is_some_and(|why| why.contains("magic"));
+        server.wait_until("the list says what is wrong", is_told);
+        assert_eq!(listed(&server)["state"], "READY");
+        // Whoever asks for it is told, again and again.
+        for _ in 0..2 {
+            let answer = server.ask("POST", "/v2/repository/models/lenet/load", &[], b"");
+            assert_eq!(answer.code, 503, "{}", answer.text());
+            let why = answer.json()["error"].as_str().expect("a text").to_owned();
+            assert!(why.contains("what was loaded before is still served: magic"), "{why}");
+            assert!(!why.contains("lenet.sslm"), "no path: {why}");
+        }
         rename(&versions[0], &place("lenet.sslm"));
         server.wait_until("the first file is served again", |server| weights(server) == first);
+        assert_eq!(listed(&server)["reason"], "");
+        assert_eq!(server.ask("POST", "/v2/repository/models/lenet/load", &[], b"").code, 200);
         drop(over);
     });
     eprintln!("{} requests were answered meanwhile", answered.load(Relaxed));

@@ -1,6 +1,6 @@
 //! What both protocols say of the server and of its models.
 
-use crate::repository::State;
+use crate::repository::{Listed, State};
 use crate::served::Served;
 use crate::server::Server;
 use crate::tensors::datatype;
@@ -63,11 +63,11 @@ pub(crate) fn joining(served: &Served, server: &Server) -> Option<(i32, u64)> {
     (size > 1).then_some((size, delay))
 }
 
-impl State {
-    /// What the protocol calls it, and why it is so.
+impl Listed {
+    /// What the protocol calls its state, and why it is so.
     pub(crate) fn words(&self) -> (&'static str, &str) {
-        match self {
-            State::Ready(_) => ("READY", ""),
+        match &self.state {
+            State::Ready(_) => ("READY", self.trouble.as_deref().unwrap_or_default()),
             State::Failed(why) => ("UNAVAILABLE", why),
             State::Unloaded => ("UNAVAILABLE", "unloaded"),
         }

@@ -5,6 +5,7 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
 use std::fmt::Display;
+use std::time::Duration;
 use tonic::{Code, Status};
 
 /// What is wrong, as far as a client can act on it.
@@ -82,6 +83,11 @@ impl Failure {
     /// Something of the request is other than it has to be.
     pub(crate) fn input(what: impl Display, expected: impl Display, found: impl Display) -> Self {
         Failure::new(Kind::Invalid, format!("{what}: expected {expected}, found {found}"))
+    }
+
+    /// It was not done within this time.
+    pub(crate) fn late(time: Duration) -> Self {
+        Failure::new(Kind::Late, format!("not done within {}", ssl_cli::time(time.as_secs_f64())))
     }
 
     /// The answer by the protocol that the request came by.

@@ -13,6 +13,8 @@ pub(crate) struct Measured {
     pub(crate) images: Counter,
     /// Requests whose clients left before they were done.
     pub(crate) abandoned: Counter,
+    /// Requests that were not done in time.
+    pub(crate) late: Counter,
     /// Seconds in the queue.
     pub(crate) waited: Histogram,
     /// Seconds of a run, of one request or of several that were joined.
@@ -110,6 +112,7 @@ impl Default for Measured {
         Measured {
             images: Counter::default(),
             abandoned: Counter::default(),
+            late: Counter::default(),
             waited: seconds(),
             computed: seconds(),
             batches: Histogram::new(exponential_buckets(1.0, 2.0, 10)),

@@ -105,6 +105,8 @@ impl Collector for Models {
         all("images", "Images that were run", None, &|served| Each::Counter(served.measured.images.get()))?;
         let what = "Requests whose clients left before they were done";
         all("abandoned", what, None, &|served| Each::Counter(served.measured.abandoned.get()))?;
+        let what = "Requests that were given up since they were not done in time";
+        all("late", what, None, &|served| Each::Counter(served.measured.late.get()))?;
         let what = "From a whole request to the begin of its run";
         all("queue", what, Some(&Unit::Seconds), &|served| Each::Histogram(served.measured.waited.clone()))?;
         let what = "Runs, of one request or of several that were joined";

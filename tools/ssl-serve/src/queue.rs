@@ -36,17 +36,21 @@ impl Job {
         self.inputs.first().and_then(|input| input.shape.first()).copied().unwrap_or(1)
     }
 
-    /// Tells the client.
+    /// Tells the client, which may have given up: that is counted.
     pub(crate) fn answer(self, answer: Answer) {
-        // It may have left.
+        self.is_given_up();
         let _ = self.reply.send(answer);
     }
 
-    /// Whether its client left, which is counted: nobody asks twice.
-    fn is_abandoned(&self) -> bool {
-        let is_gone = matches!(*lock(&self.ticket.0), Stage::Gone);
-        self.served.measured.abandoned.inc_by(u64::from(is_gone));
-        is_gone
+    /// Whether nobody waits for it any more, which is counted: nobody asks twice.
+    fn is_given_up(&self) -> bool {
+        let measured = &self.served.measured;
+        match *lock(&self.ticket.0) {
+            Stage::Waiting | Stage::Running(_) => return false,
+            Stage::Left => measured.abandoned.inc(),
+            Stage::Late => measured.late.inc(),
+        };
+        true
     }
 
     /// Whether both can be one batch.
@@ -65,7 +69,10 @@ enum Stage {
     #[default]
     Waiting,
     Running(Arc<Running>),
-    Gone,
+    /// The client did.
+    Left,
+    /// It was not done in time.
+    Late,
 }
 
 /// A run, and how many clients still wait for it.
@@ -78,19 +85,26 @@ struct Running {
 pub(crate) struct Waiting {
     ticket: Arc<Ticket>,
     answer: oneshot::Receiver<Answer>,
+    /// When it is given up.
+    until: Option<Instant>,
 }
 
 impl Waiting {
-    /// What becomes of the request.
-    pub(crate) async fn answer(mut self) -> Answer {
-        let answer = (&mut self.answer).await;
+    /// What becomes of a request that is there since then. It is given up after that time.
+    pub(crate) async fn answer(mut self, since: Instant, time: Duration) -> Answer {
+        self.until = since.checked_add(time);
+        let answer = tokio::time::timeout(time.saturating_sub(since.elapsed()), &mut self.answer);
+        let answer = answer.await.map_err(|_| Failure::late(time))?;
         answer.unwrap_or_else(|_| Err(Failure::new(Kind::Internal, "the worker that ran this request failed")))
     }
 }
 
 impl Drop for Waiting {
     fn drop(&mut self) {
-        let stage = std::mem::replace(&mut *lock(&self.ticket.0), Stage::Gone);
+        // Whoever waits for more than this may have been late first.
+        let is_late = self.until.is_some_and(|until| Instant::now() >= until);
+        let given_up = if is_late { Stage::Late } else { Stage::Left };
+        let stage = std::mem::replace(&mut *lock(&self.ticket.0), given_up);
         if let Stage::Running(running) = stage
             && running.clients.fetch_sub(1, Relaxed) == 1
         {
@@ -155,7 +169,7 @@ impl Queue {
             return Err(Failure::new(Kind::Unavailable, "the server is shutting down"));
         }
         if inner.jobs.len() >= self.rules.len {
-            inner.jobs.retain(|job| !job.is_abandoned());
+            inner.jobs.retain(|job| !job.is_given_up());
         }
         if inner.jobs.len() >= self.rules.len {
             return Err(Failure::new(Kind::Busy, format!("{} requests are waiting already: try again later", self.rules.len)));
@@ -163,7 +177,7 @@ impl Queue {
         inner.jobs.push_back(job);
         drop(inner);
         self.changed.notify_one();
-        Ok(Waiting { ticket, answer })
+        Ok(Waiting { ticket, answer, until: None })
     }
 
     /// Takes no more requests. Workers end when those that wait are done.
@@ -207,7 +221,7 @@ impl Forming {
         let mut index = 0;
         while index < waiting.len() && !self.is_full() {
             let job = &waiting[index];
-            if job.is_abandoned() {
+            if job.is_given_up() {
                 waiting.remove(index);
             } else if self.jobs.first().is_none_or(|first| first.joins(job) && self.images + job.images() <= job.served.max_batch)
             {
@@ -229,13 +243,13 @@ impl Forming {
         for job in &self.jobs {
             let mut stage = lock(&job.ticket.0);
             match *stage {
-                // It left after it was taken.
-                Stage::Gone => {
+                // It was given up after it was taken.
+                Stage::Left | Stage::Late => {
                     if running.clients.fetch_sub(1, Relaxed) == 1 {
                         running.interrupt.cancel();
                     }
                 }
-                _ => *stage = Stage::Running(Arc::clone(&running)),
+                Stage::Waiting | Stage::Running(_) => *stage = Stage::Running(Arc::clone(&running)),
             }
         }
         Batch { jobs: self.jobs, interrupt: running.interrupt.clone() }

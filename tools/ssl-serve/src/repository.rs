@@ -29,6 +29,8 @@ pub(crate) struct Listed {
     pub(crate) name: String,
     pub(crate) version: u64,
     pub(crate) state: State,
+    /// Why it is served although another file lies in its place.
+    pub(crate) trouble: Option<String>,
 }
 
 #[derive(Clone, Debug)]
@@ -60,8 +62,21 @@ pub(crate) struct Repository {
 }
 
 struct Entry {
-    file: FileId,
+    /// What was looked at last; absent if it is to be looked at again, whatever lies there.
+    file: Option<FileId>,
     state: State,
+    /// Why this file could not take the place of what is served.
+    trouble: Option<String>,
+}
+
+impl Entry {
+    /// Why its file is not what is served, if it should be.
+    fn why_not(&self) -> Option<&str> {
+        match &self.state {
+            State::Failed(why) => Some(why),
+            State::Ready(_) | State::Unloaded => self.trouble.as_deref(),
+        }
+    }
 }
 
 /// By which a file is told from another one of its name.
@@ -96,10 +111,12 @@ impl Repository {
             if files.contains(&path) {
                 let served = Served::open(&path, &name, version, &repository.preparing)?;
                 let file = FileId::of(&path.metadata().with_context(|| format!("cannot read {}", path.display()))?);
-                write(&repository.models).insert((name, version), Entry { file, state: State::Ready(Arc::new(served)) });
+                let entry = Entry { file: Some(file), state: State::Ready(Arc::new(served)), trouble: None };
+                write(&repository.models).insert((name, version), entry);
             }
         }
-        repository.refresh();
+        // Not every folder has to be there yet, and it is said on stderr.
+        let _ = repository.refresh();
         Ok(repository)
     }
 
@@ -109,6 +126,7 @@ impl Repository {
             name: name.clone(),
             version: *version,
             state: entry.state.clone(),
+            trouble: entry.trouble.clone(),
         };
         read(&self.models).iter().map(listed).collect()
     }
@@ -162,11 +180,24 @@ impl Repository {
         ready.into_iter().map(|served| served.version.to_string()).collect()
     }
 
-    /// Loads a model that was unloaded or is new, or failed before, and looks for its new versions.
+    /// Loads a model that was unloaded or is new, or failed before, and looks for its new versions. It fails if one of them cannot be loaded,
+    /// even if what was served before still is.
     pub(crate) fn load(&self, name: &str) -> Result<(), Failure> {
         write(&self.unloaded).remove(name);
-        write(&self.models).retain(|(own, _), entry| own != name || matches!(entry.state, State::Ready(_)));
-        self.refresh();
+        for (_, entry) in write(&self.models).iter_mut().filter(|((own, _), _)| own == name) {
+            if entry.why_not().is_some() || matches!(entry.state, State::Unloaded) {
+                entry.file = None;
+            }
+        }
+        let unread = "models stay as they are: the log of the server says why";
+        self.refresh().map_err(|_| Failure::new(Kind::Unavailable, unread))?;
+        for ((_, version), entry) in read(&self.models).iter().filter(|((own, _), _)| own == name) {
+            if let Some(why) = entry.why_not() {
+                let still = if entry.trouble.is_some() { "what was loaded before is still served: " } else { "" };
+                let message = format!("model '{name}' could not be loaded (version {version}): {still}{why}");
+                return Err(Failure::new(Kind::Unavailable, message));
+            }
+        }
         self.get(name, None).map(drop)
     }
 
@@ -177,17 +208,23 @@ impl Repository {
         if found.peek().is_none() {
             return Err(Failure::new(Kind::NotFound, format!("there is no model '{name}'")));
         }
-        found.for_each(|(_, entry)| entry.state = State::Unloaded);
+        found.for_each(|(_, entry)| (entry.state, entry.trouble) = (State::Unloaded, None));
         write(&self.unloaded).insert(name.to_owned());
         Ok(())
     }
 
     /// Looks for what has changed, loads it, and drops what is gone.
-    pub(crate) fn refresh(&self) {
+    ///
+    /// # Errors
+    /// If a place cannot be read, or says two things at once. The error was logged, and is nothing for clients.
+    pub(crate) fn refresh(&self) -> Result<()> {
         let _one_at_a_time = self.loading.lock().unwrap_or_else(PoisonError::into_inner);
         let found = match self.found() {
             Ok(found) => found,
-            Err(e) => return tracing::error!("models stay as they are: {}", ssl_cli::causes(&e)),
+            Err(e) => {
+                tracing::error!("models stay as they are: {}", ssl_cli::causes(&e));
+                return Err(e);
+            }
         };
         write(&self.models).retain(|key, _| found.contains_key(key));
         for ((name, version), path) in found {
@@ -195,6 +232,7 @@ impl Repository {
                 write(&self.models).insert((name, version), entry);
             }
         }
+        Ok(())
     }
 
     /// What takes the place of a version, if its file is another one than before.
@@ -204,18 +242,18 @@ impl Repository {
         let before = {
             let models = read(&self.models);
             let entry = models.get(&(name.to_owned(), version));
-            if entry.is_some_and(|entry| entry.file == file) {
+            if entry.is_some_and(|entry| entry.file == Some(file)) {
                 return None;
             }
             entry.map(|entry| entry.state.clone())
         };
-        let state = if read(&self.unloaded).contains(name) {
-            State::Unloaded
+        let (state, trouble) = if read(&self.unloaded).contains(name) {
+            (State::Unloaded, None)
         } else {
             match Served::open(path, name, version, &self.preparing) {
                 Ok(served) => {
                     tracing::info!(model = name, version, "loaded {}", ssl_cli::printable(&path.display().to_string()));
-                    State::Ready(Arc::new(served))
+                    (State::Ready(Arc::new(served)), None)
                 }
                 Err(e) => {
                     let why = ssl_cli::causes(&e);
@@ -223,13 +261,13 @@ impl Repository {
                     // Where it lies is nothing for clients.
                     let why = why.replace(&format!("{}: ", path.display()), "");
                     match before {
-                        Some(State::Ready(served)) => State::Ready(served),
-                        _ => State::Failed(why),
+                        Some(State::Ready(served)) => (State::Ready(served), Some(why)),
+                        _ => (State::Failed(why), None),
                     }
                 }
             }
         };
-        Some(Entry { file, state })
+        Some(Entry { file: Some(file), state, trouble })
     }
 
     /// All files of models, by what they are called.

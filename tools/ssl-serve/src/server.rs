@@ -101,16 +101,18 @@ impl Server {
 
     /// What `answer` yields within the time that a request may take.
     pub(crate) async fn in_time<T>(&self, answer: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
-        within(self.terms.timeout, answer).await
+        let time = self.terms.timeout;
+        tokio::time::timeout(time, answer).await.map_err(|_| Failure::late(time))?
     }
 
-    /// What `served` yields for these inputs.
+    /// What `served` yields for these inputs of a request that is whole since `begun`.
     pub(crate) async fn infer(
         &self,
         served: &Arc<Served>,
         inputs: Vec<Tensor>,
         wanted: &[Wanted],
         timeout: Option<Duration>,
+        begun: Instant,
     ) -> Result<Vec<Yielded>, Failure> {
         for (index, Wanted { name, .. }) in wanted.iter().enumerate() {
             if wanted[..index].iter().any(|before| before.name == *name) {
@@ -127,7 +129,7 @@ impl Server {
         let timeout = timeout.map_or(self.terms.timeout, |own| own.min(self.terms.timeout));
         let waiting = self.queue.push(Arc::clone(served), inputs)?;
         // Whoever stops waiting gives the request up, be it for the deadline or because the client left.
-        let outputs = within(timeout, waiting.answer()).await?;
+        let outputs = waiting.answer(begun, timeout).await?;
         if wanted.is_empty() {
             return Ok(outputs.into_iter().map(Yielded::Tensor).collect());
         }
@@ -161,12 +163,6 @@ impl Server {
         served.measured.answered(took, failed.is_none());
         self.metrics.answered(Answered { model: served.name.clone(), version: served.version, protocol, code }, took);
     }
-}
-
-/// What `answer` yields, if it is there in time.
-async fn within<T>(time: Duration, answer: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
-    let late = |_| Failure::new(Kind::Late, format!("not done within {}", ssl_cli::time(time.as_secs_f64())));
-    tokio::time::timeout(time, answer).await.map_err(late)?
 }
 
 /// The likeliest classes of each image, as the protocol's extension for classification has them.

@@ -62,9 +62,6 @@ fn run(batch: Batch) {
     });
     served.measured.ran(begun.elapsed(), ran);
     for (job, answer) in batch.jobs.into_iter().zip(answers) {
-        if answer.as_ref().is_err_and(|failure| failure.kind == Kind::Gone) {
-            served.measured.abandoned.inc();
-        }
         job.answer(answer);
     }
 }

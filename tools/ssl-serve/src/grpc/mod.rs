@@ -102,7 +102,7 @@ impl GrpcInferenceService for Service {
         let deadline = request.metadata().get("grpc-timeout").and_then(|value| deadline(value.to_str().ok()?));
         let request = request.into_inner();
         let served = self.0.repository.get(&request.model_name, Some(&request.model_version))?;
-        let result = infer(&self.0, &served, request, deadline).await;
+        let result = infer(&self.0, &served, request, deadline, begun).await;
         self.0.note(&served, "grpc", begun, result.as_ref().err());
         Ok(Response::new(result?))
     }
@@ -111,7 +111,7 @@ impl GrpcInferenceService for Service {
         let only_ready = request.into_inner().ready;
         let listed = self.0.repository.list().into_iter();
         let listed = listed.filter(|listed| !only_ready || matches!(listed.state, State::Ready(_))).map(|listed| {
-            let (state, reason) = listed.state.words();
+            let (state, reason) = listed.words();
             let (state, reason) = (state.to_owned(), reason.to_owned());
             ModelIndex { name: listed.name.clone(), version: listed.version.to_string(), state, reason }
         });
@@ -145,6 +145,7 @@ async fn infer(
     served: &Arc<Served>,
     request: ModelInferRequest,
     deadline: Option<Duration>,
+    begun: Instant,
 ) -> std::result::Result<ModelInferResponse, Failure> {
     check_id(&request.id)?;
     let mut raw = request.raw_input_contents.into_iter();
@@ -159,7 +160,7 @@ async fn infer(
     let wanted = wanted.collect::<std::result::Result<Vec<_>, Failure>>()?;
     let asked = whole(&request.parameters, "timeout")?.filter(|&us| us > 0).map(Duration::from_micros);
     let timeout = asked.into_iter().chain(deadline).min();
-    let yielded = server.infer(served, inputs, &wanted, timeout).await?;
+    let yielded = server.infer(served, inputs, &wanted, timeout, begun).await?;
     let mut response = ModelInferResponse {
         model_name: served.name.clone(),
         model_version: served.version.to_string(),

@@ -25,15 +25,21 @@ pub(super) async fn infer(State(server): Shared, Path(named): Path<Named>, reque
     let json_len = json_len(&parts.headers)?;
     let body = whole(body, json_len.unwrap_or(0)).await?;
     let begun = Instant::now();
-    let result = of_tensors(&server, &served, &body, json_len).await;
+    let result = of_tensors(&server, &served, &body, json_len, begun).await;
     server.note(&served, "http", begun, result.as_ref().err());
     result
 }
 
-async fn of_tensors(server: &Server, served: &Arc<Served>, body: &Bytes, json_len: Option<usize>) -> Result<Response, Failure> {
+async fn of_tensors(
+    server: &Server,
+    served: &Arc<Served>,
+    body: &Bytes,
+    json_len: Option<usize>,
+    begun: Instant,
+) -> Result<Response, Failure> {
     let mut request = request::read(body, json_len)?;
     let inputs = std::mem::take(&mut request.inputs);
-    let outputs = server.infer(served, inputs, &request.outputs, request.timeout).await?;
+    let outputs = server.infer(served, inputs, &request.outputs, request.timeout, begun).await?;
     response(served, &request, &outputs)
 }
 
@@ -135,15 +141,15 @@ pub(super) async fn classify(
     let Query(asked) = asked.map_err(|e| Failure::new(Kind::Invalid, format!("query: {}", e.body_text())))?;
     let body = whole(request.into_body(), 0).await?;
     let begun = Instant::now();
-    let result = server.in_time(of_image(&server, &served, body, asked.top.unwrap_or(TOP))).await;
+    let result = server.in_time(of_image(&server, &served, body, asked.top.unwrap_or(TOP), begun)).await;
     server.note(&served, "classify", begun, result.as_ref().err());
     result
 }
 
-async fn of_image(server: &Server, served: &Arc<Served>, image: Bytes, top: usize) -> Result<Response, Failure> {
+async fn of_image(server: &Server, served: &Arc<Served>, image: Bytes, top: usize, begun: Instant) -> Result<Response, Failure> {
     let (input, _taken) = decoded(server, served, &image).await?;
     drop(image);
-    let outputs = server.infer(served, vec![input], &[], None).await?;
+    let outputs = server.infer(served, vec![input], &[], None, begun).await?;
     let [Yielded::Tensor(output)] = &outputs[..] else {
         return Err(Failure::input(format!("outputs of model '{}'", served.name), "one, of classes", outputs.len()));
     };

@@ -109,7 +109,7 @@ async fn index(State(server): Shared, request: Request) -> Result<Json<Value>, F
     let body = whole(request.into_body(), 0).await?;
     let asked: IndexRequest = if body.is_empty() { IndexRequest::default() } else { request::parsed(&body)? };
     let listed = server.repository.list().into_iter().map(|listed| {
-        let (state, reason) = listed.state.words();
+        let (state, reason) = listed.words();
         json!({ "name": listed.name, "version": listed.version.to_string(), "state": state, "reason": reason })
     });
     Ok(Json(listed.filter(|listed| !asked.ready || listed["state"] == "READY").collect()))
