@@ -213,6 +213,33 @@ fn every_path_has_its_answer() {
     assert!(count > 50, "the table has {count} rows");
 }
 
+/// Over gRPC, what clients do wrong is called so, and no defect of the server. Errors stand in the head, which HTTP/1.1 has, too.
+#[test]
+fn faults_of_clients_are_called_so_over_grpc() {
+    let folder = models();
+    let server = Server::start(&[folder.path().to_str().expect("its path is text")]);
+    let message = |flag: u8, bytes: &[u8]| [&[flag], &(bytes.len() as u32).to_be_bytes()[..], bytes].concat();
+    for (method, body, code, expected) in [
+        ("ModelInfer", message(0, b"\xff\xff\xff"), 3, "message: failed to decode"),
+        ("ModelInfer", message(0, b"\x2a\xff"), 3, "message: failed to decode"),
+        ("ModelReady", message(0, b"\x0a\x02\xff\xfe"), 3, "not utf-8"),
+        ("ModelReady", message(0, b"\x0a\x06nobody"), 5, "there is no model 'nobody'"),
+        ("ServerLive", Vec::new(), 3, "message: expected one, found none"),
+        ("ModelReady", message(0, b"\x0a\x05lenet")[..8].to_vec(), 3, "message: expected a whole one"),
+        ("ModelReady", message(7, b""), 3, "message: expected 0 or 1 as its first byte"),
+        // As gRPC has it.
+        ("ModelReady", message(1, b""), 13, "no grpc-encoding"),
+        ("ModelSing", message(0, b""), 12, ""),
+    ] {
+        let path = format!("/inference.GRPCInferenceService/{method}");
+        let answer = server.ask("POST", &path, &[("content-type", "application/grpc"), ("te", "trailers")], &body);
+        let of_head = |name: &str| answer.head.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default();
+        assert_eq!(of_head("grpc-status: "), code.to_string(), "{method} {body:?}: {}", answer.head);
+        let said = of_head("grpc-message: ").replace("%20", " ").replace("%27", "'");
+        assert!(said.contains(expected), "{method} {body:?}: {said}");
+    }
+}
+
 #[test]
 fn answers_are_the_librarys_to_the_last_bit() {
     let server = Server::start(&[&resnet()]);

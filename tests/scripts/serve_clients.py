@@ -206,6 +206,17 @@ def check(module, address, tools):
     expect("a model that is ready again", client.is_model_ready("lenet"))
 
 
+def faults(address):
+    """What clients of gRPC do wrong is no defect of the server."""
+    channel = grpc.insecure_channel(address)
+    ask = lambda method, messages: list(channel.stream_stream("/inference.GRPCInferenceService/" + method)(iter(messages), timeout=30))
+    for method, messages in [("ModelInfer", [b"\xff\xff\xff"]), ("ModelReady", [b"\x0a\x02\xff\xfe"]), ("ServerLive", [])]:
+        try:
+            raise SystemExit(f"expected an error, found {ask(method, messages)}")
+        except grpc.RpcError as error:
+            expect(f"INVALID_ARGUMENT, found {error.code()}", error.code() == grpc.StatusCode.INVALID_ARGUMENT)
+
+
 def deadline(address):
     """A deadline of gRPC ends a request."""
     client = over_grpc.InferenceServerClient(address)
@@ -270,6 +281,7 @@ def main():
                 for module in (over_http, over_grpc):
                     check(module, address, tools)
                 deadline(address)
+                faults(address)
             finally:
                 server.terminate()
         expect(f"exit code 0, found {server.returncode}", server.returncode == 0)

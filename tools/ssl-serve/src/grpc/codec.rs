@@ -53,7 +53,8 @@ impl<U: Message + Default> Decoder for Bounded<U> {
             let expected = format!("message: expected at most {MAX_PARTS} names, tensors, parameters and texts, found more");
             return Err(Status::invalid_argument(expected));
         }
-        self.0.decode(message)
+        // Whoever sent it has to know that the fault is not here, which is what INTERNAL would say.
+        self.0.decode(message).map_err(|status| Status::invalid_argument(format!("message: {}", status.message())))
     }
 }
 

@@ -12,6 +12,8 @@ use crate::served::Served;
 use crate::server::{Server, Wanted, Yielded, check_id, length_prefixed};
 use crate::tensors::{self, Tensor, datatype, of_datatype};
 use axum::Router;
+use axum::middleware::map_response;
+use axum::response::Response as AnyResponse;
 use bytes::Bytes;
 use inference::grpc_inference_service_server::{GrpcInferenceService, GrpcInferenceServiceServer};
 use inference::infer_parameter::ParameterChoice;
@@ -25,13 +27,35 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tonic::service::Routes;
-use tonic::{Request, Response, Status};
+use tonic::{Code, Request, Response, Status};
 
 /// The paths of gRPC.
 pub(crate) fn router(server: &Arc<Server>) -> Router {
     let max = server.terms.max_body;
     let service = GrpcInferenceServiceServer::new(Service(Arc::clone(server))).max_decoding_message_size(max);
-    Routes::new(service.max_encoding_message_size(usize::MAX)).prepare().into_axum_router()
+    let router = Routes::new(service.max_encoding_message_size(usize::MAX)).prepare().into_axum_router();
+    router.layer(map_response(of_clients))
+}
+
+/// What tonic calls a defect of the server although the request is to blame, and what is said instead.
+const OF_CLIENTS: [(&str, &str); 3] = [
+    ("Missing request message", "message: expected one, found none"),
+    ("Unexpected EOF decoding stream", "message: expected a whole one, found its beginning"),
+    (
+        "protocol error: received message with invalid compression flag",
+        "message: expected 0 or 1 as its first byte, found another",
+    ),
+];
+
+/// An answer that calls by their name what clients did wrong. gRPC itself wants one of these to be a defect: a message that says that it is
+/// packed, where the request does not say how.
+async fn of_clients(response: AnyResponse) -> AnyResponse {
+    let status = Status::from_header_map(response.headers()).filter(|status| status.code() == Code::Internal);
+    let said = status.as_ref().map_or("", Status::message);
+    match OF_CLIENTS.iter().find(|(of_tonic, _)| said.starts_with(of_tonic)) {
+        Some((_, message)) => Status::invalid_argument(*message).into_http(),
+        None => response,
+    }
 }
 
 struct Service(Arc<Server>);

@@ -7,7 +7,7 @@ use crate::failure::{Failure, Kind};
 use crate::served::Served;
 use crate::server::{Server, Yielded, length_prefixed};
 use crate::tensors::{Elements, datatype};
-use axum::extract::{Path, Query, Request, State};
+use axum::extract::{Query, Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
@@ -19,7 +19,7 @@ use std::time::Instant;
 /// Classes that an image is answered with, unless it is said otherwise.
 const TOP: usize = 5;
 
-pub(super) async fn infer(State(server): Shared, Path(named): Path<Named>, request: Request) -> Result<Response, Failure> {
+pub(super) async fn infer(State(server): Shared, named: Named, request: Request) -> Result<Response, Failure> {
     let served = server.served(&named)?;
     let (parts, body) = request.into_parts();
     let json_len = json_len(&parts.headers)?;
@@ -133,7 +133,7 @@ pub(super) struct Asked {
 /// The likeliest classes of an image, whose file is the body.
 pub(super) async fn classify(
     State(server): Shared,
-    Path(named): Path<Named>,
+    named: Named,
     asked: Result<Query<Asked>, axum::extract::rejection::QueryRejection>,
     request: Request,
 ) -> Result<Response, Failure> {

@@ -11,7 +11,7 @@ use crate::failure::{Failure, Kind};
 use crate::front;
 use crate::server::Server;
 use crate::tensors::datatype;
-use axum::extract::{Path, Request, State};
+use axum::extract::{Request, State};
 use axum::http::{StatusCode, header};
 use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
@@ -71,11 +71,11 @@ async fn metadata() -> Json<Value> {
     Json(json!({ "name": "ssl-serve", "version": env!("CARGO_PKG_VERSION"), "extensions": EXTENSIONS }))
 }
 
-async fn model_ready(State(server): Shared, Path(named): Path<Named>) -> Result<StatusCode, Failure> {
+async fn model_ready(State(server): Shared, named: Named) -> Result<StatusCode, Failure> {
     server.served(&named).map(|_| StatusCode::OK)
 }
 
-async fn model(State(server): Shared, Path(named): Path<Named>) -> Result<Json<Value>, Failure> {
+async fn model(State(server): Shared, named: Named) -> Result<Json<Value>, Failure> {
     let served = server.served(&named)?;
     let tensor = |info: &TensorInfo| json!({ "name": info.name, "datatype": datatype(info.element_type), "shape": shape(info) });
     Ok(Json(json!({
@@ -88,7 +88,7 @@ async fn model(State(server): Shared, Path(named): Path<Named>) -> Result<Json<V
 }
 
 /// What each layer keeps of the network that was trained: no part of the protocol.
-async fn layers(State(server): Shared, Path(named): Path<Named>) -> Result<Json<Value>, Failure> {
+async fn layers(State(server): Shared, named: Named) -> Result<Json<Value>, Failure> {
     let served = server.served(&named)?;
     let kept = |count: Option<KeptCount>| count.map(|KeptCount { kept, of }| json!({ "kept": kept, "of": of }));
     let layers = served.model.layers().filter(|layer| layer.sizes.filters.is_some());
@@ -115,11 +115,11 @@ async fn index(State(server): Shared, request: Request) -> Result<Json<Value>, F
     Ok(Json(listed.filter(|listed| !asked.ready || listed["state"] == "READY").collect()))
 }
 
-async fn load(State(server): Shared, Path(named): Path<Named>) -> Result<StatusCode, Failure> {
+async fn load(State(server): Shared, named: Named) -> Result<StatusCode, Failure> {
     server.control(named.model, crate::repository::Repository::load).await.map(|()| StatusCode::OK)
 }
 
-async fn unload(State(server): Shared, Path(named): Path<Named>) -> Result<StatusCode, Failure> {
+async fn unload(State(server): Shared, named: Named) -> Result<StatusCode, Failure> {
     server.control(named.model, crate::repository::Repository::unload).await.map(|()| StatusCode::OK)
 }
 

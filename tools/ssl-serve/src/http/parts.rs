@@ -4,7 +4,9 @@ use crate::failure::{Failure, Kind};
 use crate::served::Served;
 use crate::server::Server;
 use axum::body::Body;
-use axum::extract::State;
+use axum::extract::rejection::PathRejection;
+use axum::extract::{FromRequestParts, Path, State};
+use axum::http::request::Parts;
 use bytes::Bytes;
 use http_body::Body as _;
 use http_body_util::BodyExt;
@@ -16,6 +18,16 @@ use std::sync::Arc;
 pub(super) struct Named {
     pub(super) model: String,
     pub(super) version: Option<String>,
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Named {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Failure> {
+        let found: Result<Path<Named>, PathRejection> = Path::from_request_parts(parts, state).await;
+        // The only thing that can be wrong with it are names that are no text.
+        found.map(|Path(named)| named).map_err(|e| Failure::new(Kind::Invalid, format!("path: {}", e.body_text())))
+    }
 }
 
 pub(super) type Shared = State<Arc<Server>>;

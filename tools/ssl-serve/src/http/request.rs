@@ -183,8 +183,13 @@ impl<'de> Deserialize<'de> for Parameter {
                 Ok(Parameter::Other("a negative number"))
             }
 
-            fn visit_f64<E: Error>(self, _: f64) -> Result<Parameter, E> {
-                Ok(Parameter::Other("a fraction"))
+            fn visit_f64<E: Error>(self, number: f64) -> Result<Parameter, E> {
+                Ok(Parameter::Other(match number {
+                    _ if number < 0.0 => "a negative number",
+                    // Whole numbers of more than 64 bits are read so, too.
+                    _ if number >= u64::MAX as f64 => "a number of more than 64 bits",
+                    _ => "a number with a fraction or an exponent",
+                }))
             }
 
             fn visit_str<E: Error>(self, _: &str) -> Result<Parameter, E> {
@@ -347,9 +352,16 @@ mod tests {
         let request =
             of(&format!(r#"{{"parameters":{{"a":{lists},"b":{{"c":null}},"timeout":7}},"inputs":[]}}"#)).expect("sound");
         assert_eq!(request.timeout, Some(Duration::from_micros(7)));
-        for (value, found) in
-            [("[7]", "a list"), ("{}", "an object"), ("-7", "a negative number"), ("0.5", "a fraction"), ("true", "true")]
-        {
+        for (value, found) in [
+            ("[7]", "a list"),
+            ("{}", "an object"),
+            ("-7", "a negative number"),
+            ("-99999999999999999999", "a negative number"),
+            ("0.5", "a fraction or an exponent"),
+            ("99999999999999999999", "a number of more than 64 bits"),
+            ("1e300", "a number of more than 64 bits"),
+            ("true", "true"),
+        ] {
             let message = of(&format!(r#"{{"parameters":{{"timeout":{value}}},"inputs":[]}}"#)).err().expect("no time");
             assert!(message.contains("parameter 'timeout': expected a whole number") && message.contains(found), "{message}");
         }

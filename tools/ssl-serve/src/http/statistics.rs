@@ -6,7 +6,7 @@ use crate::failure::Failure;
 use crate::measured::{Total, Totals};
 use crate::served::Served;
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use serde_json::{Value, json};
 use sslm::TensorInfo;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ pub(super) async fn all(State(server): Shared) -> Result<Json<Value>, Failure> {
     server.repository.ready(None, None).map(|served| statistics(&served))
 }
 
-pub(super) async fn of_model(State(server): Shared, Path(named): Path<Named>) -> Result<Json<Value>, Failure> {
+pub(super) async fn of_model(State(server): Shared, named: Named) -> Result<Json<Value>, Failure> {
     server.repository.ready(Some(&named.model), named.version.as_deref()).map(|served| statistics(&served))
 }
 
@@ -45,7 +45,7 @@ fn statistics(all: &[Arc<Served>]) -> Json<Value> {
     Json(json!({ "model_stats": all.iter().map(of_one).collect::<Vec<_>>() }))
 }
 
-pub(super) async fn config(State(server): Shared, Path(named): Path<Named>) -> Result<Json<Value>, Failure> {
+pub(super) async fn config(State(server): Shared, named: Named) -> Result<Json<Value>, Failure> {
     let served = server.served(&named)?;
     let batch = max_batch_size(&served, &server);
     let tensor = |info: &TensorInfo| json!({ "name": info.name, "data_type": config_type(info.element_type), "dims": config_dims(info, batch) });

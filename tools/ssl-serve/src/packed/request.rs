@@ -4,7 +4,7 @@
 use super::Encoding;
 use crate::failure::{Failure, Kind};
 use bytes::Bytes;
-use flate2::write::{GzDecoder, ZlibDecoder};
+use flate2::write::{MultiGzDecoder, ZlibDecoder};
 use std::collections::VecDeque;
 use std::io::{self, Write};
 
@@ -164,14 +164,15 @@ fn behind() -> io::Error {
 
 /// Bytes that were packed by themselves.
 enum Stream {
-    Gzip(GzDecoder<Vec<u8>>),
+    /// Members one behind the other, as RFC 1952 has them, which together are one body.
+    Gzip(MultiGzDecoder<Vec<u8>>),
     Deflate(ZlibDecoder<Vec<u8>>),
 }
 
 impl Stream {
     fn new(encoding: Encoding) -> Self {
         match encoding {
-            Encoding::Gzip => Stream::Gzip(GzDecoder::new(Vec::new())),
+            Encoding::Gzip => Stream::Gzip(MultiGzDecoder::new(Vec::new())),
             Encoding::Deflate => Stream::Deflate(ZlibDecoder::new(Vec::new())),
         }
     }
@@ -264,6 +265,18 @@ mod tests {
     }
 
     #[test]
+    fn members_of_gzip_are_one_body() {
+        let members = bodies();
+        let packed: Vec<u8> = members.iter().flat_map(|member| packed(Encoding::Gzip, member)).collect();
+        for len in [1, 7, 1000, usize::MAX] {
+            let found = unpacked(Unpacking::whole(Encoding::Gzip), &packed, len).expect("it is sound");
+            assert!(found == members.concat(), "by {len}");
+        }
+        let last = &packed[..packed.len() - 1];
+        assert!(unpacked(Unpacking::whole(Encoding::Gzip), last, 1000).is_err(), "the last member is cut off");
+    }
+
+    #[test]
     fn messages_come_back_unpacked() {
         let message = |flag: u8, bytes: &[u8]| [&[flag][..], &(bytes.len() as u32).to_be_bytes(), bytes].concat();
         for encoding in BOTH {
@@ -293,8 +306,10 @@ mod tests {
                 let head = [&[1][..], &(len as u32).to_be_bytes(), &packed[..len]].concat();
                 assert!(unpacked(Unpacking::messages(encoding), &head, 10).is_err(), "{encoding:?}, {len}");
             }
-            let more = whole(&[&packed[..], b"x"].concat()).expect_err("there is more");
-            assert!(format!("{more:?}").contains("behind its end"), "{more:?}");
+            for behind in [&b"x"[..], b"\0", b"\x1f\x8b", &[b'x'; 100]] {
+                let more = whole(&[&packed[..], behind].concat()).expect_err("there is more");
+                assert!(format!("{more:?}").contains("expected a whole and sound body"), "{more:?}");
+            }
             // Checksums cover what it says; the time of gzip's header, and bits that fill up a byte, say nothing.
             for at in 0..packed.len() {
                 let mut changed = packed.clone();
