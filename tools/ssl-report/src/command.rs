@@ -84,7 +84,7 @@ enum Command {
 struct BenchArguments {
     /// The .sslm model
     model: PathBuf,
-    /// The ONNX file that it was converted from: its dense form is timed in turns with the model
+    /// The ONNX file that it was converted from, which the model knows by its checksum: its dense form is timed in turns with the model
     #[arg(long, value_name = "ONNX")]
     onnx: Option<PathBuf>,
     /// Threads to compute with, at most 1024

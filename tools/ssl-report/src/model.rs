@@ -310,7 +310,8 @@ fn advice(layers: &[Row]) -> Vec<String> {
 /// The dense form of the ONNX network at `path`, to be timed beside `compact`.
 ///
 /// # Errors
-/// If it cannot be converted, or has another input.
+/// If it cannot be converted, has another input, or is another file than the one that the model says it was converted from. Not every model
+/// says that.
 pub fn dense(path: &Path, compact: &Model) -> Result<Model> {
     let folder = tempfile::tempdir().context("cannot make a temporary folder")?;
     let target = folder.path().join("dense.sslm");
@@ -320,5 +321,15 @@ pub fn dense(path: &Path, compact: &Model) -> Result<Model> {
     let shapes = [input_shape(compact)?, input_shape(&dense)?];
     let what = "expected the network that the model was converted from";
     ensure!(shapes[0] == shapes[1], "{}: {what}, with an input of {:?}, found one of {:?}", path.display(), shapes[0], shapes[1]);
+    if let (Some(said), Some(found)) = (compact.provenance(), dense.provenance()) {
+        let [expected, other] =
+            [said, found].map(|from| from.source_sha256.iter().map(|b| format!("{b:02x}")).collect::<String>());
+        ensure!(
+            expected == other,
+            "{}: {what}, '{}' with SHA-256 {expected}, found one with {other}",
+            path.display(),
+            ssl_cli::printable(&said.source)
+        );
+    }
     Ok(dense)
 }

@@ -316,7 +316,12 @@ fn layers_of_a_model_are_timed_beside_their_dense_form() {
     let html = std::fs::read_to_string(&page).expect("the page");
     assert!(html.contains("/conv2/Conv") && html.contains("The bottleneck is "), "{html}");
     let other = concat!(env!("CARGO_MANIFEST_DIR"), "/../models/convnet/convnet.onnx");
-    let cases: [(&[&str], &str); 5] = [
+    let pruned_otherwise = concat!(env!("CARGO_MANIFEST_DIR"), "/../models/lenet-filters/lenet-filters.onnx");
+    let cases: [(&[&str], &str); 6] = [
+        (
+            &["bench", &sslm, "--onnx", pruned_otherwise],
+            "lenet-filters.onnx: expected the network that the model was converted from, 'lenet.onnx' with SHA-256 326c",
+        ),
         (&["bench", &sslm, "-o", &sslm], "--output: expected another file"),
         (&["bench", &onnx], "lenet.onnx"),
         (
