@@ -56,7 +56,9 @@ impl Limits {
         let weights = (model.weight_bytes() / size_of::<f32>()) as u64;
         let macs = || SMALLEST_MACS.saturating_add((weights + 1024).saturating_mul(elements as u64));
         let macs = self.max_macs.map_or_else(macs, |millions| millions.saturating_mul(1_000_000));
-        let time = Duration::from_secs(self.max_time.unwrap_or(macs / SLOWEST));
+        // However few are allowed: what is told of a run that has more is to be their count.
+        let usual = macs.max(SMALLEST_MACS) / SLOWEST;
+        let time = Duration::from_secs(self.max_time.unwrap_or(usual));
         options.max_memory(memory).max_macs(macs).max_time(time)
     }
 

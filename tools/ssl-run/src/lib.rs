@@ -75,7 +75,8 @@ struct Arguments {
     /// have the inputs' names. Elements are of the type that the model takes
     #[arg(long, value_name = "[NAME=]FILE", conflicts_with = "images")]
     input: Vec<String>,
-    /// Where the outputs go: a .npz file takes all of them, by name; a file of another name is a .npy file for the only output
+    /// Where the outputs go: a .npz file takes all of them, by name; a file of another name is a .npy file for the only output. Not for
+    /// what is measured: --bench, --profile, --tune
     #[arg(long, value_name = "FILE")]
     output: Option<PathBuf>,
     /// Images per run for --input, --bench and --tune, where the model leaves it open [default: 32 for --input, or all where the model
@@ -83,11 +84,11 @@ struct Arguments {
     #[arg(long, value_name = "N")]
     batch: Option<usize>,
     /// Print the time of each layer and of a run: as --bench, of as many runs as take a moment
-    #[arg(long, conflicts_with = "bench")]
+    #[arg(long, conflicts_with_all = ["bench", "output"])]
     profile: bool,
     /// Run N times after a warm-up and print min, median and p90 of the run and of each layer. Input: the first image or the
     /// first batch of --input; random elements if there is neither. At most a million times
-    #[arg(long, value_name = "N", value_parser = RangedU64ValueParser::<usize>::new().range(1..=1_000_000))]
+    #[arg(long, value_name = "N", value_parser = RangedU64ValueParser::<usize>::new().range(1..=1_000_000), conflicts_with = "output")]
     bench: Option<usize>,
     /// Time every method of computing each convolution, for some ten seconds, and store which was fastest in MODEL.tuning.json if
     /// that makes whole runs faster beyond noise; else a file that is there stays as it is. Later runs of the same model, input shape
