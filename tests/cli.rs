@@ -669,7 +669,7 @@ fn many_images_in_every_format() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let at = |name: &str| text(folder.path().join(name));
     std::fs::create_dir(at("b")).expect("a writable folder");
-    for (name, i) in [("a.png", 1), ("b/3.png", 3), ("b/4, \"x\".png", 4), ("c.png", 2)] {
+    for (name, i) in [("a.png", 1), ("b/3.png", 3), ("b/4, \"x\".png", 4), ("b/6\t\n\\t.png", 6), ("c.png", 2)] {
         std::fs::copy(digit(i), at(name)).expect("a writable folder");
     }
     std::fs::write(at("b/5.png"), "no image").expect("a writable folder");
@@ -684,8 +684,8 @@ fn many_images_in_every_format() {
         stdout
     };
     let whole = text(folder.path());
-    assert_eq!(classes(&ran(&[&whole])), ["1", "3", "4", "2"]);
-    assert_eq!(classes(&ran(&[&at("c.png"), &at("b/*"), &digit(9)])), ["2", "3", "4", "9"]);
+    assert_eq!(classes(&ran(&[&whole])), ["1", "3", "4", "6", "2"]);
+    assert_eq!(classes(&ran(&[&at("c.png"), &at("b/*"), &digit(9)])), ["2", "3", "4", "6", "9"]);
 
     let json: Value = serde_json::from_str(&ran(&[&whole, "--format", "json"])).expect("JSON");
     let lines = ran(&[&whole, "--format", "jsonl"]);
@@ -694,7 +694,8 @@ fn many_images_in_every_format() {
     let table = ran(&[&whole, "--format", "csv"]);
     let mut reader = csv::Reader::from_reader(table.as_bytes());
     let rows: Vec<std::collections::BTreeMap<String, String>> = reader.deserialize().map(|row| row.expect("a row")).collect();
-    assert_eq!(rows.len(), 5, "{table}");
+    assert_eq!(rows.len(), 6, "{table}");
+    assert!(rows[4]["image"].ends_with("b/6\t\n\\t.png"), "names are what they are: {table}");
     for (row, answer) in rows.iter().zip(json.as_array().expect("a list")) {
         let class = &answer["classes"][0];
         assert_eq!(row["image"], answer["image"].as_str().expect("a name"));

@@ -327,6 +327,11 @@ fn what_is_no_file_below_a_folder_is_an_error() {
         let copied = std::fs::copy(&digit, at("in").join(std::ffi::OsStr::from_bytes(name)));
         assert!(copied.is_ok() || !name.is_ascii(), "{copied:?}");
     }
+    // What is hidden is left out, and counted.
+    std::fs::create_dir(at("in/.sub")).expect("a writable folder");
+    for name in [".h.png", ".sub/b.png", ".notes.txt"] {
+        std::fs::copy(&digit, at("in").join(name)).expect("a writable folder");
+    }
     make_pipe(&at("in/pipe.png"));
     for (name, target) in [("dangling.png", "nothing"), ("zero.png", "/dev/zero"), ("link.png", "a.png"), ("up.png", "..")] {
         std::os::unix::fs::symlink(target, at("in").join(name)).expect("a writable folder");
@@ -340,6 +345,8 @@ fn what_is_no_file_below_a_folder_is_an_error() {
     let (model, input, out) = (text(lenet().join("lenet.sslm")), text(at("in")), text(at("out.csv")));
     let Run { code, stderr, .. } = run("ssl-score", &[&model, &input, "-o", &out]);
     assert_eq!(code, 1, "{stderr}");
+    let left_out = "in: one hidden image and one hidden folder left out: names that begin with a dot";
+    assert!(stderr.contains(left_out), "{stderr}");
     let found = rows(&out);
     let error = |key: &str| found.iter().find(|row| row[0] == key).map(|row| &*row[5]);
     for key in ["a.png", "folder.png/b.png", "link.png"] {
@@ -351,17 +358,30 @@ fn what_is_no_file_below_a_folder_is_an_error() {
     let nameless: Vec<&str> = found.iter().filter(|row| row[0].contains('\u{fffd}')).map(|row| &*row[5]).collect();
     assert_eq!(nameless.len(), found.len() - 7, "{found:?}");
     assert!(nameless.iter().all(|error| error.starts_with("expected a name in UTF-8, found '\\xf")), "{nameless:?}");
-    // ssl-run, whose results have no keys, says the same of what is no file, whether a folder or a pattern names it.
+    // ssl-run says the same, whether a folder or a pattern names what is no file or has no name in UTF-8.
     for images in [input.clone(), format!("{input}/*.png")] {
         let Run { code, stdout, stderr } = run("ssl-run", &[&model, &images, "--format", "csv", "--top", "1"]);
         assert_eq!(code, 1, "{stderr}");
         for key in ["a.png", "folder.png/b.png", "link.png"] {
             assert!(stdout.contains(&format!("{input}/{key},7,")), "{stdout}");
         }
-        let found = stdout.lines().filter(|line| line.starts_with(&format!("{input}/\u{fffd}.png,7,"))).count();
-        assert_eq!(found, nameless.len(), "{images}: {stdout}");
+        assert_eq!(stderr.contains(left_out), images == input, "{stderr}");
+        let named = format!("{input}/\u{fffd}.png,");
+        let unnamed: Vec<&str> = stdout.lines().filter(|line| line.starts_with(&named)).collect();
+        assert_eq!(unnamed.len(), nameless.len(), "{images}: {stdout}");
+        assert!(unnamed.iter().all(|line| line.contains("expected a name in UTF-8, found '")), "{unnamed:?}");
         for (name, expected) in errors.into_iter().filter(|(name, _)| images == input || *name != "up.png") {
             assert!(stderr.contains(&format!("{name}: {expected}")), "expected {name}: {expected}, found {stderr}");
         }
+    }
+    // For people, a name that is shown another way is no reason to show nothing.
+    let Run { code, stdout, .. } = run("ssl-run", &[&model, &input, "--top", "1"]);
+    let shown = stdout.lines().filter(|line| *line == format!("{input}/\u{fffd}.png")).count();
+    assert_eq!((code, shown), (1, nameless.len()), "{stdout}");
+    std::fs::remove_dir_all(at("in")).expect("a folder");
+    std::fs::create_dir_all(at("in/.sub")).expect("a writable folder");
+    for tool in ["ssl-score", "ssl-run"] {
+        let output = if tool == "ssl-score" { vec!["-o", &*out] } else { vec![] };
+        refuses(tool, &[&[&*model, &*input], &output[..]].concat(), &["found none (one hidden folder left out"]);
     }
 }

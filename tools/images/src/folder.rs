@@ -6,9 +6,10 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 
 /// All that is below a folder and an image by its name, sorted by their paths; whether it is a file, [`open_found`] finds out. What begins
-/// with a dot is hidden, and folders that others link to are met where they are.
+/// with a dot is hidden and counted, and folders that others link to are met where they are.
 #[derive(Debug)]
 pub struct ImagesBelow {
+    hidden: Hidden,
     /// What is left of each folder on the way, the next one last. A folder that is yet to be read is one of its parent's.
     left: Vec<Vec<Entry>>,
 }
@@ -21,7 +22,41 @@ struct Entry {
 
 /// All images below `folder`.
 pub fn images_below(folder: &Path) -> ImagesBelow {
-    ImagesBelow { left: vec![vec![Entry { path: folder.to_owned(), is_folder: true }]] }
+    ImagesBelow { hidden: Hidden::default(), left: vec![vec![Entry { path: folder.to_owned(), is_folder: true }]] }
+}
+
+/// What is left out below a folder since its name begins with a dot.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Hidden {
+    /// Images by their names.
+    pub images: u64,
+    /// Folders, whatever is in them.
+    pub folders: u64,
+}
+
+impl Hidden {
+    /// What a message says of it, if there is anything.
+    pub fn said(self) -> Option<String> {
+        let count = |count: u64, one: &str| match count {
+            0 => None,
+            1 => Some(format!("one hidden {one}")),
+            _ => Some(format!("{count} hidden {one}s")),
+        };
+        let counts: Vec<String> = [count(self.images, "image"), count(self.folders, "folder")].into_iter().flatten().collect();
+        (!counts.is_empty()).then(|| format!("{} left out: names that begin with a dot", counts.join(" and ")))
+    }
+}
+
+/// Why an image is not read that has this name: results are text, in which all names that are none would become the same one.
+pub fn not_utf8(name: &[u8]) -> String {
+    format!("expected a name in UTF-8, found '{}'", name.escape_ascii())
+}
+
+impl ImagesBelow {
+    /// What was left out until now.
+    pub fn hidden(&self) -> Hidden {
+        self.hidden
+    }
 }
 
 impl Iterator for ImagesBelow {
@@ -36,7 +71,7 @@ impl Iterator for ImagesBelow {
             if !is_folder {
                 return Some(Ok(path));
             }
-            match entries(&path) {
+            match entries(&path, &mut self.hidden) {
                 Ok(entries) => self.left.push(entries),
                 Err(e) => return Some(Err(e.context(format!("cannot read {}", path.display())))),
             }
@@ -57,16 +92,16 @@ pub fn open_found(path: &Path) -> Result<File> {
 }
 
 /// The folders and images in a folder, the first one last.
-fn entries(folder: &Path) -> Result<Vec<Entry>> {
+fn entries(folder: &Path, hidden: &mut Hidden) -> Result<Vec<Entry>> {
     let mut found = Vec::new();
     for entry in folder.read_dir()? {
         let entry = entry?;
         let path = entry.path();
-        if entry.file_name().as_encoded_bytes().starts_with(b".") {
-            continue;
-        }
         let is_folder = entry.file_type().with_context(|| path.display().to_string())?.is_dir();
-        if is_folder || is_named_as_image(&path) {
+        if entry.file_name().as_encoded_bytes().starts_with(b".") {
+            hidden.folders += u64::from(is_folder);
+            hidden.images += u64::from(!is_folder && is_named_as_image(&path));
+        } else if is_folder || is_named_as_image(&path) {
             found.push(Entry { path, is_folder });
         }
     }

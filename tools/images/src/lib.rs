@@ -43,7 +43,7 @@ pub use decode::{MAX_FILE, bytes_of};
 #[cfg(feature = "flags")]
 pub use flags::Flags;
 #[cfg(feature = "files")]
-pub use folder::{ImagesBelow, images_below, open_found};
+pub use folder::{Hidden, ImagesBelow, images_below, not_utf8, open_found};
 
 /// Asked before an image takes memory, for as many bytes as it then has altogether: whoever has no room for them refuses. It is asked
 /// several times, and the greatest count is what the image takes.

@@ -66,12 +66,14 @@ const COLUMNS: [&str; 11] =
 pub(crate) struct Answers<W> {
     out: W,
     format: Format,
+    /// Whether it is shown on a terminal, which obeys what it is shown.
+    is_shown: bool,
     printed: usize,
 }
 
 impl<W: Write> Answers<W> {
-    pub(crate) fn new(out: W, format: Format) -> Self {
-        Answers { out, format, printed: 0 }
+    pub(crate) fn new(out: W, format: Format, is_shown: bool) -> Self {
+        Answers { out, format, is_shown, printed: 0 }
     }
 
     pub(crate) fn print(&mut self, answer: &Answer) -> Result<()> {
@@ -127,10 +129,12 @@ impl<W: Write> Answers<W> {
         if self.printed == 0 {
             out.write_record(COLUMNS)?;
         }
+        let is_shown = self.is_shown;
         let mut row = |cells: &[(&str, String)]| {
             let cell = |column: &str| cells.iter().find(|(name, _)| *name == column).map_or("", |(_, cell)| cell);
-            // A table may be shown on a terminal, which obeys what it is shown.
-            out.write_record(COLUMNS.iter().map(|column| printable(cell(column))))
+            // Programs join tables by names, which stay what they are.
+            let shown = |text: &str| if is_shown { printable(text) } else { text.to_owned() };
+            out.write_record(COLUMNS.iter().map(|column| shown(cell(column))))
         };
         let image = || ("image", image.clone());
         match found {

@@ -1,13 +1,14 @@
 //! Images in, and out what the model says of each as soon as it is known: the likeliest classes, or what its outputs hold. An image that
 //! cannot be run does not keep the others from it.
 
-use crate::answers::{Answer, Answers, Class, Found, Tensor};
+use crate::answers::{Answer, Answers, Class, Format, Found, Tensor};
 use crate::outputs::{Output, Target};
 use crate::sources::Source;
 use crate::{Arguments, finite, prepare, preprocess};
 use anyhow::{Context, Error, Result, bail, ensure};
 use ssl_cli::{CheckFailed, Progress};
 use sslm::{Dim, Model, Session, TensorInfo, TensorView};
+use std::io::IsTerminal;
 use std::thread::available_parallelism;
 
 /// More threads would decode faster than networks run, and take an image's memory each.
@@ -23,12 +24,17 @@ pub(crate) fn run(arguments: &Arguments, model: &Model) -> Result<()> {
     let (rule, layout) = preprocess::rule(model, &input, &arguments.preprocessing)?;
     let labels = labels(arguments, model)?;
     let sources = &arguments.sources;
-    let mut answers = Answers::new(ssl_cli::stdout(), arguments.format());
+    let mut answers = Answers::new(ssl_cli::stdout(), arguments.format(), std::io::stdout().is_terminal());
     let (all, mut failed, mut last) = (sources.len(), 0, Vec::new());
     let progress = if all > 1 { Progress::on_terminal() } else { Progress::default() };
     progress.start("images", all);
     let mut runner = Runner { arguments, model, input: &input, session: None };
-    let load = |source| (source, Source::load(source, &rule, &input.dims, layout));
+    let is_for_people = arguments.format() == Format::Text;
+    let load = |source: &'_ Source| {
+        let named = if is_for_people { Ok(()) } else { source.ensure_text() };
+        named.and_then(|()| source.load(&rule, &input.dims, layout))
+    };
+    let load = |source| (source, load(source));
     let threads = available_parallelism().map_or(1, usize::from).min(MOST_DECODING).min(all);
     let done = ssl_cli::in_order(threads, sources, load, |(source, loaded)| {
         let outputs = runner.run(source, loaded);

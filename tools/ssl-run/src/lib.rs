@@ -57,7 +57,7 @@ struct Arguments {
     /// The model
     model: PathBuf,
     /// Images to run: PNG, JPEG, WebP, GIF (the first frame), BMP or TIFF, the way up that their EXIF says. A folder stands for all
-    /// images below it, a pattern such as 'photos/*.jpg' for what it matches, and - for standard input
+    /// images below it but for names that begin with a dot and what is in such folders, a pattern such as 'photos/*.jpg' for what it matches, and - for standard input
     images: Vec<PathBuf>,
     /// What `images` stands for.
     #[arg(skip)]
@@ -65,7 +65,8 @@ struct Arguments {
     /// How many classes to print for each image
     #[arg(long, value_name = "K", default_value_t = 5)]
     top: usize,
-    /// How results are printed; csv and jsonl are for images
+    /// How results are printed; csv and jsonl are for images. csv, json and jsonl have names as they are, and refuse those that are not
+    /// UTF-8; text, and csv on a terminal, escape control characters
     #[arg(long, value_enum, value_name = "HOW", default_value_t = Format::Text)]
     format: Format,
     /// Short for --format json

@@ -3,7 +3,7 @@
 
 use crate::pattern::{is_pattern, matching};
 use anyhow::{Context, Result, bail, ensure};
-use ssl_images::{Layout, bytes_of, images_below, open_found};
+use ssl_images::{Layout, bytes_of, images_below, not_utf8, open_found};
 use sslm::{Dim, Preprocessing};
 use std::fmt;
 use std::io::Cursor;
@@ -34,6 +34,13 @@ impl Source {
             Some(bytes) => bytes.len() as u64,
             None => self.path.metadata().map_or(0, |metadata| metadata.len()),
         }
+    }
+
+    /// Refuses a name that is no text, for results whose readers join them by names.
+    pub(crate) fn ensure_text(&self) -> Result<()> {
+        let name = self.path.as_os_str();
+        ensure!(name.to_str().is_some(), "{self}: {}", not_utf8(name.as_encoded_bytes()));
+        Ok(())
     }
 
     /// Decodes the image and makes an input of it: its shape and elements.
@@ -77,11 +84,17 @@ fn pattern(path: &Path) -> Option<&str> {
     path.to_str().filter(|text| is_pattern(text) && !path.exists())
 }
 
-/// All images below a folder, of which there must be one.
+/// All images below a folder, of which there must be one. Hidden ones are left out, and stderr says so.
 fn below(folder: &Path) -> Result<Vec<PathBuf>> {
-    let files = images_below(folder).collect::<Result<Vec<_>>>()?;
+    let mut images = images_below(folder);
+    let files = images.by_ref().collect::<Result<Vec<_>>>()?;
+    let left_out = images.hidden().said();
     if files.is_empty() {
-        bail!("{}: expected images (files named .png, .jpg, .webp, .gif, .bmp or .tiff), found none", folder.display());
+        let besides = left_out.map_or(String::new(), |left_out| format!(" ({left_out})"));
+        bail!("{}: expected images (files named .png, .jpg, .webp, .gif, .bmp or .tiff), found none{besides}", folder.display());
+    }
+    if let Some(left_out) = left_out {
+        ssl_cli::note("ssl-run", format!("{}: {left_out}", folder.display()));
     }
     Ok(files)
 }

@@ -38,7 +38,7 @@ use std::time::Instant;
 #[command(
     version,
     after_help = "Examples:
-  ssl-score resnet.sslm photos/ -o scores.csv           # all images below a folder
+  ssl-score resnet.sslm photos/ -o scores.csv           # all images below a folder, but for hidden ones
   ssl-score resnet.sslm shard-0001.tar -o scores.parquet --top 5
   zcat shard.tar.gz | ssl-score resnet.sslm - -o scores.jsonl
   ssl-score resnet.sslm images.parquet -o scores/ --keep id,url    # parts in a folder, with columns of the input
@@ -50,7 +50,7 @@ file at a time may be larger. Exit codes: 0 success, 1 some images could not be 
 struct Arguments {
     /// The model
     model: PathBuf,
-    /// Where the images are: a folder (all images below it); a tar file, of which every member that is named as an image is one; a Parquet
+    /// Where the images are: a folder (all images below it, but for names that begin with a dot and what is in such folders); a tar file, of which every member that is named as an image is one; a Parquet
     /// or Arrow file (or stream in a file) with a column of images, encoded as PNG, JPEG and so on, or as tensors of float32; or - for a tar
     /// file on standard input
     input: PathBuf,
@@ -121,6 +121,9 @@ fn run(arguments: &Arguments) -> Result<()> {
     ssl_cli::ensure_apart(&inputs, &[("--output", Some(&*arguments.output))])?;
     let model = ssl_cli::open_model(&arguments.model)?;
     let input = Input::open(&arguments.input, arguments.column.as_deref(), &arguments.keep)?;
+    if let Some(left_out) = input.left_out() {
+        ssl_cli::note("ssl-score", format!("{}: {left_out}", arguments.input.display()));
+    }
     let scorer = Scorer::new(arguments, &model, &input)?;
     let part_rows = arguments.part_rows.next_multiple_of(scorer.batch());
     let identity = identity(arguments, &model, &input, &scorer, &output, part_rows)?;

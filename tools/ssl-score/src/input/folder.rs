@@ -4,7 +4,7 @@
 use crate::input::{Chunk, Images};
 use anyhow::{Result, ensure};
 use arrow_array::StringArray;
-use ssl_images::{ImagesBelow, images_below};
+use ssl_images::{Hidden, ImagesBelow, images_below, not_utf8};
 use std::iter::Skip;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -16,12 +16,15 @@ pub(crate) struct Folder {
     pub(crate) count: u64,
     /// Of their names and lengths.
     pub(crate) checksum: u32,
+    /// What is not among them.
+    pub(crate) hidden: Hidden,
 }
 
 impl Folder {
     pub(crate) fn open(path: &Path) -> Result<Self> {
         let (mut count, mut checksum) = (0, crc32fast::Hasher::new());
-        for image in images_below(path) {
+        let mut images = images_below(path);
+        for image in &mut images {
             let image = image?;
             count += 1;
             checksum.update(key(path, &image).as_bytes());
@@ -31,10 +34,11 @@ impl Folder {
         }
         ensure!(
             count > 0,
-            "{}: expected images (files named .png, .jpg, .webp, .gif, .bmp or .tiff), found none",
-            path.display()
+            "{}: expected images (files named .png, .jpg, .webp, .gif, .bmp or .tiff), found none{}",
+            path.display(),
+            images.hidden().said().map_or(String::new(), |hidden| format!(" ({hidden})"))
         );
-        Ok(Folder { path: path.to_owned(), count, checksum: checksum.finalize() })
+        Ok(Folder { path: path.to_owned(), count, checksum: checksum.finalize(), hidden: images.hidden() })
     }
 
     /// Its images from one on, in chunks.
@@ -54,7 +58,7 @@ fn key(folder: &Path, image: &Path) -> String {
 /// An image that its key names.
 fn named(folder: &Path, image: PathBuf) -> Result<PathBuf, String> {
     let inside = image.strip_prefix(folder).unwrap_or(&image).as_os_str();
-    if inside.to_str().is_none() { Err(super::not_utf8(inside.as_encoded_bytes())) } else { Ok(image) }
+    if inside.to_str().is_none() { Err(not_utf8(inside.as_encoded_bytes())) } else { Ok(image) }
 }
 
 pub(crate) struct FolderChunks<'a> {

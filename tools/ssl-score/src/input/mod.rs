@@ -93,6 +93,11 @@ impl Input {
         Ok(input)
     }
 
+    /// What is left out of it, if anything is.
+    pub(crate) fn left_out(&self) -> Option<String> {
+        if let Input::Folder(folder) = self { folder.hidden.said() } else { None }
+    }
+
     /// What columns name a row.
     pub(crate) fn key_fields(&self) -> Vec<Field> {
         match self {
@@ -155,11 +160,6 @@ impl Input {
             Input::Table(table) => run(&mut table.chunks(skip, rows)?),
         }
     }
-}
-
-/// Why an image is not read that has this name: keys are text, and names that are none would become the same one.
-fn not_utf8(name: &[u8]) -> String {
-    format!("expected a name in UTF-8, found '{}'", name.escape_ascii())
 }
 
 /// The kind of table that begins like this.

@@ -6,7 +6,7 @@ use crate::input::large::{CHUNK_BYTES, Turn, Turns};
 use crate::input::{Chunk, Chunks, Images};
 use anyhow::{Context, Result};
 use arrow_array::StringArray;
-use ssl_images::{MAX_FILE, is_named_as_image};
+use ssl_images::{MAX_FILE, is_named_as_image, not_utf8};
 use std::fs::File;
 use std::io::{self, BufReader, Read};
 use std::path::{Path, PathBuf};
@@ -110,7 +110,7 @@ fn key(member: &Member) -> String {
 fn refusal(Member { name, kind, size }: &Member) -> Option<String> {
     match kind {
         Kind::Other(found) => Some(format!("expected a file, found {found}")),
-        _ if std::str::from_utf8(name).is_err() => Some(super::not_utf8(name)),
+        _ if std::str::from_utf8(name).is_err() => Some(not_utf8(name)),
         _ if *size > MAX_FILE => Some(format!("expected an image file of at most {MAX_FILE} bytes, found {size}")),
         _ => None,
     }
