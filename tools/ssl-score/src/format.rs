@@ -45,8 +45,13 @@ pub(crate) struct Output {
 }
 
 impl Output {
-    /// What this path stands for: a file by its extension, or a folder.
+    /// What this path stands for: a file by its extension, or a folder; a folder that is named as a file has to be meant.
     pub(crate) fn of(path: &Path, format: Option<Format>) -> Result<Self> {
+        let is_meant = format.is_some() || path.to_string_lossy().ends_with(is_separator);
+        if let Some(found) = Format::of(path).filter(|_| path.is_dir() && !is_meant) {
+            let (path, name) = (path.display(), found.name());
+            anyhow::bail!("--output {path}: expected a file, found a folder (--format {name} writes such files into it)");
+        }
         let is_folder = path.is_dir() || path.to_string_lossy().ends_with(is_separator) || path.extension().is_none();
         if is_folder {
             let format = format.unwrap_or(Format::Parquet);

@@ -10,6 +10,7 @@ mod parts;
 mod progress;
 mod results;
 mod scorer;
+mod zones;
 
 use anyhow::{Result, bail, ensure};
 use arrow_schema::Schema;
@@ -54,7 +55,8 @@ struct Arguments {
     /// or Arrow file (or stream in a file) with a column of images, encoded as PNG, JPEG and so on, or as tensors of float32; or - for a tar
     /// file on standard input
     input: PathBuf,
-    /// Where the results go: NAME.parquet, NAME.arrow, NAME.jsonl or NAME.csv for one file, or a folder for one file a part
+    /// Where the results go: NAME.parquet, NAME.arrow, NAME.jsonl or NAME.csv for one file, or a folder for one file a part (a folder
+    /// that is there and named so has to end with a slash, or to come with --format)
     #[arg(short, long, value_name = "OUTPUT")]
     output: PathBuf,
     /// The format of the files in a folder [default: parquet]
@@ -63,7 +65,7 @@ struct Arguments {
     /// The column that holds the images [default: the only one that can]
     #[arg(long, value_name = "NAME")]
     column: Option<String>,
-    /// Columns of the input that the output has, too, instead of the index of the row
+    /// Columns of the input that the output has, too, instead of the index of the row; csv and jsonl have times of named zones in UTC
     #[arg(long, value_name = "NAME,...", value_delimiter = ',')]
     keep: Vec<String>,
     /// How many classes there are in a row, likeliest ones first [default: 1, if the model says that it yields
@@ -174,7 +176,9 @@ fn identity(
 
 /// The columns of the output.
 fn schema(input: &Input, scorer: &Scorer, output: &Output) -> Result<Schema> {
-    let fields: Vec<_> = input.key_fields().into_iter().chain(scorer.fields()).collect();
+    let is_text = matches!(output.format, Format::Csv | Format::Jsonl);
+    let fields = input.key_fields().into_iter().chain(scorer.fields());
+    let fields: Vec<_> = fields.map(|field| if is_text { zones::as_text(field) } else { field }).collect();
     for (i, field) in fields.iter().enumerate() {
         let name = field.name();
         ensure!(
@@ -186,6 +190,10 @@ fn schema(input: &Input, scorer: &Scorer, output: &Output) -> Result<Schema> {
             output.format != Format::Csv || !is_nested,
             "column '{name}': expected one of parquet, arrow and jsonl for columns of lists, found csv"
         );
+        if let Some(zone) = zones::within(field.data_type()).filter(|_| is_text) {
+            let format = output.format.name();
+            bail!("column '{name}': expected one of parquet and arrow for times of zone '{zone}' within others, found {format}");
+        }
     }
     Ok(Schema::new(fields))
 }

@@ -2,6 +2,7 @@
 
 use crate::format::{Format, Output};
 use crate::marks::{Mark, Marked};
+use crate::zones;
 use anyhow::{Context, Result};
 use arrow_array::{ArrayRef, RecordBatch};
 use arrow_csv::WriterBuilder as CsvBuilder;
@@ -60,6 +61,8 @@ impl Part {
 
     /// Writes rows, of which these are the columns.
     pub(crate) fn write(&mut self, columns: Vec<ArrayRef>) -> Result<()> {
+        let columns = columns.into_iter().zip(self.schema.fields()).map(|(column, field)| zones::column(column, field));
+        let columns = columns.collect::<Result<Vec<ArrayRef>>>()?;
         let rows = RecordBatch::try_new(Arc::clone(&self.schema), columns).context("columns of results")?;
         self.write_rows(&rows)
     }

@@ -1,7 +1,10 @@
 //! The tool as people use it: every kind of input and output, images that cannot be read, calls that are refused, runs that are killed and
 //! go on, and how much memory a long stream takes.
 
-use arrow_array::{Array, ArrayRef, BinaryArray, FixedSizeListArray, Float32Array, RecordBatch, RecordBatchReader, StringArray};
+use arrow_array::{
+    Array, ArrayRef, BinaryArray, FixedSizeListArray, Float32Array, RecordBatch, RecordBatchReader, StringArray, StructArray,
+    TimestampMicrosecondArray,
+};
 use arrow_ipc::reader::FileReader;
 use arrow_ipc::writer::{FileWriter, StreamWriter};
 use arrow_schema::{DataType, Field};
@@ -281,8 +284,10 @@ fn wrong_calls_are_refused_and_leave_nothing() {
     std::fs::write(at("cut.tar"), &tar(&[("0.png", &digit(0))])[..700]).expect("a writable folder");
     std::fs::create_dir(at("full")).expect("a writable folder");
     std::fs::write(at("full/of.txt"), "text").expect("a writable folder");
+    std::fs::create_dir(at("folder.csv")).expect("a writable folder");
     let before = names(folder.path());
     for (arguments, expected) in [
+        (&[&model, &digits, "-o", &at("folder.csv")][..], &["folder.csv: expected a file, found a folder", "--format csv"][..]),
         (&[&*model, &*digits, "-o", &at("out.txt")][..], &["out.txt", ".parquet, .arrow, .jsonl or .csv"][..]),
         (&[&model, &digits, "-o", &out, "--format", "arrow"], &["--format: expected none"]),
         (&[&model, &digits, "-o", &out, "--batch", "0"], &["--batch: expected at least 1"]),
@@ -319,6 +324,46 @@ fn wrong_calls_are_refused_and_leave_nothing() {
     ] {
         refuses(arguments, &["was begun with", expected, "remove it"]);
     }
+}
+
+/// Instants of a zone that has a name are the same in UTC, where a format of text has no tables of zones; elsewhere they stay.
+#[test]
+fn times_of_zones_are_kept() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let at = |name: &str| text(folder.path().join(name));
+    let time = |zone: &str| {
+        let times = TimestampMicrosecondArray::from(vec![Some(1_577_836_800_000_000), None]);
+        Arc::new(times.with_timezone(zone)) as ArrayRef
+    };
+    let within = StructArray::from(vec![(Arc::new(Field::new("t", time("UTC").data_type().clone(), true)), time("UTC"))]);
+    let rows = table(2);
+    let columns = [
+        ("named", time("Europe/Berlin")),
+        ("utc", time("UTC")),
+        ("offset", time("+02:00")),
+        ("within", Arc::new(within)),
+        ("image", Arc::clone(rows.column(1))),
+    ];
+    let rows = RecordBatch::try_from_iter(columns).expect("columns of one length");
+    write_parquet(&at("in.parquet"), &rows);
+    let keep = |format: &str, columns: &str| {
+        let out = at(&format!("out.{format}"));
+        succeeds(&[&model(), &at("in.parquet"), "-o", &out, "--keep", columns]);
+        out
+    };
+    let csv = String::from_utf8(read(&keep("csv", "named,utc,offset"))).expect("text");
+    let expected = "2020-01-01T00:00:00Z,2020-01-01T00:00:00Z,2020-01-01T02:00:00+02:00,0,";
+    assert!(csv.lines().nth(1).is_some_and(|line| line.starts_with(expected)), "{csv}");
+    assert!(csv.lines().nth(2).is_some_and(|line| line.starts_with(",,,1,")), "{csv}");
+    let lines = String::from_utf8(read(&keep("jsonl", "named,utc"))).expect("text");
+    assert!(lines.starts_with(r#"{"named":"2020-01-01T00:00:00Z","utc":"2020-01-01T00:00:00Z","#), "{lines}");
+    let file = File::open(keep("arrow", "named,within")).expect("a file");
+    let found = FileReader::try_new(file, None).expect("Arrow").next().expect("a batch").expect("rows");
+    assert!(found.column(0) == rows.column(0) && found.column(1) == rows.column(3), "as they were");
+    let out = at("new.jsonl");
+    let expected = "column 'within': expected one of parquet and arrow for times of zone 'UTC' within others, found jsonl";
+    refuses(&[&model(), &at("in.parquet"), "-o", &out, "--keep", "within"], &[expected]);
+    assert!(!Path::new(&out).exists() && !Path::new(&format!("{out}.parts")).exists());
 }
 
 /// Damaged files are an error, or errors in rows: never a panic.
