@@ -150,7 +150,12 @@ fn what_cannot_be_scored_is_refused() {
     let y = plain.node("Relu", &["x"], &[]);
     let plain = write("plain", plain, &y);
     refuses("ssl-score", &[&mixes, &digits, "-o", &out], &["mixes the images of a batch", "--batch 1"]);
+    let mut rows = Net::new(&["1", "1", "h", "w"]);
+    let y = rows.node("GlobalAveragePool", &["x"], &[]);
+    let y = rows.node("Concat", &[&y, &y], &[("axis", Int(0))]);
+    let rows = write("rows", rows, &y);
     refuses("ssl-score", &[&maps, &digits, "-o", &out], &["expected outputs of one size", "ssl-convert --dim"]);
+    refuses("ssl-score", &[&rows, &digits, "-o", &out], &["a row for each of 1 images", "of [2, 1, 1, 1]"]);
     refuses("ssl-score", &[&plain, &digits, "-o", &out, "--top", "1"], &["--top", "one number a class", "[32, 1, 2, 2]"]);
     assert!(!Path::new(&out).exists());
     // One at a time, nothing is mixed; and what yields no classes yields tensors.

@@ -80,7 +80,7 @@ impl Scorer {
             Some(shape) => planned(&plans, shape, is_plain)?,
             None => {
                 let isa = if is_plain { Isa::portable() } else { arguments.isa.unwrap_or(Isa::best()) };
-                (as_described(model), isa.to_string())
+                (as_described(model, &input)?, isa.to_string())
             }
         };
         let results = Results::new(model, &shapes, arguments.top, arguments.raw)?;
@@ -174,9 +174,9 @@ impl Scorer {
         ensure!(!mixes, "the model mixes the {} images of a batch", shape[0]);
         let outputs = session.run_all(&[TensorView::new(&shape, &pixels)?])?;
         let of_image = |((_, output), &size): ((&str, TensorView<'_>), &usize)| {
-            let (found, rows) = (output.shape(), shape[0]);
-            let is_a_row_each = found.first() == Some(&rows) && output.data().len() == rows * size;
-            ensure!(is_a_row_each, "expected {rows} rows of {size} elements as an output, found one of shape {found:?}");
+            let (rows, shape) = (shape[0], output.shape());
+            let is_a_row_each = shape.first() == Some(&rows) && output.data().len() == rows * size;
+            ensure!(is_a_row_each, "expected {rows} rows of {size} elements as an output, found one of shape {shape:?}");
             Ok(output.data()[..size].to_vec())
         };
         outputs.iter().zip(sizes).map(of_image).collect()
@@ -256,7 +256,17 @@ fn planned(plans: &PlanCache, shape: &[usize], is_reproducible: bool) -> Result<
     Ok((shapes.into_iter().map(|shape| shape.into_iter().map(Some).collect()).collect(), kernels))
 }
 
-/// The shapes of the outputs as far as they do not depend on the size of images.
-fn as_described(model: &Model) -> Vec<Vec<Option<usize>>> {
-    model.outputs().iter().map(|output| output.dims.iter().map(fixed).collect()).collect()
+/// The shapes of the outputs as far as they do not depend on the size of images, each of which is run by itself.
+fn as_described(model: &Model, input: &TensorInfo) -> Result<Vec<Vec<Option<usize>>>> {
+    let rows = input.dims.first().and_then(fixed).unwrap_or(1);
+    for output in model.outputs() {
+        let is_a_row_each = output.dims.first().and_then(fixed).is_none_or(|found| found == rows);
+        ensure!(
+            is_a_row_each,
+            "expected a model whose outputs have a row for each of {rows} images, found '{}' of {}",
+            output.name,
+            describe(&output.dims)
+        );
+    }
+    Ok(model.outputs().iter().map(|output| output.dims.iter().map(fixed).collect()).collect())
 }
