@@ -57,7 +57,8 @@ struct Arguments {
     /// The model
     model: PathBuf,
     /// Images to run: PNG, JPEG, WebP, GIF (the first frame), BMP or TIFF, the way up that their EXIF says. A folder stands for all
-    /// images below it but for names that begin with a dot and what is in such folders, a pattern such as 'photos/*.jpg' for what it matches, and - for standard input
+    /// images below it but for names that begin with a dot and what is in such folders, a pattern such as 'photos/*.jpg' for what it
+    /// matches, and - for standard input
     images: Vec<PathBuf>,
     /// What `images` stands for.
     #[arg(skip)]
@@ -89,7 +90,8 @@ struct Arguments {
     profile: bool,
     /// Run N times after a warm-up and print min, median and p90 of the run and of each layer. Input: the first image or the
     /// first batch of --input; random elements if there is neither. At most a million times
-    #[arg(long, value_name = "N", value_parser = RangedU64ValueParser::<usize>::new().range(1..=1_000_000), conflicts_with = "output")]
+    #[arg(long, value_name = "N", conflicts_with = "output",
+        value_parser = RangedU64ValueParser::<usize>::new().range(1..=1_000_000))]
     bench: Option<usize>,
     /// Time every method of computing each convolution, for some ten seconds, and store which was fastest in MODEL.tuning.json if
     /// that makes whole runs faster beyond noise; else a file that is there stays as it is. Later runs of the same model, input shape

@@ -1,6 +1,7 @@
-//! `ssl-score`: runs a model on all images of a dataset. `input` reads them in chunks, each of which `scorer` decodes and runs on a thread
-//! of its own, and `results` makes columns of what was found; `parts` writes them in files of so many rows, `progress` notes which of
-//! these are complete, and `marks` by what they are known again, so that the same call goes on after them, and `join` makes one file of them if that was asked for.
+//! `ssl-score`: runs a model on all images of a dataset. `input` reads them in chunks, each of which `scorer` decodes and runs on a
+//! thread of its own, and `results` makes columns of what was found; `parts` writes them in files of so many rows, `progress` notes
+//! which of these are complete, and `marks` by what they are known again, so that the same call goes on after them, and `join` makes
+//! one file of them if that was asked for.
 
 mod format;
 mod input;
@@ -51,9 +52,9 @@ file at a time may be larger. Exit codes: 0 success, 1 some images could not be 
 struct Arguments {
     /// The model
     model: PathBuf,
-    /// Where the images are: a folder (all images below it, but for names that begin with a dot and what is in such folders); a tar file, of which every member that is named as an image is one; a Parquet
-    /// or Arrow file (or stream in a file) with a column of images, encoded as PNG, JPEG and so on, or as tensors of float32; or - for a tar
-    /// file on standard input
+    /// Where the images are: a folder (all images below it, but for names that begin with a dot and what is in such folders); a tar file,
+    /// of which every member that is named as an image is one; a Parquet or Arrow file (or stream in a file) with a column of images,
+    /// encoded as PNG, JPEG and so on, or as tensors of float32; or - for a tar file on standard input
     input: PathBuf,
     /// Where the results go: NAME.parquet, NAME.arrow, NAME.jsonl or NAME.csv for one file, or a folder for one file a part (a folder
     /// that is there and named so has to end with a slash, or to come with --format)
