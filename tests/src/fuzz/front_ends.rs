@@ -17,6 +17,9 @@ static SERVER: LazyLock<Inside> = LazyLock::new(|| {
     Inside::new(["ssl-serve".into(), model].into_iter().chain(limits)).expect("a server of a model that is there")
 });
 
+/// The code of gRPC for defects of a server.
+const INTERNAL: i32 = 13;
+
 /// Requests over HTTP. The first byte says of what, the next two how many bytes of the body, which is the rest, are JSON.
 ///
 /// # Panics
@@ -69,7 +72,7 @@ fn packed<W: Write>(mut encoder: W, body: &[u8], finish: impl Fn(W) -> std::io::
 /// Messages of gRPC. The first byte says of which method.
 ///
 /// # Panics
-/// If something does, or there is no answer.
+/// If something does, there is no answer, or the server says that it is its own fault.
 pub fn grpc(data: &[u8]) {
     static INFERRED: Stage = Stage::new("inferred");
     let Some((&how, message)) = data.split_first() else { return };
@@ -94,6 +97,7 @@ pub fn grpc(data: &[u8]) {
     let answer = SERVER.ask("POST", &path, &headers, body.freeze()).expect("an answer");
     assert_eq!(answer.status, 200, "{path}: what failed, failed over gRPC");
     let status = answer.grpc_status.unwrap_or_else(|| panic!("{path}: expected a status"));
+    assert_ne!(status, INTERNAL, "{path}: a defect of the server");
     if status == 0 && method == methods[0] {
         INFERRED.reach();
     }
