@@ -324,6 +324,7 @@ mod tests {
 
     /// A layer that keeps less is never expected to take longer.
     #[test]
+    #[cfg_attr(miri, ignore = "many sums, and nothing in memory")]
     fn costs_do_not_fall_where_work_is_added() {
         let sizes = [1, 5, 8, 9, 31, 64, 65, 127, 128, 129, 384];
         for positions in [1, 49, 169, 729 * 32, 3025 * 128] {
