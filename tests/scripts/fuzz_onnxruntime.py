@@ -14,6 +14,7 @@ import collections
 import concurrent.futures
 import functools
 import multiprocessing
+import os
 import pathlib
 import re
 import sys
@@ -422,6 +423,8 @@ def main():
     seeds = range(arguments.seed, arguments.seed + arguments.graphs)
     tasks = list(enumerate(sorted(arguments.models.glob("*.onnx")))) if arguments.models else [(seed, None) for seed in seeds]
     arguments.keep.mkdir(parents=True, exist_ok=True)
+    # Each process has one core; where all cores pass its small layers around, it takes several times as long.
+    os.environ.setdefault("RAYON_NUM_THREADS", "1")
     # Processes that are forked may hang where a library has threads already.
     processes = multiprocessing.get_context("spawn")
     quiet = dict(initializer=onnxruntime.set_default_logger_severity, initargs=(4,))
