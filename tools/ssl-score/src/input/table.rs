@@ -126,7 +126,6 @@ impl Table {
             Kind::Parquet => {
                 ensure_footer(&file)?;
                 let builder = ParquetRecordBatchReaderBuilder::try_new(self.file()?)?;
-                ensure_pages(&file, builder.metadata())?;
                 self.schema = Arc::clone(builder.schema());
                 let groups = builder.metadata().row_groups().iter();
                 for compression in groups.flat_map(|group| group.columns()).map(|column| column.compression()) {
@@ -143,6 +142,7 @@ impl Table {
                         "expected columns that are compressed by Snappy, gzip or LZ4, or not at all, found {compression}"
                     );
                 }
+                ensure_pages(&file, builder.metadata())?;
                 self.count = u64::try_from(builder.metadata().file_metadata().num_rows()).ok();
             }
             Kind::File => {
