@@ -270,6 +270,9 @@ class Graph(Layers):
         if kind == 1 or c % 4:
             # Where a factor changes no extent, onnxruntime copies; ONNX and PyTorch resize by the factor nevertheless.
             factors = [float(rng.choice([1.0, 2.0, 0.6, 1.3][: 4 if n > 3 else 3 if n > 1 else 2])) for n in size]
+            # ONNX's shape inference has more digits than onnxruntime when it runs: where these make another size, onnxruntime is of two minds.
+            by_inference = lambda n, f: int(n * float(np.float32(f)))
+            factors = [f if int(np.float32(n) * np.float32(f)) == by_inference(n, f) else 1.0 for n, f in zip(size, factors)]
             mode, roi = str(rng.choice(["nearest", "linear", "cubic"])), self.weight([])
             coordinates = str(rng.choice(["half_pixel", "asymmetric", "align_corners", "pytorch_half_pixel"]))
             x = self.add("Resize", [x, roi, self.weight([1, 1, *factors])], mode=mode, coordinate_transformation_mode=coordinates)
