@@ -8,7 +8,7 @@ use sslm_basics::half;
 use std::fmt;
 
 /// Every integer up to this magnitude is an `f32`.
-const EXACT: u64 = 1 << 24;
+pub const EXACT: u64 = 1 << 24;
 
 /// Declares the types: code, name, the Rust type that lies in memory, and how one becomes an `f32` and back, where it can.
 macro_rules! element_types {

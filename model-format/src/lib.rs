@@ -74,7 +74,7 @@ pub use sslm_basics::panels;
 
 pub use axes::{AxisMap, Link, Pick, Reach, SliceSpace};
 pub use container::{MAGIC, Section, VERSION, WEIGHT_ALIGN, sections};
-pub use element::{ElementType, ElementTypes};
+pub use element::{EXACT, ElementType, ElementTypes};
 pub use error::{Error, ErrorKind, Result};
 pub use extent::{Algebra, Extent};
 pub use graph::{Dim, Graph, Input, Model, Node};

@@ -4,7 +4,7 @@
 use anyhow::{Context, Result, ensure};
 use ssl_cli::PartialFile;
 use std::fs::File;
-use std::io::{self, BufWriter, Read, Seek, SeekFrom, Write};
+use std::io::{self, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
 use std::path::Path;
 
 /// Readers of folders of Parquet files pass over names that begin like this.
@@ -31,20 +31,11 @@ impl Mark {
     /// Refuses a part that has other bytes: all of them are read.
     pub(crate) fn ensure_bytes(self, part: &Path) -> Result<()> {
         self.ensure_length(part)?;
-        let mut sum = crc32fast::Hasher::new();
-        let mut read = || -> io::Result<()> {
-            let (mut file, mut bytes) = (File::open(part)?, vec![0; 1 << 18]);
-            loop {
-                match file.read(&mut bytes) {
-                    Ok(0) => return Ok(()),
-                    Ok(len) => sum.update(&bytes[..len]),
-                    Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-                    Err(e) => return Err(e),
-                }
-            }
-        };
-        read().with_context(|| format!("cannot read {}", part.display()))?;
-        let (expected, found) = (self.crc32, sum.finalize());
+        let mut sum = Sum::default();
+        let file = File::open(part);
+        let read = file.and_then(|file| io::copy(&mut BufReader::with_capacity(1 << 18, file), &mut sum));
+        read.with_context(|| format!("cannot read {}", part.display()))?;
+        let (expected, found) = (self.crc32, sum.mark().crc32);
         ensure!(
             found == expected,
             "{}: expected the checksum {expected:08x}, as when it was complete, found {found:08x}",
@@ -90,33 +81,55 @@ fn mark(line: &str) -> Option<Mark> {
     Some(Mark { bytes: bytes.parse().ok()?, crc32: u32::from_str_radix(crc32, 16).ok()? })
 }
 
+/// What becomes the mark of the bytes that are written to it.
+#[derive(Debug, Default)]
+struct Sum {
+    bytes: u64,
+    crc32: crc32fast::Hasher,
+}
+
+impl Sum {
+    fn mark(self) -> Mark {
+        Mark { bytes: self.bytes, crc32: self.crc32.finalize() }
+    }
+}
+
+impl Write for Sum {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.crc32.update(bytes);
+        self.bytes += bytes.len() as u64;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
 /// A file on its way to its place, and the mark of what was written into it.
 #[derive(Debug)]
 pub(crate) struct Marked {
     file: PartialFile,
-    bytes: u64,
-    sum: crc32fast::Hasher,
+    sum: Sum,
 }
 
 impl Marked {
     pub(crate) fn beside(path: &Path) -> Result<BufWriter<Self>> {
-        Ok(BufWriter::new(Marked { file: ssl_cli::file_beside(path)?, bytes: 0, sum: crc32fast::Hasher::new() }))
+        Ok(BufWriter::new(Marked { file: ssl_cli::file_beside(path)?, sum: Sum::default() }))
     }
 
     /// Puts it in place, when all of it lies on the disk.
     pub(crate) fn put(self) -> Result<Mark> {
         self.file.as_file().sync_all().context("cannot write to the disk")?;
         ssl_cli::put_in_place(vec![self.file])?;
-        Ok(Mark { bytes: self.bytes, crc32: self.sum.finalize() })
+        Ok(self.sum.mark())
     }
 }
 
 impl Write for Marked {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let written = self.file.write(bytes)?;
-        self.sum.update(&bytes[..written]);
-        self.bytes += written as u64;
-        Ok(written)
+        self.sum.write(&bytes[..written])
     }
 
     fn flush(&mut self) -> io::Result<()> {

@@ -41,7 +41,7 @@ pub(super) fn inline(model: &ModelProto, opset: i64) -> Result<Inlined<'_>> {
 }
 
 /// Whether a domain is ONNX's own.
-fn is_standard(domain: &str) -> bool {
+pub(super) fn is_standard(domain: &str) -> bool {
     matches!(domain, "" | "ai.onnx")
 }
 

@@ -133,7 +133,7 @@ impl Importer<'_> {
     /// Imports a node, or keeps why that is not possible. Outputs that it does not define are missing from then on.
     fn add_node(&mut self, node: &NodeProto, name: &str) {
         let operator = match node.domain.as_str() {
-            "" | "ai.onnx" => node.op_type.clone(),
+            domain if inline::is_standard(domain) => node.op_type.clone(),
             domain => format!("{domain}.{}", node.op_type),
         };
         let outputs = match operator.as_str() {
@@ -267,7 +267,7 @@ fn list(title: &str, problems: &[String]) -> String {
 }
 
 fn opset(model: &ModelProto) -> Result<i64> {
-    let default = model.opset_import.iter().find(|o| matches!(o.domain.as_str(), "" | "ai.onnx"));
+    let default = model.opset_import.iter().find(|o| inline::is_standard(&o.domain));
     let version = default.map(|o| o.version).context("expected an opset_import of the default domain, found none")?;
     check_opset(version)?;
     Ok(version)

@@ -6,7 +6,7 @@ use sslm_format::{ElementType, ValueId};
 use std::collections::HashMap;
 
 /// The largest magnitude that integers may have which are computed with.
-pub(crate) const EXACT: f64 = (1u64 << f32::MANTISSA_DIGITS) as f64;
+pub(crate) const EXACT: f64 = sslm_format::EXACT as f64;
 
 /// Of which magnitude the integers of values may be, as far as that is known: infinite where unsigned ones may be negative.
 #[derive(Default)]

@@ -31,7 +31,7 @@ pub(crate) fn ensure_footer(file: &File) -> Result<()> {
     reader.read_exact(&mut footer_len)?;
     let footer_len = u64::from(u32::from_le_bytes(footer_len));
     let start = trailer.checked_sub(footer_len).context("expected a footer within the file")?;
-    Header::at(file, start, footer_len)?.fields().context("footer").map(drop)
+    Header::at(file, start, footer_len)?.sizes().context("footer").map(drop)
 }
 
 /// Refuses a file of whose pages one has a header that no page has.
@@ -45,7 +45,7 @@ pub(crate) fn ensure_pages(file: &File, metadata: &ParquetMetaData) -> Result<()
         let end = end.context("expected pages within the file")?;
         while at < end {
             let mut header = Header::at(file, at, end - at)?;
-            let [unpacked, packed] = header.fields().with_context(|| format!("page at {at}"))?;
+            let [unpacked, packed] = header.sizes().with_context(|| format!("page at {at}"))?;
             let most = packed.saturating_mul(MOST_PACKED).saturating_add(LEAST);
             ensure!(
                 unpacked <= most,
@@ -96,22 +96,28 @@ impl<'a> Header<'a> {
         bail!("expected an integer of 64 bits, found more")
     }
 
-    /// Reads a structure. Yields its fields 2 and 3, which are the sizes of a page, unpacked and packed; 0 where they are not there.
-    fn fields(&mut self) -> Result<[u64; 2]> {
-        let (mut sizes, mut id) = ([0; 2], 0);
+    /// Reads a header. Yields its fields 2 and 3, which are the sizes of a page, unpacked and packed; 0 where they are not there.
+    fn sizes(&mut self) -> Result<[u64; 2]> {
+        let size = |size: i64| u64::try_from(size).ok().context("expected a size, found a negative one");
+        let [unpacked, packed] = self.structure(DEPTH)?;
+        Ok([size(unpacked)?, size(packed)?])
+    }
+
+    /// Reads a structure, in which so many others may lie in each other. Yields its fields 2 and 3, if they are integers of 32 bits.
+    fn structure(&mut self, depth: usize) -> Result<[i64; 2]> {
+        let (mut found, mut id) = ([0; 2], 0i64);
         loop {
             let head = self.byte()?;
             if head == 0 {
-                return Ok(sizes);
+                return Ok(found);
             }
             // Other fields come by how much larger their number is, or with it.
-            id = if head >> 4 == 0 { unzigzag(self.varint()?) } else { id + i64::from(head >> 4) };
-            let (of, size) = (head & 0x0f, sizes.get_mut(usize::try_from(id).unwrap_or(0).wrapping_sub(2)));
-            match size.filter(|_| of == INT) {
-                Some(size) => {
-                    *size = u64::try_from(unzigzag(self.varint()?)).ok().context("expected a size, found a negative one")?
-                }
-                None => self.value(of, DEPTH)?,
+            id = if head >> 4 == 0 { unzigzag(self.varint()?) } else { id.wrapping_add(i64::from(head >> 4)) };
+            let of = head & 0x0f;
+            let place = usize::try_from(id).unwrap_or(0).wrapping_sub(2);
+            match found.get_mut(place).filter(|_| of == INT) {
+                Some(place) => *place = unzigzag(self.varint()?),
+                None => self.value(of, depth)?,
             }
         }
     }
@@ -135,15 +141,7 @@ impl<'a> Header<'a> {
                 ensure!(of > 2 || count == 0, "expected no list of truth values");
                 (0..count).try_for_each(|_| self.value(of, depth - 1))
             }
-            STRUCT => {
-                while let head @ 1.. = self.byte()? {
-                    if head >> 4 == 0 {
-                        self.varint()?;
-                    }
-                    self.value(head & 0x0f, depth - 1)?;
-                }
-                Ok(())
-            }
+            STRUCT => self.structure(depth - 1).map(drop),
             _ => bail!("expected a value, a list or a structure, found type {of}"),
         }
     }
@@ -158,10 +156,10 @@ mod tests {
     use super::*;
     use std::io::Write;
 
-    fn fields(bytes: &[u8]) -> Result<[u64; 2]> {
+    fn sizes(bytes: &[u8]) -> Result<[u64; 2]> {
         let mut file = tempfile::tempfile().expect("a file");
         file.write_all(bytes).expect("it is written");
-        Header::at(&file, 0, bytes.len() as u64)?.fields()
+        Header::at(&file, 0, bytes.len() as u64)?.sizes()
     }
 
     #[test]
@@ -169,17 +167,17 @@ mod tests {
         // A data page: type 0, 300 bytes in 20, and a header of its own that has a list, a text and a truth value.
         let inner = [0x19, 0x25, 2, 4, 0x18, 3, b'a', b'b', b'c', 0x11, 0];
         let page = [&[0x15, 0, 0x15, 0xd8, 4, 0x15, 40, 0x2c][..], &inner, &[0, 7, 7]].concat();
-        assert_eq!(fields(&page).expect("a page"), [300, 20]);
+        assert_eq!(sizes(&page).expect("a page"), [300, 20]);
         for len in 0..page.len() - 2 {
-            assert!(fields(&page[..len]).is_err(), "{len}");
+            assert!(sizes(&page[..len]).is_err(), "{len}");
         }
         // The field's number stands beside it.
-        assert_eq!(fields(&[0x05, 6, 40, 0]).expect("a page"), [0, 20]);
+        assert_eq!(sizes(&[0x05, 6, 40, 0]).expect("a page"), [0, 20]);
     }
 
     #[test]
     fn what_costs_no_byte_is_refused() {
-        let message = |bytes: &[u8]| fields(bytes).expect_err("an error").to_string();
+        let message = |bytes: &[u8]| sizes(bytes).expect_err("an error").to_string();
         assert_eq!(message(&[0x19, 0xf1, 0xff, 0xff, 0xff, 0xff, 7, 0]), "expected no list of truth values");
         assert_eq!(message(&[0x1b, 0, 0]), "expected a value, a list or a structure, found type 11");
         assert_eq!(message(&[0x15, 0, 0x15, 1, 0]), "expected a size, found a negative one");
