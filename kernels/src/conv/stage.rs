@@ -80,12 +80,27 @@ impl Stage {
                 row * geometry.input[1] as isize + along(1, column.kw)
             }
             Stage::Split { index, size, .. } => {
-                let (phase, cell) = split(geometry, column);
-                let at = index.binary_search_by_key(&(column.channel, phase), |(plane, _)| *plane);
-                let plane = index[at.expect("a column that the planes were made for")].1;
-                ((plane * size[0] + cell[0]) * size[1] + cell[1]) as isize
+                let at = column_of_plane(geometry, index, column);
+                ((at.channel * size[0] + at.kh) * size[1] + at.kw) as isize
             }
         }
+    }
+
+    /// What the layer computes as a convolution of the planes, which has neither strides nor padding: its sizes, and the columns that are
+    /// these there. `None` if the planes are the image's own.
+    pub(crate) fn over_planes(&self, geometry: &Geometry, columns: &[Column]) -> Option<(Geometry, Vec<Column>)> {
+        let Stage::Split { planes, index, size } = self else { return None };
+        let over_planes = Geometry {
+            channels: planes.len(),
+            input: *size,
+            output: geometry.output,
+            kernel: [0, 1].map(|axis| size[axis] - geometry.output[axis] + 1),
+            strides: [1, 1],
+            dilations: [1, 1],
+            pad_before: [0, 0],
+            transposed: false,
+        };
+        Some((over_planes, columns.iter().map(|&column| column_of_plane(geometry, index, column)).collect()))
     }
 
     /// Rows of all planes.
@@ -128,6 +143,13 @@ impl Stage {
 pub(super) fn overhangs(geometry: &Geometry) -> bool {
     let inside = |axis: usize| (0..geometry.kernel[axis]).all(|tap| geometry.inside(axis, tap) == (0..geometry.output[axis]));
     !(inside(0) && inside(1))
+}
+
+/// A column of the image as one of the planes, of which `index` says where each stands.
+fn column_of_plane(geometry: &Geometry, index: &[((usize, [usize; 2]), usize)], column: Column) -> Column {
+    let (phase, [kh, kw]) = split(geometry, column);
+    let at = index.binary_search_by_key(&(column.channel, phase), |(plane, _)| *plane);
+    Column { channel: index[at.expect("a column that the planes were made for")].1, kh, kw }
 }
 
 /// Which of the planes a column's tap reads, and where in it for output position 0. Both are counted in the padded image.

@@ -1,6 +1,10 @@
-//! Winograd's minimal filtering for dense 3x3 and 5x5 convolutions of stride 1: six by six, or eight by eight, elements of an image
+//! Winograd's minimal filtering for dense 3x3 and 5x5 convolutions: six by six, or eight by eight, elements of an image
 //! yield 4x4 outputs by 36, or 64, products where the definition takes 144, or 400 (Lavin and Gray 2016, "Fast Algorithms for
 //! Convolutional Neural Networks").
+//!
+//! A strided layer is one of stride 1 over planes that hold every so many elements of its input, in rows and columns. AlexNet's first
+//! one has 11x11 taps that lie 4 apart on 3 planes of 227x227: 3x3 taps on 48 planes of 57x57, so that 4x4 outputs take 1728 products
+//! where the definition takes 5808.
 //!
 //! Lanes are channels of the transformed image and filters of the transformed weights, so that tiles need not fill vectors. Where
 //! channels lie in blocks, input and output are such vectors; of planes, rows become vectors of channels, and vectors of filters
@@ -196,7 +200,7 @@ impl<E: Stored> GroupKernel<E> for WinogradGroup {
     }
 
     fn scratch_len(&self) -> usize {
-        self.items.len().saturating_mul(self.thread_len())
+        self.sizes.stage_len().saturating_add(self.items.len().saturating_mul(self.thread_len()))
     }
 
     fn kept_len(&self) -> usize {
@@ -216,6 +220,8 @@ impl<E: Stored> GroupKernel<E> for WinogradGroup {
 
     fn run(&self, operands: GroupOperands<'_, E>, image: &[f32], out: &mut [f32], scratch: &mut [f32], threading: Threading) {
         let (sizes, places) = (&self.sizes, &self.places);
+        let (planes, scratch) = scratch.split_at_mut(sizes.stage_len());
+        let image = sizes.planes_of(image, planes, threading);
         self.partition.for_each(out, scratch, self.thread_len(), threading, |i, mut window, scratch| {
             let (transformed, scratch) = scratch.split_at_mut(sizes.image_len());
             let (squares, scratch) = scratch.split_at_mut(sizes.rows.next_multiple_of(MAX_LANES));

@@ -1,15 +1,17 @@
 //! Sizes of a group's convolution by Winograd's method: its tiles, which columns each channel has, where everything lies in memory,
-//! and what it is expected to cost.
+//! and what it is expected to cost. A strided layer is a convolution of stride 1 here, over the planes that its input is split into.
 
 use super::transforms::OUTPUTS;
-use crate::balanced;
 use crate::conv::cost::WinogradCosts;
 use crate::conv::geometry::Geometry;
 use crate::conv::method::{PlacedGroup, Problem};
+use crate::conv::stage::{Padding, Stage};
 use crate::layout::{Layout, Layouts};
 use crate::simd::{Isa, MAX_LANES, Simd, Vectorized};
 use crate::target::WeightsFrom;
+use crate::{Threading, balanced};
 use get_size2::GetSize;
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::ops::Range;
 
@@ -34,6 +36,12 @@ const GAP: usize = 16;
 /// One group's convolution.
 #[derive(GetSize, Debug)]
 pub(super) struct Sizes {
+    /// Of the layer.
+    image: Geometry,
+    /// What becomes of an image where the layer has strides.
+    stage: Stage,
+    staged_row: f64,
+    /// Of the convolution of stride 1 over the planes of the stage.
     pub(super) geometry: Geometry,
     pub(super) isa: Isa,
     pub(super) layouts: Layouts,
@@ -100,29 +108,40 @@ impl Sizes {
 
     /// `None` where the method does not apply.
     pub(super) fn new(problem: &Problem<'_>, group: PlacedGroup<'_>) -> Option<Self> {
-        let (geometry, filters) = (problem.geometry, group.place.filters.len());
-        let [height, width] = geometry.kernel;
+        let (image, filters) = (problem.geometry, group.place.filters.len());
+        let ([height, width], [_, stride]) = (image.kernel, image.strides);
+        // Of those that lie a stride apart, along an axis; there are no transforms for four, which are five of which one is zero.
+        let taps = match width.div_ceil(stride) {
+            4 => 5,
+            taps => taps,
+        };
         // A single filter would fill one lane: of depthwise layers, there is no need to consider each group.
         let applies = filters > 1
             && height == width
-            && [3, 5].contains(&width)
-            && geometry.strides == [1, 1]
-            && geometry.dilations == [1, 1]
-            && geometry.pad_before.iter().all(|&p| p < width)
+            && [3, 5].contains(&taps)
+            && image.strides == [stride; 2]
+            && (stride == 1 || problem.layouts.reads == Layout::Planes)
+            && image.dilations == [1, 1]
+            && image.pad_before.iter().all(|&p| p < width)
             && !group.columns.is_empty();
         if !applies {
             return None;
         }
-        let points = OUTPUTS + width - 1;
+        let stage = Stage::new(image, group.columns.iter().copied(), Padding::Masked);
+        let (geometry, columns) = match stage.over_planes(image, group.columns) {
+            Some((geometry, columns)) => (geometry, Cow::Owned(columns)),
+            None => (image.clone(), Cow::Borrowed(group.columns)),
+        };
+        let points = OUTPUTS + taps - 1;
         let mut channels: Vec<(usize, Vec<Option<u32>>)> = Vec::new();
-        for (index, column) in group.columns.iter().enumerate() {
+        for (index, column) in columns.iter().enumerate() {
             let known = channels.iter().rposition(|c| c.0 == column.channel);
             let at = known.unwrap_or(channels.len());
             if known.is_none() {
-                channels.push((column.channel, vec![None; width * width]));
+                channels.push((column.channel, vec![None; taps * taps]));
             }
             // Columns that are listed twice are for the other methods.
-            if channels[at].1[column.kh * width + column.kw].replace(u32::try_from(index).ok()?).is_some() {
+            if channels[at].1[column.kh * taps + column.kw].replace(u32::try_from(index).ok()?).is_some() {
                 return None;
             }
         }
@@ -145,7 +164,10 @@ impl Sizes {
         };
         let rows = balanced(grid[0], (together / grid[1]).max(1)).map(|rows| rows.len()).max().unwrap_or(1);
         Some(Sizes {
-            geometry: geometry.clone(),
+            image: image.clone(),
+            stage,
+            staged_row: problem.costs.tiles.staged_row,
+            geometry,
             isa: problem.isa,
             layouts: problem.layouts,
             keeps_weights: problem.keeps_weights,
@@ -160,9 +182,19 @@ impl Sizes {
         })
     }
 
+    /// Elements of the planes that an image is split into, in whole vectors.
+    pub(super) fn stage_len(&self) -> usize {
+        self.stage.len().next_multiple_of(MAX_LANES)
+    }
+
+    /// What tiles are read from: the image, or what becomes of it in `planes`, which are [`Self::stage_len`] elements.
+    pub(super) fn planes_of<'a>(&self, image: &'a [f32], planes: &'a mut [f32], threading: Threading) -> &'a [f32] {
+        self.stage.of(&self.image, self.isa, image, planes, threading)
+    }
+
     /// What one image is expected to cost.
     pub(super) fn cost(&self) -> f64 {
-        self.costs.scale * self.cost_of(self.grid[0], self.filters)
+        self.costs.scale * self.cost_of(self.grid[0], self.filters) + self.stage.rows() as f64 * self.staged_row
     }
 
     /// What some filters at some rows of tiles are expected to cost beside others: without the scale that all have.
