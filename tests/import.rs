@@ -7,7 +7,7 @@ use ssl_convert::onnx::proto::*;
 use sslm::Model;
 use sslm_format::{Extent, Operator, shape};
 use sslm_tests::compare::{compact_equals_dense, convert, graph_of, input, kept_channels, refusal, run, run_all};
-use sslm_tests::onnx::{Net, Value::*, encode, float_tensor, value_info};
+use sslm_tests::onnx::{Net, Value, Value::*, encode, float_tensor, value_info};
 use std::f64::consts::{PI, SQRT_2};
 use std::path::{Path, PathBuf};
 
@@ -739,6 +739,92 @@ fn all_unsupported_operators_are_named_at_once() {
         assert!(message.contains(part), "expected '{part}' in: {message}");
     }
     assert!(!message.contains("Unreachable") && !message.contains("Concat_5"), "only causes are named: {message}");
+}
+
+/// Every operator, with any count of inputs of any kind, and attributes of any length: it is imported or refused.
+#[test]
+fn no_operator_relies_on_its_inputs_and_attributes() {
+    let unknown = refusal(&node_of("Nowhere", &[Kind::Value], 1, &[]));
+    let (_, operators) = unknown.split_once("Supported operators: ").expect("they are listed");
+    let lists: [&[i64]; 3] = [&[], &[-1], &[3, 0, -2, 1, 5, 4, 9]];
+    let mut attributes: Vec<Vec<(&str, Value<'_>)>> = vec![Vec::new()];
+    for list in lists {
+        let one = list.first().copied().unwrap_or(2);
+        let of_lists = LISTS.iter().map(|name| (*name, Ints(list)));
+        let floats = FLOATS.iter().map(|name| (*name, Floats(&[0.0, -2.0][..list.len().min(2)])));
+        attributes.push(of_lists.chain(floats).chain(INTS.iter().map(|name| (*name, Int(one)))).collect());
+    }
+    let alike = Kind::ALL.map(|kind| [kind; 6]);
+    let behind_a_value = Kind::ALL.map(|rest| [Kind::Value, rest, rest, rest, rest, rest]);
+    for (operator, kinds) in operators.split(", ").flat_map(|name| alike.iter().chain(&behind_a_value).map(move |k| (name, k))) {
+        for (count, attributes) in (0..=kinds.len()).flat_map(|count| attributes.iter().map(move |a| (count, a))) {
+            for outputs in if attributes.is_empty() { 0..=3 } else { 1..=1 } {
+                let model = node_of(operator, &kinds[..count], outputs, attributes);
+                let mut file = OnnxFile::decode(encode(&model), PathBuf::new()).expect("it decodes");
+                let result = std::panic::catch_unwind(move || ssl_convert::network(&mut file, false).map(drop));
+                assert!(result.is_ok(), "{operator} of {:?} with {attributes:?} and {outputs} outputs panics", &kinds[..count]);
+            }
+        }
+    }
+}
+
+const INTS: [&str; 14] = [
+    "axis",
+    "group",
+    "keepdims",
+    "blocksize",
+    "hidden_size",
+    "to",
+    "num_outputs",
+    "batch_dims",
+    "upper",
+    "largest",
+    "p",
+    "size",
+    "num_groups",
+    "ceil_mode",
+];
+const LISTS: [&str; 11] =
+    ["axes", "kernel_shape", "pads", "strides", "dilations", "output_padding", "output_shape", "perm", "split", "starts", "ends"];
+const FLOATS: [&str; 3] = ["scales", "activation_alpha", "value_floats"];
+
+/// What a node reads.
+#[derive(Clone, Copy, Debug)]
+enum Kind {
+    Value,
+    Line,
+    Weights,
+    Integers,
+    Nothing,
+}
+
+impl Kind {
+    const ALL: [Self; 5] = [Kind::Value, Kind::Line, Kind::Weights, Kind::Integers, Kind::Nothing];
+}
+
+/// One node whose outputs are the model's.
+fn node_of(operator: &str, inputs: &[Kind], outputs: usize, attributes: &[(&str, Value<'_>)]) -> ModelProto {
+    let mut net = Net::new(&["1", "2", "3", "4"]);
+    net.graph().input.push(value_info("line", &["n"]));
+    let weights = net.weights(&[2, 2, 1, 1], &[0.5, 0.0, 0.0, 2.0]);
+    let integers = net.integers(&[1, -1]);
+    let name = |kind: &Kind| match kind {
+        Kind::Value => "x",
+        Kind::Line => "line",
+        Kind::Weights => &weights,
+        Kind::Integers => &integers,
+        Kind::Nothing => "",
+    };
+    let inputs: Vec<&str> = inputs.iter().map(name).collect();
+    net.node(operator, &inputs, attributes);
+    let names: Vec<String> = (0..outputs).map(|i| format!("y{i}")).collect();
+    net.last_node().output.clone_from(&names);
+    if let Some((domain, name)) = operator.rsplit_once('.') {
+        let node = net.last_node();
+        (node.domain, node.op_type) = (domain.to_owned(), name.to_owned());
+    }
+    let sum = net.node("Relu", &["x"], &[]);
+    net.finish(&names.iter().map(String::as_str).chain([sum.as_str()]).collect::<Vec<_>>())
 }
 
 #[test]

@@ -12,7 +12,7 @@ pub struct Net {
 }
 
 /// An attribute's value.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub enum Value<'a> {
     /// An integer.
     Int(i64),

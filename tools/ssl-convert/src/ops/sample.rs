@@ -16,7 +16,7 @@ pub(super) const IMPORTS: &[Import] =
 
 /// Opset 20 renamed bilinear and bicubic.
 fn grid_sample(node: &mut OnnxNode<'_>) -> Result<Binding> {
-    let inputs = node.values()?;
+    let inputs = vec![node.value(0)?, node.value(1)?];
     let rank = node.rank(inputs[0]);
     ensure!(rank == 4, "input: expected 4 axes, found {rank}");
     let between = match node.text("mode", "linear")? {
