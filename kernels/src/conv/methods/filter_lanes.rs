@@ -44,6 +44,13 @@ impl ConvMethod for FilterLanes {
             Layout::Planes => costs.product,
             Layout::Blocks => costs.product_in_blocks,
         };
+        let far = if problem.layouts.reads == Layout::Planes && pages(geometry) > PAGES {
+            let tiles =
+                positions.div_ceil(8) * group.place.filters.len().div_ceil(problem.isa.filter_tile()[1] * problem.isa.lanes());
+            costs.far_column * (group.columns.len() * tiles) as f64
+        } else {
+            0.0
+        };
         // In planes throughout, costs are what they were fitted as: without that of lone vectors.
         let (product, output) = match problem.layouts {
             Layouts::PLANES => (product, costs.output),
@@ -52,12 +59,21 @@ impl ConvMethod for FilterLanes {
                 (product * lone, if writes == Layout::Planes { costs.output } else { costs.output_to_blocks })
             }
         };
-        Some(vectors * (product * products as f64 + output * positions as f64) + costs.staged_row * rows as f64)
+        Some(vectors * (product * products as f64 + output * positions as f64) + costs.staged_row * rows as f64 + far)
     }
 
     fn prepare(&self, problem: &Problem<'_>, groups: &[PlacedGroup<'_>]) -> Box<dyn ConvKernel<f32>> {
         Box::new(EachGroup::new(problem, groups, |group| FilterLanesGroup::new(problem, group)))
     }
+}
+
+/// Pages whose addresses CPUs remember at once, with little to spare (64 to 96).
+const PAGES: usize = 96;
+
+/// Pages that a position's columns lie on.
+fn pages(geometry: &Geometry) -> usize {
+    let bytes = geometry.channels * geometry.input_len() * size_of::<f32>();
+    bytes.div_ceil(4096).min(geometry.channels)
 }
 
 /// What columns are read from: the image with its padding.
