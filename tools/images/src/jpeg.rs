@@ -240,6 +240,10 @@ impl Coder<'_> {
         let [first, last] = self.scan.band;
         if first == 0 {
             let len = if self.scan.is_refinement { 1 } else { bits.symbol(self.table(0, dc)?)? };
+            // Tables may name any; those of eight and of twelve bits need no more (T.81, table F.1).
+            if len > 15 {
+                return Err("expected a difference of at most 15 bits, found a longer one");
+            }
             bits.take(len.into())?;
         }
         if last == 0 {
@@ -345,7 +349,7 @@ impl Bits<'_> {
         }
     }
 
-    /// The next bits.
+    /// The next bits, at most 32.
     #[inline]
     fn take(&mut self, count: u32) -> Read<u32> {
         if count == 0 {
