@@ -1,15 +1,16 @@
 //! The other register tile: lanes are filters (rows of weights). A few vectors of weights times a few broadcast elements of the
 //! input, summed over columns. It is the innermost loop of fully connected layers, whose positions are the images of a batch, of
 //! convolutions whose lanes are filters, whose positions are those of the output, and of Winograd's method, whose positions are
-//! tiles. The first two read weights where they lie in their panels, or pack some of them first; the last one has lines of vectors
-//! that it has transformed.
+//! tiles. The first two read weights where they lie in their panels, pack some of them first, or have packed all of them before the first
+//! run; the last one has lines of vectors that it has transformed.
 
 use crate::parallel::{FAR, Window};
 use crate::simd::{Class, Isa, Simd, Stored, Vectorized};
 use crate::tile::{Epilogue, activate, unrolled};
-use crate::{Activation, balanced};
+use crate::{Activation, balanced, expect_len};
 use get_size2::GetSize;
 use sslm_basics::panels::{Panels, ROWS};
+use std::marker::PhantomData;
 use std::ops::Range;
 
 /// Most positions of a tile.
@@ -26,13 +27,14 @@ const TILES: [usize; 2] = [16, 32];
 /// As many tiles as this share weights that are packed first, where a vector of rows spans two panels: reading one from there takes
 /// an operation on the units that multiply, besides two loads. On an Intel Xeon (Emerald Rapids), layers of 14x14 positions, which
 /// are 28 tiles, take 92 to 97 % as long so; of 7x7, which are 7, up to 107 %.
-const PACKED_TILES: usize = 12;
+pub(crate) const PACKED_TILES: usize = 12;
 
 /// How many times as long products take where rows fill no more than one vector: operands are loaded, then, for one product.
 pub(crate) const LONE_VECTOR: f64 = 1.7;
 
-/// Columns whose weights in one panel fill a line of a cache.
-const LINE_COLUMNS: usize = 16 / ROWS;
+/// Elements of a line of a cache, and columns whose weights in one panel fill one.
+const LINE: usize = 16;
+const LINE_COLUMNS: usize = LINE / ROWS;
 
 /// Where the weight of `row` and `column` lies; of a row behind the last one, that of the first row: masked loads from where
 /// there is no memory load nothing, but take some 130 ns.
@@ -65,16 +67,31 @@ pub(crate) struct Product {
 impl Product {
     /// Of `rows` filters. The element of the input that a column has at a position lies at the sum of both.
     pub(crate) fn new(isa: Isa, rows: usize, columns: Vec<usize>, positions: Vec<usize>) -> Self {
-        let [most_broadcasts, most_vectors] = isa.filter_tile();
-        let vectors = rows.div_ceil(isa.lanes()).clamp(1, most_vectors);
-        let tile = [vectors, positions_for([most_broadcasts, most_vectors], vectors)];
+        let tile = Self::tile_of(isa, rows);
         let tiles: Vec<_> = balanced(positions.len(), tile[1]).collect();
         // Weights that are used once stream best in one go.
         let most_columns = if tiles.len() > 1 { BLOCK_COLUMNS } else { columns.len().max(1) };
         let blocks = balanced(columns.len(), most_columns).chain(columns.is_empty().then_some(0..0)).collect();
         let reach = columns.iter().max().zip(positions.iter().max()).map_or(0, |(column, position)| column + position + 1);
-        let packs = matches!(isa.class(), Class::Avx512);
+        let packs = Self::packs_on(isa);
         Product { isa, rows, columns, positions, reach, tile, tiles, blocks, packs }
+    }
+
+    /// Vectors of rows, and positions, of the largest tile.
+    fn tile_of(isa: Isa, rows: usize) -> [usize; 2] {
+        let [most_broadcasts, most_vectors] = isa.filter_tile();
+        let vectors = rows.div_ceil(isa.lanes()).clamp(1, most_vectors);
+        [vectors, positions_for([most_broadcasts, most_vectors], vectors)]
+    }
+
+    fn packs_on(isa: Isa) -> bool {
+        matches!(isa.class(), Class::Avx512)
+    }
+
+    /// [`Self::packed_len`] of so many rows, columns and positions.
+    pub(crate) fn packed_len_of(isa: Isa, rows: usize, columns: usize, positions: usize) -> usize {
+        let is_shared = positions > Self::tile_of(isa, rows)[1];
+        if Self::packs_on(isa) && is_shared { rows.next_multiple_of(isa.lanes()) * columns } else { 0 }
     }
 
     /// Size of the largest register tile, for reports: positions x filters.
@@ -136,6 +153,32 @@ impl Product {
         self.scratch_lens().iter().sum::<usize>().max(1)
     }
 
+    /// Elements of all weights, packed, where that makes tiles faster.
+    pub(crate) fn packed_len(&self) -> usize {
+        if self.packs && self.tiles.len() > 1 { self.packed_start(self.rows, 0, 0) } else { 0 }
+    }
+
+    /// Where those of a strip and a block of columns begin: strips before it have whole vectors.
+    fn packed_start(&self, first_row: usize, first_column: usize, width: usize) -> usize {
+        first_row.next_multiple_of(self.isa.lanes()) * self.columns.len() + first_column * width
+    }
+
+    /// Packs the weights of all rows, as some items that have all of them between them read them.
+    ///
+    /// # Panics
+    /// If the matrix has other sizes, or `packed` has not [`Self::packed_len`] elements.
+    pub(crate) fn pack<E: Stored>(&self, panels: Panels<'_, E>, items: &[FilterItem], packed: &mut [f32]) {
+        assert_eq!([panels.rows(), panels.columns()], [self.rows, self.columns.len()], "rows and columns of the weights");
+        expect_len("packed weights", packed, self.packed_len());
+        for (i, FilterItem { rows, .. }) in items.iter().enumerate() {
+            // Items that share positions have the same rows.
+            if packed.is_empty() || i > 0 && items[i - 1].rows == *rows {
+                continue;
+            }
+            self.isa.dispatch(Pack { product: self, panels, rows: rows.clone(), packed });
+        }
+    }
+
     /// Elements of packed weights, and of sums.
     fn scratch_lens(&self) -> [usize; 2] {
         let width = self.tile[0] * self.isa.lanes();
@@ -159,7 +202,7 @@ impl Product {
     /// [`Self::scratch_len`] call for.
     pub(crate) fn run<E: Stored>(
         &self,
-        matrix: Panels<'_, E>,
+        matrix: Matrix<'_, E>,
         item: &FilterItem,
         x: &[f32],
         scratch: &mut [f32],
@@ -183,7 +226,7 @@ impl Product {
     /// As [`Self::run`], or if the item lies outside of the window.
     pub(crate) fn run_into_blocks<E: Stored>(
         &self,
-        matrix: Panels<'_, E>,
+        matrix: Matrix<'_, E>,
         item: &FilterItem,
         x: &[f32],
         scratch: &mut [f32],
@@ -201,11 +244,29 @@ impl Product {
 
     /// # Panics
     /// As [`Self::run`] says.
-    fn check<E: Stored>(&self, matrix: Panels<'_, E>, item: &FilterItem, x: &[f32]) {
-        assert_eq!([matrix.rows(), matrix.columns()], [self.rows, self.columns.len()], "rows and columns of the weights");
+    fn check<E: Stored>(&self, matrix: Matrix<'_, E>, item: &FilterItem, x: &[f32]) {
+        let Matrix { panels, packed } = matrix;
+        assert_eq!([panels.rows(), panels.columns()], [self.rows, self.columns.len()], "rows and columns of the weights");
+        if !packed.is_empty() {
+            expect_len("packed weights", packed, self.packed_len());
+        }
         let rows = &item.rows;
         assert!(rows.start.is_multiple_of(ROWS) && rows.end <= self.rows, "rows {rows:?} of {}", self.rows);
         assert!(self.reach <= x.len(), "an input of {} elements, where {} are read", x.len(), self.reach);
+    }
+}
+
+/// The weights of a product.
+#[derive(Clone, Copy)]
+pub(crate) struct Matrix<'a, E> {
+    pub(crate) panels: Panels<'a, E>,
+    /// What [`Product::pack`] made of them, or nothing.
+    pub(crate) packed: &'a [f32],
+}
+
+impl<'a, E> From<Panels<'a, E>> for Matrix<'a, E> {
+    fn from(panels: Panels<'a, E>) -> Self {
+        Matrix { panels, packed: &[] }
     }
 }
 
@@ -235,14 +296,41 @@ enum SumsTo<'a, 'w, F> {
     Blocks { window: &'a mut Window<'w>, epilogue: Epilogue<'a> },
 }
 
+/// Packing the weights of some rows.
+struct Pack<'a, E> {
+    product: &'a Product,
+    panels: Panels<'a, E>,
+    rows: Range<usize>,
+    packed: &'a mut [f32],
+}
+
+impl<E: Stored> Vectorized for Pack<'_, E> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        let Pack { product, panels, rows, packed } = self;
+        // A constant, so that nothing is compiled for sets that never pack.
+        if const { S::LANES <= ROWS } {
+            return;
+        }
+        for strip in Strip::<S>::all(panels, &rows) {
+            for columns in &product.blocks {
+                let packed = &mut packed[product.packed_start(strip.rows.start, columns.start, strip.width())..];
+                strip.pack(simd, panels, columns, &mut packed[..columns.len() * strip.width()]);
+            }
+        }
+    }
+}
+
 /// What [`Product::check`] checked, for any instruction set.
 struct Strips<'a, 'w, E, F> {
     product: &'a Product,
-    matrix: Panels<'a, E>,
+    matrix: Matrix<'a, E>,
     rows: Range<usize>,
     x: &'a [f32],
     tiles: &'a [Range<usize>],
-    /// Where weights are packed, as much as [`Product::scratch_lens`] says.
+    /// Where weights are packed that are not yet, as much as [`Product::scratch_lens`] says.
     packed: &'a mut [f32],
     to: SumsTo<'a, 'w, F>,
 }
@@ -254,47 +342,40 @@ impl<E: Stored, F: FnMut(Sums<'_>)> Vectorized for Strips<'_, '_, E, F> {
     fn run<S: Simd>(mut self, simd: S) {
         let (Some(first), Some(last)) = (self.tiles.first(), self.tiles.last()) else { return };
         let positions = first.start..last.end;
-        let whole = self.whole_rows::<S>();
+        let Matrix { panels, packed: all_packed } = self.matrix;
         // What the set decides is a constant, so that nothing is compiled for those that never pack.
-        let packs = S::LANES > ROWS && self.product.packs_for(self.tiles.len());
+        let is_packed = S::LANES > ROWS && !all_packed.is_empty();
+        let packs = S::LANES > ROWS && !is_packed && self.product.packs_for(self.tiles.len());
         let blocks = &self.product.blocks;
-        let mut work = self.strips::<S>().flat_map(|rows| blocks.iter().map(move |columns| (rows.clone(), columns))).peekable();
-        while let Some((rows, columns)) = work.next() {
-            let vectors = rows.len().div_ceil(S::LANES);
-            let width = vectors * S::LANES;
-            // The last vector of rows, which may reach into a second panel.
-            let last = rows.start + (vectors - 1) * S::LANES;
-            let at = |row: usize| place_of(self.matrix, row, columns.start);
-            let count = |row: usize| rows.end.saturating_sub(row).min(ROWS).min(S::LANES);
-            let (first, panel_len) = (at(rows.start), ROWS * self.matrix.columns());
-            let weights = InPanels {
-                first,
-                panel_len,
-                last: Last {
-                    weights: [at(last), at(last + ROWS)],
-                    strides: [self.matrix.height(last), self.matrix.height(last + ROWS)],
-                    rows: [count(last), count(last + ROWS)],
-                },
-                ahead: Ahead { next: first, to_other: 0 },
+        let strips = Strip::<S>::all(panels, &self.rows);
+        let mut work = strips.flat_map(|strip| blocks.iter().map(move |columns| (strip.clone(), columns))).peekable();
+        while let Some((strip, columns)) = work.next() {
+            let (vectors, width) = (strip.vectors(), strip.width());
+            let weights = strip.in_panels(panels, columns);
+            let packed_at = |strip: &Strip<S>, columns: &Range<usize>| {
+                all_packed[self.product.packed_start(strip.rows.start, columns.start, strip.width())..].as_ptr()
             };
-            let is_whole = rows.end <= whole;
-            let packed = packs.then(|| {
+            let packed = if is_packed {
+                Some(packed_at(&strip, columns))
+            } else if packs {
                 let packed = &mut self.packed[..columns.len() * width];
-                // SAFETY: all columns and vectors of this strip are there.
-                unsafe {
-                    if is_whole { weights.pack(simd, vectors, packed) } else { weights.but_last().pack(simd, vectors, packed) }
-                }
-                packed.as_ptr()
-            });
-            // Tiles share the fetching, so that it is spread over the time that there is: a panel each, or two where there are more
-            // panels than tiles. What is fetched where there is nothing next is there already.
+                strip.pack(simd, panels, columns, packed);
+                Some(packed.as_ptr())
+            } else {
+                None
+            };
+            // Tiles share the fetching, so that it is spread over the time that there is: a line for each column where weights are
+            // packed, else a panel each, or two where there are more panels than tiles. What is fetched where there is nothing next is
+            // there already.
             let next = work.peek().filter(|_| self.tiles.len() > 1);
-            let (next, count) = next.map_or((first, 1), |(rows, columns)| {
-                (place_of(self.matrix, rows.start, columns.start), rows.len().div_ceil(ROWS))
+            let next_packed =
+                next.filter(|_| is_packed).map(|(strip, columns)| (packed_at(strip, columns), columns.len() * strip.width()));
+            let (next, count) = next.map_or((weights.first, 1), |(strip, columns)| {
+                (place_of(panels, strip.rows.start, columns.start), strip.rows.len().div_ceil(ROWS))
             });
             let is_last = columns.end == self.product.columns.len();
             let (mut panel, together) = (0, if self.tiles.len() < count { 2 } else { 1 });
-            for tile in self.tiles {
+            for (index, tile) in self.tiles.iter().enumerate() {
                 let other = if together == 1 {
                     0
                 } else if panel + 1 < count {
@@ -302,6 +383,7 @@ impl<E: Stored, F: FnMut(Sums<'_>)> Vectorized for Strips<'_, '_, E, F> {
                 } else {
                     -(panel as isize)
                 };
+                let panel_len = weights.panel_len;
                 let ahead = Ahead { next: next.wrapping_add(panel * panel_len), to_other: other * panel_len as isize };
                 panel = if panel + together < count { panel + together } else { 0 };
                 let to = match &mut self.to {
@@ -311,7 +393,7 @@ impl<E: Stored, F: FnMut(Sums<'_>)> Vectorized for Strips<'_, '_, E, F> {
                         TilePlace::lines::<S>(sums, vectors, columns.start > 0)
                     }
                     SumsTo::Blocks { window, epilogue } => {
-                        let blocks = rows.start / S::LANES..rows.start / S::LANES + vectors;
+                        let blocks = strip.rows.start / S::LANES..strip.rows.start / S::LANES + vectors;
                         let start = window.tile(blocks, tile.start * S::LANES..tile.end * S::LANES);
                         let finish = epilogue.finish.filter(|_| is_last);
                         TilePlace {
@@ -319,7 +401,7 @@ impl<E: Stored, F: FnMut(Sums<'_>)> Vectorized for Strips<'_, '_, E, F> {
                             to_next_position: S::LANES,
                             to_next_vector: window.plane_len(),
                             add: epilogue.add || columns.start > 0,
-                            finish: finish.map(|(bias, activation)| (&bias[rows.clone()], activation)),
+                            finish: finish.map(|(bias, activation)| (&bias[strip.rows.clone()], activation)),
                         }
                     }
                 };
@@ -331,36 +413,89 @@ impl<E: Stored, F: FnMut(Sums<'_>)> Vectorized for Strips<'_, '_, E, F> {
                 };
                 let weights = InPanels { ahead, ..weights };
                 match packed {
-                    Some(first) => call.run(simd, vectors, Lines(first)),
-                    None if is_whole => call.run(simd, vectors, weights),
+                    Some(first) => {
+                        let fetched = index * columns.len() * LINE;
+                        let ahead =
+                            next_packed.filter(|(_, len)| fetched < *len).map_or(first, |(next, _)| next.wrapping_add(fetched));
+                        call.run(simd, vectors, Lines { first, ahead });
+                    }
+                    None if strip.is_whole => call.run(simd, vectors, weights),
                     None => call.run(simd, vectors, weights.but_last()),
                 }
             }
             if let (SumsTo::Scratch { sums, finish }, true) = (&mut self.to, is_last) {
                 let elements = &sums[..positions.len() * width];
-                finish(Sums { rows, positions: positions.clone(), elements, width });
+                finish(Sums { rows: strip.rows, positions: positions.clone(), elements, width });
             }
         }
     }
 }
 
-impl<E: Stored, F> Strips<'_, '_, E, F> {
-    /// Where those rows end that make up whole vectors in panels of eight.
-    fn whole_rows<S: Simd>(&self) -> usize {
-        let end = self.rows.end.min(self.matrix.rows() - self.matrix.rows() % ROWS).max(self.rows.start);
-        end - (end - self.rows.start) % S::LANES
-    }
+/// Rows in as many vectors as tiles have, or fewer, from the first row of a panel on.
+#[derive(Clone)]
+struct Strip<S> {
+    /// Invariant: rows of the matrix.
+    rows: Range<usize>,
+    /// Whether its last vector is whole, in panels of eight.
+    is_whole: bool,
+    set: PhantomData<S>,
+}
 
-    /// Rows in stretches of as many vectors as tiles have, each from the first row of a panel on. Only the last vector of a stretch
-    /// may be one that is not whole.
-    fn strips<S: Simd>(&self) -> impl Iterator<Item = Range<usize>> + use<S, E, F> {
-        let Range { start, end } = self.rows;
-        let together = end.min(self.whole_rows::<S>() + S::LANES);
+impl<S: Simd> Strip<S> {
+    /// All strips of some rows. Only the last vector of a strip may be one that is not whole.
+    fn all<E: Stored>(matrix: Panels<'_, E>, rows: &Range<usize>) -> impl Iterator<Item = Self> + use<S, E> {
+        let Range { start, end } = *rows;
+        assert!(end <= matrix.rows(), "rows {rows:?} of {}", matrix.rows());
+        // Where those rows end that make up whole vectors in panels of eight.
+        let whole = end.min(matrix.rows() - matrix.rows() % ROWS).max(start);
+        let whole = whole - (whole - start) % S::LANES;
+        let together = end.min(whole + S::LANES);
         let unit = S::LANES.max(ROWS);
         let strips = balanced((together - start).div_ceil(unit), S::FILTER_TILE[1] * S::LANES / unit);
         let rows = move |units: Range<usize>| start + units.start * unit..together.min(start + units.end * unit);
         // Of vectors that are shorter than a panel, the last panel may have a second one.
-        strips.map(rows).chain((together < end).then_some(together..end))
+        let all = strips.map(rows).chain((together < end).then_some(together..end));
+        all.map(move |rows| Strip { is_whole: rows.end <= whole, rows, set: PhantomData })
+    }
+
+    fn vectors(&self) -> usize {
+        self.rows.len().div_ceil(S::LANES)
+    }
+
+    /// Elements of a packed column.
+    fn width(&self) -> usize {
+        self.vectors() * S::LANES
+    }
+
+    /// Its weights in these columns; of what is ahead, nothing is fetched.
+    #[inline(always)]
+    fn in_panels<E: Stored>(&self, matrix: Panels<'_, E>, columns: &Range<usize>) -> InPanels<E, true> {
+        // The last vector of rows, which may reach into a second panel.
+        let last = self.rows.start + (self.vectors() - 1) * S::LANES;
+        let at = |row: usize| place_of(matrix, row, columns.start);
+        let count = |row: usize| self.rows.end.saturating_sub(row).min(ROWS).min(S::LANES);
+        let first = at(self.rows.start);
+        InPanels {
+            first,
+            panel_len: ROWS * matrix.columns(),
+            last: Last {
+                weights: [at(last), at(last + ROWS)],
+                strides: [matrix.height(last), matrix.height(last + ROWS)],
+                rows: [count(last), count(last + ROWS)],
+            },
+            ahead: Ahead { next: first, to_other: 0 },
+        }
+    }
+
+    /// Packs them: `[columns][vectors][lanes]`.
+    #[inline(always)]
+    fn pack<E: Stored>(&self, simd: S, matrix: Panels<'_, E>, columns: &Range<usize>, packed: &mut [f32]) {
+        assert!(columns.end <= matrix.columns() && packed.len() <= columns.len() * self.width(), "columns {columns:?}");
+        let (weights, vectors) = (self.in_panels(matrix, columns), self.vectors());
+        // SAFETY: all of these columns and vectors are there, by the assertion and the invariant.
+        unsafe {
+            if self.is_whole { weights.pack(simd, vectors, packed) } else { weights.but_last().pack(simd, vectors, packed) }
+        }
     }
 }
 
@@ -498,7 +633,11 @@ impl<S: Simd, E: Stored, const WHOLE: bool> Weights<S> for InPanels<E, WHOLE> {
 
 /// Weights whose vectors lie side by side: `[columns][vectors][lanes]`.
 #[derive(Clone, Copy)]
-struct Lines(*const f32);
+struct Lines {
+    first: *const f32,
+    /// What is needed next: a line of a cache for each column.
+    ahead: *const f32,
+}
 
 impl<S: Simd> Weights<S> for Lines {
     const SPLITS: bool = false;
@@ -507,11 +646,16 @@ impl<S: Simd> Weights<S> for Lines {
     #[inline(always)]
     unsafe fn vector<const VECTORS: usize>(self, simd: S, column: usize, vector: usize) -> S::Vector {
         // SAFETY: the caller promises that this vector is there.
-        unsafe { simd.load(self.0.wrapping_add((column * VECTORS + vector) * S::LANES)) }
+        unsafe { simd.load(self.first.wrapping_add((column * VECTORS + vector) * S::LANES)) }
     }
 
     #[inline(always)]
-    fn fetch(self, _: S, _: usize) {}
+    fn fetch(self, simd: S, column: usize) {
+        // What is never packed before has nothing ahead.
+        if const { S::LANES > ROWS } {
+            simd.prefetch_into_l2(self.ahead.wrapping_add(column * LINE));
+        }
+    }
 }
 
 /// Multiplies `vectors` vectors of rows, whose weights are `[columns][vectors][lanes]`, by positions of `x`: the element of the
@@ -536,7 +680,7 @@ pub(crate) fn multiply_lines<S: Simd>(
     for tile in balanced(positions.len(), positions_for(S::FILTER_TILE, vectors)) {
         let sums = &mut sums[tile.start * vectors * S::LANES..tile.end * vectors * S::LANES];
         let (x, to) = (x.as_ptr(), TilePlace::lines::<S>(sums, vectors, add));
-        let weights = Lines(weights.as_ptr());
+        let weights = Lines { first: weights.as_ptr(), ahead: weights.as_ptr() };
         FilterTileCall { x, columns, positions: &positions[tile], to }.run(simd, vectors, weights);
     }
 }
@@ -753,12 +897,18 @@ mod tests {
             for isa in Isa::available() {
                 let columns_at = (0..columns).map(|column| column * positions).collect();
                 let mut product = Product::new(isa, rows, columns_at, (0..positions).collect());
-                let [panels, packed] = [false, true].map(|packs| {
+                let [panels, packed, packed_before] = [(false, false), (true, false), (true, true)].map(|(packs, before)| {
                     product.packs = packs;
+                    let mut kept = vec![f32::NAN; if before { product.packed_len() } else { 0 }];
                     let mut scratch = vec![f32::NAN; product.scratch_len()];
                     let mut found = vec![f32::NAN; rows * positions];
-                    let matrix = Panels::new(&weights, rows, columns);
-                    for item in product.share(1) {
+                    let panels = Panels::new(&weights, rows, columns);
+                    let items = product.share(2);
+                    if before {
+                        product.pack(panels, &items, &mut kept);
+                    }
+                    let matrix = Matrix { panels, packed: &kept };
+                    for item in items {
                         product.run(matrix, &item, &x, &mut scratch, |sums| {
                             for (position, line) in sums.positions.clone().zip(sums.elements.chunks_exact(sums.width)) {
                                 found[position * rows..][sums.rows.clone()].copy_from_slice(&line[..sums.rows.len()]);
@@ -769,6 +919,7 @@ mod tests {
                 });
                 assert!(packed.iter().all(|sum| sum.is_finite()), "{rows}x{columns}, {isa}: every sum is written");
                 assert_eq!(panels, packed, "{rows}x{columns}, {isa}");
+                assert_eq!(panels, packed_before, "{rows}x{columns}, {isa}");
             }
         }
     }

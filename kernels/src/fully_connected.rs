@@ -99,7 +99,7 @@ impl PreparedGemm {
         expect_len("bias", bias, self.product.rows());
         let matrix = Panels::new(weights, self.product.rows(), self.product.columns());
         self.partition.for_each(out, scratch, self.product.scratch_len(), threading, |i, mut window, scratch| {
-            self.product.run(matrix, &self.items[i], x, scratch, |sums| {
+            self.product.run(matrix.into(), &self.items[i], x, scratch, |sums| {
                 for (image, elements) in sums.positions.zip(sums.elements.chunks_exact(sums.width)) {
                     self.finish(elements, &bias[sums.rows.clone()], window.part(image, sums.rows.clone()));
                 }

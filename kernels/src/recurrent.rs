@@ -230,7 +230,7 @@ impl PreparedRecurrent {
             }
             let filters = FilterItem { rows: 0..rows, tiles: item.tiles(product) };
             let from = if first > 0 { &**reset } else { &**state };
-            product.run(Panels::new(own, rows, units), &filters, from, scratch, |of| {
+            product.run(Panels::new(own, rows, units).into(), &filters, from, scratch, |of| {
                 for (image, elements) in of.positions.zip(of.elements.chunks_exact(of.width)) {
                     let to = image * pitch + first + of.rows.start;
                     sums[to..to + of.rows.len()].copy_from_slice(&elements[..of.rows.len()]);

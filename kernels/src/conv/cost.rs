@@ -67,8 +67,11 @@ pub(super) struct FilterLanesCosts {
     /// A product of a vector of weights and a position, where the input lies in planes and where it lies in blocks.
     pub(super) product: f64,
     pub(super) product_in_blocks: f64,
-    /// Reading a column for a register tile where planes lie on more pages than addresses of are remembered.
-    pub(super) far_column: f64,
+    /// What products cost where all weights are packed before the first run, of what they cost where they are packed in each run, and
+    /// where they are not.
+    pub(super) packed: [f64; 2],
+    /// Reading from another page for a register tile, where planes lie on more pages than a CPU remembers the addresses of.
+    pub(super) far_page: f64,
     /// A vector of filters at a position, whose sums are transposed.
     pub(super) output: f64,
     /// The same where they are written as they are.
@@ -168,7 +171,8 @@ const AVX512_OF_AMD: CostModel = CostModel {
     filter_lanes: FilterLanesCosts {
         product: 1.07,
         product_in_blocks: 1.07,
-        far_column: 8.0,
+        packed: [0.94, 0.87],
+        far_page: 9.0,
         output: 30.0,
         output_to_blocks: 7.5,
         staged_row: 50.0,

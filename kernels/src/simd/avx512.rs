@@ -215,6 +215,12 @@ impl Simd for Avx512 {
     }
 
     #[inline(always)]
+    fn prefetch_into_l2<T>(self, from: *const T) {
+        // SAFETY: a hint, which reads nothing.
+        unsafe { _mm_prefetch::<_MM_HINT_T1>(from.cast()) }
+    }
+
+    #[inline(always)]
     fn vectorize<R>(self, f: impl FnOnce() -> R) -> R {
         #[target_feature(enable = "avx512f,avx512dq,avx512bw,avx512vl,avx2,fma")]
         fn call<R>(f: impl FnOnce() -> R) -> R {

@@ -200,6 +200,12 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     /// Asks for the memory at `from`, which may be any address, to be brought near.
     fn prefetch<T>(self, from: *const T);
 
+    /// The same, for what is needed later: into L2, past L1, if the set can say so.
+    #[inline(always)]
+    fn prefetch_into_l2<T>(self, from: *const T) {
+        self.prefetch(from);
+    }
+
     /// Runs `f`, and what is inlined into it, compiled for this set.
     fn vectorize<R>(self, f: impl FnOnce() -> R) -> R;
 }

@@ -9,13 +9,14 @@ use crate::conv::finish::Finish;
 use crate::conv::geometry::{Column, Geometry};
 use crate::conv::method::{ConvKernel, ConvMethod, PlacedGroup, Problem};
 use crate::conv::stage::{Padding, Stage};
-use crate::filter_tile::{FilterItem, LONE_VECTOR, Product};
+use crate::filter_tile::{FilterItem, LONE_VECTOR, Matrix, PACKED_TILES, Product};
 use crate::layout::{Layout, Layouts};
 use crate::parallel::{Part, Partition};
 use crate::simd::{Isa, Stored};
 use crate::tile::Epilogue;
 use crate::{Threading, expect_len};
 use get_size2::GetSize;
+use sslm_basics::panels::Panels;
 
 pub(super) struct FilterLanes;
 
@@ -40,16 +41,21 @@ impl ConvMethod for FilterLanes {
         // Tiles have eight positions or a little fewer.
         let products = group.columns.len() * positions.next_multiple_of(8);
         let rows = Staged::new(problem, group).rows();
-        let product = match problem.layouts.reads {
-            Layout::Planes => costs.product,
-            Layout::Blocks => costs.product_in_blocks,
+        let packed = match problem.keeps_weights && self.kept_len(problem, group) > 0 {
+            true => costs.packed[usize::from(positions.div_ceil(8) < PACKED_TILES)],
+            false => 1.0,
         };
-        let far = if problem.layouts.reads == Layout::Planes && pages(geometry) > PAGES {
-            let tiles =
-                positions.div_ceil(8) * group.place.filters.len().div_ceil(problem.isa.filter_tile()[1] * problem.isa.lanes());
-            costs.far_column * (group.columns.len() * tiles) as f64
-        } else {
-            0.0
+        let product = packed
+            * match problem.layouts.reads {
+                Layout::Planes => costs.product,
+                Layout::Blocks => costs.product_in_blocks,
+            };
+        let far = match problem.layouts.reads {
+            Layout::Planes => {
+                let strips = group.place.filters.len().div_ceil(problem.isa.filter_tile()[1] * problem.isa.lanes());
+                costs.far_page * far_pages(geometry) * (positions.div_ceil(8) * strips) as f64
+            }
+            Layout::Blocks => 0.0,
         };
         // In planes throughout, costs are what they were fitted as: without that of lone vectors.
         let (product, output) = match problem.layouts {
@@ -62,18 +68,23 @@ impl ConvMethod for FilterLanes {
         Some(vectors * (product * products as f64 + output * positions as f64) + costs.staged_row * rows as f64 + far)
     }
 
+    fn kept_len(&self, problem: &Problem<'_>, group: PlacedGroup<'_>) -> usize {
+        Product::packed_len_of(problem.isa, group.place.filters.len(), group.columns.len(), problem.geometry.output_len())
+    }
+
     fn prepare(&self, problem: &Problem<'_>, groups: &[PlacedGroup<'_>]) -> Box<dyn ConvKernel<f32>> {
         Box::new(EachGroup::new(problem, groups, |group| FilterLanesGroup::new(problem, group)))
     }
 }
 
 /// Pages whose addresses CPUs remember at once, with little to spare (64 to 96).
-const PAGES: usize = 96;
+const PAGES: f64 = 96.0;
 
-/// Pages that a position's columns lie on.
-fn pages(geometry: &Geometry) -> usize {
-    let bytes = geometry.channels * geometry.input_len() * size_of::<f32>();
-    bytes.div_ceil(4096).min(geometry.channels)
+/// Pages whose addresses are not remembered, of those that a tile reads planes on.
+fn far_pages(geometry: &Geometry) -> f64 {
+    let of_plane = (geometry.input_len() * size_of::<f32>()) as f64 / 4096.0;
+    let pages = geometry.channels as f64 * of_plane.min(1.0);
+    if pages > PAGES { pages } else { 0.0 }
 }
 
 /// What columns are read from: the image with its padding.
@@ -127,6 +138,8 @@ struct FilterLanesGroup {
     writes: Layout,
     staged: Staged,
     product: Product,
+    /// Whether weights are packed before the first run.
+    keeps_weights: bool,
     /// In order of the partition's parts.
     items: Vec<FilterItem>,
     partition: Partition,
@@ -153,7 +166,8 @@ impl FilterLanesGroup {
         let parts = items.iter().map(part).collect();
         let partition = Partition::new(filters.div_ceil(lanes), geometry.output_len() * lanes, parts);
         let (geometry, writes) = (geometry.clone(), problem.layouts.writes);
-        FilterLanesGroup { geometry, isa, writes, staged, product, items, partition }
+        let keeps_weights = problem.keeps_weights;
+        FilterLanesGroup { geometry, isa, writes, staged, product, keeps_weights, items, partition }
     }
 
     fn stage_len(&self) -> usize {
@@ -170,12 +184,23 @@ impl<E: Stored> GroupKernel<E> for FilterLanesGroup {
         self.stage_len().saturating_add(self.partition.shares() * self.product.scratch_len())
     }
 
+    fn kept_len(&self) -> usize {
+        if self.keeps_weights { self.product.packed_len() } else { 0 }
+    }
+
+    fn transform_weights(&self, panels: Panels<'_, E>, kept: &mut [f32]) {
+        if self.keeps_weights {
+            self.product.pack(panels, &self.items, kept);
+        }
+    }
+
     fn describe(&self) -> String {
         self.product.describe()
     }
 
     fn run(&self, operands: GroupOperands<'_, E>, image: &[f32], out: &mut [f32], scratch: &mut [f32], threading: Threading) {
-        let GroupOperands { panels, finishing, .. } = operands;
+        let GroupOperands { panels, kept, finishing } = operands;
+        let matrix = Matrix { panels, packed: kept };
         expect_len("bias", finishing.bias, self.product.rows());
         let (planes, scratch) = scratch.split_at_mut(self.stage_len());
         let x = match &self.staged {
@@ -185,12 +210,12 @@ impl<E: Stored> GroupKernel<E> for FilterLanesGroup {
         self.partition.for_each(out, scratch, self.product.scratch_len(), threading, |i, mut window, scratch| {
             let (item, window) = (&self.items[i], &mut window);
             match self.writes {
-                Layout::Planes => self.product.run(panels, item, x, scratch, |sums| {
+                Layout::Planes => self.product.run(matrix, item, x, scratch, |sums| {
                     self.isa.dispatch(Finish { finishing, sums, window });
                 }),
                 Layout::Blocks => {
                     let epilogue = Epilogue { add: finishing.add, finish: Some((finishing.bias, finishing.activation)) };
-                    self.product.run_into_blocks(panels, item, x, scratch, window, epilogue);
+                    self.product.run_into_blocks(matrix, item, x, scratch, window, epilogue);
                 }
             }
         });
