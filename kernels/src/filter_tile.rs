@@ -677,10 +677,13 @@ pub(crate) fn multiply_lines<S: Simd>(
     let reach = columns.iter().max().zip(positions.iter().max()).map_or(0, |(column, position)| column + position + 1);
     assert!(reach <= x.len(), "an input of {} elements, where {reach} are read", x.len());
     assert!(columns.len() * vectors * S::LANES <= weights.len(), "{} columns of weights", columns.len());
-    for tile in balanced(positions.len(), positions_for(S::FILTER_TILE, vectors)) {
+    let (first, len) = (weights.as_ptr(), columns.len() * vectors * S::LANES);
+    for (index, tile) in balanced(positions.len(), positions_for(S::FILTER_TILE, vectors)).enumerate() {
         let sums = &mut sums[tile.start * vectors * S::LANES..tile.end * vectors * S::LANES];
         let (x, to) = (x.as_ptr(), TilePlace::lines::<S>(sums, vectors, add));
-        let weights = Lines { first: weights.as_ptr(), ahead: weights.as_ptr() };
+        // What is multiplied next usually follows.
+        let fetched = index * columns.len() * LINE;
+        let weights = Lines { first, ahead: first.wrapping_add(if fetched < len { len + fetched } else { 0 }) };
         FilterTileCall { x, columns, positions: &positions[tile], to }.run(simd, vectors, weights);
     }
 }

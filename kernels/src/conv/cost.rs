@@ -216,7 +216,8 @@ const AVX512_OF_AMD: CostModel = CostModel {
 
 /// AVX-512 on other CPUs: a fit to 1213 times on an Intel Xeon (Emerald Rapids), of 126 layers of 1x1 to 11x11 kernels that keep all,
 /// half or a quarter of their columns, by every method and in every layout. In planes, the choice took 6.1 % more time than the fastest
-/// method by the factors of Zen 5, and takes 0.9 %. What weights from memory cost is a guess from their cost from L3.
+/// method by the factors of Zen 5, and takes 0.9 %. What weights from memory cost is a guess from what they cost from L3
+/// before they were fetched ahead.
 const AVX512: CostModel = CostModel {
     tiles: TileCosts {
         packed: PackedCosts { product: 0.77, gathered_whole: 10.0, gathered_in_runs: 16.6, column: 0.19 },
@@ -239,7 +240,7 @@ const AVX512: CostModel = CostModel {
     },
     winograd: WinogradCosts {
         product: 1.27,
-        kept_weight: [2.6, 9.3, 39.0],
+        kept_weight: [2.6, 5.5, 39.0],
         six: TransformCosts {
             tile: 350.0,
             tile_in_block: 530.0,
