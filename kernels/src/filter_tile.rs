@@ -352,11 +352,13 @@ impl<E: Stored, F: FnMut(Sums<'_>)> Vectorized for Strips<'_, '_, E, F> {
         while let Some((strip, columns)) = work.next() {
             let (vectors, width) = (strip.vectors(), strip.width());
             let weights = strip.in_panels(panels, columns);
-            let packed_at = |strip: &Strip<S>, columns: &Range<usize>| {
-                all_packed[self.product.packed_start(strip.rows.start, columns.start, strip.width())..].as_ptr()
+            // All of the columns and vectors that tiles read.
+            let packed_of = |strip: &Strip<S>, columns: &Range<usize>| {
+                let start = self.product.packed_start(strip.rows.start, columns.start, strip.width());
+                &all_packed[start..start + columns.len() * strip.width()]
             };
             let packed = if is_packed {
-                Some(packed_at(&strip, columns))
+                Some(packed_of(&strip, columns).as_ptr())
             } else if packs {
                 let packed = &mut self.packed[..columns.len() * width];
                 strip.pack(simd, panels, columns, packed);
@@ -368,8 +370,7 @@ impl<E: Stored, F: FnMut(Sums<'_>)> Vectorized for Strips<'_, '_, E, F> {
             // packed, else a panel each, or two where there are more panels than tiles. What is fetched where there is nothing next is
             // there already.
             let next = work.peek().filter(|_| self.tiles.len() > 1);
-            let next_packed =
-                next.filter(|_| is_packed).map(|(strip, columns)| (packed_at(strip, columns), columns.len() * strip.width()));
+            let next_packed = next.filter(|_| is_packed).map(|(strip, columns)| packed_of(strip, columns));
             let (next, count) = next.map_or((weights.first, 1), |(strip, columns)| {
                 (place_of(panels, strip.rows.start, columns.start), strip.rows.len().div_ceil(ROWS))
             });
@@ -414,9 +415,8 @@ impl<E: Stored, F: FnMut(Sums<'_>)> Vectorized for Strips<'_, '_, E, F> {
                 let weights = InPanels { ahead, ..weights };
                 match packed {
                     Some(first) => {
-                        let fetched = index * columns.len() * LINE;
-                        let ahead =
-                            next_packed.filter(|(_, len)| fetched < *len).map_or(first, |(next, _)| next.wrapping_add(fetched));
+                        let fetched = next_packed.and_then(|next| next.get(index * columns.len() * LINE..));
+                        let ahead = fetched.map_or(first, |next| next.as_ptr());
                         call.run(simd, vectors, Lines { first, ahead });
                     }
                     None if strip.is_whole => call.run(simd, vectors, weights),
