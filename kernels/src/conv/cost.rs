@@ -70,7 +70,8 @@ pub(super) struct FilterLanesCosts {
     /// What products cost where all weights are packed before the first run, of what they cost where they are packed in each run, and
     /// where they are not.
     pub(super) packed: [f64; 2],
-    /// Reading from another page for a register tile, where planes lie on more pages than a CPU remembers the addresses of.
+    /// Reading from another page for a register tile, where planes lie on more pages than a CPU remembers the addresses of: a fit to
+    /// nine layers on an Intel Xeon, taken over for other CPUs.
     pub(super) far_page: f64,
     /// A vector of filters at a position, whose sums are transposed.
     pub(super) output: f64,

@@ -39,10 +39,11 @@ impl ConvMethod for FilterLanes {
         let (costs, geometry) = (&problem.costs.filter_lanes, problem.geometry);
         let (vectors, positions) = (group.place.filters.len().div_ceil(problem.isa.lanes()) as f64, geometry.output_len());
         // Tiles have eight positions or a little fewer.
-        let products = group.columns.len() * positions.next_multiple_of(8);
+        let tiles = positions.div_ceil(8);
+        let products = group.columns.len() * tiles * 8;
         let rows = Staged::new(problem, group).rows();
         let packed = match problem.keeps_weights && self.kept_len(problem, group) > 0 {
-            true => costs.packed[usize::from(positions.div_ceil(8) < PACKED_TILES)],
+            true => costs.packed[usize::from(tiles < PACKED_TILES)],
             false => 1.0,
         };
         let product = packed
@@ -53,7 +54,7 @@ impl ConvMethod for FilterLanes {
         let far = match problem.layouts.reads {
             Layout::Planes => {
                 let strips = group.place.filters.len().div_ceil(problem.isa.filter_tile()[1] * problem.isa.lanes());
-                costs.far_page * far_pages(geometry) * (positions.div_ceil(8) * strips) as f64
+                costs.far_page * far_pages(geometry) * (tiles * strips) as f64
             }
             Layout::Blocks => 0.0,
         };
